@@ -1,0 +1,73 @@
+# One command per job; the CI (.ci/run) runs the same ones. GNU make 3.81 or newer.
+
+# To be set on the command line: packages to test (when given, only those of the main module), more flags for go test
+# (such as -run=TestName or -v), patience per package, which benchmarks, and time per fuzz target.
+PKGS      ?= ./...
+TESTFLAGS ?=
+TIMEOUT   ?= 8m
+BENCH     ?= .
+FUZZTIME  ?= 30s
+
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# The folders of all modules in the repository: what nested ones need stays out of the users' go.mod.
+MODULES = $(shell find . -name go.mod -not -path '*/.*/*' -exec dirname {} \; | sort)
+
+# The race detector needs cgo, and that a C compiler.
+RACE = $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v $$(go env CC) >/dev/null && echo -race)
+
+# To be run before tests: finds or gets a server, without which they shall fail rather than skip.
+WITH_SERVER = VALKEY_SERVER=$$(scripts/get-valkey) && export VALKEY_SERVER TIERCACHE_REQUIRE_SERVER=1
+
+.PHONY: help
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+# -count=1: the server is not among the things that go test's cache watches.
+.PHONY: test
+test: race ## run every test, with the race detector and a real server (PKGS=./remote TESTFLAGS=-run=Name)
+	@$(WITH_SERVER) && status=0 && \
+	for dir in $(if $(filter-out ./...,$(PKGS)),.,$(MODULES)); do \
+		(cd $$dir && go test $(RACE) -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) $(PKGS)) || status=1; \
+	done; exit $$status
+
+.PHONY: race
+race:
+	@if [ -z "$(RACE)" ]; then \
+		echo "WARNING: no C compiler, so the tests run WITHOUT the race detector" >&2; \
+		if [ -n "$$CI" ]; then echo "and in CI that is a failure" >&2; exit 1; fi; \
+	fi
+
+.PHONY: check
+check: ## gofmt, vet, staticcheck, go mod tidy unchanged, everything builds (on macOS and Windows too)
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; fi
+	@for dir in $(MODULES); do \
+		(cd $$dir && echo "check $$dir" && \
+		{ go mod tidy -diff || { echo "$$dir: go mod tidy would change that" >&2; exit 1; }; } && \
+		go build ./... && go vet ./... && go run $(STATICCHECK) ./...) || exit 1; \
+	done
+	GOOS=darwin go build ./...
+	GOOS=windows go build ./...
+
+.PHONY: bench
+bench: ## run the benchmarks of ./tier (BENCH=regexp)
+	@$(WITH_SERVER) && go test -run='^$$' -bench='$(BENCH)' -benchmem $(TESTFLAGS) ./tier
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME=30s each
+	@$(WITH_SERVER) && for dir in $(MODULES); do \
+		(cd $$dir && listed=$$(go test -list='^Fuzz' ./...) && echo "$$listed" | \
+		awk '/^Fuzz/ { names[++n] = $$1 } /^ok/ { for (i = 1; i <= n; i++) print $$2, names[i]; n = 0 }' | \
+		while read -r pkg name; do \
+			echo "== $$pkg $$name" && go test -run='^$$' -fuzz="^$$name\$$" -fuzztime=$(FUZZTIME) $$pkg </dev/null || exit 1; \
+		done) || exit 1; \
+	done
+
+.PHONY: cover
+cover: ## run the main module's tests for coverage: cover.out, and the total
+	@$(WITH_SERVER) && go test -count=1 -timeout=$(TIMEOUT) -coverpkg=./... -coverprofile=cover.out $(TESTFLAGS) ./...
+	@go tool cover -func=cover.out | tail -n 1
+
+.PHONY: server
+server: ## print the path of the Valkey server that tests use, getting one if there is none
+	@scripts/get-valkey

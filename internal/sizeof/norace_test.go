@@ -1,0 +1,5 @@
+//go:build !race
+
+package sizeof
+
+const raceEnabled = false

@@ -1,0 +1,165 @@
+package sizeof
+
+import (
+	"reflect"
+	"time"
+	"unsafe"
+)
+
+// Limits of one call.
+const (
+	maxVisits = 100_000 // values that can hold pointers; others are sized without being visited
+	maxDepth  = 200     // nesting followed on the stack; what lies deeper is queued
+)
+
+// Of returns the heap bytes that v keeps alive, v itself included: what a pointer points to, a slice's header and
+// array, a struct with all it refers to, unexported fields too. An object met twice is counted once. Of(nil) is 0.
+//
+// The work is bounded. After about 100,000 visited values, the rest of a slice or map is taken to be like the part
+// that was seen; the rest of a chain of pointers is left out. Of never panics.
+func Of(v any) int64 {
+	if v == nil {
+		return 0
+	}
+	w := walk{left: maxVisits, seen: make(map[object]struct{})}
+	size := w.boxed(reflect.ValueOf(v))
+	for len(w.queue) > 0 && w.left > 0 {
+		last := len(w.queue) - 1
+		next := w.queue[last]
+		w.queue = w.queue[:last]
+		size += w.referred(next)
+	}
+	return size
+}
+
+// object identifies what was counted. The type belongs to it because a struct and its first field share an address.
+type object struct {
+	at unsafe.Pointer
+	t  reflect.Type
+}
+
+type walk struct {
+	left  int // visits
+	depth int
+	seen  map[object]struct{}
+	queue []reflect.Value // to be followed from depth 0
+}
+
+// first reports whether the object has not been met before.
+func (w *walk) first(at unsafe.Pointer, t reflect.Type) bool {
+	o := object{at, t}
+	if _, ok := w.seen[o]; ok {
+		return false
+	}
+	w.seen[o] = struct{}{}
+	return true
+}
+
+// boxed sizes a value in an interface, which holds pointers as they are and anything else by a pointer to a copy.
+func (w *walk) boxed(v reflect.Value) int64 {
+	if pointerShaped(v.Type()) {
+		return w.referred(v)
+	}
+	return classOf(v.Type(), 1) + w.referred(v)
+}
+
+// referred sizes what v refers to, without the words of v itself: those belong to the object that v lies in.
+func (w *walk) referred(v reflect.Value) int64 {
+	t := v.Type()
+	if !hasPointers(t) || w.left <= 0 {
+		return 0
+	}
+	if w.depth >= maxDepth {
+		w.queue = append(w.queue, v)
+		return 0
+	}
+	w.left--
+	w.depth++
+	defer func() { w.depth-- }()
+	switch t.Kind() {
+	case reflect.String:
+		return w.text(v.String())
+	case reflect.Pointer:
+		if v.IsNil() || !w.first(v.UnsafePointer(), t) {
+			return 0
+		}
+		return classOf(t.Elem(), 1) + w.referred(v.Elem())
+	case reflect.Interface:
+		if v.IsNil() {
+			return 0
+		}
+		return w.boxed(v.Elem())
+	case reflect.Slice:
+		if v.Cap() == 0 || !w.first(v.UnsafePointer(), t) {
+			return 0
+		}
+		v = v.Slice(0, v.Cap()) // what lies beyond the length is kept alive, too
+		return classOf(t.Elem(), v.Len()) + w.elements(v)
+	case reflect.Array:
+		return w.elements(v)
+	case reflect.Map:
+		if v.IsNil() || !w.first(v.UnsafePointer(), t) {
+			return 0
+		}
+		return mapSize(t, v.Len()) + w.mapped(v)
+	case reflect.Struct:
+		return w.fields(v, t)
+	}
+	return 0 // chan, func, unsafe.Pointer: not followed
+}
+
+// text sizes the bytes of s. Those of one-byte strings are the runtime's.
+func (w *walk) text(s string) int64 {
+	if len(s) <= 1 || !w.first(unsafe.Pointer(unsafe.StringData(s)), nil) {
+		return 0
+	}
+	return class(len(s), false)
+}
+
+func (w *walk) fields(v reflect.Value, t reflect.Type) (sum int64) {
+	if t == reflect.TypeFor[time.Time]() {
+		return 0 // its location is the program's
+	}
+	for i := range t.NumField() {
+		sum += w.referred(v.Field(i))
+	}
+	return sum
+}
+
+func (w *walk) elements(v reflect.Value) (sum int64) {
+	if !hasPointers(v.Type().Elem()) {
+		return 0
+	}
+	n := v.Len()
+	for i := range n {
+		if w.left <= 0 {
+			return extrapolate(sum, i, n)
+		}
+		sum += w.referred(v.Index(i))
+	}
+	return sum
+}
+
+func (w *walk) mapped(v reflect.Value) (sum int64) {
+	key, elem := v.Type().Key(), v.Type().Elem()
+	sum = int64(v.Len()) * (indirect(key) + indirect(elem))
+	if !hasPointers(key) && !hasPointers(elem) {
+		return sum
+	}
+	found, done := int64(0), 0
+	for iter := v.MapRange(); iter.Next(); done++ {
+		if w.left <= 0 {
+			return sum + extrapolate(found, done, v.Len())
+		}
+		found += w.referred(iter.Key()) + w.referred(iter.Value())
+	}
+	return sum + found
+}
+
+// extrapolate takes the sum for the first done of n elements to that for all.
+func extrapolate(sum int64, done, n int) int64 {
+	if done == 0 {
+		return 0
+	}
+	return int64(float64(sum) / float64(done) * float64(n))
+}

@@ -1,0 +1,173 @@
+package invalidation
+
+import (
+	"context"
+
+	"github.com/tiercache/tiercache/internal/mono"
+)
+
+// Query is a delta read about to be sent, and when it was prepared.
+type Query struct {
+	DeltaQuery
+	sent mono.Time
+	view *View
+}
+
+// Query prepares a delta read: whoever sends it hands the answer to Apply.
+func (t *Tail) Query(scopes []Scope) Query {
+	v := t.View()
+	return Query{DeltaQuery{Since: v.Watermark, Limit: t.cfg.MaxKnown, Scopes: scopes}, mono.Now(), v}
+}
+
+// Apply makes the answer to q known: it moves the watermark and renews the
+// proof. If it returns false the answer could not be used (the log lost
+// history and was renewed, or was replaced while the answer was on its way),
+// and the caller asks again.
+func (t *Tail) Apply(ctx context.Context, q Query, d Delta) (bool, error) {
+	done, lost := t.apply(q, d)
+	if done || !lost {
+		return done, nil
+	}
+	if q.view.Incarnation != 0 { // else the store is new
+		t.cfg.Logger.Warn("tiercache: the change log lost history, starting a new one",
+			"knew", q.view.AsOf().String(), "found", AsOf{d.Incarnation, d.Tick}.String())
+	}
+	return false, t.log.Renew(ctx, q.view.AsOf())
+}
+
+func (t *Tail) apply(q Query, d Delta) (done, lost bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	v := *t.View()
+	if v.Incarnation != q.view.Incarnation {
+		// Another answer brought a new log meanwhile; Since is no position of it.
+		return false, false
+	}
+	if d.Incarnation == 0 || d.Tick < q.Since {
+		// No log, or one that ends before what had been applied when the
+		// question was sent. (That the watermark of now is ahead of the answer
+		// is no loss: a message overtook it.)
+		return false, true
+	}
+	switch {
+	case d.Incarnation != v.Incarnation:
+		t.adoptLocked(&v, d)
+	case d.Overflow:
+		t.resetLocked(&v, d.Tick)
+	}
+	t.followLocked(&v, q, d)
+	if t.mu.connection != d.Connection {
+		// Pushes sent between the two connections are lost. The client says so
+		// too, but possibly after the new connection has answered this read,
+		// and the proof must not be renewed before the epoch has moved.
+		t.mu.connection = d.Connection
+		v.Epoch++
+	}
+	if q.sent > v.Proof || v.Proof == 0 {
+		v.Proof, v.clock = q.sent, d.ServerTime
+	}
+	t.publishLocked(&v)
+	return true, false
+}
+
+// adoptLocked turns to a log of another incarnation.
+func (t *Tail) adoptLocked(v *View, d Delta) {
+	horizon := d.Tick
+	if v.Incarnation == 0 && !d.Overflow {
+		horizon = 0 // the first read of this process asked for all there is
+	}
+	v.Incarnation, v.Watermark, t.mu.floor = d.Incarnation, 0, 0
+	t.resetLocked(v, horizon)
+}
+
+// resetLocked gives up what is known up to the horizon, and with it every
+// local copy: they hold marks that will no longer be updated.
+func (t *Tail) resetLocked(v *View, horizon Tick) {
+	t.mu.known.reset(horizon)
+	v.Epoch++
+}
+
+func (t *Tail) followLocked(v *View, q Query, d Delta) {
+	for _, c := range d.Changes {
+		t.mu.known.apply(c.Scope, c.Tick)
+	}
+	t.mu.floor = max(t.mu.floor, d.Floor)
+	v.Watermark = max(v.Watermark, d.Tick)
+	for i, s := range q.Scopes {
+		if i < len(d.Known) {
+			t.mu.known.learn(s, d.Known[i])
+		}
+	}
+}
+
+// publishLocked makes v the present view. Marks are written before it, so a
+// reader that finds the new Seq finds them too.
+func (t *Tail) publishLocked(v *View) {
+	v.Floor = t.mu.floor
+	if t.mu.allPending > 0 {
+		v.Floor = Never
+	}
+	if t.mu.closed {
+		v.Proof = 0
+	}
+	old := t.View()
+	if v.Watermark != old.Watermark || v.Floor != old.Floor || v.Epoch != old.Epoch || v.Incarnation != old.Incarnation {
+		v.Seq = old.Seq + 1
+	}
+	t.view.Store(v)
+}
+
+// touchLocked publishes that marks changed though nothing in the view did.
+func (t *Tail) touchLocked(v *View) {
+	v.Seq = t.View().Seq + 1
+	t.publishLocked(v)
+}
+
+// Receive applies a published message, or has the log read if something is
+// missing before it. It is quick and calls nothing back.
+func (t *Tail) Receive(m Message) {
+	t.mu.Lock()
+	v := *t.View()
+	if m.Incarnation != v.Incarnation {
+		t.mu.Unlock()
+		t.Wake()
+		return
+	}
+	if m.Tick <= v.Watermark {
+		t.mu.Unlock() // read from the log already, or our own
+		return
+	}
+	gap := t.recordLocked(&v, m.Scopes, m.All, Appended{m.Incarnation, m.Prev, m.Tick}, m.Partial)
+	t.mu.Unlock()
+	if gap {
+		t.Wake()
+	}
+}
+
+// recordLocked applies one change of the present log. A change that comes
+// after a gap is applied too (it did happen), but does not move the watermark.
+func (t *Tail) recordLocked(v *View, scopes []Scope, all bool, a Appended, partial bool) (gap bool) {
+	for _, s := range scopes {
+		t.mu.known.apply(s, a.Tick)
+	}
+	if all {
+		t.mu.floor = max(t.mu.floor, a.Tick)
+	}
+	gap = a.Tick > v.Watermark && (partial || a.Prev > v.Watermark)
+	if !gap {
+		v.Watermark = max(v.Watermark, a.Tick)
+	}
+	t.touchLocked(v)
+	return gap
+}
+
+// Lost is told that pushes may have been lost: no local copy is believed until
+// it has been read again.
+func (t *Tail) Lost() {
+	t.mu.Lock()
+	v := *t.View()
+	v.Epoch++
+	t.publishLocked(&v)
+	t.mu.Unlock()
+	t.Wake()
+}

@@ -1,0 +1,87 @@
+package invalidation
+
+import (
+	"context"
+	"time"
+
+	"github.com/tiercache/tiercache/internal/mono"
+)
+
+// Hold returns the marks of scopes, which stay up to date until Release.
+func (t *Tail) Hold(scopes []Scope) []*Mark {
+	marks := make([]*Mark, len(scopes))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i, s := range scopes {
+		marks[i] = t.mu.known.hold(s)
+	}
+	return marks
+}
+
+// Release ends a Hold; the marks must not be used after it.
+func (t *Tail) Release(marks []*Mark) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, m := range marks {
+		t.mu.known.release(m)
+	}
+}
+
+// Judge decides rule R1 for a value as of a that depends on the held marks,
+// from local knowledge. With Changed it tells the scope that changed, or
+// nothing if it was the floor or the incarnation.
+func (t *Tail) Judge(a AsOf, marks []*Mark) (Verdict, Scope) {
+	if !t.View().Covers(a) {
+		return Changed, ""
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	verdict, m := judge(marks, a.Tick)
+	if m == nil {
+		return verdict, ""
+	}
+	return verdict, m.scope
+}
+
+// Learn asks the log for the latest changes of the scopes (rule R6).
+func (t *Tail) Learn(ctx context.Context, scopes []Scope) error {
+	return t.ask(ctx, scopes)
+}
+
+// LastChanges returns the ticks of the scopes' latest changes, as the log has
+// them now; 0 is never (or forgotten below the floor).
+func (t *Tail) LastChanges(ctx context.Context, scopes []Scope) ([]Tick, error) {
+	d, err := t.log.Delta(ctx, DeltaQuery{Since: t.View().Watermark, Limit: 1, Scopes: scopes})
+	return d.Known, err
+}
+
+// Health tells how well the tail follows its log.
+type Health struct {
+	// ProofAge is how old the latest proof is, the longest time for which a
+	// change made elsewhere can have been missed.
+	ProofAge time.Duration
+	// Failures counts the heartbeats that have failed in a row, Err is the
+	// latest's error.
+	Failures int
+	Err      error
+	// Undelivered counts scopes whose change could not be recorded yet;
+	// UndeliveredAll is set if a change of everything could not.
+	Undelivered    int
+	UndeliveredAll bool
+	// Scopes counts the scopes known to this process.
+	Scopes int
+}
+
+// Health returns the present state; it sends nothing.
+func (t *Tail) Health() Health {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return Health{
+		ProofAge:       t.View().Age(mono.Now()),
+		Failures:       t.mu.failures,
+		Err:            t.mu.lastErr,
+		Undelivered:    len(t.mu.undelivered.marks),
+		UndeliveredAll: t.mu.undelivered.all > 0,
+		Scopes:         len(t.mu.known.marks),
+	}
+}

@@ -1,0 +1,159 @@
+package invalidation
+
+import "sync/atomic"
+
+// Mark is what this process knows of one scope. Entries hold the marks of all
+// they depend on, so a read asks a few atomic words and no map.
+type Mark struct {
+	// last is an upper bound of the tick of the scope's latest change, and Never
+	// while a change of it is being sent. Read without a lock.
+	last atomic.Int64
+
+	// The rest is guarded by the Tail's mutex.
+	scope   Scope
+	tick    Tick // latest change known, 0 if none
+	exact   bool // nothing later than tick can have happened up to the watermark
+	refs    int  // holders: entries and changes under way
+	pending int  // changes that were sent and are not acknowledged
+}
+
+// Last returns an upper bound of the tick of the scope's latest change.
+func (m *Mark) Last() Tick { return Tick(m.last.Load()) }
+
+// Scope returns the scope that the mark is of.
+func (m *Mark) Scope() Scope { return m.scope }
+
+// Verdict is the answer to whether a value is still true.
+type Verdict uint8
+
+const (
+	// Valid: nothing that the value depends on changed after its as-of.
+	Valid Verdict = iota
+	// Changed: something did, or may have (a change of it is under way).
+	Changed
+	// Unknown: the value is older than this process's knowledge of a scope;
+	// the log must be asked.
+	Unknown
+)
+
+// known is the table of marks. It is complete from its horizon on: a scope
+// that is not in it has not changed after the horizon. All of it is guarded by
+// the Tail's mutex.
+type known struct {
+	marks   map[Scope]*Mark
+	horizon Tick
+	// order lists the applied changes, oldest first, so that the table forgets
+	// the oldest when it holds more than limit unheld scopes.
+	order []ScopeTick
+	limit int
+}
+
+func newKnown(horizon Tick, limit int) known {
+	return known{marks: make(map[Scope]*Mark), horizon: horizon, limit: limit}
+}
+
+// hold returns the mark of s with one more holder.
+func (k *known) hold(s Scope) *Mark {
+	m := k.marks[s]
+	if m == nil {
+		// Not in the table: its last change, if any, is not after the horizon.
+		m = &Mark{scope: s, exact: k.horizon == 0}
+		k.marks[s] = m
+		k.refresh(m)
+	}
+	m.refs++
+	return m
+}
+
+// release undoes one hold and forgets a mark that says no more than the
+// horizon does.
+func (k *known) release(m *Mark) {
+	m.refs--
+	if m.refs == 0 && m.tick <= k.horizon && k.marks[m.scope] == m {
+		delete(k.marks, m.scope)
+	}
+}
+
+// apply records that s changed at t.
+func (k *known) apply(s Scope, t Tick) {
+	m := k.marks[s]
+	if m == nil {
+		m = &Mark{scope: s}
+		k.marks[s] = m
+	}
+	if t <= m.tick {
+		return
+	}
+	// Whatever happened before t is covered by it.
+	m.tick, m.exact = t, true
+	k.refresh(m)
+	k.order = append(k.order, ScopeTick{s, t})
+	k.forget()
+}
+
+// learn records what the log said of s: its latest change is at t (0: never).
+func (k *known) learn(s Scope, t Tick) {
+	if m := k.marks[s]; m != nil {
+		m.tick = max(m.tick, t)
+		m.exact = true
+		k.refresh(m)
+	}
+}
+
+// refresh publishes to readers what the mark knows.
+func (k *known) refresh(m *Mark) {
+	switch {
+	case m.pending > 0:
+		m.last.Store(int64(Never))
+	case m.exact:
+		m.last.Store(int64(m.tick))
+	default:
+		m.last.Store(int64(max(m.tick, k.horizon)))
+	}
+}
+
+// forget keeps the table bounded: the oldest changes go, and the horizon rises
+// to them. Held marks keep what they know, since it stays true of them.
+func (k *known) forget() {
+	for len(k.order) > k.limit {
+		old := k.order[0]
+		k.order = k.order[1:]
+		k.horizon = max(k.horizon, old.Tick)
+		if m := k.marks[old.Scope]; m != nil && m.refs == 0 && m.tick <= k.horizon {
+			delete(k.marks, old.Scope)
+		}
+	}
+	if cap(k.order) > 4*k.limit {
+		k.order = append(make([]ScopeTick, 0, 2*k.limit), k.order...)
+	}
+}
+
+// reset forgets everything up to the horizon but that changes are under way.
+// Marks that entries hold are cut loose: whoever resets also moves the epoch,
+// so that those entries are not served again.
+func (k *known) reset(horizon Tick) {
+	old := k.marks
+	*k = newKnown(horizon, k.limit)
+	for s, m := range old {
+		if m.pending > 0 {
+			m.tick, m.exact = 0, horizon == 0
+			k.marks[s] = m
+			k.refresh(m)
+		}
+	}
+}
+
+// judge decides rule R1 for the marks alone.
+func judge(marks []*Mark, t Tick) (Verdict, *Mark) {
+	verdict, why := Valid, (*Mark)(nil)
+	for _, m := range marks {
+		switch {
+		case m.Last() <= t:
+		case m.pending > 0 || m.tick > t || m.exact:
+			return Changed, m
+		default:
+			verdict, why = Unknown, m
+		}
+	}
+	return verdict, why
+}

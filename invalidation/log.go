@@ -1,0 +1,74 @@
+package invalidation
+
+import (
+	"context"
+	"time"
+)
+
+// Log is the change log as a tail uses it. Package remote implements it.
+type Log interface {
+	// Delta reads what changed after since, in one atomic step, on the
+	// connection whose pushes keep local copies true: when it returns, every
+	// push that the server sent before answering has been delivered.
+	// With scopes it also reads their latest changes.
+	Delta(ctx context.Context, q DeltaQuery) (Delta, error)
+	// Append records that the scopes changed, all at one tick, and raises the
+	// floor if all is set. An absent log is created under a new incarnation.
+	Append(ctx context.Context, c Change) (Appended, error)
+	// Renew replaces a log that lost history by an empty one of a new
+	// incarnation, unless that has already been done: it acts if the log is
+	// absent or ends before lost.Tick. The new log begins after lost.Tick.
+	Renew(ctx context.Context, lost AsOf) error
+}
+
+// DeltaQuery asks for the changes after Since and the latest change of Scopes.
+type DeltaQuery struct {
+	Since  Tick
+	Limit  int // most changes worth sending; beyond it only Overflow is set
+	Scopes []Scope
+}
+
+// Delta is the answer to a DeltaQuery.
+type Delta struct {
+	// Incarnation is 0 if there is no log.
+	Incarnation uint64
+	Tick        Tick // latest
+	Floor       Tick
+	// ServerTime is the server's wall clock when it answered; it is used only
+	// together with expiry stamps of the same server.
+	ServerTime time.Time
+	// Changes are those after Since, unless there were more than Limit.
+	Changes  []ScopeTick
+	Overflow bool
+	// Known are the latest changes of the asked scopes, in their order; 0 means
+	// that the log has none.
+	Known []Tick
+	// Connection identifies the connection that answered. Another one than
+	// before means that pushes may have been lost in between.
+	Connection int64
+}
+
+// ScopeTick is one member of the log.
+type ScopeTick struct {
+	Scope Scope
+	Tick  Tick
+}
+
+// Change is what Append records.
+type Change struct {
+	Scopes []Scope
+	All    bool
+	// Retention: scopes that last changed longer ago than this are forgotten
+	// and the floor is raised to the latest of them. It must not be shorter
+	// than the life of any entry.
+	Retention time.Duration
+	// Known is what the caller has applied of the log. A log that ends before
+	// it lost history: it is renewed before the change is recorded.
+	Known AsOf
+}
+
+// Appended tells where in the log a change was put.
+type Appended struct {
+	Incarnation uint64
+	Prev, Tick  Tick
+}

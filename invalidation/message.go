@@ -1,0 +1,105 @@
+package invalidation
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Message is what a change publishes on the store's channel. It is a hint: a
+// receiver applies it directly only if it has missed nothing before it.
+type Message struct {
+	Incarnation uint64
+	Prev, Tick  Tick
+	// All is set when the change raised the floor.
+	All bool
+	// Scopes is empty either because only the floor changed or because the
+	// change was too long to publish (Partial).
+	Scopes []Scope
+	// Partial tells receivers to read the log, the message does not say it all.
+	Partial bool
+}
+
+const (
+	// maxPublished bounds the scopes of one message; a longer change is
+	// published as Partial.
+	maxPublished = 1024
+	maxScopeLen  = 2 + maxPlain
+
+	flagAll     = 1
+	flagPartial = 2
+)
+
+// Body encodes the part of a message that the caller knows; the server puts
+// "incarnation prev tick " before it (see [ParseMessage]).
+func Body(scopes []Scope, all bool) []byte {
+	var flags byte
+	if all {
+		flags |= flagAll
+	}
+	if len(scopes) > maxPublished {
+		return []byte{flags | flagPartial}
+	}
+	b := []byte{flags}
+	for _, s := range scopes {
+		b = binary.AppendUvarint(b, uint64(len(s)))
+		b = append(b, s...)
+	}
+	return b
+}
+
+var errMessage = errors.New("undecodable change message")
+
+// ParseMessage decodes a published message. Its input is hostile: the result
+// is bounded by the input's length, and anything malformed is an error, upon
+// which the caller reads the log.
+func ParseMessage(raw string) (Message, error) {
+	var m Message
+	head := strings.SplitN(raw, " ", 4)
+	if len(head) != 4 || len(head[3]) == 0 {
+		return m, errMessage
+	}
+	inc, err := ParseIncarnation(head[0])
+	if err != nil {
+		return m, err
+	}
+	prev, err1 := strconv.ParseInt(head[1], 10, 64)
+	tick, err2 := strconv.ParseInt(head[2], 10, 64)
+	if err1 != nil || err2 != nil || prev < 0 || tick <= prev || Tick(tick) == Never {
+		return m, errMessage
+	}
+	m.Incarnation, m.Prev, m.Tick = inc, Tick(prev), Tick(tick)
+	body := head[3]
+	m.All = body[0]&flagAll != 0
+	m.Partial = body[0]&flagPartial != 0
+	m.Scopes, err = parseScopes(body[1:])
+	return m, err
+}
+
+func parseScopes(body string) ([]Scope, error) {
+	var out []Scope
+	for len(body) > 0 {
+		n, w := binary.Uvarint([]byte(body[:min(len(body), binary.MaxVarintLen64)]))
+		if w <= 0 || n == 0 || n > maxScopeLen || n > uint64(len(body)-w) || len(out) == maxPublished {
+			return nil, errMessage
+		}
+		out = append(out, Scope(body[w:w+int(n)]))
+		body = body[w+int(n):]
+	}
+	return out, nil
+}
+
+// FormatIncarnation and ParseIncarnation convert an incarnation to and from
+// its sixteen hexadecimal digits in the log.
+func FormatIncarnation(inc uint64) string { return fmt.Sprintf("%016x", inc) }
+
+// ParseIncarnation is the inverse of [FormatIncarnation].
+func ParseIncarnation(s string) (uint64, error) {
+	inc, err := strconv.ParseUint(s, 16, 64)
+	if err != nil || len(s) != 16 || inc == 0 {
+		return 0, fmt.Errorf("bad incarnation %.20q", s)
+	}
+	return inc, nil
+}

@@ -1,0 +1,174 @@
+package invalidation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Config of a Tail. All durations must be positive.
+type Config struct {
+	Heartbeat time.Duration // between delta reads
+	Timeout   time.Duration // of one request to the log
+	Retention time.Duration // see Change.Retention
+	Settle    time.Duration // 0, or after how long every change is recorded again
+	Logger    *slog.Logger  // not nil
+	// MaxKnown bounds the changes remembered and the length of a delta worth
+	// reading; 0 means 1<<16.
+	MaxKnown int
+}
+
+const defaultKnown = 1 << 16
+
+// Tail follows the change log. Its methods may be called from any goroutine.
+type Tail struct {
+	log  Log
+	cfg  Config
+	view atomic.Pointer[View]
+
+	// mu guards what the process knows and the publishing of views. Nothing is
+	// called under it.
+	mu struct {
+		sync.Mutex
+		known       known
+		connection  int64
+		undelivered changes // to be sent again; distrusted until acknowledged
+		allPending  int     // changes of everything that are not acknowledged
+		floor       Tick    // of the log
+		failures    int     // heartbeats in a row
+		lastErr     error
+		closed      bool
+	}
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	wake   chan struct{} // a delta read is wanted now
+	done   sync.WaitGroup
+}
+
+// Start reads the log, creating it if there is none, and begins to follow it.
+// It returns an error if the log could not be read within ctx. Close ends it.
+func Start(ctx context.Context, log Log, cfg Config) (*Tail, error) {
+	if cfg.MaxKnown == 0 {
+		cfg.MaxKnown = defaultKnown
+	}
+	t := &Tail{log: log, cfg: cfg, wake: make(chan struct{}, 1)}
+	t.mu.known = newKnown(0, cfg.MaxKnown)
+	t.view.Store(&View{})
+	t.ctx, t.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if err := t.CatchUp(ctx); err != nil {
+		t.cancel()
+		return nil, fmt.Errorf("reading the change log: %w", err)
+	}
+	t.spawn(t.run)
+	return t, nil
+}
+
+// spawn runs f in a goroutine that Close waits for; after Close it does nothing.
+func (t *Tail) spawn(f func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.mu.closed {
+		t.done.Go(f)
+	}
+}
+
+// Close ends the heartbeat and waits for it. Changes that were never
+// acknowledged are given up, and no proof is valid any more.
+func (t *Tail) Close() {
+	t.mu.Lock()
+	t.mu.closed = true
+	v := *t.View()
+	t.publishLocked(&v)
+	t.mu.Unlock()
+	t.cancel()
+	t.done.Wait()
+}
+
+// View returns the present picture. It is never nil.
+func (t *Tail) View() *View { return t.view.Load() }
+
+func (t *Tail) run() {
+	tick := time.NewTicker(t.cfg.Heartbeat)
+	defer tick.Stop()
+	for {
+		select {
+		case <-t.ctx.Done():
+			return
+		case <-tick.C:
+		case <-t.wake:
+		}
+		t.beat()
+	}
+}
+
+func (t *Tail) beat() {
+	ctx, cancel := context.WithTimeout(t.ctx, max(t.cfg.Timeout, t.cfg.Heartbeat))
+	defer cancel()
+	err := t.CatchUp(ctx)
+	if err == nil {
+		err = t.resend(ctx)
+	}
+	t.noteBeat(err)
+}
+
+// noteBeat keeps what Health shows, and logs the edges, not every beat.
+func (t *Tail) noteBeat(err error) {
+	t.mu.Lock()
+	was := t.mu.failures
+	t.mu.lastErr = err
+	if err == nil {
+		t.mu.failures = 0
+	} else {
+		t.mu.failures++
+	}
+	t.mu.Unlock()
+	switch {
+	case t.ctx.Err() != nil:
+	case err != nil && was == 0:
+		t.cfg.Logger.Warn("tiercache: change log unreachable, local copies will not be trusted", "error", err)
+	case err == nil && was > 0:
+		t.cfg.Logger.Info("tiercache: change log reachable again", "failed_heartbeats", was)
+	}
+}
+
+// Wake asks for a delta read soon. It never blocks.
+func (t *Tail) Wake() {
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
+}
+
+// CatchUp returns once every change acknowledged before the call has been
+// applied, or with the error that prevented it.
+func (t *Tail) CatchUp(ctx context.Context) error {
+	return t.ask(ctx, nil)
+}
+
+// ask reads a delta until its answer could be applied. Each round but the last
+// is one in which the log was found lost or was replaced meanwhile.
+func (t *Tail) ask(ctx context.Context, scopes []Scope) error {
+	for range maxRounds {
+		q := t.Query(scopes)
+		d, err := t.log.Delta(ctx, q.DeltaQuery)
+		if err != nil {
+			return err
+		}
+		done, err := t.Apply(ctx, q, d)
+		if done || err != nil {
+			return err
+		}
+	}
+	return ErrUnstable
+}
+
+const maxRounds = 8
+
+// ErrUnstable is returned when the change log was replaced again and again
+// while it was being read: several servers answer for one store.
+var ErrUnstable = errors.New("the change log is replaced faster than it can be read")

@@ -1,0 +1,62 @@
+package invalidation
+
+import (
+	"time"
+
+	"github.com/tiercache/tiercache/internal/mono"
+)
+
+// View is one consistent picture of what the process knows. A new one is
+// published for every change, so that a reader needs a single atomic load.
+//
+// It is one pointer rather than several atomic words because of this schedule:
+//
+//	reader:    sees Seq 7, to which its entry was checked
+//	heartbeat: applies a change that kills the entry (Seq 8), renews Proof
+//	reader:    sees the new Proof, and serves the entry as if it were recent
+//
+// With one pointer the reader has either the old Seq and the old Proof, or
+// both new ones.
+type View struct {
+	Incarnation uint64
+	// Watermark is the tick up to which the log has been applied without a gap.
+	Watermark Tick
+	// Floor: values with an older as-of are not valid. Never while a change of
+	// everything is being sent.
+	Floor Tick
+	// Seq moves with every change, distrust and loss: a value that was found
+	// valid at one Seq is valid while it stands.
+	Seq uint64
+	// Epoch moves when pushes may have been lost: local copies that were read
+	// in an earlier epoch are not served.
+	Epoch uint64
+	// Proof is when the latest answered delta read was sent; 0 means never, or
+	// not since the connection was lost.
+	Proof mono.Time
+	// clock is what the server's clock said to the read of Proof.
+	clock time.Time
+}
+
+// AsOf is the position that a load which begins now is true as of.
+func (v *View) AsOf() AsOf { return AsOf{v.Incarnation, v.Watermark} }
+
+// Age is how long ago the process last proved that it hears the log.
+func (v *View) Age(now mono.Time) time.Duration {
+	if v.Proof == 0 {
+		return 1<<63 - 1
+	}
+	return now.Sub(v.Proof)
+}
+
+// ServerTime is an upper bound of the server's clock: its answer was given
+// after the question of Proof was sent, so no less time has passed since then
+// here than there.
+func (v *View) ServerTime(now mono.Time) time.Time {
+	return v.clock.Add(now.Sub(v.Proof))
+}
+
+// Covers reports whether a value as of a can be valid as far as incarnation
+// and floor go; the scopes are judged by their marks.
+func (v *View) Covers(a AsOf) bool {
+	return a.Incarnation == v.Incarnation && a.Tick >= v.Floor
+}

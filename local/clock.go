@@ -1,0 +1,78 @@
+package local
+
+import (
+	"math"
+	"sync/atomic"
+)
+
+// Below this number of entries every use is recorded, so that a small cache is exact.
+const exactBelow = 1024
+
+// clock orders the uses of all shards and decides which are worth recording. Its time is the number of values stored: it stands still
+// while nothing is stored, because then nothing is evicted and the order does not matter.
+//
+// An entry is evicted when it has not been used for about as long as the oldest entry has not been. A use less than
+// an eighth of that after the one recorded before would move the entry little, so it is skipped. On Zipf traces that
+// costs 0.05 points of hit ratio and saves most of the moves; with a quarter it would cost 0.15 points.
+type clock struct {
+	ticks atomic.Uint64 // values stored
+	_     [56]byte
+
+	// What readers look at each time has a cache line of its own and changes only once in a while.
+	now    atomic.Uint64 // ticks, or behind by up to a sixteenth of window
+	window atomic.Uint64 // skip uses less than this after the recorded one; 0: record all
+	_      [48]byte
+
+	// bids has for each shard the time at which its oldest entry was used, noBid if it is empty. The entry may have
+	// been used since: a bid errs only towards old. Side by side, because they are read all together.
+	bids []atomic.Uint64
+}
+
+const noBid = math.MaxUint64
+
+func (c *clock) init(shards int) {
+	c.bids = make([]atomic.Uint64, shards)
+	for i := range c.bids {
+		c.bids[i].Store(noBid)
+	}
+}
+
+// due tells whether another use is worth recording, and the time to record it with.
+func (c *clock) due(used uint64) (now uint64, due bool) {
+	now = c.now.Load()
+	return now, used+c.window.Load() <= now
+}
+
+// advance counts a value stored in a cache of so many entries and returns its time.
+func (c *clock) advance(entries int) uint64 {
+	t := c.ticks.Add(1)
+	if t <= c.now.Load()+c.window.Load()/16 {
+		return t
+	}
+	window := uint64(0)
+	if entries >= exactBelow {
+		// An old entry in a cache that is not full says nothing about evictions; with them, no entry stays unused
+		// for longer than it takes to store all.
+		_, tail := c.oldest()
+		window = min(t-tail, uint64(entries)) / 8
+	}
+	c.window.Store(window)
+	c.now.Store(t)
+	return t
+}
+
+// contended is called when two readers recorded a use at the same instant. There is no exact order to keep then, so
+// a small cache, too, records an entry only once until the next value is stored. Otherwise its readers
+// would go on fighting for one cache line.
+func (c *clock) contended() { c.window.CompareAndSwap(0, 1) }
+
+// oldest returns the lowest bid and its shard, or noBid.
+func (c *clock) oldest() (shard int, bid uint64) {
+	bid = noBid
+	for i := range c.bids {
+		if b := c.bids[i].Load(); b < bid {
+			shard, bid = i, b
+		}
+	}
+	return shard, bid
+}

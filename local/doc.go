@@ -1,0 +1,30 @@
+// Package local is the in-process tier: a concurrent LRU of decoded values, bounded by entries, by bytes, or by both.
+//
+// The eviction policy is hashicorp/golang-lru. Around it stands what a cache on a hot read path needs: an index that
+// readers search without a lock, and a record of their uses that reaches the LRU in small batches.
+//
+// # What it promises
+//
+//   - A Get that starts after Put, Remove, RemoveIf or Clear returned never sees the value which that call displaced.
+//     A Get that runs beside one of them may see the state before or after it.
+//   - Get and Peek never wait: they take no lock and allocate nothing, whatever writers do. Every fourth use recorded,
+//     the Get that recorded it also moves up to four entries in the LRU, if it gets the shard's lock at once.
+//   - Every value that was stored leaves exactly once, through Config.OnRemove, after it can no longer be found.
+//   - The bounds hold whenever no Put is running. A Put adds first and evicts before it returns, so while n of them
+//     run, the cache can be over its bounds by those n values, and no more.
+//   - Any value that fits into MaxBytes on its own is stored: the bounds are the whole cache's, never one shard's.
+//   - The least recently used entry of the whole cache is the one evicted, not that of the shard being written to. With one
+//     shard and fewer than 1024 entries the order is exactly that of an LRU for a single goroutine. Beyond, two
+//     liberties are taken: an entry within the newest eighth is not moved when it is used, and a use may be forgotten when several
+//     goroutines record theirs at the same instant.
+//
+// # What it does not promise
+//
+//   - Values are shared, not copied: all callers get the same one and must treat it as read-only.
+//   - A value is never expired, validated or loaded here; there is no time in this package.
+//   - Keys are 128-bit hashes and equal keys are equal to this package. Their bits must be uniformly distributed: they
+//     choose shard and slot as they are.
+//   - Clear is not atomic across shards: a Put that runs beside it may survive it.
+//   - A value removed while a Get was recording its use may stay reachable for the garbage collector until the next
+//     write to its shard.
+package local

@@ -1,0 +1,139 @@
+package local
+
+import (
+	"fmt"
+	"math"
+	"sync/atomic"
+)
+
+// Key is the 128-bit hash of a namespace and a key in it. Its bits must be uniformly distributed.
+type Key struct{ Hi, Lo uint64 }
+
+// Reason says why a value left the cache.
+type Reason uint8
+
+const (
+	Replaced Reason = iota // a Put of the same key took its place, or was too large to be stored
+	Removed                // Remove or RemoveIf
+	Evicted                // it was the least recently used and room was needed
+	Cleared                // Clear
+	reasons  = iota
+)
+
+// String returns the reason in lower case: "replaced", "removed", "evicted" or "cleared".
+func (r Reason) String() string {
+	if int(r) >= reasons {
+		return fmt.Sprintf("reason(%d)", uint8(r))
+	}
+	return [reasons]string{"replaced", "removed", "evicted", "cleared"}[r]
+}
+
+// Cache is a concurrent LRU. All methods may be called from any goroutine, and from OnRemove. It owns no goroutine and
+// needs no closing.
+type Cache[V any] struct {
+	config Config[V]
+	routes [256]uint8 // the shard for each first byte of a hash
+	shards []shard[V]
+	clock  clock
+	_      [64]byte // readers of what is above should not suffer from writes to what is below
+
+	total    total
+	rejected atomic.Uint64
+}
+
+// New returns an empty cache, or one error that names every setting that cannot be.
+func New[V any](config Config[V]) (*Cache[V], error) {
+	if err := config.validate(); err != nil {
+		return nil, err
+	}
+	n := config.Shards
+	if n == 0 {
+		n = config.chooseShards()
+	}
+	c := &Cache[V]{config: config, routes: route(n), shards: make([]shard[V], n)}
+	c.clock.init(n)
+	for i := range c.shards {
+		c.shards[i].init(&c.clock, &c.clock.bids[i], &c.total)
+	}
+	return c, nil
+}
+
+func (c *Cache[V]) shard(k Key) *shard[V] { return &c.shards[c.routes[k.Hi>>56]] }
+
+// Get returns the value of k and counts as a use of it.
+func (c *Cache[V]) Get(k Key) (V, bool) {
+	s := c.shard(k)
+	e := s.index.find(k)
+	if e == nil {
+		var none V
+		return none, false
+	}
+	if now, due := c.clock.due(e.used.Load()); due {
+		s.use(e, now)
+	}
+	return e.value, true
+}
+
+// Peek returns the value of k without counting as a use.
+func (c *Cache[V]) Peek(k Key) (V, bool) {
+	e := c.shard(k).index.find(k)
+	if e == nil {
+		var none V
+		return none, false
+	}
+	return e.value, true
+}
+
+// Put stores v as the newest entry, in place of any older value of k, and evicts others as the bounds demand. cost is
+// the heap that v keeps alive, in bytes, without Overhead; a negative one counts as 0.
+//
+// It reports false if v alone exceeds MaxBytes. Then k has no value any more, nothing was stored, and OnRemove is not
+// called for v.
+func (c *Cache[V]) Put(k Key, v V, cost int64) bool {
+	most := c.config.MaxBytes
+	if most == 0 {
+		most = math.MaxInt64
+	}
+	if cost > most-Overhead {
+		c.rejected.Add(1)
+		c.left(c.shard(k).remove(k, nil, Replaced), Replaced)
+		return false
+	}
+	e := &entry[V]{key: k, value: v, cost: max(cost, 0) + Overhead}
+	c.left(c.shard(k).put(e), Replaced)
+	c.shrink()
+	return true
+}
+
+// Remove drops the value of k and reports whether there was one.
+func (c *Cache[V]) Remove(k Key) bool { return c.RemoveIf(k, nil) }
+
+// RemoveIf drops the value of k if cond holds for it (nil: always), and reports whether it did. cond runs under
+// a lock: it must be quick and must not call the cache.
+func (c *Cache[V]) RemoveIf(k Key, cond func(V) bool) bool {
+	e := c.shard(k).remove(k, cond, Removed)
+	c.left(e, Removed)
+	return e != nil
+}
+
+// Clear drops every value that was there when it was called.
+func (c *Cache[V]) Clear() {
+	for i := range c.shards {
+		for _, e := range c.shards[i].clear() {
+			c.left(e, Cleared)
+		}
+	}
+}
+
+// left reports that e, which may be nil, has left. No lock may be held here.
+func (c *Cache[V]) left(e *entry[V], why Reason) {
+	if e != nil && c.config.OnRemove != nil {
+		c.config.OnRemove(e.key, e.value, why)
+	}
+}
+
+// Len returns the number of entries.
+func (c *Cache[V]) Len() int { return int(c.total.entries.Load()) }
+
+// Bytes returns the sum of the costs of all entries, with Overhead for each.
+func (c *Cache[V]) Bytes() int64 { return c.total.bytes.Load() }

@@ -1,0 +1,151 @@
+package local
+
+import (
+	"math"
+	"sync"
+	"sync/atomic"
+)
+
+// shard is the part of the cache that one lock guards. Readers touch only index and uses.
+type shard[V any] struct {
+	index index[V] // searched by readers; changed under mu
+	_     [64]byte
+	uses  uses[V] // filled by readers; emptied under mu
+	_     [64]byte
+
+	clock *clock
+	bid   *atomic.Uint64 // the shard's own of clock.bids; stored under mu
+	total *total
+
+	// mu guards what follows and the changes of index. Whenever it is free, order and index hold the same entries,
+	// and total has counted them. Nothing slow, no other lock and no callback but RemoveIf's condition is to be met
+	// under it.
+	mu     sync.Mutex
+	order  order[V]
+	stored uint64
+	gone   [reasons]uint64
+	_      [64]byte
+}
+
+// total is what all shards hold.
+type total struct{ entries, bytes atomic.Int64 }
+
+func (s *shard[V]) init(clock *clock, bid *atomic.Uint64, total *total) {
+	s.clock, s.bid, s.total = clock, bid, total
+	s.index.init()
+	s.order.init()
+}
+
+// use records that e was used, and now and then applies what was recorded.
+func (s *shard[V]) use(e *entry[V], now uint64) {
+	waiting, ok := s.uses.add(e)
+	if !ok && waiting < len(s.uses.ring) {
+		s.clock.contended()
+	}
+	if ok && e.used.Load() < now {
+		e.used.Store(now) // only if ok: a use that was forgotten must not keep the next from being recorded
+	}
+	if waiting >= useBatch && s.mu.TryLock() {
+		s.uses.take(useBatch, s.order.use)
+		s.unlock()
+	}
+}
+
+// lock applies all recorded uses, for two reasons. They precede what the caller is about to do, and so must their
+// moves; applied later, they would put an entry in front of a newer one. And a use waiting in the ring would keep the
+// value alive after its removal.
+func (s *shard[V]) lock() {
+	s.mu.Lock()
+	s.uses.take(math.MaxInt, s.order.use)
+}
+
+// unlock renews the bid.
+func (s *shard[V]) unlock() {
+	bid := uint64(noBid)
+	if e := s.order.oldest(); e != nil {
+		bid = e.used.Load()
+	}
+	if s.bid.Load() != bid {
+		s.bid.Store(bid)
+	}
+	s.mu.Unlock()
+}
+
+// put stores e as the newest and returns the entry it replaced, if any.
+func (s *shard[V]) put(e *entry[V]) *entry[V] {
+	s.lock()
+	defer s.unlock()
+	e.used.Store(s.clock.advance(int(s.total.entries.Load())))
+	s.stored++
+	old := s.index.put(e)
+	if old == nil {
+		s.order.add(e)
+		s.total.entries.Add(1)
+		s.total.bytes.Add(e.cost)
+		return nil
+	}
+	s.order.replace(old, e)
+	s.gone[Replaced]++
+	s.total.bytes.Add(e.cost - old.cost) // at once: both together could look like an excess, for which others would evict
+	return old
+}
+
+// remove drops the entry of k if cond, unless nil, holds for its value, and returns it or nil.
+func (s *shard[V]) remove(k Key, cond func(V) bool, why Reason) *entry[V] {
+	s.lock()
+	defer s.unlock()
+	e := s.index.find(k)
+	if e == nil || cond != nil && !cond(e.value) {
+		return nil
+	}
+	s.dropLocked(e, why)
+	s.compactLocked()
+	return e
+}
+
+// evict drops the oldest entry and returns it, if it was last used no later than bid and the cache is still over its
+// bounds.
+func (s *shard[V]) evict(bid uint64, over func() bool) *entry[V] {
+	s.lock()
+	defer s.unlock()
+	e := s.order.oldest()
+	if e == nil || e.used.Load() > bid || !over() {
+		return nil
+	}
+	s.dropLocked(e, Evicted)
+	s.compactLocked()
+	return e
+}
+
+// clear drops all entries and returns them.
+func (s *shard[V]) clear() []*entry[V] {
+	s.lock()
+	defer s.unlock()
+	all := s.order.all()
+	for _, e := range all {
+		s.dropLocked(e, Cleared)
+	}
+	s.compactLocked()
+	return all
+}
+
+func (s *shard[V]) dropLocked(e *entry[V], why Reason) {
+	s.index.remove(e.key)
+	s.order.remove(e)
+	s.gone[why]++
+	s.total.entries.Add(-1)
+	s.total.bytes.Add(-e.cost)
+}
+
+// compactLocked gives back the memory of entries that are gone for good.
+func (s *shard[V]) compactLocked() {
+	if s.order.compact() {
+		s.index.rebuild()
+	}
+}
+
+func (s *shard[V]) counts() (stored uint64, gone [reasons]uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stored, s.gone
+}

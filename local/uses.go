@@ -1,0 +1,55 @@
+package local
+
+import "sync/atomic"
+
+// A Get that finds this many uses waiting moves as many in the LRU. Small, because the Get pays for it: four moves are
+// some 150 ns.
+const useBatch = 4
+
+// uses holds recorded uses until somebody with the shard's lock applies them, oldest first. It is lossy: a use that
+// meets another one at the same instant, or finds the ring full because the lock is held for long, is forgotten.
+// A forgotten use costs a little accuracy, waiting would cost every reader.
+//
+// The shards are the stripes: which ring a use goes to depends on its key. A hot key does not crowd its ring, since
+// the clock keeps it from being recorded again soon.
+type uses[V any] struct {
+	tail atomic.Uint32 // next to claim, by any reader
+	head atomic.Uint32 // next to take; changed only under the shard's lock
+	ring [32]atomic.Pointer[entry[V]]
+}
+
+// add records a use of e unless the ring is full or another reader is just adding, and reports whether it did and how many are waiting.
+func (u *uses[V]) add(e *entry[V]) (waiting int, ok bool) {
+	tail := u.tail.Load()
+	waiting = int(tail - u.head.Load())
+	if waiting >= len(u.ring) || !u.tail.CompareAndSwap(tail, tail+1) {
+		return waiting, false
+	}
+	u.ring[tail%uint32(len(u.ring))].Store(e)
+	return waiting + 1, true
+}
+
+// take hands over up to n uses, oldest first. The shard's lock must be held.
+//
+//	reader                        holder of the lock
+//	claims slot 5
+//	                              takes slot 4, finds 5 claimed but empty, stops
+//	stores into slot 5
+//	                              (next time) takes slot 5
+//
+// Stopping there keeps the order. Skipping 5 would leave its entry in the ring until the ring came around.
+func (u *uses[V]) take(n int, apply func(*entry[V])) {
+	first, tail := u.head.Load(), u.tail.Load()
+	head := first
+	for ; head != tail && n > 0; n-- {
+		e := u.ring[head%uint32(len(u.ring))].Swap(nil) // nil: the ring must not keep a removed value alive
+		if e == nil {
+			break
+		}
+		apply(e)
+		head++
+	}
+	if head != first {
+		u.head.Store(head)
+	}
+}

@@ -1,0 +1,30 @@
+// Package remote is the tier that processes share: encoded entries by key,
+// their leases, and the change log, in Valkey or in this process.
+//
+// A [Backend] makes a [Conn] per store. [Valkey] connects to a server;
+// [Embedded] keeps everything in memory, and several connections to one
+// Embedded behave to each other as processes do. Both pass one battery of
+// tests. Users choose a backend and hand it to tier.Open; the methods of Conn
+// are for package tier.
+//
+// # What a connection promises
+//
+//   - Order: whatever the server said before it answered a read (a push about a
+//     key, the loss of the connection) has been delivered to [Events] before
+//     that read returns, if both use the tracked connection. That is what
+//     makes an answered [invalidation.Log.Delta] a proof.
+//   - Reads track: after a Get of a key, present or not, one notice comes when
+//     it changes by anybody's hand, unless the connection is lost, which is
+//     told by Events.Lost and by another Delta.Connection.
+//   - Leases: a Write with a token stores nothing unless that token still holds
+//     the key's lease; Delete and a Write without one take the lease away. So a
+//     slow load never overwrites a newer value.
+//   - Atomicity: each Write, Lease, Delete of a key, Append, Delta and Renew is
+//     one step of the server.
+//
+// # What it does not promise
+//
+// It does not decide what is valid, and keeps no local copies. An error of a
+// write leaves open whether the server performed it. What is read is hostile
+// until decoded: [Item] only cuts off the expiry stamp.
+package remote

@@ -1,0 +1,316 @@
+package remote
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+// DefaultEmbeddedBytes bounds what an [Embedded] holds unless it is told
+// otherwise.
+const DefaultEmbeddedBytes = 256 << 20
+
+// Embedded is a shared tier in this process: the default without a server, and
+// the double of one in tests. Connections to one Embedded behave to each other
+// as processes on one server do, order of notices and replies included. It
+// holds encoded bytes and drops the least recently used when they exceed its
+// bound, as a server under maxmemory does; the change log is never dropped.
+type Embedded struct {
+	maxBytes int64
+
+	// mu guards all below. Events are queued under it and delivered outside.
+	mu      sync.Mutex
+	items   *simplelru.LRU[string, stored]
+	bytes   int64
+	logs    map[string]*changeLog
+	tracked map[string]map[*embeddedConn]struct{} // by key: who is owed a notice
+	conns   map[*embeddedConn]struct{}
+	nextID  int64
+	evicted []string // filled by the LRU's callback, emptied after each step
+}
+
+type stored struct {
+	raw     string
+	expires time.Time // zero: never
+}
+
+// embeddedOverhead is what an item costs beside its key and value.
+const embeddedOverhead = 160
+
+// maxTracked bounds the table of notices owed, like the server's
+// tracking-table-max-keys.
+const maxTracked = 1_000_000
+
+// NewEmbedded returns an empty shared tier that holds at most maxBytes of keys
+// and values; 0 means [DefaultEmbeddedBytes]. It needs no closing.
+func NewEmbedded(maxBytes int64) *Embedded {
+	if maxBytes <= 0 {
+		maxBytes = DefaultEmbeddedBytes
+	}
+	e := &Embedded{
+		maxBytes: maxBytes,
+		logs:     make(map[string]*changeLog),
+		tracked:  make(map[string]map[*embeddedConn]struct{}),
+		conns:    make(map[*embeddedConn]struct{}),
+	}
+	// The count is bounded by bytes; the LRU's own bound is never reached.
+	e.items, _ = simplelru.NewLRU(math.MaxInt, func(k string, s stored) {
+		e.bytes -= itemBytes(k, s)
+		e.evicted = append(e.evicted, k)
+	})
+	return e
+}
+
+func itemBytes(k string, s stored) int64 { return int64(len(k)+len(s.raw)) + embeddedOverhead }
+
+// String implements [Backend].
+func (e *Embedded) String() string { return "embedded, in this process" }
+
+// Connect implements [Backend]. It never fails.
+func (e *Embedded) Connect(_ context.Context, o Options) (Conn, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.nextID++
+	c := &embeddedConn{hub: e, o: o, id: e.nextID, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	e.conns[c] = struct{}{}
+	go c.deliver()
+	return c, nil
+}
+
+// getLocked returns the live value of k.
+func (e *Embedded) getLocked(k string) (string, bool) {
+	s, ok := e.items.Get(k)
+	if ok && !s.expires.IsZero() && !time.Now().Before(s.expires) {
+		e.removeLocked(k)
+		return "", false
+	}
+	return s.raw, ok
+}
+
+// setLocked stores a value and tells those who read the key.
+func (e *Embedded) setLocked(k string, s stored) {
+	if old, ok := e.items.Peek(k); ok {
+		e.bytes -= itemBytes(k, old)
+	}
+	e.items.Add(k, s)
+	e.bytes += itemBytes(k, s)
+	e.noticeLocked(k)
+	for e.bytes > e.maxBytes && e.items.Len() > 1 {
+		e.items.RemoveOldest()
+	}
+	e.flushEvictedLocked()
+}
+
+// removeLocked reports whether there was something to remove.
+func (e *Embedded) removeLocked(k string) bool {
+	ok := e.items.Remove(k)
+	e.flushEvictedLocked()
+	return ok
+}
+
+func (e *Embedded) flushEvictedLocked() {
+	for _, k := range e.evicted {
+		e.noticeLocked(k)
+	}
+	e.evicted = e.evicted[:0]
+}
+
+// noticeLocked sends the one notice owed to each connection that read k.
+func (e *Embedded) noticeLocked(k string) {
+	for c := range e.tracked[k] {
+		c.queueLocked(func() { c.o.Events.Changed([]string{k}) })
+	}
+	delete(e.tracked, k)
+}
+
+func (e *Embedded) trackLocked(k string, c *embeddedConn) {
+	if c.o.NoTracking {
+		return
+	}
+	if e.tracked[k] == nil {
+		for other := range e.tracked {
+			if len(e.tracked) < maxTracked {
+				break
+			}
+			e.noticeLocked(other)
+		}
+		e.tracked[k] = make(map[*embeddedConn]struct{}, 1)
+	}
+	e.tracked[k][c] = struct{}{}
+}
+
+// Keys returns the keys it holds, change logs included, in no order.
+func (e *Embedded) Keys() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	keys := e.items.Keys()
+	for k := range e.logs {
+		keys = append(keys, k)
+	}
+	return keys
+}
+
+// Read returns the bytes stored under a key, as any program could read them.
+func (e *Embedded) Read(key string) (string, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.getLocked(key)
+}
+
+// Put stores bytes under a key without an expiry, behind every store's back,
+// as another program could.
+func (e *Embedded) Put(key, value string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.setLocked(key, stored{raw: value})
+}
+
+// Remove deletes keys behind every store's back, change logs included.
+func (e *Embedded) Remove(keys ...string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, k := range keys {
+		delete(e.logs, k)
+		e.removeLocked(k)
+	}
+}
+
+// Flush deletes everything, as FLUSHALL does.
+func (e *Embedded) Flush() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	clear(e.logs)
+	for _, k := range e.items.Keys() {
+		e.items.Remove(k)
+	}
+	e.evicted = e.evicted[:0]
+	clear(e.tracked)
+	for c := range e.conns {
+		if !c.o.NoTracking {
+			c.queueLocked(c.o.Events.Lost)
+		}
+	}
+}
+
+// Disconnect ends and renews every connection, as a restarted proxy would:
+// notices that were owed are lost, and the stores are told that they were.
+func (e *Embedded) Disconnect() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	clear(e.tracked)
+	for c := range e.conns {
+		e.nextID++
+		c.id = e.nextID
+		c.queueLocked(c.o.Events.Lost)
+		c.queueLocked(func() { c.o.Events.Published("") })
+	}
+}
+
+// embeddedConn delivers its events in the order in which they happened, in a
+// goroutine of its own.
+type embeddedConn struct {
+	hub *Embedded
+	o   Options
+
+	// Guarded by hub.mu.
+	id     int64
+	queue  []func()
+	busy   bool // deliver is running an event
+	closed bool
+
+	wake chan struct{} // the queue is not empty, or closed
+	done chan struct{} // deliver has ended
+}
+
+func (c *embeddedConn) queueLocked(f func()) {
+	c.queue = append(c.queue, f)
+	c.signal()
+}
+
+func (c *embeddedConn) signal() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (c *embeddedConn) deliver() {
+	defer close(c.done)
+	for range c.wake {
+		for {
+			c.hub.mu.Lock()
+			events := c.queue
+			c.queue, c.busy = nil, len(events) > 0 && !c.closed
+			closed := c.closed
+			c.hub.mu.Unlock()
+			if closed {
+				return
+			}
+			if len(events) == 0 {
+				break
+			}
+			for _, f := range events {
+				f()
+			}
+		}
+	}
+}
+
+// step performs f as one step of the tier, and returns when all that was to be
+// told before its answer has been delivered.
+func (c *embeddedConn) step(ctx context.Context, f func()) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	c.hub.mu.Lock()
+	if c.closed {
+		c.hub.mu.Unlock()
+		return fmt.Errorf("embedded remote: %w", ErrClosed)
+	}
+	f()
+	if !c.busy && len(c.queue) == 0 {
+		c.hub.mu.Unlock()
+		return nil
+	}
+	answered := make(chan struct{})
+	c.queueLocked(func() { close(answered) })
+	c.hub.mu.Unlock()
+	select {
+	case <-answered:
+		return nil
+	case <-c.done:
+		return fmt.Errorf("embedded remote: %w", ErrClosed)
+	}
+}
+
+// Close implements [Conn].
+func (c *embeddedConn) Close() error {
+	h := c.hub
+	h.mu.Lock()
+	if !c.closed {
+		c.closed = true
+		delete(h.conns, c)
+		for k, readers := range h.tracked {
+			if delete(readers, c); len(readers) == 0 {
+				delete(h.tracked, k)
+			}
+		}
+		c.signal()
+	}
+	h.mu.Unlock()
+	<-c.done
+	return nil
+}
+
+// Info implements [Conn].
+func (c *embeddedConn) Info(ctx context.Context) (i Info, err error) {
+	err = c.step(ctx, func() {
+		i = Info{Server: "embedded", Policy: "allkeys-lru (log kept)", MaxMemory: c.hub.maxBytes,
+			UsedMemory: c.hub.bytes, TrackedKeys: int64(len(c.hub.tracked)), TrackedMax: maxTracked}
+	})
+	return i, err
+}

@@ -1,0 +1,148 @@
+package remote
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tiercache/tiercache/invalidation"
+)
+
+// GetOne implements [Conn].
+func (c *embeddedConn) GetOne(ctx context.Context, key string) (it Item, err error) {
+	err = c.step(ctx, func() { it = c.readLocked(key) })
+	return it, err
+}
+
+// Get implements [Conn].
+func (c *embeddedConn) Get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) (items []Item, d invalidation.Delta, err error) {
+	err = c.step(ctx, func() {
+		if q != nil {
+			d = c.deltaLocked(*q)
+		}
+		for _, k := range keys {
+			items = append(items, c.readLocked(k))
+		}
+	})
+	return items, d, err
+}
+
+func (c *embeddedConn) readLocked(key string) Item {
+	raw, ok := c.hub.getLocked(key)
+	c.hub.trackLocked(key, c)
+	return Item{raw, ok}
+}
+
+// Lease implements [Conn].
+func (c *embeddedConn) Lease(ctx context.Context, reqs []LeaseRequest) (leases []Lease, err error) {
+	err = c.step(ctx, func() {
+		for _, r := range reqs {
+			leases = append(leases, c.leaseLocked(r))
+		}
+	})
+	return leases, err
+}
+
+func (c *embeddedConn) leaseLocked(r LeaseRequest) Lease {
+	if it := c.readLocked(r.Key); !r.Any && it.found && it.Seen() != r.Seen {
+		return Lease{Item: it}
+	}
+	name := r.Key + leaseSuffix
+	if _, taken := c.hub.getLocked(name); !taken {
+		c.hub.setLocked(name, stored{r.Token, time.Now().Add(r.TTL)})
+		return Lease{Acquired: true}
+	}
+	c.hub.trackLocked(name, c)
+	held, _ := c.hub.items.Peek(name)
+	if held.expires.IsZero() { // none of ours, and would block the key for ever
+		c.hub.setLocked(name, stored{r.Token, time.Now().Add(r.TTL)})
+		return Lease{Acquired: true}
+	}
+	return Lease{Wait: time.Until(held.expires)}
+}
+
+func (c *embeddedConn) holdsLocked(key, token string) bool {
+	held, ok := c.hub.getLocked(key + leaseSuffix)
+	return ok && held == token
+}
+
+// Extend implements [Conn].
+func (c *embeddedConn) Extend(ctx context.Context, keys []string, token string, ttl time.Duration) error {
+	return c.step(ctx, func() {
+		for _, k := range keys {
+			if c.holdsLocked(k, token) {
+				c.hub.setLocked(k+leaseSuffix, stored{token, time.Now().Add(ttl)})
+			}
+		}
+	})
+}
+
+// Release implements [Conn].
+func (c *embeddedConn) Release(ctx context.Context, keys []string, token string) error {
+	return c.step(ctx, func() {
+		for _, k := range keys {
+			if c.holdsLocked(k, token) {
+				c.hub.removeLocked(k + leaseSuffix)
+			}
+		}
+	})
+}
+
+// Write implements [Conn], with the three parts of the Valkey implementation.
+func (c *embeddedConn) Write(ctx context.Context, writes []Write) (out []Written, err error) {
+	err = c.step(ctx, func() {
+		for _, w := range writes {
+			out = append(out, c.writeLocked(w))
+		}
+	})
+	return out, err
+}
+
+func (c *embeddedConn) writeLocked(w Write) Written {
+	c.hub.trackLocked(w.Key, c)
+	defer c.hub.trackLocked(w.Key, c)
+	if w.Token != "" && !c.holdsLocked(w.Key, w.Token) {
+		return Written{}
+	}
+	expires := time.Now().Add(w.TTL).Truncate(time.Millisecond)
+	raw := fmt.Sprintf("%0*d", stampLen, expires.UnixMilli()) + string(w.Envelope)
+	if int64(len(raw)) > c.hub.maxBytes {
+		return Written{Err: fmt.Errorf("%w: %d bytes, the embedded remote holds %d", ErrFull, len(raw), c.hub.maxBytes)}
+	}
+	c.hub.setLocked(w.Key, stored{raw, expires})
+	c.hub.removeLocked(w.Key + leaseSuffix)
+	return Written{Stored: true, Verified: true, Expires: expires}
+}
+
+// Delete implements [Conn].
+func (c *embeddedConn) Delete(ctx context.Context, keys []string) error {
+	return c.step(ctx, func() {
+		for _, k := range keys {
+			c.hub.removeLocked(k)
+			c.hub.removeLocked(k + leaseSuffix)
+		}
+	})
+}
+
+// Purge implements [Conn]. It is one step, so there is nothing to resume.
+func (c *embeddedConn) Purge(ctx context.Context, p PurgeRequest) (done PurgeProgress, err error) {
+	if _, _, err := parseResume(p); err != nil {
+		return done, err
+	}
+	err = c.step(ctx, func() {
+		for _, k := range c.hub.items.Keys() {
+			done.Scanned++
+			for _, prefix := range p.Prefixes {
+				if strings.HasPrefix(k, prefix) && c.hub.removeLocked(k) {
+					done.Removed++
+					break
+				}
+			}
+		}
+	})
+	if err == nil && p.Progress != nil {
+		p.Progress(done)
+	}
+	return done, err
+}

@@ -1,0 +1,133 @@
+package remote
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"time"
+
+	"github.com/tiercache/tiercache/invalidation"
+)
+
+// changeLog is the sorted set of a store, kept as the list of its changes in
+// order; a change that a later one of the same scope covers stays in the list
+// until the next compaction.
+type changeLog struct {
+	incarnation string
+	tick, floor invalidation.Tick
+	latest      map[invalidation.Scope]invalidation.Tick
+	order       []invalidation.ScopeTick
+}
+
+func nowTick() invalidation.Tick { return invalidation.Tick(time.Now().UnixMicro()) }
+
+// renewLocked replaces the log if it is absent or ends before known.
+func (c *embeddedConn) renewLocked(known invalidation.Tick) *changeLog {
+	key := logKey(c.o.Prefix)
+	l := c.hub.logs[key]
+	if l != nil && l.tick >= known {
+		return l
+	}
+	tick := max(known+1, nowTick())
+	l = &changeLog{incarnation: newIncarnation(), tick: tick, floor: tick,
+		latest: make(map[invalidation.Scope]invalidation.Tick)}
+	c.hub.logs[key] = l
+	return l
+}
+
+// Renew implements [invalidation.Log].
+func (c *embeddedConn) Renew(ctx context.Context, lost invalidation.AsOf) error {
+	return c.step(ctx, func() { c.renewLocked(lost.Tick) })
+}
+
+// Append implements [invalidation.Log].
+func (c *embeddedConn) Append(ctx context.Context, ch invalidation.Change) (a invalidation.Appended, err error) {
+	err = c.step(ctx, func() {
+		l := c.renewLocked(ch.Known.Tick)
+		l.trim(nowTick() - invalidation.Tick(ch.Retention.Microseconds()))
+		prev := l.tick
+		l.tick = max(prev+1, nowTick())
+		if ch.All {
+			l.floor = l.tick
+		}
+		for _, s := range ch.Scopes {
+			l.latest[s] = l.tick
+			l.order = append(l.order, invalidation.ScopeTick{Scope: s, Tick: l.tick})
+		}
+		l.compact()
+		a.Incarnation, _ = invalidation.ParseIncarnation(l.incarnation)
+		a.Prev, a.Tick = prev, l.tick
+		c.publishLocked(fmt.Sprintf("%s %d %d %s", l.incarnation, prev, l.tick, invalidation.Body(ch.Scopes, ch.All)))
+	})
+	return a, err
+}
+
+func (c *embeddedConn) publishLocked(message string) {
+	for other := range c.hub.conns {
+		if other.o.Prefix == c.o.Prefix {
+			other.queueLocked(func() { other.o.Events.Published(message) })
+		}
+	}
+}
+
+// trim forgets scopes that last changed at or before cut, and raises the floor
+// to the latest of them.
+func (l *changeLog) trim(cut invalidation.Tick) {
+	n := 0
+	for ; n < len(l.order) && l.order[n].Tick <= cut; n++ {
+		if s := l.order[n]; l.latest[s.Scope] == s.Tick {
+			delete(l.latest, s.Scope)
+			l.floor = max(l.floor, s.Tick)
+		}
+	}
+	l.order = l.order[n:]
+}
+
+func (l *changeLog) compact() {
+	if len(l.order) < 2*len(l.latest)+64 {
+		return
+	}
+	kept := make([]invalidation.ScopeTick, 0, len(l.latest))
+	for _, s := range l.order {
+		if l.latest[s.Scope] == s.Tick {
+			kept = append(kept, s)
+		}
+	}
+	l.order = kept
+}
+
+// after returns the latest changes that come after since.
+func (l *changeLog) after(since invalidation.Tick) []invalidation.ScopeTick {
+	i := sort.Search(len(l.order), func(i int) bool { return l.order[i].Tick > since })
+	var out []invalidation.ScopeTick
+	for _, s := range l.order[i:] {
+		if l.latest[s.Scope] == s.Tick {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// Delta implements [invalidation.Log].
+func (c *embeddedConn) Delta(ctx context.Context, q invalidation.DeltaQuery) (d invalidation.Delta, err error) {
+	err = c.step(ctx, func() { d = c.deltaLocked(q) })
+	return d, err
+}
+
+func (c *embeddedConn) deltaLocked(q invalidation.DeltaQuery) invalidation.Delta {
+	d := invalidation.Delta{Connection: c.id, ServerTime: time.Now()}
+	l := c.hub.logs[logKey(c.o.Prefix)]
+	if l == nil {
+		return d
+	}
+	d.Incarnation, _ = invalidation.ParseIncarnation(l.incarnation)
+	d.Tick, d.Floor = l.tick, l.floor
+	d.Changes = l.after(q.Since)
+	if len(d.Changes) > q.Limit {
+		d.Changes, d.Overflow = nil, true
+	}
+	for _, s := range q.Scopes {
+		d.Known = append(d.Known, l.latest[s])
+	}
+	return d
+}

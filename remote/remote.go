@@ -1,0 +1,205 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/tiercache/tiercache/invalidation"
+)
+
+// Backend connects stores to a shared tier. It is implemented by this package
+// only; the interface may grow.
+type Backend interface {
+	// Connect returns a connection, or an error that says in one line what is
+	// wrong. Events may be called before it returns.
+	Connect(ctx context.Context, o Options) (Conn, error)
+	// String describes the backend without secrets.
+	String() string
+}
+
+// Options of a connection.
+type Options struct {
+	// Prefix begins every key of the store.
+	Prefix string
+	// Timeout bounds dialling, and single requests where the caller's context
+	// does not.
+	Timeout time.Duration
+	// NoTracking asks for a connection without notices of changed keys.
+	NoTracking bool
+	Events     Events
+}
+
+// Events is what a connection reports. The functions are called one at a time
+// and hold up everything that follows, so they are quick and never call back.
+// None of them may be nil.
+type Events struct {
+	// Changed is told the names of keys that were written, deleted, evicted or
+	// whose expiry was touched, leases included (see [LeaseOf]).
+	Changed func(keys []string)
+	// Lost says that notices may have been missed.
+	Lost func()
+	// Published is handed each message of the store's channel; an empty one
+	// after (re)subscribing, when messages may have been missed.
+	Published func(message string)
+}
+
+// Conn is one store's connection.
+type Conn interface {
+	invalidation.Log
+
+	// Get reads keys in one round trip. With q the answer also holds the delta,
+	// taken before the keys are read.
+	Get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) ([]Item, invalidation.Delta, error)
+	// GetOne is Get of one key.
+	GetOne(ctx context.Context, key string) (Item, error)
+	// Lease takes leases of keys in one round trip.
+	Lease(ctx context.Context, reqs []LeaseRequest) ([]Lease, error)
+	// Extend renews held leases; those that are lost are left alone.
+	Extend(ctx context.Context, keys []string, token string, ttl time.Duration) error
+	// Release gives up leases that token still holds.
+	Release(ctx context.Context, keys []string, token string) error
+	// Write stores values in one round trip and verifies that this connection
+	// tracks what it stored.
+	Write(ctx context.Context, writes []Write) ([]Written, error)
+	// Delete removes keys and their leases.
+	Delete(ctx context.Context, keys []string) error
+	// Purge removes every key that begins with one of the prefixes.
+	Purge(ctx context.Context, p PurgeRequest) (PurgeProgress, error)
+	// Info describes the server as it is now.
+	Info(ctx context.Context) (Info, error)
+	// Close ends the connection and waits for what it owns. Events are not
+	// called after it returned.
+	Close() error
+}
+
+// Item is a stored value as it was read. The zero Item is a missing one.
+type Item struct {
+	raw   string
+	found bool
+}
+
+// stampLen is the length of the expiry stamp that the server puts before each
+// envelope: its own clock in ms, when the value expires. It comes from the
+// server, so no two clocks are compared, and with the value, so that reading
+// the remaining life costs no second command.
+const stampLen = 13
+
+// Found reports whether there was a value at all.
+func (i Item) Found() bool { return i.found }
+
+// Envelope is the value as it was given to Write, or something else that
+// somebody put there.
+func (i Item) Envelope() string {
+	if len(i.raw) < stampLen {
+		return ""
+	}
+	return i.raw[stampLen:]
+}
+
+// Expires is when the value expires by the server's clock.
+func (i Item) Expires() (time.Time, bool) {
+	if len(i.raw) < stampLen {
+		return time.Time{}, false
+	}
+	ms, err := strconv.ParseInt(i.raw[:stampLen], 10, 64)
+	return time.UnixMilli(ms), err == nil && ms > 0
+}
+
+// Seen identifies this version of the value, for LeaseRequest.
+func (i Item) Seen() string { return i.raw[:min(len(i.raw), stampLen+VerifyLen)] }
+
+// VerifyLen is how many leading bytes of an envelope tell two writes apart:
+// callers put something random there.
+const VerifyLen = 32
+
+// LeaseRequest asks for the right to load a key. If the key's value is another
+// than the one the caller has Seen (the zero string: none), it gets that
+// value instead.
+type LeaseRequest struct {
+	Key, Token, Seen string
+	TTL              time.Duration
+	// Any: take the lease whatever the value is.
+	Any bool
+}
+
+// Lease is the answer: acquired, or the key's new value, or how long another's
+// lease lasts at most.
+type Lease struct {
+	Acquired bool
+	Item     Item
+	Wait     time.Duration
+	Err      error
+}
+
+// leaseSuffix ends the name of a key's lease. Data keys end in '}'.
+const leaseSuffix = "!"
+
+// LeaseOf returns the data key whose lease has the given name.
+func LeaseOf(name string) (key string, ok bool) {
+	if n := len(name) - len(leaseSuffix); n > 0 && name[n:] == leaseSuffix {
+		return name[:n], true
+	}
+	return "", false
+}
+
+// Write is a value to store: with a Token only while that holds the lease,
+// without one in any case.
+type Write struct {
+	Key, Token string
+	Envelope   []byte
+	TTL        time.Duration // at least 1 ms
+}
+
+// Written is the result of a Write.
+type Written struct {
+	// Stored is false if the lease was gone: somebody wrote or deleted the key.
+	Stored bool
+	// Verified: the stored value was read back on the tracked connection, so a
+	// notice will come when it changes from here on. At least one notice of the
+	// key was delivered before Write returned: that of this write itself, or of
+	// another's just before it. If there was exactly one, no other has come
+	// since the value was read back. (Without tracking there are none.)
+	Verified bool
+	Expires  time.Time // by the server's clock
+	Err      error
+}
+
+// PurgeRequest says what to remove. Keys are removed in batches; Progress, if
+// not nil, is called after each.
+type PurgeRequest struct {
+	Prefixes []string
+	Resume   string // a Progress.Resume of an earlier purge, or empty
+	Progress func(PurgeProgress)
+}
+
+// PurgeProgress counts what a purge has done so far.
+type PurgeProgress struct {
+	Scanned, Removed int64
+	// Resume continues the purge after the last finished batch; it is empty
+	// when the purge is complete.
+	Resume string
+}
+
+// Info describes a server.
+type Info struct {
+	Server     string // kind and version
+	Policy     string // maxmemory-policy; empty if it could not be learnt
+	MaxMemory  int64  // bytes, 0 = no limit
+	UsedMemory int64  // bytes
+	// TrackedKeys and TrackedMax are the size and bound of the tracking table.
+	TrackedKeys, TrackedMax int64
+	// Unknown tells what could not be learnt, and why (an ACL, a provider).
+	Unknown string
+}
+
+// ErrFull is matched by errors of a Write that the server refused for want of
+// memory. The value was not stored; nothing else is wrong.
+var ErrFull = errors.New("the server is out of memory for writes")
+
+// ErrClosed is matched by errors of calls after Close.
+var ErrClosed = errors.New("the connection is closed")
+
+func logKey(prefix string) string  { return prefix + ":{" + prefix + "}:log" }
+func channel(prefix string) string { return prefix + ":{" + prefix + "}:changes" }

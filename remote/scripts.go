@@ -1,0 +1,129 @@
+package remote
+
+import (
+	"crypto/sha1"
+	"encoding/hex"
+)
+
+// script is a Lua script and the name under which servers cache it.
+type script struct{ text, sha string }
+
+func newScript(text string) script {
+	sum := sha1.Sum([]byte(text)) // the protocol's choice
+	return script{text, hex.EncodeToString(sum[:])}
+}
+
+// Ticks are integers below 2^53 and exact in Lua's doubles, but its own
+// formatting keeps 14 digits; hence fmt.
+const luaLog = `
+local function fmt(n) return string.format('%.0f', n) end
+local function now()
+  local t = redis.call('TIME')
+  return t[1] * 1000000 + t[2], t
+end
+local function head(log)
+  local first = redis.pcall('ZRANGE', log, 0, 0)
+  if first.err or not first[1] or string.sub(first[1], 1, 1) ~= 'i' then return nil, 0 end
+  local last = redis.call('ZREVRANGE', log, 0, 0, 'WITHSCORES')
+  return string.sub(first[1], 2), tonumber(last[2])
+end
+`
+
+const luaRenew = `
+local function renew(log, inc, after)
+  redis.call('DEL', log)
+  local tick = math.max(after + 1, (now()))
+  redis.call('ZADD', log, -1, 'i' .. inc, fmt(tick), 'f')
+  return inc, tick
+end
+`
+
+var (
+	// scriptAppend: KEYS log; ARGV channel, new incarnation, known tick,
+	// retention µs, all, body, scopes... The known tick is checked first: a log
+	// that ends before what the caller has applied lost history.
+	scriptAppend = newScript(luaLog + luaRenew + `
+local log, t = KEYS[1], (now())
+local inc, last = head(log)
+local known = tonumber(ARGV[3])
+if not inc or last < known then inc, last = renew(log, ARGV[2], known) end
+local old = redis.call('ZRANGEBYSCORE', log, 0, fmt(t - tonumber(ARGV[4])), 'WITHSCORES', 'LIMIT', 0, 128)
+local top = 0
+for i = 1, #old, 2 do
+  if old[i] ~= 'f' then
+    redis.call('ZREM', log, old[i])
+    top = tonumber(old[i + 1])
+  end
+end
+if top > 0 then redis.call('ZADD', log, 'GT', fmt(top), 'f') end
+local tick = math.max(last + 1, t)
+local score = fmt(tick)
+if ARGV[5] == '1' then redis.call('ZADD', log, score, 'f') end
+for i = 7, #ARGV do redis.call('ZADD', log, score, ARGV[i]) end
+redis.call('PUBLISH', ARGV[1], inc .. ' ' .. fmt(last) .. ' ' .. score .. ' ' .. ARGV[6])
+return {inc, fmt(last), score}
+`)
+
+	// scriptRenew: KEYS log; ARGV new incarnation, lost tick.
+	scriptRenew = newScript(luaLog + luaRenew + `
+local inc, last = head(KEYS[1])
+if not inc or last < tonumber(ARGV[2]) then renew(KEYS[1], ARGV[1], tonumber(ARGV[2])) end
+return 1
+`)
+
+	// scriptDelta: KEYS log; ARGV since, limit, scopes... It only reads.
+	scriptDelta = newScript(luaLog + `
+local log, since = KEYS[1], tonumber(ARGV[1])
+local _, t = now()
+local inc, tick = head(log)
+if not inc then return {'', '0', '0', t[1], t[2], 0, {}, {}} end
+local changes, over = {}, 0
+if tick > since then
+  local from = '(' .. fmt(since)
+  if redis.call('ZCOUNT', log, from, '+inf') > tonumber(ARGV[2]) then over = 1
+  else changes = redis.call('ZRANGEBYSCORE', log, from, '+inf', 'WITHSCORES') end
+end
+local known = {}
+for i = 3, #ARGV do known[i - 2] = redis.call('ZSCORE', log, ARGV[i]) or '0' end
+return {inc, fmt(tick), redis.call('ZSCORE', log, 'f') or '0', t[1], t[2], over, changes, known}
+`)
+
+	// scriptWrite: KEYS data, lease; ARGV token, envelope, ttl ms.
+	scriptWrite = newScript(`
+if ARGV[1] ~= '' and redis.pcall('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+local t = redis.call('TIME')
+local expires = t[1] * 1000 + math.floor(t[2] / 1000) + ARGV[3]
+redis.call('SET', KEYS[1], string.format('%013.0f', expires) .. ARGV[2], 'PXAT', string.format('%.0f', expires))
+redis.call('DEL', KEYS[2])
+return expires
+`)
+
+	// scriptLease: KEYS data, lease; ARGV token, ttl ms, seen, any. It reads the
+	// lease as well, so that the caller is told when it goes. A lease without an
+	// expiry is none of ours and would block the key for ever.
+	scriptLease = newScript(`
+if ARGV[4] ~= '1' then
+  local seen = redis.pcall('GETRANGE', KEYS[1], 0, math.max(#ARGV[3] - 1, 0))
+  if type(seen) == 'string' and seen ~= '' and seen ~= ARGV[3] then return redis.call('GET', KEYS[1]) end
+end
+if redis.call('PTTL', KEYS[2]) == -1 then redis.call('DEL', KEYS[2]) end
+if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
+redis.pcall('GET', KEYS[2])
+return -redis.call('PTTL', KEYS[2])
+`)
+
+	// scriptExtend: KEYS lease; ARGV token, ttl ms.
+	scriptExtend = newScript(`
+if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+`)
+
+	// scriptRelease: KEYS lease; ARGV token.
+	scriptRelease = newScript(`
+if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+`)
+
+	// scriptDelete: KEYS data, lease.
+	scriptDelete = newScript(`return redis.call('UNLINK', KEYS[1]) + redis.call('DEL', KEYS[2])`)
+)

@@ -1,0 +1,240 @@
+package remote
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/valkey-io/valkey-go"
+
+	"github.com/tiercache/tiercache/invalidation"
+)
+
+// Valkey returns the backend that connects to a Valkey server (or Redis 7 and
+// later). Addresses, credentials, TLS and database come from o; what tracking
+// depends on is set here, and options of o that would silence it are rejected
+// by Connect with an error that names them.
+func Valkey(o valkey.ClientOption) Backend { return valkeyBackend{o} }
+
+type valkeyBackend struct{ option valkey.ClientOption }
+
+func (b valkeyBackend) String() string {
+	return "valkey at " + strings.Join(b.option.InitAddress, ", ")
+}
+
+// valkeyConn uses two clients. tracked has a single connection, and everything
+// whose order against pushes matters goes over it: reads, writes of entries,
+// deltas. plain carries changes, the subscription and purges, so that those
+// never stand before a read.
+type valkeyConn struct {
+	tracked, plain valkey.Client
+	o              Options
+	log, channel   string
+	cancel         context.CancelFunc
+	subscription   sync.WaitGroup
+
+	closing sync.RWMutex // held for reading while Events run
+	closed  bool
+}
+
+// check names every option that contradicts what the cache needs.
+func (b valkeyBackend) check(o Options) error {
+	var errs []error
+	reject := func(bad bool, name, why string) {
+		if bad {
+			errs = append(errs, fmt.Errorf("valkey option %s: %s", name, why))
+		}
+	}
+	c := b.option
+	reject(len(c.InitAddress) == 0, "InitAddress", "names no server")
+	reject(c.OnInvalidations != nil, "OnInvalidations", "is used by the cache itself")
+	reject(c.ClientTrackingOptions != nil, "ClientTrackingOptions", "is set by the cache itself")
+	reject(c.SendToReplicas != nil || c.ReplicaOnly || c.ReplicaSelector != nil || c.ReadNodeSelector != nil,
+		"SendToReplicas/ReplicaOnly", "a replica may serve what its primary has already changed")
+	reject(!o.NoTracking && c.DisableCache, "DisableCache", "no notices of changed keys would come; ask for no tracking instead")
+	reject(c.AlwaysRESP2, "AlwaysRESP2", "notices need RESP3")
+	reject(!o.NoTracking && c.DisableAutoPipelining, "DisableAutoPipelining", "notices would come on other connections than the reads")
+	reject(c.ConnLifetime != 0, "ConnLifetime", "each ended connection would empty the local tier")
+	return errors.Join(errs...)
+}
+
+// Connect implements [Backend].
+func (b valkeyBackend) Connect(ctx context.Context, o Options) (Conn, error) {
+	if err := b.check(o); err != nil {
+		return nil, err
+	}
+	c := &valkeyConn{o: o, log: logKey(o.Prefix), channel: channel(o.Prefix)}
+	base := b.base(o)
+	track := base
+	if o.NoTracking {
+		track.DisableCache = true
+	} else {
+		track.ClientTrackingOptions = []string{"OPTOUT"}
+		track.OnInvalidations = c.invalidated
+	}
+	plain := base
+	plain.DisableCache = true
+	var err error
+	if c.tracked, err = dial(ctx, track); err != nil {
+		return nil, fmt.Errorf("connecting to %s: %w", b, err)
+	}
+	if c.plain, err = dial(ctx, plain); err != nil {
+		c.tracked.Close()
+		return nil, fmt.Errorf("connecting to %s: %w", b, err)
+	}
+	if c.tracked.Mode() == valkey.ClientModeCluster {
+		c.tracked.Close()
+		c.plain.Close()
+		return nil, fmt.Errorf("%s is a cluster: clusters are not supported yet, since each of their primaries needs a proof of its own", b)
+	}
+	run, cancel := context.WithCancel(context.Background())
+	c.cancel = cancel
+	c.subscription.Go(func() { c.subscribe(run) })
+	return c, nil
+}
+
+// base is what both clients share.
+func (b valkeyBackend) base(o Options) valkey.ClientOption {
+	c := b.option
+	c.PipelineMultiplex = -1           // one connection: replies and pushes in one order
+	c.BlockingPipeline = math.MaxInt32 // never move a long pipeline to another connection
+	c.CacheSizeEachConn = 1 << 10      // unused: the decoded objects are ours to keep
+	if c.Dialer.Timeout == 0 {
+		c.Dialer.Timeout = max(time.Second, o.Timeout)
+	}
+	if c.Dialer.KeepAlive == 0 {
+		c.Dialer.KeepAlive = time.Second
+	}
+	if c.ConnWriteTimeout == 0 {
+		c.ConnWriteTimeout = max(time.Second, 2*o.Timeout)
+	}
+	return c
+}
+
+// dial makes a client, giving up with ctx: NewClient knows only its own
+// timeout. A client that arrives too late is closed.
+func dial(ctx context.Context, o valkey.ClientOption) (valkey.Client, error) {
+	type result struct {
+		client valkey.Client
+		err    error
+	}
+	ch := make(chan result, 1)
+	go func() {
+		client, err := valkey.NewClient(o)
+		ch <- result{client, err}
+	}()
+	select {
+	case r := <-ch:
+		return r.client, r.err
+	case <-ctx.Done():
+		go func() {
+			if r := <-ch; r.err == nil {
+				r.client.Close()
+			}
+		}()
+		return nil, ctx.Err()
+	}
+}
+
+// invalidated runs on the tracked connection's reading goroutine.
+func (c *valkeyConn) invalidated(msgs []valkey.ValkeyMessage) {
+	if msgs == nil {
+		c.event(c.o.Events.Lost)
+		return
+	}
+	keys := make([]string, 0, len(msgs))
+	for i := range msgs {
+		key, err := msgs[i].ToString()
+		if err != nil {
+			c.event(c.o.Events.Lost) // a notice that cannot be read may be of any key
+			return
+		}
+		if key != c.log { // every delta reads it, and each change would echo
+			keys = append(keys, key)
+		}
+	}
+	if len(keys) > 0 {
+		c.event(func() { c.o.Events.Changed(keys) })
+	}
+}
+
+// event calls f unless the connection is closed.
+func (c *valkeyConn) event(f func()) {
+	c.closing.RLock()
+	defer c.closing.RUnlock()
+	if !c.closed {
+		f()
+	}
+}
+
+// subscribe keeps the subscription until ctx ends. The client re-subscribes by
+// itself after most losses; every confirmation is reported, since messages may
+// have been missed before it.
+func (c *valkeyConn) subscribe(ctx context.Context) {
+	hooked := valkey.WithOnSubscriptionHook(ctx, func(s valkey.PubSubSubscription) {
+		c.event(func() { c.o.Events.Published("") })
+	})
+	for pause := 10 * time.Millisecond; ctx.Err() == nil; pause = min(2*pause, time.Second) {
+		begun := time.Now()
+		_ = c.plain.Receive(hooked, c.plain.B().Subscribe().Channel(c.channel).Build(), func(m valkey.PubSubMessage) {
+			c.event(func() { c.o.Events.Published(m.Message) })
+		})
+		if time.Since(begun) > time.Second {
+			pause = 10 * time.Millisecond
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+// Close implements [Conn].
+func (c *valkeyConn) Close() error {
+	c.closing.Lock()
+	c.closed = true
+	c.closing.Unlock()
+	c.cancel()
+	c.tracked.Close()
+	c.plain.Close()
+	c.subscription.Wait()
+	return nil
+}
+
+func newIncarnation() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return invalidation.FormatIncarnation(binary.BigEndian.Uint64(b[:]) | 1)
+}
+
+// failure turns a client's error into one of ours; nil stays nil.
+func failure(err error) error {
+	var server *valkey.ValkeyError
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, valkey.ErrClosing):
+		return fmt.Errorf("%w: %w", ErrClosed, err)
+	case errors.As(err, &server) && strings.HasPrefix(server.Error(), "OOM "):
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	}
+	return err
+}
+
+// Unreachable reports whether err says that no answer came, rather than that
+// the server refused.
+func Unreachable(err error) bool {
+	var server *valkey.ValkeyError
+	var network net.Error
+	if errors.As(err, &server) && !errors.As(err, &network) {
+		return false
+	}
+	return err != nil
+}

@@ -1,0 +1,192 @@
+package remote
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/valkey-io/valkey-go"
+
+	"github.com/tiercache/tiercache/invalidation"
+)
+
+// GetOne implements [Conn].
+func (c *valkeyConn) GetOne(ctx context.Context, key string) (Item, error) {
+	return item(c.tracked.Do(ctx, c.tracked.B().Get().Key(key).Build()))
+}
+
+// item makes an Item of the answer to a GET. A value of another type than a
+// string counts as found and undecodable.
+func item(r valkey.ValkeyResult) (Item, error) {
+	s, err := r.ToString()
+	switch {
+	case err == nil:
+		return Item{s, true}, nil
+	case valkey.IsValkeyNil(err):
+		return Item{}, nil
+	case isWrongType(err):
+		return Item{"", true}, nil
+	}
+	return Item{}, failure(err)
+}
+
+func isWrongType(err error) bool {
+	e, ok := valkey.IsValkeyErr(err)
+	return ok && len(e.Error()) >= 9 && e.Error()[:9] == "WRONGTYPE"
+}
+
+// Get implements [Conn].
+func (c *valkeyConn) Get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) ([]Item, invalidation.Delta, error) {
+	var d invalidation.Delta
+	head := 0
+	build := func(b valkey.Builder) []valkey.Completed {
+		cmds := make([]valkey.Completed, 0, len(keys)+2)
+		if q != nil {
+			// The connection's id first: see invalidation.Delta.Connection.
+			cmds = append(cmds, b.ClientId().Build(), c.deltaCall(*q).build(b))
+		}
+		for _, k := range keys {
+			cmds = append(cmds, b.Get().Key(k).Build())
+		}
+		return cmds
+	}
+	results := run(ctx, c.tracked, []script{scriptDelta}, build)
+	if q != nil {
+		var err error
+		if d, err = parseDelta(results[0], results[1]); err != nil {
+			return nil, d, err
+		}
+		head = 2
+	}
+	items := make([]Item, len(keys))
+	for i := range keys {
+		var err error
+		if items[i], err = item(results[head+i]); err != nil {
+			return nil, d, err
+		}
+	}
+	return items, d, nil
+}
+
+// Lease implements [Conn].
+func (c *valkeyConn) Lease(ctx context.Context, reqs []LeaseRequest) ([]Lease, error) {
+	results := run(ctx, c.tracked, []script{scriptLease}, func(b valkey.Builder) []valkey.Completed {
+		cmds := make([]valkey.Completed, len(reqs))
+		for i, r := range reqs {
+			force := "0"
+			if r.Any {
+				force = "1"
+			}
+			cmds[i] = call{script: scriptLease, keys: pair(r.Key),
+				args: []string{r.Token, millis(r.TTL), r.Seen, force}}.build(b)
+		}
+		return cmds
+	})
+	leases := make([]Lease, len(reqs))
+	for i := range results {
+		leases[i] = parseLease(results[i])
+		if leases[i].Err != nil && Unreachable(leases[i].Err) {
+			return nil, leases[i].Err
+		}
+	}
+	return leases, nil
+}
+
+func parseLease(r valkey.ValkeyResult) Lease {
+	m, err := r.ToMessage()
+	if err != nil {
+		return Lease{Err: failure(err)}
+	}
+	if n, err := m.ToInt64(); err == nil {
+		if n == 1 {
+			return Lease{Acquired: true}
+		}
+		return Lease{Wait: max(time.Duration(-n), 0) * time.Millisecond}
+	}
+	s, err := m.ToString()
+	return Lease{Item: Item{s, true}, Err: err}
+}
+
+// Extend implements [Conn].
+func (c *valkeyConn) Extend(ctx context.Context, keys []string, token string, ttl time.Duration) error {
+	return c.each(ctx, keys, scriptExtend, lease, token, millis(ttl))
+}
+
+// Release implements [Conn].
+func (c *valkeyConn) Release(ctx context.Context, keys []string, token string) error {
+	return c.each(ctx, keys, scriptRelease, lease, token)
+}
+
+// Delete implements [Conn].
+func (c *valkeyConn) Delete(ctx context.Context, keys []string) error {
+	return c.each(ctx, keys, scriptDelete, pair)
+}
+
+// each runs a script per key, in one round trip.
+func (c *valkeyConn) each(ctx context.Context, keys []string, s script, names func(key string) []string, args ...string) error {
+	results := run(ctx, c.tracked, []script{s}, func(b valkey.Builder) []valkey.Completed {
+		cmds := make([]valkey.Completed, len(keys))
+		for i, k := range keys {
+			cmds[i] = call{script: s, keys: names(k), args: args}.build(b)
+		}
+		return cmds
+	})
+	for i := range results {
+		if err := results[i].Error(); err != nil {
+			return failure(err)
+		}
+	}
+	return nil
+}
+
+// Write implements [Conn]. Each value takes three commands on the tracked
+// connection: a read of one byte, the write, a read of the first bytes.
+//
+// The first read makes sure that the key is tracked, so that the write (or
+// another's just before it) sends the one notice that tracking owes, before
+// the last read is answered. What the last read finds is ours or it is not; if
+// it is, the key is tracked from there on. So a caller that has seen exactly
+// one notice since before it called knows that nobody changed the key since.
+func (c *valkeyConn) Write(ctx context.Context, writes []Write) ([]Written, error) {
+	results := run(ctx, c.tracked, []script{scriptWrite}, func(b valkey.Builder) []valkey.Completed {
+		cmds := make([]valkey.Completed, 0, 3*len(writes))
+		for _, w := range writes {
+			cmds = append(cmds,
+				b.Getrange().Key(w.Key).Start(0).End(0).Build(),
+				call{script: scriptWrite, keys: pair(w.Key),
+					args: []string{w.Token, valkey.BinaryString(w.Envelope), millis(w.TTL)}}.build(b),
+				b.Getrange().Key(w.Key).Start(0).End(stampLen+VerifyLen-1).Build())
+		}
+		return cmds
+	})
+	out := make([]Written, len(writes))
+	for i, w := range writes {
+		out[i] = parseWritten(w, results[3*i+1], results[3*i+2])
+		if out[i].Err != nil && Unreachable(out[i].Err) {
+			return nil, out[i].Err
+		}
+	}
+	return out, nil
+}
+
+func parseWritten(w Write, wrote, read valkey.ValkeyResult) Written {
+	expires, err := wrote.AsInt64()
+	if err != nil {
+		return Written{Err: failure(err)}
+	}
+	if expires == 0 {
+		return Written{}
+	}
+	head, err := read.ToString()
+	own := string(w.Envelope[:min(len(w.Envelope), VerifyLen)])
+	return Written{
+		Stored:   true,
+		Verified: err == nil && len(head) > stampLen && head[stampLen:] == own,
+		Expires:  time.UnixMilli(expires),
+	}
+}
+
+func pair(key string) []string  { return []string{key, key + leaseSuffix} }
+func lease(key string) []string { return []string{key + leaseSuffix} }
+
+func millis(d time.Duration) string { return strconv.FormatInt(max(d.Milliseconds(), 1), 10) }

@@ -1,0 +1,160 @@
+package remote
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/valkey-io/valkey-go"
+
+	"github.com/tiercache/tiercache/invalidation"
+)
+
+// Append implements [invalidation.Log].
+func (c *valkeyConn) Append(ctx context.Context, ch invalidation.Change) (invalidation.Appended, error) {
+	all := "0"
+	if ch.All {
+		all = "1"
+	}
+	args := make([]string, 0, 6+len(ch.Scopes))
+	args = append(args, c.channel, newIncarnation(), tickArg(ch.Known.Tick),
+		strconv.FormatInt(ch.Retention.Microseconds(), 10), all,
+		valkey.BinaryString(invalidation.Body(ch.Scopes, ch.All)))
+	for _, s := range ch.Scopes {
+		args = append(args, string(s))
+	}
+	fields, err := eval(ctx, c.plain, call{script: scriptAppend, keys: []string{c.log}, args: args}).AsStrSlice()
+	if err != nil {
+		return invalidation.Appended{}, failure(err)
+	}
+	if len(fields) != 3 {
+		return invalidation.Appended{}, errAnswer
+	}
+	var p parser
+	a := invalidation.Appended{Incarnation: p.incarnation(fields[0]), Prev: p.tick(fields[1]), Tick: p.tick(fields[2])}
+	return a, p.err
+}
+
+// Renew implements [invalidation.Log].
+func (c *valkeyConn) Renew(ctx context.Context, lost invalidation.AsOf) error {
+	return failure(eval(ctx, c.plain, call{
+		script: scriptRenew, keys: []string{c.log}, args: []string{newIncarnation(), tickArg(lost.Tick)},
+	}).Error())
+}
+
+// Delta implements [invalidation.Log].
+func (c *valkeyConn) Delta(ctx context.Context, q invalidation.DeltaQuery) (invalidation.Delta, error) {
+	_, d, err := c.Get(ctx, nil, &q)
+	return d, err
+}
+
+func (c *valkeyConn) deltaCall(q invalidation.DeltaQuery) call {
+	args := make([]string, 0, 2+len(q.Scopes))
+	args = append(args, tickArg(q.Since), strconv.Itoa(q.Limit))
+	for _, s := range q.Scopes {
+		args = append(args, string(s))
+	}
+	return call{script: scriptDelta, keys: []string{c.log}, args: args, readOnly: true}
+}
+
+// parseDelta reads the answers to CLIENT ID and scriptDelta.
+func parseDelta(id, answer valkey.ValkeyResult) (d invalidation.Delta, err error) {
+	if d.Connection, err = id.AsInt64(); err != nil {
+		return d, failure(err)
+	}
+	fields, err := answer.ToArray()
+	if err != nil {
+		return d, failure(err)
+	}
+	if len(fields) != 8 {
+		return d, errAnswer
+	}
+	var p parser
+	inc := p.text(fields[0])
+	if inc == "" {
+		return d, p.err // no log
+	}
+	d.Incarnation = p.incarnation(inc)
+	d.Tick, d.Floor = p.tick(p.text(fields[1])), p.tick(p.text(fields[2]))
+	d.ServerTime = time.Unix(p.number(p.text(fields[3])), p.number(p.text(fields[4]))*1000)
+	over, err := fields[5].AsInt64()
+	if err != nil {
+		return d, err
+	}
+	d.Overflow = over != 0
+	changes, known := p.texts(fields[6]), p.texts(fields[7])
+	for i := 0; i+1 < len(changes); i += 2 {
+		if changes[i] != floorMember && changes[i][:1] != "i" {
+			d.Changes = append(d.Changes, invalidation.ScopeTick{Scope: invalidation.Scope(changes[i]), Tick: p.tick(changes[i+1])})
+		}
+	}
+	for _, k := range known {
+		d.Known = append(d.Known, p.tick(k))
+	}
+	return d, p.err
+}
+
+const floorMember = "f"
+
+var errAnswer = fmt.Errorf("unexpected answer of the server")
+
+func tickArg(t invalidation.Tick) string { return strconv.FormatInt(int64(t), 10) }
+
+// parser keeps the first error of a series of conversions.
+type parser struct{ err error }
+
+func (p *parser) fail(err error) {
+	if p.err == nil {
+		p.err = err
+	}
+}
+
+func (p *parser) text(m valkey.ValkeyMessage) string {
+	s, err := m.ToString()
+	if err != nil {
+		p.fail(err)
+	}
+	return s
+}
+
+func (p *parser) texts(m valkey.ValkeyMessage) []string {
+	s, err := m.AsStrSlice()
+	if err != nil {
+		p.fail(err)
+	}
+	for _, t := range s {
+		if t == "" {
+			p.fail(errAnswer)
+			return nil
+		}
+	}
+	return s
+}
+
+func (p *parser) number(s string) int64 {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		p.fail(err)
+	}
+	return n
+}
+
+// tick accepts what a sorted set makes of a score: a whole number, or one in
+// exponent notation once somebody has put it there by hand.
+func (p *parser) tick(s string) invalidation.Tick {
+	f, err := strconv.ParseFloat(s, 64)
+	if err != nil || f < -1 || f >= 1<<53 {
+		p.fail(fmt.Errorf("bad tick %.30q in the change log", s))
+		return 0
+	}
+	return invalidation.Tick(f)
+}
+
+func (p *parser) incarnation(s string) uint64 {
+	inc, err := invalidation.ParseIncarnation(s)
+	if err != nil {
+		p.fail(err)
+	}
+	return inc
+}

@@ -1,0 +1,178 @@
+package tier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/invalidation"
+)
+
+// Cache is a typed view of one namespace of a store. It is cheap; two views of
+// one namespace share its entries. All methods may be called from many
+// goroutines at once.
+//
+// Values are shared: a local hit returns what other callers have got too, so
+// whatever a V points to must be treated as read-only.
+type Cache[V any] struct{ core }
+
+// core is what a Cache is but for the type of its values.
+type core struct {
+	s   *Store
+	ns  *namespace
+	cfg cacheConfig
+	typed
+}
+
+// New returns a view of a namespace: segments joined by ':', such as
+// "docs:technical"; invalidating "docs" covers it. It returns one error that
+// names every bad option, and what of V the codec would lose.
+func New[V any](s *Store, path string, options ...CacheOption) (*Cache[V], error) {
+	if s == nil {
+		return nil, errors.New("tier: new cache: store is nil")
+	}
+	if s.closed.Load() {
+		return nil, ErrClosed
+	}
+	cfg := defaultCacheConfig()
+	var errs []error
+	for _, o := range options {
+		if o == nil {
+			errs = append(errs, errors.New("an option is nil"))
+			continue
+		}
+		o.applyCache(&cfg)
+	}
+	errs = append(errs, invalidation.CheckNamespace(path), cfg.validate(s.cfg.maxTTL))
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("tier: new cache %q: %w", path, err)
+	}
+	ty, err := newTyped[V](cfg.codec, cfg.localOnly)
+	if err != nil {
+		return nil, fmt.Errorf("tier: new cache %q: %w", path, err)
+	}
+	return &Cache[V]{core{s: s, ns: s.namespace(path), cfg: cfg, typed: ty}}, nil
+}
+
+// Origin says which tier answered a read.
+type Origin uint8
+
+// The origins of a value.
+const (
+	Local  Origin = iota // this process's local tier
+	Remote               // the remote tier
+	Loaded               // the loader, for this caller or another that it shared with
+)
+
+func (o Origin) String() string {
+	return [...]string{"local", "remote", "loaded", "?"}[min(o, 3)]
+}
+
+// Result is a value and where it came from.
+type Result[V any] struct {
+	Value  V
+	Origin Origin
+	// Stale: the value is past its TTL and served by WithStaleWhileRevalidate,
+	// WithStaleOnError or WithSoftTimeout. Nothing it depends on changed.
+	Stale bool
+	// AsOf is the position as of which the value is true.
+	AsOf AsOf
+	// Age is the time since the value was loaded or set, TTL what is left of
+	// its own; negative when Stale.
+	Age, TTL time.Duration
+	// Sources are those it was made from.
+	Sources []string
+}
+
+// Get returns the value of key from the local tier, the remote tier or the
+// loader, whichever has it first. Callers of one key share one load.
+//
+// It returns ErrNotFound if the loader did (now or within the negative TTL),
+// the loader's error (errors.Is finds it), a *LoadPanic, an error that matches
+// ctx's if ctx ends first, or ErrClosed. That the remote tier is down is none:
+// the loader answers, and Stats and Health tell.
+func (c *Cache[V]) Get(ctx context.Context, key string, load Loader[V], options ...CallOption) (V, error) {
+	if len(options) == 0 && load != nil {
+		if it := c.hit(key); it != nil {
+			if v, ok := it.value.(V); ok {
+				return v, nil
+			}
+		}
+	}
+	r, err := c.Lookup(ctx, key, load, options...)
+	return r.Value, err
+}
+
+// hit is the fast path: an entry that needs no closer look, or nil.
+func (c *core) hit(key string) *item {
+	it, ok := c.s.local.Get(c.ns.hash(key))
+	if !ok {
+		return nil
+	}
+	now, v := mono.Now(), c.s.tail.View()
+	if int64(now) >= it.check.Load() || !it.believed(v, now, c.s.cfg.maxStaleness) {
+		return nil
+	}
+	if it.ns != c.ns || it.key != key || it.negative || c.cfg.remoteOnly {
+		return nil
+	}
+	c.ns.stats.localHits.add()
+	return it
+}
+
+// Lookup is Get, and says where the value came from.
+func (c *Cache[V]) Lookup(ctx context.Context, key string, load Loader[V], options ...CallOption) (Result[V], error) {
+	if load == nil {
+		return Result[V]{}, ErrNilLoader
+	}
+	out, err := c.lookup(ctx, key, single(load), callOptions(options))
+	if err != nil {
+		return Result[V]{}, err
+	}
+	return result[V](&c.core, out)
+}
+
+func callOptions(options []CallOption) (o callConfig) {
+	for _, option := range options {
+		if option != nil {
+			option.applyCall(&o)
+		}
+	}
+	return o
+}
+
+// single makes a loadFunc of a Loader.
+func single[V any](load Loader[V]) loadFunc {
+	return func(ctx context.Context, _ []*flight, es []*Entry) []loaded {
+		v, err := load(ctx, es[0])
+		return []loaded{{v, err}}
+	}
+}
+
+// result unpacks an outcome. The item's value is a V: lookup has seen to it.
+func result[V any](c *core, out outcome) (Result[V], error) {
+	it, now := out.it, mono.Now()
+	if it.negative {
+		return Result[V]{}, ErrNotFound
+	}
+	v, ok := it.value.(V)
+	if !ok {
+		var zero V
+		if it.value != nil {
+			return Result[V]{}, fmt.Errorf("tier: namespace %q is used with values of type %T and of type %T", c.ns.path, it.value, zero)
+		}
+		v = zero // a nil value of an interface type
+	}
+	return Result[V]{
+		Value: v, Origin: out.origin, Stale: out.stale, AsOf: it.asOf,
+		Age: now.Sub(it.born), TTL: it.fresh.Sub(now), Sources: it.sources,
+	}, nil
+}
+
+// Invalidate makes every entry of this cache's namespace, and of those below
+// it, unbelievable: Store.InvalidateNamespace of its path.
+func (c *Cache[V]) Invalidate(ctx context.Context, options ...ChangeOption) (AsOf, error) {
+	return c.s.change(ctx, "invalidate namespace", []invalidation.Scope{invalidation.Namespace(c.ns.path)}, false, options)
+}

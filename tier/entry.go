@@ -1,0 +1,82 @@
+package tier
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Loader makes the value of a key. It is told when to give up by ctx, which
+// carries the first caller's values but not its cancellation: it ends when
+// nobody waits any more, with the load timeout, or with the store. Through e it
+// says what the value depends on. It may return [ErrNotFound].
+//
+// At most one loader of a key runs at a time in a process, and in the fleet
+// while the remote tier answers.
+type Loader[V any] func(ctx context.Context, e *Entry) (V, error)
+
+// BatchLoader makes the values of several keys. A key that is absent from the
+// map is "not found". e.For(key) says what a key's value depends on.
+type BatchLoader[V any] func(ctx context.Context, keys []string, e Entries) (map[string]V, error)
+
+// Entry is how a loader describes the value it makes. Its methods may be
+// called from several goroutines until the loader returns. Bad arguments are
+// reported as the error of the load.
+type Entry struct {
+	mu      sync.Mutex // guards the rest
+	cfg     entryConfig
+	discard bool
+}
+
+// DependsOn names sources that the value is made from: when one changes
+// (Store.InvalidateSource) the value is not believed any more. It may be called
+// at any time, also after a source has been read: the load's as-of covers all
+// it reads.
+func (e *Entry) DependsOn(sources ...string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.cfg.addSources(sources)
+}
+
+// SetTTL replaces the cache's TTL for this entry: at least 1 ms, in whole
+// milliseconds, and at most the store's maximum, or the load fails.
+func (e *Entry) SetTTL(d time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.cfg.ttl, e.cfg.ttlSet = d, true
+}
+
+// SetCost replaces the estimate of the value's heap bytes in the local tier.
+func (e *Entry) SetCost(bytes int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.cfg.setCost(bytes)
+}
+
+// DoNotStore has the value returned to those who wait for it and kept nowhere.
+func (e *Entry) DoNotStore() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.discard = true
+}
+
+// taken returns what the loader has said. What it says later has no effect.
+func (e *Entry) taken() (entryConfig, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	cfg := e.cfg
+	cfg.sources = append([]string(nil), cfg.sources...)
+	return cfg, e.discard
+}
+
+// Entries gives a batch loader the entry of each of its keys.
+type Entries struct{ byKey map[string]*Entry }
+
+// For returns the entry of key. For a key that the loader was not asked for it
+// returns an entry that is not used.
+func (e Entries) For(key string) *Entry {
+	if entry := e.byKey[key]; entry != nil {
+		return entry
+	}
+	return &Entry{}
+}

@@ -1,0 +1,75 @@
+package tier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tiercache/tiercache/remote"
+)
+
+var (
+	// ErrNotFound is what a loader returns for "there is no such value". It is
+	// remembered for the negative TTL, and Get returns it.
+	ErrNotFound = errors.New("tier: not found")
+
+	// ErrClosed is returned by calls after Close.
+	ErrClosed = errors.New("tier: store is closed")
+
+	// ErrUnavailable says that the remote tier could not be reached and nothing
+	// else could answer. A read that has a loader does not return it: the
+	// loader answers. After a failed Set or Delete it is not known whether the
+	// remote tier was changed; after a failed invalidation the change is
+	// distrusted in this process and sent again in the background.
+	ErrUnavailable = errors.New("tier: remote tier unavailable")
+
+	// ErrRecursiveLoad is returned by a Get inside a loader for a key that this
+	// very loader (or one that called it) is loading: waiting for it would
+	// never end. It is recognised by the context that the loader was given.
+	ErrRecursiveLoad = errors.New("tier: a loader asked for the key it is loading")
+
+	// ErrNilLoader is returned by calls that were given no loader.
+	ErrNilLoader = errors.New("tier: loader is nil")
+)
+
+// LoadPanic is the error of every caller of a load whose loader panicked or
+// ended its goroutine with runtime.Goexit. It is not cached.
+type LoadPanic struct {
+	// Value is what was passed to panic; nil for Goexit.
+	Value any
+	// Stack is the loader's, empty for Goexit.
+	Stack []byte
+}
+
+func (p *LoadPanic) Error() string {
+	if p.Value == nil && len(p.Stack) == 0 {
+		return "tier: loader called runtime.Goexit"
+	}
+	return fmt.Sprintf("tier: loader panicked: %v", p.Value)
+}
+
+// Unwrap returns the panic's value if it was an error.
+func (p *LoadPanic) Unwrap() error {
+	err, _ := p.Value.(error)
+	return err
+}
+
+// errAbandoned ends a flight whose leader gave up before a load had begun; the
+// others start over. It never reaches a caller.
+var errAbandoned = errors.New("tier: flight abandoned")
+
+// remoteError turns an error of the remote tier into one that tells the caller
+// what to conclude. The caller's own cancellation stays what it is.
+func remoteError(ctx context.Context, doing string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("tier: %s: %w", doing, context.Cause(ctx))
+	case errors.Is(err, remote.ErrClosed):
+		return ErrClosed
+	case errors.Is(err, remote.ErrFull):
+		return fmt.Errorf("tier: %s: %w", doing, err)
+	}
+	return fmt.Errorf("%w: %s: %w", ErrUnavailable, doing, err)
+}

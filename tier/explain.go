@@ -1,0 +1,197 @@
+package tier
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tiercache/tiercache/internal/envelope"
+	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/remote"
+)
+
+// Explanation says what each tier holds for a key, whether that is believed,
+// and if not, why.
+type Explanation struct {
+	Namespace, Key string
+	// RemoteKey is the name under which the remote tier has the key.
+	RemoteKey     string
+	Local, Remote Holding
+}
+
+// Holding is what one tier has for a key.
+type Holding struct {
+	Present bool
+	// Valid: a read would be answered with it. If not, Why says what stands
+	// against it; Changed and ChangedAt are set if that is a change: "source
+	// …", "namespace …" or "everything".
+	Valid     bool
+	Why       string
+	Changed   string
+	ChangedAt AsOf
+	Negative  bool
+	AsOf      AsOf
+	Age, TTL  time.Duration
+	Sources   []string
+}
+
+func (h Holding) String() string {
+	if !h.Present {
+		return "nothing"
+	}
+	verdict := "valid"
+	if !h.Valid {
+		verdict = "not valid: " + h.Why
+	}
+	return fmt.Sprintf("%s, as of %v, age %v, TTL %v, sources %q",
+		verdict, h.AsOf, h.Age.Round(time.Millisecond), h.TTL.Round(time.Millisecond), h.Sources)
+}
+
+func (e Explanation) String() string {
+	return fmt.Sprintf("%s/%.80q (%s)\n  local:  %v\n  remote: %v", e.Namespace, e.Key, e.RemoteKey, e.Local, e.Remote)
+}
+
+// Explain reads both tiers and the change log, changes nothing and never loads.
+// It returns ErrUnavailable, with what is known locally, if the remote tier
+// does not answer.
+func (c *Cache[V]) Explain(ctx context.Context, key string) (Explanation, error) {
+	if err := c.admit(ctx, key); err != nil {
+		return Explanation{}, err
+	}
+	h := c.ns.hash(key)
+	e := Explanation{Namespace: c.ns.path, Key: key, RemoteKey: c.ns.remoteName(h)}
+	if it, ok := c.s.local.Peek(h); ok && it.ns == c.ns && it.key == key {
+		e.Local = c.holdingOf(it)
+		c.explainLocal(&e.Local, it)
+	}
+	if c.cfg.localOnly {
+		return e, nil
+	}
+	rctx, cancel := c.s.request(ctx)
+	defer cancel()
+	if err := c.s.tail.CatchUp(rctx); err != nil {
+		return e, remoteError(ctx, "explain", err)
+	}
+	stored, err := c.s.conn.GetOne(rctx, e.RemoteKey)
+	if err != nil {
+		return e, remoteError(ctx, "explain", err)
+	}
+	err = c.explainRemote(rctx, &e.Remote, key, stored)
+	return e, remoteError(ctx, "explain", err)
+}
+
+func (c *core) holdingOf(it *item) Holding {
+	now := mono.Now()
+	return Holding{Present: true, Negative: it.negative, AsOf: it.asOf,
+		Age: now.Sub(it.born), TTL: it.fresh.Sub(now), Sources: it.sources}
+}
+
+// explainLocal follows the steps of fromLocal.
+func (c *core) explainLocal(h *Holding, it *item) {
+	now, v := mono.Now(), c.s.tail.View()
+	switch {
+	case v.Age(now) > c.s.cfg.maxStaleness:
+		h.Why = fmt.Sprintf("the change log has not been heard for %v, more than the maximum staleness", v.Age(now).Round(time.Millisecond))
+	case it.epoch != v.Epoch:
+		h.Why = "it was read before the connection was lost"
+	case !it.believed(v, now, c.s.cfg.maxStaleness):
+		h.Why, h.Changed = "a change", "unknown"
+		if !v.Covers(it.asOf) {
+			h.Changed = "everything"
+		}
+		for _, m := range it.marks {
+			if m.Last() > it.asOf.Tick {
+				h.Changed = scopeName(m.Scope(), it.sources)
+				h.ChangedAt = AsOf{Incarnation: v.Incarnation, Tick: m.Last()}
+			}
+		}
+		h.Why = h.Changed + " changed"
+	case !it.servable(now) || now >= it.fresh:
+		h.Why = "its TTL has passed"
+	case !c.ofType(it):
+		h.Why = "its value is of another type"
+	default:
+		h.Valid = true
+	}
+}
+
+func (c *core) explainRemote(ctx context.Context, h *Holding, key string, stored remote.Item) error {
+	if !stored.Found() {
+		return nil
+	}
+	h.Present = true
+	e, err := envelope.Decode(stored.Envelope())
+	if err != nil {
+		h.Why = err.Error()
+		return nil
+	}
+	h.AsOf, h.Negative, h.Sources = e.AsOf, e.Negative, cloneAll(e.Sources)
+	if e.Namespace != c.ns.path || e.Key != key {
+		h.Why = "it is the entry of another key of the same hash"
+		return nil
+	}
+	it, _, err := c.itemOf(&e, stored, 0)
+	if it == nil {
+		h.Why = "its TTL has passed"
+		if err != nil {
+			h.Why = err.Error()
+		}
+		return nil
+	}
+	*h = c.holdingOf(it)
+	return c.explainChange(ctx, h, it)
+}
+
+// explainChange asks the log itself, so that it can name the change.
+func (c *core) explainChange(ctx context.Context, h *Holding, it *item) error {
+	v := c.s.tail.View()
+	scopes := c.scopes(it.sources)
+	last, err := c.s.tail.LastChanges(ctx, scopes)
+	if err != nil {
+		return err
+	}
+	switch {
+	case it.asOf.Incarnation != v.Incarnation:
+		h.Changed, h.Why = "everything", "the change log was lost since, and begun anew"
+		return nil
+	case it.asOf.Tick < v.Floor:
+		h.Changed, h.ChangedAt = "everything", AsOf{Incarnation: v.Incarnation, Tick: v.Floor}
+		h.Why = "everything changed"
+		return nil
+	}
+	for i, t := range last {
+		if t > it.asOf.Tick {
+			h.Changed, h.ChangedAt = scopeName(scopes[i], it.sources), AsOf{Incarnation: v.Incarnation, Tick: t}
+			h.Why = h.Changed + " changed"
+			return nil
+		}
+	}
+	switch {
+	case c.keyChanged(it):
+		h.Changed, h.Why = "the key itself", "the key itself was written or deleted"
+	case mono.Now() >= it.fresh:
+		h.Why = "its TTL has passed"
+	default:
+		h.Valid = true
+	}
+	return nil
+}
+
+// scopeName says what a scope is, with the source's own name if it is known.
+func scopeName(s invalidation.Scope, sources []string) string {
+	for _, id := range sources {
+		if invalidation.Source(id) == s {
+			return fmt.Sprintf("source %.80q", id)
+		}
+	}
+	kind, name := string(s[:1]), string(s[2:])
+	switch kind {
+	case "n":
+		return "namespace " + name
+	case "k":
+		return "the key itself"
+	}
+	return strings.TrimSpace("source " + name)
+}

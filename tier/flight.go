@@ -1,0 +1,246 @@
+package tier
+
+import (
+	"context"
+	"time"
+
+	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/local"
+)
+
+// flight is one way to a key's value that all callers in this process share:
+// the remote read, and the load if that is needed.
+//
+// It differs from golang.org/x/sync/singleflight in what a cache of changing
+// things needs: a caller that comes after a change is not given a result from
+// before it (rule R10), the load ends when its last waiter leaves, one load can
+// serve many keys, and a panic or Goexit reaches every waiter as an error.
+type flight struct {
+	h    local.Key
+	key  string
+	name string // of the remote key
+	watch
+
+	// done is closed when out is set; left when the flight is out of the table,
+	// which is later if the value is still being written.
+	done, left chan struct{}
+	out        outcome
+
+	// woken has a token when the key or its lease changed.
+	woken chan struct{}
+
+	// waiters and cancel are guarded by the shard of the table.
+	waiters int
+	cancel  context.CancelFunc // set once a load runs
+	landed  bool               // left is closed
+	pinned  bool               // goes on without waiters
+
+	// Owned by the goroutine that flies it.
+	basis
+	seen    string // the remote version that was found wanting
+	stale   *item  // valid but past its TTL, for those who accept that
+	offline bool   // the remote tier did not answer: load without lease and fill
+	force   bool   // load whatever the remote tier holds
+	// resident is the nonce of the version that a refresh wants replaced.
+	resident uint64
+}
+
+// basis is what a result rests on. A caller may share the result if nothing
+// that this process knew when the caller came is newer than it.
+type basis struct {
+	begun   mono.Time // when the read or load began
+	seq     uint64    // View.Seq then
+	epoch   uint64    // View.Epoch then
+	notices int       // of the key, by then
+}
+
+// outcome is what a flight came to.
+type outcome struct {
+	it     *item // nil with err
+	err    error
+	origin Origin
+	stale  bool
+	basis
+}
+
+func newFlight(h local.Key, key, name string) *flight {
+	return &flight{h: h, key: key, name: name,
+		done: make(chan struct{}), left: make(chan struct{}), woken: make(chan struct{}, 1)}
+}
+
+// wakeUp is nil-safe and never blocks.
+func (f *flight) wakeUp() {
+	if f == nil {
+		return
+	}
+	select {
+	case f.woken <- struct{}{}:
+	default:
+	}
+}
+
+// join returns the flight of a key, led by the caller if there was none, and
+// how many notices of the key the flight had by then. waits is false for
+// refreshes that nobody waits for.
+func (t *table) join(h local.Key, key string, name func(local.Key) string, waits bool) (f *flight, leads bool, notices int) {
+	s := t.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := s.stateLocked(h)
+	if k.flight == nil {
+		k.flight = newFlight(h, key, name(h))
+		k.watches = append(k.watches, &k.flight.watch)
+		leads = true
+	}
+	f = k.flight
+	if waits {
+		f.waiters++
+	}
+	return f, leads, f.watch.notices
+}
+
+// notices returns how many notices f has had.
+func (t *table) notices(f *flight) int {
+	s := t.shard(f.h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return f.watch.notices
+}
+
+// restart notes what the read or load that f is about to begin will rest on.
+func (t *table) restart(f *flight, v *invalidation.View) {
+	s := t.shard(f.h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.watch.writing, f.watch.base = false, f.watch.notices
+	f.basis = basis{begun: mono.Now(), seq: v.Seq, epoch: v.Epoch, notices: f.watch.notices}
+}
+
+// leave is called by each waiter once. The last one to go ends the load.
+func (t *table) leave(f *flight) {
+	s := t.shard(f.h)
+	s.mu.Lock()
+	f.waiters--
+	var cancel context.CancelFunc
+	if f.waiters == 0 && f.cancel != nil && !f.pinned && !f.finished() {
+		// The loader may take its time to notice, or never do. Whoever comes
+		// now gets a flight of its own.
+		cancel = f.cancel
+		s.landLocked(f)
+	}
+	s.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+}
+
+// pin lets f go on without waiters.
+func (t *table) pin(f *flight) {
+	s := t.shard(f.h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.pinned = true
+}
+
+// departs tells the table that a load runs for f, and how to end it. It
+// returns false if nobody waits for it any more.
+func (t *table) departs(f *flight, cancel context.CancelFunc) bool {
+	s := t.shard(f.h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.cancel = cancel
+	return f.waiters > 0 || f.pinned
+}
+
+func (f *flight) finished() bool {
+	select {
+	case <-f.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// finish gives the waiters their result. Only the goroutine that flies f calls
+// it, and only the first call counts.
+func (f *flight) finish(out outcome) {
+	if !f.finished() {
+		out.basis = f.basis
+		f.out = out
+		close(f.done)
+	}
+}
+
+// land takes f out of the table, once.
+func (t *table) land(f *flight) {
+	s := t.shard(f.h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.landLocked(f)
+}
+
+func (s *tableShard) landLocked(f *flight) {
+	if f.landed {
+		return
+	}
+	f.landed = true
+	close(f.left)
+	if k := s.keys[f.h]; k != nil && k.flight == f {
+		k.flight = nil
+	}
+	s.unwatchLocked(f.h, &f.watch)
+}
+
+// wakeFlight is told that the lease of h changed.
+func (t *table) wakeFlight(h local.Key) {
+	s := t.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if k := s.keys[h]; k != nil {
+		k.flight.wakeUp()
+	}
+}
+
+// loading is the chain of loads that a context runs under, innermost first.
+type loading struct {
+	store   *Store
+	ns      *namespace
+	flights []*flight
+	outer   *loading
+}
+
+type loadingKey struct{}
+
+func withLoading(ctx context.Context, s *Store, ns *namespace, fs []*flight) context.Context {
+	outer, _ := ctx.Value(loadingKey{}).(*loading)
+	return context.WithValue(ctx, loadingKey{}, &loading{s, ns, fs, outer})
+}
+
+// recursive reports whether ctx belongs to a loader of the key.
+func recursive(ctx context.Context, s *Store, ns *namespace, key string) bool {
+	for l, _ := ctx.Value(loadingKey{}).(*loading); l != nil; l = l.outer {
+		if l.store != s || l.ns != ns {
+			continue
+		}
+		for _, f := range l.flights {
+			if f.key == key && !f.finished() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// sleep waits for d, for the flight to be woken, or for ctx.
+func (f *flight) sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-f.woken:
+	case <-timer.C:
+	}
+	return nil
+}

@@ -1,0 +1,94 @@
+package tier
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Health says what works now. A store that is not Healthy still answers every
+// read that a loader can answer.
+type Health struct {
+	// Healthy: the remote tier answers, local copies are served, and no change
+	// waits to be recorded.
+	Healthy bool
+	// Staleness is how old at most the knowledge behind a local hit is now.
+	// While it exceeds the maximum no local copies are served.
+	Staleness time.Duration
+	// ServesLocal: local copies are proven recent enough to be served.
+	ServesLocal bool
+	// Remote describes the backend, without secrets; Server what answered.
+	Remote, Server string
+	// RemoteErr is why the remote tier does not answer, or nil.
+	RemoteErr error
+	// FailedHeartbeats counts those that have failed in a row.
+	FailedHeartbeats int
+	// Undelivered counts the scopes whose invalidation is distrusted here but
+	// not yet recorded; UndeliveredAll is set if InvalidateAll is among them.
+	Undelivered    int
+	UndeliveredAll bool
+	// Policy, MaxMemory and UsedMemory are the server's maxmemory-policy and its
+	// bytes; empty and 0 if they could not be learnt.
+	Policy                string
+	MaxMemory, UsedMemory int64
+	// Warnings are conditions that cost hits or hide changes, in plain words.
+	Warnings []string
+}
+
+// Health asks the server and returns the present state. It is for a health
+// endpoint, not for the path of a request.
+func (s *Store) Health(ctx context.Context) Health {
+	if s.closed.Load() {
+		return Health{Remote: s.cfg.backend.String(), RemoteErr: ErrClosed}
+	}
+	rctx, cancel := s.request(ctx)
+	defer cancel()
+	info, err := s.conn.Info(rctx)
+	t := s.tail.Health()
+	h := Health{
+		Staleness:        t.ProofAge,
+		ServesLocal:      t.ProofAge <= s.cfg.maxStaleness,
+		Remote:           s.cfg.backend.String(),
+		Server:           info.Server,
+		FailedHeartbeats: t.Failures,
+		Undelivered:      t.Undelivered,
+		UndeliveredAll:   t.UndeliveredAll,
+		Policy:           info.Policy,
+		MaxMemory:        info.MaxMemory,
+		UsedMemory:       info.UsedMemory,
+	}
+	if err == nil {
+		err = t.Err
+	}
+	h.RemoteErr = remoteError(ctx, "health", err)
+	h.Healthy = h.RemoteErr == nil && h.ServesLocal && h.Undelivered == 0 && !h.UndeliveredAll
+	if info.Unknown != "" {
+		h.Warnings = append(h.Warnings, "not known: "+info.Unknown)
+	}
+	h.Warnings = append(h.Warnings, policyWarnings(h)...)
+	if info.TrackedMax > 0 && info.TrackedKeys > info.TrackedMax*9/10 {
+		h.Warnings = append(h.Warnings, fmt.Sprintf("the server tracks %d keys of at most %d (tracking-table-max-keys): beyond it, local copies are evicted at random",
+			info.TrackedKeys, info.TrackedMax))
+	}
+	return h
+}
+
+// policyWarnings says which maxmemory policies hurt, and how. None of them makes
+// a read wrong: a lost change log costs every entry, never a stale hit.
+func policyWarnings(h Health) (out []string) {
+	if h.Policy == "" || h.Server == "embedded" {
+		return nil
+	}
+	if h.MaxMemory == 0 {
+		return []string{"maxmemory is not set: the server grows until the machine has no memory left"}
+	}
+	switch h.Policy {
+	case "allkeys-random":
+		out = append(out, "maxmemory-policy allkeys-random evicts the change log as readily as any entry, which makes every entry unbelievable; prefer volatile-lru or volatile-lfu")
+	case "allkeys-lru", "allkeys-lfu":
+		out = append(out, "maxmemory-policy "+h.Policy+" can evict the change log, which makes every entry unbelievable; volatile-lru and volatile-lfu evict entries only")
+	case "noeviction":
+		out = append(out, "maxmemory-policy noeviction refuses to store when memory is full: loaded values are then returned but not cached, and invalidations fail; prefer volatile-lru or volatile-lfu")
+	}
+	return out
+}

@@ -1,0 +1,79 @@
+package tier
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tiercache/tiercache/invalidation"
+)
+
+// InvalidateSource makes every value that was made from one of the sources
+// unbelievable, in every process, with one command however many there are. When
+// it returns, no read in this process sees one; other processes follow within
+// one push, and in any case within the maximum staleness. All ids change at one
+// position, which is returned.
+//
+// After an error (ErrUnavailable) no read in this process sees one either, and
+// the change is sent again in the background until it is acknowledged or the
+// store is closed.
+func (s *Store) InvalidateSource(ctx context.Context, ids ...string) (AsOf, error) {
+	scopes := make([]invalidation.Scope, len(ids))
+	for i, id := range ids {
+		if err := invalidation.CheckSource(id); err != nil {
+			return AsOf{}, fmt.Errorf("tier: invalidate source: %w", err)
+		}
+		scopes[i] = invalidation.Source(id)
+	}
+	return s.change(ctx, "invalidate source", scopes, false, nil)
+}
+
+// InvalidateNamespace does as InvalidateSource, for all entries of the
+// namespaces and of those below them: "docs" covers "docs:technical".
+func (s *Store) InvalidateNamespace(ctx context.Context, paths ...string) (AsOf, error) {
+	scopes := make([]invalidation.Scope, len(paths))
+	for i, path := range paths {
+		if err := invalidation.CheckNamespace(path); err != nil {
+			return AsOf{}, fmt.Errorf("tier: invalidate namespace: %w", err)
+		}
+		scopes[i] = invalidation.Namespace(path)
+	}
+	return s.change(ctx, "invalidate namespace", scopes, false, nil)
+}
+
+// InvalidateAll, the version bump, does as InvalidateSource for every entry of
+// the store.
+func (s *Store) InvalidateAll(ctx context.Context, options ...ChangeOption) (AsOf, error) {
+	return s.change(ctx, "invalidate all", nil, true, options)
+}
+
+func (s *Store) change(ctx context.Context, doing string, scopes []invalidation.Scope, all bool, options []ChangeOption) (AsOf, error) {
+	if s.closed.Load() {
+		return AsOf{}, ErrClosed
+	}
+	cfg := changeConfig{settle: s.cfg.settle}
+	for _, o := range options {
+		o.applyChange(&cfg)
+	}
+	if err := checkSettle(cfg.settle); err != nil {
+		return AsOf{}, fmt.Errorf("tier: %s: %w", doing, err)
+	}
+	if len(scopes) == 0 && !all {
+		return s.AsOf(), nil // nothing named, nothing changed
+	}
+	begun := time.Now()
+	rctx, cancel := s.changeContext(ctx)
+	defer cancel()
+	asOf, err := s.tail.ChangeSettled(rctx, scopes, all, cfg.settle)
+	if err != nil {
+		err = remoteError(ctx, doing, err)
+	}
+	s.changes.Add(1)
+	s.observe(EventInvalidate, nil, time.Since(begun), err)
+	return asOf, err
+}
+
+// changeContext gives a change more time than a read: nothing falls back on it.
+func (s *Store) changeContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, max(s.cfg.timeout, time.Second))
+}

@@ -1,0 +1,111 @@
+package tier
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/zeebo/xxh3"
+
+	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/local"
+	"github.com/tiercache/tiercache/remote"
+)
+
+// MaxKey is the longest key in bytes. Keys may hold anything.
+const MaxKey = 1 << 20
+
+func checkKey(key string) error {
+	if key == "" {
+		return errors.New("tier: a key must not be empty")
+	}
+	if len(key) > MaxKey {
+		return fmt.Errorf("tier: key %.40q… is %d bytes long, the limit is %d", key, len(key), MaxKey)
+	}
+	return nil
+}
+
+// namespace is what the views of one namespace share in a store.
+type namespace struct {
+	path   string
+	seed   uint64 // of the keys' hash
+	name   string // what the names of its remote keys begin with
+	scopes []invalidation.Scope
+	stats  counters
+}
+
+func newNamespace(prefix, path string) *namespace {
+	return &namespace{
+		path:   path,
+		seed:   xxh3.HashString(path),
+		name:   prefix + ":d:" + escape(path) + ":",
+		scopes: invalidation.Namespaces(path),
+	}
+}
+
+// escape spells path with plain bytes and the colons between segments. It is
+// injective, and no escaped path holds a brace or a wildcard.
+func escape(path string) string {
+	const hex = "0123456789abcdef"
+	var b strings.Builder
+	for i := range len(path) {
+		if c := path[i]; plain(c) || c == ':' {
+			b.WriteByte(c)
+		} else {
+			b.Write([]byte{'%', hex[c>>4], hex[c&15]})
+		}
+	}
+	return b.String()
+}
+
+// hash is the identity of a key in this process. It is the same in every
+// process, since the remote name is made of it; whoever finds an entry by it
+// compares namespace and key in full, so two keys of one hash evict each other
+// and are never taken for one another.
+func (n *namespace) hash(key string) local.Key {
+	h := xxh3.HashString128Seed(key, n.seed)
+	return local.Key{Hi: h.Hi, Lo: h.Lo}
+}
+
+// remoteName is "prefix:d:namespace:{hash}": the braces put a key and its lease
+// into one slot, which the key cannot choose.
+func (n *namespace) remoteName(h local.Key) string {
+	var raw [16]byte
+	for i := range 8 {
+		raw[i], raw[8+i] = byte(h.Hi>>(56-8*i)), byte(h.Lo>>(56-8*i))
+	}
+	b := make([]byte, 0, len(n.name)+hashText+2)
+	b = append(append(b, n.name...), '{')
+	b = base64.RawURLEncoding.AppendEncode(b, raw[:])
+	return string(append(b, '}'))
+}
+
+const hashText = 22 // of 16 bytes in base64
+
+// parseRemoteName returns the hash in a name that the server sent a notice of,
+// and whether the name is that of its lease.
+func parseRemoteName(name string) (h local.Key, lease, ok bool) {
+	if key, is := remote.LeaseOf(name); is {
+		name, lease = key, true
+	}
+	n := len(name) - hashText - 2
+	if n < 0 || name[n] != '{' || name[len(name)-1] != '}' {
+		return h, lease, false
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(name[n+1 : len(name)-1])
+	if err != nil || len(raw) != 16 {
+		return h, lease, false
+	}
+	for i := range 8 {
+		h.Hi, h.Lo = h.Hi<<8|uint64(raw[i]), h.Lo<<8|uint64(raw[8+i])
+	}
+	return h, lease, true
+}
+
+// serverAge is how long ago by the server's clock something happened; never
+// negative.
+func serverAge(v *invalidation.View, now mono.Time, at int64) int64 {
+	return max(v.ServerTime(now).UnixMilli()-at, 0)
+}

@@ -1,0 +1,212 @@
+package tier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/remote"
+)
+
+// GetMany is Get of several keys: one round trip to the remote tier, and one
+// run of the loader for those that no tier has and nobody else is loading. A
+// key that is not found is absent from the result, and that is no error. If
+// some keys fail, what was found is returned with the joined errors.
+func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[V], options ...CallOption) (map[string]V, error) {
+	if load == nil {
+		return nil, ErrNilLoader
+	}
+	found := make(map[string]V, len(keys))
+	var missing []string
+	for _, key := range keys {
+		if it := c.hit(key); it != nil && len(options) == 0 {
+			if v, ok := it.value.(V); ok {
+				found[key] = v
+				continue
+			}
+		}
+		missing = append(missing, key)
+	}
+	if len(missing) == 0 {
+		return found, nil
+	}
+	outs, errs := c.lookupMany(ctx, missing, batch(load), callOptions(options))
+	for key, out := range outs {
+		r, err := result[V](&c.core, out)
+		switch {
+		case errors.Is(err, ErrNotFound):
+		case err != nil:
+			errs = append(errs, err)
+		default:
+			found[key] = r.Value
+		}
+	}
+	return found, errors.Join(errs...)
+}
+
+// batch makes a loadFunc of a BatchLoader.
+func batch[V any](load BatchLoader[V]) loadFunc {
+	return func(ctx context.Context, fs []*flight, es []*Entry) []loaded {
+		keys, entries := make([]string, len(fs)), Entries{make(map[string]*Entry, len(fs))}
+		for i, f := range fs {
+			keys[i], entries.byKey[f.key] = f.key, es[i]
+		}
+		values, err := load(ctx, keys, entries)
+		out := make([]loaded, len(fs))
+		for i, f := range fs {
+			v, ok := values[f.key]
+			switch {
+			case ok:
+				out[i].value = v // also beside an error: what was found is returned
+			case err != nil:
+				out[i].err = err
+			default:
+				out[i].err = ErrNotFound
+			}
+		}
+		return out
+	}
+}
+
+// trip is one key of a GetMany that others are waited for.
+type trip struct {
+	f       *flight
+	leads   bool
+	notices int
+}
+
+func (c *core) lookupMany(ctx context.Context, keys []string, load loadFunc, o callConfig) (map[string]outcome, []error) {
+	outs := make(map[string]outcome, len(keys))
+	var errs []error
+	trips := make(map[string]trip, len(keys))
+	spares := make(map[string]*item)
+	came := c.s.arrive()
+	var lead []*flight
+	for _, key := range keys {
+		if _, twice := trips[key]; twice {
+			continue
+		}
+		if err := c.admit(ctx, key); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		h := c.ns.hash(key)
+		if c.usesLocal(o) && !o.fresh {
+			out, ok := c.fromLocal(ctx, h, key, load)
+			if ok {
+				outs[key] = out
+				continue
+			}
+			spares[key] = out.it
+		}
+		f, leads, notices := c.s.table.join(h, key, c.ns.remoteName, true)
+		if leads {
+			f.stale = spares[key]
+			lead = append(lead, f)
+		}
+		trips[key] = trip{f, leads, notices}
+	}
+	c.flyMany(ctx, lead, load, o)
+	failed := make(map[string][]string) // keys by the text of their error
+	texts := make(map[string]error)
+	for key, t := range trips {
+		out, err := c.arriveAt(ctx, key, t, came, spares[key], load, o)
+		if err != nil {
+			failed[err.Error()] = append(failed[err.Error()], key)
+			texts[err.Error()] = err
+			continue
+		}
+		outs[key] = out
+	}
+	for text, err := range texts {
+		if !errors.Is(err, ErrNotFound) {
+			errs = append(errs, manyError(failed[text], err))
+		}
+	}
+	return outs, errs
+}
+
+// manyError says once what may have failed for many keys.
+func manyError(keys []string, err error) error {
+	if len(keys) == 1 {
+		return fmt.Errorf("key %.80q: %w", keys[0], err)
+	}
+	return fmt.Errorf("%d keys, %.80q among them: %w", len(keys), keys[0], err)
+}
+
+// arriveAt waits for one key's flight. If its result may not be shared the key
+// is looked up on its own.
+func (c *core) arriveAt(ctx context.Context, key string, t trip, came arrival, spare *item, load loadFunc, o callConfig) (outcome, error) {
+	out, ended, err := c.await(ctx, t.f, spare)
+	c.s.table.leave(t.f)
+	if err != nil || !ended {
+		return out, err
+	}
+	if t.f.key != key || out.err == errAbandoned || !t.leads && !c.accepts(ctx, out, t.f, came, t.notices, o) {
+		if err := waitFor(ctx, t.f.left); err != nil {
+			return outcome{}, err
+		}
+		return c.lookup(ctx, key, load, o)
+	}
+	if !t.leads && out.err == nil {
+		c.ns.stats.shared.Add(1)
+	}
+	return c.orSpare(out, spare)
+}
+
+// flyMany is fly for several flights: one read, and one load for the rest.
+func (c *core) flyMany(ctx context.Context, fs []*flight, load loadFunc, o callConfig) {
+	if len(fs) == 0 {
+		return
+	}
+	if c.cfg.localOnly {
+		c.load(ctx, fs, load, o)
+		return
+	}
+	items, err := c.readMany(ctx, fs, o)
+	var rest []*flight
+	for i, f := range fs {
+		switch {
+		case err != nil:
+			if !c.unread(ctx, f, err) {
+				rest = append(rest, f)
+			}
+		case items == nil:
+			f.offline = true
+			rest = append(rest, f)
+		case !c.serve(ctx, f, items[i], load, o):
+			rest = append(rest, f)
+		}
+	}
+	if len(rest) > 0 {
+		c.load(ctx, rest, load, o)
+	}
+}
+
+// readMany reads all flights' keys in one round trip. Without items and error
+// the log was changing hands.
+func (c *core) readMany(ctx context.Context, fs []*flight, o callConfig) ([]remote.Item, error) {
+	for range 3 {
+		v := c.s.tail.View()
+		for _, f := range fs {
+			c.s.table.restart(f, v)
+		}
+		rctx, cancel := c.s.request(ctx)
+		defer cancel()
+		if !o.fresh && v.Age(mono.Now()) <= c.s.cfg.maxStaleness {
+			items, _, err := c.s.conn.Get(rctx, names(fs), nil)
+			return items, err
+		}
+		q := c.s.tail.Query(nil)
+		items, d, err := c.s.conn.Get(rctx, names(fs), &q.DeltaQuery)
+		if err != nil {
+			return nil, err
+		}
+		done, err := c.s.tail.Apply(rctx, q, d)
+		if done || err != nil {
+			return items, err
+		}
+	}
+	return nil, nil
+}

@@ -1,0 +1,239 @@
+package tier
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/valkey-io/valkey-go"
+
+	"github.com/tiercache/tiercache/remote"
+)
+
+// Option configures a [Store]. Contradictions and values out of range are
+// reported by Open, all in one error.
+type Option interface{ applyStore(*storeConfig) }
+
+type storeOption func(*storeConfig)
+
+func (f storeOption) applyStore(c *storeConfig) { f(c) }
+
+type storeConfig struct {
+	backend      remote.Backend
+	backends     []string // names of the options that chose one
+	prefix       string
+	localBytes   int64
+	localEntries int
+	maxStaleness time.Duration
+	heartbeat    time.Duration
+	timeout      time.Duration
+	maxTTL       time.Duration
+	settle       time.Duration
+	noTracking   bool
+	logger       *slog.Logger
+	observer     func(Event)
+	leaseTTL     time.Duration // for tests
+	errs         []error
+}
+
+func defaultStoreConfig() storeConfig {
+	return storeConfig{
+		prefix:       "tiercache",
+		localBytes:   64 << 20,
+		maxStaleness: time.Second,
+		heartbeat:    250 * time.Millisecond,
+		timeout:      50 * time.Millisecond,
+		maxTTL:       DefaultMaxTTL,
+		leaseTTL:     3 * time.Second,
+		logger:       slog.Default(),
+	}
+}
+
+// WithValkey connects to the server at a URL: valkey://, redis://, or with TLS
+// valkeys:// and rediss://, as valkey.ParseURL reads it. Default: no server,
+// but a tier in this process that no other process shares. It excludes
+// WithValkeyClient and WithRemote.
+func WithValkey(url string) Option {
+	return storeOption(func(c *storeConfig) {
+		o, err := valkey.ParseURL(valkeyScheme(url))
+		if err != nil {
+			// The URL may hold a password, and so may the parser's error.
+			c.errs = append(c.errs, errors.New("WithValkey: not a URL like valkey://[user:password@]host:6379[/db]"))
+			return
+		}
+		c.choose("WithValkey", remote.Valkey(o))
+	})
+}
+
+// valkeyScheme spells the schemes as the client's parser knows them.
+func valkeyScheme(url string) string {
+	if rest, ok := strings.CutPrefix(url, "valkey://"); ok {
+		return "redis://" + rest
+	}
+	if rest, ok := strings.CutPrefix(url, "valkeys://"); ok {
+		return "rediss://" + rest
+	}
+	return url
+}
+
+// WithValkeyClient connects as a valkey.ClientOption says (TLS, ACL user,
+// sentinel, dialer). Options that would silence or reorder the server's notices
+// are rejected by Open. It excludes WithValkey and WithRemote.
+func WithValkeyClient(o valkey.ClientOption) Option {
+	return storeOption(func(c *storeConfig) { c.choose("WithValkeyClient", remote.Valkey(o)) })
+}
+
+// WithRemote uses a backend that the caller made: stores opened on one
+// remote.Embedded behave to each other like processes on one server. It
+// excludes WithValkey and WithValkeyClient.
+func WithRemote(b remote.Backend) Option {
+	return storeOption(func(c *storeConfig) {
+		if b == nil {
+			c.errs = append(c.errs, errors.New("WithRemote: backend is nil"))
+			return
+		}
+		c.choose("WithRemote", b)
+	})
+}
+
+func (c *storeConfig) choose(name string, b remote.Backend) {
+	c.backend = b
+	c.backends = append(c.backends, name)
+}
+
+// WithPrefix sets what all keys of the store begin with. Stores of one prefix
+// share everything; others, nothing. Default "tiercache"; 1 to 64 letters,
+// digits, '-', '_' or '.'.
+func WithPrefix(prefix string) Option {
+	return storeOption(func(c *storeConfig) { c.prefix = prefix })
+}
+
+// WithLocalBytes bounds the local tier by estimated heap bytes, bookkeeping
+// included. Default 64 MiB; 0 removes the bound, which needs WithLocalEntries.
+func WithLocalBytes(n int64) Option {
+	return storeOption(func(c *storeConfig) { c.localBytes = n })
+}
+
+// WithLocalEntries bounds the local tier by entries, in addition to the byte
+// bound. Default 0: no such bound.
+func WithLocalEntries(n int) Option {
+	return storeOption(func(c *storeConfig) { c.localEntries = n })
+}
+
+// WithMaxStaleness is the longest time for which a change that another process
+// made, and the server acknowledged, can go unseen by a local hit, whatever
+// happens to network and server. Local copies that are not proven within it are
+// not served. Default 1 s; at least twice the heartbeat.
+func WithMaxStaleness(d time.Duration) Option {
+	return storeOption(func(c *storeConfig) { c.maxStaleness = d })
+}
+
+// WithHeartbeat is how often the change log is read when nothing else makes it
+// necessary. Default 250 ms; at least 1 ms.
+func WithHeartbeat(d time.Duration) Option {
+	return storeOption(func(c *storeConfig) { c.heartbeat = d })
+}
+
+// WithRemoteTimeout bounds each request to the remote tier, and so what a slow
+// or absent server adds to a read. Default 50 ms; at least 1 ms.
+func WithRemoteTimeout(d time.Duration) Option {
+	return storeOption(func(c *storeConfig) { c.timeout = d })
+}
+
+// WithMaxTTL is the longest life an entry can have, stale time included, and
+// how long the change log remembers. All stores of one prefix should agree.
+// Default 7 days; at least 1 s.
+func WithMaxTTL(d time.Duration) Option {
+	return storeOption(func(c *storeConfig) { c.maxTTL = d })
+}
+
+// WithoutTracking does without the server's notices of changed keys, for
+// providers that offer none. Writes of single keys then go through the change
+// log like everything else; what is lost is only the notice of changes that
+// other programs make behind the library's back. All stores of one prefix must
+// agree.
+func WithoutTracking() Option {
+	return storeOption(func(c *storeConfig) { c.noTracking = true })
+}
+
+// WithLogger sets where edges (log unreachable, reachable again, history lost)
+// are logged. Keys and values are not. Default slog.Default().
+func WithLogger(l *slog.Logger) Option {
+	return storeOption(func(c *storeConfig) { c.logger = l })
+}
+
+// WithObserver has f called after loads, fills, writes and invalidations, and
+// for what goes wrong; not for local hits, which are in Stats. f is called on
+// the working goroutine, without locks, and must be quick. Default none.
+func WithObserver(f func(Event)) Option {
+	return storeOption(func(c *storeConfig) { c.observer = f })
+}
+
+// ChangeOption configures an invalidation.
+type ChangeOption interface{ applyChange(*changeConfig) }
+
+type changeConfig struct{ settle time.Duration }
+
+// SettleOption is the type of [Settle].
+type SettleOption time.Duration
+
+// Settle has a change recorded once more after d, for loaders that read from
+// replicas of the source that lag by up to d: what was loaded meanwhile from a
+// replica that had not caught up is cut off too. Given to Open it is for every
+// change of the store. Default 0: once. At most an hour.
+func Settle(d time.Duration) SettleOption { return SettleOption(d) }
+
+func (d SettleOption) applyStore(c *storeConfig)   { c.settle = time.Duration(d) }
+func (d SettleOption) applyChange(c *changeConfig) { c.settle = time.Duration(d) }
+
+const maxSettle = time.Hour
+
+func checkSettle(d time.Duration) error {
+	if d < 0 || d > maxSettle {
+		return fmt.Errorf("Settle %v: must be between 0 and %v", d, maxSettle)
+	}
+	return nil
+}
+
+// validate names every offending option at once.
+func (c *storeConfig) validate() error {
+	errs := c.errs
+	bad := func(wrong bool, format string, args ...any) {
+		if wrong {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	bad(len(c.backends) > 1, "%s exclude each other: a store has one remote tier", strings.Join(c.backends, " and "))
+	bad(!validPrefix(c.prefix), "WithPrefix %q: must be 1 to 64 letters, digits, '-', '_' or '.'", c.prefix)
+	bad(c.localBytes < 0, "WithLocalBytes %d: must not be negative", c.localBytes)
+	bad(c.localEntries < 0, "WithLocalEntries %d: must not be negative", c.localEntries)
+	bad(c.localBytes == 0 && c.localEntries == 0, "WithLocalBytes 0 without WithLocalEntries: the local tier needs a bound")
+	bad(c.heartbeat < time.Millisecond, "WithHeartbeat %v: must be at least 1ms", c.heartbeat)
+	bad(c.maxStaleness < 2*c.heartbeat, "WithMaxStaleness %v with WithHeartbeat %v: must be at least twice the heartbeat, or local copies would lapse between two of them", c.maxStaleness, c.heartbeat)
+	bad(c.timeout < time.Millisecond, "WithRemoteTimeout %v: must be at least 1ms", c.timeout)
+	bad(c.maxTTL < time.Second || c.maxTTL%minTTL != 0, "WithMaxTTL %v: must be at least 1s, in whole milliseconds", c.maxTTL)
+	bad(c.logger == nil, "WithLogger: logger is nil")
+	if err := checkSettle(c.settle); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+func validPrefix(p string) bool {
+	if len(p) == 0 || len(p) > 64 {
+		return false
+	}
+	for i := range len(p) {
+		if !plain(p[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// plain reports whether b stands for itself in the name of a remote key.
+func plain(b byte) bool {
+	return b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9' || b == '-' || b == '_' || b == '.'
+}

@@ -1,0 +1,526 @@
+package tier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tiercache/tiercache/internal/envelope"
+	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/local"
+	"github.com/tiercache/tiercache/remote"
+)
+
+// admit rejects what cannot be served at all.
+func (c *core) admit(ctx context.Context, key string) error {
+	if c.s.closed.Load() {
+		return ErrClosed
+	}
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if recursive(ctx, c.s, c.ns, key) {
+		return fmt.Errorf("%w (namespace %q)", ErrRecursiveLoad, c.ns.path)
+	}
+	return nil
+}
+
+// arrival is what the process knew when a caller came.
+type arrival struct {
+	now  mono.Time
+	view *invalidation.View
+}
+
+func (s *Store) arrive() arrival { return arrival{mono.Now(), s.tail.View()} }
+
+// lookup gets a key's value by whatever way is first.
+func (c *core) lookup(ctx context.Context, key string, load loadFunc, o callConfig) (outcome, error) {
+	if err := c.admit(ctx, key); err != nil {
+		return outcome{}, err
+	}
+	h := c.ns.hash(key)
+	var spare *item // past its TTL, but better than an error
+	if c.usesLocal(o) && !o.fresh {
+		out, ok := c.fromLocal(ctx, h, key, load)
+		if ok {
+			return out, nil
+		}
+		spare = out.it
+	}
+	for {
+		came := c.s.arrive()
+		f, leads, notices := c.s.table.join(h, key, c.ns.remoteName, true)
+		if f.key != key { // another key of the same hash: after it
+			c.s.table.leave(f)
+			if err := waitFor(ctx, f.left); err != nil {
+				return outcome{}, err
+			}
+			continue
+		}
+		if leads {
+			f.stale = spare
+			spare = c.fly(ctx, f, load, o)
+		}
+		out, ended, err := c.await(ctx, f, spare)
+		c.s.table.leave(f)
+		if err != nil || !ended {
+			return out, err
+		}
+		if !leads && !c.accepts(ctx, out, f, came, notices, o) || out.err == errAbandoned {
+			if err := waitFor(ctx, f.left); err != nil {
+				return outcome{}, err
+			}
+			continue
+		}
+		if !leads && out.err == nil {
+			c.ns.stats.shared.Add(1)
+		}
+		return c.orSpare(out, spare)
+	}
+}
+
+func (c *core) usesLocal(o callConfig) bool { return !o.noLocal && !c.cfg.remoteOnly }
+
+func waitFor(ctx context.Context, ch <-chan struct{}) error {
+	select {
+	case <-ch:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// orSpare serves a value past its TTL instead of a loader's error, where that
+// was asked for.
+func (c *core) orSpare(out outcome, spare *item) (outcome, error) {
+	if out.err == nil || errors.Is(out.err, ErrNotFound) || errors.Is(out.err, ErrClosed) {
+		return out, out.err
+	}
+	if spare != nil && c.cfg.staleOnError > 0 && c.stillServable(spare, c.cfg.staleOnError) {
+		c.ns.stats.stale.Add(1)
+		return outcome{it: spare, origin: Local, stale: true}, nil
+	}
+	return outcome{}, out.err
+}
+
+// stillServable reports whether a value is at most window past its TTL and
+// nothing it depends on has changed.
+func (c *core) stillServable(it *item, window time.Duration) bool {
+	return mono.Now() < it.fresh.Add(window) && c.trueNow(it)
+}
+
+// trueNow decides R1 by what is known locally, for an item whose own marks may
+// have been given back.
+func (c *core) trueNow(it *item) bool {
+	marks := c.s.tail.Hold(c.scopes(it.sources))
+	defer c.s.tail.Release(marks)
+	verdict, _ := c.s.tail.Judge(it.asOf, marks)
+	return verdict == invalidation.Valid && !c.keyChanged(it)
+}
+
+// keyChanged judges the key's own scope, where keys are scopes.
+func (c *core) keyChanged(it *item) bool {
+	if !c.s.cfg.noTracking || c.cfg.localOnly {
+		return false
+	}
+	marks := c.s.tail.Hold([]invalidation.Scope{c.keyScope(it.key)})
+	defer c.s.tail.Release(marks)
+	verdict, _ := c.s.tail.Judge(AsOf{Incarnation: it.asOf.Incarnation, Tick: it.keyTick}, marks)
+	return verdict != invalidation.Valid
+}
+
+func (c *core) keyScope(key string) invalidation.Scope {
+	return invalidation.Key(c.ns.remoteName(c.ns.hash(key)))
+}
+
+// scopes is all that a value made from the sources depends on.
+func (c *core) scopes(sources []string) []invalidation.Scope {
+	if len(sources) == 0 {
+		return c.ns.scopes
+	}
+	scopes := make([]invalidation.Scope, 0, len(c.ns.scopes)+len(sources))
+	scopes = append(scopes, c.ns.scopes...)
+	for _, id := range sources {
+		scopes = append(scopes, invalidation.Source(id))
+	}
+	return scopes
+}
+
+// fromLocal serves a local copy if it can be believed. If it cannot be served
+// as it is but may be once a load fails, it is returned with ok false.
+func (c *core) fromLocal(ctx context.Context, h local.Key, key string, load loadFunc) (out outcome, ok bool) {
+	it, found := c.s.local.Get(h)
+	if !found || it.ns != c.ns || it.key != key {
+		c.ns.stats.localMisses[Cold].Add(1)
+		return outcome{}, false
+	}
+	now, v := mono.Now(), c.s.tail.View()
+	if !it.believed(v, now, c.s.cfg.maxStaleness) {
+		cause := Unproven
+		if v.Age(now) <= c.s.cfg.maxStaleness {
+			cause = Invalidated
+			c.s.local.RemoveIf(h, func(there *item) bool { return there == it })
+		}
+		c.ns.stats.localMisses[cause].Add(1)
+		return outcome{}, false
+	}
+	if !it.servable(now) {
+		c.ns.stats.localMisses[Expired].Add(1)
+		return outcome{}, false
+	}
+	if !c.ofType(it) {
+		c.ns.stats.localMisses[OtherType].Add(1)
+		return outcome{}, false
+	}
+	if now < it.fresh {
+		if c.cfg.early > 0 && !it.negative && now >= it.earlyAt(&c.cfg) && !it.early.Swap(true) {
+			it.plan(&c.cfg)
+			c.refreshLater(ctx, h, it, load)
+		}
+		c.ns.stats.localHits.add()
+		return outcome{it: it, origin: Local}, true
+	}
+	if now < it.fresh.Add(c.cfg.staleWhile) {
+		c.refreshLater(ctx, h, it, load)
+		c.ns.stats.localHits.add()
+		c.ns.stats.stale.Add(1)
+		return outcome{it: it, origin: Local, stale: true}, true
+	}
+	c.ns.stats.localMisses[Expired].Add(1)
+	return outcome{it: it}, false
+}
+
+// ofType reports whether the item's value is of this view's type: another view
+// of the namespace may hold values of another.
+func (c *core) ofType(it *item) bool { return it.negative || it.shape == c.typed.shape }
+
+// accepts decides R10: whether a caller that came when it did may be answered
+// by a flight that was already under way.
+func (c *core) accepts(ctx context.Context, out outcome, f *flight, came arrival, notices int, o callConfig) bool {
+	if out.err == errAbandoned {
+		return false
+	}
+	if o.fresh {
+		// Others' changes up to now are not known here yet.
+		rctx, cancel := c.s.request(ctx)
+		defer cancel()
+		if c.s.tail.CatchUp(rctx) != nil {
+			return false
+		}
+		came, notices = c.s.arrive(), c.s.table.notices(f)
+	}
+	if notices > out.notices || came.view.Epoch != out.epoch {
+		return false // the key changed before the caller came, or may have
+	}
+	stale := c.s.cfg.maxStaleness
+	if came.view.Age(came.now) > stale && came.now.Sub(out.begun) > stale {
+		return false // nothing was heard for so long that anything may have changed
+	}
+	if out.err != nil || out.seq >= came.view.Seq {
+		return true
+	}
+	return c.trueNow(out.it)
+}
+
+// await waits for a flight's outcome, for ctx, or for the soft timeout if there
+// is a spare value; in the last case the flight has not ended.
+func (c *core) await(ctx context.Context, f *flight, spare *item) (out outcome, ended bool, err error) {
+	var soft <-chan time.Time
+	if spare != nil && c.cfg.softTimeout > 0 {
+		timer := time.NewTimer(c.cfg.softTimeout)
+		defer timer.Stop()
+		soft = timer.C
+	}
+	for {
+		select {
+		case <-f.done:
+			return f.out, true, nil
+		default:
+		}
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return outcome{}, false, context.Cause(ctx)
+		case <-soft:
+			soft = nil
+			if c.stillServable(spare, c.cfg.staleWindow()) {
+				c.s.table.pin(f)
+				c.ns.stats.stale.Add(1)
+				return outcome{it: spare, origin: Local, stale: true}, false, nil
+			}
+		}
+	}
+}
+
+// fly is what the caller that leads a flight does: read the remote tier in its
+// own goroutine and, if that does not answer, have the value loaded in another.
+// It returns the best value past its TTL that it came by.
+func (c *core) fly(ctx context.Context, f *flight, load loadFunc, o callConfig) (spare *item) {
+	if c.cfg.localOnly {
+		c.s.table.restart(f, c.s.tail.View())
+	} else if c.readFor(ctx, f, load, o) {
+		return f.stale
+	}
+	spare = f.stale
+	c.load(ctx, []*flight{f}, load, o)
+	return spare
+}
+
+// readFor reads the remote tier for f. It returns true if that ended the flight.
+func (c *core) readFor(ctx context.Context, f *flight, load loadFunc, o callConfig) bool {
+	for range 3 {
+		view := c.s.tail.View()
+		c.s.table.restart(f, view)
+		stored, done, err := c.readOne(ctx, f.name, o, view)
+		if err != nil {
+			return c.unread(ctx, f, err)
+		}
+		if done {
+			return c.serve(ctx, f, stored, load, o)
+		}
+	}
+	f.offline = true // the log changes hands; a load needs none of it
+	return false
+}
+
+// readOne gets one key. If the caller wants it fresh, or nothing has been heard
+// for too long to judge what is read, the delta comes with it. done is false
+// if that has to be asked again.
+func (c *core) readOne(ctx context.Context, name string, o callConfig, v *invalidation.View) (stored remote.Item, done bool, err error) {
+	rctx, cancel := c.s.request(ctx)
+	defer cancel()
+	if !o.fresh && v.Age(mono.Now()) <= c.s.cfg.maxStaleness {
+		stored, err = c.s.conn.GetOne(rctx, name)
+		return stored, true, err
+	}
+	q := c.s.tail.Query(nil)
+	items, d, err := c.s.conn.Get(rctx, []string{name}, &q.DeltaQuery)
+	if err != nil {
+		return stored, false, err
+	}
+	done, err = c.s.tail.Apply(rctx, q, d)
+	return items[0], done, err
+}
+
+// unread decides what to do when the remote tier did not answer: the loader
+// does, unless it is the caller itself that gave up.
+func (c *core) unread(ctx context.Context, f *flight, err error) bool {
+	if ctx.Err() != nil {
+		f.finish(outcome{err: errAbandoned})
+		c.s.table.land(f)
+		return true
+	}
+	if errors.Is(err, remote.ErrClosed) {
+		f.finish(outcome{err: ErrClosed})
+		c.s.table.land(f)
+		return true
+	}
+	c.failed(err)
+	f.offline = true
+	return false
+}
+
+// failed counts a request that the remote tier did not answer.
+func (c *core) failed(err error) {
+	c.ns.stats.remoteErrors.Add(1)
+	c.s.observe(EventRemote, c.ns, 0, err)
+}
+
+// serve ends the flight with what was read, if it can be believed and is fresh
+// enough; if not, f remembers what is of use to a load.
+func (c *core) serve(ctx context.Context, f *flight, stored remote.Item, load loadFunc, o callConfig) bool {
+	f.seen = stored.Seen()
+	it, cause, err := c.open(ctx, f.key, stored, f.epoch)
+	if it == nil {
+		c.ns.stats.remoteMisses[cause].Add(1)
+		if err != nil {
+			c.s.observe(EventBadEntry, c.ns, 0, err)
+		}
+		return false
+	}
+	now := mono.Now()
+	late := now >= it.fresh
+	if late && (now >= it.fresh.Add(c.cfg.staleWhile) || o.fresh || f.resident != 0) || it.nonce == f.resident {
+		if late {
+			c.ns.stats.remoteMisses[Expired].Add(1)
+			f.stale = it
+		}
+		it.release(c.s.tail)
+		return false
+	}
+	c.ns.stats.remoteHits.Add(1)
+	if !c.usesLocal(o) || !c.s.table.keep(f.h, &f.watch, it, 0) {
+		it.release(c.s.tail)
+	}
+	f.finish(outcome{it: it, origin: Remote, stale: late})
+	c.s.table.land(f)
+	if late {
+		c.ns.stats.stale.Add(1)
+		c.refreshLater(ctx, f.h, it, load)
+	}
+	return true
+}
+
+// open decodes a stored entry and judges it. Without an item the cause says why.
+func (c *core) open(ctx context.Context, key string, stored remote.Item, epoch uint64) (*item, Cause, error) {
+	if !stored.Found() {
+		return nil, Cold, nil
+	}
+	e, err := envelope.Decode(stored.Envelope())
+	if err != nil {
+		return nil, Damaged, err
+	}
+	if e.Namespace != c.ns.path || e.Key != key {
+		return nil, Cold, nil // another key of the same hash
+	}
+	it, cause, err := c.itemOf(&e, stored, epoch)
+	if err != nil || it == nil {
+		return nil, cause, err
+	}
+	if !c.hold(ctx, it) {
+		it.release(c.s.tail)
+		return nil, Invalidated, nil
+	}
+	return it, 0, nil
+}
+
+// itemOf decodes the value and turns the server's times into local ones.
+func (c *core) itemOf(e *envelope.Entry, stored remote.Item, epoch uint64) (*item, Cause, error) {
+	end, ok := stored.Expires()
+	if !ok {
+		return nil, Damaged, fmt.Errorf("%w: no expiry stamp", envelope.ErrDamaged)
+	}
+	now, v := mono.Now(), c.s.tail.View()
+	left := end.Sub(v.ServerTime(now))
+	if left <= 0 {
+		return nil, Expired, nil
+	}
+	it := &item{
+		ns: c.ns, key: strings.Clone(e.Key), negative: e.Negative, nonce: e.Nonce, shape: c.typed.shape,
+		sources: cloneAll(e.Sources), asOf: e.AsOf, keyTick: e.KeyTick, epoch: epoch,
+	}
+	if !e.Negative {
+		if e.Shape != c.typed.shape {
+			return nil, OtherType, fmt.Errorf("stored value is of another type than %s's", c.ns.path)
+		}
+		var err error
+		if it.value, err = c.decode(e.Payload); err != nil {
+			return nil, OtherType, err
+		}
+	}
+	left = min(left, e.Life) // a stamp from the future gives no longer life
+	it.born = now.Add(left - e.Life)
+	it.fresh, it.expires = it.born.Add(e.Fresh), now.Add(left)
+	c.limitLocal(it, now)
+	return it, 0, nil
+}
+
+// limitLocal applies WithLocalTTL, and estimates the local copy's size.
+func (c *core) limitLocal(it *item, now mono.Time) {
+	if c.cfg.localTTL > 0 {
+		it.expires = min(it.expires, now.Add(c.cfg.localTTL))
+	}
+	if it.cost == 0 {
+		it.cost = estimate(it)
+	}
+	it.plan(&c.cfg)
+}
+
+// hold takes the marks of all that the item depends on and decides R1, asking
+// the log about what is older than this process's knowledge (R6).
+func (c *core) hold(ctx context.Context, it *item) bool {
+	t := c.s.tail
+	it.seq.Store(t.View().Seq)
+	it.marks = t.Hold(c.scopes(it.sources))
+	if c.s.cfg.noTracking && !c.cfg.localOnly {
+		it.keyMark = t.Hold([]invalidation.Scope{c.keyScope(it.key)})[0]
+	}
+	verdict := c.judge(it)
+	if verdict != invalidation.Unknown {
+		return verdict == invalidation.Valid
+	}
+	scopes := c.scopes(it.sources)
+	if it.keyMark != nil {
+		scopes = append(append([]invalidation.Scope(nil), scopes...), it.keyMark.Scope())
+	}
+	rctx, cancel := c.s.request(ctx)
+	defer cancel()
+	if err := t.Learn(rctx, scopes); err != nil {
+		c.failed(err)
+		return false
+	}
+	it.seq.Store(t.View().Seq)
+	return c.judge(it) == invalidation.Valid
+}
+
+func (c *core) judge(it *item) invalidation.Verdict {
+	verdict, _ := c.s.tail.Judge(it.asOf, it.marks)
+	if verdict == invalidation.Valid && it.keyMark != nil {
+		verdict, _ = c.s.tail.Judge(AsOf{Incarnation: it.asOf.Incarnation, Tick: it.keyTick}, []*invalidation.Mark{it.keyMark})
+	}
+	return verdict
+}
+
+// Peek returns the value of key if a tier has it, and never loads. A remembered
+// "not found" is no value. It does not fill the local tier. It returns
+// ErrUnavailable if only the remote tier could tell and did not answer.
+func (c *Cache[V]) Peek(ctx context.Context, key string) (V, bool, error) {
+	var zero V
+	it, err := c.peek(ctx, key)
+	if it == nil || it.negative {
+		return zero, false, err
+	}
+	r, err := result[V](&c.core, outcome{it: it})
+	return r.Value, err == nil, err
+}
+
+func (c *core) peek(ctx context.Context, key string) (*item, error) {
+	if err := c.admit(ctx, key); err != nil {
+		return nil, err
+	}
+	h := c.ns.hash(key)
+	if it := c.peekLocal(h, key); it != nil || c.cfg.localOnly {
+		return it, nil
+	}
+	for range 3 {
+		v := c.s.tail.View()
+		stored, done, err := c.readOne(ctx, c.ns.remoteName(h), callConfig{}, v)
+		if err != nil {
+			c.failed(err)
+			return nil, remoteError(ctx, "peek", err)
+		}
+		if !done {
+			continue
+		}
+		it, _, _ := c.open(ctx, key, stored, v.Epoch)
+		if it == nil {
+			return nil, nil
+		}
+		it.release(c.s.tail)
+		if mono.Now() >= it.fresh {
+			return nil, nil
+		}
+		return it, nil
+	}
+	return nil, remoteError(ctx, "peek", invalidation.ErrUnstable)
+}
+
+// peekLocal returns a local copy that is believed and fresh.
+func (c *core) peekLocal(h local.Key, key string) *item {
+	if c.cfg.remoteOnly {
+		return nil
+	}
+	it, ok := c.s.local.Peek(h)
+	now, v := mono.Now(), c.s.tail.View()
+	if !ok || it.ns != c.ns || it.key != key || !c.ofType(it) || now >= it.fresh ||
+		!it.servable(now) || !it.believed(v, now, c.s.cfg.maxStaleness) {
+		return nil
+	}
+	return it
+}

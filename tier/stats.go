@@ -1,0 +1,156 @@
+package tier
+
+import "sync/atomic"
+
+// Cause says why a read could not be answered by a tier.
+type Cause uint8
+
+// The causes of a miss.
+const (
+	Cold        Cause = iota // nothing was there: never stored, evicted or expired
+	Expired                  // its TTL had passed
+	Invalidated              // its source, namespace or version changed
+	Unproven                 // the local copy could not be proven recent
+	Damaged                  // the stored bytes were not a valid entry
+	OtherType                // the stored value was of another type
+	numCauses
+)
+
+func (c Cause) String() string {
+	return [...]string{"cold", "expired", "invalidated", "unproven", "damaged", "other type", "?"}[min(c, numCauses)]
+}
+
+// counters are the figures of one namespace.
+type counters struct {
+	localHits    counter
+	localMisses  [numCauses]atomic.Int64
+	remoteHits   atomic.Int64
+	remoteMisses [numCauses]atomic.Int64
+	shared       atomic.Int64
+	stale        atomic.Int64
+	loads        atomic.Int64
+	loadErrors   atomic.Int64
+	notFound     atomic.Int64
+	overtaken    atomic.Int64
+	fenced       atomic.Int64
+	fills        atomic.Int64
+	fillErrors   atomic.Int64
+	full         atomic.Int64
+	encodeErrors atomic.Int64
+	remoteErrors atomic.Int64
+	unleased     atomic.Int64
+}
+
+// Counts are what happened in a namespace, or in all, since the store was
+// opened. Every read counts once in Reads, as the sum of LocalHits, RemoteHits,
+// Shared and Loads, with errors among the Loads.
+type Counts struct {
+	LocalHits int64 // answered by the local tier
+	// LocalMisses and RemoteMisses are by Cause.
+	LocalMisses, RemoteMisses map[Cause]int64
+	RemoteHits                int64 // answered by the remote tier
+	Shared                    int64 // answered by what another caller was getting
+	Loads                     int64 // runs of a loader, per key
+	LoadErrors                int64 // of those, failed (other than with ErrNotFound)
+	NotFound                  int64 // of those, ErrNotFound
+	Stale                     int64 // answered with a value past its TTL
+	Overtaken                 int64 // loaded values not kept: a source changed meanwhile
+	Fenced                    int64 // loaded values not kept: the key was written meanwhile
+	Fills                     int64 // loaded values stored remotely
+	FillErrors                int64 // loaded values that could not be stored remotely
+	Full                      int64 // of those, refused by a server out of memory
+	EncodeErrors              int64 // values that could not be encoded
+	RemoteErrors              int64 // requests to the remote tier that failed
+	Unleased                  int64 // loads that ran without the fleet's lease
+}
+
+// LocalHitRate is the share of reads that the local tier answered, 0 to 1.
+func (c Counts) LocalHitRate() float64 { return ratio(c.LocalHits, c.reads()) }
+
+// RemoteHitRate is the share of the reads that went beyond the local tier
+// which the remote tier, or another caller on its way, answered.
+func (c Counts) RemoteHitRate() float64 {
+	return ratio(c.RemoteHits+c.Shared, c.reads()-c.LocalHits)
+}
+
+func (c Counts) reads() int64 { return c.LocalHits + c.RemoteHits + c.Shared + c.Loads }
+
+func ratio(a, b int64) float64 {
+	if b == 0 {
+		return 0
+	}
+	return float64(a) / float64(b)
+}
+
+func (c *counters) counts() Counts {
+	out := Counts{
+		LocalHits: c.localHits.sum(), RemoteHits: c.remoteHits.Load(), Shared: c.shared.Load(),
+		Loads: c.loads.Load(), LoadErrors: c.loadErrors.Load(), NotFound: c.notFound.Load(),
+		Stale: c.stale.Load(), Overtaken: c.overtaken.Load(), Fenced: c.fenced.Load(),
+		Fills: c.fills.Load(), FillErrors: c.fillErrors.Load(), Full: c.full.Load(),
+		EncodeErrors: c.encodeErrors.Load(), RemoteErrors: c.remoteErrors.Load(), Unleased: c.unleased.Load(),
+		LocalMisses: make(map[Cause]int64), RemoteMisses: make(map[Cause]int64),
+	}
+	for i := range numCauses {
+		out.LocalMisses[i], out.RemoteMisses[i] = c.localMisses[i].Load(), c.remoteMisses[i].Load()
+	}
+	return out
+}
+
+func (c *Counts) add(o Counts) {
+	for _, p := range [...]struct {
+		to   *int64
+		from int64
+	}{
+		{&c.LocalHits, o.LocalHits}, {&c.RemoteHits, o.RemoteHits}, {&c.Shared, o.Shared}, {&c.Loads, o.Loads},
+		{&c.LoadErrors, o.LoadErrors}, {&c.NotFound, o.NotFound}, {&c.Stale, o.Stale}, {&c.Overtaken, o.Overtaken},
+		{&c.Fenced, o.Fenced}, {&c.Fills, o.Fills}, {&c.FillErrors, o.FillErrors}, {&c.Full, o.Full},
+		{&c.EncodeErrors, o.EncodeErrors}, {&c.RemoteErrors, o.RemoteErrors}, {&c.Unleased, o.Unleased},
+	} {
+		*p.to += p.from
+	}
+	for i := range numCauses {
+		c.LocalMisses[i] += o.LocalMisses[i]
+		c.RemoteMisses[i] += o.RemoteMisses[i]
+	}
+}
+
+// Stats are a store's figures. They are read one after the other while others
+// change them, so sums may be off by what happened meanwhile.
+type Stats struct {
+	// Counts of all namespaces together.
+	Counts
+	// Namespaces has the counts of each namespace that has a cache.
+	Namespaces map[string]Counts
+	// LocalEntries and LocalBytes are what the local tier holds now;
+	// LocalEvictions is how many entries it dropped for want of room.
+	LocalEntries   int
+	LocalBytes     int64
+	LocalEvictions int64
+	// Changes counts the invalidations of this process.
+	Changes int64
+}
+
+// Stats returns the present figures. It sends nothing.
+func (s *Store) Stats() Stats {
+	st := Stats{
+		Counts:         (&counters{}).counts(),
+		Namespaces:     make(map[string]Counts),
+		LocalEntries:   s.local.Len(),
+		LocalBytes:     s.local.Bytes(),
+		LocalEvictions: s.evictions.Load(),
+		Changes:        s.changes.Load(),
+	}
+	s.mu.Lock()
+	spaces := make([]*namespace, 0, len(s.mu.namespaces))
+	for _, ns := range s.mu.namespaces {
+		spaces = append(spaces, ns)
+	}
+	s.mu.Unlock()
+	for _, ns := range spaces {
+		c := ns.stats.counts()
+		st.Namespaces[ns.path] = c
+		st.Counts.add(c)
+	}
+	return st
+}

@@ -1,0 +1,232 @@
+package tier
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/local"
+	"github.com/tiercache/tiercache/remote"
+)
+
+// Store is a process's connection to a shared tier, and its local tier: one per
+// process. Caches are typed views of its namespaces, made with [New].
+type Store struct {
+	cfg   storeConfig
+	conn  remote.Conn
+	tail  *invalidation.Tail
+	local *local.Cache[*item]
+	table *table
+	// following is tail once it has started: notices can come before.
+	following atomic.Pointer[invalidation.Tail]
+
+	evictions atomic.Int64
+	changes   atomic.Int64
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	closed atomic.Bool
+
+	mu struct {
+		sync.Mutex // guards what follows
+		namespaces map[string]*namespace
+		flying     sync.WaitGroup // goroutines of loads and refreshes
+		loading    sync.WaitGroup // goroutines of loaders
+		closing    bool
+	}
+	ended chan struct{}       // Close has finished
+	fills *semaphore.Weighted // bytes on their way to the remote tier whose callers were answered
+}
+
+const (
+	openTimeout = 10 * time.Second
+	// maxFilling bounds the bytes that are still being stored after their callers
+	// were answered; beyond it callers wait for the store.
+	maxFilling = 64 << 20
+	// loaderGrace is how long Close waits for loaders that ignore their context.
+	loaderGrace = 5 * time.Second
+)
+
+// Open connects to the shared tier, reads its change log and returns a store,
+// or one error that names every bad option or what could not be reached; never
+// a half-open store. Without an option that chooses a remote tier the store has
+// one of its own in this process. If ctx has no deadline, 10 s is it.
+func Open(ctx context.Context, options ...Option) (*Store, error) {
+	cfg := defaultStoreConfig()
+	for _, o := range options {
+		if o == nil {
+			return nil, fmt.Errorf("tier: open: an option is nil")
+		}
+		o.applyStore(&cfg)
+	}
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("tier: open: %w", err)
+	}
+	if cfg.backend == nil {
+		cfg.backend = remote.NewEmbedded(0)
+	}
+	s := &Store{cfg: cfg, ended: make(chan struct{}), fills: semaphore.NewWeighted(maxFilling)}
+	s.mu.namespaces = make(map[string]*namespace)
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	if err := s.start(ctx); err != nil {
+		s.cancel()
+		return nil, fmt.Errorf("tier: open: %w", err)
+	}
+	return s, nil
+}
+
+func (s *Store) start(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	s.local, err = local.New(local.Config[*item]{
+		MaxBytes: s.cfg.localBytes, MaxEntries: s.cfg.localEntries, OnRemove: s.removed,
+	})
+	if err != nil {
+		return err
+	}
+	s.table = newTable(s.local)
+	s.conn, err = s.cfg.backend.Connect(ctx, remote.Options{
+		Prefix: s.cfg.prefix, Timeout: s.cfg.timeout, NoTracking: s.cfg.noTracking,
+		Events: remote.Events{Changed: s.onChanged, Lost: s.onLost, Published: s.onPublished},
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	s.tail, err = invalidation.Start(ctx, s.conn, invalidation.Config{
+		Heartbeat: s.cfg.heartbeat, Timeout: s.cfg.timeout, Retention: s.cfg.maxTTL,
+		Settle: s.cfg.settle, Logger: s.cfg.logger,
+	})
+	if err != nil {
+		_ = s.conn.Close()
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	s.following.Store(s.tail)
+	s.tail.Wake() // for messages published while it started
+	return nil
+}
+
+// removed is called by the local tier for every entry that leaves it.
+func (s *Store) removed(_ local.Key, it *item, why local.Reason) {
+	if why == local.Evicted {
+		s.evictions.Add(1)
+	}
+	it.release(s.tail)
+}
+
+// onChanged, onLost and onPublished run on the connection's reading goroutine.
+func (s *Store) onChanged(names []string) {
+	for _, name := range names {
+		h, lease, ok := parseRemoteName(name)
+		switch {
+		case !ok: // another program's key, read by us under no circumstances
+		case lease:
+			s.table.wakeFlight(h)
+		default:
+			s.table.notice(h)
+		}
+	}
+}
+
+func (s *Store) onLost() {
+	if t := s.following.Load(); t != nil {
+		t.Lost()
+	}
+}
+
+func (s *Store) onPublished(raw string) {
+	t := s.following.Load()
+	if t == nil {
+		return
+	}
+	m, err := invalidation.ParseMessage(raw)
+	if err != nil {
+		t.Wake() // the log knows
+		return
+	}
+	t.Receive(m)
+}
+
+// Close ends all goroutines and connections that the store owns and waits for
+// them. Loads under way are cancelled; a loader that ignores that for 5 s is
+// left behind. Later calls of anything return ErrClosed; closing twice is fine.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	first := !s.mu.closing
+	s.mu.closing = true
+	s.mu.Unlock()
+	if !first {
+		<-s.ended
+		return nil
+	}
+	s.closed.Store(true)
+	s.cancel()
+	s.mu.flying.Wait()
+	s.awaitLoaders()
+	s.tail.Close()
+	err := s.conn.Close()
+	s.local.Clear()
+	close(s.ended)
+	return err
+}
+
+func (s *Store) awaitLoaders() {
+	gone := make(chan struct{})
+	go func() {
+		s.mu.loading.Wait()
+		close(gone)
+	}()
+	timer := time.NewTimer(loaderGrace)
+	defer timer.Stop()
+	select {
+	case <-gone:
+	case <-timer.C:
+		s.cfg.logger.Warn("tiercache: a loader ignores the end of its context and was left behind")
+	}
+}
+
+// spawn runs f in a goroutine that Close waits for. It returns false, without
+// running it, once the store is closing.
+func (s *Store) spawn(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.closing {
+		return false
+	}
+	s.mu.flying.Go(f)
+	return true
+}
+
+// namespace returns the one that all views of a path share.
+func (s *Store) namespace(path string) *namespace {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ns := s.mu.namespaces[path]
+	if ns == nil {
+		ns = newNamespace(s.cfg.prefix, path)
+		s.mu.namespaces[path] = ns
+	}
+	return ns
+}
+
+// request bounds one request to the remote tier.
+func (s *Store) request(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, s.cfg.timeout)
+}
+
+// AsOf returns the present position in the change log: take it before reading a
+// source and give it to Set with [WithAsOf] afterwards. It sends nothing.
+func (s *Store) AsOf() AsOf { return s.tail.View().AsOf() }
+
+// Sync returns once this process has applied every change that was acknowledged
+// to anybody before the call. It is one round trip.
+func (s *Store) Sync(ctx context.Context) error {
+	if s.closed.Load() {
+		return ErrClosed
+	}
+	return remoteError(ctx, "sync", s.tail.CatchUp(ctx))
+}

@@ -1,0 +1,47 @@
+package tier
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// TTLs by kind of content, for [WithTTL] and [Entry.SetTTL].
+const (
+	StaticFacts   = 24 * time.Hour  // what hardly ever changes
+	Documentation = 6 * time.Hour   // what is edited now and then
+	UserData      = time.Hour       // what a user sees change
+	RealTime      = time.Minute     // what is out of date in minutes
+	RealTimeMax   = 5 * time.Minute // the longest that still counts as real-time
+)
+
+const (
+	// minTTL is the resolution of the server's expiry.
+	minTTL = time.Millisecond
+	// DefaultMaxTTL is the longest life of an entry unless WithMaxTTL says else.
+	DefaultMaxTTL = 7 * 24 * time.Hour
+	// DefaultNegativeTTL is how long "not found" is remembered.
+	DefaultNegativeTTL = 30 * time.Second
+)
+
+// checkTTL returns an error that names the value and the rule it breaks.
+func checkTTL(name string, d, most time.Duration) error {
+	switch {
+	case d < minTTL:
+		return fmt.Errorf("%s %v: must be at least %v", name, d, minTTL)
+	case d%minTTL != 0:
+		return fmt.Errorf("%s %v: must be a whole number of milliseconds", name, d)
+	case d > most:
+		return fmt.Errorf("%s %v: exceeds the store's maximum of %v (WithMaxTTL)", name, d, most)
+	}
+	return nil
+}
+
+// jittered shortens d by a random part of at most share of it, so that entries
+// made together do not expire together. It never lengthens it.
+func jittered(d time.Duration, share float64) time.Duration {
+	if share <= 0 {
+		return d
+	}
+	return max(d-time.Duration(rand.Float64()*share*float64(d)), minTTL).Truncate(minTTL)
+}

@@ -1,0 +1,196 @@
+package tier
+
+import (
+	"sync"
+
+	"github.com/tiercache/tiercache/local"
+)
+
+// watch counts the notices of one key while somebody reads or writes it
+// remotely, so that a copy is kept only if the key has not changed since it
+// was read (rule R9). It is registered before the request is sent:
+//
+//	this process: sends GET k
+//	server:       answers the GET, then tells of another's SET k
+//	reading goroutine: hands over the answer, then drops k locally: nothing there
+//	this process: wakes up and would keep the old value for ever
+//
+// All fields are guarded by the shard of the table.
+type watch struct {
+	notices int
+	// base is the count when the latest tracked read, or our write, was about to
+	// be sent: what is known of the key is not older than that.
+	base int
+	// writing: a write of ours is under way, which owes exactly one notice
+	// beyond base (see remote.Written.Verified).
+	writing bool
+	// gone: no longer registered, so notices are not counted any more.
+	gone bool
+}
+
+// expected reports whether the latest notice is the one that our own write owes.
+func (w *watch) expected() bool { return w.writing && w.notices == w.base+1 }
+
+// keyState is what goes on for one key in this process.
+type keyState struct {
+	flight  *flight
+	watches []*watch
+}
+
+// table holds the states of the keys that something goes on for. It is sharded
+// by hash; nothing but the local tier is called under its mutexes.
+type table struct {
+	local  *local.Cache[*item]
+	shards [64]tableShard
+}
+
+type tableShard struct {
+	mu   sync.Mutex // guards keys, and the watches and flights in it
+	keys map[local.Key]*keyState
+	_    [40]byte
+}
+
+func newTable(l *local.Cache[*item]) *table {
+	t := &table{local: l}
+	for i := range t.shards {
+		t.shards[i].keys = make(map[local.Key]*keyState)
+	}
+	return t
+}
+
+func (t *table) shard(h local.Key) *tableShard { return &t.shards[h.Lo%uint64(len(t.shards))] }
+
+func (s *tableShard) stateLocked(h local.Key) *keyState {
+	k := s.keys[h]
+	if k == nil {
+		k = &keyState{}
+		s.keys[h] = k
+	}
+	return k
+}
+
+func (s *tableShard) dropLocked(h local.Key, k *keyState) {
+	if k.flight == nil && len(k.watches) == 0 {
+		delete(s.keys, h)
+	}
+}
+
+// watch begins to count the notices of h.
+func (t *table) watch(h local.Key, w *watch) {
+	s := t.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := s.stateLocked(h)
+	k.watches = append(k.watches, w)
+}
+
+func (t *table) unwatch(h local.Key, w *watch) {
+	s := t.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unwatchLocked(h, w)
+}
+
+func (s *tableShard) unwatchLocked(h local.Key, w *watch) {
+	w.gone = true
+	k := s.keys[h]
+	if k == nil {
+		return
+	}
+	for i, other := range k.watches {
+		if other == w {
+			k.watches = append(k.watches[:i], k.watches[i+1:]...)
+			break
+		}
+	}
+	s.dropLocked(h, k)
+}
+
+// notice is told that somebody changed h, possibly we: the local copy goes,
+// unless the notice is the one that our own write of it owes.
+func (t *table) notice(h local.Key) {
+	s := t.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	own := false
+	if k := s.keys[h]; k != nil {
+		for _, w := range k.watches {
+			w.notices++
+			own = own || w.expected()
+		}
+		k.flight.wakeUp()
+	}
+	if !own {
+		t.local.Remove(h)
+	}
+}
+
+// disturb has this process forget what it knows of h, because it is about to
+// change the key, or just has: copies go, and what is being read or loaded is
+// neither kept nor given to callers that come later.
+func (t *table) disturb(h local.Key, except *watch) {
+	s := t.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if k := s.keys[h]; k != nil {
+		for _, w := range k.watches {
+			if w != except {
+				w.notices += 2 // never taken for an expected one
+			}
+		}
+		k.flight.wakeUp()
+	}
+	t.local.Remove(h)
+}
+
+// mark notes that a read, or a write of ours, is about to be sent. clean is
+// false if notices came since the mark before.
+func (t *table) mark(h local.Key, w *watch, writing bool) (clean bool) {
+	s := t.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clean = w.notices == w.base
+	w.writing, w.base = writing, w.notices
+	return clean
+}
+
+// keep puts it into the local tier if exactly owed notices came since the mark.
+// It reports whether it did; if not, and it was there provisionally, it is gone.
+func (t *table) keep(h local.Key, w *watch, it *item, owed int) bool {
+	s := t.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.writing = false
+	if w.gone || w.notices != w.base+owed {
+		t.local.RemoveIf(h, func(there *item) bool { return there == it })
+		return false
+	}
+	if there, ok := t.local.Peek(h); ok && there == it {
+		return true
+	}
+	if it.released.Load() {
+		return false // it was there and has been evicted
+	}
+	return t.local.Put(h, it, it.cost)
+}
+
+// list puts it into the local tier before its write is sent, if no notice came
+// since the mark.
+func (t *table) list(h local.Key, w *watch, it *item) bool {
+	s := t.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w.gone || w.notices != w.base {
+		return false
+	}
+	return t.local.Put(h, it, it.cost)
+}
+
+// unlist takes it out again.
+func (t *table) unlist(h local.Key, w *watch, it *item) {
+	s := t.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.writing = false
+	t.local.RemoveIf(h, func(there *item) bool { return there == it })
+}

@@ -1,0 +1,294 @@
+package tier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tiercache/tiercache/internal/envelope"
+	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/local"
+	"github.com/tiercache/tiercache/remote"
+)
+
+// seal encodes an item for the remote tier.
+func (c *core) seal(it *item, fresh, kept time.Duration) ([]byte, error) {
+	e := envelope.Entry{
+		Nonce: it.nonce, AsOf: it.asOf, KeyTick: it.keyTick, Shape: c.typed.shape, Negative: it.negative,
+		Fresh: fresh, Life: kept, Namespace: c.ns.path, Key: it.key, Sources: it.sources,
+	}
+	if !it.negative {
+		var err error
+		if e.Payload, err = c.encode(it.value); err != nil {
+			return nil, fmt.Errorf("tier: encoding a value of namespace %q: %w", c.ns.path, err)
+		}
+	}
+	return envelope.Encode(&e, c.cfg.compress)
+}
+
+// Set stores value under key in both tiers; other processes drop their copies.
+// When it returns, no read in this process sees an older value, and no load that
+// was under way will overwrite it. The value is true as of now, or as of
+// WithAsOf. A value that cannot be encoded is an error, and so is a server out
+// of memory (remote.ErrFull): the key is then deleted, so that no older value
+// stays. After ErrUnavailable the remote tier may or may not have it.
+func (c *Cache[V]) Set(ctx context.Context, key string, value V, options ...EntryOption) error {
+	return c.setAll(ctx, []string{key}, []any{value}, options)
+}
+
+// SetMany is Set of several keys in one round trip, with the same options. Each
+// key is stored or not on its own; the errors are joined.
+func (c *Cache[V]) SetMany(ctx context.Context, values map[string]V, options ...EntryOption) error {
+	keys, list := make([]string, 0, len(values)), make([]any, 0, len(values))
+	for k, v := range values {
+		keys, list = append(keys, k), append(list, v)
+	}
+	return c.setAll(ctx, keys, list, options)
+}
+
+// put is one value of a Set on its way.
+type put struct {
+	h  local.Key
+	it *item
+	w  *watch
+}
+
+func (c *core) setAll(ctx context.Context, keys []string, values []any, options []EntryOption) error {
+	var cfg entryConfig
+	for _, o := range options {
+		if o != nil {
+			o.applyEntry(&cfg)
+		}
+	}
+	fresh, kept, err := cfg.life(&c.cfg, c.s.cfg.maxTTL, false)
+	if err := errors.Join(cfg.err, err); err != nil {
+		return fmt.Errorf("tier: set: %w", err)
+	}
+	for _, key := range keys {
+		if err := c.admitWrite(ctx, key); err != nil {
+			return err
+		}
+	}
+	begun := mono.Now()
+	keyTick, err := c.changeKeys(ctx, "set", keys)
+	if err != nil {
+		return err
+	}
+	asOf := cfg.asOf
+	if asOf.IsZero() {
+		asOf = c.s.AsOf()
+	}
+	puts := make([]put, len(keys))
+	writes := make([]remote.Write, len(keys))
+	for i, key := range keys {
+		it := c.newItem(key, values[i], false, cfg, asOf, fresh, kept)
+		it.keyTick = max(keyTick, asOf.Tick)
+		it.epoch = c.s.tail.View().Epoch
+		puts[i] = put{c.ns.hash(key), it, &watch{}}
+		if c.cfg.localOnly {
+			continue
+		}
+		sealed, err := c.seal(it, fresh, kept)
+		if err != nil {
+			c.ns.stats.encodeErrors.Add(1)
+			return err
+		}
+		writes[i] = remote.Write{Key: c.ns.remoteName(puts[i].h), Envelope: sealed, TTL: kept}
+	}
+	err = c.putAll(ctx, puts, writes)
+	c.s.observe(EventWrite, c.ns, mono.Now().Sub(begun), err)
+	return err
+}
+
+// admitWrite rejects writes that cannot be done at all. Unlike reads they are
+// fine inside a loader of the same key.
+func (c *core) admitWrite(ctx context.Context, key string) error {
+	if c.s.closed.Load() {
+		return ErrClosed
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return checkKey(key)
+}
+
+// changeKeys records a change of the keys' own scopes, where keys are scopes:
+// that is what evicts other processes' copies if no notices do. It returns the
+// tick from which what is written next is true.
+func (c *core) changeKeys(ctx context.Context, doing string, keys []string) (invalidation.Tick, error) {
+	if !c.s.cfg.noTracking || c.cfg.localOnly || len(keys) == 0 {
+		return 0, nil
+	}
+	scopes := make([]invalidation.Scope, len(keys))
+	for i, key := range keys {
+		scopes[i] = c.keyScope(key)
+	}
+	rctx, cancel := c.s.changeContext(ctx)
+	defer cancel()
+	asOf, err := c.s.tail.ChangeSettled(rctx, scopes, false, 0)
+	return asOf.Tick, remoteError(ctx, doing, err)
+}
+
+func (c *core) putAll(ctx context.Context, puts []put, writes []remote.Write) error {
+	for _, p := range puts {
+		c.s.table.watch(p.h, p.w)
+		defer c.s.table.unwatch(p.h, p.w)
+		c.s.table.disturb(p.h, p.w)
+	}
+	if c.cfg.localOnly {
+		for _, p := range puts {
+			c.keepPut(ctx, p, 0)
+		}
+		return nil
+	}
+	for _, p := range puts {
+		c.s.table.mark(p.h, p.w, true)
+	}
+	rctx, cancel := c.s.request(ctx)
+	defer cancel()
+	written, err := c.s.conn.Write(rctx, writes)
+	if err != nil {
+		c.failed(err)
+		for _, p := range puts {
+			c.s.table.disturb(p.h, nil)
+		}
+		return remoteError(ctx, "set", err)
+	}
+	var errs []error
+	for i, p := range puts {
+		errs = append(errs, c.settlePut(ctx, p, writes[i], written[i]))
+	}
+	return errors.Join(errs...)
+}
+
+// settlePut has this process forget what it read of the key meanwhile, and
+// keeps the new value if nobody changed it since.
+func (c *core) settlePut(ctx context.Context, p put, w remote.Write, done remote.Written) error {
+	c.s.table.disturb(p.h, p.w)
+	if done.Err != nil {
+		if errors.Is(done.Err, remote.ErrFull) {
+			c.ns.stats.full.Add(1)
+			rctx, cancel := c.s.request(ctx)
+			defer cancel()
+			if err := c.s.conn.Delete(rctx, []string{w.Key}); err != nil {
+				return remoteError(ctx, "set", err)
+			}
+		}
+		return remoteError(ctx, "set", done.Err)
+	}
+	if done.Verified {
+		c.keepPut(ctx, p, c.s.owedNotices())
+	}
+	return nil
+}
+
+func (c *core) keepPut(ctx context.Context, p put, owed int) {
+	if c.cfg.remoteOnly || !c.hold(ctx, p.it) || !c.s.table.keep(p.h, p.w, p.it, owed) {
+		p.it.release(c.s.tail)
+	}
+}
+
+// Delete removes keys from both tiers; other processes drop their copies. When
+// it returns, no read in this process sees an older value, and no load that was
+// under way will store one. Deleting what is not there is no error. After
+// ErrUnavailable the remote tier may or may not have them still.
+func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
+	for _, key := range keys {
+		if err := c.admitWrite(ctx, key); err != nil {
+			return err
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	begun := mono.Now()
+	err := c.deleteAll(ctx, keys)
+	c.s.observe(EventWrite, c.ns, mono.Now().Sub(begun), err)
+	return err
+}
+
+func (c *core) deleteAll(ctx context.Context, keys []string) error {
+	if _, err := c.changeKeys(ctx, "delete", keys); err != nil {
+		return err
+	}
+	names := make([]string, len(keys))
+	for i, key := range keys {
+		h := c.ns.hash(key)
+		names[i] = c.ns.remoteName(h)
+		c.s.table.disturb(h, nil)
+		// Again afterwards: a read that was sent in between found the old value,
+		// and no notice tells of it if nobody had read the key before.
+		defer c.s.table.disturb(h, nil)
+	}
+	if c.cfg.localOnly {
+		return nil
+	}
+	rctx, cancel := c.s.request(ctx)
+	defer cancel()
+	err := c.s.conn.Delete(rctx, names)
+	if err != nil {
+		c.failed(err)
+	}
+	return remoteError(ctx, "delete", err)
+}
+
+// Refresh loads key now, whatever the tiers hold, and returns the new value. It
+// waits for a load that is under way, here or in another process, before it
+// begins its own. Errors are as of Get.
+func (c *Cache[V]) Refresh(ctx context.Context, key string, load Loader[V]) (V, error) {
+	var zero V
+	if load == nil {
+		return zero, ErrNilLoader
+	}
+	if err := c.admit(ctx, key); err != nil {
+		return zero, err
+	}
+	out, err := c.refresh(ctx, c.ns.hash(key), key, single(load))
+	if err != nil {
+		return zero, err
+	}
+	r, err := result[V](&c.core, out)
+	return r.Value, err
+}
+
+func (c *core) refresh(ctx context.Context, h local.Key, key string, load loadFunc) (outcome, error) {
+	for {
+		f, leads, _ := c.s.table.join(h, key, c.ns.remoteName, true)
+		if !leads {
+			c.s.table.leave(f)
+			if err := waitFor(ctx, f.left); err != nil {
+				return outcome{}, err
+			}
+			continue
+		}
+		f.force = true
+		c.s.table.restart(f, c.s.tail.View())
+		c.load(ctx, []*flight{f}, load, callConfig{})
+		out, _, err := c.await(ctx, f, nil)
+		c.s.table.leave(f)
+		if err == nil {
+			err = out.err
+		}
+		return out, err
+	}
+}
+
+// refreshLater renews an item in the background, unless that is being done.
+func (c *core) refreshLater(ctx context.Context, h local.Key, it *item, load loadFunc) {
+	if load == nil {
+		return
+	}
+	f, leads, _ := c.s.table.join(h, it.key, c.ns.remoteName, false)
+	if !leads {
+		return
+	}
+	c.s.table.pin(f)
+	f.resident = it.nonce
+	f.stale = nil
+	ctx = context.WithoutCancel(ctx)
+	if !c.s.spawn(func() { c.fly(ctx, f, load, callConfig{}) }) {
+		c.end([]*flight{f}, outcome{err: ErrClosed})
+	}
+}
