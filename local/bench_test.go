@@ -3,8 +3,11 @@ package local
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 )
@@ -75,6 +78,66 @@ func BenchmarkGet(b *testing.B) {
 				})
 			})
 		}
+	}
+}
+
+type rival struct{ *lru.Cache[Key, *int] }
+
+func (r rival) Put(k Key, v *int, _ int64) bool { return r.Add(k, v) }
+
+// BenchmarkHitLatency reports percentiles of single hits while another goroutine stores, evicts and removes all the
+// time. They include reading the clock, which is reported as well. ns/op means nothing here.
+func BenchmarkHitLatency(b *testing.B) {
+	const entries = 10_000
+	ours, _ := New(Config[*int]{MaxEntries: entries})
+	plain, _ := lru.New[Key, *int](entries)
+	b.Run("local", func(b *testing.B) { hitLatency(b, ours, entries) })
+	b.Run("golang-lru", func(b *testing.B) { hitLatency(b, rival{plain}, entries) })
+}
+
+func hitLatency(b *testing.B, c interface {
+	getter
+	Put(Key, *int, int64) bool
+	Remove(Key) bool
+}, entries int) {
+	keys, v := zipfKeys(entries/2, 1<<18, 1), new(int)
+	for _, k := range keys {
+		c.Put(k, v, 8)
+	}
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := entries; !stop.Load(); i++ {
+			c.Put(testKey(i), v, 8)
+			if i%4 == 0 {
+				c.Remove(testKey(i - 100))
+			}
+		}
+	})
+	hits := make([]time.Duration, b.N) // cleared, so that no page is missing
+	clock := make([]time.Duration, b.N)
+	clear(hits)
+	clear(clock)
+	n := 0
+	for i := range b.N {
+		k, start := keys[i&(len(keys)-1)], time.Now()
+		_, ok := c.Get(k)
+		took := time.Since(start)
+		start = time.Now()
+		clock[i] = time.Since(start)
+		if ok {
+			hits[n] = took
+			n++
+		} else {
+			c.Put(k, v, 8)
+		}
+	}
+	stop.Store(true)
+	wg.Wait()
+	for name, all := range map[string][]time.Duration{"hit": hits[:n], "clock": clock} {
+		slices.Sort(all)
+		b.ReportMetric(float64(all[len(all)/2]), name+"-p50-ns")
+		b.ReportMetric(float64(all[len(all)*999/1000]), name+"-p99.9-ns")
 	}
 }
 

@@ -46,15 +46,16 @@ func (c *clock) due(used uint64) (now uint64, due bool) {
 // advance counts a value stored in a cache of so many entries and returns its time.
 func (c *clock) advance(entries int) uint64 {
 	t := c.ticks.Add(1)
-	if t <= c.now.Load()+c.window.Load()/16 {
+	if entries >= exactBelow && t <= c.now.Load()+c.window.Load()/16 {
 		return t
 	}
 	window := uint64(0)
 	if entries >= exactBelow {
-		// An old entry in a cache that is not full says nothing about evictions; with them, no entry stays unused
-		// for longer than it takes to store all.
-		_, tail := c.oldest()
-		window = min(t-tail, uint64(entries)) / 8
+		// A very old entry means that nothing is being evicted. Were it, none would get older than it takes to store
+		// as many as there are.
+		if _, tail := c.oldest(); tail < t {
+			window = min(t-tail, uint64(entries)) / 8
+		}
 	}
 	c.window.Store(window)
 	c.now.Store(t)

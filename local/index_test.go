@@ -113,7 +113,7 @@ func TestReadersFindWhatIsThere(t *testing.T) {
 		wg.Go(func() {
 			for !stop.Load() {
 				for _, want := range staying {
-					if x.find(want.key) != want {
+					if got := x.find(want.key); got == nil || got.key != want.key {
 						t.Error("lost")
 						return
 					}
@@ -130,8 +130,10 @@ func TestReadersFindWhatIsThere(t *testing.T) {
 			x.put(n)
 			guests = append(guests, n.key)
 		}
-		for _, k := range guests {
+		for i, k := range guests {
 			x.remove(k)
+			stays := staying[i%len(staying)]
+			x.put(&entry[int]{key: stays.key, value: i})
 		}
 		if now := x.slots.Load(); now != slots {
 			slots = now
@@ -144,4 +146,27 @@ func TestReadersFindWhatIsThere(t *testing.T) {
 		t.Error("never rebuilt")
 	}
 	checkIndex(t, x)
+}
+
+// TestAReplacedKeyIsNeverMissing not even for the moment between two stores.
+func TestAReplacedKeyIsNeverMissing(t *testing.T) {
+	x := newIndex()
+	k := e(1, 0)
+	x.put(k)
+	var done atomic.Bool
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for !done.Load() {
+			if x.find(k.key) == nil {
+				t.Error("missing")
+				return
+			}
+		}
+	})
+	both := []*entry[int]{k, e(1, 1)}
+	for i := range 500_000 {
+		x.put(both[i%2])
+	}
+	done.Store(true)
+	wg.Wait()
 }

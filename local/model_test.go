@@ -26,7 +26,9 @@ func (m *model) drop(i int, why Reason) {
 	m.list = slices.Delete(m.list, i, i+1)
 }
 
-func (m *model) find(k Key) int { return slices.IndexFunc(m.list, func(it item) bool { return it.k == k }) }
+func (m *model) find(k Key) int {
+	return slices.IndexFunc(m.list, func(it item) bool { return it.k == k })
+}
 
 func (m *model) bytes() (sum int64) {
 	for _, it := range m.list {

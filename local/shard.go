@@ -45,7 +45,7 @@ func (s *shard[V]) use(e *entry[V], now uint64) {
 	if ok && e.used.Load() < now {
 		e.used.Store(now) // only if ok: a use that was forgotten must not keep the next from being recorded
 	}
-	if waiting >= useBatch && s.mu.TryLock() {
+	if waiting >= useHigh && s.mu.TryLock() {
 		s.uses.take(useBatch, s.order.use)
 		s.unlock()
 	}

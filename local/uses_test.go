@@ -83,15 +83,19 @@ func TestAForgottenUseDoesNotCount(t *testing.T) {
 	s.unlock()
 }
 
-// TestTheCallerWhoFillsABatchAppliesIt without waiting for a writer.
-func TestTheCallerWhoFillsABatchAppliesIt(t *testing.T) {
+// TestReadersApplyUsesThemselves when no writer comes, a few at a time.
+func TestReadersApplyUsesThemselves(t *testing.T) {
 	c := newCache(t, Config[int]{MaxEntries: 100, Shards: 1})
 	for i := range 10 {
 		c.Put(testKey(i), i, 0)
 	}
-	for i := range useBatch {
-		c.Get(testKey(i))
+	for i := range useHigh - 1 {
+		c.Get(testKey(i % 10))
 	}
+	if got := c.shards[0].order.oldest().value; got != 0 {
+		t.Errorf("oldest is %d: applied too early", got)
+	}
+	c.Get(testKey(9))
 	if got := c.shards[0].order.oldest().value; got != useBatch {
 		t.Errorf("oldest is %d, want %d", got, useBatch)
 	}

@@ -77,15 +77,17 @@ local log, since = KEYS[1], tonumber(ARGV[1])
 local _, t = now()
 local inc, tick = head(log)
 if not inc then return {'', '0', '0', t[1], t[2], 0, {}, {}} end
+local floor = redis.call('ZSCORE', log, 'f') or '0'
 local changes, over = {}, 0
 if tick > since then
-  local from = '(' .. fmt(since)
-  if redis.call('ZCOUNT', log, from, '+inf') > tonumber(ARGV[2]) then over = 1
+  local from, most = '(' .. fmt(since), tonumber(ARGV[2])
+  if tonumber(floor) > since then most = most + 1 end -- its member is no change
+  if redis.call('ZCOUNT', log, from, '+inf') > most then over = 1
   else changes = redis.call('ZRANGEBYSCORE', log, from, '+inf', 'WITHSCORES') end
 end
 local known = {}
 for i = 3, #ARGV do known[i - 2] = redis.call('ZSCORE', log, ARGV[i]) or '0' end
-return {inc, fmt(tick), redis.call('ZSCORE', log, 'f') or '0', t[1], t[2], over, changes, known}
+return {inc, fmt(tick), floor, t[1], t[2], over, changes, known}
 `)
 
 	// scriptWrite: KEYS data, lease; ARGV token, envelope, ttl ms.

@@ -40,8 +40,8 @@ type valkeyConn struct {
 	cancel         context.CancelFunc
 	subscription   sync.WaitGroup
 
-	closing sync.RWMutex // held for reading while Events run
-	closed  bool
+	telling sync.Mutex // held while Events run, which come from both clients
+	closed  bool       // guarded by telling
 }
 
 // check names every option that contradicts what the cache needs.
@@ -167,8 +167,8 @@ func (c *valkeyConn) invalidated(msgs []valkey.ValkeyMessage) {
 
 // event calls f unless the connection is closed.
 func (c *valkeyConn) event(f func()) {
-	c.closing.RLock()
-	defer c.closing.RUnlock()
+	c.telling.Lock()
+	defer c.telling.Unlock()
 	if !c.closed {
 		f()
 	}
@@ -198,9 +198,9 @@ func (c *valkeyConn) subscribe(ctx context.Context) {
 
 // Close implements [Conn].
 func (c *valkeyConn) Close() error {
-	c.closing.Lock()
+	c.telling.Lock()
 	c.closed = true
-	c.closing.Unlock()
+	c.telling.Unlock()
 	c.cancel()
 	c.tracked.Close()
 	c.plain.Close()

@@ -181,7 +181,7 @@ func parseWritten(w Write, wrote, read valkey.ValkeyResult) Written {
 	own := string(w.Envelope[:min(len(w.Envelope), VerifyLen)])
 	return Written{
 		Stored:   true,
-		Verified: err == nil && len(head) > stampLen && head[stampLen:] == own,
+		Verified: err == nil && len(head) >= stampLen && head[stampLen:] == own,
 		Expires:  time.UnixMilli(expires),
 	}
 }

@@ -122,7 +122,8 @@ func (c *core) hit(key string) *item {
 	return it
 }
 
-// Lookup is Get, and says where the value came from.
+// Lookup is Get, and says where the value came from; with ErrNotFound, where
+// that did.
 func (c *Cache[V]) Lookup(ctx context.Context, key string, load Loader[V], options ...CallOption) (Result[V], error) {
 	if load == nil {
 		return Result[V]{}, ErrNilLoader
@@ -154,8 +155,12 @@ func single[V any](load Loader[V]) loadFunc {
 // result unpacks an outcome. The item's value is a V: lookup has seen to it.
 func result[V any](c *core, out outcome) (Result[V], error) {
 	it, now := out.it, mono.Now()
+	r := Result[V]{
+		Origin: out.origin, Stale: out.stale, AsOf: it.asOf,
+		Age: now.Sub(it.born), TTL: it.fresh.Sub(now), Sources: it.sources,
+	}
 	if it.negative {
-		return Result[V]{}, ErrNotFound
+		return r, ErrNotFound
 	}
 	v, ok := it.value.(V)
 	if !ok {
@@ -165,10 +170,8 @@ func result[V any](c *core, out outcome) (Result[V], error) {
 		}
 		v = zero // a nil value of an interface type
 	}
-	return Result[V]{
-		Value: v, Origin: out.origin, Stale: out.stale, AsOf: it.asOf,
-		Age: now.Sub(it.born), TTL: it.fresh.Sub(now), Sources: it.sources,
-	}, nil
+	r.Value = v
+	return r, nil
 }
 
 // Invalidate makes every entry of this cache's namespace, and of those below

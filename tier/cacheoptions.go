@@ -19,6 +19,7 @@ type cacheConfig struct {
 	localTTL     time.Duration // 0: as long as the remote copy
 	jitter       float64
 	negativeTTL  time.Duration // 0: not cached
+	negativeSet  bool          // else the TTL bounds it
 	loadTimeout  time.Duration
 	softTimeout  time.Duration // 0: none
 	staleWhile   time.Duration
@@ -62,7 +63,7 @@ func WithJitter(share float64) CacheOption {
 // WithNegativeTTL is how long a loader's [ErrNotFound] is remembered. Default
 // 30 s, or the TTL if that is shorter; 0 does not remember it.
 func WithNegativeTTL(d time.Duration) CacheOption {
-	return cacheOption(func(c *cacheConfig) { c.negativeTTL = d })
+	return cacheOption(func(c *cacheConfig) { c.negativeTTL, c.negativeSet = d, true })
 }
 
 // WithLoadTimeout bounds one load: its context ends then, and its callers get
@@ -165,7 +166,7 @@ func (c *cacheConfig) validate(maxTTL time.Duration) error {
 	if c.localTTL != 0 {
 		ttl("WithLocalTTL", max(c.localTTL, 0))
 	}
-	if c.negativeTTL != 0 {
+	if c.negativeSet && c.negativeTTL != 0 {
 		ttl("WithNegativeTTL", c.negativeTTL)
 	}
 	bad(c.jitter < 0 || c.jitter >= 1, "WithJitter %v: must be at least 0 and less than 1", c.jitter)

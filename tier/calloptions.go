@@ -109,6 +109,8 @@ func (c *entryConfig) life(cfg *cacheConfig, maxTTL time.Duration, negative bool
 	switch {
 	case c.ttlSet:
 		ttl = c.ttl
+	case negative && cfg.negativeSet:
+		ttl = cfg.negativeTTL
 	case negative:
 		ttl = min(cfg.negativeTTL, ttl)
 	}

@@ -58,6 +58,16 @@ func (p *LoadPanic) Unwrap() error {
 // others start over. It never reaches a caller.
 var errAbandoned = errors.New("tier: flight abandoned")
 
+// endOf is the error of a call whose ctx has ended: it matches ctx.Err() and
+// the cause, which need not match it.
+func endOf(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if errors.Is(cause, err) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", err, cause)
+}
+
 // remoteError turns an error of the remote tier into one that tells the caller
 // what to conclude. The caller's own cancellation stays what it is.
 func remoteError(ctx context.Context, doing string, err error) error {
@@ -65,7 +75,7 @@ func remoteError(ctx context.Context, doing string, err error) error {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		return fmt.Errorf("tier: %s: %w", doing, context.Cause(ctx))
+		return fmt.Errorf("tier: %s: %w", doing, endOf(ctx))
 	case errors.Is(err, remote.ErrClosed):
 		return ErrClosed
 	case errors.Is(err, remote.ErrFull):

@@ -57,7 +57,7 @@ func (e Explanation) String() string {
 // It returns ErrUnavailable, with what is known locally, if the remote tier
 // does not answer.
 func (c *Cache[V]) Explain(ctx context.Context, key string) (Explanation, error) {
-	if err := c.admit(ctx, key); err != nil {
+	if err := c.admitWrite(ctx, key); err != nil { // it waits for no load
 		return Explanation{}, err
 	}
 	h := c.ns.hash(key)

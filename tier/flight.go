@@ -202,6 +202,19 @@ func (t *table) wakeFlight(h local.Key) {
 	}
 }
 
+// wakeAll has every flight that waits for another process look again: the
+// notice that it waits for may have been lost.
+func (t *table) wakeAll() {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		for _, k := range s.keys {
+			k.flight.wakeUp()
+		}
+		s.mu.Unlock()
+	}
+}
+
 // loading is the chain of loads that a context runs under, innermost first.
 type loading struct {
 	store   *Store

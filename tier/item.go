@@ -1,6 +1,7 @@
 package tier
 
 import (
+	"math"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -98,6 +99,16 @@ func (it *item) plan(c *cacheConfig) {
 		at = min(at, mono.Time(p))
 	}
 	it.check.Store(int64(at))
+}
+
+// suspend ends the provisional time of an item, if it is in it.
+func (it *item) suspend() bool {
+	if it.provisional.Load() == 0 {
+		return false
+	}
+	it.provisional.Store(math.MinInt64)
+	it.check.Store(math.MinInt64)
+	return true
 }
 
 // earlyAt is when c.early of the TTL has passed.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -38,10 +39,12 @@ func (c *core) load(ctx context.Context, fs []*flight, load loadFunc, o callConf
 	}
 }
 
+// end ends flights with what no tier keeps. They land first: whoever was told of
+// an error and comes again at once is given a new load and not the old error.
 func (c *core) end(fs []*flight, out outcome) {
 	for _, f := range fs {
-		f.finish(out)
 		c.s.table.land(f)
+		f.finish(out)
 	}
 }
 
@@ -53,16 +56,23 @@ func (c *core) run(ctx context.Context, fs []*flight, load loadFunc, o callConfi
 		fmt.Errorf("tier: load took longer than %v: %w", c.cfg.loadTimeout, context.DeadlineExceeded))
 	defer stop()
 	l := &loadRun{core: c, load: load, o: o, token: newToken()}
-	if fs = l.depart(fs, func() { cancel(errLeft) }); len(fs) == 0 {
+	fs, leave := l.depart(fs, func() { cancel(errLeft) })
+	if len(fs) == 0 {
 		return
 	}
 	ready, held := l.lease(ctx, fs)
+	for _, f := range fs {
+		if f.finished() {
+			leave[f]() // answered already: its waiters' leaving ends nothing
+		}
+	}
 	for len(held) > 0 && len(fs) > 1 {
 		// Others load these. They are waited for one by one, so that the rest of
 		// the batch need not wait too.
 		last := held[len(held)-1]
 		held = held[:len(held)-1]
 		c.load(ctx, []*flight{last}, load, o)
+		leave[last]()
 	}
 	if len(held) == 1 {
 		ready = l.awaitLease(ctx, held[0])
@@ -87,19 +97,21 @@ func newToken() string {
 }
 
 // depart registers the run with its flights, and ends those that nobody waits
-// for. cancel is called when the last waiter of the last flight has left.
-func (l *loadRun) depart(fs []*flight, cancel func()) []*flight {
+// for. cancel is called when the last waiter of the last flight has left, or
+// leave has been called for it.
+func (l *loadRun) depart(fs []*flight, cancel func()) (wanted []*flight, leave map[*flight]func()) {
 	left := newCountdown(len(fs), cancel)
-	wanted := fs[:0:0]
+	leave = make(map[*flight]func(), len(fs))
 	for _, f := range fs {
-		if l.s.table.departs(f, left) {
+		leave[f] = sync.OnceFunc(left)
+		if l.s.table.departs(f, leave[f]) {
 			wanted = append(wanted, f)
 		} else {
 			l.end([]*flight{f}, outcome{err: errAbandoned})
-			left()
+			leave[f]()
 		}
 	}
-	return wanted
+	return wanted, leave
 }
 
 // lease asks for the fleet's leases of the flights. ready are those to load
@@ -317,10 +329,15 @@ type filling struct {
 
 // fill ends the flights with what was loaded, and stores what may be stored.
 func (l *loadRun) fill(ctx context.Context, fs []*flight, r loadResult) {
+	done := make([]finishedLoad, len(fs))
+	for i, f := range fs {
+		done[i].it, done[i].envelope, done[i].kept, done[i].err = l.finished(ctx, f, r, i)
+	}
+	l.dropOlder(ctx, fs, done)
 	var fills []filling
 	var release []string
 	for i, f := range fs {
-		it, envelope, kept, err := l.finished(ctx, f, r, i)
+		it, envelope, kept, err := done[i].it, done[i].envelope, done[i].kept, done[i].err
 		switch {
 		case err != nil:
 			out, err := l.orSpare(outcome{err: err}, f.stale)
@@ -345,6 +362,36 @@ func (l *loadRun) fill(ctx context.Context, fs []*flight, r loadResult) {
 	}
 	if len(fills) > 0 {
 		l.store(ctx, fills)
+	}
+}
+
+// finishedLoad is what became of one flight's load.
+type finishedLoad struct {
+	it       *item
+	envelope []byte // nil: not to be stored
+	kept     time.Duration
+	err      error
+}
+
+// dropOlder removes what the tiers hold of keys whose loader has answered with
+// something that is not stored ("not found", DoNotStore, not encodable): after
+// a refresh that gave the new value, the older one must not be served again.
+func (l *loadRun) dropOlder(ctx context.Context, fs []*flight, done []finishedLoad) {
+	var keys []string
+	for i, f := range fs {
+		if d := done[i]; d.envelope != nil || d.err != nil && !errors.Is(d.err, ErrNotFound) || l.cfg.localOnly && d.kept > 0 {
+			continue
+		}
+		switch {
+		case l.cfg.localOnly, f.offline && f.force:
+			l.s.local.Remove(f.h)
+		case f.offline:
+		case f.force || f.seen != "" || f.resident != 0 || f.stale != nil:
+			keys = append(keys, f.key)
+		}
+	}
+	if len(keys) > 0 {
+		_ = l.deleteAll(context.WithoutCancel(ctx), keys) // counted there
 	}
 }
 
@@ -405,6 +452,10 @@ func (l *loadRun) list(fl *filling) {
 	view := l.s.tail.View()
 	clean := l.s.table.mark(fl.f.h, &fl.f.watch, true)
 	if !clean || !l.usesLocal(l.o) || view.Proof == 0 {
+		// An older copy may be there: a refresh by a view without local copies
+		// replaces what another view has kept. No notice will take it out, since
+		// the one that comes is taken for the one that this write owes.
+		l.s.local.Remove(fl.f.h)
 		return
 	}
 	fl.it.provisional.Store(int64(view.Proof.Add(l.s.cfg.maxStaleness)))
@@ -421,9 +472,8 @@ func (l *loadRun) settle(fl filling, w remote.Written, took time.Duration) {
 		st.fillErrors.Add(1)
 		if errors.Is(err, remote.ErrFull) {
 			st.full.Add(1)
-			rctx, cancel := l.s.request(context.Background())
-			_ = l.s.conn.Release(rctx, []string{fl.f.name}, l.token) // or it expires
-			cancel()
+			// Neither the lease nor an older value is to stay.
+			_ = l.deleteAll(context.Background(), []string{fl.f.key})
 		}
 	case !w.Stored:
 		st.fenced.Add(1)
@@ -465,7 +515,8 @@ func (l *loadRun) finished(ctx context.Context, f *flight, r loadResult, i int) 
 	}
 	fresh, kept, lifeErr := cfg.life(&l.cfg, l.s.cfg.maxTTL, negative)
 	if err != nil && !negative || lifeErr != nil {
-		if err = errors.Join(err, lifeErr); !errors.Is(err, errLeft) {
+		err = errors.Join(err, lifeErr)
+		if context.Cause(ctx) != errLeft { // else nobody is told
 			l.ns.stats.loadErrors.Add(1)
 		}
 		return nil, nil, 0, err

@@ -23,7 +23,7 @@ func (c *core) admit(ctx context.Context, key string) error {
 		return err
 	}
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return endOf(ctx)
 	}
 	if recursive(ctx, c.s, c.ns, key) {
 		return fmt.Errorf("%w (namespace %q)", ErrRecursiveLoad, c.ns.path)
@@ -46,14 +46,14 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o callConf
 	}
 	h := c.ns.hash(key)
 	var spare *item // past its TTL, but better than an error
-	if c.usesLocal(o) && !o.fresh {
-		out, ok := c.fromLocal(ctx, h, key, load)
-		if ok {
-			return out, nil
-		}
-		spare = out.it
-	}
 	for {
+		if c.usesLocal(o) && !o.fresh {
+			out, ok := c.fromLocal(ctx, h, key, load)
+			if ok {
+				return out, nil
+			}
+			spare = out.it
+		}
 		came := c.s.arrive()
 		f, leads, notices := c.s.table.join(h, key, c.ns.remoteName, true)
 		if f.key != key { // another key of the same hash: after it
@@ -92,7 +92,7 @@ func waitFor(ctx context.Context, ch <-chan struct{}) error {
 	case <-ch:
 		return nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return endOf(ctx)
 	}
 }
 
@@ -246,7 +246,7 @@ func (c *core) await(ctx context.Context, f *flight, spare *item) (out outcome, 
 		select {
 		case <-f.done:
 		case <-ctx.Done():
-			return outcome{}, false, context.Cause(ctx)
+			return outcome{}, false, endOf(ctx)
 		case <-soft:
 			soft = nil
 			if c.stillServable(spare, c.cfg.staleWindow()) {
@@ -481,7 +481,7 @@ func (c *Cache[V]) Peek(ctx context.Context, key string) (V, bool, error) {
 }
 
 func (c *core) peek(ctx context.Context, key string) (*item, error) {
-	if err := c.admit(ctx, key); err != nil {
+	if err := c.admitWrite(ctx, key); err != nil { // it waits for no load
 		return nil, err
 	}
 	h := c.ns.hash(key)

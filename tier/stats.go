@@ -20,6 +20,9 @@ func (c Cause) String() string {
 	return [...]string{"cold", "expired", "invalidated", "unproven", "damaged", "other type", "?"}[min(c, numCauses)]
 }
 
+// MarshalText makes causes readable as the keys of a JSON object.
+func (c Cause) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
 // counters are the figures of one namespace.
 type counters struct {
 	localHits    counter

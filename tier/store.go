@@ -75,7 +75,7 @@ func Open(ctx context.Context, options ...Option) (*Store, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.start(ctx); err != nil {
 		s.cancel()
-		return nil, fmt.Errorf("tier: open: %w", err)
+		return nil, err
 	}
 	return s, nil
 }
@@ -87,7 +87,7 @@ func (s *Store) start(ctx context.Context) (err error) {
 		MaxBytes: s.cfg.localBytes, MaxEntries: s.cfg.localEntries, OnRemove: s.removed,
 	})
 	if err != nil {
-		return err
+		return fmt.Errorf("tier: open: %w", err)
 	}
 	s.table = newTable(s.local)
 	s.conn, err = s.cfg.backend.Connect(ctx, remote.Options{
@@ -95,7 +95,7 @@ func (s *Store) start(ctx context.Context) (err error) {
 		Events: remote.Events{Changed: s.onChanged, Lost: s.onLost, Published: s.onPublished},
 	})
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return fmt.Errorf("%w: open: %w", ErrUnavailable, err)
 	}
 	s.tail, err = invalidation.Start(ctx, s.conn, invalidation.Config{
 		Heartbeat: s.cfg.heartbeat, Timeout: s.cfg.timeout, Retention: s.cfg.maxTTL,
@@ -103,7 +103,7 @@ func (s *Store) start(ctx context.Context) (err error) {
 	})
 	if err != nil {
 		_ = s.conn.Close()
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return fmt.Errorf("%w: open: %w", ErrUnavailable, err)
 	}
 	s.following.Store(s.tail)
 	s.tail.Wake() // for messages published while it started
@@ -136,6 +136,7 @@ func (s *Store) onLost() {
 	if t := s.following.Load(); t != nil {
 		t.Lost()
 	}
+	s.table.wakeAll()
 }
 
 func (s *Store) onPublished(raw string) {

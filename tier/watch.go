@@ -106,8 +106,10 @@ func (s *tableShard) unwatchLocked(h local.Key, w *watch) {
 	s.dropLocked(h, k)
 }
 
-// notice is told that somebody changed h, possibly we: the local copy goes,
-// unless the notice is the one that our own write of it owes.
+// notice is told that somebody changed h, possibly we: the local copy goes. If
+// the notice may be the one that our own write of it owes, the copy is only
+// suspended: keep or unlist will tell. It is not served meanwhile, since the
+// notice may as well be of a write that came before ours and fenced it off.
 func (t *table) notice(h local.Key) {
 	s := t.shard(h)
 	s.mu.Lock()
@@ -120,9 +122,12 @@ func (t *table) notice(h local.Key) {
 		}
 		k.flight.wakeUp()
 	}
-	if !own {
-		t.local.Remove(h)
+	if own {
+		if it, ok := t.local.Peek(h); ok && it.suspend() {
+			return
+		}
 	}
+	t.local.Remove(h)
 }
 
 // disturb has this process forget what it knows of h, because it is about to

@@ -102,14 +102,14 @@ func (c *core) setAll(ctx context.Context, keys []string, values []any, options 
 	return err
 }
 
-// admitWrite rejects writes that cannot be done at all. Unlike reads they are
-// fine inside a loader of the same key.
+// admitWrite rejects what cannot be done at all, of the calls that wait for no
+// load and so are fine inside a loader of the same key.
 func (c *core) admitWrite(ctx context.Context, key string) error {
 	if c.s.closed.Load() {
 		return ErrClosed
 	}
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return endOf(ctx)
 	}
 	return checkKey(key)
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // Answer is what is cached: sentences taken from documents, and the ids of all documents that were
-// looked at to choose them.
+// looked at to choose them, the quoted ones first.
 type Answer struct {
 	Text    string
 	Sources []string
@@ -36,19 +36,30 @@ func answer(ctx context.Context, corpus *Corpus, question string) (a Answer, ok 
 		return Answer{}, false, nil
 	}
 	passages = passages[:min(quoted, len(passages))]
-	texts := make([]string, len(passages))
-	for i, p := range passages {
-		texts[i] = p.text
+	var texts, ids []string
+	for _, p := range passages {
+		texts, ids = append(texts, p.text), append(ids, p.id)
 	}
 	for _, d := range docs {
-		a.Sources = append(a.Sources, d.ID)
+		ids = append(ids, d.ID) // the others too: with other words they would have been quoted
 	}
-	a.Text = strings.Join(texts, " ")
-	return a, true, nil
+	return Answer{Text: strings.Join(texts, " "), Sources: distinct(ids)}, true, nil
+}
+
+// distinct drops what came before, and keeps the order.
+func distinct(ids []string) []string {
+	var out []string
+	for _, id := range ids {
+		if !slices.Contains(out, id) {
+			out = append(out, id)
+		}
+	}
+	return out
 }
 
 // passage is a sentence of a document.
 type passage struct {
+	id      string // of the document
 	text    string
 	matched int     // terms of the question in the sentence or in the name of its document
 	score   float64 // among passages of one question
@@ -84,7 +95,7 @@ func rank(corpus *Corpus, docs []Document, wanted map[string]bool) []passage {
 			if i == 0 {
 				score += 0.5
 			}
-			passages = append(passages, passage{sentence, all, score})
+			passages = append(passages, passage{d.ID, sentence, all, score})
 		}
 	}
 	slices.SortStableFunc(passages, func(a, b passage) int { return cmp.Compare(b.score, a.score) })

@@ -39,6 +39,7 @@ func (c client) origins(q Question) string {
 func TestHeadersSayWhereAnAnswerCameFrom(t *testing.T) {
 	c := newClient(t)
 	assert.Equal(t, "loaded remote", c.origins(questions[0]))
+	c.origins(questions[0]) // see tour.warm
 	assert.Equal(t, "local local", c.origins(questions[0]))
 	header := c.ask(questions[0], "2").Header()
 	assert.Equal(t, "2", header.Get("X-Cache-Replica"))

@@ -5,14 +5,15 @@
 //	go run ./examples/docsearch -valkey valkey://127.0.0.1:6379  the tour on a server
 //	go run ./examples/docsearch -serve 127.0.0.1:8080            the same over HTTP
 //
-// Where to look for what:
+// The strategies, and where each is:
 //
-//	replica.go   a process of the service: its store, its caches, TTL by kind, per-entry TTL,
-//	             negative caching, sources named while loading
-//	tour.go      the tour: reads, an edit and its invalidation, a namespace, the version bump
-//	delay.go     how soon another process drops its copy, measured
-//	handler.go   the HTTP face: origin and age in response headers
-//	goroot.go, index.go, corpus.go, answer.go   the service itself, which knows nothing of caches
+//	LRU                    service.go: the bounds of both tiers; the server's policy is printed
+//	TTL                    replica.go: by kind of content, by entry, for "not found"; lifetimes.go shows them
+//	invalidation           replica.go: an answer names its documents; edit.go changes one, delay.go measures
+//	namespaces, version    tour.go
+//	all of it combined     replica.go, and handler.go over HTTP: origin and age in response headers
+//
+// The service itself, goroot.go, index.go, corpus.go and answer.go, knows nothing of caches.
 package main
 
 import (

@@ -26,6 +26,13 @@ type Service struct {
 // prefix keeps the example's keys apart from whatever else is on the server.
 const prefix = "docsearch"
 
+// Both tiers are bounded: what was used least recently gives way. A server has its own bound and
+// policy (maxmemory, maxmemory-policy).
+const (
+	localBytes    = 16 << 20
+	embeddedBytes = 64 << 20
+)
+
 // openTimeout bounds the wait for a server that does not answer.
 const openTimeout = 5 * time.Second
 
@@ -49,12 +56,12 @@ func (s *Service) Open(ctx context.Context, cfg config) error {
 func (s *Service) openStores(ctx context.Context, cfg config) error {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	shared := tier.WithRemote(remote.NewEmbedded(64 << 20))
+	shared := tier.WithRemote(remote.NewEmbedded(embeddedBytes))
 	if cfg.valkey != "" {
 		shared = tier.WithValkey(cfg.valkey)
 	}
 	for i := range cfg.replicas {
-		store, err := tier.Open(ctx, shared, tier.WithPrefix(prefix), tier.WithLocalBytes(16<<20))
+		store, err := tier.Open(ctx, shared, tier.WithPrefix(prefix), tier.WithLocalBytes(localBytes))
 		if err != nil {
 			return err
 		}

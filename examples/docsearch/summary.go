@@ -4,9 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
-
-	"github.com/tiercache/tiercache/tier"
 )
 
 // summary prints the hit rates by tier, as the stores counted them.
@@ -28,14 +27,37 @@ func count(n int64) string { return strconv.FormatInt(n, 10) }
 
 func percent(share float64) string { return fmt.Sprintf("%.1f %%", 100*share) }
 
-func healthLine(h tier.Health) string { return fmt.Sprintf("%+v", h) }
+// health says how a replica's tiers do. The remote tier's least recently used entries give way to
+// others by the server's maxmemory-policy, the local tier's by WithLocalBytes.
+func health(ctx context.Context, r *Replica, out *terminal) {
+	h := r.Store.Health(ctx)
+	state := "healthy"
+	if !h.Healthy {
+		state = "NOT HEALTHY"
+	}
+	if h.RemoteErr != nil {
+		state += fmt.Sprintf(" (%v)", h.RemoteErr)
+	}
+	where := h.Remote
+	if !strings.Contains(where, h.Server) {
+		where += ", " + h.Server
+	}
+	limit := "no limit"
+	if h.MaxMemory > 0 {
+		limit = "of " + size(h.MaxMemory)
+	}
+	out.say("Replica %s is %s. Its local copies are proven as of %s ago; the local tier holds up to %s.",
+		r.Name, state, latency(h.Staleness), size(localBytes))
+	out.say("Remote tier: %s; maxmemory-policy %s; %s used, %s.", where, h.Policy, size(h.UsedMemory), limit)
+	for _, warning := range h.Warnings {
+		out.say("Warning: %s.", warning)
+	}
+}
 
 // introduce says what the service is made of and how its remote tier does.
 func introduce(ctx context.Context, s *Service, out *terminal) {
 	out.say("%d documents on %d packages, from the toolchain's own sources: read in %s, indexed in %s.",
 		s.corpus.Len(), s.corpus.Packages(), latency(s.readTime), latency(s.indexTime))
 	out.say("%d stores play the processes of a service. They share a remote tier and nothing else.", len(s.replicas))
-	for _, r := range s.replicas {
-		out.say("replica %s: %s", r.Name, healthLine(r.Store.Health(ctx)))
-	}
+	health(ctx, s.replicas[0], out)
 }

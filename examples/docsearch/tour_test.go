@@ -30,7 +30,7 @@ func TestReadsAreLoadedThenLocalThenRemoteOnTheOtherReplica(t *testing.T) {
 	tour, _ := newTour(t)
 	reads, err := tour.askAll(t.Context(), 2, questions[0])
 	require.NoError(t, err)
-	assert.Equal(t, "1 loaded, 1 local, 2 remote, 2 local", origins(reads))
+	assert.Regexp(t, "^1 loaded, 1 local, 2 remote, 2 (local|remote)$", origins(reads), "see warm")
 	for _, r := range reads {
 		assert.Equal(t, reads[0].Value, r.Value)
 		assert.Equal(t, r.Value.Sources, r.Sources)
@@ -52,9 +52,11 @@ func TestEditReachesEveryReplica(t *testing.T) {
 func TestNamespaceLeavesOthersAlone(t *testing.T) {
 	tour, _ := newTour(t)
 	inside, outside := questions[0], questions[1]
-	_, err := tour.askAll(t.Context(), 1, inside, outside)
-	require.NoError(t, err)
-	_, err = tour.first.Store.InvalidateNamespace(t.Context(), docsNamespace+":"+inside.Area)
+	for _, q := range []Question{inside, outside} {
+		_, err := tour.warm(t.Context(), q)
+		require.NoError(t, err)
+	}
+	_, err := tour.first.Store.InvalidateNamespace(t.Context(), docsNamespace+":"+inside.Area)
 	require.NoError(t, err)
 	require.NoError(t, tour.Sync(t.Context()))
 	reads, err := tour.askAll(t.Context(), 1, inside, outside)

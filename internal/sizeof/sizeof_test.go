@@ -86,7 +86,7 @@ func TestStructs(t *testing.T) {
 	})
 	checkSize(t, "document by value", 0.05, func(i int) any { return document{Title: text(i, 40)} })
 	checkSize(t, "large struct with pointers", 0.05, func(i int) any {
-		return &[100]*small{3: {1, 2}, 50: {1, 2}}
+		return &[128]*small{3: {1, 2}, 50: {1, 2}} // 1024 bytes, with their header in the next class
 	})
 	checkSize(t, "time", 0.05, func(i int) any { t := time.Now(); return &t })
 	checkSize(t, "times", 0.05, func(i int) any { return []time.Time{time.Now(), time.Now().In(time.Local)} })
@@ -191,6 +191,18 @@ func TestWhatIsMetTwiceIsCountedOnce(t *testing.T) {
 	m := map[int]int{1: 1}
 	if one, two := Of([]map[int]int{m, nil}), Of([]map[int]int{m, m}); one != two {
 		t.Errorf("shared map: %d, %d", one, two)
+	}
+}
+
+// TestAStructAndItsFirstFieldAreTwoThings though they share an address.
+func TestAStructAndItsFirstFieldAreTwoThings(t *testing.T) {
+	type outer struct {
+		inner small
+		rest  [1000]byte
+	}
+	o := new(outer)
+	if got := Of([]any{&o.inner, o}); got < 1000 {
+		t.Errorf("%d: the struct was taken for its field", got)
 	}
 }
 

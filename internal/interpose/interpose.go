@@ -1,0 +1,192 @@
+// Package interpose stands between a store and its remote tier in tests: it
+// lets a test stop a request before it is sent or after it was answered, and
+// hold, drop or reorder what the remote tier reports, so that a race becomes a
+// schedule.
+package interpose
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/remote"
+)
+
+// Op names a method of remote.Conn.
+type Op string
+
+// The operations that hooks are told of.
+const (
+	Get     Op = "get"
+	Lease   Op = "lease"
+	Extend  Op = "extend"
+	Release Op = "release"
+	Write   Op = "write"
+	Delete  Op = "delete"
+	Append  Op = "append"
+	Renew   Op = "renew"
+	Delta   Op = "delta"
+)
+
+// Backend wraps another. Its fields may be set until a store is opened on it;
+// afterwards through Set.
+type Backend struct {
+	Inner remote.Backend
+
+	mu     sync.Mutex // guards the rest
+	before func(Op) error
+	after  func(Op) error
+	filter func(Event) bool
+	held   []Event
+}
+
+// Event is something the remote tier reported.
+type Event struct {
+	Changed []string // keys, if they changed
+	Lost    bool
+	Message string // of the channel, if neither of the others
+	deliver func()
+}
+
+// Before has f called before each request is sent; its error is the request's.
+func (b *Backend) Before(f func(Op) error) { b.set(func() { b.before = f }) }
+
+// After has f called after each request was answered, before the store hears.
+func (b *Backend) After(f func(Op) error) { b.set(func() { b.after = f }) }
+
+// Filter has f asked about each event: if it returns false the event is held
+// until Deliver, or for ever.
+func (b *Backend) Filter(f func(Event) bool) { b.set(func() { b.filter = f }) }
+
+func (b *Backend) set(f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f()
+}
+
+// Held returns how many events are held.
+func (b *Backend) Held() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.held)
+}
+
+// Deliver hands over the held events, in the order that pick gives to their
+// indices; without pick all of them in the order they came.
+func (b *Backend) Deliver(pick ...int) {
+	b.mu.Lock()
+	held := b.held
+	b.held = nil
+	b.mu.Unlock()
+	if len(pick) == 0 {
+		for i := range held {
+			pick = append(pick, i)
+		}
+	}
+	for _, i := range pick {
+		held[i].deliver()
+	}
+}
+
+// String implements remote.Backend.
+func (b *Backend) String() string { return "interposed " + b.Inner.String() }
+
+// Connect implements remote.Backend.
+func (b *Backend) Connect(ctx context.Context, o remote.Options) (remote.Conn, error) {
+	inner := o.Events
+	o.Events = remote.Events{
+		Changed: func(keys []string) {
+			b.event(Event{Changed: keys, deliver: func() { inner.Changed(keys) }})
+		},
+		Lost: func() { b.event(Event{Lost: true, deliver: inner.Lost}) },
+		Published: func(m string) {
+			b.event(Event{Message: m, deliver: func() { inner.Published(m) }})
+		},
+	}
+	c, err := b.Inner.Connect(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return &conn{c, b}, nil
+}
+
+func (b *Backend) event(e Event) {
+	b.mu.Lock()
+	pass := b.filter == nil || b.filter(e)
+	if !pass {
+		b.held = append(b.held, e)
+	}
+	b.mu.Unlock()
+	if pass {
+		e.deliver()
+	}
+}
+
+type conn struct {
+	remote.Conn
+	b *Backend
+}
+
+// around runs a request between the hooks.
+func (c *conn) around(op Op, f func() error) error {
+	c.b.mu.Lock()
+	before, after := c.b.before, c.b.after
+	c.b.mu.Unlock()
+	if before != nil {
+		if err := before(op); err != nil {
+			return err
+		}
+	}
+	err := f()
+	if after != nil && err == nil {
+		err = after(op)
+	}
+	return err
+}
+
+func (c *conn) GetOne(ctx context.Context, key string) (it remote.Item, err error) {
+	err = c.around(Get, func() error { it, err = c.Conn.GetOne(ctx, key); return err })
+	return it, err
+}
+
+func (c *conn) Get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) (items []remote.Item, d invalidation.Delta, err error) {
+	err = c.around(Get, func() error { items, d, err = c.Conn.Get(ctx, keys, q); return err })
+	return items, d, err
+}
+
+func (c *conn) Lease(ctx context.Context, r []remote.LeaseRequest) (l []remote.Lease, err error) {
+	err = c.around(Lease, func() error { l, err = c.Conn.Lease(ctx, r); return err })
+	return l, err
+}
+
+func (c *conn) Extend(ctx context.Context, keys []string, token string, ttl time.Duration) error {
+	return c.around(Extend, func() error { return c.Conn.Extend(ctx, keys, token, ttl) })
+}
+
+func (c *conn) Release(ctx context.Context, keys []string, token string) error {
+	return c.around(Release, func() error { return c.Conn.Release(ctx, keys, token) })
+}
+
+func (c *conn) Write(ctx context.Context, w []remote.Write) (out []remote.Written, err error) {
+	err = c.around(Write, func() error { out, err = c.Conn.Write(ctx, w); return err })
+	return out, err
+}
+
+func (c *conn) Delete(ctx context.Context, keys []string) error {
+	return c.around(Delete, func() error { return c.Conn.Delete(ctx, keys) })
+}
+
+func (c *conn) Append(ctx context.Context, ch invalidation.Change) (a invalidation.Appended, err error) {
+	err = c.around(Append, func() error { a, err = c.Conn.Append(ctx, ch); return err })
+	return a, err
+}
+
+func (c *conn) Renew(ctx context.Context, lost invalidation.AsOf) error {
+	return c.around(Renew, func() error { return c.Conn.Renew(ctx, lost) })
+}
+
+func (c *conn) Delta(ctx context.Context, q invalidation.DeltaQuery) (d invalidation.Delta, err error) {
+	err = c.around(Delta, func() error { d, err = c.Conn.Delta(ctx, q); return err })
+	return d, err
+}

@@ -1,0 +1,217 @@
+package remotetest
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiercache/tiercache/remote"
+)
+
+// seen is what a store that read raw would send with its request.
+func (s *store) seen(t testing.TB, key string) string { return s.get(t, key).Seen() }
+
+var leases = []test{
+	{"OnlyOneStoreGetsALease", func(t *testing.T, h Harness) {
+		p := prefix()
+		a, b := h.open(t, p), h.open(t, p)
+		k := a.key("k")
+		require.True(t, a.lease(t, remote.LeaseRequest{Key: k, Token: "a", TTL: time.Minute}).Acquired)
+		l := b.lease(t, remote.LeaseRequest{Key: k, Token: "b"})
+		require.False(t, l.Acquired)
+		require.False(t, l.Item.Found())
+		require.Greater(t, l.Wait, time.Duration(0))
+		require.LessOrEqual(t, l.Wait, time.Minute)
+	}},
+
+	{"OfManyAtOnceOneGetsTheLease", func(t *testing.T, h Harness) {
+		p := prefix()
+		conns := []*store{h.open(t, p), h.open(t, p), h.open(t, p)}
+		for round := range 50 {
+			k := conns[0].key(fmt.Sprint(round))
+			var acquired atomic.Int32
+			var all sync.WaitGroup
+			for i := range 12 {
+				s := conns[i%len(conns)]
+				all.Go(func() {
+					l, err := s.Lease(s.ctx, []remote.LeaseRequest{{Key: k, Token: fmt.Sprint(i), TTL: time.Minute}})
+					if err != nil || l[0].Err != nil {
+						t.Errorf("%v %v", l, err)
+					} else if l[0].Acquired {
+						acquired.Add(1)
+					}
+				})
+			}
+			all.Wait()
+			require.EqualValues(t, 1, acquired.Load())
+		}
+	}},
+
+	{"AnExpiredLeaseIsFreeAndItsTokenStoresNothing", func(t *testing.T, h Harness) {
+		p := prefix()
+		a, b := h.open(t, p), h.open(t, p)
+		k := a.key("k")
+		require.True(t, a.lease(t, remote.LeaseRequest{Key: k, Token: "a", TTL: 20 * time.Millisecond}).Acquired)
+		eventually(t, func() bool { return b.lease(t, remote.LeaseRequest{Key: k, Token: "b"}).Acquired }, "the lease expires")
+		require.False(t, a.writeWith(t, k, "a", "late").Stored)
+		require.False(t, b.get(t, k).Found())
+		require.True(t, b.writeWith(t, k, "b", "in time").Stored)
+		require.Equal(t, "in time", a.get(t, k).Envelope())
+	}},
+
+	{"AFillEndsItsLease", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		k := s.key("k")
+		s.lease(t, remote.LeaseRequest{Key: k, Token: "one"})
+		require.True(t, s.writeWith(t, k, "one", "v").Stored)
+		require.False(t, s.writeWith(t, k, "one", "again").Stored, "it was for one fill")
+		require.True(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "two", Any: true}).Acquired)
+	}},
+
+	{"ASetTakesTheLeaseAway", func(t *testing.T, h Harness) {
+		p := prefix()
+		a, b := h.open(t, p), h.open(t, p)
+		k := a.key("k")
+		a.lease(t, remote.LeaseRequest{Key: k, Token: "a"})
+		require.True(t, b.write(t, k, "newer").Stored)
+		require.False(t, a.writeWith(t, k, "a", "late").Stored)
+		require.Equal(t, "newer", a.get(t, k).Envelope())
+		require.True(t, a.lease(t, remote.LeaseRequest{Key: k, Token: "c", Any: true}).Acquired)
+	}},
+
+	{"ADeleteTakesTheLeaseAway", func(t *testing.T, h Harness) {
+		p := prefix()
+		a, b := h.open(t, p), h.open(t, p)
+		for _, there := range []bool{true, false} {
+			k := a.key(fmt.Sprint(there))
+			if there {
+				h.Put(k, "there")
+			}
+			a.lease(t, remote.LeaseRequest{Key: k, Token: "a", Any: true})
+			b.delete(t, k, a.key("another"))
+			require.False(t, a.writeWith(t, k, "a", "late").Stored)
+			require.False(t, a.get(t, k).Found())
+			require.True(t, a.lease(t, remote.LeaseRequest{Key: k, Token: "c"}).Acquired)
+		}
+	}},
+
+	{"WhoeverHasSeenAnOlderValueGetsTheNewer", func(t *testing.T, h Harness) {
+		p := prefix()
+		a, b := h.open(t, p), h.open(t, p)
+		k := a.key("k")
+		l := func(seen string, any bool) remote.Lease {
+			return a.lease(t, remote.LeaseRequest{Key: k, Token: "a", Seen: seen, Any: any})
+		}
+		free := func() { require.NoError(t, a.Release(a.ctx, []string{k}, "a")) }
+		none := a.seen(t, k)
+		require.True(t, l(none, false).Acquired, "nothing was there, and is not")
+		free()
+		b.write(t, k, "first value, which has a nonce in front of it")
+		got := l(none, false)
+		require.False(t, got.Acquired)
+		require.Equal(t, "first value, which has a nonce in front of it", got.Item.Envelope())
+		first := a.seen(t, k)
+		require.True(t, l(first, false).Acquired, "the value is the one that was seen")
+		free()
+		b.write(t, k, "other value, which has a nonce in front of it")
+		got = l(first, false)
+		require.False(t, got.Acquired)
+		require.Equal(t, "other value, which has a nonce in front of it", got.Item.Envelope())
+		require.Equal(t, a.seen(t, k), got.Item.Seen())
+		require.True(t, l(first, true).Acquired, "whatever the value is")
+		free()
+		b.delete(t, k)
+		require.True(t, l(first, false).Acquired, "what was seen is gone")
+	}},
+
+	{"ANewerValueIsReturnedThoughAnotherHoldsTheLease", func(t *testing.T, h Harness) {
+		p := prefix()
+		a, b := h.open(t, p), h.open(t, p)
+		k := a.key("k")
+		h.Put(k, "somebody's value")
+		require.True(t, b.lease(t, remote.LeaseRequest{Key: k, Token: "b", Any: true}).Acquired)
+		l := a.lease(t, remote.LeaseRequest{Key: k, Token: "a"})
+		require.False(t, l.Acquired)
+		require.True(t, l.Item.Found())
+		require.Equal(t, "somebody's value"[:13+3], l.Item.Seen())
+	}},
+
+	{"AValueThatIsANumberIsNoAnswerOfTheScript", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		for _, raw := range []string{"1", "0", "-5"} {
+			k := s.key(raw)
+			h.Put(k, raw)
+			l := s.lease(t, remote.LeaseRequest{Key: k, Token: "a"})
+			require.False(t, l.Acquired, raw)
+			require.True(t, l.Item.Found(), raw)
+			require.Equal(t, raw, l.Item.Seen(), raw)
+		}
+	}},
+
+	{"ALeaseWithoutAnExpiryBlocksNobody", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		k := s.key("k")
+		s.lease(t, remote.LeaseRequest{Key: k, Token: "a"})
+		name := ""
+		for _, n := range h.Keys(s.prefix) {
+			if of, ok := remote.LeaseOf(n); ok && of == k {
+				name = n
+			}
+		}
+		require.NotEmpty(t, name)
+		h.Put(name, "foreign")
+		require.True(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "b"}).Acquired)
+		require.False(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "c"}).Acquired, "ours has an expiry")
+		require.True(t, s.writeWith(t, k, "b", "v").Stored)
+		if h.PutList == nil {
+			return
+		}
+		k = s.key("list")
+		h.PutList(k + name[len(name)-1:])
+		require.False(t, s.writeWith(t, k, "x", "v").Stored, "no token holds that")
+		require.NoError(t, s.Extend(s.ctx, []string{k}, "x", time.Minute))
+		require.NoError(t, s.Release(s.ctx, []string{k}, "x"))
+		require.True(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "b"}).Acquired)
+		h.PutList(s.key("data"))
+		require.True(t, s.lease(t, remote.LeaseRequest{Key: s.key("data"), Token: "b"}).Acquired, "a value of another type is none")
+		require.True(t, s.writeWith(t, s.key("data"), "b", "v").Verified)
+	}},
+
+	{"OnlyTheHolderExtendsAndReleases", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		k, none := s.key("k"), s.key("none")
+		wait := func() time.Duration { return s.lease(t, remote.LeaseRequest{Key: k, Token: "other"}).Wait }
+		require.True(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "a", TTL: time.Minute}).Acquired)
+		require.NoError(t, s.Extend(s.ctx, []string{k, none}, "b", time.Hour))
+		require.LessOrEqual(t, wait(), time.Minute)
+		require.NoError(t, s.Release(s.ctx, []string{k, none}, "b"))
+		require.Greater(t, wait(), time.Duration(0))
+		require.NoError(t, s.Extend(s.ctx, []string{none, k}, "a", time.Hour))
+		require.Greater(t, wait(), time.Minute)
+		require.NoError(t, s.Extend(s.ctx, []string{none}, "a", time.Hour))
+		require.True(t, s.lease(t, remote.LeaseRequest{Key: none, Token: "c"}).Acquired, "a lost lease is not revived")
+		require.NoError(t, s.Release(s.ctx, []string{none, k}, "a"))
+		require.False(t, s.writeWith(t, k, "a", "late").Stored)
+		require.True(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "d"}).Acquired)
+	}},
+
+	{"SeveralLeasesAreTakenInOneStep", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		h.Put(s.key("there"), "a value")
+		s.lease(t, remote.LeaseRequest{Key: s.key("taken"), Token: "other"})
+		l, err := s.Lease(s.ctx, []remote.LeaseRequest{
+			{Key: s.key("free"), Token: "a", TTL: time.Minute},
+			{Key: s.key("there"), Token: "a", TTL: time.Minute},
+			{Key: s.key("taken"), Token: "a", TTL: time.Minute},
+		})
+		require.NoError(t, err)
+		require.Len(t, l, 3)
+		require.True(t, l[0].Acquired)
+		require.True(t, !l[1].Acquired && l[1].Item.Found())
+		require.True(t, !l[2].Acquired && l[2].Wait > 0)
+	}},
+}

@@ -1,0 +1,123 @@
+package remotetest
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/remote"
+)
+
+// calls are all methods that ask the server something.
+func (s *store) calls(ctx context.Context) map[string]error {
+	out := make(map[string]error)
+	k := []string{s.key("k")}
+	_, out["GetOne"] = s.GetOne(ctx, k[0])
+	_, _, out["Get"] = s.Get(ctx, k, nil)
+	_, _, out["GetDelta"] = s.Get(ctx, k, &invalidation.DeltaQuery{Limit: 1})
+	_, out["Lease"] = s.Lease(ctx, []remote.LeaseRequest{{Key: k[0], Token: "t", TTL: time.Minute}})
+	out["Extend"] = s.Extend(ctx, k, "t", time.Minute)
+	out["Release"] = s.Release(ctx, k, "t")
+	_, out["Write"] = s.Write(ctx, []remote.Write{{Key: k[0], Envelope: []byte("v"), TTL: time.Minute}})
+	out["Delete"] = s.Delete(ctx, k)
+	_, out["Purge"] = s.Purge(ctx, remote.PurgeRequest{Prefixes: []string{s.prefix + ":d:"}})
+	_, out["Info"] = s.Info(ctx)
+	_, out["Delta"] = s.Delta(ctx, invalidation.DeltaQuery{Limit: 1})
+	_, out["Append"] = s.Append(ctx, invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+	out["Renew"] = s.Renew(ctx, invalidation.AsOf{})
+	return out
+}
+
+var lifecycle = []test{
+	{"EveryCallWorksWhileTheConnectionIsOpen", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		for name, err := range s.calls(s.ctx) {
+			require.NoError(t, err, name)
+		}
+	}},
+
+	{"AfterCloseEveryCallSaysSo", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		require.NoError(t, s.Close())
+		for name, err := range s.calls(s.ctx) {
+			require.ErrorIs(t, err, remote.ErrClosed, name)
+		}
+		require.NoError(t, s.Close(), "closing twice is fine")
+	}},
+
+	{"AfterCloseNothingIsTold", func(t *testing.T, h Harness) {
+		p := prefix()
+		s, other := h.open(t, p).listening(t), h.open(t, p).listening(t)
+		k := s.key("k")
+		s.get(t, k)
+		other.get(t, k)
+		require.NoError(t, s.Close())
+		told := s.told()
+		h.Put(k, "new")
+		a := other.append(t, "s:x")
+		h.Disconnect()
+		eventually(t, func() bool {
+			m := other.published()
+			return other.noticed(k) == 1 && m[len(m)-1].Tick == a.Tick && other.lost() > 0
+		}, "the other store is told everything")
+		require.Equal(t, told, s.told())
+	}},
+
+	{"CloseWhileEverythingGoesOnLeavesNothingBehind", func(t *testing.T, h Harness) {
+		for range 5 {
+			p := prefix()
+			s, other := h.open(t, p), h.open(t, p)
+			ctx, cancel := context.WithCancel(s.ctx)
+			var all sync.WaitGroup
+			for range 4 {
+				all.Go(func() {
+					for ctx.Err() == nil {
+						s.calls(ctx)
+					}
+				})
+			}
+			all.Go(func() {
+				for ctx.Err() == nil {
+					other.calls(ctx)
+				}
+			})
+			eventually(t, func() bool { return s.told() > 50 }, "something goes on")
+			require.NoError(t, s.Close())
+			told := s.told()
+			_, err := s.GetOne(s.ctx, s.key("k"))
+			require.ErrorIs(t, err, remote.ErrClosed)
+			cancel()
+			all.Wait()
+			require.Equal(t, told, s.told())
+		}
+	}},
+
+	{"ACancelledContextIsAnErrorOfEveryCall", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		ctx, cancel := context.WithCancel(s.ctx)
+		cancel()
+		for name, err := range s.calls(ctx) {
+			require.ErrorIs(t, err, context.Canceled, name)
+		}
+		for name, err := range s.calls(s.ctx) {
+			require.NoError(t, err, name)
+		}
+	}},
+
+	{"InfoDescribesTheServer", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		s.get(t, s.key("k"))
+		i, err := s.Info(s.ctx)
+		require.NoError(t, err)
+		require.NotEmpty(t, i.Server)
+		require.NotEmpty(t, i.Policy)
+		require.Empty(t, i.Unknown)
+		require.Positive(t, i.TrackedMax)
+		require.Positive(t, i.TrackedKeys)
+		require.NotEmpty(t, h.Backend.String())
+	}},
+}

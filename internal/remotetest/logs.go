@@ -1,0 +1,421 @@
+package remotetest
+
+import (
+	"fmt"
+	"sort"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/remote"
+)
+
+// appendWith records a change with what the caller knows of the log.
+func (s *store) appendWith(t testing.TB, c invalidation.Change) invalidation.Appended {
+	t.Helper()
+	if c.Retention == 0 {
+		c.Retention = time.Hour
+	}
+	a, err := s.Append(s.ctx, c)
+	require.NoError(t, err)
+	return a
+}
+
+var logs = []test{
+	{"WithoutALogThereIsNoIncarnation", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		d, err := s.Delta(s.ctx, invalidation.DeltaQuery{Since: 7, Limit: 10, Scopes: []invalidation.Scope{"s:x"}})
+		require.NoError(t, err)
+		require.Zero(t, d.Incarnation)
+		require.Zero(t, d.Tick)
+		require.Empty(t, d.Changes)
+		require.NotZero(t, d.Connection)
+		require.Empty(t, h.Keys(s.prefix), "reading makes none")
+	}},
+
+	{"TheFirstChangeMakesTheLog", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		a := s.append(t, "s:x", "n:y")
+		require.NotZero(t, a.Incarnation)
+		require.Greater(t, a.Tick, a.Prev)
+		d := s.delta(t, "s:x", "n:y", "s:z")
+		require.Equal(t, a.Incarnation, d.Incarnation)
+		require.Equal(t, a.Tick, d.Tick)
+		require.Equal(t, []invalidation.Tick{a.Tick, a.Tick, 0}, d.Known)
+		require.Equal(t, a.Prev, d.Floor, "nothing of before the log is valid")
+		require.InDelta(t, float64(time.Now().Unix()), float64(d.ServerTime.Unix()), 10)
+	}},
+
+	{"TicksStrictlyIncreaseAndEachNamesTheOneBefore", func(t *testing.T, h Harness) {
+		p := prefix()
+		conns := []*store{h.open(t, p), h.open(t, p)}
+		start := conns[0].append(t, "s:first")
+		var mu sync.Mutex
+		var got []invalidation.Appended
+		var all sync.WaitGroup
+		for i := range 8 {
+			s := conns[i%2]
+			all.Go(func() {
+				for j := range 100 {
+					a, err := s.Append(s.ctx, invalidation.Change{Scopes: []invalidation.Scope{invalidation.Source(fmt.Sprint(i, j))}, Retention: time.Hour})
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					mu.Lock()
+					got = append(got, a)
+					mu.Unlock()
+				}
+			})
+		}
+		all.Wait()
+		sort.Slice(got, func(i, j int) bool { return got[i].Tick < got[j].Tick })
+		last := start
+		for _, a := range got {
+			require.Equal(t, last.Tick, a.Prev)
+			require.Greater(t, a.Tick, a.Prev)
+			require.Equal(t, start.Incarnation, a.Incarnation)
+			last = a
+		}
+		require.Len(t, conns[0].deltaSince(t, start.Tick).Changes, 800)
+	}},
+
+	{"AllScopesOfOneChangeGetOneTick", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		before := s.append(t, "s:0", "s:old")
+		scopes := make([]invalidation.Scope, 5000)
+		for i := range scopes {
+			scopes[i] = invalidation.Scope(fmt.Sprintf("s:%d", i))
+		}
+		a := s.append(t, scopes...)
+		d := s.deltaSince(t, before.Tick)
+		require.Len(t, d.Changes, len(scopes))
+		for _, c := range d.Changes {
+			require.Equal(t, a.Tick, c.Tick)
+		}
+		require.Len(t, s.delta(t).Changes, len(scopes)+1, "one member per scope")
+	}},
+
+	{"AChangeOfEverythingRaisesTheFloor", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		a := s.append(t, "s:x")
+		floor := s.delta(t).Floor
+		require.Less(t, floor, a.Tick)
+		all := s.appendWith(t, invalidation.Change{All: true})
+		require.Greater(t, all.Tick, a.Tick)
+		d := s.delta(t, "s:x")
+		require.Equal(t, all.Tick, d.Floor)
+		require.Equal(t, all.Tick, d.Tick)
+		require.Equal(t, []invalidation.Tick{a.Tick}, d.Known)
+		both := s.appendWith(t, invalidation.Change{All: true, Scopes: []invalidation.Scope{"s:y"}})
+		require.Equal(t, both.Tick, s.delta(t).Floor)
+		require.Equal(t, both.Tick, s.delta(t, "s:y").Known[0])
+	}},
+
+	{"ChangesArePublishedToEveryStoreOfThePrefix", func(t *testing.T, h Harness) {
+		p := prefix()
+		a, b := h.open(t, p).listening(t), h.open(t, p).listening(t)
+		first := a.append(t, "s:x", "n:ns")
+		second := a.appendWith(t, invalidation.Change{All: true})
+		third := b.appendWith(t, invalidation.Change{Scopes: []invalidation.Scope{"s:\x00\r\n \xff"}})
+		for _, s := range []*store{a, b} {
+			find := func(tick invalidation.Tick) (out invalidation.Message) {
+				eventually(t, func() bool {
+					for _, m := range s.published() {
+						if m.Tick == tick {
+							out = m
+							return true
+						}
+					}
+					return false
+				}, "the message of tick %d", tick)
+				return out
+			}
+			require.Equal(t, invalidation.Message{Incarnation: first.Incarnation, Prev: first.Prev, Tick: first.Tick,
+				Scopes: []invalidation.Scope{"s:x", "n:ns"}}, find(first.Tick))
+			require.Equal(t, invalidation.Message{Incarnation: first.Incarnation, Prev: first.Tick, Tick: second.Tick, All: true}, find(second.Tick))
+			require.Equal(t, invalidation.Message{Incarnation: first.Incarnation, Prev: second.Tick, Tick: third.Tick,
+				Scopes: []invalidation.Scope{"s:\x00\r\n \xff"}}, find(third.Tick))
+		}
+	}},
+
+	{"ALongChangeIsPublishedInPart", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix()).listening(t)
+		for _, n := range []int{1024, 1025} {
+			scopes := make([]invalidation.Scope, n)
+			for i := range scopes {
+				scopes[i] = invalidation.Scope(fmt.Sprintf("s:%d", i))
+			}
+			a := s.append(t, scopes...)
+			eventually(t, func() bool {
+				m := s.published()
+				return len(m) > 0 && m[len(m)-1].Tick == a.Tick
+			}, "the message")
+			m := s.published()
+			require.Equal(t, n > 1024, m[len(m)-1].Partial)
+			if n > 1024 {
+				require.Empty(t, m[len(m)-1].Scopes)
+			} else {
+				require.Equal(t, scopes, m[len(m)-1].Scopes)
+			}
+		}
+	}},
+
+	{"OldChangesAreForgottenAndRaiseTheFloor", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		old := s.append(t, "s:old", "s:again")
+		again := s.append(t, "s:again")
+		var d invalidation.Delta
+		eventually(t, func() bool {
+			now := s.delta(t).ServerTime
+			// Long enough for old to be forgotten, short enough for again to stay.
+			keep := now.Sub(time.UnixMicro(int64(again.Tick)))
+			s.appendWith(t, invalidation.Change{Scopes: []invalidation.Scope{"s:new"}, Retention: keep + 50*time.Millisecond})
+			require.Equal(t, again.Tick, s.delta(t, "s:again").Known[0], "younger than the retention")
+			s.appendWith(t, invalidation.Change{Scopes: []invalidation.Scope{"s:new"}, Retention: time.Millisecond})
+			d = s.delta(t, "s:old", "s:again", "s:new")
+			return d.Known[1] == 0
+		}, "the old changes are forgotten")
+		require.Zero(t, d.Known[0])
+		require.GreaterOrEqual(t, d.Floor, again.Tick, "what is older than a forgotten change is not valid")
+		require.Greater(t, d.Floor, old.Tick)
+		require.LessOrEqual(t, d.Floor, d.Tick)
+		require.Equal(t, old.Incarnation, d.Incarnation)
+	}},
+
+	{"WithoutRetentionNothingIsKeptTwice", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		for i := range 300 {
+			s.append(t, invalidation.Scope(fmt.Sprintf("s:%d", i%3)))
+		}
+		d := s.delta(t)
+		require.Len(t, d.Changes, 3)
+		last := d.Changes[0].Tick
+		for _, c := range d.Changes {
+			require.GreaterOrEqual(t, c.Tick, last, "in the order of their ticks")
+			last = c.Tick
+		}
+	}},
+
+	{"ALostLogBeginsAnewUnderAnotherIncarnation", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		before := s.append(t, "s:x")
+		h.Delete(h.log(t, s.prefix))
+		require.Zero(t, s.delta(t).Incarnation)
+		after := s.appendWith(t, invalidation.Change{Scopes: []invalidation.Scope{"s:y"},
+			Known: invalidation.AsOf{Incarnation: before.Incarnation, Tick: before.Tick}})
+		require.NotEqual(t, before.Incarnation, after.Incarnation)
+		require.Greater(t, after.Prev, before.Tick)
+		d := s.delta(t, "s:x", "s:y")
+		require.Equal(t, []invalidation.Tick{0, after.Tick}, d.Known)
+		require.Equal(t, after.Prev, d.Floor)
+	}},
+
+	{"ALogThatEndsTooEarlyIsReplacedBeforeTheChange", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		before := s.append(t, "s:x")
+		ahead := before.Tick + 3_600_000_000
+		known := invalidation.AsOf{Incarnation: before.Incarnation, Tick: ahead}
+		same := s.appendWith(t, invalidation.Change{Scopes: []invalidation.Scope{"s:y"},
+			Known: invalidation.AsOf{Incarnation: before.Incarnation, Tick: before.Tick}})
+		require.Equal(t, before.Incarnation, same.Incarnation, "a log that ends where the caller is, is whole")
+		after := s.appendWith(t, invalidation.Change{Scopes: []invalidation.Scope{"s:z"}, Known: known})
+		require.NotEqual(t, before.Incarnation, after.Incarnation)
+		require.Greater(t, after.Prev, ahead)
+		require.Greater(t, after.Tick, after.Prev)
+		d := s.delta(t, "s:x", "s:y", "s:z")
+		require.Equal(t, []invalidation.Tick{0, 0, after.Tick}, d.Known)
+		require.Equal(t, after.Prev, d.Floor)
+		next := s.append(t, "s:z")
+		require.Equal(t, after.Tick, next.Prev)
+		require.Greater(t, next.Tick, after.Tick, "ticks increase though the clock is behind them")
+	}},
+
+	{"RenewActsOnceForAllWhoAsk", func(t *testing.T, h Harness) {
+		p := prefix()
+		conns := []*store{h.open(t, p), h.open(t, p)}
+		before := conns[0].append(t, "s:x")
+		lost := invalidation.AsOf{Incarnation: before.Incarnation, Tick: before.Tick}
+		require.NoError(t, conns[0].Renew(conns[0].ctx, lost))
+		require.Equal(t, before.Incarnation, conns[0].delta(t).Incarnation, "nothing was lost")
+		for round := range 20 {
+			if round%2 == 0 {
+				h.Delete(h.log(t, p))
+			} else {
+				lost.Tick = conns[0].delta(t).Tick + 1000
+			}
+			var all sync.WaitGroup
+			got := make([]uint64, 8)
+			for i := range got {
+				s := conns[i%2]
+				all.Go(func() {
+					if err := s.Renew(s.ctx, lost); err != nil {
+						t.Error(err)
+					}
+					d, err := s.Delta(s.ctx, invalidation.DeltaQuery{Limit: 10})
+					if err != nil {
+						t.Error(err)
+					}
+					got[i] = d.Incarnation
+				})
+			}
+			all.Wait()
+			for _, inc := range got {
+				require.Equal(t, got[0], inc)
+				require.NotZero(t, inc)
+			}
+			d := conns[0].delta(t)
+			require.Greater(t, d.Tick, lost.Tick)
+			require.Equal(t, d.Tick, d.Floor)
+			require.Empty(t, d.Changes)
+			lost.Tick = d.Tick
+		}
+	}},
+
+	{"ADeltaHoldsWhatCameAfterUpToItsLimit", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		var ticks []invalidation.Tick
+		for i := range 10 {
+			ticks = append(ticks, s.append(t, invalidation.Scope(fmt.Sprintf("s:%d", i))).Tick)
+		}
+		read := func(since invalidation.Tick, limit int) invalidation.Delta {
+			d, err := s.Delta(s.ctx, invalidation.DeltaQuery{Since: since, Limit: limit, Scopes: []invalidation.Scope{"s:3"}})
+			require.NoError(t, err)
+			require.Equal(t, ticks[9], d.Tick)
+			require.Equal(t, []invalidation.Tick{ticks[3]}, d.Known)
+			return d
+		}
+		for i := range ticks {
+			d := read(ticks[i], 100)
+			require.Len(t, d.Changes, 9-i)
+			require.False(t, d.Overflow)
+			if i < 9 {
+				require.Equal(t, invalidation.ScopeTick{Scope: invalidation.Scope(fmt.Sprintf("s:%d", i+1)), Tick: ticks[i+1]}, d.Changes[0])
+			}
+		}
+		for since, left := range map[invalidation.Tick]int{0: 10, ticks[4]: 5} {
+			d := read(since, left)
+			require.False(t, d.Overflow, "as many as the limit are no overflow")
+			require.Len(t, d.Changes, left)
+			d = read(since, left-1)
+			require.True(t, d.Overflow)
+			require.Empty(t, d.Changes)
+		}
+		require.Empty(t, read(ticks[9]+1000, 1).Changes, "a reader that is ahead is told where the log ends")
+	}},
+
+	{"ANewConnectionHasAnotherIdentity", func(t *testing.T, h Harness) {
+		p := prefix()
+		s, other := h.open(t, p), h.open(t, p)
+		first := s.delta(t).Connection
+		require.Equal(t, first, s.delta(t).Connection)
+		require.NotEqual(t, first, other.delta(t).Connection)
+		lost := s.lost()
+		h.Disconnect()
+		var again invalidation.Delta
+		eventually(t, func() bool {
+			var err error
+			again, err = s.Delta(s.ctx, invalidation.DeltaQuery{Limit: 10})
+			return err == nil && again.Connection != first
+		}, "another connection answers")
+		eventually(t, func() bool { return s.lost() > lost }, "the loss is told")
+	}},
+
+	{"MessagesComeAgainAfterADisconnect", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix()).listening(t)
+		s.mu.Lock()
+		n := len(s.messages)
+		s.mu.Unlock()
+		h.Disconnect()
+		eventually(t, func() bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			for _, m := range s.messages[n:] {
+				if m == "" {
+					return true
+				}
+			}
+			return false
+		}, "the store is told that it is subscribed anew")
+		eventually(t, func() bool {
+			a, err := s.Append(s.ctx, invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+			if err != nil {
+				return false // the connection may have to be made
+			}
+			m := s.published()
+			return len(m) > 0 && m[len(m)-1].Tick == a.Tick
+		}, "a message after the disconnect")
+	}},
+
+	{"NoticesOwedAreTakenBackByALoss", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		k := s.key("k")
+		s.get(t, k)
+		lost := s.lost()
+		h.Disconnect()
+		eventually(t, func() bool { return s.lost() > lost }, "the loss is told")
+		eventually(t, func() bool { _, err := s.GetOne(s.ctx, k); return err == nil }, "reads work again")
+		before := s.noticed(k)
+		h.Put(k, "new")
+		s.delta(t)
+		require.Equal(t, before+1, s.noticed(k))
+	}},
+
+	{"ADamagedLogIsNoLog", func(t *testing.T, h Harness) {
+		if h.PutMember == nil {
+			t.Skip("this backend's log cannot be tampered with")
+		}
+		s := h.open(t, prefix())
+		before := s.append(t, "s:x")
+		log := h.log(t, s.prefix)
+		incarnation := invalidation.FormatIncarnation(before.Incarnation)
+
+		h.DeleteMember(log, "i"+incarnation)
+		require.Zero(t, s.delta(t).Incarnation, "without its incarnation")
+		after := s.append(t, "s:x")
+		require.NotEqual(t, before.Incarnation, after.Incarnation)
+
+		h.PutMember(log, -5, "s:before everything")
+		require.Zero(t, s.delta(t).Incarnation, "with something before its incarnation")
+		last := s.append(t, "s:x")
+		require.NotEqual(t, after.Incarnation, last.Incarnation)
+
+		h.Delete(log)
+		h.PutList(log)
+		require.Zero(t, s.delta(t).Incarnation, "of another type")
+		require.NoError(t, s.Renew(s.ctx, invalidation.AsOf{}))
+		require.NotZero(t, s.delta(t).Incarnation)
+		h.Delete(log)
+		h.PutList(log)
+		require.NotZero(t, s.append(t, "s:x").Incarnation)
+
+		h.DeleteMember(log, "f")
+		require.Zero(t, s.delta(t).Floor)
+		a := s.append(t, "s:y")
+		require.Equal(t, a.Tick, s.delta(t).Tick)
+	}},
+
+	{"AnImpossibleTickIsAnErrorAndNoCrash", func(t *testing.T, h Harness) {
+		if h.PutMember == nil {
+			t.Skip("this backend's log cannot be tampered with")
+		}
+		s := h.open(t, prefix())
+		s.append(t, "s:x")
+		log := h.log(t, s.prefix)
+		h.PutMember(log, 9e18, "s:far")
+		_, err := s.Delta(s.ctx, invalidation.DeltaQuery{Limit: 10})
+		require.ErrorContains(t, err, "tick")
+		h.DeleteMember(log, "s:far")
+		s.delta(t)
+	}},
+
+	{"ReadsAndChangesOfAStoreWithoutTrackingGoOn", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix(), func(o *remote.Options) { o.NoTracking = true })
+		a := s.append(t, "s:x")
+		require.Equal(t, a.Tick, s.delta(t).Tick)
+		require.NotZero(t, s.delta(t).Connection)
+	}},
+}

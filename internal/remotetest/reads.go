@@ -1,0 +1,149 @@
+package remotetest
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/remote"
+)
+
+var reads = []test{
+	{"AMissingKeyIsTheZeroItem", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		it := s.get(t, s.key("none"))
+		require.Equal(t, remote.Item{}, it)
+		require.False(t, it.Found())
+		require.Empty(t, it.Seen())
+		_, ok := it.Expires()
+		require.False(t, ok)
+	}},
+
+	{"AValueComesBackAsItWasWritten", func(t *testing.T, h Harness) {
+		s, other := h.open(t, prefix()), h.open(t, prefix())
+		for name, envelope := range map[string]string{
+			"text": "hello", "binary": "\x00\r\n\xff$5\r\n", "empty": "", "digits": "0000000000001",
+			"huge": strings.Repeat("0123456789abcdef", 3<<16), "nul": strings.Repeat("\x00", 100),
+		} {
+			w := s.write(t, s.key(name), envelope)
+			require.True(t, w.Stored, name)
+			for _, reader := range []*store{s, other} {
+				it := reader.get(t, s.key(name))
+				require.True(t, it.Found(), name)
+				require.True(t, it.Envelope() == envelope, name)
+				at, ok := it.Expires()
+				require.True(t, ok, name)
+				require.True(t, at.Equal(w.Expires), name)
+			}
+		}
+	}},
+
+	{"ManyKeysAreReadInTheirOrder", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		a, b, none := s.key("a"), s.key("b"), s.key("none")
+		s.write(t, a, "A")
+		s.write(t, b, "B")
+		items, d, err := s.Get(s.ctx, []string{b, none, a, b}, nil)
+		require.NoError(t, err)
+		require.Zero(t, d)
+		require.Len(t, items, 4)
+		require.Equal(t, "B", items[0].Envelope())
+		require.False(t, items[1].Found())
+		require.Equal(t, "A", items[2].Envelope())
+		require.Equal(t, "B", items[3].Envelope())
+		items, _, err = s.Get(s.ctx, nil, nil)
+		require.NoError(t, err)
+		require.Empty(t, items)
+	}},
+
+	{"AReadCanBringTheDelta", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		first := s.append(t, "s:one")
+		second := s.append(t, "s:two")
+		s.write(t, s.key("a"), "A")
+		items, d, err := s.Get(s.ctx, []string{s.key("a"), s.key("none")},
+			&invalidation.DeltaQuery{Since: first.Tick, Limit: 10, Scopes: []invalidation.Scope{"s:one", "s:never"}})
+		require.NoError(t, err)
+		require.Equal(t, "A", items[0].Envelope())
+		require.False(t, items[1].Found())
+		require.Equal(t, second.Tick, d.Tick)
+		require.Equal(t, []invalidation.ScopeTick{{Scope: "s:two", Tick: second.Tick}}, d.Changes)
+		require.Equal(t, []invalidation.Tick{first.Tick, 0}, d.Known)
+		require.NotZero(t, d.Connection)
+	}},
+
+	{"WhatAStrangerPutThereIsReadWithoutHarm", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		k := s.key("a")
+		for _, raw := range []string{"", "1", "-1", "short", "000000000000", "0000000000000", "000000000000x", "-000000000001rest", "+999999999999rest"} {
+			h.Put(k, raw)
+			it := s.get(t, k)
+			require.True(t, it.Found(), raw)
+			require.Equal(t, raw[min(len(raw), 13):], it.Envelope(), raw)
+			if at, ok := it.Expires(); ok {
+				require.Greater(t, at.UnixMilli(), int64(0), raw)
+			}
+			require.LessOrEqual(t, len(it.Seen()), 13+remote.VerifyLen)
+		}
+	}},
+
+	{"AValueOfAnotherTypeIsFoundAndEmpty", func(t *testing.T, h Harness) {
+		if h.PutList == nil {
+			t.Skip("this backend holds strings only")
+		}
+		s := h.open(t, prefix())
+		h.PutList(s.key("a"))
+		s.write(t, s.key("b"), "B")
+		items, _, err := s.Get(s.ctx, []string{s.key("a"), s.key("b")}, nil)
+		require.NoError(t, err)
+		require.True(t, items[0].Found())
+		require.Empty(t, items[0].Envelope())
+		require.Equal(t, "B", items[1].Envelope())
+		require.True(t, s.write(t, s.key("a"), "A").Verified, "a write replaces it")
+		require.Equal(t, "A", s.get(t, s.key("a")).Envelope())
+	}},
+
+	{"TheExpiryStampIsTheRealExpiry", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		before := s.delta(t) // no log: nothing but the clock, if that
+		_ = before
+		s.append(t, "s:x")
+		clock := func() time.Time { return s.delta(t).ServerTime }
+		asked := clock()
+		w, err := s.Write(s.ctx, []remote.Write{
+			{Key: s.key("long"), Envelope: []byte("v"), TTL: time.Hour},
+			{Key: s.key("brief"), Envelope: []byte("v"), TTL: 30 * time.Millisecond},
+			{Key: s.key("least"), Envelope: []byte("v"), TTL: time.Nanosecond},
+		})
+		require.NoError(t, err)
+		require.WithinRange(t, w[0].Expires, asked.Add(time.Hour-2*time.Millisecond), clock().Add(time.Hour+time.Millisecond))
+		eventually(t, func() bool { return !s.get(t, s.key("brief")).Found() }, "the value expires")
+		require.False(t, clock().Before(w[1].Expires), "it was gone before its stamp said so")
+		eventually(t, func() bool { return !s.get(t, s.key("least")).Found() }, "the value expires")
+		require.True(t, s.get(t, s.key("long")).Found())
+	}},
+
+	{"StoresOfDifferentPrefixesShareNothing", func(t *testing.T, h Harness) {
+		a, b := h.open(t, prefix()), h.open(t, prefix())
+		a.listening(t)
+		b.listening(t)
+		b.get(t, b.key("k"))
+		before, messages := b.delta(t), len(b.published())
+		a.write(t, a.key("k"), "A")
+		a.append(t, "s:a")
+		a.delete(t, a.key("other"))
+		require.False(t, b.get(t, b.key("k")).Found())
+		require.Zero(t, b.noticed(b.key("k")))
+		after := b.delta(t, "s:a")
+		require.Equal(t, before.Tick, after.Tick)
+		require.Equal(t, before.Incarnation, after.Incarnation)
+		require.Equal(t, []invalidation.Tick{0}, after.Known)
+		require.NotEqual(t, a.delta(t).Incarnation, after.Incarnation)
+		mine := b.append(t, "s:b")
+		eventually(t, func() bool { return len(b.published()) > messages }, "b hears itself")
+		require.Equal(t, mine.Tick, b.published()[messages].Tick, "and nothing before that")
+	}},
+}

@@ -1,0 +1,276 @@
+// Package remotetest is the one battery of tests that every [remote.Backend]
+// passes: what package remote promises of a connection, told as stories of one
+// or more stores and of a stranger who writes to the same server.
+package remotetest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/remote"
+)
+
+// Harness is a backend, and the hands of a stranger on what it holds. The
+// backend is the test's own: it is flushed. The functions may be called from
+// several goroutines at once.
+type Harness struct {
+	Backend remote.Backend
+
+	Read   func(key string) (string, bool)
+	Put    func(key, value string) // without an expiry
+	Delete func(keys ...string)
+	Flush  func()
+	Keys   func(prefix string) []string
+	// Disconnect ends the connections of all stores, which may renew them.
+	Disconnect func()
+
+	// PutList stores a value that is no string; nil where there are no others.
+	PutList func(key string)
+	// PutMember adds a member to a change log, DeleteMember takes one out; nil
+	// where a log cannot be tampered with.
+	PutMember    func(log string, tick float64, member string)
+	DeleteMember func(log, member string)
+
+	// Races is how many times writes race; 0 means 20,000.
+	Races int
+}
+
+// Run runs the battery.
+func Run(t *testing.T, h Harness) {
+	for _, part := range []struct {
+		name  string
+		tests []test
+	}{
+		{"Reads", reads}, {"Tracking", tracking}, {"Writes", writes}, {"Leases", leases},
+		{"Log", logs}, {"Purge", purges}, {"Lifecycle", lifecycle},
+	} {
+		t.Run(part.name, func(t *testing.T) {
+			for _, x := range part.tests {
+				t.Run(x.name, func(t *testing.T) { x.run(t, h) })
+			}
+		})
+	}
+}
+
+type test struct {
+	name string
+	run  func(t *testing.T, h Harness)
+}
+
+const patience = 20 * time.Second
+
+// eventually waits until cond holds; it is for what happens elsewhere.
+func eventually(t testing.TB, cond func() bool, what string, args ...any) {
+	t.Helper()
+	poll := time.NewTicker(time.Millisecond)
+	defer poll.Stop()
+	for deadline := time.Now().Add(patience); !cond(); <-poll.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("never happened: "+what, args...)
+		}
+	}
+}
+
+// store is a connection and what it was told.
+type store struct {
+	remote.Conn
+	*recorder
+	prefix string
+	ctx    context.Context
+}
+
+var prefixes atomic.Int64
+
+// prefix returns one that no other test uses.
+func prefix() string { return fmt.Sprintf("battery%d", prefixes.Add(1)) }
+
+// open connects a store that is closed with the test.
+func (h Harness) open(t testing.TB, prefix string, change ...func(*remote.Options)) *store {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 4*patience)
+	t.Cleanup(cancel)
+	s := &store{recorder: newRecorder(), prefix: prefix, ctx: ctx}
+	o := remote.Options{Prefix: prefix, Timeout: patience, Events: s.events()}
+	for _, f := range change {
+		f(&o)
+	}
+	var err error
+	s.Conn, err = h.Backend.Connect(ctx, o)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		require.NoError(t, s.Close())
+		require.False(t, s.overlapped.Load(), "events were told at the same time")
+	})
+	return s
+}
+
+// listening waits until messages of the store's channel arrive, which happens
+// after Connect returned.
+func (s *store) listening(t testing.TB) *store {
+	t.Helper()
+	eventually(t, func() bool {
+		a, err := s.Append(s.ctx, invalidation.Change{Retention: time.Hour})
+		require.NoError(t, err)
+		s.delta(t)
+		for _, m := range s.published() {
+			if m.Tick == a.Tick {
+				return true
+			}
+		}
+		return false
+	}, "a message of the channel")
+	return s
+}
+
+// key names a data key as package tier does.
+func (s *store) key(name string) string { return s.prefix + ":d:n:{" + name + "}" }
+
+func (s *store) get(t testing.TB, key string) remote.Item {
+	t.Helper()
+	it, err := s.GetOne(s.ctx, key)
+	require.NoError(t, err)
+	return it
+}
+
+// write stores a value without a lease.
+func (s *store) write(t testing.TB, key, envelope string) remote.Written {
+	t.Helper()
+	return s.writeWith(t, key, "", envelope)
+}
+
+func (s *store) writeWith(t testing.TB, key, token, envelope string) remote.Written {
+	t.Helper()
+	w, err := s.Write(s.ctx, []remote.Write{{Key: key, Token: token, Envelope: []byte(envelope), TTL: time.Hour}})
+	require.NoError(t, err)
+	require.Len(t, w, 1)
+	require.NoError(t, w[0].Err)
+	return w[0]
+}
+
+func (s *store) delete(t testing.TB, keys ...string) {
+	t.Helper()
+	require.NoError(t, s.Delete(s.ctx, keys))
+}
+
+func (s *store) lease(t testing.TB, r remote.LeaseRequest) remote.Lease {
+	t.Helper()
+	if r.TTL == 0 {
+		r.TTL = time.Hour
+	}
+	l, err := s.Lease(s.ctx, []remote.LeaseRequest{r})
+	require.NoError(t, err)
+	require.Len(t, l, 1)
+	require.NoError(t, l[0].Err)
+	return l[0]
+}
+
+func (s *store) append(t testing.TB, scopes ...invalidation.Scope) invalidation.Appended {
+	t.Helper()
+	a, err := s.Append(s.ctx, invalidation.Change{Scopes: scopes, Retention: time.Hour})
+	require.NoError(t, err)
+	return a
+}
+
+// delta reads the whole log. It is also the barrier: every notice of what was
+// acknowledged before has been told when it returns.
+func (s *store) delta(t testing.TB, scopes ...invalidation.Scope) invalidation.Delta {
+	t.Helper()
+	return s.deltaSince(t, 0, scopes...)
+}
+
+func (s *store) deltaSince(t testing.TB, since invalidation.Tick, scopes ...invalidation.Scope) invalidation.Delta {
+	t.Helper()
+	d, err := s.Delta(s.ctx, invalidation.DeltaQuery{Since: since, Limit: 1 << 20, Scopes: scopes})
+	require.NoError(t, err)
+	return d
+}
+
+// log finds the name of the store's change log.
+func (h Harness) log(t testing.TB, prefix string) string {
+	t.Helper()
+	for _, k := range h.Keys(prefix) {
+		if strings.HasSuffix(k, ":log") {
+			return k
+		}
+	}
+	t.Fatal("the store has no change log")
+	return ""
+}
+
+// recorder keeps what a connection reports.
+type recorder struct {
+	running    atomic.Bool
+	overlapped atomic.Bool
+
+	mu       sync.Mutex
+	notices  map[string]int
+	losses   int
+	messages []string
+	total    int // events of any kind
+}
+
+func newRecorder() *recorder { return &recorder{notices: make(map[string]int)} }
+
+func (r *recorder) events() remote.Events {
+	event := func(f func()) {
+		if !r.running.CompareAndSwap(false, true) {
+			r.overlapped.Store(true)
+		}
+		r.mu.Lock()
+		r.total++
+		f()
+		r.mu.Unlock()
+		r.running.Store(false)
+	}
+	return remote.Events{
+		Changed: func(keys []string) {
+			event(func() {
+				for _, k := range keys {
+					r.notices[k]++
+				}
+			})
+		},
+		Lost:      func() { event(func() { r.losses++ }) },
+		Published: func(m string) { event(func() { r.messages = append(r.messages, m) }) },
+	}
+}
+
+// noticed is how many notices of key were told so far.
+func (r *recorder) noticed(key string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.notices[key]
+}
+
+func (r *recorder) lost() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.losses
+}
+
+func (r *recorder) told() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.total
+}
+
+// published returns the messages so far; those that say "subscribed" and those
+// that do not parse are left out.
+func (r *recorder) published() (out []invalidation.Message) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, raw := range r.messages {
+		if m, err := invalidation.ParseMessage(raw); err == nil {
+			out = append(out, m)
+		}
+	}
+	return out
+}

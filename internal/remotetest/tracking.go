@@ -1,0 +1,205 @@
+package remotetest
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/remote"
+)
+
+var tracking = []test{
+	{"OneNoticeComesForEachReadKeyThatChanges", func(t *testing.T, h Harness) {
+		p := prefix()
+		s, other := h.open(t, p), h.open(t, p)
+		for name, change := range map[string]func(key string){
+			"ForeignPut":    func(k string) { h.Put(k, "new") },
+			"ForeignDelete": func(k string) { h.Delete(k) },
+			"OthersWrite":   func(k string) { other.write(t, k, "new") },
+			"OthersDelete":  func(k string) { other.delete(t, k) },
+			"OwnWrite":      func(k string) { s.write(t, k, "new") },
+			"OwnDelete":     func(k string) { s.delete(t, k) },
+		} {
+			for _, how := range []string{"GetOne", "Get"} {
+				k := s.key(name + how)
+				h.Put(k, "old")
+				if how == "GetOne" {
+					s.get(t, k)
+				} else {
+					_, _, err := s.Get(s.ctx, []string{k}, &invalidation.DeltaQuery{Limit: 1})
+					require.NoError(t, err)
+				}
+				s.delta(t)
+				require.Zero(t, s.noticed(k), name)
+				change(k)
+				s.delta(t)
+				require.Equal(t, 1, s.noticed(k), name)
+			}
+		}
+	}},
+
+	{"AMissingKeyIsTrackedToo", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		require.False(t, s.get(t, s.key("none")).Found())
+		h.Put(s.key("none"), "there")
+		s.delta(t)
+		require.Equal(t, 1, s.noticed(s.key("none")))
+	}},
+
+	{"NoticesGoToThoseWhoReadTheKey", func(t *testing.T, h Harness) {
+		p := prefix()
+		a, b, c := h.open(t, p), h.open(t, p), h.open(t, p)
+		k := a.key("k")
+		a.get(t, k)
+		b.get(t, k)
+		b.get(t, k) // twice makes no second notice
+		h.Put(k, "new")
+		a.delta(t)
+		b.delta(t)
+		c.delta(t)
+		require.Equal(t, []int{1, 1, 0}, []int{a.noticed(k), b.noticed(k), c.noticed(k)})
+		h.Put(k, "newer")
+		a.delta(t)
+		require.Equal(t, 1, a.noticed(k), "a notice comes once")
+		a.get(t, k)
+		h.Put(k, "newest")
+		a.delta(t)
+		require.Equal(t, 2, a.noticed(k), "and again after another read")
+	}},
+
+	{"AnExpiredValueIsNoticed", func(t *testing.T, h Harness) {
+		p := prefix()
+		s, other := h.open(t, p), h.open(t, p)
+		k := s.key("k")
+		_, err := other.Write(s.ctx, []remote.Write{{Key: k, Envelope: []byte("v"), TTL: 20 * time.Millisecond}})
+		require.NoError(t, err)
+		s.get(t, k)
+		eventually(t, func() bool {
+			other.get(t, k) // an expired value goes when somebody asks for it, at the latest
+			return s.noticed(k) == 1
+		}, "the notice of an expiry")
+	}},
+
+	{"LeasesAreNoticedUnderNamesOfTheirOwn", func(t *testing.T, h Harness) {
+		p := prefix()
+		s, other := h.open(t, p), h.open(t, p)
+		k := s.key("k")
+		other.lease(t, remote.LeaseRequest{Key: k, Token: "other"})
+		require.False(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "mine"}).Acquired)
+		require.NoError(t, other.Release(s.ctx, []string{k}, "other"))
+		s.delta(t)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		require.Len(t, s.notices, 1, "whoever waits for a lease is told when it goes, and nothing else")
+		for name, n := range s.notices {
+			of, ok := remote.LeaseOf(name)
+			require.True(t, ok)
+			require.Equal(t, k, of)
+			require.Equal(t, 1, n)
+		}
+		_, ok := remote.LeaseOf(k)
+		require.False(t, ok)
+	}},
+
+	{"AWaiterIsToldOfTheFill", func(t *testing.T, h Harness) {
+		p := prefix()
+		s, other := h.open(t, p), h.open(t, p)
+		k := s.key("k")
+		other.lease(t, remote.LeaseRequest{Key: k, Token: "other"})
+		require.False(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "mine"}).Acquired)
+		require.True(t, other.writeWith(t, k, "other", "v").Stored)
+		s.delta(t)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		require.NotEmpty(t, s.notices)
+	}},
+
+	{"FlushingTheServerIsALoss", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		s.write(t, s.key("k"), "v")
+		before := s.lost()
+		h.Flush()
+		s.delta(t)
+		require.Greater(t, s.lost(), before)
+		require.False(t, s.get(t, s.key("k")).Found())
+	}},
+
+	// A read or delta that is sent after another's change was acknowledged returns
+	// after the notice of that change was told: thousands of tries with two
+	// connections, and reads of all kinds as the barrier.
+	{"NoticesComeBeforeLaterAnswers", func(t *testing.T, h Harness) {
+		p := prefix()
+		s, other := h.open(t, p), h.open(t, p)
+		s.append(t, "s:x")
+		const rounds = 3000
+		for i := range rounds {
+			k, elsewhere := s.key(fmt.Sprint("k", i%7)), s.key("elsewhere")
+			s.get(t, k)
+			before := s.noticed(k)
+			switch i % 3 {
+			case 0:
+				other.write(t, k, fmt.Sprint(i))
+			case 1:
+				h.Put(k, fmt.Sprint(i))
+			default:
+				h.Put(k, fmt.Sprint(i))
+				h.Delete(k)
+			}
+			switch i % 4 {
+			case 0:
+				s.delta(t)
+			case 1:
+				s.get(t, elsewhere)
+			case 2:
+				_, _, err := s.Get(s.ctx, []string{elsewhere}, &invalidation.DeltaQuery{Limit: 1})
+				require.NoError(t, err)
+			default:
+				_, _, err := s.Get(s.ctx, []string{elsewhere, k}, nil)
+				require.NoError(t, err)
+			}
+			require.Equal(t, before+1, s.noticed(k), "round %d", i)
+		}
+	}},
+
+	{"EventsAreToldOneAtATime", func(t *testing.T, h Harness) {
+		p := prefix()
+		s, other := h.open(t, p).listening(t), h.open(t, p)
+		var all sync.WaitGroup
+		for i := range 2000 {
+			k := s.key(fmt.Sprint(i % 5))
+			s.get(t, k)
+			all.Go(func() { h.Put(k, fmt.Sprint(i)) })
+			all.Go(func() {
+				if _, err := other.Append(other.ctx, invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour}); err != nil {
+					t.Error(err)
+				}
+			})
+			all.Wait()
+		}
+		require.False(t, s.overlapped.Load())
+	}},
+
+	{"WithoutTrackingThereAreMessagesAndNoNotices", func(t *testing.T, h Harness) {
+		p := prefix()
+		s := h.open(t, p, func(o *remote.Options) { o.NoTracking = true }).listening(t)
+		other := h.open(t, p)
+		k := s.key("k")
+		s.get(t, k)
+		h.Put(k, "new")
+		w := s.write(t, k, "newer")
+		require.True(t, w.Stored)
+		require.True(t, w.Verified, "what was read back is still said")
+		s.delta(t)
+		require.Zero(t, s.noticed(k))
+		a := other.append(t, "s:x")
+		eventually(t, func() bool {
+			m := s.published()
+			return len(m) > 0 && m[len(m)-1].Tick == a.Tick
+		}, "the message")
+		require.Equal(t, a.Tick, s.delta(t).Tick)
+	}},
+}

@@ -1,0 +1,87 @@
+package remote_test
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/valkey-io/valkey-go"
+
+	"github.com/tiercache/tiercache/internal/remotetest"
+	"github.com/tiercache/tiercache/internal/valkeytest"
+	"github.com/tiercache/tiercache/remote"
+)
+
+func TestEmbeddedPassesTheBattery(t *testing.T) {
+	e := remote.NewEmbedded(0)
+	remotetest.Run(t, remotetest.Harness{
+		Backend: e,
+		Read:    e.Read,
+		Put:     e.Put,
+		Delete:  e.Remove,
+		Flush:   e.Flush,
+		Keys: func(prefix string) (out []string) {
+			for _, k := range e.Keys() {
+				if strings.HasPrefix(k, prefix) {
+					out = append(out, k)
+				}
+			}
+			return out
+		},
+		Disconnect: e.Disconnect,
+	})
+}
+
+func TestValkeyPassesTheBattery(t *testing.T) {
+	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
+		remotetest.Run(t, valkeyHarness(t, s))
+	})
+}
+
+func backend(s *valkeytest.Server) remote.Backend {
+	return remote.Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}})
+}
+
+func valkeyHarness(t *testing.T, s *valkeytest.Server) remotetest.Harness {
+	// A panic, since the functions are called from goroutines of a test.
+	do := func(args ...string) valkey.ValkeyMessage { return valkey.ValkeyMessage{} }
+	client := s.Client(t)
+	do = func(args ...string) valkey.ValkeyMessage {
+		m, err := client.Do(context.Background(), client.B().Arbitrary(args...).Build()).ToMessage()
+		if err != nil && !valkey.IsValkeyNil(err) {
+			panic(strings.Join(args, " ") + ": " + err.Error())
+		}
+		return m
+	}
+	return remotetest.Harness{
+		Backend: backend(s),
+		Read: func(key string) (string, bool) {
+			m := do("GET", key)
+			raw, err := m.ToString()
+			return raw, err == nil
+		},
+		Put:    func(key, value string) { do("SET", key, value) },
+		Delete: func(keys ...string) { do(append([]string{"DEL"}, keys...)...) },
+		Flush:  func() { do("FLUSHALL") },
+		Keys: func(prefix string) (out []string) {
+			m := do("KEYS", "*")
+			all, _ := m.AsStrSlice()
+			for _, k := range all {
+				if strings.HasPrefix(k, prefix) {
+					out = append(out, k)
+				}
+			}
+			return out
+		},
+		Disconnect: func() {
+			do("CLIENT", "KILL", "TYPE", "pubsub")
+			do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+		},
+		PutList: func(key string) { do("DEL", key); do("RPUSH", key, "x") },
+		PutMember: func(log string, tick float64, member string) {
+			do("ZADD", log, strconv.FormatFloat(tick, 'g', -1, 64), member)
+		},
+		DeleteMember: func(log, member string) { do("ZREM", log, member) },
+	}
+}

@@ -1,0 +1,360 @@
+package remote_test
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/valkey-io/valkey-go"
+
+	"github.com/tiercache/tiercache/internal/valkeytest"
+	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/remote"
+)
+
+func eventually(t *testing.T, cond func() bool, what string) {
+	t.Helper()
+	poll := time.NewTicker(time.Millisecond)
+	defer poll.Stop()
+	for deadline := time.Now().Add(20 * time.Second); !cond(); <-poll.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("never happened: %s", what)
+		}
+	}
+}
+
+// calls are all calls of a connection; the values say how they went.
+func calls(ctx context.Context, c remote.Conn) map[string]error {
+	out := make(map[string]error)
+	k := []string{"p:d:n:{k}"}
+	_, out["GetOne"] = c.GetOne(ctx, k[0])
+	_, _, out["Get"] = c.Get(ctx, k, nil)
+	_, _, out["GetDelta"] = c.Get(ctx, k, &invalidation.DeltaQuery{Limit: 1})
+	leases, err := c.Lease(ctx, []remote.LeaseRequest{{Key: k[0], Token: "t", TTL: time.Minute, Any: true}})
+	for _, l := range leases {
+		err = errors.Join(err, l.Err)
+	}
+	out["Lease"] = err
+	out["Extend"] = c.Extend(ctx, k, "t", time.Minute)
+	out["Release"] = c.Release(ctx, k, "t")
+	written, err := c.Write(ctx, []remote.Write{{Key: k[0], Envelope: []byte("value"), TTL: time.Minute}})
+	for _, w := range written {
+		err = errors.Join(err, w.Err)
+	}
+	out["Write"] = err
+	out["Delete"] = c.Delete(ctx, k)
+	_, out["Purge"] = c.Purge(ctx, remote.PurgeRequest{Prefixes: []string{"p:d:"}})
+	_, out["Info"] = c.Info(ctx)
+	_, out["Delta"] = c.Delta(ctx, invalidation.DeltaQuery{Limit: 1})
+	_, out["Append"] = c.Append(ctx, invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+	out["Renew"] = c.Renew(ctx, invalidation.AsOf{})
+	return out
+}
+
+func TestScriptsAreLoadedAgainWhenTheServerForgotThem(t *testing.T) {
+	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
+		c := connect(t, backend(s), "p", newNotices())
+		for name, err := range calls(t.Context(), c) {
+			require.NoError(t, err, name)
+		}
+		// One flush before each script, so that none lives on what another loaded.
+		flush := func() { s.Do(t, "SCRIPT", "FLUSH") }
+		ctx, k := t.Context(), []string{"p:d:n:{k}"}
+		flush()
+		l, err := c.Lease(ctx, []remote.LeaseRequest{{Key: k[0], Token: "t", TTL: time.Minute}})
+		require.NoError(t, err)
+		require.True(t, l[0].Acquired)
+		flush()
+		require.NoError(t, c.Extend(ctx, k, "t", time.Minute))
+		flush()
+		w, err := c.Write(ctx, []remote.Write{{Key: k[0], Token: "t", Envelope: []byte("value"), TTL: time.Minute}})
+		require.NoError(t, err)
+		require.True(t, w[0].Stored && w[0].Verified)
+		flush()
+		a, err := c.Append(ctx, invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+		require.NoError(t, err)
+		flush()
+		items, d, err := c.Get(ctx, k, &invalidation.DeltaQuery{Limit: 10})
+		require.NoError(t, err)
+		require.Equal(t, a.Tick, d.Tick)
+		require.Equal(t, "value", items[0].Envelope())
+		flush()
+		require.NoError(t, c.Renew(ctx, invalidation.AsOf{}))
+		flush()
+		require.NoError(t, c.Release(ctx, k, "t"))
+		flush()
+		require.NoError(t, c.Delete(ctx, k))
+		it, err := c.GetOne(ctx, k[0])
+		require.NoError(t, err)
+		require.False(t, it.Found())
+	})
+}
+
+func TestAKilledServerIsUnreachableUntilItIsBack(t *testing.T) {
+	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
+		n := newNotices()
+		c := connect(t, backend(s), "p", n)
+		for name, err := range calls(t.Context(), c) {
+			require.NoError(t, err, name)
+		}
+		eventually(t, func() bool { _, subs, _ := n.counts(); return subs > 0 }, "it is subscribed")
+		lost, subs, _ := n.counts()
+		s.Kill()
+		eventually(t, func() bool { l, _, _ := n.counts(); return l > lost }, "the loss is told though nobody asked")
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		for name, err := range calls(ctx, c) {
+			require.Error(t, err, name)
+			require.True(t, remote.Unreachable(err), "%s: %v", name, err)
+			require.NotErrorIs(t, err, remote.ErrClosed, name)
+		}
+		s.Restart()
+		eventually(t, func() bool { _, err := c.Delta(t.Context(), invalidation.DeltaQuery{Limit: 1}); return err == nil }, "reads work again")
+		for name, err := range calls(t.Context(), c) {
+			require.NoError(t, err, name)
+		}
+		eventually(t, func() bool { _, now, _ := n.counts(); return now > subs }, "it is subscribed anew")
+		_, _, before := n.counts()
+		_, err := c.Append(t.Context(), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+		require.NoError(t, err)
+		eventually(t, func() bool { _, _, msgs := n.counts(); return msgs > before }, "messages come again")
+	})
+}
+
+func TestAServerThatForgotTheLogWhileItWasDownSaysSo(t *testing.T) {
+	s := valkeytest.Start(t)
+	c := connect(t, backend(s), "p", newNotices())
+	_, err := c.Append(t.Context(), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+	require.NoError(t, err)
+	s.Restart()
+	eventually(t, func() bool {
+		d, err := c.Delta(t.Context(), invalidation.DeltaQuery{Limit: 1})
+		require.True(t, err != nil || d.Incarnation == 0)
+		return err == nil
+	}, "reads work again")
+}
+
+func TestAFrozenServerHoldsNobodyBeyondTheDeadline(t *testing.T) {
+	s := valkeytest.Start(t)
+	c := connect(t, backend(s), "p", newNotices())
+	for name, err := range calls(t.Context(), c) {
+		require.NoError(t, err, name)
+	}
+	s.Pause()
+	defer s.Resume()
+	begun := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	for name, err := range calls(ctx, c) {
+		require.ErrorIs(t, err, context.DeadlineExceeded, name)
+		require.True(t, remote.Unreachable(err), name)
+	}
+	require.Less(t, time.Since(begun), 3*time.Second)
+}
+
+func TestAFullServerRefusesWritesWithErrFull(t *testing.T) {
+	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
+		c := connect(t, backend(s), "p", newNotices())
+		ctx := t.Context()
+		write := func(key string, size int) remote.Written {
+			w, err := c.Write(ctx, []remote.Write{{Key: key, Envelope: []byte(strings.Repeat("x", size)), TTL: time.Hour}})
+			require.NoError(t, err, "a refusal is an answer")
+			return w[0]
+		}
+		require.True(t, write("first", 100).Stored)
+		s.Do(t, "CONFIG", "SET", "maxmemory-policy", "noeviction")
+		s.Do(t, "CONFIG", "SET", "maxmemory", "1")
+		w := write("second", 100)
+		require.ErrorIs(t, w.Err, remote.ErrFull)
+		require.False(t, w.Stored || w.Verified)
+		require.ErrorIs(t, write("first", 200).Err, remote.ErrFull)
+		it, err := c.GetOne(ctx, "first")
+		require.NoError(t, err)
+		require.Len(t, it.Envelope(), 100, "the old value stays")
+		it, err = c.GetOne(ctx, "second")
+		require.NoError(t, err)
+		require.False(t, it.Found())
+		l, err := c.Lease(ctx, []remote.LeaseRequest{{Key: "second", Token: "t", TTL: time.Minute}})
+		require.NoError(t, err)
+		t.Logf("%+v", l)
+		require.ErrorIs(t, l[0].Err, remote.ErrFull)
+		_, err = c.Append(ctx, invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+		require.ErrorIs(t, err, remote.ErrFull)
+		require.False(t, remote.Unreachable(err))
+		require.NoError(t, c.Delete(ctx, []string{"first"}), "deleting is always possible")
+		s.Do(t, "CONFIG", "SET", "maxmemory", "0")
+		require.True(t, write("second", 100).Verified)
+		i, err := c.Info(ctx)
+		require.NoError(t, err)
+		require.Equal(t, "noeviction", i.Policy)
+	})
+}
+
+func TestAnEmbeddedThatIsFullRefusesWhatCannotFitAndEvictsTheRest(t *testing.T) {
+	e := remote.NewEmbedded(10_000)
+	n := newNotices()
+	c := connect(t, e, "p", n)
+	w, err := c.Write(t.Context(), []remote.Write{{Key: "k", Envelope: make([]byte, 20_000), TTL: time.Hour}})
+	require.NoError(t, err)
+	require.ErrorIs(t, w[0].Err, remote.ErrFull)
+	_, err = c.Append(t.Context(), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+	require.NoError(t, err)
+	for i := range 20 {
+		k := fmt.Sprint("k", i)
+		_, err := c.Write(t.Context(), []remote.Write{{Key: k, Envelope: make([]byte, 1000), TTL: time.Hour}})
+		require.NoError(t, err)
+	}
+	info, err := c.Info(t.Context())
+	require.NoError(t, err)
+	require.LessOrEqual(t, info.UsedMemory, int64(10_000))
+	require.Equal(t, 2, n.of("k0"), "its write, and its eviction")
+	require.Equal(t, 1, n.of("k19"))
+	d, err := c.Delta(t.Context(), invalidation.DeltaQuery{Limit: 10})
+	require.NoError(t, err)
+	require.NotZero(t, d.Incarnation, "the log is never evicted")
+}
+
+func TestAServerEvictsWithANotice(t *testing.T) {
+	s := valkeytest.Start(t)
+	n := newNotices()
+	c := connect(t, backend(s), "p", n)
+	_, err := c.Write(t.Context(), []remote.Write{{Key: "k", Envelope: []byte("v"), TTL: time.Hour}})
+	require.NoError(t, err)
+	require.Equal(t, 1, n.of("k"))
+	s.Do(t, "CONFIG", "SET", "maxmemory-policy", "allkeys-random")
+	s.Do(t, "CONFIG", "SET", "maxmemory", "1")
+	eventually(t, func() bool {
+		_, _ = c.Write(t.Context(), []remote.Write{{Key: "other", Envelope: []byte("v"), TTL: time.Hour}})
+		return n.of("k") == 2
+	}, "the notice of an eviction")
+}
+
+func TestConnectSaysWhatIsWrong(t *testing.T) {
+	s := valkeytest.Start(t, valkeytest.Config("requirepass", "right-secret"))
+	refused, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := refused.Addr().String()
+	refused.Close()
+	for name, x := range map[string]struct {
+		option valkey.ClientOption
+		want   string
+	}{
+		"RefusedPort":   {valkey.ClientOption{InitAddress: []string{addr}}, "refused"},
+		"WrongPassword": {valkey.ClientOption{InitAddress: []string{s.Addr}, Password: "wrong-secret"}, "WRONGPASS"},
+		"NoPassword":    {valkey.ClientOption{InitAddress: []string{s.Addr}}, "NOAUTH"},
+		"TLSToPlain":    {valkey.ClientOption{InitAddress: []string{s.Addr}, TLSConfig: &tls.Config{}}, ""},
+		"NoSuchHost":    {valkey.ClientOption{InitAddress: []string{"no-such-host.invalid:1"}}, "no-such-host"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := remote.Valkey(x.option)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			c, err := b.Connect(ctx, remote.Options{Prefix: "p", Timeout: time.Second, Events: newNotices().events()})
+			require.Nil(t, c)
+			require.ErrorContains(t, err, x.want)
+			require.ErrorContains(t, err, x.option.InitAddress[0])
+			require.NotContains(t, err.Error(), "\n", "one line")
+			require.NotContains(t, err.Error()+b.String(), "secret")
+			require.NoError(t, ctx.Err(), "it did not take the deadline to find out")
+		})
+	}
+	c := connect(t, remote.Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}, Password: "right-secret"}), "p", newNotices())
+	for name, err := range calls(t.Context(), c) {
+		require.NoError(t, err, name)
+	}
+}
+
+func TestConnectGivesUpWithItsContext(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and never answers
+	require.NoError(t, err)
+	defer silent.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	begun := time.Now()
+	_, err = remote.Valkey(valkey.ClientOption{InitAddress: []string{silent.Addr().String()}}).
+		Connect(ctx, remote.Options{Prefix: "p", Timeout: time.Second, Events: newNotices().events()})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Less(t, time.Since(begun), 3*time.Second)
+}
+
+func TestConnectNamesEveryOptionThatContradictsTheCache(t *testing.T) {
+	good := valkey.ClientOption{InitAddress: []string{"127.0.0.1:1"}}
+	var all []string
+	everything := good
+	for name, set := range map[string]func(*valkey.ClientOption){
+		"OnInvalidations":       func(o *valkey.ClientOption) { o.OnInvalidations = func([]valkey.ValkeyMessage) {} },
+		"ClientTrackingOptions": func(o *valkey.ClientOption) { o.ClientTrackingOptions = []string{"NOLOOP"} },
+		"SendToReplicas":        func(o *valkey.ClientOption) { o.SendToReplicas = func(valkey.Completed) bool { return true } },
+		"ReplicaOnly":           func(o *valkey.ClientOption) { o.ReplicaOnly = true },
+		"DisableCache":          func(o *valkey.ClientOption) { o.DisableCache = true },
+		"AlwaysRESP2":           func(o *valkey.ClientOption) { o.AlwaysRESP2 = true },
+		"DisableAutoPipelining": func(o *valkey.ClientOption) { o.DisableAutoPipelining = true },
+		"ConnLifetime":          func(o *valkey.ClientOption) { o.ConnLifetime = time.Hour },
+		"InitAddress":           func(o *valkey.ClientOption) { o.InitAddress = nil },
+	} {
+		o := good
+		set(&o)
+		set(&everything)
+		all = append(all, name)
+		_, err := remote.Valkey(o).Connect(t.Context(), remote.Options{Prefix: "p", Events: newNotices().events()})
+		require.ErrorContains(t, err, name)
+	}
+	_, err := remote.Valkey(everything).Connect(t.Context(), remote.Options{Prefix: "p", Events: newNotices().events()})
+	for _, name := range all {
+		require.ErrorContains(t, err, name, "one error names them all")
+	}
+
+	// Without tracking there are no notices to silence.
+	s := valkeytest.Start(t)
+	c, err := remote.Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}, DisableCache: true, DisableAutoPipelining: true}).
+		Connect(t.Context(), remote.Options{Prefix: "p", Timeout: time.Second, NoTracking: true, Events: newNotices().events()})
+	require.NoError(t, err)
+	defer c.Close()
+	for name, err := range calls(t.Context(), c) {
+		require.NoError(t, err, name)
+	}
+}
+
+func TestAClusterIsRefusedInSoManyWords(t *testing.T) {
+	s := valkeytest.Start(t, valkeytest.Config("cluster-enabled", "yes"))
+	slots := []string{"CLUSTER", "ADDSLOTSRANGE", "0", "16383"}
+	s.Do(t, slots...)
+	eventually(t, func() bool {
+		m := s.Do(t, "CLUSTER", "INFO")
+		text, _ := m.ToString()
+		return strings.Contains(text, "cluster_state:ok")
+	}, "the cluster is ready")
+	_, err := backend(s).Connect(t.Context(), remote.Options{Prefix: "p", Timeout: time.Second, Events: newNotices().events()})
+	require.ErrorContains(t, err, "cluster")
+}
+
+func TestInfoNamesWhatAnACLWithholds(t *testing.T) {
+	s := valkeytest.Start(t)
+	s.Do(t, "ACL", "SETUSER", "noconfig", "on", "nopass", "~*", "&*", "+@all", "-config")
+	s.Do(t, "ACL", "SETUSER", "noinfo", "on", "nopass", "~*", "&*", "+@all", "-info")
+	for user, want := range map[string]string{"noconfig": "tracking table", "noinfo": "INFO"} {
+		c := connect(t, remote.Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}, Username: user, Password: "x"}), "p", newNotices())
+		i, err := c.Info(t.Context())
+		require.NoError(t, err)
+		require.Contains(t, i.Unknown, want)
+	}
+}
+
+func TestOnlyASilentServerIsUnreachable(t *testing.T) {
+	require.False(t, remote.Unreachable(nil))
+	require.True(t, remote.Unreachable(context.DeadlineExceeded))
+	require.True(t, remote.Unreachable(&net.OpError{Op: "dial", Err: errors.New("refused")}))
+	require.True(t, remote.Unreachable(remote.ErrClosed))
+	s := valkeytest.Start(t)
+	client := s.Client(t)
+	err := client.Do(t.Context(), client.B().Arbitrary("NOSUCHCOMMAND").Build()).Error()
+	require.Error(t, err)
+	require.False(t, remote.Unreachable(err))
+	require.False(t, remote.Unreachable(fmt.Errorf("wrapped: %w", err)))
+}

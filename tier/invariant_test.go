@@ -1,0 +1,760 @@
+package tier_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/valkey-io/valkey-go"
+
+	"github.com/tiercache/tiercache/internal/interpose"
+	"github.com/tiercache/tiercache/internal/valkeytest"
+	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/tier"
+)
+
+// The invariants of the protocol, each with the schedule that breaks it if the
+// guard named beside it is taken out. They run on both remotes.
+
+// world is one shared tier on which a test opens stores, each behind hooks.
+type world struct {
+	t      *testing.T
+	inner  remote.Backend
+	prefix string
+	raw    rawAccess
+}
+
+// rawAccess changes the shared tier behind every store's back.
+type rawAccess interface {
+	keys(prefix string) []string
+	remove(keys ...string)
+	flush()
+	disconnect()
+}
+
+// eachRemote runs a test in a world of each kind.
+func eachRemote(t *testing.T, test func(t *testing.T, w *world)) {
+	t.Run("embedded", func(t *testing.T) {
+		hub := remote.NewEmbedded(0)
+		test(t, &world{t, hub, "test", embeddedRaw{hub}})
+	})
+	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
+		option, err := valkey.ParseURL(strings.Replace(s.URL(), "valkey://", "redis://", 1))
+		require.NoError(t, err)
+		prefix := strings.Trim(valkeytest.Prefix(t), ":")
+		test(t, &world{t, remote.Valkey(option), prefix, valkeyRaw{t, s}})
+	})
+}
+
+type embeddedRaw struct{ hub *remote.Embedded }
+
+func (r embeddedRaw) keys(prefix string) (out []string) {
+	for _, k := range r.hub.Keys() {
+		if strings.HasPrefix(k, prefix) {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+func (r embeddedRaw) remove(keys ...string) { r.hub.Remove(keys...) }
+func (r embeddedRaw) flush()                { r.hub.Flush() }
+func (r embeddedRaw) disconnect()           { r.hub.Disconnect() }
+
+type valkeyRaw struct {
+	t *testing.T
+	s *valkeytest.Server
+}
+
+func (r valkeyRaw) keys(prefix string) []string {
+	keys, err := r.s.Do(r.t, "KEYS", prefix+"*").AsStrSlice()
+	require.NoError(r.t, err)
+	return keys
+}
+
+func (r valkeyRaw) remove(keys ...string) {
+	r.s.Do(r.t, append([]string{"DEL"}, keys...)...)
+}
+func (r valkeyRaw) flush()      { r.s.Do(r.t, "FLUSHALL") }
+func (r valkeyRaw) disconnect() { r.s.Do(r.t, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes") }
+
+// quiet opens stores that hear of changes by messages and their own requests
+// alone, so that a schedule is not disturbed by heartbeats.
+var quiet = []tier.Option{tier.WithHeartbeat(time.Hour), tier.WithMaxStaleness(10 * time.Hour), tier.WithRemoteTimeout(10 * time.Second)}
+
+func (w *world) open(options ...tier.Option) (*tier.Store, *interpose.Backend) {
+	b := &interpose.Backend{Inner: w.inner}
+	s, err := tier.Open(context.Background(), append([]tier.Option{tier.WithRemote(b), tier.WithPrefix(w.prefix)}, options...)...)
+	require.NoError(w.t, err)
+	w.t.Cleanup(func() { s.Close() })
+	return s, b
+}
+
+// origin is the source of truth: one document.
+type origin struct{ version atomic.Int64 }
+
+func (o *origin) load(_ context.Context, e *tier.Entry) (int64, error) {
+	v := o.version.Load()
+	e.DependsOn("doc") // after the read: the as-of covers it
+	return v, nil
+}
+
+func cacheOf[V any](t *testing.T, s *tier.Store, options ...tier.CacheOption) *tier.Cache[V] {
+	c, err := tier.New[V](s, "docs:technical", options...)
+	require.NoError(t, err)
+	return c
+}
+
+var bg = context.Background()
+
+func lookup[V any](t *testing.T, c *tier.Cache[V], load tier.Loader[V], options ...tier.CallOption) tier.Result[V] {
+	t.Helper()
+	r, err := c.Lookup(bg, "k", load, options...)
+	require.NoError(t, err)
+	return r
+}
+
+// within polls until ok, which is an event of another goroutine and has no
+// channel to wait on.
+func within(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	require.Eventually(t, ok, 10*time.Second, time.Millisecond, what)
+}
+
+var errCut = errors.New("cut off")
+
+// Guard: Tail.acknowledge applies the change before Change returns.
+//
+//	A: holds k in its local tier
+//	A: InvalidateSource: recorded; the message to A is lost
+//	A: reads k
+func TestI1AfterAnInvalidationReturnedNoReadHereSeesTheOldValue(t *testing.T) {
+	invalidate := map[string]func(s *tier.Store) error{
+		"source":    func(s *tier.Store) error { _, err := s.InvalidateSource(bg, "other", "doc"); return err },
+		"namespace": func(s *tier.Store) error { _, err := s.InvalidateNamespace(bg, "docs"); return err },
+		"all":       func(s *tier.Store) error { _, err := s.InvalidateAll(bg); return err },
+	}
+	for name, change := range invalidate {
+		t.Run(name, func(t *testing.T) {
+			eachRemote(t, func(t *testing.T, w *world) {
+				s, b := w.open(quiet...)
+				c, o := cacheOf[int64](t, s), &origin{}
+				lookup(t, c, o.load)
+				require.Equal(t, tier.Local, lookup(t, c, o.load).Origin)
+				b.Filter(func(interpose.Event) bool { return false })
+				o.version.Add(1)
+				require.NoError(t, change(s))
+				r := lookup(t, c, o.load)
+				require.Equal(t, int64(1), r.Value)
+				require.Equal(t, tier.Loaded, r.Origin)
+			})
+		})
+	}
+}
+
+// Guard: Tail.distrust before the change is sent, and pending until it is
+// acknowledged.
+//
+//	A: holds k; its change cannot be sent, or its answer is lost
+//	A: InvalidateSource returns an error
+//	A: reads k
+//	A: the connection is back, the change is sent again
+//	B: hears of it
+func TestI1AChangeThatCouldNotBeRecordedIsDistrustedHereAndSentAgain(t *testing.T) {
+	for _, lost := range []string{"question", "answer"} {
+		t.Run(lost, func(t *testing.T) {
+			eachRemote(t, func(t *testing.T, w *world) {
+				a, b := w.open(tier.WithHeartbeat(5*time.Millisecond), tier.WithMaxStaleness(time.Minute), tier.WithRemoteTimeout(10*time.Second))
+				other, _ := w.open(quiet...)
+				o := &origin{}
+				ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, other)
+				lookup(t, ca, o.load)
+				require.Equal(t, tier.Remote, lookup(t, cb, o.load).Origin)
+				cut := func(op interpose.Op) error {
+					if op == interpose.Append {
+						return errCut
+					}
+					return nil
+				}
+				if lost == "question" {
+					b.Before(cut)
+				} else {
+					b.After(cut)
+				}
+				b.Filter(func(e interpose.Event) bool { return e.Message == "" })
+				o.version.Add(1)
+				_, err := a.InvalidateSource(bg, "doc")
+				require.ErrorIs(t, err, tier.ErrUnavailable)
+				require.ErrorIs(t, err, errCut)
+				for range 3 { // nor is what a load makes now believed later
+					require.Equal(t, int64(1), lookup(t, ca, o.load).Value)
+					require.Equal(t, 1, a.Health(bg).Undelivered)
+				}
+				b.Before(nil)
+				b.After(nil)
+				within(t, "the change is sent again", func() bool { return a.Health(bg).Undelivered == 0 })
+				within(t, "the other store hears of it", func() bool { return lookup(t, cb, o.load).Value == 1 })
+				within(t, "values are kept again", func() bool { return lookup(t, ca, o.load).Origin == tier.Local })
+			})
+		})
+	}
+}
+
+// Guard: table.disturb (changing a key marks what is being read of it).
+//
+//	A1: GET k is answered with the old value, A1 sleeps
+//	A2: Set(k, new) returns
+//	A3: reads k: may not share A1's flight
+//	A1: wakes up: may not keep the old value
+func TestI1AfterASetOrDeleteReturnedNoReadHereSeesTheOldValue(t *testing.T) {
+	for _, how := range []string{"set", "delete"} {
+		t.Run(how, func(t *testing.T) {
+			eachRemote(t, func(t *testing.T, w *world) {
+				s, b := w.open(quiet...)
+				c := cacheOf[int64](t, s)
+				require.NoError(t, c.Set(bg, "k", 0))
+				held, goOn := make(chan struct{}), make(chan struct{})
+				first := true
+				b.After(func(op interpose.Op) error {
+					if op == interpose.Get && first {
+						first = false
+						close(held)
+						<-goOn
+					}
+					return nil
+				})
+				loadNew := func(context.Context, *tier.Entry) (int64, error) { return 1, nil }
+				old := make(chan int64)
+				go func() { old <- lookup(t, c, loadNew, tier.NoLocal()).Value }()
+				<-held
+				if how == "set" {
+					require.NoError(t, c.Set(bg, "k", 1))
+				} else {
+					require.NoError(t, c.Delete(bg, "k"))
+				}
+				late := make(chan int64)
+				go func() { late <- lookup(t, c, loadNew).Value }()
+				go func() { late <- lookup(t, c, loadNew, tier.NoLocal()).Value }()
+				close(goOn)
+				require.Equal(t, int64(0), <-old) // it began before the change
+				require.Equal(t, int64(1), <-late)
+				require.Equal(t, int64(1), <-late)
+				require.Equal(t, int64(1), lookup(t, c, loadNew).Value)
+			})
+		})
+	}
+}
+
+// Guard: the age of the proof in item.believed.
+//
+//	B: holds k
+//	B: is cut off: its heartbeats fail, messages and notices are lost
+//	A: invalidates
+//	B: reads k more than the maximum staleness later
+func TestI2AProcessThatIsCutOffStopsBelievingItsCopies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{t, remote.NewEmbedded(0), "test", nil}
+		a, _ := w.open()
+		b, hooks := w.open()
+		o := &origin{}
+		ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
+		lookup(t, ca, o.load)
+		lookup(t, cb, o.load)
+		require.Equal(t, tier.Local, lookup(t, cb, o.load).Origin)
+		hooks.Before(func(interpose.Op) error { return errCut })
+		hooks.Filter(func(interpose.Event) bool { return false })
+		synctest.Wait()
+		o.version.Add(1)
+		_, err := a.InvalidateSource(bg, "doc")
+		require.NoError(t, err)
+		acknowledged := time.Now()
+		last := time.Duration(0)
+		for time.Since(acknowledged) < 3*time.Second {
+			if r := lookup(t, cb, o.load); r.Value == 0 {
+				last = time.Since(acknowledged)
+			} else {
+				require.Equal(t, tier.Loaded, r.Origin)
+			}
+			time.Sleep(time.Millisecond) // fake time
+		}
+		require.LessOrEqual(t, last, time.Second)
+		require.Greater(t, last, 500*time.Millisecond, "copies are believed for as long as they may be")
+		require.False(t, b.Health(bg).ServesLocal)
+	})
+}
+
+// Guard: the heartbeat's delta read.
+//
+//	A: invalidates; the message to B is lost
+//	B: its next heartbeat reads the log
+func TestI2ALostMessageIsMadeGoodByTheNextHeartbeat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{t, remote.NewEmbedded(0), "test", nil}
+		a, _ := w.open()
+		b, hooks := w.open()
+		o := &origin{}
+		ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
+		lookup(t, ca, o.load)
+		lookup(t, cb, o.load)
+		hooks.Filter(func(e interpose.Event) bool { return e.Message == "" })
+		o.version.Add(1)
+		_, err := a.InvalidateSource(bg, "doc")
+		require.NoError(t, err)
+		require.Equal(t, int64(0), lookup(t, cb, o.load).Value, "nothing was heard yet")
+		time.Sleep(300 * time.Millisecond) // fake time: more than a heartbeat
+		require.Equal(t, int64(1), lookup(t, cb, o.load).Value)
+		require.Equal(t, tier.Local, lookup(t, cb, o.load).Origin)
+	})
+}
+
+// Guard: the check of prev in Tail.recordLocked (rule R4).
+//
+//	A: changes doc (message 1, lost), then other (message 2)
+//	B: receives message 2 alone: it may not believe that it knows all before it
+func TestI2AMessageAfterAGapMakesTheLogBeRead(t *testing.T) {
+	eachRemote(t, func(t *testing.T, w *world) {
+		a, _ := w.open(quiet...)
+		b, hooks := w.open(quiet...)
+		o := &origin{}
+		ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
+		lookup(t, ca, o.load)
+		lookup(t, cb, o.load)
+		hooks.Filter(func(e interpose.Event) bool { return e.Message == "" })
+		o.version.Add(1)
+		_, err := a.InvalidateSource(bg, "doc")
+		require.NoError(t, err)
+		asOf, err := a.InvalidateSource(bg, "other")
+		require.NoError(t, err)
+		within(t, "both messages came", func() bool { return hooks.Held() == 2 })
+		hooks.Filter(nil)
+		hooks.Deliver(1)
+		within(t, "the log was read", func() bool { return b.AsOf() == asOf })
+		require.Equal(t, int64(1), lookup(t, cb, o.load).Value)
+	})
+}
+
+// Guard: Delta.Connection moves the epoch before the proof (Tail.apply).
+//
+//	B: holds k, which it reads by tracking alone
+//	B: its connection is replaced; the client's word of that is late
+//	A: Set(k): the notice went to the old connection
+//	B: a heartbeat on the new connection would prove that all is well
+func TestI2AnotherConnectionEndsTheTrustInCopies(t *testing.T) {
+	w := &world{t, remote.NewEmbedded(0), "test", nil}
+	w.raw = embeddedRaw{w.inner.(*remote.Embedded)}
+	a, _ := w.open(quiet...)
+	b, hooks := w.open(quiet...)
+	ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
+	fail := func(context.Context, *tier.Entry) (int64, error) { return 0, errCut }
+	require.NoError(t, ca.Set(bg, "k", 0))
+	lookup(t, cb, fail)
+	require.Equal(t, tier.Local, lookup(t, cb, fail).Origin)
+	hooks.Filter(func(interpose.Event) bool { return false })
+	w.raw.disconnect()
+	require.NoError(t, ca.Set(bg, "k", 1))
+	require.Equal(t, int64(0), lookup(t, cb, fail).Value, "nothing was heard yet")
+	require.NoError(t, b.Sync(bg)) // what a heartbeat does
+	require.Equal(t, int64(1), lookup(t, cb, fail).Value)
+}
+
+// Guard: Tail.Receive.
+func TestI3OtherProcessesFollowWithinOnePush(t *testing.T) {
+	eachRemote(t, func(t *testing.T, w *world) {
+		a, _ := w.open(quiet...)
+		b, _ := w.open(quiet...)
+		o := &origin{}
+		ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
+		for i := range int64(20) {
+			lookup(t, ca, o.load)
+			lookup(t, cb, o.load)
+			o.version.Add(1)
+			_, err := a.InvalidateSource(bg, "doc")
+			require.NoError(t, err)
+			within(t, "a push", func() bool { return lookup(t, cb, o.load).Value == i+1 })
+		}
+	})
+}
+
+// Guard: the delta that a fresh read pipelines, and for callers that join a
+// flight CatchUp in accepts.
+//
+//	A: invalidates; B hears nothing
+//	B: reads k fresh
+func TestI4AFreshReadReflectsEveryAcknowledgedChange(t *testing.T) {
+	eachRemote(t, func(t *testing.T, w *world) {
+		a, _ := w.open(quiet...)
+		b, hooks := w.open(quiet...)
+		o := &origin{}
+		ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
+		lookup(t, ca, o.load)
+		lookup(t, cb, o.load)
+		hooks.Filter(func(e interpose.Event) bool { return e.Message == "" })
+		o.version.Add(1)
+		_, err := a.InvalidateSource(bg, "doc")
+		require.NoError(t, err)
+		require.Equal(t, int64(0), lookup(t, cb, o.load).Value, "nothing was heard yet")
+		require.Equal(t, int64(1), lookup(t, cb, o.load, tier.Fresh()).Value)
+		require.Equal(t, int64(1), lookup(t, cb, o.load).Value)
+	})
+}
+
+// The same for a fresh caller that finds a load under way.
+//
+//	B1: its load has read the old document
+//	A:  changes it; B hears nothing
+//	B2: reads k fresh, and finds B1's load
+func TestI4AFreshReadDoesNotShareALoadFromBeforeAChange(t *testing.T) {
+	eachRemote(t, func(t *testing.T, w *world) {
+		a, _ := w.open(quiet...)
+		b, hooks := w.open(quiet...)
+		hooks.Filter(func(e interpose.Event) bool { return e.Message == "" })
+		o := &origin{}
+		cb := cacheOf[int64](t, b)
+		reading, goOn := make(chan struct{}), make(chan struct{})
+		first := make(chan int64)
+		go func() {
+			first <- lookup(t, cb, func(ctx context.Context, e *tier.Entry) (int64, error) {
+				v, err := o.load(ctx, e)
+				close(reading)
+				<-goOn
+				return v, err
+			}).Value
+		}()
+		<-reading
+		o.version.Add(1)
+		_, err := a.InvalidateSource(bg, "doc")
+		require.NoError(t, err)
+		fresh := make(chan int64)
+		go func() { fresh <- lookup(t, cb, o.load, tier.Fresh()).Value }()
+		close(goOn)
+		require.Equal(t, int64(0), <-first)
+		require.Equal(t, int64(1), <-fresh)
+	})
+}
+
+// Guards: the as-of is taken before the loader starts (runLoader), the item is
+// judged before it is kept (hold), the waiter's own check (accepts).
+//
+//	A: its load has read the old document
+//	the document changes, and that is invalidated: by A itself or by B
+//	A: the load ends late: it is not believed in any tier, on any path
+func TestI5ALoadThatOverlapsAChangeIsNotBelieved(t *testing.T) {
+	type path struct {
+		prepare func(t *testing.T, c *tier.Cache[int64], o *origin)
+		read    func(c *tier.Cache[int64], load tier.Loader[int64]) (int64, error)
+		options []tier.CacheOption
+		// background: the read is answered before the load ends.
+		background bool
+	}
+	get := func(c *tier.Cache[int64], load tier.Loader[int64]) (int64, error) { return c.Get(bg, "k", load) }
+	paths := map[string]path{
+		"foreground": {read: get},
+		"refresh": {read: func(c *tier.Cache[int64], load tier.Loader[int64]) (int64, error) {
+			return c.Refresh(bg, "k", load)
+		}},
+		"batch": {read: func(c *tier.Cache[int64], load tier.Loader[int64]) (int64, error) {
+			m, err := c.GetMany(bg, []string{"j", "k"}, func(ctx context.Context, keys []string, e tier.Entries) (map[string]int64, error) {
+				v, err := load(ctx, e.For("k"))
+				return map[string]int64{"k": v}, err
+			})
+			return m["k"], err
+		}},
+		"local only": {read: get, options: []tier.CacheOption{tier.WithLocalOnly()}},
+	}
+	for name, p := range paths {
+		for _, who := range []string{"here", "elsewhere"} {
+			t.Run(name+" "+who, func(t *testing.T) {
+				eachRemote(t, func(t *testing.T, w *world) {
+					a, _ := w.open(quiet...)
+					b, _ := w.open(quiet...)
+					o := &origin{}
+					ca, cb := cacheOf[int64](t, a, p.options...), cacheOf[int64](t, b, p.options...)
+					reading, goOn := make(chan struct{}), make(chan struct{})
+					got := make(chan int64)
+					go func() {
+						v, err := p.read(ca, func(ctx context.Context, e *tier.Entry) (int64, error) {
+							v, err := o.load(ctx, e)
+							close(reading)
+							<-goOn
+							return v, err
+						})
+						require.NoError(t, err)
+						got <- v
+					}()
+					<-reading
+					o.version.Add(1)
+					changer := a
+					if who == "elsewhere" {
+						changer = b
+					}
+					asOf, err := changer.InvalidateSource(bg, "doc")
+					require.NoError(t, err)
+					within(t, "the change is heard", func() bool { return a.AsOf() == asOf })
+					late := make(chan int64)
+					go func() { late <- lookup(t, ca, o.load).Value }()
+					close(goOn)
+					require.Equal(t, int64(0), <-got, "who asked before the change is given what was loaded")
+					require.Equal(t, int64(1), <-late, "who asked after it is not")
+					require.Equal(t, int64(1), lookup(t, ca, o.load).Value)
+					require.Equal(t, int64(1), lookup(t, cb, o.load).Value)
+				})
+			})
+		}
+	}
+}
+
+// The same for loads that nobody waits for.
+func TestI5ABackgroundLoadThatOverlapsAChangeIsNotBelieved(t *testing.T) {
+	for name, option := range map[string]tier.CacheOption{
+		"stale while revalidate": tier.WithStaleWhileRevalidate(time.Hour),
+		"early refresh":          tier.WithEarlyRefresh(0.5),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{t, remote.NewEmbedded(0), "test", nil}
+				s, _ := w.open()
+				other, _ := w.open()
+				o := &origin{}
+				c := cacheOf[int64](t, s, tier.WithTTL(time.Minute), option)
+				co := cacheOf[int64](t, other, tier.WithTTL(time.Minute), option)
+				lookup(t, c, o.load)
+				if name == "early refresh" {
+					time.Sleep(45 * time.Second)
+				} else {
+					time.Sleep(61 * time.Second)
+				}
+				reading, goOn := make(chan struct{}), make(chan struct{})
+				r := lookup(t, c, func(ctx context.Context, e *tier.Entry) (int64, error) {
+					v, err := o.load(ctx, e)
+					close(reading)
+					<-goOn
+					return v, err
+				})
+				require.Equal(t, int64(0), r.Value)
+				<-reading
+				o.version.Add(1)
+				_, err := s.InvalidateSource(bg, "doc")
+				require.NoError(t, err)
+				close(goOn)
+				synctest.Wait()
+				require.Equal(t, int64(1), lookup(t, c, o.load).Value)
+				synctest.Wait()
+				require.Equal(t, int64(1), lookup(t, co, o.load).Value)
+			})
+		})
+	}
+}
+
+// Guard: WithAsOf is what an explicit write is judged by (R11).
+func TestI5ASetOfWhatWasReadBeforeAChangeIsNotBelieved(t *testing.T) {
+	eachRemote(t, func(t *testing.T, w *world) {
+		a, _ := w.open(quiet...)
+		b, _ := w.open(quiet...)
+		o := &origin{}
+		ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
+		asOf, read := a.AsOf(), o.version.Load()
+		o.version.Add(1)
+		_, err := b.InvalidateSource(bg, "doc")
+		require.NoError(t, err)
+		require.NoError(t, ca.Set(bg, "k", read, tier.WithAsOf(asOf), tier.WithSources("doc")))
+		require.NoError(t, a.Sync(bg))
+		require.Equal(t, int64(1), lookup(t, ca, o.load).Value)
+		require.NoError(t, ca.Set(bg, "k", read, tier.WithAsOf(asOf), tier.WithSources("doc")))
+		require.Equal(t, int64(1), lookup(t, cb, o.load).Value)
+	})
+}
+
+// Guard: incarnations (View.Covers), and that a missing log is renewed.
+//
+//	k is stored, its source changes
+//	the change log is lost
+//	anybody: reads k, which is still stored: "no log" is not "never changed"
+func TestI6LosingTheChangeLogNeverRevivesAValue(t *testing.T) {
+	lose := map[string]func(w *world){
+		"log":        func(w *world) { w.raw.remove(w.prefix + ":{" + w.prefix + "}:log") },
+		"everything": func(w *world) { w.raw.flush() },
+		"each bookkeeping key": func(w *world) {
+			for _, k := range w.raw.keys(w.prefix + ":{") {
+				w.raw.remove(k)
+			}
+		},
+	}
+	next := map[string]func(t *testing.T, s *tier.Store){
+		"a heartbeat":    func(t *testing.T, s *tier.Store) { require.NoError(t, s.Sync(bg)) },
+		"another change": func(t *testing.T, s *tier.Store) { _, err := s.InvalidateSource(bg, "other"); require.NoError(t, err) },
+	}
+	for name, loss := range lose {
+		for then, step := range next {
+			t.Run(name+" then "+then, func(t *testing.T) {
+				eachRemote(t, func(t *testing.T, w *world) {
+					a, _ := w.open(quiet...)
+					b, _ := w.open(quiet...)
+					o := &origin{}
+					ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
+					lookup(t, ca, o.load)
+					lookup(t, cb, o.load)
+					o.version.Add(1)
+					_, err := a.InvalidateSource(bg, "doc")
+					require.NoError(t, err)
+					loss(w)
+					step(t, a)
+					require.Equal(t, int64(1), lookup(t, ca, o.load).Value)
+					require.NoError(t, b.Sync(bg))
+					require.Equal(t, int64(1), lookup(t, cb, o.load).Value)
+					c, _ := w.open(quiet...) // a process that knows nothing
+					require.Equal(t, int64(1), lookup(t, cacheOf[int64](t, c), o.load).Value)
+				})
+			})
+		}
+	}
+}
+
+// Guard: an Append or a Delta that finds the log behind the watermark renews it.
+//
+//	the log is replaced by an older copy of itself, of the same incarnation
+//	(a replica that had not caught up was promoted): the change is not in it
+func TestI6AnOlderCopyOfTheLogNeverRevivesAValue(t *testing.T) {
+	s := valkeytest.Start(t)
+	for then, step := range map[string]func(t *testing.T, s *tier.Store){
+		"a heartbeat":    func(t *testing.T, s *tier.Store) { require.NoError(t, s.Sync(bg)) },
+		"another change": func(t *testing.T, s *tier.Store) { _, err := s.InvalidateSource(bg, "other"); require.NoError(t, err) },
+	} {
+		t.Run(then, func(t *testing.T) {
+			option, err := valkey.ParseURL(strings.Replace(s.URL(), "valkey://", "redis://", 1))
+			require.NoError(t, err)
+			w := &world{t, remote.Valkey(option), strings.Trim(valkeytest.Prefix(t), ":"), valkeyRaw{t, s}}
+			a, _ := w.open(quiet...)
+			o := &origin{}
+			ca := cacheOf[int64](t, a)
+			_, err = a.InvalidateSource(bg, "first")
+			require.NoError(t, err)
+			lookup(t, ca, o.load)
+			log := w.prefix + ":{" + w.prefix + "}:log"
+			dump, err := s.Do(t, "DUMP", log).ToString()
+			require.NoError(t, err)
+			o.version.Add(1)
+			_, err = a.InvalidateSource(bg, "doc")
+			require.NoError(t, err)
+			s.Do(t, "RESTORE", log, "0", dump, "REPLACE")
+			step(t, a)
+			require.Equal(t, int64(1), lookup(t, ca, o.load).Value)
+			c, _ := w.open(quiet...)
+			require.Equal(t, int64(1), lookup(t, cacheOf[int64](t, c), o.load).Value)
+		})
+	}
+}
+
+// Guards: the flight table, and the fleet's lease.
+func TestI7OneLoadPerKeyInTheFleet(t *testing.T) {
+	eachRemote(t, func(t *testing.T, w *world) {
+		var caches []*tier.Cache[int64]
+		for range 4 {
+			s, _ := w.open(tier.WithRemoteTimeout(10 * time.Second))
+			caches = append(caches, cacheOf[int64](t, s))
+		}
+		var loads, running atomic.Int64
+		load := func(ctx context.Context, e *tier.Entry) (int64, error) {
+			if running.Add(1) != 1 {
+				t.Error("two loads at a time")
+			}
+			defer running.Add(-1)
+			timer := time.NewTimer(50 * time.Millisecond) // what a load takes
+			defer timer.Stop()
+			<-timer.C
+			return loads.Add(1), nil
+		}
+		start, errs := make(chan struct{}), make(chan error)
+		for i := range 1000 {
+			go func() {
+				<-start
+				v, err := caches[i%4].Get(bg, "k", load)
+				if err == nil && v != 1 {
+					err = fmt.Errorf("got the value of load %d", v)
+				}
+				errs <- err
+			}()
+		}
+		close(start)
+		for range 1000 {
+			require.NoError(t, <-errs)
+		}
+		require.Equal(t, int64(1), loads.Load())
+	})
+}
+
+// Guard: the lease's token in the write script (rule R8).
+//
+//	A: its load of k has read the old value
+//	B: Set(k, new), or Delete(k)
+//	A: the load ends late and would overwrite the newer value
+func TestALoadNeverOverwritesANewerWrite(t *testing.T) {
+	for _, how := range []string{"set", "delete"} {
+		t.Run(how, func(t *testing.T) {
+			eachRemote(t, func(t *testing.T, w *world) {
+				a, _ := w.open(quiet...)
+				b, _ := w.open(quiet...)
+				ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
+				reading, goOn := make(chan struct{}), make(chan struct{})
+				got := make(chan int64)
+				go func() {
+					got <- lookup(t, ca, func(context.Context, *tier.Entry) (int64, error) {
+						close(reading)
+						<-goOn
+						return 0, nil
+					}).Value
+				}()
+				<-reading
+				if how == "set" {
+					require.NoError(t, cb.Set(bg, "k", 1))
+				} else {
+					require.NoError(t, cb.Delete(bg, "k"))
+				}
+				close(goOn)
+				<-got
+				loadNew := func(context.Context, *tier.Entry) (int64, error) { return 1, nil }
+				require.NoError(t, a.Sync(bg)) // notices of before have been delivered
+				within(t, "the late fill was refused", func() bool { return a.Stats().Fenced == 1 })
+				require.Equal(t, int64(1), lookup(t, ca, loadNew).Value)
+				require.Equal(t, int64(1), lookup(t, cb, loadNew).Value)
+			})
+		})
+	}
+}
+
+// Guard: the count of notices in table.keep (rule R9).
+//
+//	B: GET k is answered with the old value; B's goroutine sleeps
+//	A: Set(k, new): the notice reaches B, which holds nothing yet
+//	B: wakes up and would keep the old value for ever
+func TestAReadThatANoticeOvertookIsNotKept(t *testing.T) {
+	eachRemote(t, func(t *testing.T, w *world) {
+		a, _ := w.open(quiet...)
+		b, hooks := w.open(quiet...)
+		ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
+		fail := func(context.Context, *tier.Entry) (int64, error) { return 0, errCut }
+		require.NoError(t, ca.Set(bg, "k", 0))
+		held, goOn := make(chan struct{}), make(chan struct{})
+		first := true
+		hooks.After(func(op interpose.Op) error {
+			if op == interpose.Get && first {
+				first = false
+				close(held)
+				<-goOn
+			}
+			return nil
+		})
+		old := make(chan int64)
+		go func() { old <- lookup(t, cb, fail).Value }()
+		<-held
+		require.NoError(t, ca.Set(bg, "k", 1))
+		require.NoError(t, b.Sync(bg)) // the notice has been delivered
+		close(goOn)
+		require.Equal(t, int64(0), <-old)
+		require.Equal(t, int64(1), lookup(t, cb, fail).Value)
+	})
+}

@@ -1,0 +1,9 @@
+package tier_test
+
+import (
+	"testing"
+
+	"github.com/tiercache/tiercache/internal/valkeytest"
+)
+
+func TestMain(m *testing.M) { valkeytest.Main(m) }
