@@ -49,9 +49,21 @@ check: ## gofmt, vet, staticcheck, go mod tidy unchanged, everything builds (on 
 	GOOS=darwin go build ./...
 	GOOS=windows go build ./...
 
+.PHONY: races
+races: race ## 100,000 rounds of every race (RACES=n)
+	@$(WITH_SERVER) && TIERCACHE_RACES=$(or $(RACES),100000) go test $(RACE) -count=1 -timeout=3h -v -run 'TestRace' $(TESTFLAGS) ./tier
+
+.PHONY: guards
+guards: ## take each guard of the protocol out and see a test fail
+	@$(WITH_SERVER) && go run ./internal/guards
+
 .PHONY: bench
 bench: ## run the benchmarks of ./tier (BENCH=regexp)
 	@$(WITH_SERVER) && go test -run='^$$' -bench='$(BENCH)' -benchmem $(TESTFLAGS) ./tier
+
+.PHONY: bench-peers
+bench-peers: ## compare with other caches, in about 20 minutes (PEERS='-count=3 -run=LocalHit'; -help lists flags)
+	@$(WITH_SERVER) && cd bench/peers && go run . $(PEERS)
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME=30s each

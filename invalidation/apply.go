@@ -2,6 +2,7 @@ package invalidation
 
 import (
 	"context"
+	"time"
 
 	"github.com/tiercache/tiercache/internal/mono"
 )
@@ -28,11 +29,14 @@ func (t *Tail) Apply(ctx context.Context, q Query, d Delta) (bool, error) {
 	if done || !lost {
 		return done, nil
 	}
+	t.mu.Lock()
+	forked := t.mu.forked
+	t.mu.Unlock()
 	if q.view.Incarnation != 0 { // else the store is new
 		t.cfg.Logger.Warn("tiercache: the change log lost history, starting a new one",
 			"knew", q.view.AsOf().String(), "found", AsOf{d.Incarnation, d.Tick}.String())
 	}
-	return false, t.log.Renew(ctx, q.view.AsOf())
+	return false, t.log.Renew(ctx, Loss{Known: q.view.AsOf(), Forked: forked})
 }
 
 func (t *Tail) apply(q Query, d Delta) (done, lost bool) {
@@ -43,7 +47,7 @@ func (t *Tail) apply(q Query, d Delta) (done, lost bool) {
 		// Another answer brought a new log meanwhile; Since is no position of it.
 		return false, false
 	}
-	if d.Incarnation == 0 || d.Tick < q.Since {
+	if d.Incarnation == 0 || d.Tick < q.Since || d.Incarnation == t.mu.forked {
 		// No log, or one that ends before what had been applied when the
 		// question was sent. (That the watermark of now is ahead of the answer
 		// is no loss: a message overtook it.)
@@ -52,8 +56,10 @@ func (t *Tail) apply(q Query, d Delta) (done, lost bool) {
 	switch {
 	case d.Incarnation != v.Incarnation:
 		t.adoptLocked(&v, d)
-	case d.Overflow:
-		t.resetLocked(&v, d.Tick)
+	case d.Overflow && d.Tick > v.Watermark: // else a later answer was here first
+		// Not d.Tick: messages and later answers may have told of what came
+		// after it, and that is forgotten too.
+		t.resetLocked(&v, t.mu.known.newest(d.Tick))
 	}
 	t.followLocked(&v, q, d)
 	if t.mu.connection != d.Connection {
@@ -95,7 +101,7 @@ func (t *Tail) followLocked(v *View, q Query, d Delta) {
 	v.Watermark = max(v.Watermark, d.Tick)
 	for i, s := range q.Scopes {
 		if i < len(d.Known) {
-			t.mu.known.learn(s, d.Known[i])
+			t.mu.known.learn(s, d.Known[i], d.Tick)
 		}
 	}
 }
@@ -126,22 +132,35 @@ func (t *Tail) touchLocked(v *View) {
 // Receive applies a published message, or has the log read if something is
 // missing before it. It is quick and calls nothing back.
 func (t *Tail) Receive(m Message) {
+	if t.receive(m) {
+		t.Wake()
+	}
+}
+
+// maxAhead is how far a tick may be ahead of the server's clock in a message
+// that is applied without looking: whoever may publish could otherwise move
+// every watermark to the end of time.
+const maxAhead = time.Hour
+
+// receive reports whether the log has to be read.
+func (t *Tail) receive(m Message) (gap bool) {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	v := *t.View()
-	if m.Incarnation != v.Incarnation {
-		t.mu.Unlock()
-		t.Wake()
-		return
+	switch {
+	case m.Incarnation != v.Incarnation:
+		return true
+	case m.Tick <= v.Watermark:
+		return false // read from the log already, or our own
+	case m.Prev < v.Watermark:
+		// Nothing can come between two neighbours of one log, and we are there:
+		// an older copy of the log took over, and went on without what we know.
+		t.mu.forked = m.Incarnation
+		return true
+	case m.Tick > Tick(v.ServerTime(mono.Now()).Add(maxAhead).UnixMicro()):
+		return true
 	}
-	if m.Tick <= v.Watermark {
-		t.mu.Unlock() // read from the log already, or our own
-		return
-	}
-	gap := t.recordLocked(&v, m.Scopes, m.All, Appended{m.Incarnation, m.Prev, m.Tick}, m.Partial)
-	t.mu.Unlock()
-	if gap {
-		t.Wake()
-	}
+	return t.recordLocked(&v, m.Scopes, m.All, Appended{m.Incarnation, m.Prev, m.Tick}, m.Partial)
 }
 
 // recordLocked applies one change of the present log. A change that comes

@@ -33,30 +33,42 @@ func (c *changes) add(marks []*Mark, all int) {
 // as of. After an error the scopes stay distrusted in this process, and the
 // change is sent again until it is acknowledged or the tail is closed.
 func (t *Tail) Change(ctx context.Context, scopes []Scope, all bool) (AsOf, error) {
-	return t.change(ctx, scopes, all, t.cfg.Settle)
+	return t.ChangeSettled(ctx, scopes, all, t.cfg.Settle)
 }
 
 // ChangeSettled is Change, recorded once more after d (rule R12): it cuts off
 // what was loaded meanwhile from a replica of the source that lags by up to d.
 func (t *Tail) ChangeSettled(ctx context.Context, scopes []Scope, all bool, d time.Duration) (AsOf, error) {
-	return t.change(ctx, scopes, all, d)
+	if d > 0 {
+		// Also if the change cannot be recorded now: resend may do it too early.
+		defer t.spawn(func() { t.settle(scopes, all, d) })
+	}
+	return t.Begin(scopes, all).Record(ctx)
 }
 
-func (t *Tail) change(ctx context.Context, scopes []Scope, all bool, settle time.Duration) (AsOf, error) {
-	own := t.distrust(scopes, all)
-	a, err := t.append(ctx, own)
+// Pending is a change that is distrusted here and not yet recorded.
+type Pending struct {
+	t   *Tail
+	own changes
+}
+
+// Begin distrusts the scopes until Record, which must follow, has recorded that
+// they changed.
+func (t *Tail) Begin(scopes []Scope, all bool) Pending {
+	return Pending{t, t.distrust(scopes, all)}
+}
+
+// Record is the rest of Change. It is called once.
+func (p Pending) Record(ctx context.Context) (AsOf, error) {
+	a, gap, err := p.t.record(ctx, p.own)
 	if err != nil {
-		t.postpone(own)
 		return AsOf{}, err
 	}
-	if t.acknowledge(own, a) {
+	if gap {
 		// Others changed something just before; without their changes the
 		// watermark stays behind ours, and loads that begin now would not be
 		// believed. The heartbeat does the same if this fails.
-		_ = t.CatchUp(ctx)
-	}
-	if settle > 0 {
-		t.spawn(func() { t.settle(scopes, all, settle) })
+		_ = p.t.CatchUp(ctx)
 	}
 	return AsOf{a.Incarnation, a.Tick}, nil
 }
@@ -84,23 +96,51 @@ func (t *Tail) distrust(scopes []Scope, all bool) changes {
 	return own
 }
 
-func (t *Tail) append(ctx context.Context, c changes) (Appended, error) {
+// record puts the changes into the log and applies them; they are kept for
+// resend if that fails. It reports whether the log holds changes before them
+// that are not known here.
+func (t *Tail) record(ctx context.Context, own changes) (a Appended, gap bool, err error) {
+	for range maxRounds {
+		v := t.View()
+		if a, err = t.append(ctx, own, v.AsOf()); err != nil {
+			break
+		}
+		var done bool
+		if gap, done = t.acknowledge(own, a, v.Incarnation); done {
+			return a, gap, nil
+		}
+		err = ErrUnstable
+	}
+	t.postpone(own)
+	return Appended{}, false, err
+}
+
+func (t *Tail) append(ctx context.Context, c changes, known AsOf) (Appended, error) {
 	scopes := make([]Scope, 0, len(c.marks))
 	for m := range c.marks {
 		scopes = append(scopes, m.scope)
 	}
 	return t.log.Append(ctx, Change{
-		Scopes: scopes, All: c.all > 0, Retention: t.cfg.Retention, Known: t.View().AsOf(),
+		Scopes: scopes, All: c.all > 0, Retention: t.cfg.Retention, Known: known,
 	})
 }
 
-// acknowledge applies a change of ours that the log has taken. It reports
-// whether the log holds changes before it that are not known here.
-func (t *Tail) acknowledge(own changes, a Appended) (gap bool) {
+// acknowledge applies a change of ours that the log has taken; sent is the
+// incarnation that was followed when it was sent. It reports whether the log
+// holds changes before it that are not known here. It is not done, and the
+// change to be recorded again, after this schedule:
+//
+//	this change: is recorded in the log, which is then lost
+//	heartbeat:   finds that, and turns to a new log
+//	this change: its answer is handed over, and is of the log that was lost
+func (t *Tail) acknowledge(own changes, a Appended, sent uint64) (gap, done bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	v := *t.View()
 	if a.Incarnation != v.Incarnation {
+		if v.Incarnation != sent {
+			return false, false
+		}
 		// The log was lost and has begun anew with this change, or somebody
 		// else had renewed it. Nothing of the old one is believed from here on.
 		v.Incarnation, v.Watermark, t.mu.floor = a.Incarnation, a.Tick, a.Tick
@@ -119,7 +159,7 @@ func (t *Tail) acknowledge(own changes, a Appended) (gap bool) {
 			t.mu.known.release(m)
 		}
 	}
-	return gap
+	return gap, true
 }
 
 // postpone keeps what could not be recorded, still distrusted, for resend.
@@ -136,6 +176,8 @@ func (t *Tail) postpone(own changes) {
 	}
 	u.all++
 	t.mu.allPending++
+	v := *t.View()
+	t.touchLocked(&v) // before the marks, or a reader could slip in between
 	for m, n := range u.marks {
 		m.pending -= n
 		for range n {
@@ -144,8 +186,6 @@ func (t *Tail) postpone(own changes) {
 		t.mu.known.refresh(m)
 	}
 	u.marks = nil
-	v := *t.View()
-	t.touchLocked(&v)
 }
 
 // resend records in one change all that could not be recorded before.
@@ -157,13 +197,12 @@ func (t *Tail) resend(ctx context.Context) error {
 	if own.empty() {
 		return nil
 	}
-	a, err := t.append(ctx, own)
+	_, gap, err := t.record(ctx, own)
 	if err != nil {
-		t.postpone(own)
 		return err
 	}
 	t.cfg.Logger.Info("tiercache: postponed changes recorded", "scopes", len(own.marks), "all", own.all > 0)
-	if t.acknowledge(own, a) {
+	if gap {
 		return t.CatchUp(ctx)
 	}
 	return nil
@@ -180,5 +219,5 @@ func (t *Tail) settle(scopes []Scope, all bool, d time.Duration) {
 	}
 	ctx, cancel := context.WithTimeout(t.ctx, max(t.cfg.Timeout, t.cfg.Heartbeat))
 	defer cancel()
-	_, _ = t.change(ctx, scopes, all, 0) // postponed if it fails
+	_, _ = t.ChangeSettled(ctx, scopes, all, 0) // postponed if it fails
 }

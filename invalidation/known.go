@@ -84,20 +84,31 @@ func (k *known) apply(s Scope, t Tick) {
 	if t <= m.tick {
 		return
 	}
-	// Whatever happened before t is covered by it.
-	m.tick, m.exact = t, true
+	// Whatever happened before t is covered by it. Below the horizon this may be
+	// old news, of an answer that came late.
+	m.tick, m.exact = t, m.exact || t > k.horizon
 	k.refresh(m)
 	k.order = append(k.order, ScopeTick{s, t})
 	k.forget()
 }
 
-// learn records what the log said of s: its latest change is at t (0: never).
-func (k *known) learn(s Scope, t Tick) {
+// learn records what the log said of s when it ended at asked: its latest
+// change is at t (0: never).
+func (k *known) learn(s Scope, t, asked Tick) {
 	if m := k.marks[s]; m != nil {
 		m.tick = max(m.tick, t)
-		m.exact = true
+		m.exact = m.exact || asked >= k.horizon
 		k.refresh(m)
 	}
+}
+
+// newest returns the latest tick that anything here is known to have changed
+// at, or t.
+func (k *known) newest(t Tick) Tick {
+	for _, c := range k.order {
+		t = max(t, c.Tick)
+	}
+	return max(t, k.horizon)
 }
 
 // refresh publishes to readers what the mark knows.

@@ -17,8 +17,17 @@ type Log interface {
 	Append(ctx context.Context, c Change) (Appended, error)
 	// Renew replaces a log that lost history by an empty one of a new
 	// incarnation, unless that has already been done: it acts if the log is
-	// absent or ends before lost.Tick. The new log begins after lost.Tick.
-	Renew(ctx context.Context, lost AsOf) error
+	// absent, ends before lost.Known, or is of the incarnation lost.Forked. The
+	// new log begins after lost.Known.
+	Renew(ctx context.Context, lost Loss) error
+}
+
+// Loss is what shows that a log lost history.
+type Loss struct {
+	// Known is the position up to which the caller had applied the log.
+	Known AsOf
+	// Forked is an incarnation under which another history goes on; 0 is none.
+	Forked uint64
 }
 
 // DeltaQuery asks for the changes after Since and the latest change of Scopes.

@@ -50,6 +50,9 @@ func Body(scopes []Scope, all bool) []byte {
 	return b
 }
 
+// maxTick is beyond what a sorted set's scores can hold exactly.
+const maxTick Tick = 1 << 53
+
 var errMessage = errors.New("undecodable change message")
 
 // ParseMessage decodes a published message. Its input is hostile: the result
@@ -67,7 +70,7 @@ func ParseMessage(raw string) (Message, error) {
 	}
 	prev, err1 := strconv.ParseInt(head[1], 10, 64)
 	tick, err2 := strconv.ParseInt(head[2], 10, 64)
-	if err1 != nil || err2 != nil || prev < 0 || tick <= prev || Tick(tick) == Never {
+	if err1 != nil || err2 != nil || prev < 0 || tick <= prev || Tick(tick) >= maxTick {
 		return m, errMessage
 	}
 	m.Incarnation, m.Prev, m.Tick = inc, Tick(prev), Tick(tick)

@@ -41,6 +41,7 @@ type Tail struct {
 		floor       Tick    // of the log
 		failures    int     // heartbeats in a row
 		lastErr     error
+		forked      uint64 // incarnation of a log that is not the one we followed
 		closed      bool
 	}
 

@@ -5,11 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// Below this number of entries every use is recorded, so that a small cache is exact.
-const exactBelow = 1024
-
-// clock orders the uses of all shards and decides which are worth recording. Its time is the number of values stored: it stands still
-// while nothing is stored, because then nothing is evicted and the order does not matter.
+// clock orders the uses of all shards and decides which are worth recording. Its time is the number of values stored:
+// it stands still while nothing is stored, because then nothing is evicted and the order does not matter.
 //
 // An entry is evicted when it has not been used for about as long as the oldest entry has not been. A use less than
 // an eighth of that after the one recorded before would move the entry little, so it is skipped. On Zipf traces that
@@ -23,6 +20,8 @@ type clock struct {
 	window atomic.Uint64 // skip uses less than this after the recorded one; 0: record all
 	_      [48]byte
 
+	exact bool // window is 0
+
 	// bids has for each shard the time at which its oldest entry was used, noBid if it is empty. The entry may have
 	// been used since: a bid errs only towards old. Side by side, because they are read all together.
 	bids []atomic.Uint64
@@ -30,7 +29,8 @@ type clock struct {
 
 const noBid = math.MaxUint64
 
-func (c *clock) init(shards int) {
+func (c *clock) init(shards int, exact bool) {
+	c.exact = exact
 	c.bids = make([]atomic.Uint64, shards)
 	for i := range c.bids {
 		c.bids[i].Store(noBid)
@@ -45,17 +45,16 @@ func (c *clock) due(used uint64) (now uint64, due bool) {
 
 // advance counts a value stored in a cache of so many entries and returns its time.
 func (c *clock) advance(entries int) uint64 {
-	t := c.ticks.Add(1)
-	if entries >= exactBelow && t <= c.now.Load()+c.window.Load()/16 {
+	t, window := c.ticks.Add(1), c.window.Load()
+	tooWide := window > uint64(entries)/4 // many entries left at once
+	if !tooWide && t <= c.now.Load()+window/16 {
 		return t
 	}
-	window := uint64(0)
-	if entries >= exactBelow {
+	window = 0
+	if _, tail := c.oldest(); !c.exact && tail < t {
 		// A very old entry means that nothing is being evicted. Were it, none would get older than it takes to store
 		// as many as there are.
-		if _, tail := c.oldest(); tail < t {
-			window = min(t-tail, uint64(entries)) / 8
-		}
+		window = min(t-tail, uint64(entries)) / 8
 	}
 	c.window.Store(window)
 	c.now.Store(t)
@@ -63,8 +62,8 @@ func (c *clock) advance(entries int) uint64 {
 }
 
 // contended is called when two readers recorded a use at the same instant. There is no exact order to keep then, so
-// a small cache, too, records an entry only once until the next value is stored. Otherwise its readers
-// would go on fighting for one cache line.
+// an exact cache, too, records an entry only once until the next value is stored. Otherwise its readers would go on
+// fighting for one cache line.
 func (c *clock) contended() { c.window.CompareAndSwap(0, 1) }
 
 // oldest returns the lowest bid and its shard, or noBid.

@@ -2,9 +2,9 @@ package local
 
 import "testing"
 
-func newClock() *clock {
+func newClock(exact bool) *clock {
 	c := new(clock)
-	c.init(4)
+	c.init(4, exact)
 	return c
 }
 
@@ -13,19 +13,20 @@ func isDue(c *clock, used uint64) bool {
 	return due
 }
 
-func TestASmallCacheRecordsEveryUse(t *testing.T) {
-	c := newClock()
+func TestAnExactClockRecordsEveryUse(t *testing.T) {
+	c := newClock(true)
+	c.bids[0].Store(1)
 	for range 100 {
-		now := c.advance(exactBelow - 1)
+		now := c.advance(5000)
 		if !isDue(c, now) {
 			t.Fatal("skipped")
 		}
 	}
 }
 
-// TestALargeCacheSkipsUsesOfTheNewest with the oldest entry used at time 100.
-func TestALargeCacheSkipsUsesOfTheNewest(t *testing.T) {
-	c := newClock()
+// TestUsesOfTheNewestAreSkipped with the oldest entry used at time 100.
+func TestUsesOfTheNewestAreSkipped(t *testing.T) {
+	c := newClock(false)
 	c.bids[2].Store(100)
 	for range 4100 {
 		c.advance(1 << 20)
@@ -47,7 +48,7 @@ func TestALargeCacheSkipsUsesOfTheNewest(t *testing.T) {
 
 // TestAnOldEntryInACacheThatIsNotFull must not stretch the window: nothing is evicted, so its age means nothing.
 func TestAnOldEntryInACacheThatIsNotFull(t *testing.T) {
-	c := newClock()
+	c := newClock(false)
 	c.bids[0].Store(1)
 	for range 100_000 {
 		c.advance(2000)
@@ -57,9 +58,9 @@ func TestAnOldEntryInACacheThatIsNotFull(t *testing.T) {
 	}
 }
 
-// TestAClearedCacheIsExactAtOnce though its window was wide.
-func TestAClearedCacheIsExactAtOnce(t *testing.T) {
-	c := newClock()
+// TestAClearedCacheHasANarrowWindowAtOnce although it was wide.
+func TestAClearedCacheHasANarrowWindowAtOnce(t *testing.T) {
+	c := newClock(false)
 	c.bids[0].Store(1)
 	for range 100_000 {
 		c.advance(100_000)
@@ -70,7 +71,7 @@ func TestAClearedCacheIsExactAtOnce(t *testing.T) {
 }
 
 func TestContendedReadersRecordOncePerStore(t *testing.T) {
-	c := newClock()
+	c := newClock(true)
 	now := c.advance(10)
 	c.contended()
 	if isDue(c, now) {
@@ -85,7 +86,7 @@ func TestContendedReadersRecordOncePerStore(t *testing.T) {
 }
 
 func TestContentionDoesNotNarrowALargeWindow(t *testing.T) {
-	c := newClock()
+	c := newClock(false)
 	c.window.Store(100)
 	c.contended()
 	if w := c.window.Load(); w != 100 {
@@ -94,7 +95,7 @@ func TestContentionDoesNotNarrowALargeWindow(t *testing.T) {
 }
 
 func TestTheLowestBidIsTheOldest(t *testing.T) {
-	c := newClock()
+	c := newClock(false)
 	if _, bid := c.oldest(); bid != noBid {
 		t.Errorf("bid %d of empty shards", bid)
 	}

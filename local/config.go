@@ -28,7 +28,7 @@ type Config[V any] struct {
 	Shards int
 
 	// OnRemove, if set, is called once for every value that leaves the cache, by the goroutine that made it leave,
-	// with no lock held. The value can no longer be found by then; a newer one of the same key can.
+	// with no lock held. The value can no longer be found by then; a newer one of the same key can. It must not panic.
 	OnRemove func(k Key, v V, why Reason)
 }
 
@@ -53,17 +53,19 @@ func (config *Config[V]) validate() error {
 	return errors.Join(errs...)
 }
 
-// chooseShards gives one shard to a cache so small that its order should be exact. A larger one gets enough shards for
-// writers to meet rarely, but not more, because each eviction looks at all of them.
+// Below this number of entries, exact order matters more than speed: a tenth of the cache is a handful of entries.
+const exactBelow = 1024
+
+// small tells whether the bounds keep the cache so small that its order should be exact.
+func (config *Config[V]) small() bool {
+	return config.MaxEntries > 0 && config.MaxEntries < exactBelow ||
+		config.MaxBytes > 0 && config.MaxBytes/Overhead < exactBelow
+}
+
+// chooseShards gives a small cache one, for exact order. A larger one gets enough for writers to meet rarely, but not
+// more, because each eviction looks at all of them.
 func (config *Config[V]) chooseShards() int {
-	most := int64(math.MaxInt64)
-	if config.MaxEntries > 0 {
-		most = int64(config.MaxEntries)
-	}
-	if config.MaxBytes > 0 {
-		most = min(most, config.MaxBytes/Overhead)
-	}
-	if most < exactBelow {
+	if config.small() {
 		return 1
 	}
 	n := min(max(4*runtime.GOMAXPROCS(0), 8), maxShards)
@@ -73,7 +75,8 @@ func (config *Config[V]) chooseShards() int {
 // route gives the last of n shards almost twice as many keys as the first, in equal ratios between them.
 //
 // A Go map doubles its memory at once, and equal shards would all do it at the same time: measured, the overhead of
-// an entry would vary by 7 % either way with the number of entries. So it varies by 2 %, and the bound in bytes means what it says.
+// an entry would vary by 7 % either way with the number of entries. So it varies by 3 %, and the bound in bytes means
+// what it says.
 func route(n int) (routes [256]uint8) {
 	share := func(i int) float64 { return math.Exp2(float64(i)/float64(n)) - 1 } // of shards 0 … i-1: all have 1
 	for i := range n {

@@ -7,15 +7,16 @@
 //
 //   - A Get that starts after Put, Remove, RemoveIf or Clear returned never sees the value which that call displaced.
 //     A Get that runs beside one of them may see the state before or after it.
-//   - Get and Peek never wait: they take no lock and allocate nothing, whatever writers do. Every fourth use recorded,
-//     the Get that recorded it also moves up to four entries in the LRU, if it gets the shard's lock at once.
+//   - Get and Peek never wait: they take no lock and allocate nothing, whatever writers do. When uses have piled up
+//     because nobody writes, a Get also moves up to four entries in the LRU, if it gets the shard's lock at once.
 //   - Every value that was stored leaves exactly once, through Config.OnRemove, after it can no longer be found.
 //   - The bounds hold whenever no Put is running. A Put adds first and evicts before it returns, so while n of them
 //     run, the cache can be over its bounds by those n values, and no more.
 //   - Any value that fits into MaxBytes on its own is stored: the bounds are the whole cache's, never one shard's.
-//   - The least recently used entry of the whole cache is the one evicted, not that of the shard being written to. With one
-//     shard and fewer than 1024 entries the order is exactly that of an LRU for a single goroutine. Beyond, two
-//     liberties are taken: an entry within the newest eighth is not moved when it is used, and a use may be forgotten when several
+//   - The entry evicted is the least recently used of the whole cache, not of the shard being written to. If the
+//     bounds keep the cache below 1024 entries (and Shards is not set), the order is exactly that of an LRU for a
+//     single goroutine. Beyond, an entry among the newest eighth is not moved when it is used, which costs at most
+//     a tenth of a point of hit ratio on the traces tested; and in any cache, a use may be forgotten when several
 //     goroutines record theirs at the same instant.
 //
 // # What it does not promise

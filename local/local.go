@@ -51,7 +51,7 @@ func New[V any](config Config[V]) (*Cache[V], error) {
 		n = config.chooseShards()
 	}
 	c := &Cache[V]{config: config, routes: route(n), shards: make([]shard[V], n)}
-	c.clock.init(n)
+	c.clock.init(n, config.small())
 	for i := range c.shards {
 		c.shards[i].init(&c.clock, &c.clock.bids[i], &c.total)
 	}

@@ -9,10 +9,10 @@ import (
 // order keeps the entries of one shard from the least to the most recently used, in an LRU of golang-lru. Not safe for
 // concurrent use.
 //
-// The LRU holds places, which are given out again when an entry leaves, and not keys. Its map then sees the same few
-// numbers again and again and stays as large as they require; with ever new keys it grows to more than twice of that
-// (measured, Go 1.26: 60 bytes more for each entry), since a Go map that is always nearly full of deleted slots splits. And replacing
-// a value touches the map only to find its place.
+// The LRU holds places, which are given out again when an entry leaves, and not keys. Its map then sees the same
+// numbers again and again and stays as large as they require. With ever new keys it would double (measured with Go
+// 1.26: up to 40 bytes more for each entry), because a Go map with many deleted slots splits. And replacing a value
+// touches the map only to find the place.
 type order[V any] struct {
 	lru  *simplelru.LRU[uint32, struct{}]
 	at   []*entry[V] // by place; nil if free

@@ -66,8 +66,8 @@ func TestAnOutdatedBidIsNotTaken(t *testing.T) {
 	check(t, c)
 }
 
-// TestReadersCannotPutOffEviction plays readers so fast that a shard's oldest entry has always been used again since the
-// bid: whatever it bids is too low. After a round it has to evict nevertheless.
+// TestReadersCannotPutOffEviction plays readers so fast that a shard's oldest entry has always been used again since
+// the bid: whatever it bids is too low. After a round it has to evict nevertheless.
 func TestReadersCannotPutOffEviction(t *testing.T) {
 	c := newCache(t, Config[int]{MaxEntries: 3, Shards: 2})
 	keys := keysByShard(c, 4)

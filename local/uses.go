@@ -2,8 +2,8 @@ package local
 
 import "sync/atomic"
 
-// A Get applies uses itself only when useHigh of them wait in the ring, and no more than useBatch then, some 200 ns of work.
-// Where there are writers, they come first: each applies all, so that hits stay short when they matter most.
+// A Get applies uses itself only when useHigh of them wait in the ring, and no more than useBatch then: some 200 ns of
+// work. Where there are writers, they come first, because each applies all; so hits stay short beside them.
 const (
 	useHigh  = 16
 	useBatch = 4
@@ -21,7 +21,8 @@ type uses[V any] struct {
 	ring [32]atomic.Pointer[entry[V]]
 }
 
-// add records a use of e unless the ring is full or another reader is just adding, and reports whether it did and how many are waiting.
+// add records a use of e, unless the ring is full or another reader is just adding. It reports whether it did and how
+// many are waiting.
 func (u *uses[V]) add(e *entry[V]) (waiting int, ok bool) {
 	tail := u.tail.Load()
 	waiting = int(tail - u.head.Load())

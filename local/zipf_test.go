@@ -6,7 +6,8 @@ import (
 	"sort"
 )
 
-// zipf draws 0 … n-1 with probability proportional to 1/(i+1)^s. The one in math/rand has no s ≤ 1, which caches see most.
+// zipf draws 0 … n-1 with probability proportional to 1/(i+1)^s. The one in math/rand has no s ≤ 1, which caches see
+// most.
 type zipf struct{ sum []float64 }
 
 func newZipf(n int, s float64) zipf {

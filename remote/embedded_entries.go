@@ -55,6 +55,9 @@ func (c *embeddedConn) leaseLocked(r LeaseRequest) Lease {
 	}
 	c.hub.trackLocked(name, c)
 	held, _ := c.hub.items.Peek(name)
+	if held.raw == r.Token {
+		return Lease{Acquired: true}
+	}
 	if held.expires.IsZero() { // none of ours, and would block the key for ever
 		c.hub.setLocked(name, stored{r.Token, time.Now().Add(r.TTL)})
 		return Lease{Acquired: true}

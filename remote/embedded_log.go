@@ -36,8 +36,14 @@ func (c *embeddedConn) renewLocked(known invalidation.Tick) *changeLog {
 }
 
 // Renew implements [invalidation.Log].
-func (c *embeddedConn) Renew(ctx context.Context, lost invalidation.AsOf) error {
-	return c.step(ctx, func() { c.renewLocked(lost.Tick) })
+func (c *embeddedConn) Renew(ctx context.Context, lost invalidation.Loss) error {
+	return c.step(ctx, func() {
+		key := logKey(c.o.Prefix)
+		if l := c.hub.logs[key]; l != nil && lost.Forked != 0 && l.incarnation == invalidation.FormatIncarnation(lost.Forked) {
+			delete(c.hub.logs, key)
+		}
+		c.renewLocked(lost.Known.Tick)
+	})
 }
 
 // Append implements [invalidation.Log].

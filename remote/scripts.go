@@ -44,10 +44,11 @@ var (
 	// that ends before what the caller has applied lost history.
 	scriptAppend = newScript(luaLog + luaRenew + `
 local log, t = KEYS[1], (now())
+redis.pcall('ZREM', log, '') -- no member; but a script that has begun to write may go on when memory is full
 local inc, last = head(log)
 local known = tonumber(ARGV[3])
 if not inc or last < known then inc, last = renew(log, ARGV[2], known) end
-local old = redis.call('ZRANGEBYSCORE', log, 0, fmt(t - tonumber(ARGV[4])), 'WITHSCORES', 'LIMIT', 0, 128)
+local old = redis.call('ZRANGEBYSCORE', log, 0, fmt(t - tonumber(ARGV[4])), 'WITHSCORES', 'LIMIT', 0, math.max(128, 2 * #ARGV))
 local top = 0
 for i = 1, #old, 2 do
   if old[i] ~= 'f' then
@@ -64,10 +65,10 @@ redis.call('PUBLISH', ARGV[1], inc .. ' ' .. fmt(last) .. ' ' .. score .. ' ' ..
 return {inc, fmt(last), score}
 `)
 
-	// scriptRenew: KEYS log; ARGV new incarnation, lost tick.
+	// scriptRenew: KEYS log; ARGV new incarnation, known tick, forked incarnation.
 	scriptRenew = newScript(luaLog + luaRenew + `
 local inc, last = head(KEYS[1])
-if not inc or last < tonumber(ARGV[2]) then renew(KEYS[1], ARGV[1], tonumber(ARGV[2])) end
+if not inc or last < tonumber(ARGV[2]) or inc == ARGV[3] then renew(KEYS[1], ARGV[1], tonumber(ARGV[2])) end
 return 1
 `)
 
@@ -104,13 +105,13 @@ return expires
 	// lease as well, so that the caller is told when it goes. A lease without an
 	// expiry is none of ours and would block the key for ever.
 	scriptLease = newScript(`
+local seen = redis.pcall('GETRANGE', KEYS[1], 0, math.max(#ARGV[3] - 1, 0)) -- also so that the key is tracked
 if ARGV[4] ~= '1' then
-  local seen = redis.pcall('GETRANGE', KEYS[1], 0, math.max(#ARGV[3] - 1, 0))
   if type(seen) == 'string' and seen ~= '' and seen ~= ARGV[3] then return redis.call('GET', KEYS[1]) end
 end
 if redis.call('PTTL', KEYS[2]) == -1 then redis.call('DEL', KEYS[2]) end
 if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
-redis.pcall('GET', KEYS[2])
+if redis.pcall('GET', KEYS[2]) == ARGV[1] then return 1 end
 return -redis.call('PTTL', KEYS[2])
 `)
 

@@ -10,6 +10,8 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/valkey-io/valkey-go"
@@ -34,7 +36,8 @@ func (b valkeyBackend) String() string {
 // deltas. plain carries changes, the subscription and purges, so that those
 // never stand before a read.
 type valkeyConn struct {
-	tracked, plain valkey.Client
+	tracked, plain *link
+	dials          atomic.Int64 // of the tracked client
 	o              Options
 	log, channel   string
 	cancel         context.CancelFunc
@@ -70,22 +73,23 @@ func (b valkeyBackend) Connect(ctx context.Context, o Options) (Conn, error) {
 	if err := b.check(o); err != nil {
 		return nil, err
 	}
-	c := &valkeyConn{o: o, log: logKey(o.Prefix), channel: channel(o.Prefix)}
+	c := &valkeyConn{tracked: &link{}, plain: &link{}, o: o, log: logKey(o.Prefix), channel: channel(o.Prefix)}
 	base := b.base(o)
 	track := base
 	if o.NoTracking {
 		track.DisableCache = true
 	} else {
+		track.Dialer.ControlContext = c.countDials(track.Dialer)
 		track.ClientTrackingOptions = []string{"OPTOUT"}
 		track.OnInvalidations = c.invalidated
 	}
 	plain := base
 	plain.DisableCache = true
 	var err error
-	if c.tracked, err = dial(ctx, track); err != nil {
+	if c.tracked.Client, err = dial(ctx, track); err != nil {
 		return nil, fmt.Errorf("connecting to %s: %w", b, err)
 	}
-	if c.plain, err = dial(ctx, plain); err != nil {
+	if c.plain.Client, err = dial(ctx, plain); err != nil {
 		c.tracked.Close()
 		return nil, fmt.Errorf("connecting to %s: %w", b, err)
 	}
@@ -98,6 +102,21 @@ func (b valkeyBackend) Connect(ctx context.Context, o Options) (Conn, error) {
 	c.cancel = cancel
 	c.subscription.Go(func() { c.subscribe(run) })
 	return c, nil
+}
+
+// countDials keeps the dialer's own hook and counts: after a restart the server
+// gives out the same connection ids again.
+func (c *valkeyConn) countDials(d net.Dialer) func(context.Context, string, string, syscall.RawConn) error {
+	return func(ctx context.Context, network, address string, raw syscall.RawConn) error {
+		c.dials.Add(1)
+		switch {
+		case d.ControlContext != nil:
+			return d.ControlContext(ctx, network, address, raw)
+		case d.Control != nil:
+			return d.Control(network, address, raw)
+		}
+		return nil
+	}
 }
 
 // base is what both clients share.
@@ -146,6 +165,7 @@ func dial(ctx context.Context, o valkey.ClientOption) (valkey.Client, error) {
 // invalidated runs on the tracked connection's reading goroutine.
 func (c *valkeyConn) invalidated(msgs []valkey.ValkeyMessage) {
 	if msgs == nil {
+		c.tracked.doubt.Store(true)
 		c.event(c.o.Events.Lost)
 		return
 	}

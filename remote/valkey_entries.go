@@ -56,6 +56,7 @@ func (c *valkeyConn) Get(ctx context.Context, keys []string, q *invalidation.Del
 		if d, err = parseDelta(results[0], results[1]); err != nil {
 			return nil, d, err
 		}
+		d.Connection += c.dials.Load() << 40
 		head = 2
 	}
 	items := make([]Item, len(keys))

@@ -37,9 +37,9 @@ func (c *valkeyConn) Append(ctx context.Context, ch invalidation.Change) (invali
 }
 
 // Renew implements [invalidation.Log].
-func (c *valkeyConn) Renew(ctx context.Context, lost invalidation.AsOf) error {
+func (c *valkeyConn) Renew(ctx context.Context, lost invalidation.Loss) error {
 	return failure(eval(ctx, c.plain, call{
-		script: scriptRenew, keys: []string{c.log}, args: []string{newIncarnation(), tickArg(lost.Tick)},
+		script: scriptRenew, keys: []string{c.log}, args: []string{newIncarnation(), tickArg(lost.Known.Tick), invalidation.FormatIncarnation(lost.Forked)},
 	}).Error())
 }
 

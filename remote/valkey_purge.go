@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/valkey-io/valkey-go"
 )
@@ -12,6 +13,9 @@ import (
 // purgeBatch is how many keys one SCAN looks at. It is what the server does
 // without serving others in between: about a millisecond.
 const purgeBatch = 1000
+
+// purgeTimeout bounds one page.
+const purgeTimeout = 5 * time.Second
 
 // Purge implements [Conn]. A cursor of SCAN stays good on its server, so a
 // purge can be resumed much later.
@@ -28,11 +32,7 @@ func (c *valkeyConn) Purge(ctx context.Context, p PurgeRequest) (PurgeProgress, 
 			if err := ctx.Err(); err != nil {
 				return done, err
 			}
-			page, err := c.plain.Do(ctx, c.plain.B().Scan().Cursor(cursor).Match(match).Count(purgeBatch).Build()).AsScanEntry()
-			if err != nil {
-				return done, failure(err)
-			}
-			removed, err := c.unlink(ctx, page.Elements)
+			page, removed, err := c.purgePage(ctx, cursor, match)
 			done.Removed += removed
 			if err != nil {
 				return done, err
@@ -52,6 +52,19 @@ func (c *valkeyConn) Purge(ctx context.Context, p PurgeRequest) (PurgeProgress, 
 		p.Progress(done)
 	}
 	return done, nil
+}
+
+// purgePage removes the matching keys of one page of the scan. It has a deadline
+// of its own: a purge may have none, and the client tries for ever.
+func (c *valkeyConn) purgePage(ctx context.Context, cursor uint64, match string) (page valkey.ScanEntry, removed int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, max(purgeTimeout, c.o.Timeout))
+	defer cancel()
+	page, err = c.plain.Do(ctx, c.plain.B().Scan().Cursor(cursor).Match(match).Count(purgeBatch).Build()).AsScanEntry()
+	if err != nil {
+		return page, 0, failure(err)
+	}
+	removed, err = c.unlink(ctx, page.Elements)
+	return page, removed, err
 }
 
 func (c *valkeyConn) unlink(ctx context.Context, keys []string) (removed int64, err error) {

@@ -97,6 +97,7 @@ func (c *Cache[V]) Get(ctx context.Context, key string, load Loader[V], options 
 	if len(options) == 0 && load != nil {
 		if it := c.hit(key); it != nil {
 			if v, ok := it.value.(V); ok {
+				c.ns.stats.localHits.add()
 				return v, nil
 			}
 		}
@@ -105,7 +106,8 @@ func (c *Cache[V]) Get(ctx context.Context, key string, load Loader[V], options 
 	return r.Value, err
 }
 
-// hit is the fast path: an entry that needs no closer look, or nil.
+// hit is the fast path: an entry that needs no closer look, or nil. The caller
+// counts it if it can use the value.
 func (c *core) hit(key string) *item {
 	it, ok := c.s.local.Get(c.ns.hash(key))
 	if !ok {
@@ -118,7 +120,6 @@ func (c *core) hit(key string) *item {
 	if it.ns != c.ns || it.key != key || it.negative || c.cfg.remoteOnly {
 		return nil
 	}
-	c.ns.stats.localHits.add()
 	return it
 }
 

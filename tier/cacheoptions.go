@@ -145,6 +145,14 @@ func nonZero(d time.Duration) time.Duration {
 	return d
 }
 
+// asGiven undoes nonZero, for messages.
+func asGiven[T int | time.Duration](n T) T {
+	if n == -1 {
+		return 0
+	}
+	return n
+}
+
 type badCodec struct{ Codec }
 
 // staleWindow is how long an entry is kept after its TTL.
@@ -164,21 +172,21 @@ func (c *cacheConfig) validate(maxTTL time.Duration) error {
 	}
 	ttl("WithTTL", c.ttl)
 	if c.localTTL != 0 {
-		ttl("WithLocalTTL", max(c.localTTL, 0))
+		ttl("WithLocalTTL", asGiven(c.localTTL))
 	}
 	if c.negativeSet && c.negativeTTL != 0 {
 		ttl("WithNegativeTTL", c.negativeTTL)
 	}
-	bad(c.jitter < 0 || c.jitter >= 1, "WithJitter %v: must be at least 0 and less than 1", c.jitter)
-	bad(c.early < 0 || c.early >= 1, "WithEarlyRefresh %v: must be more than 0 and less than 1", c.early)
+	bad(!(c.jitter >= 0 && c.jitter < 1), "WithJitter %v: must be at least 0 and less than 1", c.jitter)
+	bad(!(c.early >= 0 && c.early < 1), "WithEarlyRefresh %v: must be more than 0 and less than 1", c.early)
 	bad(c.loadTimeout < time.Millisecond, "WithLoadTimeout %v: must be at least 1ms", c.loadTimeout)
-	bad(c.softTimeout != 0 && c.softTimeout < time.Millisecond, "WithSoftTimeout %v: must be at least 1ms", max(c.softTimeout, 0))
+	bad(c.softTimeout != 0 && c.softTimeout < time.Millisecond, "WithSoftTimeout %v: must be at least 1ms", asGiven(c.softTimeout))
 	bad(c.staleWhile < 0 || c.staleWhile%minTTL != 0, "WithStaleWhileRevalidate %v: must not be negative, in whole milliseconds", c.staleWhile)
 	bad(c.staleOnError < 0 || c.staleOnError%minTTL != 0, "WithStaleOnError %v: must not be negative, in whole milliseconds", c.staleOnError)
 	bad(c.ttl <= maxTTL && c.staleWindow() > 0 && c.ttl+c.staleWindow() > maxTTL,
 		"WithTTL %v and %v of stale time: exceed the store's maximum of %v (WithMaxTTL)", c.ttl, c.staleWindow(), maxTTL)
 	bad(c.softTimeout > 0 && c.staleWindow() == 0, "WithSoftTimeout without WithStaleWhileRevalidate or WithStaleOnError: there would be nothing to serve")
-	bad(c.compress < 0, "WithCompression %d: must be at least 1 byte", max(c.compress, 0))
+	bad(c.compress < 0, "WithCompression %d: must be at least 1 byte", asGiven(c.compress))
 	bad(c.localOnly && c.remoteOnly, "WithLocalOnly and WithRemoteOnly exclude each other")
 	bad(c.localOnly && (c.codec != nil || c.compress != 0), "WithLocalOnly excludes WithCodec and WithCompression: nothing is encoded")
 	bad(c.remoteOnly && c.localTTL != 0, "WithRemoteOnly excludes WithLocalTTL: there are no local copies")

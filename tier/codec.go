@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"reflect"
 
+	"github.com/zeebo/xxh3"
+
 	"github.com/tiercache/tiercache/internal/shape"
 )
 
@@ -48,7 +50,11 @@ func newTyped[V any](codec Codec, localOnly bool) (typed, error) {
 			return ty, nil
 		}
 	}
-	if codec == nil {
+	if codec != nil {
+		// What another codec wrote is not to be decoded: that may well succeed,
+		// and a string of a JSON codec would be read with its quotes.
+		ty.shape ^= xxh3.HashString(reflect.TypeOf(codec).String())
+	} else {
 		codec = jsonCodec{}
 		if err := shape.CheckJSON(t); err != nil && !localOnly {
 			return ty, fmt.Errorf("values of type %s need WithCodec: %w", t, err)

@@ -99,13 +99,16 @@ func (c *core) explainLocal(h *Holding, it *item) {
 	case !it.believed(v, now, c.s.cfg.maxStaleness):
 		h.Why, h.Changed = "a change", "unknown"
 		if !v.Covers(it.asOf) {
-			h.Changed = "everything"
+			h.Changed, h.ChangedAt = "everything", AsOf{Incarnation: v.Incarnation, Tick: v.Floor}
 		}
 		for _, m := range it.marks {
 			if m.Last() > it.asOf.Tick {
 				h.Changed = scopeName(m.Scope(), it.sources)
 				h.ChangedAt = AsOf{Incarnation: v.Incarnation, Tick: m.Last()}
 			}
+		}
+		if m := it.keyMark; m != nil && m.Last() > it.keyTick {
+			h.Changed, h.ChangedAt = "the key itself", AsOf{Incarnation: v.Incarnation, Tick: m.Last()}
 		}
 		h.Why = h.Changed + " changed"
 	case !it.servable(now) || now >= it.fresh:
@@ -132,7 +135,7 @@ func (c *core) explainRemote(ctx context.Context, h *Holding, key string, stored
 		h.Why = "it is the entry of another key of the same hash"
 		return nil
 	}
-	it, _, err := c.itemOf(&e, stored, 0)
+	it, _, err := c.itemOf(&e, stored, basis{keyTick: c.s.AsOf().Tick})
 	if it == nil {
 		h.Why = "its TTL has passed"
 		if err != nil {
@@ -169,8 +172,6 @@ func (c *core) explainChange(ctx context.Context, h *Holding, it *item) error {
 		}
 	}
 	switch {
-	case c.keyChanged(it):
-		h.Changed, h.Why = "the key itself", "the key itself was written or deleted"
 	case mono.Now() >= it.fresh:
 		h.Why = "its TTL has passed"
 	default:

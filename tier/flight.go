@@ -41,18 +41,20 @@ type flight struct {
 	seen    string // the remote version that was found wanting
 	stale   *item  // valid but past its TTL, for those who accept that
 	offline bool   // the remote tier did not answer: load without lease and fill
+	refused bool   // offline because the server had no memory even for a lease
 	force   bool   // load whatever the remote tier holds
-	// resident is the nonce of the version that a refresh wants replaced.
-	resident uint64
+	// resident is the copy that a refresh in the background is to replace.
+	resident *item
 }
 
 // basis is what a result rests on. A caller may share the result if nothing
 // that this process knew when the caller came is newer than it.
 type basis struct {
-	begun   mono.Time // when the read or load began
-	seq     uint64    // View.Seq then
-	epoch   uint64    // View.Epoch then
-	notices int       // of the key, by then
+	begun   mono.Time         // when the read or load began
+	seq     uint64            // View.Seq then
+	epoch   uint64            // View.Epoch then
+	notices int               // of the key, by then
+	keyTick invalidation.Tick // View.Watermark then
 }
 
 // outcome is what a flight came to.
@@ -61,6 +63,7 @@ type outcome struct {
 	err    error
 	origin Origin
 	stale  bool
+	spare  *item // with err: a value past its TTL, for those who accept that
 	basis
 }
 
@@ -68,6 +71,9 @@ func newFlight(h local.Key, key, name string) *flight {
 	return &flight{h: h, key: key, name: name,
 		done: make(chan struct{}), left: make(chan struct{}), woken: make(chan struct{}, 1)}
 }
+
+// replaces reports whether it is the very version that f is to replace.
+func (f *flight) replaces(it *item) bool { return f.resident != nil && f.resident.nonce == it.nonce }
 
 // wakeUp is nil-safe and never blocks.
 func (f *flight) wakeUp() {
@@ -113,8 +119,8 @@ func (t *table) restart(f *flight, v *invalidation.View) {
 	s := t.shard(f.h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f.watch.writing, f.watch.base = false, f.watch.notices
-	f.basis = basis{begun: mono.Now(), seq: v.Seq, epoch: v.Epoch, notices: f.watch.notices}
+	f.watch.listed, f.watch.base = false, f.watch.notices
+	f.basis = basis{begun: mono.Now(), seq: v.Seq, epoch: v.Epoch, keyTick: v.Watermark, notices: f.watch.notices}
 }
 
 // leave is called by each waiter once. The last one to go ends the load.

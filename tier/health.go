@@ -88,7 +88,7 @@ func policyWarnings(h Health) (out []string) {
 	case "allkeys-lru", "allkeys-lfu":
 		out = append(out, "maxmemory-policy "+h.Policy+" can evict the change log, which makes every entry unbelievable; volatile-lru and volatile-lfu evict entries only")
 	case "noeviction":
-		out = append(out, "maxmemory-policy noeviction refuses to store when memory is full: loaded values are then returned but not cached, and invalidations fail; prefer volatile-lru or volatile-lfu")
+		out = append(out, "maxmemory-policy noeviction refuses to store when memory is full: loaded values are then returned but not cached; prefer volatile-lru or volatile-lfu")
 	}
 	return out
 }

@@ -27,6 +27,7 @@ type fleet struct {
 	tracked bool
 	hub     *remote.Embedded   // nil on a server
 	server  *valkeytest.Server // nil in process; shared: keep to prefix
+	stores  []*tier.Store
 }
 
 // process opens a store. Its timeouts are long, so that a slow machine fails no
@@ -39,7 +40,20 @@ func (f *fleet) process(options ...tier.Option) *tier.Store {
 	s, err := tier.Open(context.Background(), append(all, options...)...)
 	require.NoError(f.t, err)
 	f.t.Cleanup(func() { require.NoError(f.t, s.Close()) })
+	f.stores = append(f.stores, s)
 	return s
+}
+
+// sync returns when every process knows of all that was changed before. Without
+// tracking, a read that races the record of a write counts as one of before it,
+// and loads.
+func (f *fleet) sync() {
+	f.t.Helper()
+	for _, s := range f.stores {
+		if err := s.Sync(context.Background()); err != tier.ErrClosed {
+			require.NoError(f.t, err)
+		}
+	}
 }
 
 // put stores bytes behind every store's back, as another program could.

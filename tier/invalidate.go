@@ -53,7 +53,9 @@ func (s *Store) change(ctx context.Context, doing string, scopes []invalidation.
 	}
 	cfg := changeConfig{settle: s.cfg.settle}
 	for _, o := range options {
-		o.applyChange(&cfg)
+		if o != nil {
+			o.applyChange(&cfg)
+		}
 	}
 	if err := checkSettle(cfg.settle); err != nil {
 		return AsOf{}, fmt.Errorf("tier: %s: %w", doing, err)

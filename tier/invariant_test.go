@@ -205,49 +205,59 @@ func TestI1AChangeThatCouldNotBeRecordedIsDistrustedHereAndSentAgain(t *testing.
 	}
 }
 
-// Guard: table.disturb (changing a key marks what is being read of it).
+// Guard: table.disturb (changing a key marks what is being read of it), and the
+// count of notices in accepts.
 //
 //	A1: GET k is answered with the old value, A1 sleeps
-//	A2: Set(k, new) returns
+//	A2: Set(k, new) returns; its notices are late
 //	A3: reads k: may not share A1's flight
 //	A1: wakes up: may not keep the old value
 func TestI1AfterASetOrDeleteReturnedNoReadHereSeesTheOldValue(t *testing.T) {
 	for _, how := range []string{"set", "delete"} {
 		t.Run(how, func(t *testing.T) {
-			eachRemote(t, func(t *testing.T, w *world) {
-				s, b := w.open(quiet...)
-				c := cacheOf[int64](t, s)
-				require.NoError(t, c.Set(bg, "k", 0))
-				held, goOn := make(chan struct{}), make(chan struct{})
-				first := true
-				b.After(func(op interpose.Op) error {
-					if op == interpose.Get && first {
-						first = false
-						close(held)
-						<-goOn
-					}
-					return nil
+			eachRemote(t, func(t *testing.T, w *world) { readAroundAWrite(t, w, how, func() {}) })
+			t.Run("in a bubble", func(t *testing.T) { // where it is certain that A3 waits
+				synctest.Test(t, func(t *testing.T) {
+					readAroundAWrite(t, &world{t, remote.NewEmbedded(0), "test", nil}, how, synctest.Wait)
 				})
-				loadNew := func(context.Context, *tier.Entry) (int64, error) { return 1, nil }
-				old := make(chan int64)
-				go func() { old <- lookup(t, c, loadNew, tier.NoLocal()).Value }()
-				<-held
-				if how == "set" {
-					require.NoError(t, c.Set(bg, "k", 1))
-				} else {
-					require.NoError(t, c.Delete(bg, "k"))
-				}
-				late := make(chan int64)
-				go func() { late <- lookup(t, c, loadNew).Value }()
-				go func() { late <- lookup(t, c, loadNew, tier.NoLocal()).Value }()
-				close(goOn)
-				require.Equal(t, int64(0), <-old) // it began before the change
-				require.Equal(t, int64(1), <-late)
-				require.Equal(t, int64(1), <-late)
-				require.Equal(t, int64(1), lookup(t, c, loadNew).Value)
 			})
 		})
 	}
+}
+
+func readAroundAWrite(t *testing.T, w *world, how string, settled func()) {
+	s, b := w.open(quiet...)
+	c := cacheOf[int64](t, s)
+	require.NoError(t, c.Set(bg, "k", 0))
+	b.Filter(func(e interpose.Event) bool { return e.Changed == nil })
+	held, goOn := make(chan struct{}), make(chan struct{})
+	first := true
+	b.After(func(op interpose.Op) error {
+		if op == interpose.Get && first {
+			first = false
+			close(held)
+			<-goOn
+		}
+		return nil
+	})
+	loadNew := func(context.Context, *tier.Entry) (int64, error) { return 1, nil }
+	old := make(chan int64)
+	go func() { old <- lookup(t, c, loadNew, tier.NoLocal()).Value }()
+	<-held
+	if how == "set" {
+		require.NoError(t, c.Set(bg, "k", 1))
+	} else {
+		require.NoError(t, c.Delete(bg, "k"))
+	}
+	late := make(chan int64)
+	go func() { late <- lookup(t, c, loadNew).Value }()
+	go func() { late <- lookup(t, c, loadNew, tier.NoLocal()).Value }()
+	settled()
+	close(goOn)
+	require.Equal(t, int64(0), <-old) // it began before the change
+	require.Equal(t, int64(1), <-late)
+	require.Equal(t, int64(1), <-late)
+	require.Equal(t, int64(1), lookup(t, c, loadNew).Value)
 }
 
 // Guard: the age of the proof in item.believed.
@@ -603,11 +613,11 @@ func TestI6LosingTheChangeLogNeverRevivesAValue(t *testing.T) {
 					require.NoError(t, err)
 					loss(w)
 					step(t, a)
+					c, _ := w.open(quiet...) // a process that knows nothing
+					require.Equal(t, int64(1), lookup(t, cacheOf[int64](t, c), o.load).Value)
 					require.Equal(t, int64(1), lookup(t, ca, o.load).Value)
 					require.NoError(t, b.Sync(bg))
 					require.Equal(t, int64(1), lookup(t, cb, o.load).Value)
-					c, _ := w.open(quiet...) // a process that knows nothing
-					require.Equal(t, int64(1), lookup(t, cacheOf[int64](t, c), o.load).Value)
 				})
 			})
 		}
@@ -642,9 +652,9 @@ func TestI6AnOlderCopyOfTheLogNeverRevivesAValue(t *testing.T) {
 			require.NoError(t, err)
 			s.Do(t, "RESTORE", log, "0", dump, "REPLACE")
 			step(t, a)
-			require.Equal(t, int64(1), lookup(t, ca, o.load).Value)
-			c, _ := w.open(quiet...)
+			c, _ := w.open(quiet...) // knows only what the server has
 			require.Equal(t, int64(1), lookup(t, cacheOf[int64](t, c), o.load).Value)
+			require.Equal(t, int64(1), lookup(t, ca, o.load).Value)
 		})
 	}
 }
@@ -684,6 +694,30 @@ func TestI7OneLoadPerKeyInTheFleet(t *testing.T) {
 			require.NoError(t, <-errs)
 		}
 		require.Equal(t, int64(1), loads.Load())
+	})
+}
+
+// Guard: the flight table, where there is no lease to help.
+func TestI7OneLoadPerKeyInAProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{t, remote.NewEmbedded(0), "test", nil}
+		s, _ := w.open()
+		c := cacheOf[int64](t, s, tier.WithLocalOnly())
+		var loads atomic.Int64
+		goOn, got := make(chan struct{}), make(chan int64)
+		for range 1000 {
+			go func() {
+				got <- lookup(t, c, func(context.Context, *tier.Entry) (int64, error) {
+					<-goOn
+					return loads.Add(1), nil
+				}).Value
+			}()
+		}
+		synctest.Wait()
+		close(goOn)
+		for range 1000 {
+			require.Equal(t, int64(1), <-got)
+		}
 	})
 }
 

@@ -25,8 +25,8 @@ type item struct {
 	cost     int64  // 0: to be estimated
 
 	asOf    AsOf
-	keyTick invalidation.Tick // see envelope.Entry.KeyTick
 	marks   []*invalidation.Mark
+	keyTick invalidation.Tick  // as of when the key held this, where keys are scopes
 	keyMark *invalidation.Mark // of the key itself, where keys are scopes
 	epoch   uint64             // tracking epoch in which it was read
 
@@ -40,11 +40,15 @@ type item struct {
 	// provisional is until when it is believed although its own write has not
 	// been acknowledged; 0 once it has. See filling.
 	provisional atomic.Int64
+	// retry is when a refresh of the stale item may be tried again.
+	retry atomic.Int64
 	// early is set while or after a refresh ahead of the TTL was started.
 	early atomic.Bool
 	// released: the marks were given back, so they no longer follow the log.
 	released atomic.Bool
-	// seq is the View.Seq at which the item was last found valid.
+	// seq is the View.Seq at which recheck last found the item valid; 0 never is
+	// one. Nothing else writes it: an item that was judged right when it was read
+	// may have been read over a connection that is lost by now.
 	seq atomic.Uint64
 }
 

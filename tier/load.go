@@ -130,6 +130,7 @@ func (l *loadRun) lease(ctx context.Context, fs []*flight) (ready, held []*fligh
 		leases, err := l.askLeases(ctx, ask)
 		if err != nil {
 			l.failed(err)
+			l.releaseLater(names(ask))
 			for _, f := range ask {
 				f.offline = true
 			}
@@ -143,6 +144,7 @@ func (l *loadRun) lease(ctx context.Context, fs []*flight) (ready, held []*fligh
 			case lease.Err != nil:
 				l.failed(lease.Err)
 				f.offline = true
+				f.refused = errors.Is(lease.Err, remote.ErrFull)
 				ready = append(ready, f)
 			case !lease.Item.Found():
 				held = append(held, f)
@@ -181,7 +183,7 @@ const (
 
 // awaitLease waits until another process has loaded f's key, or has given up.
 func (l *loadRun) awaitLease(ctx context.Context, f *flight) (ready []*flight) {
-	if f.resident != 0 {
+	if f.resident != nil {
 		l.end([]*flight{f}, outcome{err: errAbandoned}) // a refresh that another does
 		return nil
 	}
@@ -219,6 +221,10 @@ func (l *loadRun) runLoader(ctx context.Context, fs []*flight) loadResult {
 			leased = true
 		}
 		f.seq = view.Seq
+		if r.asOf != view.AsOf() {
+			f.seq = 0 // older than what those knew who share it: they all check
+		}
+		f.keyTick = view.Watermark
 		if f.offline {
 			l.ns.stats.unleased.Add(1)
 		}
@@ -261,7 +267,7 @@ func (l *loadRun) attend(ctx context.Context, fs []*flight, results <-chan []loa
 	for {
 		select {
 		case r := <-results:
-			return r
+			return because(ctx, r)
 		case <-renew:
 			rctx, cancel := l.s.request(ctx)
 			if err := l.s.conn.Extend(rctx, names(fs), l.token, l.s.cfg.leaseTTL); err != nil {
@@ -271,7 +277,7 @@ func (l *loadRun) attend(ctx context.Context, fs []*flight, results <-chan []loa
 		case <-ctx.Done():
 			select {
 			case r := <-results: // it was in time after all
-				return r
+				return because(ctx, r)
 			default:
 			}
 			failed := make([]loaded, len(fs))
@@ -281,6 +287,38 @@ func (l *loadRun) attend(ctx context.Context, fs []*flight, results <-chan []loa
 			return failed
 		}
 	}
+}
+
+// releaseLater gives up leases that the server may hold for us although its
+// answer did not come: it performs late what it was slow to answer, and this
+// after it, so that nobody waits for us until the leases expire.
+func (l *loadRun) releaseLater(keys []string) {
+	l.s.spawn(func() {
+		ctx, cancel := context.WithTimeout(l.s.ctx, max(l.s.cfg.timeout, time.Second))
+		defer cancel()
+		if err := l.s.conn.Release(ctx, keys, l.token); err != nil {
+			l.failed(err)
+		}
+	})
+}
+
+func namesOf(writes []remote.Write) []string {
+	out := make([]string, len(writes))
+	for i, w := range writes {
+		out[i] = w.Key
+	}
+	return out
+}
+
+// because adds why ctx ended to the errors of a loader that heeded its end: a
+// caller of a store that is closing is to see ErrClosed, not a cancellation.
+func because(ctx context.Context, results []loaded) []loaded {
+	for i, r := range results {
+		if r.err != nil && ctx.Err() != nil && errors.Is(r.err, ctx.Err()) && !errors.Is(r.err, context.Cause(ctx)) {
+			results[i].err = fmt.Errorf("%w: %w", context.Cause(ctx), r.err)
+		}
+	}
+	return results
 }
 
 func names(fs []*flight) []string {
@@ -319,6 +357,10 @@ func everyone(fs []*flight, err error) []loaded {
 	return out
 }
 
+// refreshPause is how long a stale value is served before a refresh of it that
+// failed is tried again.
+const refreshPause = time.Second
+
 // filling is one loaded value on its way into both tiers.
 type filling struct {
 	f      *flight
@@ -340,13 +382,19 @@ func (l *loadRun) fill(ctx context.Context, fs []*flight, r loadResult) {
 		it, envelope, kept, err := done[i].it, done[i].envelope, done[i].kept, done[i].err
 		switch {
 		case err != nil:
-			out, err := l.orSpare(outcome{err: err}, f.stale)
-			out.err = err
-			l.end([]*flight{f}, out)
+			if f.resident != nil {
+				f.resident.retry.Store(int64(mono.Now().Add(refreshPause)))
+			}
+			l.end([]*flight{f}, outcome{err: err, spare: f.stale})
 		case envelope != nil && !f.offline:
 			fills = append(fills, filling{f: f, it: it, write: remote.Write{Key: f.name, Token: l.token, Envelope: envelope, TTL: kept}})
 			continue
 		default:
+			if envelope != nil && f.refused {
+				l.ns.stats.fillErrors.Add(1)
+				l.ns.stats.full.Add(1)
+				l.s.observe(EventFill, l.ns, 0, remote.ErrFull)
+			}
 			l.keepUnstored(f, it, kept)
 		}
 		if !f.offline && !l.cfg.localOnly {
@@ -379,14 +427,14 @@ type finishedLoad struct {
 func (l *loadRun) dropOlder(ctx context.Context, fs []*flight, done []finishedLoad) {
 	var keys []string
 	for i, f := range fs {
-		if d := done[i]; d.envelope != nil || d.err != nil && !errors.Is(d.err, ErrNotFound) || l.cfg.localOnly && d.kept > 0 {
+		if d := done[i]; d.envelope != nil && !f.refused || d.err != nil && !errors.Is(d.err, ErrNotFound) || l.cfg.localOnly && d.kept > 0 {
 			continue
 		}
 		switch {
-		case l.cfg.localOnly, f.offline && f.force:
+		case l.cfg.localOnly, f.offline && f.force && !f.refused:
 			l.s.local.Remove(f.h)
-		case f.offline:
-		case f.force || f.seen != "" || f.resident != 0 || f.stale != nil:
+		case f.offline && !f.refused:
+		case f.force || f.seen != "" || f.resident != nil || f.stale != nil:
 			keys = append(keys, f.key)
 		}
 	}
@@ -432,6 +480,7 @@ func (l *loadRun) store(ctx context.Context, fills []filling) {
 	cancel()
 	if err != nil {
 		l.failed(err)
+		l.releaseLater(namesOf(writes))
 		written = make([]remote.Written, len(fills))
 		for i := range written {
 			written[i].Err = err
@@ -450,7 +499,7 @@ func (l *loadRun) store(ctx context.Context, fills []filling) {
 // if the key is known not to have changed since the lease was taken.
 func (l *loadRun) list(fl *filling) {
 	view := l.s.tail.View()
-	clean := l.s.table.mark(fl.f.h, &fl.f.watch, true)
+	clean := l.s.table.mark(fl.f.h, &fl.f.watch)
 	if !clean || !l.usesLocal(l.o) || view.Proof == 0 {
 		// An older copy may be there: a refresh by a view without local copies
 		// replaces what another view has kept. No notice will take it out, since
@@ -522,7 +571,7 @@ func (l *loadRun) finished(ctx context.Context, f *flight, r loadResult, i int) 
 		return nil, nil, 0, err
 	}
 	it = l.newItem(f.key, value, negative, cfg, r.asOf, fresh, kept)
-	it.epoch = f.epoch
+	it.epoch, it.keyTick = f.epoch, f.keyTick
 	if !l.hold(ctx, it) {
 		l.ns.stats.overtaken.Add(1)
 		return it, nil, 0, nil
@@ -547,7 +596,7 @@ func (c *core) newItem(key string, value any, negative bool, cfg entryConfig, as
 	now := mono.Now()
 	it := &item{
 		value: value, ns: c.ns, key: key, negative: negative, sources: cfg.sources, shape: c.typed.shape,
-		nonce: rand.Uint64() | 1, asOf: asOf, keyTick: asOf.Tick, cost: cfg.cost,
+		nonce: rand.Uint64() | 1, asOf: asOf, cost: cfg.cost,
 		born: now, fresh: now.Add(fresh), expires: now.Add(kept),
 	}
 	if negative {

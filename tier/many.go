@@ -20,10 +20,13 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[
 	found := make(map[string]V, len(keys))
 	var missing []string
 	for _, key := range keys {
-		if it := c.hit(key); it != nil && len(options) == 0 {
-			if v, ok := it.value.(V); ok {
-				found[key] = v
-				continue
+		if len(options) == 0 {
+			if it := c.hit(key); it != nil {
+				if v, ok := it.value.(V); ok {
+					c.ns.stats.localHits.add()
+					found[key] = v
+					continue
+				}
 			}
 		}
 		missing = append(missing, key)
@@ -78,7 +81,12 @@ type trip struct {
 
 func (c *core) lookupMany(ctx context.Context, keys []string, load loadFunc, o callConfig) (map[string]outcome, []error) {
 	outs := make(map[string]outcome, len(keys))
-	var errs []error
+	failed := make(map[string][]string) // keys by the text of their error
+	texts := make(map[string]error)
+	fail := func(key string, err error) {
+		failed[err.Error()] = append(failed[err.Error()], key)
+		texts[err.Error()] = err
+	}
 	trips := make(map[string]trip, len(keys))
 	spares := make(map[string]*item)
 	came := c.s.arrive()
@@ -88,7 +96,7 @@ func (c *core) lookupMany(ctx context.Context, keys []string, load loadFunc, o c
 			continue
 		}
 		if err := c.admit(ctx, key); err != nil {
-			errs = append(errs, err)
+			fail(key, err)
 			continue
 		}
 		h := c.ns.hash(key)
@@ -108,17 +116,15 @@ func (c *core) lookupMany(ctx context.Context, keys []string, load loadFunc, o c
 		trips[key] = trip{f, leads, notices}
 	}
 	c.flyMany(ctx, lead, load, o)
-	failed := make(map[string][]string) // keys by the text of their error
-	texts := make(map[string]error)
 	for key, t := range trips {
 		out, err := c.arriveAt(ctx, key, t, came, spares[key], load, o)
 		if err != nil {
-			failed[err.Error()] = append(failed[err.Error()], key)
-			texts[err.Error()] = err
+			fail(key, err)
 			continue
 		}
 		outs[key] = out
 	}
+	var errs []error
 	for text, err := range texts {
 		if !errors.Is(err, ErrNotFound) {
 			errs = append(errs, manyError(failed[text], err))

@@ -16,7 +16,7 @@ const (
 )
 
 func (k EventKind) String() string {
-	return [...]string{"load", "fill", "write", "invalidate", "remote error", "bad entry"}[min(k, EventBadEntry)]
+	return [...]string{"load", "fill", "write", "invalidate", "remote error", "bad entry", "?"}[min(k, EventBadEntry+1)]
 }
 
 // Event is what WithObserver's function is told. It holds no keys or values.
@@ -35,5 +35,10 @@ func (s *Store) observe(kind EventKind, ns *namespace, took time.Duration, err e
 	if ns != nil {
 		e.Namespace = ns.path
 	}
+	defer func() {
+		if p := recover(); p != nil {
+			s.cfg.logger.Error("tiercache: the observer panicked", "panic", p)
+		}
+	}()
 	s.cfg.observer(e)
 }

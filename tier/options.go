@@ -9,6 +9,7 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/remote"
 )
 
@@ -144,7 +145,7 @@ func WithRemoteTimeout(d time.Duration) Option {
 
 // WithMaxTTL is the longest life an entry can have, stale time included, and
 // how long the change log remembers. All stores of one prefix should agree.
-// Default 7 days; at least 1 s.
+// Default 7 days; 1 s to 100 years.
 func WithMaxTTL(d time.Duration) Option {
 	return storeOption(func(c *storeConfig) { c.maxTTL = d })
 }
@@ -208,12 +209,13 @@ func (c *storeConfig) validate() error {
 	bad(len(c.backends) > 1, "%s exclude each other: a store has one remote tier", strings.Join(c.backends, " and "))
 	bad(!validPrefix(c.prefix), "WithPrefix %q: must be 1 to 64 letters, digits, '-', '_' or '.'", c.prefix)
 	bad(c.localBytes < 0, "WithLocalBytes %d: must not be negative", c.localBytes)
+	bad(c.localBytes > 0 && c.localBytes <= local.Overhead+itemOverhead, "WithLocalBytes %d: holds nothing, an entry needs more than %d", c.localBytes, local.Overhead+itemOverhead)
 	bad(c.localEntries < 0, "WithLocalEntries %d: must not be negative", c.localEntries)
 	bad(c.localBytes == 0 && c.localEntries == 0, "WithLocalBytes 0 without WithLocalEntries: the local tier needs a bound")
 	bad(c.heartbeat < time.Millisecond, "WithHeartbeat %v: must be at least 1ms", c.heartbeat)
 	bad(c.maxStaleness < 2*c.heartbeat, "WithMaxStaleness %v with WithHeartbeat %v: must be at least twice the heartbeat, or local copies would lapse between two of them", c.maxStaleness, c.heartbeat)
 	bad(c.timeout < time.Millisecond, "WithRemoteTimeout %v: must be at least 1ms", c.timeout)
-	bad(c.maxTTL < time.Second || c.maxTTL%minTTL != 0, "WithMaxTTL %v: must be at least 1s, in whole milliseconds", c.maxTTL)
+	bad(c.maxTTL < time.Second || c.maxTTL > maxMaxTTL || c.maxTTL%minTTL != 0, "WithMaxTTL %v: must be between 1s and %v, in whole milliseconds", c.maxTTL, maxMaxTTL)
 	bad(c.logger == nil, "WithLogger: logger is nil")
 	if err := checkSettle(c.settle); err != nil {
 		errs = append(errs, err)

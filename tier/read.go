@@ -47,6 +47,9 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o callConf
 	h := c.ns.hash(key)
 	var spare *item // past its TTL, but better than an error
 	for {
+		if ctx.Err() != nil {
+			return outcome{}, endOf(ctx)
+		}
 		if c.usesLocal(o) && !o.fresh {
 			out, ok := c.fromLocal(ctx, h, key, load)
 			if ok {
@@ -101,6 +104,9 @@ func waitFor(ctx context.Context, ch <-chan struct{}) error {
 func (c *core) orSpare(out outcome, spare *item) (outcome, error) {
 	if out.err == nil || errors.Is(out.err, ErrNotFound) || errors.Is(out.err, ErrClosed) {
 		return out, out.err
+	}
+	if spare == nil {
+		spare = out.spare
 	}
 	if spare != nil && c.cfg.staleOnError > 0 && c.stillServable(spare, c.cfg.staleOnError) {
 		c.ns.stats.stale.Add(1)
@@ -179,21 +185,32 @@ func (c *core) fromLocal(ctx context.Context, h local.Key, key string, load load
 		return outcome{}, false
 	}
 	if now < it.fresh {
-		if c.cfg.early > 0 && !it.negative && now >= it.earlyAt(&c.cfg) && !it.early.Swap(true) {
-			it.plan(&c.cfg)
+		if c.refreshesEarly(it, now) {
 			c.refreshLater(ctx, h, it, load)
 		}
 		c.ns.stats.localHits.add()
 		return outcome{it: it, origin: Local}, true
 	}
 	if now < it.fresh.Add(c.cfg.staleWhile) {
-		c.refreshLater(ctx, h, it, load)
+		if int64(now) >= it.retry.Load() {
+			c.refreshLater(ctx, h, it, load)
+		}
 		c.ns.stats.localHits.add()
 		c.ns.stats.stale.Add(1)
 		return outcome{it: it, origin: Local, stale: true}, true
 	}
 	c.ns.stats.localMisses[Expired].Add(1)
 	return outcome{it: it}, false
+}
+
+// refreshesEarly reports, once for each item, that it is time to renew it ahead
+// of its TTL.
+func (c *core) refreshesEarly(it *item, now mono.Time) bool {
+	if c.cfg.early == 0 || it.negative || now < it.earlyAt(&c.cfg) || it.early.Swap(true) {
+		return false
+	}
+	it.plan(&c.cfg)
+	return true
 }
 
 // ofType reports whether the item's value is of this view's type: another view
@@ -207,6 +224,9 @@ func (c *core) accepts(ctx context.Context, out outcome, f *flight, came arrival
 		return false
 	}
 	if o.fresh {
+		if out.begun < came.now {
+			return false // notices of before the caller came may still be on their way
+		}
 		// Others' changes up to now are not known here yet.
 		rctx, cancel := c.s.request(ctx)
 		defer cancel()
@@ -215,17 +235,17 @@ func (c *core) accepts(ctx context.Context, out outcome, f *flight, came arrival
 		}
 		came, notices = c.s.arrive(), c.s.table.notices(f)
 	}
-	if notices > out.notices || came.view.Epoch != out.epoch {
+	if notices > out.notices || came.view.Epoch > out.epoch {
 		return false // the key changed before the caller came, or may have
 	}
 	stale := c.s.cfg.maxStaleness
 	if came.view.Age(came.now) > stale && came.now.Sub(out.begun) > stale {
 		return false // nothing was heard for so long that anything may have changed
 	}
-	if out.err != nil || out.seq >= came.view.Seq {
+	if out.seq >= came.view.Seq {
 		return true
 	}
-	return c.trueNow(out.it)
+	return out.err == nil && c.trueNow(out.it)
 }
 
 // await waits for a flight's outcome, for ctx, or for the soft timeout if there
@@ -336,7 +356,7 @@ func (c *core) failed(err error) {
 // enough; if not, f remembers what is of use to a load.
 func (c *core) serve(ctx context.Context, f *flight, stored remote.Item, load loadFunc, o callConfig) bool {
 	f.seen = stored.Seen()
-	it, cause, err := c.open(ctx, f.key, stored, f.epoch)
+	it, cause, err := c.open(ctx, f.key, stored, f.basis)
 	if it == nil {
 		c.ns.stats.remoteMisses[cause].Add(1)
 		if err != nil {
@@ -346,7 +366,7 @@ func (c *core) serve(ctx context.Context, f *flight, stored remote.Item, load lo
 	}
 	now := mono.Now()
 	late := now >= it.fresh
-	if late && (now >= it.fresh.Add(c.cfg.staleWhile) || o.fresh || f.resident != 0) || it.nonce == f.resident {
+	if late && (now >= it.fresh.Add(c.cfg.staleWhile) || o.fresh || f.resident != nil) || f.replaces(it) {
 		if late {
 			c.ns.stats.remoteMisses[Expired].Add(1)
 			f.stale = it
@@ -360,15 +380,18 @@ func (c *core) serve(ctx context.Context, f *flight, stored remote.Item, load lo
 	}
 	f.finish(outcome{it: it, origin: Remote, stale: late})
 	c.s.table.land(f)
-	if late {
+	switch {
+	case late:
 		c.ns.stats.stale.Add(1)
+		c.refreshLater(ctx, f.h, it, load)
+	case !o.fresh && c.refreshesEarly(it, now):
 		c.refreshLater(ctx, f.h, it, load)
 	}
 	return true
 }
 
 // open decodes a stored entry and judges it. Without an item the cause says why.
-func (c *core) open(ctx context.Context, key string, stored remote.Item, epoch uint64) (*item, Cause, error) {
+func (c *core) open(ctx context.Context, key string, stored remote.Item, b basis) (*item, Cause, error) {
 	if !stored.Found() {
 		return nil, Cold, nil
 	}
@@ -379,7 +402,7 @@ func (c *core) open(ctx context.Context, key string, stored remote.Item, epoch u
 	if e.Namespace != c.ns.path || e.Key != key {
 		return nil, Cold, nil // another key of the same hash
 	}
-	it, cause, err := c.itemOf(&e, stored, epoch)
+	it, cause, err := c.itemOf(&e, stored, b)
 	if err != nil || it == nil {
 		return nil, cause, err
 	}
@@ -391,7 +414,7 @@ func (c *core) open(ctx context.Context, key string, stored remote.Item, epoch u
 }
 
 // itemOf decodes the value and turns the server's times into local ones.
-func (c *core) itemOf(e *envelope.Entry, stored remote.Item, epoch uint64) (*item, Cause, error) {
+func (c *core) itemOf(e *envelope.Entry, stored remote.Item, b basis) (*item, Cause, error) {
 	end, ok := stored.Expires()
 	if !ok {
 		return nil, Damaged, fmt.Errorf("%w: no expiry stamp", envelope.ErrDamaged)
@@ -403,7 +426,7 @@ func (c *core) itemOf(e *envelope.Entry, stored remote.Item, epoch uint64) (*ite
 	}
 	it := &item{
 		ns: c.ns, key: strings.Clone(e.Key), negative: e.Negative, nonce: e.Nonce, shape: c.typed.shape,
-		sources: cloneAll(e.Sources), asOf: e.AsOf, keyTick: e.KeyTick, epoch: epoch,
+		sources: cloneAll(e.Sources), asOf: e.AsOf, keyTick: b.keyTick, epoch: b.epoch,
 	}
 	if !e.Negative {
 		if e.Shape != c.typed.shape {
@@ -436,7 +459,6 @@ func (c *core) limitLocal(it *item, now mono.Time) {
 // the log about what is older than this process's knowledge (R6).
 func (c *core) hold(ctx context.Context, it *item) bool {
 	t := c.s.tail
-	it.seq.Store(t.View().Seq)
 	it.marks = t.Hold(c.scopes(it.sources))
 	if c.s.cfg.noTracking && !c.cfg.localOnly {
 		it.keyMark = t.Hold([]invalidation.Scope{c.keyScope(it.key)})[0]
@@ -455,7 +477,6 @@ func (c *core) hold(ctx context.Context, it *item) bool {
 		c.failed(err)
 		return false
 	}
-	it.seq.Store(t.View().Seq)
 	return c.judge(it) == invalidation.Valid
 }
 
@@ -498,7 +519,7 @@ func (c *core) peek(ctx context.Context, key string) (*item, error) {
 		if !done {
 			continue
 		}
-		it, _, _ := c.open(ctx, key, stored, v.Epoch)
+		it, _, _ := c.open(ctx, key, stored, basis{epoch: v.Epoch, keyTick: v.Watermark})
 		if it == nil {
 			return nil, nil
 		}

@@ -2,6 +2,7 @@ package tier
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -60,7 +61,8 @@ func Open(ctx context.Context, options ...Option) (*Store, error) {
 	cfg := defaultStoreConfig()
 	for _, o := range options {
 		if o == nil {
-			return nil, fmt.Errorf("tier: open: an option is nil")
+			cfg.errs = append(cfg.errs, errors.New("an option is nil"))
+			continue
 		}
 		o.applyStore(&cfg)
 	}
@@ -229,5 +231,7 @@ func (s *Store) Sync(ctx context.Context) error {
 	if s.closed.Load() {
 		return ErrClosed
 	}
-	return remoteError(ctx, "sync", s.tail.CatchUp(ctx))
+	rctx, cancel := s.changeContext(ctx)
+	defer cancel()
+	return remoteError(ctx, "sync", s.tail.CatchUp(rctx))
 }

@@ -18,6 +18,8 @@ const (
 const (
 	// minTTL is the resolution of the server's expiry.
 	minTTL = time.Millisecond
+	// maxMaxTTL is what an entry, and the server's clock in it, can still express.
+	maxMaxTTL = 100 * 365 * 24 * time.Hour
 	// DefaultMaxTTL is the longest life of an entry unless WithMaxTTL says else.
 	DefaultMaxTTL = 7 * 24 * time.Hour
 	// DefaultNegativeTTL is how long "not found" is remembered.

@@ -21,15 +21,16 @@ type watch struct {
 	// base is the count when the latest tracked read, or our write, was about to
 	// be sent: what is known of the key is not older than that.
 	base int
-	// writing: a write of ours is under way, which owes exactly one notice
-	// beyond base (see remote.Written.Verified).
-	writing bool
+	// listed: a write of ours is under way whose value is in the local tier
+	// already. The write owes exactly one notice beyond base (see
+	// remote.Written.Verified).
+	listed bool
 	// gone: no longer registered, so notices are not counted any more.
 	gone bool
 }
 
 // expected reports whether the latest notice is the one that our own write owes.
-func (w *watch) expected() bool { return w.writing && w.notices == w.base+1 }
+func (w *watch) expected() bool { return w.listed && w.notices == w.base+1 }
 
 // keyState is what goes on for one key in this process.
 type keyState struct {
@@ -137,25 +138,31 @@ func (t *table) disturb(h local.Key, except *watch) {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if k := s.keys[h]; k != nil {
-		for _, w := range k.watches {
-			if w != except {
-				w.notices += 2 // never taken for an expected one
-			}
-		}
-		k.flight.wakeUp()
-	}
+	s.disturbLocked(h, except)
 	t.local.Remove(h)
+}
+
+func (s *tableShard) disturbLocked(h local.Key, except *watch) {
+	k := s.keys[h]
+	if k == nil {
+		return
+	}
+	for _, w := range k.watches {
+		if w != except {
+			w.notices += 2 // never taken for an expected one
+		}
+	}
+	k.flight.wakeUp()
 }
 
 // mark notes that a read, or a write of ours, is about to be sent. clean is
 // false if notices came since the mark before.
-func (t *table) mark(h local.Key, w *watch, writing bool) (clean bool) {
+func (t *table) mark(h local.Key, w *watch) (clean bool) {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clean = w.notices == w.base
-	w.writing, w.base = writing, w.notices
+	w.listed, w.base = false, w.notices
 	return clean
 }
 
@@ -165,7 +172,7 @@ func (t *table) keep(h local.Key, w *watch, it *item, owed int) bool {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w.writing = false
+	w.listed = false
 	if w.gone || w.notices != w.base+owed {
 		t.local.RemoveIf(h, func(there *item) bool { return there == it })
 		return false
@@ -173,8 +180,8 @@ func (t *table) keep(h local.Key, w *watch, it *item, owed int) bool {
 	if there, ok := t.local.Peek(h); ok && there == it {
 		return true
 	}
-	if it.released.Load() {
-		return false // it was there and has been evicted
+	if it.provisional.Load() != 0 {
+		return false // it was there and has been evicted: its marks are on their way back
 	}
 	return t.local.Put(h, it, it.cost)
 }
@@ -188,6 +195,17 @@ func (t *table) list(h local.Key, w *watch, it *item) bool {
 	if w.gone || w.notices != w.base {
 		return false
 	}
+	w.listed = t.local.Put(h, it, it.cost)
+	return w.listed
+}
+
+// replace puts it into the local tier of a cache that has no other: what is
+// being loaded meanwhile is older, and so is every copy.
+func (t *table) replace(h local.Key, it *item) bool {
+	s := t.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.disturbLocked(h, nil)
 	return t.local.Put(h, it, it.cost)
 }
 
@@ -196,6 +214,6 @@ func (t *table) unlist(h local.Key, w *watch, it *item) {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w.writing = false
+	w.listed = false
 	t.local.RemoveIf(h, func(there *item) bool { return there == it })
 }

@@ -16,7 +16,7 @@ import (
 // seal encodes an item for the remote tier.
 func (c *core) seal(it *item, fresh, kept time.Duration) ([]byte, error) {
 	e := envelope.Entry{
-		Nonce: it.nonce, AsOf: it.asOf, KeyTick: it.keyTick, Shape: c.typed.shape, Negative: it.negative,
+		Nonce: it.nonce, AsOf: it.asOf, Shape: c.typed.shape, Negative: it.negative,
 		Fresh: fresh, Life: kept, Namespace: c.ns.path, Key: it.key, Sources: it.sources,
 	}
 	if !it.negative {
@@ -72,32 +72,32 @@ func (c *core) setAll(ctx context.Context, keys []string, values []any, options 
 		}
 	}
 	begun := mono.Now()
-	keyTick, err := c.changeKeys(ctx, "set", keys)
-	if err != nil {
-		return err
-	}
 	asOf := cfg.asOf
 	if asOf.IsZero() {
 		asOf = c.s.AsOf()
 	}
-	puts := make([]put, len(keys))
-	writes := make([]remote.Write, len(keys))
+	puts := make([]put, 0, len(keys))
+	writes := make([]remote.Write, 0, len(keys))
+	var errs []error
 	for i, key := range keys {
 		it := c.newItem(key, values[i], false, cfg, asOf, fresh, kept)
-		it.keyTick = max(keyTick, asOf.Tick)
 		it.epoch = c.s.tail.View().Epoch
-		puts[i] = put{c.ns.hash(key), it, &watch{}}
-		if c.cfg.localOnly {
-			continue
+		p := put{c.ns.hash(key), it, &watch{}}
+		if !c.cfg.localOnly {
+			sealed, err := c.seal(it, fresh, kept)
+			if err != nil {
+				c.ns.stats.encodeErrors.Add(1)
+				errs = append(errs, err)
+				continue
+			}
+			writes = append(writes, remote.Write{Key: c.ns.remoteName(p.h), Envelope: sealed, TTL: kept})
 		}
-		sealed, err := c.seal(it, fresh, kept)
-		if err != nil {
-			c.ns.stats.encodeErrors.Add(1)
-			return err
-		}
-		writes[i] = remote.Write{Key: c.ns.remoteName(puts[i].h), Envelope: sealed, TTL: kept}
+		puts = append(puts, p)
 	}
-	err = c.putAll(ctx, puts, writes)
+	if len(puts) > 0 {
+		errs = append(errs, c.changingKeys(ctx, "set", keys, func() error { return c.putAll(ctx, puts, writes) }))
+	}
+	err = errors.Join(errs...)
 	c.s.observe(EventWrite, c.ns, mono.Now().Sub(begun), err)
 	return err
 }
@@ -114,21 +114,28 @@ func (c *core) admitWrite(ctx context.Context, key string) error {
 	return checkKey(key)
 }
 
-// changeKeys records a change of the keys' own scopes, where keys are scopes:
-// that is what evicts other processes' copies if no notices do. It returns the
-// tick from which what is written next is true.
-func (c *core) changeKeys(ctx context.Context, doing string, keys []string) (invalidation.Tick, error) {
+// changingKeys writes keys and, where keys are scopes, records that they
+// changed: that is what evicts other processes' copies if no notices do. The
+// record comes after the write, so that whoever reads the old value in between
+// holds it as of before the record:
+//
+//	A: records the change; B: hears of it, reads the old value and keeps it
+//	A: writes the new value, of which nobody hears
+func (c *core) changingKeys(ctx context.Context, doing string, keys []string, write func() error) error {
 	if !c.s.cfg.noTracking || c.cfg.localOnly || len(keys) == 0 {
-		return 0, nil
+		return write()
 	}
 	scopes := make([]invalidation.Scope, len(keys))
 	for i, key := range keys {
 		scopes[i] = c.keyScope(key)
 	}
-	rctx, cancel := c.s.changeContext(ctx)
+	change := c.s.tail.Begin(scopes, false)
+	err := write()
+	// Also after an error: the write may have been done.
+	rctx, cancel := c.s.changeContext(context.WithoutCancel(ctx))
 	defer cancel()
-	asOf, err := c.s.tail.ChangeSettled(rctx, scopes, false, 0)
-	return asOf.Tick, remoteError(ctx, doing, err)
+	_, recordErr := change.Record(rctx)
+	return errors.Join(err, remoteError(ctx, doing, recordErr))
 }
 
 func (c *core) putAll(ctx context.Context, puts []put, writes []remote.Write) error {
@@ -139,12 +146,14 @@ func (c *core) putAll(ctx context.Context, puts []put, writes []remote.Write) er
 	}
 	if c.cfg.localOnly {
 		for _, p := range puts {
-			c.keepPut(ctx, p, 0)
+			if !c.hold(ctx, p.it) || !c.s.table.replace(p.h, p.it) {
+				p.it.release(c.s.tail)
+			}
 		}
 		return nil
 	}
 	for _, p := range puts {
-		c.s.table.mark(p.h, p.w, true)
+		c.s.table.mark(p.h, p.w)
 	}
 	rctx, cancel := c.s.request(ctx)
 	defer cancel()
@@ -178,16 +187,15 @@ func (c *core) settlePut(ctx context.Context, p put, w remote.Write, done remote
 		}
 		return remoteError(ctx, "set", done.Err)
 	}
-	if done.Verified {
-		c.keepPut(ctx, p, c.s.owedNotices())
+	// Where keys are scopes, the change of this one is yet to be recorded, and
+	// another's may come before it: the next read tells whose value it is.
+	if !done.Verified || c.cfg.remoteOnly || c.s.cfg.noTracking {
+		return nil
 	}
-	return nil
-}
-
-func (c *core) keepPut(ctx context.Context, p put, owed int) {
-	if c.cfg.remoteOnly || !c.hold(ctx, p.it) || !c.s.table.keep(p.h, p.w, p.it, owed) {
+	if !c.hold(ctx, p.it) || !c.s.table.keep(p.h, p.w, p.it, c.s.owedNotices()) {
 		p.it.release(c.s.tail)
 	}
+	return nil
 }
 
 // Delete removes keys from both tiers; other processes drop their copies. When
@@ -204,15 +212,12 @@ func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
 		return nil
 	}
 	begun := mono.Now()
-	err := c.deleteAll(ctx, keys)
+	err := c.changingKeys(ctx, "delete", keys, func() error { return c.deleteAll(ctx, keys) })
 	c.s.observe(EventWrite, c.ns, mono.Now().Sub(begun), err)
 	return err
 }
 
 func (c *core) deleteAll(ctx context.Context, keys []string) error {
-	if _, err := c.changeKeys(ctx, "delete", keys); err != nil {
-		return err
-	}
 	names := make([]string, len(keys))
 	for i, key := range keys {
 		h := c.ns.hash(key)
@@ -285,7 +290,7 @@ func (c *core) refreshLater(ctx context.Context, h local.Key, it *item, load loa
 		return
 	}
 	c.s.table.pin(f)
-	f.resident = it.nonce
+	f.resident = it
 	f.stale = nil
 	ctx = context.WithoutCancel(ctx)
 	if !c.s.spawn(func() { c.fly(ctx, f, load, callConfig{}) }) {

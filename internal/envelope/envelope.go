@@ -27,8 +27,8 @@ const (
 	flagNegative   = 1
 	flagCompressed = 2
 
-	// headLen: nonce 8, version 1, flags 1, incarnation 8, tick 8, key tick 8, shape 8.
-	headLen = 42
+	// headLen: nonce 8, version 1, flags 1, incarnation 8, tick 8, shape 8.
+	headLen = 34
 	sumLen  = 8
 
 	// MaxSources is how many sources one entry may name.
@@ -43,9 +43,6 @@ type Entry struct {
 	// Nonce tells two writes of one key apart; it comes first.
 	Nonce uint64
 	AsOf  invalidation.AsOf
-	// KeyTick is as of when the key itself is true; it is later than AsOf.Tick
-	// for explicit writes where keys are scopes of the log.
-	KeyTick invalidation.Tick
 	// Shape is a fingerprint of the value's type: bytes of another are not
 	// decoded, since most codecs would succeed and give a wrong value.
 	Shape uint64
@@ -80,7 +77,7 @@ func Encode(e *Entry, compress int) ([]byte, error) {
 	b := make([]byte, 0, size(e)+len(payload))
 	b = binary.BigEndian.AppendUint64(b, e.Nonce)
 	b = append(b, version, flags)
-	for _, n := range [...]uint64{e.AsOf.Incarnation, uint64(e.AsOf.Tick), uint64(e.KeyTick), e.Shape} {
+	for _, n := range [...]uint64{e.AsOf.Incarnation, uint64(e.AsOf.Tick), e.Shape} {
 		b = binary.BigEndian.AppendUint64(b, n)
 	}
 	b = binary.AppendUvarint(b, uint64(e.Fresh.Milliseconds()))
@@ -124,7 +121,7 @@ func Decode(raw string) (e Entry, err error) {
 	flags := body[9]
 	e.Nonce, e.Negative = uint64At(body), flags&flagNegative != 0
 	e.AsOf = invalidation.AsOf{Incarnation: uint64At(body[10:]), Tick: invalidation.Tick(uint64At(body[18:]))}
-	e.KeyTick, e.Shape = invalidation.Tick(uint64At(body[26:])), uint64At(body[34:])
+	e.Shape = uint64At(body[26:])
 	r := reader{rest: body[headLen:]}
 	e.Fresh, e.Life = r.millis(), r.millis()
 	e.Namespace, e.Key = r.text(), r.text()

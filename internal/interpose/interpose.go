@@ -182,7 +182,7 @@ func (c *conn) Append(ctx context.Context, ch invalidation.Change) (a invalidati
 	return a, err
 }
 
-func (c *conn) Renew(ctx context.Context, lost invalidation.AsOf) error {
+func (c *conn) Renew(ctx context.Context, lost invalidation.Loss) error {
 	return c.around(Renew, func() error { return c.Conn.Renew(ctx, lost) })
 }
 

@@ -12,11 +12,16 @@ import "time"
 
 var start = time.Now()
 
-// Time is nanoseconds since an arbitrary moment of this process.
+// Time is nanoseconds since an arbitrary moment; it is always positive, so that
+// the zero Time can stand for "never".
 type Time int64
 
+// base keeps Now positive in bubbles too, whose clocks begin decades before this
+// process did.
+const base Time = 1 << 60
+
 // Now is about 30 ns; it never allocates.
-func Now() Time { return Time(time.Since(start)) }
+func Now() Time { return base + Time(time.Since(start)) }
 
 // Sub returns t-u.
 func (t Time) Sub(u Time) time.Duration { return time.Duration(t - u) }

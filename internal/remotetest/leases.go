@@ -199,6 +199,26 @@ var leases = []test{
 		require.True(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "d"}).Acquired)
 	}},
 
+	{"TheHolderWhoAsksAgainStillHasIt", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		k := s.key("k")
+		for range 2 { // as when a request was sent twice
+			require.True(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "a"}).Acquired)
+		}
+		require.False(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "b"}).Acquired)
+	}},
+
+	{"TakingALeaseTracksTheKey", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		for _, any := range []bool{false, true} {
+			k := s.key(fmt.Sprint(any))
+			require.True(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "a", Any: any}).Acquired)
+			h.Put(k, "foreign")
+			s.delta(t)
+			require.Equal(t, 1, s.noticed(k))
+		}
+	}},
+
 	{"SeveralLeasesAreTakenInOneStep", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
 		h.Put(s.key("there"), "a value")

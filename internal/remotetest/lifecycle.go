@@ -28,7 +28,7 @@ func (s *store) calls(ctx context.Context) map[string]error {
 	_, out["Info"] = s.Info(ctx)
 	_, out["Delta"] = s.Delta(ctx, invalidation.DeltaQuery{Limit: 1})
 	_, out["Append"] = s.Append(ctx, invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
-	out["Renew"] = s.Renew(ctx, invalidation.AsOf{})
+	out["Renew"] = s.Renew(ctx, invalidation.Loss{})
 	return out
 }
 
@@ -65,6 +65,17 @@ var lifecycle = []test{
 			return other.noticed(k) == 1 && m[len(m)-1].Tick == a.Tick && other.lost() > 0
 		}, "the other store is told everything")
 		require.Equal(t, told, s.told())
+	}},
+
+	{"ClosingIsNoLoss", func(t *testing.T, h Harness) {
+		p := prefix()
+		for range 50 {
+			s := h.open(t, p)
+			s.get(t, s.key("k"))
+			before := s.lost()
+			require.NoError(t, s.Close())
+			require.Equal(t, before, s.lost())
+		}
 	}},
 
 	{"CloseWhileEverythingGoesOnLeavesNothingBehind", func(t *testing.T, h Harness) {

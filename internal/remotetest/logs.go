@@ -239,7 +239,7 @@ var logs = []test{
 		conns := []*store{h.open(t, p), h.open(t, p)}
 		before := conns[0].append(t, "s:x")
 		lost := invalidation.AsOf{Incarnation: before.Incarnation, Tick: before.Tick}
-		require.NoError(t, conns[0].Renew(conns[0].ctx, lost))
+		require.NoError(t, conns[0].Renew(conns[0].ctx, invalidation.Loss{Known: lost}))
 		require.Equal(t, before.Incarnation, conns[0].delta(t).Incarnation, "nothing was lost")
 		for round := range 20 {
 			if round%2 == 0 {
@@ -252,7 +252,7 @@ var logs = []test{
 			for i := range got {
 				s := conns[i%2]
 				all.Go(func() {
-					if err := s.Renew(s.ctx, lost); err != nil {
+					if err := s.Renew(s.ctx, invalidation.Loss{Known: lost}); err != nil {
 						t.Error(err)
 					}
 					d, err := s.Delta(s.ctx, invalidation.DeltaQuery{Limit: 10})
@@ -273,6 +273,19 @@ var logs = []test{
 			require.Empty(t, d.Changes)
 			lost.Tick = d.Tick
 		}
+	}},
+
+	{"AForkedLogIsReplacedOnceThoughItIsAhead", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		forked := s.append(t, "s:x")
+		lost := invalidation.Loss{Known: invalidation.AsOf{Incarnation: forked.Incarnation, Tick: forked.Tick - 10}, Forked: forked.Incarnation}
+		require.NoError(t, s.Renew(s.ctx, lost))
+		d := s.delta(t)
+		require.NotEqual(t, forked.Incarnation, d.Incarnation)
+		require.Empty(t, d.Changes)
+		require.Equal(t, d.Tick, d.Floor)
+		require.NoError(t, s.Renew(s.ctx, lost))
+		require.Equal(t, d.Incarnation, s.delta(t).Incarnation)
 	}},
 
 	{"ADeltaHoldsWhatCameAfterUpToItsLimit", func(t *testing.T, h Harness) {
@@ -386,7 +399,7 @@ var logs = []test{
 		h.Delete(log)
 		h.PutList(log)
 		require.Zero(t, s.delta(t).Incarnation, "of another type")
-		require.NoError(t, s.Renew(s.ctx, invalidation.AsOf{}))
+		require.NoError(t, s.Renew(s.ctx, invalidation.Loss{}))
 		require.NotZero(t, s.delta(t).Incarnation)
 		h.Delete(log)
 		h.PutList(log)

@@ -40,6 +40,9 @@ func describe(b *strings.Builder, t reflect.Type, above []reflect.Type) {
 		for i := range t.NumField() {
 			f := t.Field(i)
 			fmt.Fprintf(b, "%s %q ", f.Name, f.Tag)
+			if f.Anonymous {
+				b.WriteByte('&') // encoders put its fields beside the others
+			}
 			describe(b, f.Type, above)
 			b.WriteByte(';')
 		}
@@ -85,7 +88,12 @@ func checkJSON(t reflect.Type, path string, above []reflect.Type) error {
 	switch t.Kind() {
 	case reflect.Chan, reflect.Func, reflect.Complex64, reflect.Complex128, reflect.UnsafePointer:
 		return fmt.Errorf("%s is a %s, which JSON cannot encode", path, t.Kind())
-	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
+	case reflect.Map:
+		if k := t.Key(); k.Kind() != reflect.String && !k.Implements(textMarshaler) && (k.Kind() < reflect.Int || k.Kind() > reflect.Uintptr) {
+			return fmt.Errorf("%s has a key of type %s, which JSON cannot encode", path, k)
+		}
+		return checkJSON(t.Elem(), path, above)
+	case reflect.Pointer, reflect.Slice, reflect.Array:
 		return checkJSON(t.Elem(), path, above)
 	case reflect.Struct:
 		for i := range t.NumField() {
@@ -93,7 +101,7 @@ func checkJSON(t reflect.Type, path string, above []reflect.Type) error {
 			if f.Tag.Get("json") == "-" {
 				continue
 			}
-			if !f.IsExported() && !f.Anonymous && f.Name != "_" {
+			if !f.IsExported() && f.Name != "_" && !(f.Anonymous && f.Type.Kind() == reflect.Struct) {
 				return fmt.Errorf("%s.%s is not exported, so JSON would lose it (tag it `json:\"-\"` if that is meant)", path, f.Name)
 			}
 			if err := checkJSON(f.Type, path+"."+f.Name, above); err != nil {

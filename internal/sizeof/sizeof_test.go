@@ -69,8 +69,8 @@ type document struct {
 }
 
 type author struct {
-	name  string
-	grade [3]int32
+	name string
+	_    [3]int32
 }
 
 type small struct{ a, b int32 }
@@ -198,7 +198,7 @@ func TestWhatIsMetTwiceIsCountedOnce(t *testing.T) {
 func TestAStructAndItsFirstFieldAreTwoThings(t *testing.T) {
 	type outer struct {
 		inner small
-		rest  [1000]byte
+		_     [1000]byte
 	}
 	o := new(outer)
 	if got := Of([]any{&o.inner, o}); got < 1000 {

@@ -1,0 +1,50 @@
+package invalidation_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiercache/tiercache/invalidation"
+)
+
+func TestScopesOfDifferentKindsAndNamesAreDifferent(t *testing.T) {
+	seen := make(map[Scope]string)
+	for _, name := range []string{"", "x", "f", "i", "s:x", "#x", strings.Repeat("x", 64), strings.Repeat("x", 65), strings.Repeat("x", 66), strings.Repeat("x", 1<<20)} {
+		for kind, s := range map[string]Scope{"source": invalidation.Source(name), "key": invalidation.Key(name), "namespace": invalidation.Namespace(name)} {
+			require.NotContains(t, seen, s)
+			seen[s] = kind + name
+			require.LessOrEqual(t, len(s), 66, "it fits into a message")
+			require.NotEqual(t, Scope("f"), s, "none is a member of the log's own")
+			require.NotEqual(t, byte('i'), s[0])
+		}
+	}
+	long := strings.Repeat("y", 100)
+	require.Equal(t, invalidation.Source(long), invalidation.Source(long))
+	// The hash of a long name can be spelt as a short one, in another form.
+	hashed := string(invalidation.Source(long))
+	require.NotEqual(t, invalidation.Source(long), invalidation.Source(hashed[2:]))
+}
+
+func TestANamespaceDependsOnAllAboveIt(t *testing.T) {
+	require.Equal(t, []Scope{"n:a"}, invalidation.Namespaces("a"))
+	require.Equal(t, []Scope{"n:a", "n:a:b", "n:a:b:c"}, invalidation.Namespaces("a:b:c"))
+	long := strings.Repeat("x", 70)
+	require.Equal(t, []Scope{"n:a", invalidation.Namespace("a:" + long)}, invalidation.Namespaces("a:"+long))
+}
+
+func TestNamesAreCheckedWithAReason(t *testing.T) {
+	for _, good := range []string{"a", "a:b", "a b:c\n", "é:*", strings.Repeat("x", 512)} {
+		require.NoError(t, invalidation.CheckNamespace(good))
+	}
+	for _, bad := range []string{"", ":", "a:", ":a", "a::b"} {
+		require.ErrorContains(t, invalidation.CheckNamespace(bad), "empty segment")
+	}
+	require.ErrorContains(t, invalidation.CheckNamespace(strings.Repeat("x", 513)), "512")
+	require.NoError(t, invalidation.CheckSource(strings.Repeat("x", 1<<20)))
+	require.ErrorContains(t, invalidation.CheckSource(strings.Repeat("x", 1<<20+1)), "limit")
+	require.ErrorContains(t, invalidation.CheckSource(""), "empty")
+	require.True(t, AsOf{}.IsZero())
+	require.Equal(t, "0000000000000007@42", AsOf{Incarnation: 7, Tick: 42}.String())
+}

@@ -1,0 +1,638 @@
+package invalidation_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/invalidation"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	valid   = invalidation.Valid
+	changed = invalidation.Changed
+	unknown = invalidation.Unknown
+)
+
+// What a tail that has heard everything up to tick 100 makes of messages, first
+// while the log cannot be read, then when it can.
+func TestMessagesAreHintsAndTheLogIsTheTruth(t *testing.T) {
+	for _, x := range []struct {
+		name      string
+		do        func(l *script)
+		deliver   []int // which of the messages, in which order; 0 is the first
+		edit      func(m *invalidation.Message)
+		watermark Tick // while the log cannot be read
+		x, y      invalidation.Verdict
+		reads     bool // whether the log is read at once
+	}{
+		{name: "InOrder", do: func(l *script) { l.change("s:x"); l.change("s:y") }, deliver: []int{0, 1},
+			watermark: 102, x: changed, y: changed},
+		{name: "Twice", do: func(l *script) { l.change("s:x") }, deliver: []int{0, 0, 0},
+			watermark: 101, x: changed, y: valid},
+		{name: "Lost", do: func(l *script) { l.change("s:x") },
+			watermark: 100, x: valid, y: valid},
+		{name: "AfterAGap", do: func(l *script) { l.change("s:x"); l.change("s:y") }, deliver: []int{1},
+			watermark: 100, x: valid, y: changed, reads: true},
+		{name: "Reordered", do: func(l *script) { l.change("s:x"); l.change("s:y") }, deliver: []int{1, 0},
+			watermark: 101, x: changed, y: changed, reads: true},
+		{name: "InPart", do: func(l *script) { l.change("s:x") }, deliver: []int{0},
+			edit:      func(m *invalidation.Message) { m.Partial, m.Scopes = true, nil },
+			watermark: 100, x: valid, y: valid, reads: true},
+		{name: "Everything", do: func(l *script) { l.set(func(l *script) { l.changeLocked(true) }) }, deliver: []int{0},
+			watermark: 101, x: changed, y: changed},
+		{name: "EverythingAfterAGap", do: func(l *script) { l.change("s:x"); l.set(func(l *script) { l.changeLocked(true) }) }, deliver: []int{1},
+			watermark: 100, x: changed, y: changed, reads: true},
+		{name: "OfAnotherLog", do: func(l *script) { l.change("s:x") }, deliver: []int{0},
+			edit:      func(m *invalidation.Message) { m.Incarnation++ },
+			watermark: 100, x: valid, y: valid, reads: true},
+		{name: "OfThePast", do: func(l *script) {}, deliver: []int{0},
+			edit:      func(m *invalidation.Message) { m.Prev, m.Tick = 40, 41 },
+			watermark: 100, x: valid, y: valid},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, s *scene) {
+				x.do(s.log)
+				if len(s.log.messages) == 0 {
+					s.log.messages = []string{fmt.Sprintf("%016x 99 100 %s", 1, invalidation.Body([]Scope{"s:x"}, false))}
+				}
+				s.log.set(func(l *script) { l.deltaErr = errDown })
+				before, _, _ := s.log.counts()
+				for _, i := range x.deliver {
+					m, err := invalidation.ParseMessage(s.log.messages[i])
+					require.NoError(t, err)
+					if x.edit != nil {
+						x.edit(&m)
+					}
+					s.Receive(m)
+				}
+				synctest.Wait()
+				after, _, _ := s.log.counts()
+				require.Equal(t, x.reads, after > before)
+				require.Equal(t, x.watermark, s.View().Watermark)
+				require.Equal(t, x.x, s.judge(100, "s:x"))
+				require.Equal(t, x.y, s.judge(100, "s:y"))
+
+				s.log.set(func(l *script) { l.deltaErr = nil })
+				require.NoError(t, s.CatchUp(t.Context()))
+				require.Equal(t, s.log.tick, s.View().Watermark)
+				require.Equal(t, s.log.floor, s.View().Floor)
+				for _, scope := range []Scope{"s:x", "s:y"} {
+					want := valid
+					if s.log.latest(scope) > 100 || s.log.floor > 100 {
+						want = changed
+					}
+					require.Equal(t, want, s.judge(100, scope), scope)
+					require.Equal(t, valid, s.judge(s.log.tick, scope), scope)
+				}
+			})
+		})
+	}
+}
+
+func (s *script) latest(scope Scope) (last Tick) {
+	for _, c := range s.changes {
+		for _, x := range c.scopes {
+			if x == scope {
+				last = c.tick
+			}
+		}
+	}
+	return last
+}
+
+func TestOnlyAnAnsweredReadIsAProof(t *testing.T) {
+	bubble(t, func(t *testing.T, s *scene) {
+		require.Zero(t, s.View().Age(mono.Now()))
+		s.log.change("s:x")
+		time.Sleep(time.Second)
+		s.Receive(s.log.message(t, 0))
+		require.Equal(t, time.Second, s.View().Age(mono.Now()), "a message proves nothing")
+		s.log.set(func(l *script) { l.deltaErr = errDown })
+		require.Error(t, s.CatchUp(t.Context()))
+		require.Equal(t, time.Second, s.Health().ProofAge)
+		s.log.set(func(l *script) { l.deltaErr = nil })
+
+		q := s.Query(nil)
+		time.Sleep(time.Second)
+		d, err := s.log.Delta(t.Context(), q.DeltaQuery)
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		_, err = s.Apply(t.Context(), q, d)
+		require.NoError(t, err)
+		require.Equal(t, 2*time.Second, s.View().Age(mono.Now()), "it counts from when the question was sent")
+		require.False(t, s.View().ServerTime(mono.Now()).Before(time.Now()), "an upper bound")
+
+		older := s.Query(nil)
+		time.Sleep(time.Second)
+		require.NoError(t, s.CatchUp(t.Context()))
+		d, err = s.log.Delta(t.Context(), older.DeltaQuery)
+		require.NoError(t, err)
+		_, err = s.Apply(t.Context(), older, d)
+		require.NoError(t, err)
+		require.Zero(t, s.View().Age(mono.Now()), "an older proof replaces no newer one")
+
+		s.Close()
+		require.Greater(t, s.View().Age(mono.Now()), 1000*time.Hour, "after Close there is none")
+	})
+}
+
+func TestTheEpochMovesWhenPushesMayBeLost(t *testing.T) {
+	bubble(t, func(t *testing.T, s *scene) {
+		moved := func(do func()) bool {
+			before := *s.View()
+			do()
+			now := s.View()
+			if now.Epoch != before.Epoch {
+				require.NotEqual(t, before.Seq, now.Seq)
+			}
+			return now.Epoch != before.Epoch
+		}
+		catchUp := func() { require.NoError(t, s.CatchUp(t.Context())) }
+		require.False(t, moved(catchUp))
+		require.True(t, moved(func() { s.log.set(func(l *script) { l.connection = 2 }); catchUp() }))
+		require.False(t, moved(catchUp))
+		reads, _, _ := s.log.counts()
+		require.True(t, moved(s.Lost))
+		synctest.Wait()
+		after, _, _ := s.log.counts()
+		require.Greater(t, after, reads, "a loss has the log read")
+		require.False(t, moved(func() { s.log.change("s:x"); catchUp() }), "a change is none")
+		require.True(t, moved(func() { s.log.lose(-1); catchUp() }))
+	})
+}
+
+func TestSeqMovesWithEverythingThatCanMakeAValueInvalid(t *testing.T) {
+	bubble(t, func(t *testing.T, s *scene) {
+		marks := s.Hold([]Scope{"s:x"})
+		defer s.Release(marks)
+		for name, do := range map[string]func(){
+			"message":   func() { s.log.change("s:x"); s.Receive(s.log.message(t, 0)) },
+			"read":      func() { s.log.change("s:x"); require.NoError(t, s.CatchUp(t.Context())) },
+			"ownChange": func() { _, err := s.Change(t.Context(), []Scope{"s:x"}, false); require.NoError(t, err) },
+			"loss":      s.Lost,
+		} {
+			before := s.View().Seq
+			do()
+			require.Greater(t, s.View().Seq, before, name)
+		}
+		before := s.View().Seq
+		require.NoError(t, s.CatchUp(t.Context()))
+		require.Equal(t, before, s.View().Seq, "a heartbeat that brings nothing moves nothing")
+	})
+}
+
+func TestTheHeartbeatFindsWhatNoMessageTold(t *testing.T) {
+	bubble(t, func(t *testing.T, s *scene) {
+		s.log.change("s:x")
+		require.Equal(t, valid, s.judge(100, "s:x"))
+		time.Sleep(250 * time.Millisecond)
+		synctest.Wait()
+		require.Equal(t, changed, s.judge(100, "s:x"))
+
+		s.log.set(func(l *script) { l.deltaErr = errDown })
+		time.Sleep(time.Second)
+		synctest.Wait()
+		h := s.Health()
+		require.Equal(t, 4, h.Failures)
+		require.ErrorIs(t, h.Err, errDown)
+		require.Equal(t, time.Second, h.ProofAge)
+		s.log.set(func(l *script) { l.deltaErr = nil })
+		time.Sleep(250 * time.Millisecond)
+		synctest.Wait()
+		h = s.Health()
+		require.Zero(t, h.Failures)
+		require.NoError(t, h.Err)
+		require.Zero(t, h.ProofAge)
+	}, heartbeat(250*time.Millisecond))
+}
+
+func TestAStoreWithoutALogGetsOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &script{connection: 1}
+		tail := follow(t, log)
+		require.NotZero(t, tail.View().Incarnation)
+		require.Equal(t, log.tick, tail.View().Watermark)
+		require.Equal(t, log.floor, tail.View().Floor)
+		require.False(t, tail.View().Covers(AsOf{}), "a value without an as-of is never valid")
+		require.True(t, tail.View().Covers(tail.View().AsOf()))
+	})
+}
+
+func TestStartSaysWhyTheLogCannotBeRead(t *testing.T) {
+	for _, log := range []*script{{deltaErr: errDown}, {renewErr: errDown}} {
+		_, err := invalidation.Start(t.Context(), log, invalidation.Config{Heartbeat: time.Hour, Timeout: time.Second, Retention: time.Hour})
+		require.ErrorIs(t, err, errDown)
+	}
+}
+
+func TestALogThatWentBackIsReplaced(t *testing.T) {
+	bubble(t, func(t *testing.T, s *scene) {
+		s.log.change("s:x")
+		s.log.change("s:y")
+		require.NoError(t, s.CatchUp(t.Context()))
+		knew := s.View().AsOf()
+		s.log.lose(101)
+		require.NoError(t, s.CatchUp(t.Context()))
+		_, _, renews := s.log.counts()
+		require.Equal(t, 1, renews)
+		require.NotEqual(t, knew.Incarnation, s.View().Incarnation)
+		require.Greater(t, s.View().Watermark, knew.Tick)
+		require.Equal(t, changed, s.judgeAsOf(knew, "s:z"))
+		require.Equal(t, valid, s.judgeAsOf(s.View().AsOf(), "s:x", "s:y", "s:z"))
+
+		// The same, found by a change of ours.
+		s.log.change("s:x")
+		require.NoError(t, s.CatchUp(t.Context()))
+		knew = s.View().AsOf()
+		s.log.lose(knew.Tick - 1)
+		asOf, err := s.Change(t.Context(), []Scope{"s:x"}, false)
+		require.NoError(t, err)
+		require.NotEqual(t, knew.Incarnation, asOf.Incarnation)
+		require.Equal(t, asOf, s.View().AsOf())
+		require.Equal(t, changed, s.judgeAsOf(knew, "s:z"))
+		require.Equal(t, valid, s.judgeAsOf(asOf, "s:x", "s:z"))
+	})
+}
+
+func TestAnotherLogIsFollowedAndNothingOfTheOldBelieved(t *testing.T) {
+	bubble(t, func(t *testing.T, s *scene) {
+		knew := s.View().AsOf()
+		s.log.set(func(l *script) { l.renewLocked(l.tick) })
+		s.log.change("s:x")
+		require.NoError(t, s.CatchUp(t.Context()))
+		now := s.View().AsOf()
+		require.NotEqual(t, knew.Incarnation, now.Incarnation)
+		_, _, renews := s.log.counts()
+		require.Zero(t, renews, "somebody else had renewed it")
+		require.Equal(t, changed, s.judgeAsOf(knew, "s:z"))
+		require.Equal(t, unknown, s.judge(now.Tick-1, "s:z"))
+		require.NoError(t, s.Learn(t.Context(), []Scope{"s:z"}))
+	})
+}
+
+func TestALogThatIsReplacedForEverIsUnstable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newScript()
+		tail := follow(t, unstable{log})
+		log.set(func(l *script) { l.renewErr = nil })
+		log.lose(-1)
+		require.ErrorIs(t, tail.CatchUp(t.Context()), invalidation.ErrUnstable)
+	})
+}
+
+// unstable is a log whose renewals never last.
+type unstable struct{ *script }
+
+func (u unstable) Renew(context.Context, Loss) error { return nil }
+
+func TestAChangeIsDistrustedFromItsCallOn(t *testing.T) {
+	bubble(t, func(t *testing.T, s *scene) {
+		held := s.Hold([]Scope{"s:x"})
+		defer s.Release(held)
+		require.Equal(t, Tick(0), held[0].Last())
+		s.log.set(func(l *script) {
+			l.answered = func() {
+				require.Equal(t, changed, s.judge(invalidation.Never-1, "s:x"))
+				require.Equal(t, invalidation.Never, held[0].Last())
+				require.Equal(t, valid, s.judge(100, "s:y"))
+			}
+		})
+		asOf, err := s.Change(t.Context(), []Scope{"s:x", "s:z"}, false)
+		require.NoError(t, err)
+		require.Equal(t, AsOf{Incarnation: 1, Tick: 101}, asOf)
+		require.Equal(t, changed, s.judge(100, "s:x"))
+		require.Equal(t, valid, s.judgeAsOf(asOf, "s:x", "s:z"))
+		require.Equal(t, Tick(101), held[0].Last())
+
+		s.log.set(func(l *script) {
+			l.answered = func() { require.False(t, s.View().Covers(AsOf{Incarnation: 1, Tick: invalidation.Never - 1})) }
+		})
+		all, err := s.Change(t.Context(), nil, true)
+		require.NoError(t, err)
+		require.False(t, s.View().Covers(asOf))
+		require.True(t, s.View().Covers(all))
+	})
+}
+
+func TestAChangeAfterOthersCatchesUp(t *testing.T) {
+	bubble(t, func(t *testing.T, s *scene) {
+		s.log.change("s:x")
+		asOf, err := s.Change(t.Context(), []Scope{"s:y"}, false)
+		require.NoError(t, err)
+		require.Equal(t, asOf, s.View().AsOf(), "loads that begin now are believed")
+		require.Equal(t, changed, s.judge(100, "s:x"))
+	})
+}
+
+func TestAFailedChangeStaysDistrustedAndIsSentAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, s *scene) {
+		s.log.set(func(l *script) { l.appendErr = errDown })
+		for range 3 {
+			_, err := s.Change(t.Context(), []Scope{"s:x"}, false)
+			require.ErrorIs(t, err, errDown)
+		}
+		_, err := s.Change(t.Context(), []Scope{"s:y"}, false)
+		require.ErrorIs(t, err, errDown)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		require.Equal(t, 2, s.Health().Undelivered)
+		require.ErrorIs(t, s.Health().Err, errDown)
+		require.Equal(t, changed, s.judge(invalidation.Never-1, "s:x"))
+		require.Equal(t, changed, s.judge(invalidation.Never-1, "s:y"))
+		require.Equal(t, valid, s.judge(100, "s:z"))
+
+		s.log.set(func(l *script) { l.appendErr = nil })
+		time.Sleep(250 * time.Millisecond)
+		synctest.Wait()
+		require.Zero(t, s.Health().Undelivered)
+		require.Equal(t, []change{{101, s.log.changes[0].scopes, false}}, s.log.changes, "the newest covers the older, and one change takes them all")
+		require.ElementsMatch(t, []Scope{"s:x", "s:y"}, s.log.changes[0].scopes)
+		require.Equal(t, changed, s.judge(100, "s:x"))
+		require.Equal(t, valid, s.judge(101, "s:x", "s:y"))
+	}, heartbeat(250*time.Millisecond))
+}
+
+// A change of a scope that succeeds does not end the distrust for one of the
+// same scope that failed, unless it came later.
+func TestTwoChangesOfOneScopeAreDistrustedEach(t *testing.T) {
+	bubble(t, func(t *testing.T, s *scene) {
+		s.log.set(func(l *script) { l.appendErr = errDown })
+		_, err := s.Change(t.Context(), []Scope{"s:x"}, false)
+		require.Error(t, err)
+		s.log.set(func(l *script) { l.appendErr = nil })
+		_, err = s.Change(t.Context(), []Scope{"s:x"}, false)
+		require.NoError(t, err)
+		require.Equal(t, changed, s.judge(invalidation.Never-1, "s:x"), "the first is still to be recorded")
+		s.Wake()
+		synctest.Wait()
+		require.Equal(t, valid, s.judge(s.View().Watermark, "s:x"))
+		require.Zero(t, s.Health().Undelivered)
+	})
+}
+
+func TestTooManyFailedChangesBecomeOneOfEverything(t *testing.T) {
+	bubble(t, func(t *testing.T, s *scene) {
+		s.log.set(func(l *script) { l.appendErr = errDown })
+		fail := func(from, to int) {
+			scopes := make([]Scope, 0, to-from)
+			for i := from; i < to; i++ {
+				scopes = append(scopes, Scope(fmt.Sprintf("s:%d", i)))
+			}
+			_, err := s.Change(t.Context(), scopes, false)
+			require.Error(t, err)
+		}
+		fail(0, 10_000)
+		require.False(t, s.Health().UndeliveredAll)
+		require.True(t, s.View().Covers(s.View().AsOf()))
+		fail(9_000, 10_001)
+		h := s.Health()
+		require.True(t, h.UndeliveredAll)
+		require.Zero(t, h.Undelivered)
+		require.LessOrEqual(t, h.Scopes, 1, "they are not remembered one by one")
+		require.False(t, s.View().Covers(AsOf{Incarnation: 1, Tick: invalidation.Never - 1}))
+		fail(0, 5)
+		s.log.set(func(l *script) { l.appendErr = nil })
+		s.Wake()
+		synctest.Wait()
+		h = s.Health()
+		require.False(t, h.UndeliveredAll)
+		require.Zero(t, h.Undelivered)
+		require.True(t, s.View().Covers(s.View().AsOf()))
+		require.False(t, s.View().Covers(AsOf{Incarnation: 1, Tick: 100}))
+		require.Equal(t, valid, s.judge(s.View().Watermark, "s:3", "s:9999"))
+	})
+}
+
+func TestASettledChangeIsRecordedAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, s *scene) {
+		first, err := s.ChangeSettled(t.Context(), []Scope{"s:x"}, false, 5*time.Second)
+		require.NoError(t, err)
+		time.Sleep(5*time.Second - 1)
+		synctest.Wait()
+		require.Equal(t, valid, s.judgeAsOf(first, "s:x"))
+		time.Sleep(time.Nanosecond)
+		synctest.Wait()
+		require.Equal(t, changed, s.judgeAsOf(first, "s:x"), "what was loaded from a lagging replica is cut off")
+		require.Len(t, s.log.changes, 2)
+		time.Sleep(time.Minute)
+		require.Len(t, s.log.changes, 2, "once")
+	})
+}
+
+func TestAFailedChangeSettlesToo(t *testing.T) {
+	bubble(t, func(t *testing.T, s *scene) {
+		s.log.set(func(l *script) { l.appendErr = errDown })
+		_, err := s.ChangeSettled(t.Context(), []Scope{"s:x"}, false, 5*time.Second)
+		require.Error(t, err)
+		s.log.set(func(l *script) { l.appendErr = nil })
+		time.Sleep(time.Second)
+		synctest.Wait()
+		soon := s.View().AsOf()
+		require.Equal(t, valid, s.judgeAsOf(soon, "s:x"), "it was sent again")
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		require.Equal(t, changed, s.judgeAsOf(soon, "s:x"))
+	}, heartbeat(250*time.Millisecond))
+}
+
+func TestTheTailsOwnSettleAppliesToEveryChange(t *testing.T) {
+	bubble(t, func(t *testing.T, s *scene) {
+		_, err := s.Change(t.Context(), []Scope{"s:x"}, false)
+		require.NoError(t, err)
+		_, err = s.Change(t.Context(), nil, true)
+		require.NoError(t, err)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Len(t, s.log.changes, 4)
+		_, err = s.ChangeSettled(t.Context(), []Scope{"s:x"}, false, 0)
+		require.NoError(t, err)
+		_, err = s.Change(t.Context(), []Scope{"s:x"}, false)
+		require.NoError(t, err)
+		s.Close() // ends what is still to settle
+		require.Len(t, s.log.changes, 6)
+	}, func(c *invalidation.Config) { c.Settle = time.Second })
+}
+
+func TestKnowledgeIsBoundedAndItsLossRaisesTheHorizon(t *testing.T) {
+	bubble(t, func(t *testing.T, s *scene) {
+		for i := range 200 {
+			s.log.change(Scope(fmt.Sprintf("s:%d", i)))
+			s.Receive(s.log.message(t, 0))
+		}
+		require.LessOrEqual(t, s.Health().Scopes, 10)
+		require.Equal(t, Tick(300), s.View().Watermark)
+		require.Equal(t, unknown, s.judge(150, "s:10"), "changed at 111, which is forgotten")
+		require.Equal(t, unknown, s.judge(150, "s:100"), "changed at 201, which is forgotten")
+		require.Equal(t, unknown, s.judge(150, "s:never"))
+		require.Equal(t, changed, s.judge(150, "s:199"))
+		require.Equal(t, valid, s.judge(295, "s:10", "s:never"), "younger than the horizon")
+		marks := s.Hold([]Scope{"s:10", "s:100", "s:never"})
+		require.NoError(t, s.Learn(t.Context(), []Scope{"s:10", "s:100", "s:never"}))
+		require.Equal(t, valid, s.judge(150, "s:10", "s:never"))
+		require.Equal(t, changed, s.judge(150, "s:100"))
+		for i := range 50 {
+			s.log.change(Scope(fmt.Sprintf("s:more%d", i)))
+			s.Receive(s.log.message(t, 0))
+		}
+		require.Equal(t, valid, s.judge(150, "s:10", "s:never"), "what is held stays known")
+		s.log.change("s:10")
+		s.Receive(s.log.message(t, 0))
+		require.Equal(t, changed, s.judge(150, "s:10"))
+		s.Release(marks)
+		require.LessOrEqual(t, s.Health().Scopes, 10)
+	}, maxKnown(10))
+}
+
+func TestAnOverflowingAnswerDropsWhatIsKnown(t *testing.T) {
+	bubble(t, func(t *testing.T, s *scene) {
+		held := s.Hold([]Scope{"s:1"})
+		epoch := s.View().Epoch
+		for i := range 20 {
+			s.log.change(Scope(fmt.Sprintf("s:%d", i)))
+		}
+		require.NoError(t, s.CatchUp(t.Context()))
+		require.Greater(t, s.View().Epoch, epoch, "local copies are dropped, their marks are not kept up any more")
+		require.Equal(t, Tick(120), s.View().Watermark)
+		require.Equal(t, unknown, s.judge(110, "s:1"))
+		require.Equal(t, valid, s.judge(120, "s:1"))
+		s.Release(held)
+		require.Zero(t, s.Health().Scopes)
+		last, err := s.LastChanges(t.Context(), []Scope{"s:1", "s:19", "s:none"})
+		require.NoError(t, err)
+		require.Equal(t, []Tick{102, 120, 0}, last)
+	}, maxKnown(10))
+}
+
+func TestHoldAndReleaseLeaveNothingBehind(t *testing.T) {
+	bubble(t, func(t *testing.T, s *scene) {
+		for i := range 1000 {
+			a := s.Hold([]Scope{Scope(fmt.Sprintf("s:%d", i)), "n:x", "n:x"})
+			b := s.Hold([]Scope{"n:x"})
+			require.Same(t, a[1], b[0])
+			s.Release(a)
+			require.Equal(t, 1, s.Health().Scopes)
+			s.Release(b)
+			require.Zero(t, s.Health().Scopes)
+		}
+		marks := s.Hold([]Scope{"s:x"})
+		s.Lost()
+		s.log.lose(-1)
+		require.NoError(t, s.CatchUp(t.Context()))
+		s.Release(marks) // cut loose meanwhile
+		require.Zero(t, s.Health().Scopes)
+	})
+}
+
+func TestAfterLearnNothingIsUnknown(t *testing.T) {
+	bubble(t, func(t *testing.T, s *scene) {
+		for i := range 20 {
+			s.log.change(Scope(fmt.Sprintf("s:%d", i)))
+		}
+		require.NoError(t, s.CatchUp(t.Context()))
+		marks := s.Hold([]Scope{"s:3", "s:none"})
+		defer s.Release(marks)
+		a := AsOf{Incarnation: 1, Tick: 105}
+		v, why := s.Judge(a, marks)
+		require.Equal(t, unknown, v)
+		require.NotEmpty(t, why)
+		require.NoError(t, s.Learn(t.Context(), []Scope{"s:3", "s:none"}))
+		v, _ = s.Judge(a, marks)
+		require.Equal(t, valid, v)
+		a.Tick = 103
+		v, why = s.Judge(a, marks)
+		require.Equal(t, changed, v)
+		require.Equal(t, Scope("s:3"), why)
+	}, maxKnown(5))
+}
+
+func TestCloseGivesUpAndWaits(t *testing.T) {
+	bubble(t, func(t *testing.T, s *scene) {
+		s.log.set(func(l *script) { l.appendErr = errDown })
+		_, err := s.ChangeSettled(t.Context(), []Scope{"s:x"}, false, time.Hour)
+		require.Error(t, err)
+		s.Close()
+		s.Close()
+		reads, appends, _ := s.log.counts()
+		s.Wake()
+		s.Lost()
+		time.Sleep(3 * time.Hour)
+		synctest.Wait()
+		r, a, _ := s.log.counts()
+		require.Equal(t, []int{reads, appends}, []int{r, a})
+	})
+}
+
+func TestAFailedChangeStaysDistrustedThoughTheLogIsLost(t *testing.T) {
+	for name, lose := range map[string]func(s *scene){
+		"lost":     func(s *scene) { s.log.lose(-1) },
+		"overflow": func(s *scene) { s.log.change("s:1", "s:2", "s:3", "s:4", "s:5", "s:6") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, s *scene) {
+				s.log.set(func(l *script) { l.appendErr = errDown })
+				_, err := s.Change(t.Context(), []Scope{"s:x"}, false)
+				require.Error(t, err)
+				lose(s)
+				require.NoError(t, s.CatchUp(t.Context()))
+				require.Equal(t, changed, s.judge(invalidation.Never-1, "s:x"))
+				require.Equal(t, valid, s.judge(s.View().Watermark, "s:y"))
+				s.log.set(func(l *script) { l.appendErr = nil })
+				s.Wake()
+				synctest.Wait()
+				require.Equal(t, valid, s.judge(s.View().Watermark, "s:x"))
+				require.Equal(t, changed, s.judge(s.View().Watermark-1, "s:x"))
+			}, maxKnown(5))
+		})
+	}
+}
+
+// A primary is lost before its replica had all of the log, and another process,
+// which had not heard the last changes either, goes on with what is left: the
+// log is as long as it should be again before this process looks.
+func TestAForkedLogIsFoundByItsMessages(t *testing.T) {
+	bubble(t, func(t *testing.T, s *scene) {
+		s.log.change("s:y")
+		s.log.change("s:x")
+		require.NoError(t, s.CatchUp(t.Context()))
+		knew := s.View().AsOf()
+		s.log.lose(knew.Tick - 1)
+		s.log.set(func(l *script) {
+			l.messages = append(l.messages, fmt.Sprintf("%016x %d %d %s", l.incarnation, l.tick, l.tick+10, invalidation.Body([]Scope{"s:z"}, false)))
+			l.tick += 10
+			l.changes = append(l.changes, change{l.tick, []Scope{"s:z"}, false})
+		})
+		s.Receive(s.log.message(t, 0))
+		synctest.Wait()
+		require.NotEqual(t, knew.Incarnation, s.View().Incarnation, "the log is renewed")
+		_, _, renews := s.log.counts()
+		require.Equal(t, 1, renews)
+		require.Equal(t, changed, s.judgeAsOf(AsOf{Incarnation: knew.Incarnation, Tick: s.log.tick}, "s:other"))
+		require.Equal(t, s.log.tick, s.View().Watermark)
+	})
+}
+
+func TestAMessageFromTheFarFutureIsNotApplied(t *testing.T) {
+	bubble(t, func(t *testing.T, s *scene) {
+		soon := Tick(time.Now().Add(time.Minute).UnixMicro())
+		s.Receive(invalidation.Message{Incarnation: 1, Prev: 100, Tick: soon, Scopes: []Scope{"s:x"}})
+		require.Equal(t, soon, s.View().Watermark)
+	})
+	bubble(t, func(t *testing.T, s *scene) {
+		before, _, _ := s.log.counts()
+		s.Receive(invalidation.Message{Incarnation: 1, Prev: 100, Tick: 1<<53 - 1, Scopes: []Scope{"s:x"}, All: true})
+		synctest.Wait()
+		after, _, _ := s.log.counts()
+		require.Greater(t, after, before, "the log is asked")
+		require.Equal(t, Tick(100), s.View().Watermark)
+		require.Equal(t, valid, s.judge(100, "s:x"))
+	})
+}

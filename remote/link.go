@@ -1,0 +1,105 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"github.com/valkey-io/valkey-go"
+)
+
+// link sends requests over a client and never holds a caller longer than its
+// context. The client itself does: while one goroutine dials, the others wait
+// for it without looking at theirs. So once a connection is in doubt, and until
+// a request has been answered, requests run beside their callers.
+type link struct {
+	valkey.Client
+	doubt   atomic.Bool
+	waiting atomic.Int64 // requests that run beside their callers
+
+	mu     sync.Mutex // guards closed, and that nothing joins beside after it
+	closed bool
+	beside sync.WaitGroup
+}
+
+// Close ends the client and waits for the requests that it makes return.
+func (l *link) Close() {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.Client.Close()
+	l.beside.Wait()
+}
+
+// maxWaiting bounds the goroutines that wait for a connection; beyond it
+// requests fail at once.
+const maxWaiting = 256
+
+var errNoConnection = errors.New("no connection, and too many requests wait for one")
+
+// Do implements [valkey.CommandClient].
+func (l *link) Do(ctx context.Context, cmd valkey.Completed) valkey.ValkeyResult {
+	if !l.doubt.Load() {
+		r := l.Client.Do(ctx, cmd)
+		l.note(r.NonValkeyError())
+		return r
+	}
+	return l.runBeside(ctx, 1, func() []valkey.ValkeyResult { return []valkey.ValkeyResult{l.Client.Do(ctx, cmd)} })[0]
+}
+
+// DoMulti implements [valkey.CommandClient].
+func (l *link) DoMulti(ctx context.Context, cmds ...valkey.Completed) []valkey.ValkeyResult {
+	if len(cmds) == 0 {
+		return nil
+	}
+	if !l.doubt.Load() {
+		rs := l.Client.DoMulti(ctx, cmds...)
+		l.note(rs[0].NonValkeyError())
+		return rs
+	}
+	return l.runBeside(ctx, len(cmds), func() []valkey.ValkeyResult { return l.Client.DoMulti(ctx, cmds...) })
+}
+
+// note keeps whether the connection is in doubt: a request that got no answer
+// makes it so, an answer ends it.
+func (l *link) note(err error) {
+	if bad := err != nil && !valkey.IsValkeyNil(err); bad != l.doubt.Load() {
+		l.doubt.Store(bad)
+	}
+}
+
+func (l *link) runBeside(ctx context.Context, n int, f func() []valkey.ValkeyResult) []valkey.ValkeyResult {
+	if l.waiting.Add(1) > maxWaiting {
+		l.waiting.Add(-1)
+		return failures(n, errNoConnection)
+	}
+	done := make(chan []valkey.ValkeyResult, 1)
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		l.waiting.Add(-1)
+		return failures(n, valkey.ErrClosing)
+	}
+	l.beside.Go(func() {
+		defer l.waiting.Add(-1)
+		rs := f()
+		l.note(rs[0].NonValkeyError())
+		done <- rs
+	})
+	l.mu.Unlock()
+	select {
+	case rs := <-done:
+		return rs
+	case <-ctx.Done():
+		return failures(n, ctx.Err())
+	}
+}
+
+func failures(n int, err error) []valkey.ValkeyResult {
+	rs := make([]valkey.ValkeyResult, n)
+	for i := range rs {
+		rs[i] = valkey.NewErrorResult(err)
+	}
+	return rs
+}

@@ -1,0 +1,154 @@
+package tier_test
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"sort"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tiercache/tiercache/internal/valkeytest"
+	"github.com/tiercache/tiercache/tier"
+)
+
+// The benchmarks of this package set each path beside the least that could do its work, in the same run: a bare LRU, a
+// bare command of the client on the same server. Comparisons with other caches are in bench/peers.
+//
+// Everything that Open switches on by default is on: TTL, validity, tracking, the staleness bound, statistics.
+
+// record is a value of the size and make that services keep by the million.
+type record struct {
+	ID     int64
+	Name   string
+	Score  float64
+	Active bool
+}
+
+func recordOf(i int) record {
+	return record{ID: int64(i), Name: fmt.Sprintf("record %d", i), Score: float64(i) / 3, Active: i%2 == 0}
+}
+
+// blob is n bytes that differ from key to key.
+func blob(i, n int) string {
+	s := fmt.Sprintf("%d ", i)
+	return s + strings.Repeat("x", n-len(s))
+}
+
+func benchKeys(n int) []string {
+	keys := make([]string, n)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("record:%06d", i)
+	}
+	return keys
+}
+
+// openBench opens a store on the shared server, as another process would for each call with the same prefix. The remote
+// timeout is long: on a busy machine a request that is given up would make the work less, and the figure better.
+func openBench(b *testing.B, prefix string) *tier.Store {
+	b.Helper()
+	s, err := tier.Open(context.Background(), tier.WithValkey(valkeytest.Shared(b).URL()), tier.WithPrefix(prefix),
+		tier.WithRemoteTimeout(10*time.Second))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func benchView[V any](b *testing.B, s *tier.Store, path string) *tier.Cache[V] {
+	b.Helper()
+	c, err := tier.New[V](s, path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return c
+}
+
+// fillWith stores the values of keys, in batches.
+func fillWith[V any](b *testing.B, c *tier.Cache[V], keys []string, value func(i int) V, options ...tier.EntryOption) {
+	b.Helper()
+	for at := 0; at < len(keys); at += 1000 {
+		batch := make(map[string]V, 1000)
+		for i := at; i < min(at+1000, len(keys)); i++ {
+			batch[keys[i]] = value(i)
+		}
+		if err := c.SetMany(context.Background(), batch, options...); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+const zipfDraws = 1 << 18
+
+// zipf draws zipfDraws of n numbers by Zipf's law with exponent 1: few keys are hot and many are not, as where caches are
+// used. It is drawn beforehand and the same in every run.
+func zipf(n int) []uint16 {
+	sum, upTo := 0.0, make([]float64, n)
+	for i := range upTo {
+		sum += 1 / float64(i+1)
+		upTo[i] = sum
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	places := r.Perm(n) // so that hot keys are not neighbours in memory
+	draws := make([]uint16, zipfDraws)
+	for i := range draws {
+		draws[i] = uint16(places[sort.SearchFloat64s(upTo, r.Float64()*sum)])
+	}
+	return draws
+}
+
+// serially and inParallel run op with ever new i: from 0 on, or by all Ps at once from different places.
+func serially(b *testing.B, name string, op func(i int)) {
+	b.Run(name, func(b *testing.B) {
+		b.ReportAllocs()
+		for i := range b.N {
+			op(i)
+		}
+	})
+}
+
+func inParallel(b *testing.B, name string, op func(i int)) {
+	b.Run(name, func(b *testing.B) {
+		b.ReportAllocs()
+		var start atomic.Uint32
+		b.RunParallel(func(pb *testing.PB) {
+			for i := int(start.Add(1)) * 7919; pb.Next(); i++ {
+				op(i)
+			}
+		})
+	})
+}
+
+const callers = 32
+
+// byCallers runs op from 32 goroutines, which are told their number.
+func byCallers(b *testing.B, name string, op func(caller, i int)) {
+	b.Run(name, func(b *testing.B) {
+		b.ReportAllocs()
+		procs := runtime.GOMAXPROCS(0)
+		b.SetParallelism((callers + procs - 1) / procs)
+		var number atomic.Int32
+		b.RunParallel(func(pb *testing.PB) {
+			caller := int(number.Add(1))
+			for i := 0; pb.Next(); i++ {
+				op(caller, i)
+			}
+		})
+	})
+}
+
+// percentiles reports the median and the 99th percentile in microseconds.
+func percentiles(b *testing.B, name string, took []time.Duration) {
+	slices.Sort(took)
+	at := func(share float64) float64 {
+		return float64(took[int(math.Ceil(share*float64(len(took))))-1].Nanoseconds()) / 1000
+	}
+	b.ReportMetric(at(0.50), name+"-p50-µs")
+	b.ReportMetric(at(0.99), name+"-p99-µs")
+}
