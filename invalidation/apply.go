@@ -10,14 +10,32 @@ import (
 // Query is a delta read about to be sent, and when it was prepared.
 type Query struct {
 	DeltaQuery
-	sent mono.Time
-	view *View
+	sent    mono.Time
+	view    *View
+	witness ScopeTick // zero: none
 }
 
 // Query prepares a delta read: whoever sends it hands the answer to Apply.
+//
+// It also asks for the latest change of a scope of which this process knows one,
+// the witness: a log that says it did not happen goes on from an older copy of
+// itself, although it may have grown beyond the watermark again since.
 func (t *Tail) Query(scopes []Scope) Query {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	v := t.View()
-	return Query{DeltaQuery{Since: v.Watermark, Limit: t.cfg.MaxKnown, Scopes: scopes}, mono.Now(), v}
+	q := Query{DeltaQuery{Since: v.Watermark, Limit: t.cfg.MaxKnown, Scopes: scopes}, mono.Now(), v, ScopeTick{}}
+	if n := len(t.mu.known.order); n > 0 && t.mu.known.order[n-1].Tick <= v.Watermark {
+		q.witness = t.mu.known.order[n-1]
+		q.Scopes = append(scopes[:len(scopes):len(scopes)], q.witness.Scope)
+	}
+	return q
+}
+
+// denied reports whether the log that answered does not know of the witness.
+func (q *Query) denied(d Delta) bool {
+	return q.witness.Tick > 0 && len(d.Known) == len(q.Scopes) &&
+		max(d.Known[len(d.Known)-1], d.Floor) < q.witness.Tick
 }
 
 // Apply makes the answer to q known: it moves the watermark and renews the
@@ -33,8 +51,12 @@ func (t *Tail) Apply(ctx context.Context, q Query, d Delta) (bool, error) {
 	forked := t.mu.forked
 	t.mu.Unlock()
 	if q.view.Incarnation != 0 { // else the store is new
+		found := "none"
+		if d.Incarnation != 0 {
+			found = AsOf{d.Incarnation, d.Tick}.String()
+		}
 		t.cfg.Logger.Warn("tiercache: the change log lost history, starting a new one",
-			"knew", q.view.AsOf().String(), "found", AsOf{d.Incarnation, d.Tick}.String())
+			"knew", q.view.AsOf().String(), "found", found)
 	}
 	return false, t.log.Renew(ctx, Loss{Known: q.view.AsOf(), Forked: forked})
 }
@@ -46,6 +68,9 @@ func (t *Tail) apply(q Query, d Delta) (done, lost bool) {
 	if v.Incarnation != q.view.Incarnation {
 		// Another answer brought a new log meanwhile; Since is no position of it.
 		return false, false
+	}
+	if d.Incarnation == v.Incarnation && q.denied(d) {
+		t.mu.forked = d.Incarnation
 	}
 	if d.Incarnation == 0 || d.Tick < q.Since || d.Incarnation == t.mu.forked {
 		// No log, or one that ends before what had been applied when the

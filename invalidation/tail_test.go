@@ -620,6 +620,29 @@ func TestAForkedLogIsFoundByItsMessages(t *testing.T) {
 	})
 }
 
+// The same when its messages are lost as well.
+func TestAForkedLogIsFoundByAWitness(t *testing.T) {
+	for _, all := range []bool{false, true} {
+		bubble(t, func(t *testing.T, s *scene) {
+			s.log.change("s:y")
+			s.log.change("s:x")
+			require.NoError(t, s.CatchUp(t.Context()))
+			knew := s.View().AsOf()
+			s.log.lose(knew.Tick - 1)
+			s.log.set(func(l *script) {
+				l.tick += 10
+				l.changes = append(l.changes, change{l.tick, []Scope{"s:z"}, false})
+			})
+			if all { // what covers the witness is no fork, though nothing is lost by it
+				s.log.set(func(l *script) { l.floor = l.tick })
+			}
+			require.NoError(t, s.CatchUp(t.Context()))
+			require.Equal(t, !all, knew.Incarnation != s.View().Incarnation)
+			require.Equal(t, changed, s.judgeAsOf(AsOf{Incarnation: knew.Incarnation, Tick: knew.Tick - 1}, "s:x"))
+		})
+	}
+}
+
 func TestAMessageFromTheFarFutureIsNotApplied(t *testing.T) {
 	bubble(t, func(t *testing.T, s *scene) {
 		soon := Tick(time.Now().Add(time.Minute).UnixMicro())

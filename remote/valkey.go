@@ -59,6 +59,7 @@ func (b valkeyBackend) check(o Options) error {
 	reject(len(c.InitAddress) == 0, "InitAddress", "names no server")
 	reject(c.OnInvalidations != nil, "OnInvalidations", "is used by the cache itself")
 	reject(c.ClientTrackingOptions != nil, "ClientTrackingOptions", "is set by the cache itself")
+	//lint:ignore SA1019 whoever still sets it is told so too
 	reject(c.SendToReplicas != nil || c.ReplicaOnly || c.ReplicaSelector != nil || c.ReadNodeSelector != nil,
 		"SendToReplicas/ReplicaOnly", "a replica may serve what its primary has already changed")
 	reject(!o.NoTracking && c.DisableCache, "DisableCache", "no notices of changed keys would come; ask for no tracking instead")

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/klauspost/compress/s2"
@@ -250,6 +251,50 @@ func TestAStoredValueOfAnotherTypeIsACountedMiss(t *testing.T) {
 			require.NoError(t, view[string](t, s, "docs").Set(t.Context(), "k", "a string again"))
 			f.sync()
 			f.sync()
+		}
+	})
+}
+
+// Regression: the other view's callers were given the value, and with it an error.
+func TestViewsOfDifferentTypesShareNoLoad(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		s := f.process()
+		words := view[string](t, s, "docs", tier.WithStaleOnError(time.Hour))
+		numbers := view[int](t, s, "docs", tier.WithStaleOnError(time.Hour))
+		for _, outcome := range []error{nil, errOrigin} {
+			goOn := make(chan struct{})
+			go words.Get(t.Context(), "k", func(context.Context, *tier.Entry) (string, error) { <-goOn; return "v", outcome })
+			synctest.Wait()
+			results := make(chan int, 2)
+			for range 2 {
+				go func() {
+					v, err := numbers.Get(t.Context(), "k", is(1))
+					if err != nil {
+						assert.ErrorIs(t, err, outcome)
+					}
+					results <- v
+				}()
+			}
+			many := make(chan map[string]int)
+			go func() {
+				m, err := numbers.GetMany(t.Context(), []string{"k"}, func(context.Context, []string, tier.Entries) (map[string]int, error) {
+					return map[string]int{"k": 1}, nil
+				})
+				if err != nil {
+					assert.ErrorIs(t, err, outcome)
+				}
+				many <- m
+			}()
+			synctest.Wait()
+			close(goOn)
+			a, b, c := <-results, <-results, <-many
+			if outcome == nil {
+				assert.Equal(t, []int{1, 1, 1}, []int{a, b, c["k"]})
+			}
+			synctest.Wait()
+			// Next, a load that fails, and could fall back on what is of another type.
+			require.NoError(t, words.Set(t.Context(), "k", "stale", tier.WithTTL(time.Millisecond)))
+			time.Sleep(time.Second)
 		}
 	})
 }

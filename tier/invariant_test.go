@@ -455,11 +455,8 @@ func TestI4AFreshReadDoesNotShareALoadFromBeforeAChange(t *testing.T) {
 //	A: the load ends late: it is not believed in any tier, on any path
 func TestI5ALoadThatOverlapsAChangeIsNotBelieved(t *testing.T) {
 	type path struct {
-		prepare func(t *testing.T, c *tier.Cache[int64], o *origin)
 		read    func(c *tier.Cache[int64], load tier.Loader[int64]) (int64, error)
 		options []tier.CacheOption
-		// background: the read is answered before the load ends.
-		background bool
 	}
 	get := func(c *tier.Cache[int64], load tier.Loader[int64]) (int64, error) { return c.Get(bg, "k", load) }
 	paths := map[string]path{

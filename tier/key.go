@@ -8,7 +8,6 @@ import (
 
 	"github.com/zeebo/xxh3"
 
-	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/remote"
@@ -102,10 +101,4 @@ func parseRemoteName(name string) (h local.Key, lease, ok bool) {
 		h.Hi, h.Lo = h.Hi<<8|uint64(raw[i]), h.Lo<<8|uint64(raw[8+i])
 	}
 	return h, lease, true
-}
-
-// serverAge is how long ago by the server's clock something happened; never
-// negative.
-func serverAge(v *invalidation.View, now mono.Time, at int64) int64 {
-	return max(v.ServerTime(now).UnixMilli()-at, 0)
 }

@@ -215,9 +215,11 @@ func (l *loadRun) runLoader(ctx context.Context, fs []*flight) loadResult {
 	leased := false
 	for i, f := range fs {
 		r.entries[i] = &Entry{}
-		if l.cfg.localOnly || f.offline {
+		switch {
+		case l.cfg.localOnly: // its basis is that of setMeanwhile
+		case f.offline:
 			l.s.table.restart(f, view)
-		} else {
+		default:
 			leased = true
 		}
 		f.seq = view.Seq

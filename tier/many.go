@@ -167,7 +167,15 @@ func (c *core) flyMany(ctx context.Context, fs []*flight, load loadFunc, o callC
 		return
 	}
 	if c.cfg.localOnly {
-		c.load(ctx, fs, load, o)
+		var rest []*flight
+		for _, f := range fs {
+			if !c.setMeanwhile(f, o) {
+				rest = append(rest, f)
+			}
+		}
+		if len(rest) > 0 {
+			c.load(ctx, rest, load, o)
+		}
 		return
 	}
 	items, err := c.readMany(ctx, fs, o)

@@ -108,7 +108,7 @@ func (c *core) orSpare(out outcome, spare *item) (outcome, error) {
 	if spare == nil {
 		spare = out.spare
 	}
-	if spare != nil && c.cfg.staleOnError > 0 && c.stillServable(spare, c.cfg.staleOnError) {
+	if spare != nil && c.ofType(spare) && c.cfg.staleOnError > 0 && c.stillServable(spare, c.cfg.staleOnError) {
 		c.ns.stats.stale.Add(1)
 		return outcome{it: spare, origin: Local, stale: true}, nil
 	}
@@ -220,7 +220,7 @@ func (c *core) ofType(it *item) bool { return it.negative || it.shape == c.typed
 // accepts decides R10: whether a caller that came when it did may be answered
 // by a flight that was already under way.
 func (c *core) accepts(ctx context.Context, out outcome, f *flight, came arrival, notices int, o callConfig) bool {
-	if out.err == errAbandoned {
+	if out.err == errAbandoned || out.it != nil && !c.ofType(out.it) { // what another view was getting
 		return false
 	}
 	if o.fresh {
@@ -241,6 +241,9 @@ func (c *core) accepts(ctx context.Context, out outcome, f *flight, came arrival
 	stale := c.s.cfg.maxStaleness
 	if came.view.Age(came.now) > stale && came.now.Sub(out.begun) > stale {
 		return false // nothing was heard for so long that anything may have changed
+	}
+	if out.it != nil && !c.ofType(out.it) {
+		return false // of another view, whose values are of another type
 	}
 	if out.seq >= came.view.Seq {
 		return true
@@ -283,13 +286,32 @@ func (c *core) await(ctx context.Context, f *flight, spare *item) (out outcome, 
 // It returns the best value past its TTL that it came by.
 func (c *core) fly(ctx context.Context, f *flight, load loadFunc, o callConfig) (spare *item) {
 	if c.cfg.localOnly {
-		c.s.table.restart(f, c.s.tail.View())
+		if c.setMeanwhile(f, o) {
+			return nil
+		}
 	} else if c.readFor(ctx, f, load, o) {
 		return f.stale
 	}
 	spare = f.stale
 	c.load(ctx, []*flight{f}, load, o)
 	return spare
+}
+
+// setMeanwhile begins a load of a cache that has only the local tier. It ends the
+// flight instead if the key was set since the caller looked there: a load that
+// began after that is not to overwrite it, any more than where leases see to it.
+func (c *core) setMeanwhile(f *flight, o callConfig) bool {
+	c.s.table.restart(f, c.s.tail.View())
+	if f.resident != nil || o.fresh {
+		return false
+	}
+	it := c.peekLocal(f.h, f.key)
+	if it == nil {
+		return false
+	}
+	c.s.table.land(f)
+	f.finish(outcome{it: it, origin: Local})
+	return true
 }
 
 // readFor reads the remote tier for f. It returns true if that ended the flight.

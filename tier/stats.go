@@ -45,8 +45,7 @@ type counters struct {
 }
 
 // Counts are what happened in a namespace, or in all, since the store was
-// opened. Every read counts once in Reads, as the sum of LocalHits, RemoteHits,
-// Shared and Loads, with errors among the Loads.
+// opened. Every read counts once in [Counts.Reads], with errors among the Loads.
 type Counts struct {
 	LocalHits int64 // answered by the local tier
 	// LocalMisses and RemoteMisses are by Cause.
@@ -68,15 +67,16 @@ type Counts struct {
 }
 
 // LocalHitRate is the share of reads that the local tier answered, 0 to 1.
-func (c Counts) LocalHitRate() float64 { return ratio(c.LocalHits, c.reads()) }
+func (c Counts) LocalHitRate() float64 { return ratio(c.LocalHits, c.Reads()) }
 
 // RemoteHitRate is the share of the reads that went beyond the local tier
 // which the remote tier, or another caller on its way, answered.
 func (c Counts) RemoteHitRate() float64 {
-	return ratio(c.RemoteHits+c.Shared, c.reads()-c.LocalHits)
+	return ratio(c.RemoteHits+c.Shared, c.Reads()-c.LocalHits)
 }
 
-func (c Counts) reads() int64 { return c.LocalHits + c.RemoteHits + c.Shared + c.Loads }
+// Reads is how many reads there were: LocalHits, RemoteHits, Shared and Loads.
+func (c Counts) Reads() int64 { return c.LocalHits + c.RemoteHits + c.Shared + c.Loads }
 
 func ratio(a, b int64) float64 {
 	if b == 0 {

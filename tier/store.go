@@ -158,6 +158,9 @@ func (s *Store) onPublished(raw string) {
 // them. Loads under way are cancelled; a loader that ignores that for 5 s is
 // left behind. Later calls of anything return ErrClosed; closing twice is fine.
 func (s *Store) Close() error {
+	if s == nil {
+		return nil // what Open returned beside its error
+	}
 	s.mu.Lock()
 	first := !s.mu.closing
 	s.mu.closing = true
