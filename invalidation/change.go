@@ -193,10 +193,16 @@ func (t *Tail) resend(ctx context.Context) error {
 	t.mu.Lock()
 	own := t.mu.undelivered
 	t.mu.undelivered = changes{}
+	t.mu.resending = own
 	t.mu.Unlock()
 	if own.empty() {
 		return nil
 	}
+	defer func() {
+		t.mu.Lock()
+		t.mu.resending = changes{}
+		t.mu.Unlock()
+	}()
 	_, gap, err := t.record(ctx, own)
 	if err != nil {
 		return err

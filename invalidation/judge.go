@@ -80,8 +80,20 @@ func (t *Tail) Health() Health {
 		ProofAge:       t.View().Age(mono.Now()),
 		Failures:       t.mu.failures,
 		Err:            t.mu.lastErr,
-		Undelivered:    len(t.mu.undelivered.marks),
-		UndeliveredAll: t.mu.undelivered.all > 0,
+		Undelivered:    t.undeliveredLocked(),
+		UndeliveredAll: t.mu.undelivered.all+t.mu.resending.all > 0,
 		Scopes:         len(t.mu.known.marks),
 	}
+}
+
+// undeliveredLocked counts each scope once, though it may be on its way and have
+// changed again.
+func (t *Tail) undeliveredLocked() int {
+	n := len(t.mu.undelivered.marks)
+	for m := range t.mu.resending.marks {
+		if _, twice := t.mu.undelivered.marks[m]; !twice {
+			n++
+		}
+	}
+	return n
 }

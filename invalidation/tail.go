@@ -37,6 +37,7 @@ type Tail struct {
 		known       known
 		connection  int64
 		undelivered changes // to be sent again; distrusted until acknowledged
+		resending   changes // those of them on their way, for Health
 		allPending  int     // changes of everything that are not acknowledged
 		floor       Tick    // of the log
 		failures    int     // heartbeats in a row

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/interpose"
 	"github.com/tiercache/tiercache/tier"
 )
 
@@ -185,6 +186,41 @@ func TestTheLastCallerThatLeavesEndsABatchOfWhichOthersLoadAPart(t *testing.T) {
 		if !loadEnded.Load() {
 			time.Sleep(time.Minute) // the load timeout, so that the bubble can end
 		}
+	})
+}
+
+// The same for a key that another process stores between the read and the lease.
+func TestTheLastCallerThatLeavesEndsABatchOfWhichAPartWasStoredMeanwhile(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		a := view[string](t, f.process(), "docs")
+		hooks := &interpose.Backend{Inner: f.hub}
+		options := []tier.Option{tier.WithPrefix(f.prefix), tier.WithRemote(hooks)}
+		if !f.tracked {
+			options = append(options, tier.WithoutTracking())
+		}
+		s, err := tier.Open(t.Context(), options...)
+		require.NoError(t, err)
+		defer s.Close()
+		var once sync.Once
+		hooks.Before(func(op interpose.Op) error {
+			if op == interpose.Lease {
+				once.Do(func() { find(t, a, "meanwhile", is("v")); synctest.Wait() })
+			}
+			return nil
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { time.Sleep(time.Second); cancel() }()
+		began := time.Now()
+		ended := make(chan time.Duration, 1)
+		got, err := view[string](t, s, "docs").GetMany(ctx, []string{"meanwhile", "mine"}, func(ctx context.Context, keys []string, _ tier.Entries) (map[string]string, error) {
+			assert.Equal(t, []string{"mine"}, keys)
+			<-ctx.Done()
+			ended <- time.Since(began)
+			return nil, ctx.Err()
+		})
+		assert.ErrorIs(t, err, context.Canceled)
+		assert.Equal(t, map[string]string{"meanwhile": "v"}, got)
+		assert.Equal(t, time.Second, <-ended)
 	})
 }
 

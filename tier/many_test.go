@@ -223,7 +223,7 @@ func TestACallerThatLeavesAGetManyIsAnsweredAtOnce(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() { synctest.Wait(); cancel() }()
-		got, err := c.GetMany(ctx, []string{"there", "a", "b"}, func(ctx context.Context, _ []string, _ tier.Entries) (map[string]string, error) {
+		got, err := c.GetMany(ctx, []string{"there", "a", "b", "a", "there"}, func(ctx context.Context, _ []string, _ tier.Entries) (map[string]string, error) {
 			<-ctx.Done()
 			close(ended)
 			return nil, ctx.Err()

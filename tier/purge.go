@@ -3,7 +3,6 @@ package tier
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
@@ -49,29 +48,6 @@ func (s *Store) Purge(ctx context.Context, path string, progress func(PurgeProgr
 			return PurgeProgress{}, err
 		}
 	}
-	return s.purge(ctx, req)
-}
-
-// purge gives up when no batch is done for a while: the client by itself would
-// wait for a server that is gone for as long as ctx allows.
-func (s *Store) purge(ctx context.Context, req remote.PurgeRequest) (PurgeProgress, error) {
-	patience := max(20*s.cfg.timeout, 2*time.Second)
-	pctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	idle := time.AfterFunc(patience, func() { cancel(fmt.Errorf("no batch was done within %v", patience)) })
-	defer idle.Stop()
-	if told := req.Progress; told != nil {
-		req.Progress = func(p PurgeProgress) {
-			idle.Stop() // the caller may take its time
-			told(p)
-			idle.Reset(patience)
-		}
-	} else {
-		req.Progress = func(PurgeProgress) { idle.Reset(patience) }
-	}
-	done, err := s.conn.Purge(pctx, req)
-	if err != nil && ctx.Err() == nil && pctx.Err() != nil {
-		err = context.Cause(pctx)
-	}
+	done, err := s.conn.Purge(ctx, req)
 	return done, remoteError(ctx, "purge", err)
 }

@@ -1,0 +1,177 @@
+package tier_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiercache/tiercache/internal/interpose"
+	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/tier"
+)
+
+// Schedules that once broke an invariant.
+
+// stopAt has the nth request of a kind stop: before it is sent, or after it was
+// answered.
+func stopAt(hook func(func(interpose.Op) error), op interpose.Op, nth int) (reached, goOn chan struct{}) {
+	reached, goOn = make(chan struct{}), make(chan struct{})
+	hook(func(o interpose.Op) error {
+		if o == op {
+			if nth--; nth == 0 {
+				close(reached)
+				<-goOn
+			}
+		}
+		return nil
+	})
+	return reached, goOn
+}
+
+func none(context.Context, *tier.Entry) (int64, error) { return 0, errCut }
+
+// Guard: item.recheck compares the epoch, and only it notes Seq.
+//
+//	A: GET k is answered with the old value
+//	A: its connection is lost and renewed; B: Set(k, new) in between
+//	A: a heartbeat on the new connection; then it keeps the old value
+func TestI2AnAnswerOfALostConnectionIsNotBelieved(t *testing.T) {
+	hub := remote.NewEmbedded(0)
+	w := &world{t, hub, "test", embeddedRaw{hub}}
+	a, hooks := w.open(quiet...)
+	b, _ := w.open(quiet...)
+	ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
+	require.NoError(t, cb.Set(bg, "k", 0))
+	reached, goOn := stopAt(hooks.After, interpose.Get, 1)
+	old := make(chan int64)
+	go func() { old <- lookup(t, ca, none).Value }()
+	<-reached
+	w.raw.disconnect()
+	require.NoError(t, cb.Set(bg, "k", 1))
+	require.NoError(t, a.Sync(bg))
+	close(goOn)
+	require.Equal(t, int64(0), <-old)
+	for range 3 {
+		require.Equal(t, int64(1), lookup(t, ca, none).Value)
+	}
+}
+
+// Guard: watch.listed.
+//
+//	A1: loads k
+//	A2: Set(k, 1) fences that load off, and keeps 1
+//	A1: is about to write what it loaded
+//	B:  Set(k, 2): its notice is not the one that A1's write owes
+func TestI2ANoticeIsNotTakenForThatOfAFencedLoad(t *testing.T) {
+	eachRemote(t, func(t *testing.T, w *world) {
+		a, hooks := w.open(quiet...)
+		b, _ := w.open(quiet...)
+		ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
+		loading, loaded := make(chan struct{}), make(chan struct{})
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			lookup(t, ca, func(context.Context, *tier.Entry) (int64, error) {
+				close(loading)
+				<-loaded
+				return 0, nil
+			})
+		}()
+		<-loading
+		require.NoError(t, ca.Set(bg, "k", 1))
+		require.Equal(t, tier.Local, lookup(t, ca, none).Origin)
+		reached, goOn := stopAt(hooks.Before, interpose.Write, 1)
+		close(loaded)
+		<-reached
+		require.NoError(t, cb.Set(bg, "k", 2))
+		require.NoError(t, a.Sync(bg))
+		close(goOn)
+		<-done
+		require.Equal(t, int64(2), lookup(t, ca, none).Value)
+		require.Equal(t, int64(2), lookup(t, ca, none).Value)
+	})
+}
+
+// Guard: a fresh caller does not accept what began before it came.
+//
+//	B1: GET k is answered with the old value
+//	A:  Set(k, new); its notice to B is late
+//	B2: reads k fresh and finds B1's flight
+func TestI4AFreshReadDoesNotShareAReadFromBeforeAWrite(t *testing.T) {
+	eachRemote(t, func(t *testing.T, w *world) {
+		a, _ := w.open(quiet...)
+		b, hooks := w.open(quiet...)
+		ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
+		require.NoError(t, ca.Set(bg, "k", 0))
+		hooks.Filter(func(e interpose.Event) bool { return e.Changed == nil })
+		reached, goOn := stopAt(hooks.After, interpose.Get, 1)
+		old := make(chan int64)
+		go func() { old <- lookup(t, cb, none).Value }()
+		<-reached
+		require.NoError(t, ca.Set(bg, "k", 1))
+		fresh := make(chan int64)
+		go func() { fresh <- lookup(t, cb, none, tier.Fresh()).Value }()
+		close(goOn)
+		require.Equal(t, int64(0), <-old)
+		require.Equal(t, int64(1), <-fresh)
+	})
+}
+
+// Guard: errors are shared only if nothing has changed since the load began.
+//
+//	A1: its load found nothing
+//	the value is made, and that is invalidated by A
+//	A2: reads k and finds A1's load
+func TestI1NotFoundIsNotSharedAcrossAChange(t *testing.T) {
+	eachRemote(t, func(t *testing.T, w *world) {
+		s, _ := w.open(quiet...)
+		c := cacheOf[int64](t, s, tier.WithNegativeTTL(0))
+		loading, goOn := make(chan struct{}), make(chan struct{})
+		first := make(chan error)
+		go func() {
+			_, err := c.Get(bg, "k", func(context.Context, *tier.Entry) (int64, error) {
+				close(loading)
+				<-goOn
+				return 0, tier.ErrNotFound
+			})
+			first <- err
+		}()
+		<-loading
+		_, err := c.Invalidate(bg)
+		require.NoError(t, err)
+		second := make(chan int64)
+		go func() {
+			second <- lookup(t, c, func(context.Context, *tier.Entry) (int64, error) { return 1, nil }).Value
+		}()
+		close(goOn)
+		require.ErrorIs(t, <-first, tier.ErrNotFound)
+		require.Equal(t, int64(1), <-second)
+	})
+}
+
+// Guard: where keys are scopes, their change is recorded after the write.
+//
+//	A: Set(k, new) has recorded the change, or is about to write
+//	B: reads k: whatever it finds, it does not keep the old value
+func TestI2WithoutTrackingAWriteIsFollowedByItsRecord(t *testing.T) {
+	eachRemote(t, func(t *testing.T, w *world) {
+		options := append([]tier.Option{tier.WithoutTracking()}, quiet...)
+		a, hooks := w.open(options...)
+		b, _ := w.open(options...)
+		ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
+		require.NoError(t, ca.Set(bg, "k", 0))
+		require.NoError(t, b.Sync(bg))
+		reached, goOn := stopAt(hooks.Before, interpose.Write, 1)
+		set := make(chan error)
+		go func() { set <- ca.Set(bg, "k", 1) }()
+		<-reached
+		require.NoError(t, b.Sync(bg))
+		lookup(t, cb, none)
+		require.Equal(t, int64(0), lookup(t, cb, none).Value)
+		close(goOn)
+		require.NoError(t, <-set)
+		require.NoError(t, b.Sync(bg))
+		require.Equal(t, int64(1), lookup(t, cb, none).Value)
+	})
+}
