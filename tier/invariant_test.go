@@ -274,6 +274,7 @@ func TestI2AProcessThatIsCutOffStopsBelievingItsCopies(t *testing.T) {
 		o := &origin{}
 		ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
 		lookup(t, ca, o.load)
+		synctest.Wait() // it is stored
 		lookup(t, cb, o.load)
 		require.Equal(t, tier.Local, lookup(t, cb, o.load).Origin)
 		hooks.Before(func(interpose.Op) error { return errCut })
@@ -310,7 +311,9 @@ func TestI2ALostMessageIsMadeGoodByTheNextHeartbeat(t *testing.T) {
 		o := &origin{}
 		ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
 		lookup(t, ca, o.load)
+		synctest.Wait() // it is stored
 		lookup(t, cb, o.load)
+		synctest.Wait() // what opening asked for has been answered
 		hooks.Filter(func(e interpose.Event) bool { return e.Message == "" })
 		o.version.Add(1)
 		_, err := a.InvalidateSource(bg, "doc")
@@ -367,7 +370,6 @@ func TestI2AnotherConnectionEndsTheTrustInCopies(t *testing.T) {
 	hooks.Filter(func(interpose.Event) bool { return false })
 	w.raw.disconnect()
 	require.NoError(t, ca.Set(bg, "k", 1))
-	require.Equal(t, int64(0), lookup(t, cb, fail).Value, "nothing was heard yet")
 	require.NoError(t, b.Sync(bg)) // what a heartbeat does
 	require.Equal(t, int64(1), lookup(t, cb, fail).Value)
 }
@@ -407,7 +409,6 @@ func TestI4AFreshReadReflectsEveryAcknowledgedChange(t *testing.T) {
 		o.version.Add(1)
 		_, err := a.InvalidateSource(bg, "doc")
 		require.NoError(t, err)
-		require.Equal(t, int64(0), lookup(t, cb, o.load).Value, "nothing was heard yet")
 		require.Equal(t, int64(1), lookup(t, cb, o.load, tier.Fresh()).Value)
 		require.Equal(t, int64(1), lookup(t, cb, o.load).Value)
 	})

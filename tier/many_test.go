@@ -221,7 +221,7 @@ func TestACallerThatLeavesAGetManyIsAnsweredAtOnce(t *testing.T) {
 		c := view[string](t, f.process(), "docs")
 		require.NoError(t, c.Set(t.Context(), "there", "v of there"))
 		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan struct{})
+		ended, began := make(chan struct{}), time.Now()
 		go func() { synctest.Wait(); cancel() }()
 		got, err := c.GetMany(ctx, []string{"there", "a", "b", "a", "there"}, func(ctx context.Context, _ []string, _ tier.Entries) (map[string]string, error) {
 			<-ctx.Done()
@@ -231,6 +231,7 @@ func TestACallerThatLeavesAGetManyIsAnsweredAtOnce(t *testing.T) {
 		assert.ErrorIs(t, err, context.Canceled)
 		assert.Equal(t, many("there"), got)
 		<-ended
+		assert.Zero(t, time.Since(began), "the loader's context ends too")
 	})
 }
 

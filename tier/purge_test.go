@@ -85,7 +85,8 @@ func TestAPurgeCanBeCancelledAndResumed(t *testing.T) {
 			assert.Equal(t, changes, s.Stats().Changes)
 		}
 		require.NoError(t, err)
-		assert.Equal(t, int64(n), removed)
+		assert.GreaterOrEqual(t, removed, int64(n))
+		assert.LessOrEqual(t, removed, int64(n+1), "the lease of the failed load may still have been there")
 		assert.Empty(t, done.Resume)
 		assert.Empty(t, f.keys())
 	})

@@ -36,7 +36,7 @@ var guards = []guard{
 		"return out.err == nil && c.trueNow(out.it)\n", "return true\n", "TestI5ALoad"},
 	{"I5 an explicit write is judged by its as-of", "tier/write.go",
 		"	asOf := cfg.asOf\n", "	asOf := AsOf{}\n", "TestI5ASet"},
-	{"I5 a remote entry is judged by what it depends on", "tier/read.go",
+	{"I5 a remote entry is judged by what it depends on", "tier/judge.go",
 		"	if !c.hold(ctx, it) {", "	if c.hold(ctx, it); false {", "TestI5|TestI6"},
 	{"I6 an entry of another incarnation is not valid", "invalidation/view.go",
 		"return a.Incarnation == v.Incarnation && a.Tick >= v.Floor", "return a.Tick >= v.Floor || true", "TestI6LosingTheChangeLog"},

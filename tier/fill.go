@@ -1,0 +1,260 @@
+package tier
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/remote"
+)
+
+// refreshPause is how long a stale value is served before a refresh of it that
+// failed is tried again.
+const refreshPause = time.Second
+
+// filling is one loaded value on its way into both tiers.
+type filling struct {
+	f      *flight
+	it     *item
+	write  remote.Write
+	listed bool // it was put into the local tier before the write
+}
+
+// fill ends the flights with what was loaded, and stores what may be stored.
+func (l *loadRun) fill(ctx context.Context, fs []*flight, r loadResult) {
+	done := make([]finishedLoad, len(fs))
+	for i, f := range fs {
+		done[i].it, done[i].envelope, done[i].kept, done[i].err = l.finished(ctx, f, r, i)
+	}
+	l.dropOlder(ctx, fs, done)
+	var fills []filling
+	var release []string
+	for i, f := range fs {
+		it, envelope, kept, err := done[i].it, done[i].envelope, done[i].kept, done[i].err
+		switch {
+		case err != nil:
+			if f.resident != nil {
+				f.resident.retry.Store(int64(mono.Now().Add(refreshPause)))
+			}
+			l.end([]*flight{f}, outcome{err: err, spare: f.stale})
+		case envelope != nil && !f.offline:
+			fills = append(fills, filling{f: f, it: it, write: remote.Write{Key: f.name, Token: l.token, Envelope: envelope, TTL: kept}})
+			continue
+		default:
+			if envelope != nil && f.refused {
+				l.ns.stats.fillErrors.Add(1)
+				l.ns.stats.full.Add(1)
+				l.s.observe(EventFill, l.ns, 0, remote.ErrFull)
+			}
+			l.keepUnstored(f, it, kept)
+		}
+		if !f.offline && !l.cfg.localOnly {
+			release = append(release, f.name)
+		}
+	}
+	if len(release) > 0 {
+		rctx, cancel := l.s.request(context.WithoutCancel(ctx))
+		if err := l.s.conn.Release(rctx, release, l.token); err != nil {
+			l.failed(err)
+		}
+		cancel()
+	}
+	if len(fills) > 0 {
+		l.store(ctx, fills)
+	}
+}
+
+// finishedLoad is what became of one flight's load.
+type finishedLoad struct {
+	it       *item
+	envelope []byte // nil: not to be stored
+	kept     time.Duration
+	err      error
+}
+
+// dropOlder removes what the tiers hold of keys whose loader has answered with
+// something that is not stored ("not found", DoNotStore, not encodable): after
+// a refresh that gave the new value, the older one must not be served again.
+func (l *loadRun) dropOlder(ctx context.Context, fs []*flight, done []finishedLoad) {
+	var keys []string
+	for i, f := range fs {
+		if d := done[i]; d.envelope != nil && !f.refused || d.err != nil && !errors.Is(d.err, ErrNotFound) || l.cfg.localOnly && d.kept > 0 {
+			continue
+		}
+		switch {
+		case l.cfg.localOnly, f.offline && f.force && !f.refused:
+			l.s.local.Remove(f.h)
+		case f.offline && !f.refused:
+		case f.force || f.seen != "" || f.resident != nil || f.stale != nil:
+			keys = append(keys, f.key)
+		}
+	}
+	if len(keys) > 0 {
+		_ = l.deleteAll(context.WithoutCancel(ctx), keys) // counted there
+	}
+}
+
+// keepUnstored ends a flight whose value is not stored remotely: it is kept
+// locally only by caches that have nothing else.
+func (l *loadRun) keepUnstored(f *flight, it *item, kept time.Duration) {
+	if !l.cfg.localOnly || kept == 0 || !l.usesLocal(l.o) || !l.s.table.keep(f.h, &f.watch, it, 0) {
+		it.release(l.s.tail)
+	}
+	l.end([]*flight{f}, outcome{it: it, origin: Loaded})
+}
+
+// store writes loaded values to the remote tier. Their callers are answered
+// before that is acknowledged, unless too many such writes are under way.
+//
+// A value is put into the local tier at once as well, provisionally: believed
+// no longer than the proof that the key had not changed by then. Once the write
+// is acknowledged, and the only notice that came is the one the write owes, it
+// stays; otherwise it goes.
+func (l *loadRun) store(ctx context.Context, fills []filling) {
+	writes := make([]remote.Write, len(fills))
+	var bytes int64
+	for i := range fills {
+		l.list(&fills[i])
+		writes[i] = fills[i].write
+		bytes += int64(len(writes[i].Envelope))
+	}
+	early := l.s.fills.TryAcquire(bytes)
+	if early {
+		defer l.s.fills.Release(bytes)
+		for _, fl := range fills {
+			fl.f.finish(outcome{it: fl.it, origin: Loaded})
+		}
+	}
+	begun := mono.Now()
+	rctx, cancel := l.s.request(context.WithoutCancel(ctx))
+	written, err := l.s.conn.Write(rctx, writes)
+	cancel()
+	if err != nil {
+		l.failed(err)
+		l.releaseLater(namesOf(writes))
+		written = make([]remote.Written, len(fills))
+		for i := range written {
+			written[i].Err = err
+		}
+	}
+	for i, fl := range fills {
+		l.settle(fl, written[i], mono.Now().Sub(begun))
+		if !early {
+			fl.f.finish(outcome{it: fl.it, origin: Loaded})
+		}
+		l.s.table.land(fl.f)
+	}
+}
+
+// list marks the key as being written, and puts the value into the local tier
+// if the key is known not to have changed since the lease was taken.
+func (l *loadRun) list(fl *filling) {
+	view := l.s.tail.View()
+	clean := l.s.table.mark(fl.f.h, &fl.f.watch)
+	if !clean || !l.usesLocal(l.o) || view.Proof == 0 {
+		// An older copy may be there: a refresh by a view without local copies
+		// replaces what another view has kept. No notice will take it out, since
+		// the one that comes is taken for the one that this write owes.
+		l.s.local.Remove(fl.f.h)
+		return
+	}
+	fl.it.provisional.Store(int64(view.Proof.Add(l.s.cfg.maxStaleness)))
+	fl.it.plan(&l.cfg)
+	fl.listed = l.s.table.list(fl.f.h, &fl.f.watch, fl.it)
+}
+
+// settle keeps or drops the local copy according to how its write went.
+func (l *loadRun) settle(fl filling, w remote.Written, took time.Duration) {
+	st := &l.ns.stats
+	err := w.Err
+	switch {
+	case err != nil:
+		st.fillErrors.Add(1)
+		if errors.Is(err, remote.ErrFull) {
+			st.full.Add(1)
+			// Neither the lease nor an older value is to stay.
+			_ = l.deleteAll(context.Background(), []string{fl.f.key})
+		}
+	case !w.Stored:
+		st.fenced.Add(1)
+	default:
+		st.fills.Add(1)
+	}
+	l.s.observe(EventFill, l.ns, took, err)
+	if w.Verified && l.usesLocal(l.o) && l.s.table.keep(fl.f.h, &fl.f.watch, fl.it, l.s.owedNotices()) {
+		fl.it.provisional.Store(0)
+		fl.it.plan(&l.cfg)
+		return
+	}
+	l.s.table.unlist(fl.f.h, &fl.f.watch, fl.it)
+	fl.it.release(l.s.tail)
+}
+
+// owedNotices is how many notices a write of ours causes.
+func (s *Store) owedNotices() int {
+	if s.cfg.noTracking {
+		return 0
+	}
+	return 1
+}
+
+// finished makes an item of what was loaded for a flight, and its envelope if
+// it may be stored.
+func (l *loadRun) finished(ctx context.Context, f *flight, r loadResult, i int) (it *item, envelope []byte, kept time.Duration, err error) {
+	cfg, discard := r.entries[i].taken()
+	value, err := r.loaded[i].value, r.loaded[i].err
+	negative := errors.Is(err, ErrNotFound)
+	switch {
+	case negative:
+		l.ns.stats.notFound.Add(1)
+		if l.cfg.negativeTTL == 0 || discard {
+			return nil, nil, 0, err
+		}
+	case err == nil:
+		err = cfg.err
+	}
+	fresh, kept, lifeErr := cfg.life(&l.cfg, l.s.cfg.maxTTL, negative)
+	if err != nil && !negative || lifeErr != nil {
+		err = errors.Join(err, lifeErr)
+		if context.Cause(ctx) != errLeft { // else nobody is told
+			l.ns.stats.loadErrors.Add(1)
+		}
+		return nil, nil, 0, err
+	}
+	it = l.newItem(f.key, value, negative, cfg, r.asOf, fresh, kept)
+	it.epoch, it.keyTick = f.epoch, f.keyTick
+	if !l.hold(ctx, it) {
+		l.ns.stats.overtaken.Add(1)
+		return it, nil, 0, nil
+	}
+	if discard || l.cfg.localOnly {
+		if discard {
+			kept = 0
+		}
+		return it, nil, kept, nil
+	}
+	envelope, err = l.seal(it, fresh, kept)
+	if err != nil {
+		l.ns.stats.encodeErrors.Add(1)
+		l.s.observe(EventFill, l.ns, 0, err)
+		return it, nil, 0, nil // the value is good, it just cannot be kept
+	}
+	return it, envelope, kept, nil
+}
+
+// newItem makes the item of a value that was loaded or set just now.
+func (c *core) newItem(key string, value any, negative bool, cfg entryConfig, asOf AsOf, fresh, kept time.Duration) *item {
+	now := mono.Now()
+	it := &item{
+		value: value, ns: c.ns, key: key, negative: negative, sources: cfg.sources, shape: c.typed.shape,
+		nonce: rand.Uint64() | 1, asOf: asOf, cost: cfg.cost,
+		born: now, fresh: now.Add(fresh), expires: now.Add(kept),
+	}
+	if negative {
+		it.value = nil
+	}
+	c.limitLocal(it, now)
+	return it
+}

@@ -1,0 +1,158 @@
+package tier
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tiercache/tiercache/internal/envelope"
+	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/remote"
+)
+
+// stillServable reports whether a value is at most window past its TTL and
+// nothing it depends on has changed.
+func (c *core) stillServable(it *item, window time.Duration) bool {
+	return mono.Now() < it.fresh.Add(window) && c.trueNow(it)
+}
+
+// trueNow decides R1 by what is known locally, for an item whose own marks may
+// have been given back.
+func (c *core) trueNow(it *item) bool {
+	marks := c.s.tail.Hold(c.scopes(it.sources))
+	defer c.s.tail.Release(marks)
+	verdict, _ := c.s.tail.Judge(it.asOf, marks)
+	return verdict == invalidation.Valid && !c.keyChanged(it)
+}
+
+// keyChanged judges the key's own scope, where keys are scopes.
+func (c *core) keyChanged(it *item) bool {
+	if !c.s.cfg.noTracking || c.cfg.localOnly {
+		return false
+	}
+	marks := c.s.tail.Hold([]invalidation.Scope{c.keyScope(it.key)})
+	defer c.s.tail.Release(marks)
+	verdict, _ := c.s.tail.Judge(AsOf{Incarnation: it.asOf.Incarnation, Tick: it.keyTick}, marks)
+	return verdict != invalidation.Valid
+}
+
+func (c *core) keyScope(key string) invalidation.Scope {
+	return invalidation.Key(c.ns.remoteName(c.ns.hash(key)))
+}
+
+// scopes is all that a value made from the sources depends on.
+func (c *core) scopes(sources []string) []invalidation.Scope {
+	if len(sources) == 0 {
+		return c.ns.scopes
+	}
+	scopes := make([]invalidation.Scope, 0, len(c.ns.scopes)+len(sources))
+	scopes = append(scopes, c.ns.scopes...)
+	for _, id := range sources {
+		scopes = append(scopes, invalidation.Source(id))
+	}
+	return scopes
+}
+
+// ofType reports whether the item's value is of this view's type: another view
+// of the namespace may hold values of another.
+func (c *core) ofType(it *item) bool { return it.negative || it.shape == c.typed.shape }
+
+// open decodes a stored entry and judges it. Without an item the cause says why.
+func (c *core) open(ctx context.Context, key string, stored remote.Item, b basis) (*item, Cause, error) {
+	if !stored.Found() {
+		return nil, Cold, nil
+	}
+	e, err := envelope.Decode(stored.Envelope())
+	if err != nil {
+		return nil, Damaged, err
+	}
+	if e.Namespace != c.ns.path || e.Key != key {
+		return nil, Cold, nil // another key of the same hash
+	}
+	it, cause, err := c.itemOf(&e, stored, b)
+	if err != nil || it == nil {
+		return nil, cause, err
+	}
+	if !c.hold(ctx, it) {
+		it.release(c.s.tail)
+		return nil, Invalidated, nil
+	}
+	return it, 0, nil
+}
+
+// itemOf decodes the value and turns the server's times into local ones.
+func (c *core) itemOf(e *envelope.Entry, stored remote.Item, b basis) (*item, Cause, error) {
+	end, ok := stored.Expires()
+	if !ok {
+		return nil, Damaged, fmt.Errorf("%w: no expiry stamp", envelope.ErrDamaged)
+	}
+	now, v := mono.Now(), c.s.tail.View()
+	left := end.Sub(v.ServerTime(now))
+	if left <= 0 {
+		return nil, Expired, nil
+	}
+	it := &item{
+		ns: c.ns, key: strings.Clone(e.Key), negative: e.Negative, nonce: e.Nonce, shape: c.typed.shape,
+		sources: cloneAll(e.Sources), asOf: e.AsOf, keyTick: b.keyTick, epoch: b.epoch,
+	}
+	if !e.Negative {
+		if e.Shape != c.typed.shape {
+			return nil, OtherType, fmt.Errorf("stored value is of another type than %s's", c.ns.path)
+		}
+		var err error
+		if it.value, err = c.decode(e.Payload); err != nil {
+			return nil, OtherType, err
+		}
+	}
+	left = min(left, e.Life) // a stamp from the future gives no longer life
+	it.born = now.Add(left - e.Life)
+	it.fresh, it.expires = it.born.Add(e.Fresh), now.Add(left)
+	c.limitLocal(it, now)
+	return it, 0, nil
+}
+
+// limitLocal applies WithLocalTTL, and estimates the local copy's size.
+func (c *core) limitLocal(it *item, now mono.Time) {
+	if c.cfg.localTTL > 0 {
+		it.expires = min(it.expires, now.Add(c.cfg.localTTL))
+	}
+	if it.cost == 0 {
+		it.cost = estimate(it)
+	}
+	it.plan(&c.cfg)
+}
+
+// hold takes the marks of all that the item depends on and decides R1, asking
+// the log about what is older than this process's knowledge (R6).
+func (c *core) hold(ctx context.Context, it *item) bool {
+	t := c.s.tail
+	it.marks = t.Hold(c.scopes(it.sources))
+	if c.s.cfg.noTracking && !c.cfg.localOnly {
+		it.keyMark = t.Hold([]invalidation.Scope{c.keyScope(it.key)})[0]
+	}
+	verdict := c.judge(it)
+	if verdict != invalidation.Unknown {
+		return verdict == invalidation.Valid
+	}
+	scopes := c.scopes(it.sources)
+	if it.keyMark != nil {
+		scopes = append(append([]invalidation.Scope(nil), scopes...), it.keyMark.Scope())
+	}
+	rctx, cancel := c.s.request(ctx)
+	defer cancel()
+	if err := t.Learn(rctx, scopes); err != nil {
+		c.failed(err)
+		return false
+	}
+	return c.judge(it) == invalidation.Valid
+}
+
+func (c *core) judge(it *item) invalidation.Verdict {
+	verdict, _ := c.s.tail.Judge(it.asOf, it.marks)
+	if verdict == invalidation.Valid && it.keyMark != nil {
+		verdict, _ = c.s.tail.Judge(AsOf{Incarnation: it.asOf.Incarnation, Tick: it.keyTick}, []*invalidation.Mark{it.keyMark})
+	}
+	return verdict
+}

@@ -1,0 +1,67 @@
+package tier
+
+import (
+	"context"
+
+	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/local"
+)
+
+// Peek returns the value of key if a tier has it, and never loads. A remembered
+// "not found" is no value. It does not fill the local tier. It returns
+// ErrUnavailable if only the remote tier could tell and did not answer.
+func (c *Cache[V]) Peek(ctx context.Context, key string) (V, bool, error) {
+	var zero V
+	it, err := c.peek(ctx, key)
+	if it == nil || it.negative {
+		return zero, false, err
+	}
+	r, err := result[V](&c.core, outcome{it: it})
+	return r.Value, err == nil, err
+}
+
+func (c *core) peek(ctx context.Context, key string) (*item, error) {
+	if err := c.admitWrite(ctx, key); err != nil { // it waits for no load
+		return nil, err
+	}
+	h := c.ns.hash(key)
+	if it := c.peekLocal(h, key); it != nil || c.cfg.localOnly {
+		return it, nil
+	}
+	for range 3 {
+		v := c.s.tail.View()
+		stored, done, err := c.readOne(ctx, c.ns.remoteName(h), callConfig{}, v)
+		if err != nil {
+			c.failed(err)
+			return nil, remoteError(ctx, "peek", err)
+		}
+		if !done {
+			continue
+		}
+		it, _, _ := c.open(ctx, key, stored, basis{epoch: v.Epoch, keyTick: v.Watermark})
+		if it == nil {
+			return nil, nil
+		}
+		it.release(c.s.tail)
+		if mono.Now() >= it.fresh {
+			return nil, nil
+		}
+		return it, nil
+	}
+	return nil, remoteError(ctx, "peek", invalidation.ErrUnstable)
+}
+
+// peekLocal returns a local copy that is believed and fresh.
+func (c *core) peekLocal(h local.Key, key string) *item {
+	if c.cfg.remoteOnly {
+		return nil
+	}
+	it, ok := c.s.local.Peek(h)
+	now, v := mono.Now(), c.s.tail.View()
+	if !ok || it.ns != c.ns || it.key != key || !c.ofType(it) || now >= it.fresh ||
+		!it.servable(now) || !it.believed(v, now, c.s.cfg.maxStaleness) {
+		return nil
+	}
+	return it
+}
