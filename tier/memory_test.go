@@ -43,7 +43,7 @@ func TestReadsStayRightUnderEveryMaxmemoryPolicy(t *testing.T) {
 				}, options...)
 				require.True(t, strings.HasPrefix(r.Value, fmt.Sprintf("%d %d x", i, version[doc].Load())), "%d: %.20s", i, r.Value)
 			}
-			for round := range 3 {
+			for round := range 2 {
 				for i := range 100 { // 8 MB
 					read(a, i)
 				}
