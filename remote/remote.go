@@ -198,6 +198,10 @@ type Info struct {
 // memory. The value was not stored; nothing else is wrong.
 var ErrFull = errors.New("the server is out of memory for writes")
 
+// ErrResume is matched by errors of a purge that was to be resumed at what no
+// purge has reported.
+var ErrResume = errors.New("no position that a purge of the same namespace reported")
+
 // ErrClosed is matched by errors of calls after Close.
 var ErrClosed = errors.New("the connection is closed")
 

@@ -93,7 +93,7 @@ func parseResume(p PurgeRequest) (which int, cursor uint64, err error) {
 	which, err1 := strconv.Atoi(a)
 	cursor, err2 := strconv.ParseUint(b, 10, 64)
 	if !ok || err1 != nil || err2 != nil || which < 0 || which >= len(p.Prefixes) {
-		return 0, 0, fmt.Errorf("purge cannot be resumed at %q: it is no position that a purge of the same namespace reported", p.Resume)
+		return 0, 0, fmt.Errorf("purge cannot be resumed at %q: it is %w", p.Resume, ErrResume)
 	}
 	return which, cursor, nil
 }

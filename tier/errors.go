@@ -78,7 +78,7 @@ func remoteError(ctx context.Context, doing string, err error) error {
 		return fmt.Errorf("tier: %s: %w", doing, endOf(ctx))
 	case errors.Is(err, remote.ErrClosed):
 		return ErrClosed
-	case errors.Is(err, remote.ErrFull):
+	case errors.Is(err, remote.ErrFull), errors.Is(err, remote.ErrResume):
 		return fmt.Errorf("tier: %s: %w", doing, err)
 	}
 	return fmt.Errorf("%w: %s: %w", ErrUnavailable, doing, err)

@@ -98,6 +98,7 @@ func TestAPurgeCannotBeResumedAtWhatNoPurgeReported(t *testing.T) {
 		for _, resume := range []string{"x", "1:0", "0", "0:x", "-1:0", "0:-1", strings.Repeat("9", 100)} {
 			_, err := s.Purge(t.Context(), "docs", nil, tier.ResumeAt(resume))
 			assert.ErrorContains(t, err, "cannot be resumed", resume)
+			assert.NotErrorIs(t, err, tier.ErrUnavailable)
 		}
 	})
 }
