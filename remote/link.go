@@ -40,6 +40,7 @@ var errNoConnection = errors.New("no connection, and too many requests wait for 
 
 // Do implements [valkey.CommandClient].
 func (l *link) Do(ctx context.Context, cmd valkey.Completed) valkey.ValkeyResult {
+	cmd = cmd.Pin() // see DoMulti
 	if !l.doubt.Load() {
 		r := l.Client.Do(ctx, cmd)
 		l.note(r.NonValkeyError())
@@ -52,6 +53,13 @@ func (l *link) Do(ctx context.Context, cmd valkey.Completed) valkey.ValkeyResult
 func (l *link) DoMulti(ctx context.Context, cmds ...valkey.Completed) []valkey.ValkeyResult {
 	if len(cmds) == 0 {
 		return nil
+	}
+	// Pinned, so that the client does not use their memory for the next commands:
+	// around the loss of a connection it was seen to do so without being
+	// synchronised with the goroutine that had written them (the race detector
+	// told, in a test that kills connections).
+	for i := range cmds {
+		cmds[i] = cmds[i].Pin()
 	}
 	if !l.doubt.Load() {
 		rs := l.Client.DoMulti(ctx, cmds...)
