@@ -62,7 +62,7 @@ bench: ## run the benchmarks of ./tier (BENCH=regexp)
 	@$(WITH_SERVER) && go test -run='^$$' -bench='$(BENCH)' -benchmem $(TESTFLAGS) ./tier
 
 .PHONY: bench-peers
-bench-peers: ## compare with other caches, in about 20 minutes (PEERS='-count=3 -run=LocalHit'; -help lists flags)
+bench-peers: ## compare with other caches, in about 10 minutes (PEERS='-count=3 -run=LocalHit'; -help lists flags)
 	@$(WITH_SERVER) && cd bench/peers && go run . $(PEERS)
 
 .PHONY: fuzz

@@ -48,12 +48,14 @@ func benchKeys(n int) []string {
 	return keys
 }
 
-// openBench opens a store on the shared server, as another process would for each call with the same prefix. The remote
+// openBench opens a store, on the shared server unless an option says else, as another process would. The remote
 // timeout is long: on a busy machine a request that is given up would make the work less, and the figure better.
-func openBench(b *testing.B, prefix string) *tier.Store {
+func openBench(b *testing.B, prefix string, options ...tier.Option) *tier.Store {
 	b.Helper()
-	s, err := tier.Open(context.Background(), tier.WithValkey(valkeytest.Shared(b).URL()), tier.WithPrefix(prefix),
-		tier.WithRemoteTimeout(10*time.Second))
+	if len(options) == 0 {
+		options = []tier.Option{tier.WithValkey(valkeytest.Shared(b).URL())}
+	}
+	s, err := tier.Open(context.Background(), append(options, tier.WithPrefix(prefix), tier.WithRemoteTimeout(10*time.Second))...)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,7 +1,7 @@
 // Peers runs the same work over tiercache and over the caches that one would otherwise use, in one process and taking
 // turns, and prints what benchstat reads, then a table of ratios:
 //
-//	go run . [-count 10] [-cpu 1,2,4] [-benchtime 200ms] [-run REGEXP] [-million] [-o FILE]
+//	go run . [-count 10] [-cpu 1,2,4] [-benchtime 100ms] [-run REGEXP] [-million] [-o FILE]
 //
 // bench/README.md says why each kind of work is fair.
 package main
@@ -46,7 +46,7 @@ func main() {
 	testing.Init() // registers the flags that testing.Benchmark obeys
 	count := flag.Int("count", 10, "rounds over all contestants")
 	cpus := flag.String("cpu", "1,2,4", "values of GOMAXPROCS, for work that scales")
-	benchtime := flag.String("benchtime", "200ms", "of each contestant in each round; or a number of iterations, as 100x")
+	benchtime := flag.String("benchtime", "100ms", "of each contestant in each round; or a number of iterations, as 100x")
 	run := flag.String("run", "", "only work whose name matches")
 	million := flag.Bool("million", false, "also invalidate a namespace of 1,000,000 entries")
 	out := flag.String("o", "", "also write the benchstat lines to this file")

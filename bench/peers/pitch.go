@@ -12,6 +12,7 @@ import (
 	"github.com/valkey-io/valkey-go"
 
 	"github.com/tiercache/tiercache/internal/valkeytest"
+	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier"
 )
 
@@ -72,10 +73,12 @@ func (p *pitch) prefix() string {
 
 // store opens a store as a process would. The remote timeout is long: on a busy machine a request that is given up would
 // make the work less, and the figure better.
-func (p *pitch) store(prefix string, options ...tier.Option) *tier.Store {
-	s, err := tier.Open(context.Background(), append([]tier.Option{
-		tier.WithValkey("valkey://" + p.addr()), tier.WithPrefix(prefix), tier.WithRemoteTimeout(10 * time.Second),
-	}, options...)...)
+func (p *pitch) store(prefix string) *tier.Store {
+	return p.storeOn(remote.Valkey(valkey.ClientOption{InitAddress: []string{p.addr()}}), prefix)
+}
+
+func (p *pitch) storeOn(b remote.Backend, prefix string) *tier.Store {
+	s, err := tier.Open(context.Background(), tier.WithRemote(b), tier.WithPrefix(prefix), tier.WithRemoteTimeout(10*time.Second))
 	must(err)
 	p.host.Cleanup(func() { _ = s.Close() })
 	return s
