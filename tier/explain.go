@@ -54,13 +54,17 @@ func (e Explanation) String() string {
 }
 
 // Explain reads both tiers and the change log, changes nothing and never loads.
-// It returns ErrUnavailable, with what is known locally, if the remote tier
-// does not answer.
+// A value that was just loaded here and is still being stored is waited for. It
+// returns ErrUnavailable, with what is known locally, if the remote tier does
+// not answer.
 func (c *Cache[V]) Explain(ctx context.Context, key string) (Explanation, error) {
 	if err := c.admitWrite(ctx, key); err != nil { // it waits for no load
 		return Explanation{}, err
 	}
 	h := c.ns.hash(key)
+	if err := c.s.table.stored(ctx, h); err != nil {
+		return Explanation{}, err
+	}
 	e := Explanation{Namespace: c.ns.path, Key: key, RemoteKey: c.ns.remoteName(h)}
 	if it, ok := c.s.local.Peek(h); ok && it.ns == c.ns && it.key == key {
 		e.Local = c.holdingOf(it)
@@ -111,8 +115,10 @@ func (c *core) explainLocal(h *Holding, it *item) {
 			h.Changed, h.ChangedAt = "the key itself", AsOf{Incarnation: v.Incarnation, Tick: m.Last()}
 		}
 		h.Why = h.Changed + " changed"
-	case !it.servable(now) || now >= it.fresh:
+	case now >= it.expires || now >= it.fresh:
 		h.Why = "its TTL has passed"
+	case !it.servable(now):
+		h.Why = "it is still being stored"
 	case !c.ofType(it):
 		h.Why = "its value is of another type"
 	default:

@@ -198,6 +198,22 @@ func (s *tableShard) landLocked(f *flight) {
 	s.unwatchLocked(f.h, &f.watch)
 }
 
+// stored waits until what was loaded for h is stored as well, if that is under
+// way.
+func (t *table) stored(ctx context.Context, h local.Key) error {
+	s := t.shard(h)
+	s.mu.Lock()
+	var f *flight
+	if k := s.keys[h]; k != nil {
+		f = k.flight
+	}
+	s.mu.Unlock()
+	if f == nil || !f.finished() {
+		return nil
+	}
+	return waitFor(ctx, f.left)
+}
+
 // wakeFlight is told that the lease of h changed.
 func (t *table) wakeFlight(h local.Key) {
 	s := t.shard(h)

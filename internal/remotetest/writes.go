@@ -27,6 +27,7 @@ var writes = []test{
 		} {
 			k := s.key(name)
 			prepare(k)
+			s.delta(t) // so that the notices of what was prepared are here
 			before := s.noticed(k)
 			w := s.write(t, k, "new value")
 			after := s.noticed(k)
