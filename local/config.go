@@ -29,7 +29,7 @@ type Config[V any] struct {
 
 	// OnRemove, if set, is called once for every value that leaves the cache, by the goroutine that made it leave,
 	// with no lock held. The value can no longer be found by then; a newer one of the same key can. It must not panic.
-	OnRemove func(k Key, v V, why Reason)
+	OnRemove func(e *Entry[V], why Reason)
 }
 
 const maxShards = 64 // a choice: beyond, looking at all of them costs more than meeting in one

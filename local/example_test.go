@@ -18,7 +18,7 @@ func Example() {
 	names := map[local.Key]string{key("a"): "a", key("b"): "b", key("c"): "c"}
 	c, err := local.New(local.Config[string]{
 		MaxEntries: 2,
-		OnRemove:   func(k local.Key, v string, why local.Reason) { fmt.Println(names[k], why) },
+		OnRemove:   func(e *local.Entry[string], why local.Reason) { fmt.Println(names[e.Key()], why) },
 	})
 	if err != nil {
 		panic(err)

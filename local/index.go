@@ -5,16 +5,27 @@ import (
 	"sync/atomic"
 )
 
-// entry is one stored value. Readers have it without a lock, so key and value never change: a new value is a new entry.
-type entry[V any] struct {
-	key   Key
-	value V
-	cost  int64         // with Overhead
-	used  atomic.Uint64 // clock time of the latest recorded use
-	place uint32        // in the shard's order, and guarded like it
+// Entry is one stored value and the room that the cache needs for it. Put makes one; PutEntry takes that of a caller who
+// has the value in it already, perhaps as part of something larger, so that a hit meets all it needs in neighbouring
+// cache lines.
+//
+// Readers have it without a lock, so the key never changes, nor what the cache knows the Value as: a new value is a new
+// entry. Whoever finds an Entry may go on using its Value after it has left.
+type Entry[V any] struct {
+	cost  int64  // with Overhead
+	place uint32 // in the shard's order, and guarded like it
+
+	// What a search and a hit look at.
+	key  Key
+	used atomic.Uint64 // clock time of the latest recorded use
+
+	Value V
 }
 
-type slots[V any] []atomic.Pointer[entry[V]]
+// Key returns the key under which the entry was put.
+func (e *Entry[V]) Key() Key { return e.key }
+
+type slots[V any] []atomic.Pointer[Entry[V]]
 
 // index finds entries by key: open addressing with linear probing. Readers call find at any time, without a lock.
 // Everything else belongs to one writer at a time (the shard's lock).
@@ -40,13 +51,13 @@ type index[V any] struct {
 
 	live   int // entries
 	filled int // entries and graves
-	grave  *entry[V]
+	grave  *Entry[V]
 }
 
 const minSlots = 8
 
 func (x *index[V]) init() {
-	x.grave = new(entry[V])
+	x.grave = new(Entry[V])
 	empty := make(slots[V], minSlots)
 	x.slots.Store(&empty)
 }
@@ -58,7 +69,7 @@ func home(k Key, n int) int {
 }
 
 // find returns the entry of k or nil. It ends because at least three in eight slots are holes.
-func (x *index[V]) find(k Key) *entry[V] {
+func (x *index[V]) find(k Key) *Entry[V] {
 	s := *x.slots.Load()
 	for i := home(k, len(s)); ; {
 		e := s[i].Load()
@@ -99,7 +110,7 @@ func (x *index[V]) locate(s slots[V], k Key) (at int, found bool) {
 }
 
 // put stores e and returns the entry of the same key that it replaced, if any.
-func (x *index[V]) put(e *entry[V]) (old *entry[V]) {
+func (x *index[V]) put(e *Entry[V]) (old *Entry[V]) {
 	s := *x.slots.Load()
 	at, found := x.locate(s, e.key)
 	if found {
@@ -120,7 +131,7 @@ func (x *index[V]) put(e *entry[V]) (old *entry[V]) {
 }
 
 // remove gives up the slot of k and returns its entry, or nil.
-func (x *index[V]) remove(k Key) *entry[V] {
+func (x *index[V]) remove(k Key) *Entry[V] {
 	s := *x.slots.Load()
 	i, found := x.locate(s, k)
 	if !found {

@@ -13,7 +13,7 @@ func newIndex() *index[int] {
 	return x
 }
 
-func e(lo uint64, v int) *entry[int] { return &entry[int]{key: Key{Lo: lo}, value: v} }
+func e(lo uint64, v int) *Entry[int] { return &Entry[int]{key: Key{Lo: lo}, Value: v} }
 
 // Keys with these low bits lie in slots 0 and 7, the first and the last of eight.
 const first, last = 0, 1<<64 - 1
@@ -102,7 +102,7 @@ func TestChurnDoesNotGrowTheIndex(t *testing.T) {
 func TestReadersFindWhatIsThere(t *testing.T) {
 	x := newIndex()
 	r := rand.New(rand.NewPCG(1, 2))
-	var staying []*entry[int]
+	var staying []*Entry[int]
 	for i := range 100 {
 		staying = append(staying, e(r.Uint64(), i))
 		x.put(staying[i])
@@ -133,7 +133,7 @@ func TestReadersFindWhatIsThere(t *testing.T) {
 		for i, k := range guests {
 			x.remove(k)
 			stays := staying[i%len(staying)]
-			x.put(&entry[int]{key: stays.key, value: i})
+			x.put(&Entry[int]{key: stays.key, Value: i})
 		}
 		if now := x.slots.Load(); now != slots {
 			slots = now
@@ -163,7 +163,7 @@ func TestAReplacedKeyIsNeverMissing(t *testing.T) {
 			}
 		}
 	})
-	both := []*entry[int]{k, e(1, 1)}
+	both := []*Entry[int]{k, e(1, 1)}
 	for i := range 500_000 {
 		x.put(both[i%2])
 	}

@@ -61,27 +61,32 @@ func New[V any](config Config[V]) (*Cache[V], error) {
 func (c *Cache[V]) shard(k Key) *shard[V] { return &c.shards[c.routes[k.Hi>>56]] }
 
 // Get returns the value of k and counts as a use of it.
-func (c *Cache[V]) Get(k Key) (V, bool) {
+func (c *Cache[V]) Get(k Key) (V, bool) { return valueOf(c.GetEntry(k)) }
+
+// GetEntry is Get without copying the value. It returns nil if there is none.
+func (c *Cache[V]) GetEntry(k Key) *Entry[V] {
 	s := c.shard(k)
 	e := s.index.find(k)
 	if e == nil {
-		var none V
-		return none, false
+		return nil
 	}
 	if now, due := c.clock.due(e.used.Load()); due {
 		s.use(e, now)
 	}
-	return e.value, true
+	return e
 }
 
 // Peek returns the value of k without counting as a use.
-func (c *Cache[V]) Peek(k Key) (V, bool) {
-	e := c.shard(k).index.find(k)
+func (c *Cache[V]) Peek(k Key) (V, bool) { return valueOf(c.PeekEntry(k)) }
+
+// PeekEntry is Peek without copying the value. It returns nil if there is none.
+func (c *Cache[V]) PeekEntry(k Key) *Entry[V] { return c.shard(k).index.find(k) }
+
+func valueOf[V any](e *Entry[V]) (v V, ok bool) {
 	if e == nil {
-		var none V
-		return none, false
+		return v, false
 	}
-	return e.value, true
+	return e.Value, true
 }
 
 // Put stores v as the newest entry, in place of any older value of k, and evicts others as the bounds demand. cost is
@@ -90,6 +95,11 @@ func (c *Cache[V]) Peek(k Key) (V, bool) {
 // It reports false if v alone exceeds MaxBytes. Then k has no value any more, nothing was stored, and OnRemove is not
 // called for v.
 func (c *Cache[V]) Put(k Key, v V, cost int64) bool {
+	return c.PutEntry(k, &Entry[V]{Value: v}, cost)
+}
+
+// PutEntry is Put of an entry that was never put before and is nobody else's from here on, whatever it reports.
+func (c *Cache[V]) PutEntry(k Key, e *Entry[V], cost int64) bool {
 	most := c.config.MaxBytes
 	if most == 0 {
 		most = math.MaxInt64
@@ -99,7 +109,7 @@ func (c *Cache[V]) Put(k Key, v V, cost int64) bool {
 		c.left(c.shard(k).remove(k, nil, Replaced), Replaced)
 		return false
 	}
-	e := &entry[V]{key: k, value: v, cost: max(cost, 0) + Overhead}
+	e.key, e.cost = k, max(cost, 0)+Overhead
 	c.left(c.shard(k).put(e), Replaced)
 	c.shrink()
 	return true
@@ -111,9 +121,20 @@ func (c *Cache[V]) Remove(k Key) bool { return c.RemoveIf(k, nil) }
 // RemoveIf drops the value of k if cond holds for it (nil: always), and reports whether it did. cond runs under
 // a lock: it must be quick and must not call the cache.
 func (c *Cache[V]) RemoveIf(k Key, cond func(V) bool) bool {
-	e := c.shard(k).remove(k, cond, Removed)
+	var holds func(*Entry[V]) bool
+	if cond != nil {
+		holds = func(e *Entry[V]) bool { return cond(e.Value) }
+	}
+	e := c.shard(k).remove(k, holds, Removed)
 	c.left(e, Removed)
 	return e != nil
+}
+
+// RemoveEntry drops e, unless it has left, and reports whether it did.
+func (c *Cache[V]) RemoveEntry(e *Entry[V]) bool {
+	gone := c.shard(e.key).remove(e.key, func(there *Entry[V]) bool { return there == e }, Removed)
+	c.left(gone, Removed)
+	return gone != nil
 }
 
 // Clear drops every value that was there when it was called.
@@ -126,9 +147,9 @@ func (c *Cache[V]) Clear() {
 }
 
 // left reports that e, which may be nil, has left. No lock may be held here.
-func (c *Cache[V]) left(e *entry[V], why Reason) {
+func (c *Cache[V]) left(e *Entry[V], why Reason) {
 	if e != nil && c.config.OnRemove != nil {
-		c.config.OnRemove(e.key, e.value, why)
+		c.config.OnRemove(e, why)
 	}
 }
 

@@ -106,7 +106,8 @@ func TestOddCosts(t *testing.T) {
 func TestOnRemoveMayCallTheCache(t *testing.T) {
 	var c *Cache[int]
 	var left []Reason
-	onRemove := func(k Key, v int, why Reason) {
+	onRemove := func(e *Entry[int], why Reason) {
+		k, v := e.Key(), e.Value
 		left = append(left, why)
 		if got, ok := c.Get(k); ok && got == v {
 			t.Errorf("%v: still found", why)

@@ -79,7 +79,7 @@ func TestASmallCacheIsAnExactLRU(t *testing.T) {
 func compareWithModel(t *testing.T, r *rand.Rand, config Config[*int]) {
 	m := &model{maxEntries: config.MaxEntries, maxBytes: config.MaxBytes}
 	var left []string
-	config.OnRemove = func(k Key, v *int, why Reason) { left = append(left, fmt.Sprint(k, *v, why)) }
+	config.OnRemove = func(e *Entry[*int], why Reason) { left = append(left, fmt.Sprint(e.Key(), *e.Value, why)) }
 	c, err := New(config)
 	if err != nil {
 		t.Fatal(err)
@@ -144,7 +144,8 @@ func TestManyShardsHoldWhatWasPut(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	there := map[Key]int{}
 	config := Config[int]{MaxEntries: 1500, MaxBytes: 1500 * (Overhead + 100), Shards: 16}
-	config.OnRemove = func(k Key, v int, _ Reason) {
+	config.OnRemove = func(e *Entry[int], _ Reason) {
+		k, v := e.Key(), e.Value
 		if there[k] == v {
 			delete(there, k)
 		}

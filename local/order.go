@@ -15,7 +15,7 @@ import (
 // touches the map only to find the place.
 type order[V any] struct {
 	lru  *simplelru.LRU[uint32, struct{}]
-	at   []*entry[V] // by place; nil if free
+	at   []*Entry[V] // by place; nil if free
 	free []uint32    // places
 }
 
@@ -30,7 +30,7 @@ func (o *order[V]) init() {
 func (o *order[V]) len() int { return o.lru.Len() }
 
 // add makes e the newest.
-func (o *order[V]) add(e *entry[V]) {
+func (o *order[V]) add(e *Entry[V]) {
 	if last := len(o.free) - 1; last >= 0 {
 		e.place = o.free[last]
 		o.free = o.free[:last]
@@ -43,28 +43,28 @@ func (o *order[V]) add(e *entry[V]) {
 }
 
 // replace puts e in place of old and makes it the newest.
-func (o *order[V]) replace(old, e *entry[V]) {
+func (o *order[V]) replace(old, e *Entry[V]) {
 	e.place = old.place
 	o.at[e.place] = e
 	o.lru.Get(e.place)
 }
 
 // use makes e the newest, if it is still here: a use can be applied after the entry left and its place went to another.
-func (o *order[V]) use(e *entry[V]) {
+func (o *order[V]) use(e *Entry[V]) {
 	if int(e.place) < len(o.at) && o.at[e.place] == e {
 		o.lru.Get(e.place)
 	}
 }
 
 // remove takes out e, which must be here.
-func (o *order[V]) remove(e *entry[V]) {
+func (o *order[V]) remove(e *Entry[V]) {
 	o.lru.Remove(e.place)
 	o.at[e.place] = nil
 	o.free = append(o.free, e.place)
 }
 
 // oldest returns the least recently used entry, or nil if there is none.
-func (o *order[V]) oldest() *entry[V] {
+func (o *order[V]) oldest() *Entry[V] {
 	place, _, ok := o.lru.GetOldest()
 	if !ok {
 		return nil
@@ -73,8 +73,8 @@ func (o *order[V]) oldest() *entry[V] {
 }
 
 // all returns the entries from oldest to newest.
-func (o *order[V]) all() []*entry[V] {
-	entries := make([]*entry[V], 0, o.len())
+func (o *order[V]) all() []*Entry[V] {
+	entries := make([]*Entry[V], 0, o.len())
 	for _, place := range o.lru.Keys() {
 		entries = append(entries, o.at[place])
 	}

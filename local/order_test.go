@@ -7,15 +7,15 @@ import (
 
 func values(o *order[int]) (v []int) {
 	for _, e := range o.all() {
-		v = append(v, e.value)
+		v = append(v, e.Value)
 	}
 	return v
 }
 
-func newOrder(n int) (*order[int], []*entry[int]) {
+func newOrder(n int) (*order[int], []*Entry[int]) {
 	o := new(order[int])
 	o.init()
-	var all []*entry[int]
+	var all []*Entry[int]
 	for i := range n {
 		all = append(all, e(0, i))
 		o.add(all[i])

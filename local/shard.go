@@ -37,7 +37,7 @@ func (s *shard[V]) init(clock *clock, bid *atomic.Uint64, total *total) {
 }
 
 // use records that e was used, and now and then applies what was recorded.
-func (s *shard[V]) use(e *entry[V], now uint64) {
+func (s *shard[V]) use(e *Entry[V], now uint64) {
 	waiting, ok := s.uses.add(e)
 	if !ok && waiting < len(s.uses.ring) {
 		s.clock.contended()
@@ -72,7 +72,7 @@ func (s *shard[V]) unlock() {
 }
 
 // put stores e as the newest and returns the entry it replaced, if any.
-func (s *shard[V]) put(e *entry[V]) *entry[V] {
+func (s *shard[V]) put(e *Entry[V]) *Entry[V] {
 	s.lock()
 	defer s.unlock()
 	e.used.Store(s.clock.advance(int(s.total.entries.Load())))
@@ -90,12 +90,12 @@ func (s *shard[V]) put(e *entry[V]) *entry[V] {
 	return old
 }
 
-// remove drops the entry of k if cond, unless nil, holds for its value, and returns it or nil.
-func (s *shard[V]) remove(k Key, cond func(V) bool, why Reason) *entry[V] {
+// remove drops the entry of k if cond, unless nil, holds for it, and returns it or nil.
+func (s *shard[V]) remove(k Key, cond func(*Entry[V]) bool, why Reason) *Entry[V] {
 	s.lock()
 	defer s.unlock()
 	e := s.index.find(k)
-	if e == nil || cond != nil && !cond(e.value) {
+	if e == nil || cond != nil && !cond(e) {
 		return nil
 	}
 	s.dropLocked(e, why)
@@ -105,7 +105,7 @@ func (s *shard[V]) remove(k Key, cond func(V) bool, why Reason) *entry[V] {
 
 // evict drops the oldest entry and returns it, if it was last used no later than bid and the cache is still over its
 // bounds.
-func (s *shard[V]) evict(bid uint64, over func() bool) *entry[V] {
+func (s *shard[V]) evict(bid uint64, over func() bool) *Entry[V] {
 	s.lock()
 	defer s.unlock()
 	e := s.order.oldest()
@@ -118,7 +118,7 @@ func (s *shard[V]) evict(bid uint64, over func() bool) *entry[V] {
 }
 
 // clear drops all entries and returns them.
-func (s *shard[V]) clear() []*entry[V] {
+func (s *shard[V]) clear() []*Entry[V] {
 	s.lock()
 	defer s.unlock()
 	all := s.order.all()
@@ -129,7 +129,7 @@ func (s *shard[V]) clear() []*entry[V] {
 	return all
 }
 
-func (s *shard[V]) dropLocked(e *entry[V], why Reason) {
+func (s *shard[V]) dropLocked(e *Entry[V], why Reason) {
 	s.index.remove(e.key)
 	s.order.remove(e)
 	s.gone[why]++

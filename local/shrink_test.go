@@ -148,7 +148,7 @@ func TestNobodyEvictsOnceThereIsRoom(t *testing.T) {
 		c.Put(testKey(i), i, 0)
 	}
 	if e := c.shards[0].evict(noBid, c.over); e != nil {
-		t.Errorf("evicted %v", e.value)
+		t.Errorf("evicted %v", e.Value)
 	}
 }
 

@@ -15,7 +15,7 @@ func TestEveryValueLeavesExactlyOnce(t *testing.T) {
 	for _, shards := range []int{1, 8} {
 		var all sync.Map
 		config := Config[*life]{MaxEntries: 200, MaxBytes: 150 * (Overhead + 100), Shards: shards}
-		config.OnRemove = func(_ Key, v *life, _ Reason) { v.left.Add(1) }
+		config.OnRemove = func(e *Entry[*life], _ Reason) { e.Value.left.Add(1) }
 		c := newCache(t, config)
 		var wg sync.WaitGroup
 		for w := range 4 {

@@ -18,12 +18,12 @@ const (
 type uses[V any] struct {
 	tail atomic.Uint32 // next to claim, by any reader
 	head atomic.Uint32 // next to take; changed only under the shard's lock
-	ring [32]atomic.Pointer[entry[V]]
+	ring [32]atomic.Pointer[Entry[V]]
 }
 
 // add records a use of e, unless the ring is full or another reader is just adding. It reports whether it did and how
 // many are waiting.
-func (u *uses[V]) add(e *entry[V]) (waiting int, ok bool) {
+func (u *uses[V]) add(e *Entry[V]) (waiting int, ok bool) {
 	tail := u.tail.Load()
 	waiting = int(tail - u.head.Load())
 	if waiting >= len(u.ring) || !u.tail.CompareAndSwap(tail, tail+1) {
@@ -42,7 +42,7 @@ func (u *uses[V]) add(e *entry[V]) (waiting int, ok bool) {
 //	                              (next time) takes slot 5
 //
 // Stopping there keeps the order. Skipping 5 would leave its entry in the ring until the ring came around.
-func (u *uses[V]) take(n int, apply func(*entry[V])) {
+func (u *uses[V]) take(n int, apply func(*Entry[V])) {
 	first, tail := u.head.Load(), u.tail.Load()
 	head := first
 	for ; head != tail && n > 0; n-- {

@@ -96,9 +96,9 @@ type Result[V any] struct {
 func (c *Cache[V]) Get(ctx context.Context, key string, load Loader[V], options ...CallOption) (V, error) {
 	if len(options) == 0 && load != nil {
 		if it := c.hit(key); it != nil {
-			if v, ok := it.value.(V); ok {
+			if v, ok := it.value.(*V); ok {
 				c.ns.stats.localHits.add()
-				return v, nil
+				return *v, nil
 			}
 		}
 	}
@@ -109,10 +109,11 @@ func (c *Cache[V]) Get(ctx context.Context, key string, load Loader[V], options 
 // hit is the fast path: an entry that needs no closer look, or nil. The caller
 // counts it if it can use the value.
 func (c *core) hit(key string) *item {
-	it, ok := c.s.local.Get(c.ns.hash(key))
-	if !ok {
+	e := c.s.local.GetEntry(c.ns.hash(key))
+	if e == nil {
 		return nil
 	}
+	it := &e.Value
 	now, v := mono.Now(), c.s.tail.View()
 	if int64(now) >= it.check.Load() || !it.believed(v, now, c.s.cfg.maxStaleness) {
 		return nil
@@ -149,11 +150,11 @@ func callOptions(options []CallOption) (o callConfig) {
 func single[V any](load Loader[V]) loadFunc {
 	return func(ctx context.Context, _ []*flight, es []*Entry) []loaded {
 		v, err := load(ctx, es[0])
-		return []loaded{{v, err}}
+		return []loaded{{newItemOf(v), err}}
 	}
 }
 
-// result unpacks an outcome. The item's value is a V: lookup has seen to it.
+// result unpacks an outcome. The item's value is a V: whoever shares one sees to it.
 func result[V any](c *core, out outcome) (Result[V], error) {
 	it, now := out.it, mono.Now()
 	r := Result[V]{
@@ -163,15 +164,7 @@ func result[V any](c *core, out outcome) (Result[V], error) {
 	if it.negative {
 		return r, ErrNotFound
 	}
-	v, ok := it.value.(V)
-	if !ok {
-		var zero V
-		if it.value != nil {
-			return Result[V]{}, fmt.Errorf("tier: namespace %q is used with values of type %T and of type %T", c.ns.path, it.value, zero)
-		}
-		v = zero // a nil value of an interface type
-	}
-	r.Value = v
+	r.Value = *it.value.(*V)
 	return r, nil
 }
 

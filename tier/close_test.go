@@ -65,11 +65,14 @@ func TestAThousandStoresOpenedAndClosedLeaveNothing(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, s.Close())
 	}
-	for range 1000 { // one that has closed its channel may not quite have ended
+	// One that has closed its channel may not quite have ended.
+	poll := time.NewTicker(time.Millisecond)
+	defer poll.Stop()
+	for range 10_000 {
 		if runtime.NumGoroutine() <= before {
 			return
 		}
-		runtime.Gosched()
+		<-poll.C
 	}
 	t.Errorf("%d goroutines before, %d after", before, runtime.NumGoroutine())
 }

@@ -66,9 +66,9 @@ func (c *Cache[V]) Explain(ctx context.Context, key string) (Explanation, error)
 		return Explanation{}, err
 	}
 	e := Explanation{Namespace: c.ns.path, Key: key, RemoteKey: c.ns.remoteName(h)}
-	if it, ok := c.s.local.Peek(h); ok && it.ns == c.ns && it.key == key {
-		e.Local = c.holdingOf(it)
-		c.explainLocal(&e.Local, it)
+	if held := c.s.local.PeekEntry(h); held != nil && held.Value.ns == c.ns && held.Value.key == key {
+		e.Local = c.holdingOf(&held.Value)
+		c.explainLocal(&e.Local, &held.Value)
 	}
 	if c.cfg.localOnly {
 		return e, nil
@@ -141,7 +141,7 @@ func (c *core) explainRemote(ctx context.Context, h *Holding, key string, stored
 		h.Why = "it is the entry of another key of the same hash"
 		return nil
 	}
-	it, _, err := c.itemOf(&e, stored, basis{keyTick: c.s.AsOf().Tick})
+	it, _, err := c.itemOf(key, &e, stored, basis{keyTick: c.s.AsOf().Tick})
 	if it == nil {
 		h.Why = "its TTL has passed"
 		if err != nil {

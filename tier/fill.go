@@ -204,7 +204,7 @@ func (s *Store) owedNotices() int {
 // it may be stored.
 func (l *loadRun) finished(ctx context.Context, f *flight, r loadResult, i int) (it *item, envelope []byte, kept time.Duration, err error) {
 	cfg, discard := r.entries[i].taken()
-	value, err := r.loaded[i].value, r.loaded[i].err
+	it, err = r.loaded[i].it, r.loaded[i].err
 	negative := errors.Is(err, ErrNotFound)
 	switch {
 	case negative:
@@ -223,7 +223,11 @@ func (l *loadRun) finished(ctx context.Context, f *flight, r loadResult, i int) 
 		}
 		return nil, nil, 0, err
 	}
-	it = l.newItem(f.key, value, negative, cfg, r.asOf, fresh, kept)
+	if negative {
+		it = l.empty()
+	}
+	it.negative = negative
+	l.describe(it, f.key, cfg, r.asOf, fresh, kept)
 	it.epoch, it.keyTick = f.epoch, f.keyTick
 	if !l.hold(ctx, it) {
 		l.ns.stats.overtaken.Add(1)
@@ -244,17 +248,11 @@ func (l *loadRun) finished(ctx context.Context, f *flight, r loadResult, i int) 
 	return it, envelope, kept, nil
 }
 
-// newItem makes the item of a value that was loaded or set just now.
-func (c *core) newItem(key string, value any, negative bool, cfg entryConfig, asOf AsOf, fresh, kept time.Duration) *item {
+// describe sets all but the value of an item that was loaded or set just now.
+func (c *core) describe(it *item, key string, cfg entryConfig, asOf AsOf, fresh, kept time.Duration) {
 	now := mono.Now()
-	it := &item{
-		value: value, ns: c.ns, key: key, negative: negative, sources: cfg.sources, shape: c.typed.shape,
-		nonce: rand.Uint64() | 1, asOf: asOf, cost: cfg.cost,
-		born: now, fresh: now.Add(fresh), expires: now.Add(kept),
-	}
-	if negative {
-		it.value = nil
-	}
+	it.ns, it.key, it.sources = c.ns, key, cfg.sources
+	it.nonce, it.asOf, it.cost = rand.Uint64()|1, asOf, cfg.cost
+	it.born, it.fresh, it.expires = now, now.Add(fresh), now.Add(kept)
 	c.limitLocal(it, now)
-	return it
 }

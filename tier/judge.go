@@ -3,7 +3,6 @@ package tier
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/tiercache/tiercache/internal/envelope"
@@ -57,7 +56,7 @@ func (c *core) scopes(sources []string) []invalidation.Scope {
 
 // ofType reports whether the item's value is of this view's type: another view
 // of the namespace may hold values of another.
-func (c *core) ofType(it *item) bool { return it.negative || it.shape == c.typed.shape }
+func (c *core) ofType(it *item) bool { return it.negative || c.typed.holds(it) }
 
 // open decodes a stored entry and judges it. Without an item the cause says why.
 func (c *core) open(ctx context.Context, key string, stored remote.Item, b basis) (*item, Cause, error) {
@@ -71,7 +70,7 @@ func (c *core) open(ctx context.Context, key string, stored remote.Item, b basis
 	if e.Namespace != c.ns.path || e.Key != key {
 		return nil, Cold, nil // another key of the same hash
 	}
-	it, cause, err := c.itemOf(&e, stored, b)
+	it, cause, err := c.itemOf(key, &e, stored, b)
 	if err != nil || it == nil {
 		return nil, cause, err
 	}
@@ -83,7 +82,7 @@ func (c *core) open(ctx context.Context, key string, stored remote.Item, b basis
 }
 
 // itemOf decodes the value and turns the server's times into local ones.
-func (c *core) itemOf(e *envelope.Entry, stored remote.Item, b basis) (*item, Cause, error) {
+func (c *core) itemOf(key string, e *envelope.Entry, stored remote.Item, b basis) (*item, Cause, error) {
 	end, ok := stored.Expires()
 	if !ok {
 		return nil, Damaged, fmt.Errorf("%w: no expiry stamp", envelope.ErrDamaged)
@@ -93,16 +92,14 @@ func (c *core) itemOf(e *envelope.Entry, stored remote.Item, b basis) (*item, Ca
 	if left <= 0 {
 		return nil, Expired, nil
 	}
-	it := &item{
-		ns: c.ns, key: strings.Clone(e.Key), negative: e.Negative, nonce: e.Nonce, shape: c.typed.shape,
-		sources: cloneAll(e.Sources), asOf: e.AsOf, keyTick: b.keyTick, epoch: b.epoch,
-	}
+	it := c.empty()
+	it.ns, it.key, it.negative, it.nonce = c.ns, key, e.Negative, e.Nonce
+	it.sources, it.asOf, it.keyTick, it.epoch = cloneAll(e.Sources), e.AsOf, b.keyTick, b.epoch
 	if !e.Negative {
 		if e.Shape != c.typed.shape {
 			return nil, OtherType, fmt.Errorf("stored value is of another type than %s's", c.ns.path)
 		}
-		var err error
-		if it.value, err = c.decode(e.Payload); err != nil {
+		if err := c.decode(e.Payload, it); err != nil {
 			return nil, OtherType, err
 		}
 	}
@@ -119,7 +116,7 @@ func (c *core) limitLocal(it *item, now mono.Time) {
 		it.expires = min(it.expires, now.Add(c.cfg.localTTL))
 	}
 	if it.cost == 0 {
-		it.cost = estimate(it)
+		it.cost = c.typed.size(it)
 	}
 	it.plan(&c.cfg)
 }

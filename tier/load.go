@@ -14,8 +14,8 @@ import (
 
 // loaded is what a loader made of one key.
 type loaded struct {
-	value any
-	err   error
+	it  *item // with the value and nothing else; may be nil with err
+	err error
 }
 
 // loadFunc runs the user's loader for the flights, whose entries it fills, and

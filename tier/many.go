@@ -22,9 +22,9 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[
 	for _, key := range keys {
 		if len(options) == 0 {
 			if it := c.hit(key); it != nil {
-				if v, ok := it.value.(V); ok {
+				if v, ok := it.value.(*V); ok {
 					c.ns.stats.localHits.add()
-					found[key] = v
+					found[key] = *v
 					continue
 				}
 			}
@@ -61,7 +61,7 @@ func batch[V any](load BatchLoader[V]) loadFunc {
 			v, ok := values[f.key]
 			switch {
 			case ok:
-				out[i].value = v // also beside an error: what was found is returned
+				out[i].it = newItemOf(v) // also beside an error: what was found is returned
 			case err != nil:
 				out[i].err = err
 			default:

@@ -57,9 +57,12 @@ func (c *core) peekLocal(h local.Key, key string) *item {
 	if c.cfg.remoteOnly {
 		return nil
 	}
-	it, ok := c.s.local.Peek(h)
-	now, v := mono.Now(), c.s.tail.View()
-	if !ok || it.ns != c.ns || it.key != key || !c.ofType(it) || now >= it.fresh ||
+	e := c.s.local.PeekEntry(h)
+	if e == nil {
+		return nil
+	}
+	it, now, v := &e.Value, mono.Now(), c.s.tail.View()
+	if it.ns != c.ns || it.key != key || !c.ofType(it) || now >= it.fresh ||
 		!it.servable(now) || !it.believed(v, now, c.s.cfg.maxStaleness) {
 		return nil
 	}

@@ -116,17 +116,17 @@ func (c *core) orSpare(out outcome, spare *item) (outcome, error) {
 // fromLocal serves a local copy if it can be believed. If it cannot be served
 // as it is but may be once a load fails, it is returned with ok false.
 func (c *core) fromLocal(ctx context.Context, h local.Key, key string, load loadFunc) (out outcome, ok bool) {
-	it, found := c.s.local.Get(h)
-	if !found || it.ns != c.ns || it.key != key {
+	e := c.s.local.GetEntry(h)
+	if e == nil || e.Value.ns != c.ns || e.Value.key != key {
 		c.ns.stats.localMisses[Cold].Add(1)
 		return outcome{}, false
 	}
-	now, v := mono.Now(), c.s.tail.View()
+	it, now, v := &e.Value, mono.Now(), c.s.tail.View()
 	if !it.believed(v, now, c.s.cfg.maxStaleness) {
 		cause := Unproven
 		if v.Age(now) <= c.s.cfg.maxStaleness {
 			cause = Invalidated
-			c.s.local.RemoveIf(h, func(there *item) bool { return there == it })
+			c.s.local.RemoveEntry(e)
 		}
 		c.ns.stats.localMisses[cause].Add(1)
 		return outcome{}, false

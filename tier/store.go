@@ -21,7 +21,7 @@ type Store struct {
 	cfg   storeConfig
 	conn  remote.Conn
 	tail  *invalidation.Tail
-	local *local.Cache[*item]
+	local *local.Cache[item]
 	table *table
 	// following is tail once it has started: notices can come before.
 	following atomic.Pointer[invalidation.Tail]
@@ -85,7 +85,7 @@ func Open(ctx context.Context, options ...Option) (*Store, error) {
 func (s *Store) start(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	s.local, err = local.New(local.Config[*item]{
+	s.local, err = local.New(local.Config[item]{
 		MaxBytes: s.cfg.localBytes, MaxEntries: s.cfg.localEntries, OnRemove: s.removed,
 	})
 	if err != nil {
@@ -113,11 +113,11 @@ func (s *Store) start(ctx context.Context) (err error) {
 }
 
 // removed is called by the local tier for every entry that leaves it.
-func (s *Store) removed(_ local.Key, it *item, why local.Reason) {
+func (s *Store) removed(e *local.Entry[item], why local.Reason) {
 	if why == local.Evicted {
 		s.evictions.Add(1)
 	}
-	it.release(s.tail)
+	e.Value.release(s.tail)
 }
 
 // onChanged, onLost and onPublished run on the connection's reading goroutine.

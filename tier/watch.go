@@ -41,7 +41,7 @@ type keyState struct {
 // table holds the states of the keys that something goes on for. It is sharded
 // by hash; nothing but the local tier is called under its mutexes.
 type table struct {
-	local  *local.Cache[*item]
+	local  *local.Cache[item]
 	shards [64]tableShard
 }
 
@@ -51,13 +51,16 @@ type tableShard struct {
 	_    [40]byte
 }
 
-func newTable(l *local.Cache[*item]) *table {
+func newTable(l *local.Cache[item]) *table {
 	t := &table{local: l}
 	for i := range t.shards {
 		t.shards[i].keys = make(map[local.Key]*keyState)
 	}
 	return t
 }
+
+// put puts an item into the local tier, which is done once with each.
+func (t *table) put(h local.Key, it *item) bool { return t.local.PutEntry(h, it.entry, it.cost) }
 
 func (t *table) shard(h local.Key) *tableShard { return &t.shards[h.Lo%uint64(len(t.shards))] }
 
@@ -124,7 +127,7 @@ func (t *table) notice(h local.Key) {
 		k.flight.wakeUp()
 	}
 	if own {
-		if it, ok := t.local.Peek(h); ok && it.suspend() {
+		if e := t.local.PeekEntry(h); e != nil && e.Value.suspend() {
 			return
 		}
 	}
@@ -174,16 +177,16 @@ func (t *table) keep(h local.Key, w *watch, it *item, owed int) bool {
 	defer s.mu.Unlock()
 	w.listed = false
 	if w.gone || w.notices != w.base+owed {
-		t.local.RemoveIf(h, func(there *item) bool { return there == it })
+		t.local.RemoveEntry(it.entry)
 		return false
 	}
-	if there, ok := t.local.Peek(h); ok && there == it {
+	if t.local.PeekEntry(h) == it.entry {
 		return true
 	}
 	if it.provisional.Load() != 0 {
 		return false // it was there and has been evicted: its marks are on their way back
 	}
-	return t.local.Put(h, it, it.cost)
+	return t.put(h, it)
 }
 
 // list puts it into the local tier before its write is sent, if no notice came
@@ -195,7 +198,7 @@ func (t *table) list(h local.Key, w *watch, it *item) bool {
 	if w.gone || w.notices != w.base {
 		return false
 	}
-	w.listed = t.local.Put(h, it, it.cost)
+	w.listed = t.put(h, it)
 	return w.listed
 }
 
@@ -206,7 +209,7 @@ func (t *table) replace(h local.Key, it *item) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.disturbLocked(h, nil)
-	return t.local.Put(h, it, it.cost)
+	return t.put(h, it)
 }
 
 // unlist takes it out again.
@@ -215,5 +218,5 @@ func (t *table) unlist(h local.Key, w *watch, it *item) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w.listed = false
-	t.local.RemoveIf(h, func(there *item) bool { return there == it })
+	t.local.RemoveEntry(it.entry)
 }

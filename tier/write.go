@@ -21,7 +21,7 @@ func (c *core) seal(it *item, fresh, kept time.Duration) ([]byte, error) {
 	}
 	if !it.negative {
 		var err error
-		if e.Payload, err = c.encode(it.value); err != nil {
+		if e.Payload, err = c.encode(it); err != nil {
 			return nil, fmt.Errorf("tier: encoding a value of namespace %q: %w", c.ns.path, err)
 		}
 	}
@@ -35,17 +35,17 @@ func (c *core) seal(it *item, fresh, kept time.Duration) ([]byte, error) {
 // of memory (remote.ErrFull): the key is then deleted, so that no older value
 // stays. After ErrUnavailable the remote tier may or may not have it.
 func (c *Cache[V]) Set(ctx context.Context, key string, value V, options ...EntryOption) error {
-	return c.setAll(ctx, []string{key}, []any{value}, options)
+	return c.setAll(ctx, []string{key}, []*item{newItemOf(value)}, options)
 }
 
 // SetMany is Set of several keys in one round trip, with the same options. Each
 // key is stored or not on its own; the errors are joined.
 func (c *Cache[V]) SetMany(ctx context.Context, values map[string]V, options ...EntryOption) error {
-	keys, list := make([]string, 0, len(values)), make([]any, 0, len(values))
+	keys, items := make([]string, 0, len(values)), make([]*item, 0, len(values))
 	for k, v := range values {
-		keys, list = append(keys, k), append(list, v)
+		keys, items = append(keys, k), append(items, newItemOf(v))
 	}
-	return c.setAll(ctx, keys, list, options)
+	return c.setAll(ctx, keys, items, options)
 }
 
 // put is one value of a Set on its way.
@@ -55,7 +55,7 @@ type put struct {
 	w  *watch
 }
 
-func (c *core) setAll(ctx context.Context, keys []string, values []any, options []EntryOption) error {
+func (c *core) setAll(ctx context.Context, keys []string, items []*item, options []EntryOption) error {
 	var cfg entryConfig
 	for _, o := range options {
 		if o != nil {
@@ -80,7 +80,8 @@ func (c *core) setAll(ctx context.Context, keys []string, values []any, options 
 	writes := make([]remote.Write, 0, len(keys))
 	var errs []error
 	for i, key := range keys {
-		it := c.newItem(key, values[i], false, cfg, asOf, fresh, kept)
+		it := items[i]
+		c.describe(it, key, cfg, asOf, fresh, kept)
 		it.epoch = c.s.tail.View().Epoch
 		p := put{c.ns.hash(key), it, &watch{}}
 		if !c.cfg.localOnly {

@@ -2,6 +2,7 @@ package sizeof
 
 import (
 	"reflect"
+	"slices"
 	"time"
 	"unsafe"
 )
@@ -21,7 +22,7 @@ func Of(v any) int64 {
 	if v == nil {
 		return 0
 	}
-	w := walk{left: maxVisits, seen: make(map[object]struct{})}
+	w := walk{left: maxVisits}
 	size := w.boxed(reflect.ValueOf(v))
 	for len(w.queue) > 0 && w.left > 0 {
 		last := len(w.queue) - 1
@@ -32,6 +33,9 @@ func Of(v any) int64 {
 	return size
 }
 
+// Type returns what a T takes on the heap by itself, without what it refers to.
+func Type[T any]() int64 { return classOf(reflect.TypeFor[T](), 1) }
+
 // object identifies what was counted. The type belongs to it because a struct and its first field share an address.
 type object struct {
 	at unsafe.Pointer
@@ -41,6 +45,8 @@ type object struct {
 type walk struct {
 	left  int // visits
 	depth int
+	few   [8]object // the first that were met; most values are no more than these
+	met   int       // of few
 	seen  map[object]struct{}
 	queue []reflect.Value // to be followed from depth 0
 }
@@ -48,8 +54,19 @@ type walk struct {
 // first reports whether the object has not been met before.
 func (w *walk) first(at unsafe.Pointer, t reflect.Type) bool {
 	o := object{at, t}
+	if slices.Contains(w.few[:w.met], o) {
+		return false
+	}
+	if w.met < len(w.few) {
+		w.few[w.met] = o
+		w.met++
+		return true
+	}
 	if _, ok := w.seen[o]; ok {
 		return false
+	}
+	if w.seen == nil {
+		w.seen = make(map[object]struct{})
 	}
 	w.seen[o] = struct{}{}
 	return true

@@ -1,0 +1,98 @@
+package tier
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+
+	"github.com/zeebo/xxh3"
+
+	"github.com/tiercache/tiercache/internal/shape"
+	"github.com/tiercache/tiercache/internal/sizeof"
+	"github.com/tiercache/tiercache/local"
+)
+
+// typed is what a cache has to know of the type of its values.
+type typed struct {
+	shape uint64              // a fingerprint, for the remote tier
+	holds func(it *item) bool // whether the item's value is of the type
+	// empty returns a new item with the zero value.
+	empty func() *item
+	// size is the heap that an item and its value keep alive.
+	size   func(it *item) int64
+	encode func(it *item) ([]byte, error)
+	// decode sets the item's value, and keeps nothing of b.
+	decode func(b []byte, it *item) error
+}
+
+// newTyped makes the functions for V, or says what of V would be lost.
+func newTyped[V any](codec Codec, localOnly bool) (typed, error) {
+	t := reflect.TypeFor[V]()
+	ty := typed{
+		shape: shape.Of(t),
+		holds: func(it *item) bool { _, ok := it.value.(*V); return ok },
+		empty: func() *item { var zero V; return newItemOf(zero) },
+		size:  sizer[V](),
+	}
+	if codec == nil {
+		switch any(new(V)).(type) {
+		case *string:
+			ty.encode = func(it *item) ([]byte, error) { return []byte(*it.value.(*string)), nil }
+			ty.decode = func(b []byte, it *item) error { *it.value.(*string) = string(b); return nil }
+			return ty, nil
+		case *[]byte:
+			ty.encode, ty.decode = encodeBytes, decodeBytes
+			return ty, nil
+		}
+		if err := shape.CheckJSON(t); err != nil && !localOnly {
+			return ty, fmt.Errorf("values of type %s need WithCodec: %w", t, err)
+		}
+		codec = jsonCodec{}
+	} else {
+		// What another codec wrote is not to be decoded: that may well succeed,
+		// and a string of a JSON codec would be read with its quotes.
+		ty.shape ^= xxh3.HashString(reflect.TypeOf(codec).String())
+	}
+	ty.encode = func(it *item) (b []byte, err error) {
+		defer recovered("encoding", &err)
+		return codec.Marshal(*it.value.(*V))
+	}
+	ty.decode = func(b []byte, it *item) (err error) {
+		defer recovered("decoding", &err)
+		return codec.Unmarshal(b, it.value)
+	}
+	return ty, nil
+}
+
+// sizer returns what tells the size of items of V.
+func sizer[V any]() func(it *item) int64 {
+	own := ownSize[V]()
+	word := sizeof.Type[V]() // counted as a part of the item
+	return func(it *item) int64 { return own + it.estimate() + sizeof.Of(it.value) - word }
+}
+
+// ownSize is what the item of a V takes by itself. local.Overhead counts an entry
+// that only points to its value.
+func ownSize[V any]() int64 { return sizeof.Type[itemOf[V]]() - sizeof.Type[local.Entry[*item]]() }
+
+// encodeBytes keeps nil and empty apart: the first byte says which it is.
+func encodeBytes(it *item) ([]byte, error) {
+	b := *it.value.(*[]byte)
+	if b == nil {
+		return []byte{0}, nil
+	}
+	return append([]byte{1}, b...), nil
+}
+
+func decodeBytes(b []byte, it *item) error {
+	p := it.value.(*[]byte)
+	switch {
+	case len(b) == 1 && b[0] == 0:
+		*p = nil
+	case len(b) > 0 && b[0] == 1:
+		*p = append([]byte{}, b[1:]...)
+	default:
+		return errors.New("not encoded bytes")
+	}
+	return nil
+}
