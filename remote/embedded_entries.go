@@ -45,7 +45,7 @@ func (c *embeddedConn) Lease(ctx context.Context, reqs []LeaseRequest) (leases [
 }
 
 func (c *embeddedConn) leaseLocked(r LeaseRequest) Lease {
-	if it := c.readLocked(r.Key); !r.Any && it.found && it.Seen() != r.Seen {
+	if it := c.readLocked(r.Key); !r.Any && it.found && (r.Seen == "" || it.Seen() != r.Seen) {
 		return Lease{Item: it}
 	}
 	name := r.Key + leaseSuffix
@@ -92,7 +92,7 @@ func (c *embeddedConn) Release(ctx context.Context, keys []string, token string)
 	})
 }
 
-// Write implements [Conn], with the three parts of the Valkey implementation.
+// Write implements [Conn].
 func (c *embeddedConn) Write(ctx context.Context, writes []Write) (out []Written, err error) {
 	err = c.step(ctx, func() {
 		for _, w := range writes {
@@ -103,19 +103,20 @@ func (c *embeddedConn) Write(ctx context.Context, writes []Write) (out []Written
 }
 
 func (c *embeddedConn) writeLocked(w Write) Written {
-	c.hub.trackLocked(w.Key, c)
-	defer c.hub.trackLocked(w.Key, c)
 	if w.Token != "" && !c.holdsLocked(w.Key, w.Token) {
 		return Written{}
 	}
-	expires := time.Now().Add(w.TTL).Truncate(time.Millisecond)
-	raw := fmt.Sprintf("%0*d", stampLen, expires.UnixMilli()) + string(w.Envelope)
+	if w.Unread {
+		c.hub.trackLocked(w.Key, c)
+	}
+	raw := stamp(w.Expires) + string(w.Envelope)
 	if int64(len(raw)) > c.hub.maxBytes {
 		return Written{Err: fmt.Errorf("%w: %d bytes, the embedded remote holds %d", ErrFull, len(raw), c.hub.maxBytes)}
 	}
-	c.hub.setLocked(w.Key, stored{raw, expires})
+	c.hub.setLocked(w.Key, stored{raw, w.Expires})
 	c.hub.removeLocked(w.Key + leaseSuffix)
-	return Written{Stored: true, Verified: true, Expires: expires}
+	c.hub.trackLocked(w.Key, c)
+	return Written{Stored: true}
 }
 
 // Delete implements [Conn].

@@ -54,14 +54,14 @@ type Conn interface {
 	Get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) ([]Item, invalidation.Delta, error)
 	// GetOne is Get of one key.
 	GetOne(ctx context.Context, key string) (Item, error)
-	// Lease takes leases of keys in one round trip.
+	// Lease takes leases of keys, or reads those that there are, in one round
+	// trip.
 	Lease(ctx context.Context, reqs []LeaseRequest) ([]Lease, error)
 	// Extend renews held leases; those that are lost are left alone.
 	Extend(ctx context.Context, keys []string, token string, ttl time.Duration) error
 	// Release gives up leases that token still holds.
 	Release(ctx context.Context, keys []string, token string) error
-	// Write stores values in one round trip and verifies that this connection
-	// tracks what it stored.
+	// Write stores values in one round trip.
 	Write(ctx context.Context, writes []Write) ([]Written, error)
 	// Delete removes keys and their leases.
 	Delete(ctx context.Context, keys []string) error
@@ -80,11 +80,17 @@ type Item struct {
 	found bool
 }
 
-// stampLen is the length of the expiry stamp that the server puts before each
-// envelope: its own clock in ms, when the value expires. It comes from the
-// server, so no two clocks are compared, and with the value, so that reading
+// stampLen is the length of the expiry stamp before each envelope: the server's
+// clock in ms, when the value expires. It comes with the value, so that reading
 // the remaining life costs no second command.
 const stampLen = 13
+
+// stamp is the expiry as it is put before an envelope.
+func stamp(expires time.Time) string {
+	const zeros = "0000000000000"
+	s := strconv.FormatInt(max(expires.UnixMilli(), 1), 10)
+	return zeros[min(len(s), stampLen):] + s
+}
 
 // Found reports whether there was a value at all.
 func (i Item) Found() bool { return i.found }
@@ -108,15 +114,16 @@ func (i Item) Expires() (time.Time, bool) {
 }
 
 // Seen identifies this version of the value, for LeaseRequest.
-func (i Item) Seen() string { return i.raw[:min(len(i.raw), stampLen+VerifyLen)] }
+func (i Item) Seen() string { return i.raw[:min(len(i.raw), stampLen+SeenLen)] }
 
-// VerifyLen is how many leading bytes of an envelope tell two writes apart:
+// SeenLen is how many leading bytes of an envelope tell two writes apart:
 // callers put something random there.
-const VerifyLen = 32
+const SeenLen = 32
 
 // LeaseRequest asks for the right to load a key. If the key's value is another
 // than the one the caller has Seen (the zero string: none), it gets that
-// value instead.
+// value instead. An empty value cannot be told from none: whoever has seen one
+// asks for Any.
 type LeaseRequest struct {
 	Key, Token, Seen string
 	TTL              time.Duration
@@ -146,24 +153,29 @@ func LeaseOf(name string) (key string, ok bool) {
 
 // Write is a value to store: with a Token only while that holds the lease,
 // without one in any case.
+//
+// The same step reads the key, so a notice comes when the value changes from
+// there on. The write itself causes the one notice that is owed to those who
+// have read the key before, this connection included. It is delivered after
+// the notices of all changes before the write, and before those of all after
+// it; Write may return first. What changed before the write has been told when
+// Write returns.
 type Write struct {
 	Key, Token string
 	Envelope   []byte
-	TTL        time.Duration // at least 1 ms
+	// Expires is by the server's clock, and must be after 2001.
+	Expires time.Time
+	// Unread: this connection may not have read the key, or may have been told of
+	// a change of it since. The write reads it first, so that its own notice is
+	// owed in any case.
+	Unread bool
 }
 
 // Written is the result of a Write.
 type Written struct {
 	// Stored is false if the lease was gone: somebody wrote or deleted the key.
 	Stored bool
-	// Verified: the stored value was read back on the tracked connection, so a
-	// notice will come when it changes from here on. At least one notice of the
-	// key was delivered before Write returned: that of this write itself, or of
-	// another's just before it. If there was exactly one, no other has come
-	// since the value was read back. (Without tracking there are none.)
-	Verified bool
-	Expires  time.Time // by the server's clock
-	Err      error
+	Err    error
 }
 
 // PurgeRequest says what to remove. Keys are removed in batches; Progress, if

@@ -91,30 +91,37 @@ for i = 3, #ARGV do known[i - 2] = redis.call('ZSCORE', log, ARGV[i]) or '0' end
 return {inc, fmt(tick), floor, t[1], t[2], over, changes, known}
 `)
 
-	// scriptWrite: KEYS data, lease; ARGV token, envelope, ttl ms.
+	// scriptWrite: KEYS data, lease; ARGV token, value, its expiry in ms, unread.
+	// Commands inside a script are what most of its time goes into.
 	scriptWrite = newScript(`
 if ARGV[1] ~= '' and redis.pcall('GET', KEYS[2]) ~= ARGV[1] then return 0 end
-local t = redis.call('TIME')
-local expires = t[1] * 1000 + math.floor(t[2] / 1000) + ARGV[3]
-redis.call('SET', KEYS[1], string.format('%013.0f', expires) .. ARGV[2], 'PXAT', string.format('%.0f', expires))
+if ARGV[4] == '1' then redis.call('EXISTS', KEYS[1]) end
+redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
 redis.call('DEL', KEYS[2])
-return expires
+redis.call('EXISTS', KEYS[1]) -- tracked again: SET has ended that
+return 1
 `)
 
 	// scriptLease: KEYS data, lease; ARGV token, ttl ms, seen, any. It reads the
-	// lease as well, so that the caller is told when it goes. A lease without an
-	// expiry is none of ours and would block the key for ever.
+	// key in any case, so that it is tracked, and another's lease, so that the
+	// caller is told when it goes. A lease without an expiry is none of ours and
+	// would block the key for ever.
 	scriptLease = newScript(`
-local seen = redis.pcall('GETRANGE', KEYS[1], 0, math.max(#ARGV[3] - 1, 0)) -- also so that the key is tracked
-if ARGV[4] ~= '1' then
+if ARGV[4] == '1' then redis.call('EXISTS', KEYS[1])
+elseif ARGV[3] == '' then
+  local there = redis.pcall('GET', KEYS[1])
+  if type(there) == 'string' then return there end
+else
+  local seen = redis.pcall('GETRANGE', KEYS[1], 0, #ARGV[3] - 1)
   if type(seen) == 'string' and seen ~= '' and seen ~= ARGV[3] then return redis.call('GET', KEYS[1]) end
 end
-if redis.call('PTTL', KEYS[2]) == -1 then redis.call('DEL', KEYS[2]) end
 if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
 if redis.pcall('GET', KEYS[2]) == ARGV[1] then return 1 end
-return -redis.call('PTTL', KEYS[2])
+local wait = redis.call('PTTL', KEYS[2])
+if wait >= 0 then return -wait end
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+return 1
 `)
-
 	// scriptExtend: KEYS lease; ARGV token, ttl ms.
 	scriptExtend = newScript(`
 if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end

@@ -140,51 +140,29 @@ func (c *valkeyConn) each(ctx context.Context, keys []string, s script, names fu
 	return nil
 }
 
-// Write implements [Conn]. Each value takes three commands on the tracked
-// connection: a read of one byte, the write, a read of the first bytes.
-//
-// The first read makes sure that the key is tracked, so that the write (or
-// another's just before it) sends the one notice that tracking owes, before
-// the last read is answered. What the last read finds is ours or it is not; if
-// it is, the key is tracked from there on. So a caller that has seen exactly
-// one notice since before it called knows that nobody changed the key since.
+// Write implements [Conn].
 func (c *valkeyConn) Write(ctx context.Context, writes []Write) ([]Written, error) {
 	results := run(ctx, c.tracked, []script{scriptWrite}, func(b valkey.Builder) []valkey.Completed {
-		cmds := make([]valkey.Completed, 0, 3*len(writes))
-		for _, w := range writes {
-			cmds = append(cmds,
-				b.Getrange().Key(w.Key).Start(0).End(0).Build(),
-				call{script: scriptWrite, keys: pair(w.Key),
-					args: []string{w.Token, valkey.BinaryString(w.Envelope), millis(w.TTL)}}.build(b),
-				b.Getrange().Key(w.Key).Start(0).End(stampLen+VerifyLen-1).Build())
+		cmds := make([]valkey.Completed, len(writes))
+		for i, w := range writes {
+			expires, unread := stamp(w.Expires), "0"
+			if w.Unread {
+				unread = "1"
+			}
+			cmds[i] = call{script: scriptWrite, keys: pair(w.Key),
+				args: []string{w.Token, expires + valkey.BinaryString(w.Envelope), expires, unread}}.build(b)
 		}
 		return cmds
 	})
 	out := make([]Written, len(writes))
-	for i, w := range writes {
-		out[i] = parseWritten(w, results[3*i+1], results[3*i+2])
-		if out[i].Err != nil && Unreachable(out[i].Err) {
+	for i := range writes {
+		stored, err := results[i].AsInt64()
+		out[i] = Written{Stored: stored == 1, Err: failure(err)}
+		if err != nil && Unreachable(out[i].Err) {
 			return nil, out[i].Err
 		}
 	}
 	return out, nil
-}
-
-func parseWritten(w Write, wrote, read valkey.ValkeyResult) Written {
-	expires, err := wrote.AsInt64()
-	if err != nil {
-		return Written{Err: failure(err)}
-	}
-	if expires == 0 {
-		return Written{}
-	}
-	head, err := read.ToString()
-	own := string(w.Envelope[:min(len(w.Envelope), VerifyLen)])
-	return Written{
-		Stored:   true,
-		Verified: err == nil && len(head) >= stampLen && head[stampLen:] == own,
-		Expires:  time.UnixMilli(expires),
-	}
 }
 
 func pair(key string) []string  { return []string{key, key + leaseSuffix} }

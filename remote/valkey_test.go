@@ -43,7 +43,7 @@ func calls(ctx context.Context, c remote.Conn) map[string]error {
 	out["Lease"] = err
 	out["Extend"] = c.Extend(ctx, k, "t", time.Minute)
 	out["Release"] = c.Release(ctx, k, "t")
-	written, err := c.Write(ctx, []remote.Write{{Key: k[0], Envelope: []byte("value"), TTL: time.Minute}})
+	written, err := c.Write(ctx, []remote.Write{{Key: k[0], Envelope: []byte("value"), Expires: time.Now().Add(time.Minute)}})
 	for _, w := range written {
 		err = errors.Join(err, w.Err)
 	}
@@ -73,9 +73,9 @@ func TestScriptsAreLoadedAgainWhenTheServerForgotThem(t *testing.T) {
 		flush()
 		require.NoError(t, c.Extend(ctx, k, "t", time.Minute))
 		flush()
-		w, err := c.Write(ctx, []remote.Write{{Key: k[0], Token: "t", Envelope: []byte("value"), TTL: time.Minute}})
+		w, err := c.Write(ctx, []remote.Write{{Key: k[0], Token: "t", Envelope: []byte("value"), Expires: time.Now().Add(time.Minute)}})
 		require.NoError(t, err)
-		require.True(t, w[0].Stored && w[0].Verified)
+		require.True(t, w[0].Stored)
 		flush()
 		a, err := c.Append(ctx, invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 		require.NoError(t, err)
@@ -183,7 +183,7 @@ func TestAFullServerRefusesWritesWithErrFull(t *testing.T) {
 		c := connect(t, backend(s), "p", newNotices())
 		ctx := t.Context()
 		write := func(key string, size int) remote.Written {
-			w, err := c.Write(ctx, []remote.Write{{Key: key, Envelope: []byte(strings.Repeat("x", size)), TTL: time.Hour}})
+			w, err := c.Write(ctx, []remote.Write{{Key: key, Envelope: []byte(strings.Repeat("x", size)), Expires: time.Now().Add(time.Hour)}})
 			require.NoError(t, err, "a refusal is an answer")
 			return w[0]
 		}
@@ -194,7 +194,7 @@ func TestAFullServerRefusesWritesWithErrFull(t *testing.T) {
 		s.Do(t, "CONFIG", "SET", "maxmemory", "1")
 		w := write("second", 100)
 		require.ErrorIs(t, w.Err, remote.ErrFull)
-		require.False(t, w.Stored || w.Verified)
+		require.False(t, w.Stored)
 		require.ErrorIs(t, write("first", 200).Err, remote.ErrFull)
 		it, err := c.GetOne(ctx, "first")
 		require.NoError(t, err)
@@ -214,7 +214,7 @@ func TestAFullServerRefusesWritesWithErrFull(t *testing.T) {
 		require.False(t, remote.Unreachable(l[0].Err))
 		require.NoError(t, c.Delete(ctx, []string{"first"}), "deleting is always possible")
 		s.Do(t, "CONFIG", "SET", "maxmemory", "0")
-		require.True(t, write("second", 100).Verified)
+		require.True(t, write("second", 100).Stored)
 		i, err := c.Info(ctx)
 		require.NoError(t, err)
 		require.Equal(t, "noeviction", i.Policy)
@@ -225,14 +225,14 @@ func TestAnEmbeddedThatIsFullRefusesWhatCannotFitAndEvictsTheRest(t *testing.T) 
 	e := remote.NewEmbedded(10_000)
 	n := newNotices()
 	c := connect(t, e, "p", n)
-	w, err := c.Write(t.Context(), []remote.Write{{Key: "k", Envelope: make([]byte, 20_000), TTL: time.Hour}})
+	w, err := c.Write(t.Context(), []remote.Write{{Key: "k", Envelope: make([]byte, 20_000), Expires: time.Now().Add(time.Hour), Unread: true}})
 	require.NoError(t, err)
 	require.ErrorIs(t, w[0].Err, remote.ErrFull)
 	_, err = c.Append(t.Context(), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 	require.NoError(t, err)
 	for i := range 20 {
 		k := fmt.Sprint("k", i)
-		_, err := c.Write(t.Context(), []remote.Write{{Key: k, Envelope: make([]byte, 1000), TTL: time.Hour}})
+		_, err := c.Write(t.Context(), []remote.Write{{Key: k, Envelope: make([]byte, 1000), Expires: time.Now().Add(time.Hour), Unread: true}})
 		require.NoError(t, err)
 	}
 	info, err := c.Info(t.Context())
@@ -249,13 +249,13 @@ func TestAServerEvictsWithANotice(t *testing.T) {
 	s := valkeytest.Start(t)
 	n := newNotices()
 	c := connect(t, backend(s), "p", n)
-	_, err := c.Write(t.Context(), []remote.Write{{Key: "k", Envelope: []byte("v"), TTL: time.Hour}})
+	_, err := c.Write(t.Context(), []remote.Write{{Key: "k", Envelope: []byte("v"), Expires: time.Now().Add(time.Hour), Unread: true}})
 	require.NoError(t, err)
-	require.Equal(t, 1, n.of("k"))
+	eventually(t, func() bool { return n.of("k") == 1 }, "the notice of the write itself")
 	s.Do(t, "CONFIG", "SET", "maxmemory-policy", "allkeys-random")
 	s.Do(t, "CONFIG", "SET", "maxmemory", "1")
 	eventually(t, func() bool {
-		_, _ = c.Write(t.Context(), []remote.Write{{Key: "other", Envelope: []byte("v"), TTL: time.Hour}})
+		_, _ = c.Write(t.Context(), []remote.Write{{Key: "other", Envelope: []byte("v"), Expires: time.Now().Add(time.Hour), Unread: true}})
 		return n.of("k") == 2
 	}, "the notice of an eviction")
 }

@@ -49,6 +49,7 @@ func New[V any](s *Store, path string, options ...CacheOption) (*Cache[V], error
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("tier: new cache %q: %w", path, err)
 	}
+	cfg.timedOut = fmt.Errorf("tier: load took longer than %v: %w", cfg.loadTimeout, context.DeadlineExceeded)
 	ty, err := newTyped[V](cfg.codec, cfg.localOnly)
 	if err != nil {
 		return nil, fmt.Errorf("tier: new cache %q: %w", path, err)
@@ -148,9 +149,9 @@ func callOptions(options []CallOption) (o callConfig) {
 
 // single makes a loadFunc of a Loader.
 func single[V any](load Loader[V]) loadFunc {
-	return func(ctx context.Context, _ []*flight, es []*Entry) []loaded {
+	return func(ctx context.Context, _ []*flight, es []*Entry, out []loaded) {
 		v, err := load(ctx, es[0])
-		return []loaded{{newItemOf(v), err}}
+		out[0] = loaded{newItemOf(v), err}
 	}
 }
 

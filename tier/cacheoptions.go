@@ -21,6 +21,7 @@ type cacheConfig struct {
 	negativeTTL  time.Duration // 0: not cached
 	negativeSet  bool          // else the TTL bounds it
 	loadTimeout  time.Duration
+	timedOut     error         // what ends a load after loadTimeout
 	softTimeout  time.Duration // 0: none
 	staleWhile   time.Duration
 	staleOnError time.Duration

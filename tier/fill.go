@@ -16,14 +16,15 @@ const refreshPause = time.Second
 
 // filling is one loaded value on its way into both tiers.
 type filling struct {
-	f      *flight
-	it     *item
-	write  remote.Write
-	listed bool // it was put into the local tier before the write
+	f     *flight
+	it    *item
+	write remote.Write
+	clean bool // the key had not changed since the lease read it
 }
 
 // fill ends the flights with what was loaded, and stores what may be stored.
-func (l *loadRun) fill(ctx context.Context, fs []*flight, r loadResult) {
+func (l *loadRun) fill(fs []*flight, r loadResult) {
+	ctx := context.WithoutCancel(l.values)
 	done := make([]finishedLoad, len(fs))
 	for i, f := range fs {
 		done[i].it, done[i].envelope, done[i].kept, done[i].err = l.finished(ctx, f, r, i)
@@ -35,12 +36,10 @@ func (l *loadRun) fill(ctx context.Context, fs []*flight, r loadResult) {
 		it, envelope, kept, err := done[i].it, done[i].envelope, done[i].kept, done[i].err
 		switch {
 		case err != nil:
-			if f.resident != nil {
-				f.resident.retry.Store(int64(mono.Now().Add(refreshPause)))
-			}
-			l.end([]*flight{f}, outcome{err: err, spare: f.stale})
+			l.fail(f, err)
 		case envelope != nil && !f.offline:
-			fills = append(fills, filling{f: f, it: it, write: remote.Write{Key: f.name, Token: l.token, Envelope: envelope, TTL: kept}})
+			fills = append(fills, filling{f: f, it: it, write: remote.Write{
+				Key: f.name, Token: l.token, Envelope: envelope, Expires: l.s.serverTimeIn(kept)}})
 			continue
 		default:
 			if envelope != nil && f.refused {
@@ -55,7 +54,7 @@ func (l *loadRun) fill(ctx context.Context, fs []*flight, r loadResult) {
 		}
 	}
 	if len(release) > 0 {
-		rctx, cancel := l.s.request(context.WithoutCancel(ctx))
+		rctx, cancel := l.s.request(ctx)
 		if err := l.s.conn.Release(rctx, release, l.token); err != nil {
 			l.failed(err)
 		}
@@ -92,17 +91,17 @@ func (l *loadRun) dropOlder(ctx context.Context, fs []*flight, done []finishedLo
 		}
 	}
 	if len(keys) > 0 {
-		_ = l.deleteAll(context.WithoutCancel(ctx), keys) // counted there
+		_ = l.deleteAll(ctx, keys) // counted there
 	}
 }
 
 // keepUnstored ends a flight whose value is not stored remotely: it is kept
 // locally only by caches that have nothing else.
 func (l *loadRun) keepUnstored(f *flight, it *item, kept time.Duration) {
-	if !l.cfg.localOnly || kept == 0 || !l.usesLocal(l.o) || !l.s.table.keep(f.h, &f.watch, it, 0) {
+	if !l.cfg.localOnly || kept == 0 || !l.usesLocal(l.o) || !l.s.table.keep(f.h, &f.watch, it) {
 		it.release(l.s.tail)
 	}
-	l.end([]*flight{f}, outcome{it: it, origin: Loaded})
+	l.finishAll([]*flight{f}, outcome{it: it, origin: Loaded})
 }
 
 // store writes loaded values to the remote tier. Their callers are answered
@@ -128,7 +127,7 @@ func (l *loadRun) store(ctx context.Context, fills []filling) {
 		}
 	}
 	begun := mono.Now()
-	rctx, cancel := l.s.request(context.WithoutCancel(ctx))
+	rctx, cancel := l.s.request(ctx)
 	written, err := l.s.conn.Write(rctx, writes)
 	cancel()
 	if err != nil {
@@ -152,8 +151,8 @@ func (l *loadRun) store(ctx context.Context, fills []filling) {
 // if the key is known not to have changed since the lease was taken.
 func (l *loadRun) list(fl *filling) {
 	view := l.s.tail.View()
-	clean := l.s.table.mark(fl.f.h, &fl.f.watch)
-	if !clean || !l.usesLocal(l.o) || view.Proof == 0 {
+	fl.clean = l.s.table.mark(fl.f.h, &fl.f.watch)
+	if !fl.clean || !l.usesLocal(l.o) || view.Proof == 0 {
 		// An older copy may be there: a refresh by a view without local copies
 		// replaces what another view has kept. No notice will take it out, since
 		// the one that comes is taken for the one that this write owes.
@@ -162,7 +161,7 @@ func (l *loadRun) list(fl *filling) {
 	}
 	fl.it.provisional.Store(int64(view.Proof.Add(l.s.cfg.maxStaleness)))
 	fl.it.plan(&l.cfg)
-	fl.listed = l.s.table.list(fl.f.h, &fl.f.watch, fl.it)
+	l.s.table.list(fl.f.h, &fl.f.watch, fl.it)
 }
 
 // settle keeps or drops the local copy according to how its write went.
@@ -183,21 +182,13 @@ func (l *loadRun) settle(fl filling, w remote.Written, took time.Duration) {
 		st.fills.Add(1)
 	}
 	l.s.observe(EventFill, l.ns, took, err)
-	if w.Verified && l.usesLocal(l.o) && l.s.table.keep(fl.f.h, &fl.f.watch, fl.it, l.s.owedNotices()) {
+	if w.Stored && fl.clean && l.usesLocal(l.o) && l.s.table.keepWritten(fl.f.h, &fl.f.watch, fl.it) {
 		fl.it.provisional.Store(0)
 		fl.it.plan(&l.cfg)
 		return
 	}
 	l.s.table.unlist(fl.f.h, &fl.f.watch, fl.it)
 	fl.it.release(l.s.tail)
-}
-
-// owedNotices is how many notices a write of ours causes.
-func (s *Store) owedNotices() int {
-	if s.cfg.noTracking {
-		return 0
-	}
-	return 1
 }
 
 // finished makes an item of what was loaded for a flight, and its envelope if
@@ -218,9 +209,6 @@ func (l *loadRun) finished(ctx context.Context, f *flight, r loadResult, i int) 
 	fresh, kept, lifeErr := cfg.life(&l.cfg, l.s.cfg.maxTTL, negative)
 	if err != nil && !negative || lifeErr != nil {
 		err = errors.Join(err, lifeErr)
-		if context.Cause(ctx) != errLeft { // else nobody is told
-			l.ns.stats.loadErrors.Add(1)
-		}
 		return nil, nil, 0, err
 	}
 	if negative {

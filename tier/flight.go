@@ -22,23 +22,25 @@ type flight struct {
 	name string // of the remote key
 	watch
 
-	// done is closed when out is set; left when the flight is out of the table,
+	// done happens when out is set; left when the flight is out of the table,
 	// which is later if the value is still being written.
-	done, left chan struct{}
+	done, left event
 	out        outcome
 
-	// woken has a token when the key or its lease changed.
-	woken chan struct{}
-
-	// waiters and cancel are guarded by the shard of the table.
-	waiters int
-	cancel  context.CancelFunc // set once a load runs
-	landed  bool               // left is closed
-	pinned  bool               // goes on without waiters
+	// Guarded by the shard of the table.
+	state   keyState      // of the key, unless it has one already
+	waiters int           //
+	seat    *seat         // in the run that loads it, once there is one
+	landed  bool          // left has happened
+	pinned  bool          // goes on without waiters
+	woken   chan struct{} // has a token when the key or its lease changed; nil before
 
 	// Owned by the goroutine that flies it.
 	basis
 	seen    string // the remote version that was found wanting
+	empty   bool   // that was no bytes at all
+	leased  bool   // the fleet's lease is ours already
+	held    bool   // another process was seen to hold it
 	stale   *item  // valid but past its TTL, for those who accept that
 	offline bool   // the remote tier did not answer: load without lease and fill
 	refused bool   // offline because the server had no memory even for a lease
@@ -67,18 +69,16 @@ type outcome struct {
 	basis
 }
 
-func newFlight(h local.Key, key, name string) *flight {
-	return &flight{h: h, key: key, name: name,
-		done: make(chan struct{}), left: make(chan struct{}), woken: make(chan struct{}, 1)}
-}
-
 // replaces reports whether it is the very version that f is to replace.
 func (f *flight) replaces(it *item) bool { return f.resident != nil && f.resident.nonce == it.nonce }
 
-// wakeUp is nil-safe and never blocks.
-func (f *flight) wakeUp() {
+// wakeUpLocked is nil-safe and never blocks.
+func (f *flight) wakeUpLocked() {
 	if f == nil {
 		return
+	}
+	if f.woken == nil {
+		f.woken = make(chan struct{}, 1)
 	}
 	select {
 	case f.woken <- struct{}{}:
@@ -93,11 +93,14 @@ func (t *table) join(h local.Key, key string, name func(local.Key) string, waits
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	k := s.stateLocked(h)
-	if k.flight == nil {
-		k.flight = newFlight(h, key, name(h))
-		k.watches = append(k.watches, &k.flight.watch)
-		leads = true
+	k := s.keys[h]
+	if k == nil || k.flight == nil {
+		f, leads = &flight{h: h, key: key, name: name(h)}, true
+		if k == nil {
+			k = &f.state
+			s.keys[h] = k
+		}
+		k.flight = f
 	}
 	f = k.flight
 	if waits {
@@ -128,16 +131,16 @@ func (t *table) leave(f *flight) {
 	s := t.shard(f.h)
 	s.mu.Lock()
 	f.waiters--
-	var cancel context.CancelFunc
-	if f.waiters == 0 && f.cancel != nil && !f.pinned && !f.finished() {
+	var seat *seat
+	if f.waiters == 0 && f.seat != nil && !f.pinned && !f.finished() {
 		// The loader may take its time to notice, or never do. Whoever comes
 		// now gets a flight of its own.
-		cancel = f.cancel
+		seat = f.seat
 		s.landLocked(f)
 	}
 	s.mu.Unlock()
-	if cancel != nil {
-		cancel()
+	if seat != nil {
+		seat.leave()
 	}
 }
 
@@ -149,24 +152,32 @@ func (t *table) pin(f *flight) {
 	f.pinned = true
 }
 
-// departs tells the table that a load runs for f, and how to end it. It
-// returns false if nobody waits for it any more.
-func (t *table) departs(f *flight, cancel context.CancelFunc) bool {
+// departs tells the table in which run f is loaded. It returns false if nobody
+// waits for it any more.
+func (t *table) departs(f *flight, in *seat) bool {
 	s := t.shard(f.h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f.cancel = cancel
+	f.seat = in
 	return f.waiters > 0 || f.pinned
 }
 
-func (f *flight) finished() bool {
-	select {
-	case <-f.done:
-		return true
-	default:
-		return false
+// seats returns the seats of all flights that are being loaded.
+func (t *table) seats() (all []*seat) {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		for _, k := range s.keys {
+			if k.flight != nil && k.flight.seat != nil {
+				all = append(all, k.flight.seat)
+			}
+		}
+		s.mu.Unlock()
 	}
+	return all
 }
+
+func (f *flight) finished() bool { return f.done.happened() }
 
 // finish gives the waiters their result. Only the goroutine that flies f calls
 // it, and only the first call counts.
@@ -174,7 +185,7 @@ func (f *flight) finish(out outcome) {
 	if !f.finished() {
 		out.basis = f.basis
 		f.out = out
-		close(f.done)
+		f.done.happen()
 	}
 }
 
@@ -190,12 +201,12 @@ func (s *tableShard) landLocked(f *flight) {
 	if f.landed {
 		return
 	}
-	f.landed = true
-	close(f.left)
+	f.landed, f.watch.gone = true, true
+	f.left.happen()
 	if k := s.keys[f.h]; k != nil && k.flight == f {
 		k.flight = nil
+		s.dropLocked(f.h, k)
 	}
-	s.unwatchLocked(f.h, &f.watch)
 }
 
 // stored waits until what was loaded for h is stored as well, if that is under
@@ -211,7 +222,7 @@ func (t *table) stored(ctx context.Context, h local.Key) error {
 	if f == nil || !f.finished() {
 		return nil
 	}
-	return waitFor(ctx, f.left)
+	return waitFor(ctx, &f.left)
 }
 
 // wakeFlight is told that the lease of h changed.
@@ -220,7 +231,7 @@ func (t *table) wakeFlight(h local.Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if k := s.keys[h]; k != nil {
-		k.flight.wakeUp()
+		k.flight.wakeUpLocked()
 	}
 }
 
@@ -231,7 +242,7 @@ func (t *table) wakeAll() {
 		s := &t.shards[i]
 		s.mu.Lock()
 		for _, k := range s.keys {
-			k.flight.wakeUp()
+			k.flight.wakeUpLocked()
 		}
 		s.mu.Unlock()
 	}
@@ -246,11 +257,6 @@ type loading struct {
 }
 
 type loadingKey struct{}
-
-func withLoading(ctx context.Context, s *Store, ns *namespace, fs []*flight) context.Context {
-	outer, _ := ctx.Value(loadingKey{}).(*loading)
-	return context.WithValue(ctx, loadingKey{}, &loading{s, ns, fs, outer})
-}
 
 // recursive reports whether ctx belongs to a loader of the key.
 func recursive(ctx context.Context, s *Store, ns *namespace, key string) bool {
@@ -267,14 +273,21 @@ func recursive(ctx context.Context, s *Store, ns *namespace, key string) bool {
 	return false
 }
 
-// sleep waits for d, for the flight to be woken, or for ctx.
-func (f *flight) sleep(ctx context.Context, d time.Duration) error {
+// sleep waits for d, for f to be woken, or for ctx.
+func (t *table) sleep(ctx context.Context, f *flight, d time.Duration) error {
+	s := t.shard(f.h)
+	s.mu.Lock()
+	if f.woken == nil {
+		f.woken = make(chan struct{}, 1)
+	}
+	woken := f.woken
+	s.mu.Unlock()
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	case <-f.woken:
+	case <-woken:
 	case <-timer.C:
 	}
 	return nil

@@ -53,6 +53,9 @@ type facts struct {
 	early atomic.Bool
 	// released: the marks were given back, so they no longer follow the log.
 	released atomic.Bool
+	// owed: the next notice of the key is that of our own write of the item, and
+	// says nothing new. Guarded by the shard of the table.
+	owed bool
 	// provisional is until when it is believed although its own write has not
 	// been acknowledged; 0 once it has. See filling.
 	provisional atomic.Int64

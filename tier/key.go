@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 
 	"github.com/zeebo/xxh3"
 
@@ -33,7 +34,25 @@ type namespace struct {
 	name   string // what the names of its remote keys begin with
 	scopes []invalidation.Scope
 	stats  counters
+	// misses is how often reads of the remote tier found nothing of late, in 256ths.
+	misses atomic.Int32
 }
+
+// learn notes what a read of the remote tier came to. Each counts for an eighth;
+// that two at once may count as one does not matter.
+func (n *namespace) learn(missed bool) {
+	was := n.misses.Load()
+	now := was - was/8
+	if missed {
+		now += 256 / 8
+	}
+	if now != was {
+		n.misses.Store(now)
+	}
+}
+
+// mostlyMisses predicts the next one.
+func (n *namespace) mostlyMisses() bool { return n.misses.Load() > 128 }
 
 func newNamespace(prefix, path string) *namespace {
 	return &namespace{

@@ -2,20 +2,57 @@ package tier
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"math/rand/v2"
+	mrand "math/rand/v2"
+	"strconv"
 	"time"
-
-	crand "crypto/rand"
 
 	"github.com/tiercache/tiercache/remote"
 )
 
-func newToken() string {
+// newToken returns what no other load in the fleet has.
+func (s *Store) newToken() string {
+	return s.tokens + strconv.FormatUint(s.lastToken.Add(1), 36)
+}
+
+// tokenPrefix makes a store's tokens its own.
+func tokenPrefix() string {
 	var b [12]byte
-	_, _ = crand.Read(b[:]) // never fails
+	_, _ = rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
+}
+
+// readOrLease reads the remote tier and, if it has nothing, takes the lease in
+// the same round trip. It returns true if that ended the flight.
+//
+// It costs the server more than a plain read, and so is only for keys that are
+// likely to be missing.
+func (l *loadRun) readOrLease(ctx context.Context, f *flight) bool {
+	leases, err := l.askLeases(ctx, l.only(f))
+	if err != nil {
+		l.s.spawn(func() { l.release([]string{f.name}) })
+		return l.unread(ctx, f, err)
+	}
+	switch lease := &leases[0]; {
+	case lease.Acquired:
+		f.leased = true
+	case lease.Err != nil:
+		l.unleased(f, lease.Err)
+	case !lease.Item.Found():
+		f.held = true
+	default:
+		return l.serve(ctx, f, lease.Item, l.load, l.o)
+	}
+	l.missed(Cold)
+	return false
+}
+
+// unleased has f loaded without a lease.
+func (l *loadRun) unleased(f *flight, err error) {
+	l.failed(err)
+	f.offline, f.refused = true, errors.Is(err, remote.ErrFull)
 }
 
 // lease asks for the fleet's leases of the flights. ready are those to load
@@ -24,17 +61,21 @@ func newToken() string {
 func (l *loadRun) lease(ctx context.Context, fs []*flight) (ready, held []*flight) {
 	var ask []*flight
 	for _, f := range fs {
-		if l.cfg.localOnly || f.offline {
+		switch {
+		case l.cfg.localOnly || f.offline || f.leased:
 			ready = append(ready, f)
-			continue
+		case f.held:
+			f.held = false // from here on, ask
+			held = append(held, f)
+		default:
+			ask = append(ask, f)
 		}
-		ask = append(ask, f)
 	}
 	for len(ask) > 0 {
 		leases, err := l.askLeases(ctx, ask)
 		if err != nil {
 			l.failed(err)
-			l.releaseLater(names(ask))
+			l.releaseLater(leasedNames(ask))
 			for _, f := range ask {
 				f.offline = true
 			}
@@ -44,11 +85,10 @@ func (l *loadRun) lease(ctx context.Context, fs []*flight) (ready, held []*fligh
 		for i, f := range ask {
 			switch lease := leases[i]; {
 			case lease.Acquired:
+				f.leased = true
 				ready = append(ready, f)
 			case lease.Err != nil:
-				l.failed(lease.Err)
-				f.offline = true
-				f.refused = errors.Is(lease.Err, remote.ErrFull)
+				l.unleased(f, lease.Err)
 				ready = append(ready, f)
 			case !lease.Item.Found():
 				held = append(held, f)
@@ -58,7 +98,7 @@ func (l *loadRun) lease(ctx context.Context, fs []*flight) (ready, held []*fligh
 		}
 		ask = again
 		if ctx.Err() != nil {
-			l.end(ask, outcome{err: context.Cause(ctx)})
+			l.finishAll(ask, outcome{err: context.Cause(l.Context)})
 			return ready, held
 		}
 	}
@@ -70,7 +110,7 @@ func (l *loadRun) askLeases(ctx context.Context, fs []*flight) ([]remote.Lease, 
 	for i, f := range fs {
 		// Registered before the request, since it reads the key (R9).
 		l.s.table.restart(f, l.s.tail.View())
-		reqs[i] = remote.LeaseRequest{Key: f.name, Token: l.token, Seen: f.seen, TTL: l.s.cfg.leaseTTL, Any: f.force}
+		reqs[i] = remote.LeaseRequest{Key: f.name, Token: l.token, Seen: f.seen, TTL: l.s.cfg.leaseTTL, Any: f.force || f.empty}
 	}
 	rctx, cancel := l.s.request(ctx)
 	defer cancel()
@@ -88,7 +128,7 @@ const (
 // awaitLease waits until another process has loaded f's key, or has given up.
 func (l *loadRun) awaitLease(ctx context.Context, f *flight) (ready []*flight) {
 	if f.resident != nil {
-		l.end([]*flight{f}, outcome{err: errAbandoned}) // a refresh that another does
+		l.finishAll([]*flight{f}, outcome{err: errAbandoned}) // a refresh that another does
 		return nil
 	}
 	wait := maxLeaseWait
@@ -96,8 +136,8 @@ func (l *loadRun) awaitLease(ctx context.Context, f *flight) (ready []*flight) {
 		wait = leasePoll
 	}
 	for {
-		if err := f.sleep(ctx, wait/2+rand.N(wait/2)); err != nil {
-			l.end([]*flight{f}, outcome{err: err})
+		if err := l.s.table.sleep(ctx, f, wait/2+mrand.N(wait/2)); err != nil {
+			l.finishAll([]*flight{f}, outcome{err: context.Cause(l.Context)})
 			return nil
 		}
 		ready, held := l.lease(ctx, []*flight{f})
@@ -107,17 +147,24 @@ func (l *loadRun) awaitLease(ctx context.Context, f *flight) (ready []*flight) {
 	}
 }
 
-// releaseLater gives up leases that the server may hold for us although its
-// answer did not come: it performs late what it was slow to answer, and this
-// after it, so that nobody waits for us until the leases expire.
+// releaseLater gives up leases beside the run, which must not be over. The
+// server may hold them although its answer did not come: it performs late what
+// it was slow to answer, and this after it, so that nobody waits for us until
+// the leases expire.
 func (l *loadRun) releaseLater(keys []string) {
-	l.s.spawn(func() {
-		ctx, cancel := context.WithTimeout(l.s.ctx, max(l.s.cfg.timeout, time.Second))
-		defer cancel()
-		if err := l.s.conn.Release(ctx, keys, l.token); err != nil {
-			l.failed(err)
-		}
-	})
+	l.s.mu.flying.Go(func() { l.release(keys) })
+}
+
+func (l *loadRun) release(keys []string) {
+	patience := max(l.s.cfg.timeout, time.Second)
+	if l.s.closed.Load() {
+		patience = l.s.cfg.timeout
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := l.s.conn.Release(ctx, keys, l.token); err != nil {
+		l.failed(err)
+	}
 }
 
 func namesOf(writes []remote.Write) []string {
@@ -128,7 +175,8 @@ func namesOf(writes []remote.Write) []string {
 	return out
 }
 
-func names(fs []*flight) []string {
+// leasedNames returns the remote keys of the flights that are not offline.
+func leasedNames(fs []*flight) []string {
 	out := make([]string, 0, len(fs))
 	for _, f := range fs {
 		if !f.offline {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,108 +18,248 @@ type loaded struct {
 }
 
 // loadFunc runs the user's loader for the flights, whose entries it fills, and
-// returns a result for each.
-type loadFunc func(ctx context.Context, fs []*flight, es []*Entry) []loaded
+// sets a result for each.
+type loadFunc func(ctx context.Context, fs []*flight, es []*Entry, out []loaded)
 
 // errLeft is the cause of a load's end when nobody waits for it any more.
 var errLeft = errors.New("tier: nobody waits for the load")
 
-// load has the flights' values loaded by one run of the loader, in a goroutine
-// of its own. The loader's context has ctx's values, and ends when the last
-// waiter of every flight has left, with the load timeout, or with the store.
-func (c *core) load(ctx context.Context, fs []*flight, load loadFunc, o callConfig) {
-	if !c.s.spawn(func() { c.run(ctx, fs, load, o) }) {
-		c.end(fs, outcome{err: ErrClosed})
+// loadRun is one run of a loader: it gets the leases, runs the loader and fills
+// the tiers, in a goroutine of its own. Its context ends when the last waiter
+// of every flight has left, with the load timeout, or with the store.
+type loadRun struct {
+	*core
+	load  loadFunc
+	o     callConfig
+	token string // names this run as the holder of its leases
+
+	loadContext
+	timer  *time.Timer  // for tick
+	aboard atomic.Int64 // flights whose seats are not empty
+
+	// claimed is set by whoever ends the flights of a loader that was begun: the
+	// run when the loader has returned, or the end of the context if the loader
+	// ignores that. It is set as well while no loader runs.
+	claimed atomic.Bool
+	ready   []*flight // that the loader runs for; set before claimed is reset
+	begun   mono.Time // of the loader
+	// one has room for what a run of a single flight needs, as most are.
+	one struct {
+		fs    [1]*flight
+		seats [1]seat
+		es    [1]*Entry
+		entry Entry
+		out   [1]loaded
 	}
 }
 
-// end ends flights with what no tier keeps. They land first: whoever was told of
-// an error and comes again at once is given a new load and not the old error.
-func (c *core) end(fs []*flight, out outcome) {
+// seat is a flight's place in a run.
+type seat struct {
+	run   *loadRun
+	empty atomic.Bool
+}
+
+// leave ends the run when its last flight has left.
+func (s *seat) leave() {
+	if !s.empty.Swap(true) && s.run.aboard.Add(-1) == 0 {
+		s.run.end(errLeft)
+	}
+}
+
+// newRun returns a run that has not begun.
+func (c *core) newRun(load loadFunc, o callConfig) *loadRun {
+	l := &loadRun{core: c, load: load, o: o, token: c.s.newToken()}
+	l.claimed.Store(true)
+	return l
+}
+
+// only is the list of one flight.
+func (l *loadRun) only(f *flight) []*flight {
+	l.one.fs[0] = f
+	return l.one.fs[:]
+}
+
+// start has the flights' values loaded in a goroutine of its own.
+func (l *loadRun) start(ctx context.Context, fs []*flight) {
+	if !l.s.spawnLoad(func() { l.run(ctx, fs) }) {
+		l.finishAll(fs, outcome{err: ErrClosed})
+	}
+}
+
+// finishAll ends flights with what no tier keeps. They land first: whoever was
+// told of an error and comes again at once is given a new load and not the old
+// error.
+func (c *core) finishAll(fs []*flight, out outcome) {
 	for _, f := range fs {
 		c.s.table.land(f)
 		f.finish(out)
 	}
 }
 
-func (c *core) run(ctx context.Context, fs []*flight, load loadFunc, o callConfig) {
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer cancel(nil)
-	defer context.AfterFunc(c.s.ctx, func() { cancel(ErrClosed) })()
-	ctx, stop := context.WithTimeoutCause(ctx, c.cfg.loadTimeout,
-		fmt.Errorf("tier: load took longer than %v: %w", c.cfg.loadTimeout, context.DeadlineExceeded))
-	defer stop()
-	l := &loadRun{core: c, load: load, o: o, token: newToken()}
-	fs, leave := l.depart(fs, func() { cancel(errLeft) })
-	if len(fs) == 0 {
+// run holds a place among the store's flying goroutines until over is called,
+// which may be before it returns.
+func (l *loadRun) run(ctx context.Context, fs []*flight) {
+	l.init(ctx, time.Now().Add(l.cfg.loadTimeout), loading{store: l.s, ns: l.ns, flights: fs})
+	l.timer = time.AfterFunc(time.Hour, l.tick) // which uses l.timer itself
+	l.timer.Reset(min(l.s.cfg.leaseTTL/3, l.cfg.loadTimeout))
+	fs = l.depart(fs)
+	if l.s.closed.Load() { // it may have looked for seats before there were ours
+		l.end(ErrClosed)
+	}
+	if ready := l.take(fs); len(ready) > 0 {
+		l.runLoader(ready)
 		return
 	}
-	ready, held := l.lease(ctx, fs)
+	l.over()
+}
+
+// over gives up the run's place, once.
+func (l *loadRun) over() {
+	l.timer.Stop()
+	l.cancelCause(nil)
+	l.s.mu.flying.Done()
+}
+
+// end ends the context, and the flights of a loader that is running: it may
+// take its time to notice, or never do.
+func (l *loadRun) end(cause error) {
+	l.cancelCause(cause)
+	l.abandon()
+}
+
+// tick keeps leases alive and watches the deadline. Most loads end before it is
+// called at all.
+func (l *loadRun) tick() {
+	if l.Err() != nil {
+		return
+	}
+	left := time.Until(l.deadline)
+	if left <= 0 {
+		l.end(l.cfg.timedOut)
+		return
+	}
+	l.timer.Reset(min(l.s.cfg.leaseTTL/3, left))
+	if !l.claimed.Load() {
+		l.s.spawn(l.extend)
+	}
+}
+
+func (l *loadRun) extend() {
+	keys := leasedNames(l.ready)
+	if len(keys) == 0 || l.cfg.localOnly {
+		return
+	}
+	rctx, cancel := l.s.request(l.values)
+	defer cancel()
+	if err := l.s.conn.Extend(rctx, keys, l.token, l.s.cfg.leaseTTL); err != nil {
+		l.failed(err)
+	}
+}
+
+// depart gives the flights their seats, and ends those that nobody waits for.
+func (l *loadRun) depart(fs []*flight) (wanted []*flight) {
+	seats := l.one.seats[:]
+	if len(fs) > 1 {
+		seats = make([]seat, len(fs))
+	}
+	l.aboard.Store(int64(len(fs)))
+	wanted = fs[:0:0]
+	for i, f := range fs {
+		seats[i].run = l
+		if l.s.table.departs(f, &seats[i]) {
+			wanted = append(wanted, f)
+			continue
+		}
+		if f.leased {
+			l.releaseLater([]string{f.name})
+		}
+		l.finishAll([]*flight{f}, outcome{err: errAbandoned})
+		seats[i].leave()
+	}
+	return wanted
+}
+
+// take gets the leases, and returns the flights that are ours to load. Those
+// that other processes load are waited for one by one, so that the rest of a
+// batch need not wait too.
+func (l *loadRun) take(fs []*flight) []*flight {
+	ready, held := l.lease(&l.loadContext, fs)
 	for _, f := range fs {
 		if f.finished() {
-			leave[f]() // answered already: its waiters' leaving ends nothing
+			f.seat.leave() // answered already: its waiters' leaving ends nothing
 		}
 	}
 	for len(held) > 0 && len(fs) > 1 {
-		// Others load these. They are waited for one by one, so that the rest of
-		// the batch need not wait too.
 		last := held[len(held)-1]
 		held = held[:len(held)-1]
-		c.load(ctx, []*flight{last}, load, o)
-		leave[last]()
+		seat := last.seat
+		l.newRun(l.load, l.o).start(l.values, []*flight{last})
+		seat.leave()
 	}
 	if len(held) == 1 {
-		ready = l.awaitLease(ctx, held[0])
+		ready = l.awaitLease(&l.loadContext, held[0])
 	}
-	if len(ready) > 0 {
-		l.fill(ctx, ready, l.runLoader(ctx, ready))
-	}
+	return ready
 }
 
-// loadRun is one run of a loader.
-type loadRun struct {
-	*core
-	load  loadFunc
-	o     callConfig
-	token string // names this run as the holder of its leases
+// loadResult is what a run of the loader gave, one element per flight.
+type loadResult struct {
+	asOf    AsOf
+	entries []*Entry
+	loaded  []loaded
 }
 
-// depart registers the run with its flights, and ends those that nobody waits
-// for. cancel is called when the last waiter of the last flight has left, or
-// leave has been called for it.
-func (l *loadRun) depart(fs []*flight, cancel func()) (wanted []*flight, leave map[*flight]func()) {
-	left := newCountdown(len(fs), cancel)
-	leave = make(map[*flight]func(), len(fs))
-	for _, f := range fs {
-		leave[f] = sync.OnceFunc(left)
-		if l.s.table.departs(f, leave[f]) {
-			wanted = append(wanted, f)
-		} else {
-			l.end([]*flight{f}, outcome{err: errAbandoned})
-			leave[f]()
+// runLoader runs the loader and fills the tiers with what it gives. The as-of is
+// taken here, before the loader starts (R2): what changes from now on makes the
+// values unbelievable, and what changed before was seen by the loader.
+func (l *loadRun) runLoader(fs []*flight) {
+	r := l.prepare(fs)
+	l.ready, l.begun = fs, mono.Now()
+	l.claimed.Store(false)
+	if l.Err() != nil {
+		l.abandon() // the end came while there was nothing to abandon
+		return
+	}
+	returned := false
+	defer func() { // also after a panic or a Goexit of the loader
+		if !returned {
+			failed := &LoadPanic{}
+			if p := recover(); p != nil { // else it is a Goexit, which goes on
+				failed.Value, failed.Stack = p, debug.Stack()
+			}
+			for i := range r.loaded {
+				r.loaded[i] = loaded{err: failed}
+			}
+		}
+		if l.claimed.Swap(true) {
+			return // the end of the context was quicker, and nobody waits
+		}
+		l.s.observe(EventLoad, l.ns, mono.Now().Sub(l.begun), firstError(r.loaded))
+		l.because(r.loaded)
+		l.fill(fs, r)
+		l.over()
+	}()
+	l.load(&l.loadContext, fs, r.entries, r.loaded)
+	returned = true
+}
+
+// prepare notes what the values will be true as of.
+func (l *loadRun) prepare(fs []*flight) loadResult {
+	view := l.s.tail.View()
+	r := loadResult{asOf: view.AsOf(), entries: l.one.es[:], loaded: l.one.out[:]}
+	l.one.es[0] = &l.one.entry
+	if len(fs) > 1 {
+		r.entries, r.loaded = make([]*Entry, len(fs)), make([]loaded, len(fs))
+		for i := range r.entries {
+			r.entries[i] = &Entry{}
 		}
 	}
-	return wanted, leave
-}
-
-// runLoader runs the loader while it keeps the leases alive. The as-of is taken
-// here, before the loader starts (R2): what changes from now on makes the
-// values unbelievable, and what changed before was seen by the loader.
-func (l *loadRun) runLoader(ctx context.Context, fs []*flight) loadResult {
-	view := l.s.tail.View()
-	r := loadResult{asOf: view.AsOf(), entries: make([]*Entry, len(fs)), begun: mono.Now()}
 	if given := l.o.asOf; !given.IsZero() && (given.Incarnation != r.asOf.Incarnation || given.Tick < r.asOf.Tick) {
 		r.asOf = given
 	}
-	leased := false
-	for i, f := range fs {
-		r.entries[i] = &Entry{}
-		switch {
-		case l.cfg.localOnly: // its basis is that of setMeanwhile
-		case f.offline:
+	for _, f := range fs {
+		if f.offline && !l.cfg.localOnly { // else its basis is that of setMeanwhile
 			l.s.table.restart(f, view)
-		default:
-			leased = true
 		}
 		f.seq = view.Seq
 		if r.asOf != view.AsOf() {
@@ -132,21 +271,7 @@ func (l *loadRun) runLoader(ctx context.Context, fs []*flight) loadResult {
 		}
 	}
 	l.ns.stats.loads.Add(int64(len(fs)))
-	results := make(chan []loaded, 1)
-	l.s.mu.loading.Go(func() {
-		protected(results, fs, func() []loaded { return l.load(withLoading(ctx, l.s, l.ns, fs), fs, r.entries) })
-	})
-	r.loaded = l.attend(ctx, fs, results, leased)
-	l.s.observe(EventLoad, l.ns, mono.Now().Sub(r.begun), firstError(r.loaded))
 	return r
-}
-
-// loadResult is what a run of the loader gave, one element per flight.
-type loadResult struct {
-	asOf    AsOf
-	begun   mono.Time
-	entries []*Entry
-	loaded  []loaded
 }
 
 func firstError(ls []loaded) error {
@@ -158,83 +283,46 @@ func firstError(ls []loaded) error {
 	return nil
 }
 
-// attend waits for the loader, or for the end of ctx if the loader ignores it.
-func (l *loadRun) attend(ctx context.Context, fs []*flight, results <-chan []loaded, leased bool) []loaded {
-	var renew <-chan time.Time
-	if leased {
-		ticker := time.NewTicker(l.s.cfg.leaseTTL / 3)
-		defer ticker.Stop()
-		renew = ticker.C
+// because adds why the context ended to the errors of a loader that heeded its
+// end: a caller of a store that is closing is to see ErrClosed, not a
+// cancellation.
+func (l *loadRun) because(results []loaded) {
+	end := l.Err()
+	if end == nil {
+		return
 	}
-	for {
-		select {
-		case r := <-results:
-			return because(ctx, r)
-		case <-renew:
-			rctx, cancel := l.s.request(ctx)
-			if err := l.s.conn.Extend(rctx, names(fs), l.token, l.s.cfg.leaseTTL); err != nil {
-				l.failed(err)
-			}
-			cancel()
-		case <-ctx.Done():
-			select {
-			case r := <-results: // it was in time after all
-				return because(ctx, r)
-			default:
-			}
-			failed := make([]loaded, len(fs))
-			for i := range failed {
-				failed[i].err = context.Cause(ctx)
-			}
-			return failed
-		}
-	}
-}
-
-// because adds why ctx ended to the errors of a loader that heeded its end: a
-// caller of a store that is closing is to see ErrClosed, not a cancellation.
-func because(ctx context.Context, results []loaded) []loaded {
+	cause := context.Cause(l.Context)
 	for i, r := range results {
-		if r.err != nil && ctx.Err() != nil && errors.Is(r.err, ctx.Err()) && !errors.Is(r.err, context.Cause(ctx)) {
-			results[i].err = fmt.Errorf("%w: %w", context.Cause(ctx), r.err)
+		ended := errors.Is(r.err, end) || errors.Is(r.err, context.Canceled)
+		if r.err != nil && ended && !errors.Is(r.err, cause) {
+			results[i].err = fmt.Errorf("%w: %w", cause, r.err)
 		}
 	}
-	return results
 }
 
-// protected runs the loader so that a panic or a Goexit becomes its result.
-func protected(results chan<- []loaded, fs []*flight, load func() []loaded) {
-	returned := false
-	defer func() {
-		if returned {
-			return
-		}
-		failed := &LoadPanic{}
-		if p := recover(); p != nil { // else it is a Goexit, which goes on
-			failed.Value, failed.Stack = p, debug.Stack()
-		}
-		results <- everyone(fs, failed)
-	}()
-	out := load()
-	returned = true
-	results <- out
-}
-
-func everyone(fs []*flight, err error) []loaded {
-	out := make([]loaded, len(fs))
-	for i := range out {
-		out[i].err = err
+// abandon ends the flights of a loader that has not returned.
+func (l *loadRun) abandon() {
+	if l.claimed.Swap(true) {
+		return
 	}
-	return out
+	cause := context.Cause(l.Context)
+	l.s.observe(EventLoad, l.ns, mono.Now().Sub(l.begun), cause)
+	for _, f := range l.ready {
+		l.fail(f, cause)
+	}
+	if keys := leasedNames(l.ready); len(keys) > 0 && !l.cfg.localOnly {
+		l.releaseLater(keys)
+	}
+	l.over()
 }
 
-// newCountdown returns a function whose nth call calls f.
-func newCountdown(n int, f func()) context.CancelFunc {
-	var left atomic.Int64
-	left.Store(int64(n))
-	return func() {
-		if left.Add(-1) == 0 {
-			f()
-		}
+// fail ends a flight whose load failed.
+func (l *loadRun) fail(f *flight, err error) {
+	if f.resident != nil {
+		f.resident.retry.Store(int64(mono.Now().Add(refreshPause)))
 	}
+	if context.Cause(l.Context) != errLeft { // else nobody is told
+		l.ns.stats.loadErrors.Add(1)
+	}
+	l.finishAll([]*flight{f}, outcome{err: err, spare: f.stale})
 }

@@ -50,13 +50,12 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[
 
 // batch makes a loadFunc of a BatchLoader.
 func batch[V any](load BatchLoader[V]) loadFunc {
-	return func(ctx context.Context, fs []*flight, es []*Entry) []loaded {
+	return func(ctx context.Context, fs []*flight, es []*Entry, out []loaded) {
 		keys, entries := make([]string, len(fs)), Entries{make(map[string]*Entry, len(fs))}
 		for i, f := range fs {
 			keys[i], entries.byKey[f.key] = f.key, es[i]
 		}
 		values, err := load(ctx, keys, entries)
-		out := make([]loaded, len(fs))
 		for i, f := range fs {
 			v, ok := values[f.key]
 			switch {
@@ -68,7 +67,6 @@ func batch[V any](load BatchLoader[V]) loadFunc {
 				out[i].err = ErrNotFound
 			}
 		}
-		return out
 	}
 }
 
@@ -150,7 +148,7 @@ func (c *core) arriveAt(ctx context.Context, key string, t trip, came arrival, s
 		return out, err
 	}
 	if t.f.key != key || out.err == errAbandoned || !t.leads && !c.accepts(ctx, out, t.f, came, t.notices, o) {
-		if err := waitFor(ctx, t.f.left); err != nil {
+		if err := waitFor(ctx, &t.f.left); err != nil {
 			return outcome{}, err
 		}
 		return c.lookup(ctx, key, load, o)
@@ -174,7 +172,7 @@ func (c *core) flyMany(ctx context.Context, fs []*flight, load loadFunc, o callC
 			}
 		}
 		if len(rest) > 0 {
-			c.load(ctx, rest, load, o)
+			c.newRun(load, o).start(ctx, rest)
 		}
 		return
 	}
@@ -194,7 +192,7 @@ func (c *core) flyMany(ctx context.Context, fs []*flight, load loadFunc, o callC
 		}
 	}
 	if len(rest) > 0 {
-		c.load(ctx, rest, load, o)
+		c.newRun(load, o).start(ctx, rest)
 	}
 }
 
@@ -209,11 +207,11 @@ func (c *core) readMany(ctx context.Context, fs []*flight, o callConfig) ([]remo
 		rctx, cancel := c.s.request(ctx)
 		defer cancel()
 		if !o.fresh && v.Age(mono.Now()) <= c.s.cfg.maxStaleness {
-			items, _, err := c.s.conn.Get(rctx, names(fs), nil)
+			items, _, err := c.s.conn.Get(rctx, leasedNames(fs), nil)
 			return items, err
 		}
 		q := c.s.tail.Query(nil)
-		items, d, err := c.s.conn.Get(rctx, names(fs), &q.DeltaQuery)
+		items, d, err := c.s.conn.Get(rctx, leasedNames(fs), &q.DeltaQuery)
 		if err != nil {
 			return nil, err
 		}

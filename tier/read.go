@@ -59,7 +59,7 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o callConf
 		f, leads, notices := c.s.table.join(h, key, c.ns.remoteName, true)
 		if f.key != key { // another key of the same hash: after it
 			c.s.table.leave(f)
-			if err := waitFor(ctx, f.left); err != nil {
+			if err := waitFor(ctx, &f.left); err != nil {
 				return outcome{}, err
 			}
 			continue
@@ -74,7 +74,7 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o callConf
 			return out, err
 		}
 		if !leads && !c.accepts(ctx, out, f, came, notices, o) || out.err == errAbandoned {
-			if err := waitFor(ctx, f.left); err != nil {
+			if err := waitFor(ctx, &f.left); err != nil {
 				return outcome{}, err
 			}
 			continue
@@ -88,9 +88,9 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o callConf
 
 func (c *core) usesLocal(o callConfig) bool { return !o.noLocal && !c.cfg.remoteOnly }
 
-func waitFor(ctx context.Context, ch <-chan struct{}) error {
+func waitFor(ctx context.Context, e *event) error {
 	select {
-	case <-ch:
+	case <-e.wait():
 		return nil
 	case <-ctx.Done():
 		return endOf(ctx)
@@ -212,13 +212,11 @@ func (c *core) await(ctx context.Context, f *flight, spare *item) (out outcome, 
 		soft = timer.C
 	}
 	for {
-		select {
-		case <-f.done:
+		if f.finished() {
 			return f.out, true, nil
-		default:
 		}
 		select {
-		case <-f.done:
+		case <-f.done.wait():
 		case <-ctx.Done():
 			return outcome{}, false, endOf(ctx)
 		case <-soft:
@@ -236,16 +234,38 @@ func (c *core) await(ctx context.Context, f *flight, spare *item) (out outcome, 
 // own goroutine and, if that does not answer, have the value loaded in another.
 // It returns the best value past its TTL that it came by.
 func (c *core) fly(ctx context.Context, f *flight, load loadFunc, o callConfig) (spare *item) {
-	if c.cfg.localOnly {
+	var l *loadRun
+	switch {
+	case c.cfg.localOnly:
 		if c.setMeanwhile(f, o) {
 			return nil
 		}
-	} else if c.readFor(ctx, f, load, o) {
+	case c.leasesFirst(f, o):
+		l = c.newRun(load, o)
+		if l.readOrLease(ctx, f) {
+			return f.stale
+		}
+	case c.readFor(ctx, f, load, o):
 		return f.stale
 	}
 	spare = f.stale
-	c.load(ctx, []*flight{f}, load, o)
+	if l == nil {
+		l = c.newRun(load, o)
+	}
+	l.start(ctx, l.only(f))
 	return spare
+}
+
+// leasesFirst reports whether to ask for the lease along with the value: where
+// that is most likely missing, and the plain read would be a round trip lost.
+func (c *core) leasesFirst(f *flight, o callConfig) bool {
+	return c.ns.mostlyMisses() && !o.fresh && f.resident == nil && c.s.tail.View().Age(mono.Now()) <= c.s.cfg.maxStaleness
+}
+
+// missed counts a remote miss.
+func (c *core) missed(why Cause) {
+	c.ns.stats.remoteMisses[why].Add(1)
+	c.ns.learn(true)
 }
 
 // setMeanwhile begins a load of a cache that has only the local tier. It ends the
@@ -329,9 +349,10 @@ func (c *core) failed(err error) {
 // enough; if not, f remembers what is of use to a load.
 func (c *core) serve(ctx context.Context, f *flight, stored remote.Item, load loadFunc, o callConfig) bool {
 	f.seen = stored.Seen()
+	f.empty = stored.Found() && f.seen == ""
 	it, cause, err := c.open(ctx, f.key, stored, f.basis)
 	if it == nil {
-		c.ns.stats.remoteMisses[cause].Add(1)
+		c.missed(cause)
 		if err != nil {
 			c.s.observe(EventBadEntry, c.ns, 0, err)
 		}
@@ -341,14 +362,15 @@ func (c *core) serve(ctx context.Context, f *flight, stored remote.Item, load lo
 	late := now >= it.fresh
 	if late && (now >= it.fresh.Add(c.cfg.staleWhile) || o.fresh || f.resident != nil) || f.replaces(it) {
 		if late {
-			c.ns.stats.remoteMisses[Expired].Add(1)
+			c.missed(Expired)
 			f.stale = it
 		}
 		it.release(c.s.tail)
 		return false
 	}
 	c.ns.stats.remoteHits.Add(1)
-	if !c.usesLocal(o) || !c.s.table.keep(f.h, &f.watch, it, 0) {
+	c.ns.learn(false)
+	if !c.usesLocal(o) || !c.s.table.keep(f.h, &f.watch, it) {
 		it.release(c.s.tail)
 	}
 	f.finish(outcome{it: it, origin: Remote, stale: late})

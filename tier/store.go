@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/remote"
@@ -25,6 +26,9 @@ type Store struct {
 	table *table
 	// following is tail once it has started: notices can come before.
 	following atomic.Pointer[invalidation.Tail]
+
+	tokens    string // what those of this store begin with
+	lastToken atomic.Uint64
 
 	evictions atomic.Int64
 	changes   atomic.Int64
@@ -72,7 +76,7 @@ func Open(ctx context.Context, options ...Option) (*Store, error) {
 	if cfg.backend == nil {
 		cfg.backend = remote.NewEmbedded(0)
 	}
-	s := &Store{cfg: cfg, ended: make(chan struct{}), fills: semaphore.NewWeighted(maxFilling)}
+	s := &Store{cfg: cfg, ended: make(chan struct{}), fills: semaphore.NewWeighted(maxFilling), tokens: tokenPrefix()}
 	s.mu.namespaces = make(map[string]*namespace)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.start(ctx); err != nil {
@@ -171,6 +175,9 @@ func (s *Store) Close() error {
 	}
 	s.closed.Store(true)
 	s.cancel()
+	for _, seat := range s.table.seats() {
+		seat.run.end(ErrClosed)
+	}
 	s.mu.flying.Wait()
 	s.awaitLoaders()
 	s.tail.Close()
@@ -207,6 +214,20 @@ func (s *Store) spawn(f func()) bool {
 	return true
 }
 
+// spawnLoad runs f, the run of a loader, in a goroutine for which Close waits
+// only so long, since f may call what does not return. As long as it has not
+// given up its place among the flying, Close waits for it in any case.
+func (s *Store) spawnLoad(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.closing {
+		return false
+	}
+	s.mu.flying.Add(1)
+	s.mu.loading.Go(f)
+	return true
+}
+
 // namespace returns the one that all views of a path share.
 func (s *Store) namespace(path string) *namespace {
 	s.mu.Lock()
@@ -217,6 +238,12 @@ func (s *Store) namespace(path string) *namespace {
 		s.mu.namespaces[path] = ns
 	}
 	return ns
+}
+
+// serverTimeIn is the server's clock in d: that it was heard of in the latest
+// heartbeat makes it a little late at most.
+func (s *Store) serverTimeIn(d time.Duration) time.Time {
+	return s.tail.View().ServerTime(mono.Now()).Add(d)
 }
 
 // request bounds one request to the remote tier.

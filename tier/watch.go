@@ -22,8 +22,7 @@ type watch struct {
 	// be sent: what is known of the key is not older than that.
 	base int
 	// listed: a write of ours is under way whose value is in the local tier
-	// already. The write owes exactly one notice beyond base (see
-	// remote.Written.Verified).
+	// already. The write owes exactly one notice beyond base (see remote.Write).
 	listed bool
 	// gone: no longer registered, so notices are not counted any more.
 	gone bool
@@ -35,7 +34,24 @@ func (w *watch) expected() bool { return w.listed && w.notices == w.base+1 }
 // keyState is what goes on for one key in this process.
 type keyState struct {
 	flight  *flight
-	watches []*watch
+	watches []*watch // of writes; the flight has its own
+}
+
+// note counts n notices for all but one watch, and reports whether it can be the
+// one that a write of ours owes.
+func (k *keyState) note(n int, except *watch) (own bool) {
+	for _, w := range k.watches {
+		if w != except {
+			w.notices += n
+			own = own || w.expected()
+		}
+	}
+	if f := k.flight; f != nil {
+		f.watch.notices += n
+		own = own || f.watch.expected()
+		f.wakeUpLocked()
+	}
+	return own
 }
 
 // table holds the states of the keys that something goes on for. It is sharded
@@ -120,18 +136,17 @@ func (t *table) notice(h local.Key) {
 	defer s.mu.Unlock()
 	own := false
 	if k := s.keys[h]; k != nil {
-		for _, w := range k.watches {
-			w.notices++
-			own = own || w.expected()
-		}
-		k.flight.wakeUp()
+		own = k.note(1, nil)
 	}
-	if own {
-		if e := t.local.PeekEntry(h); e != nil && e.Value.suspend() {
-			return
-		}
+	e := t.local.PeekEntry(h)
+	switch {
+	case e == nil:
+	case own && e.Value.suspend():
+	case e.Value.owed:
+		e.Value.owed = false
+	default:
+		t.local.RemoveEntry(e)
 	}
-	t.local.Remove(h)
 }
 
 // disturb has this process forget what it knows of h, because it is about to
@@ -150,12 +165,7 @@ func (s *tableShard) disturbLocked(h local.Key, except *watch) {
 	if k == nil {
 		return
 	}
-	for _, w := range k.watches {
-		if w != except {
-			w.notices += 2 // never taken for an expected one
-		}
-	}
-	k.flight.wakeUp()
+	k.note(2, except) // never taken for an expected one
 }
 
 // mark notes that a read, or a write of ours, is about to be sent. clean is
@@ -169,17 +179,38 @@ func (t *table) mark(h local.Key, w *watch) (clean bool) {
 	return clean
 }
 
-// keep puts it into the local tier if exactly owed notices came since the mark.
-// It reports whether it did; if not, and it was there provisionally, it is gone.
-func (t *table) keep(h local.Key, w *watch, it *item, owed int) bool {
+// keep puts what was read into the local tier if no notice came since the mark.
+func (t *table) keep(h local.Key, w *watch, it *item) bool {
+	s := t.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !w.gone && w.notices == w.base && t.put(h, it)
+}
+
+// keepWritten puts what was written, and has been stored, into the local tier,
+// unless others changed the key since the mark. It reports whether it is there
+// now; if not, and it was there provisionally, it is gone.
+//
+// The write causes one notice, if the key was tracked when it came. Whoever
+// calls this has seen to that: at the mark it was tracked, or the write was
+// Unread. What else may have happened, in the order in which it is told:
+//
+//   - nothing: the next notice is the write's own, and takes nothing out;
+//   - the write's own notice: the next is another's;
+//   - one of a change before the write: it ended the tracking, and the write owes
+//     none; or the write saw to it that it does, and its own will take the copy
+//     out, for nothing;
+//   - two or more: one of them may be of a change after the write.
+func (t *table) keepWritten(h local.Key, w *watch, it *item) bool {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w.listed = false
-	if w.gone || w.notices != w.base+owed {
+	if w.gone || w.notices > w.base+1 {
 		t.local.RemoveEntry(it.entry)
 		return false
 	}
+	it.owed = w.notices == w.base
 	if t.local.PeekEntry(h) == it.entry {
 		return true
 	}
@@ -191,15 +222,13 @@ func (t *table) keep(h local.Key, w *watch, it *item, owed int) bool {
 
 // list puts it into the local tier before its write is sent, if no notice came
 // since the mark.
-func (t *table) list(h local.Key, w *watch, it *item) bool {
+func (t *table) list(h local.Key, w *watch, it *item) {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if w.gone || w.notices != w.base {
-		return false
+	if !w.gone && w.notices == w.base {
+		w.listed = t.put(h, it)
 	}
-	w.listed = t.put(h, it)
-	return w.listed
 }
 
 // replace puts it into the local tier of a cache that has no other: what is

@@ -91,7 +91,8 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*item, options
 				errs = append(errs, err)
 				continue
 			}
-			writes = append(writes, remote.Write{Key: c.ns.remoteName(p.h), Envelope: sealed, TTL: kept})
+			writes = append(writes, remote.Write{
+				Key: c.ns.remoteName(p.h), Envelope: sealed, Expires: c.s.serverTimeIn(kept), Unread: !c.cfg.remoteOnly})
 		}
 		puts = append(puts, p)
 	}
@@ -190,10 +191,10 @@ func (c *core) settlePut(ctx context.Context, p put, w remote.Write, done remote
 	}
 	// Where keys are scopes, the change of this one is yet to be recorded, and
 	// another's may come before it: the next read tells whose value it is.
-	if !done.Verified || c.cfg.remoteOnly || c.s.cfg.noTracking {
+	if !done.Stored || c.cfg.remoteOnly || c.s.cfg.noTracking {
 		return nil
 	}
-	if !c.hold(ctx, p.it) || !c.s.table.keep(p.h, p.w, p.it, c.s.owedNotices()) {
+	if !c.hold(ctx, p.it) || !c.s.table.keepWritten(p.h, p.w, p.it) {
 		p.it.release(c.s.tail)
 	}
 	return nil
@@ -264,14 +265,15 @@ func (c *core) refresh(ctx context.Context, h local.Key, key string, load loadFu
 		f, leads, _ := c.s.table.join(h, key, c.ns.remoteName, true)
 		if !leads {
 			c.s.table.leave(f)
-			if err := waitFor(ctx, f.left); err != nil {
+			if err := waitFor(ctx, &f.left); err != nil {
 				return outcome{}, err
 			}
 			continue
 		}
 		f.force = true
 		c.s.table.restart(f, c.s.tail.View())
-		c.load(ctx, []*flight{f}, load, callConfig{})
+		l := c.newRun(load, callConfig{})
+		l.start(ctx, l.only(f))
 		out, _, err := c.await(ctx, f, nil)
 		c.s.table.leave(f)
 		if err == nil {
@@ -295,6 +297,6 @@ func (c *core) refreshLater(ctx context.Context, h local.Key, it *item, load loa
 	f.stale = nil
 	ctx = context.WithoutCancel(ctx)
 	if !c.s.spawn(func() { c.fly(ctx, f, load, callConfig{}) }) {
-		c.end([]*flight{f}, outcome{err: ErrClosed})
+		c.finishAll([]*flight{f}, outcome{err: ErrClosed})
 	}
 }

@@ -178,7 +178,7 @@ var leases = []test{
 		require.True(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "b"}).Acquired)
 		h.PutList(s.key("data"))
 		require.True(t, s.lease(t, remote.LeaseRequest{Key: s.key("data"), Token: "b"}).Acquired, "a value of another type is none")
-		require.True(t, s.writeWith(t, s.key("data"), "b", "v").Verified)
+		require.True(t, s.writeWith(t, s.key("data"), "b", "v").Stored)
 	}},
 
 	{"OnlyTheHolderExtendsAndReleases", func(t *testing.T, h Harness) {

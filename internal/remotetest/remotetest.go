@@ -130,6 +130,9 @@ func (s *store) listening(t testing.TB) *store {
 	return s
 }
 
+// in is the expiry of what lives for d; server and tests have one clock.
+func in(d time.Duration) time.Time { return time.Now().Add(d) }
+
 // key names a data key as package tier does.
 func (s *store) key(name string) string { return s.prefix + ":d:n:{" + name + "}" }
 
@@ -148,7 +151,7 @@ func (s *store) write(t testing.TB, key, envelope string) remote.Written {
 
 func (s *store) writeWith(t testing.TB, key, token, envelope string) remote.Written {
 	t.Helper()
-	w, err := s.Write(s.ctx, []remote.Write{{Key: key, Token: token, Envelope: []byte(envelope), TTL: time.Hour}})
+	w, err := s.Write(s.ctx, []remote.Write{{Key: key, Token: token, Envelope: []byte(envelope), Expires: in(time.Hour), Unread: token == ""}})
 	require.NoError(t, err)
 	require.Len(t, w, 1)
 	require.NoError(t, w[0].Err)

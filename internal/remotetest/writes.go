@@ -15,7 +15,7 @@ import (
 )
 
 var writes = []test{
-	{"AnUndisturbedWriteIsVerifiedWithExactlyOneNotice", func(t *testing.T, h Harness) {
+	{"AWriteSendsExactlyOneNoticeAndTracksWhatItStored", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
 		for name, prepare := range map[string]func(key string){
 			"Absent":    func(string) {},
@@ -29,30 +29,44 @@ var writes = []test{
 			prepare(k)
 			s.delta(t) // so that the notices of what was prepared are here
 			before := s.noticed(k)
-			w := s.write(t, k, "new value")
-			after := s.noticed(k)
-			require.True(t, w.Stored, name)
-			require.True(t, w.Verified, name)
-			require.Equal(t, before+1, after, name)
+			require.True(t, s.write(t, k, "new value").Stored, name)
 			s.delta(t)
-			require.Equal(t, before+1, s.noticed(k), "no second notice trails behind: %s", name)
+			require.Equal(t, before+1, s.noticed(k), "its own: %s", name)
 			h.Put(k, "foreign")
 			s.delta(t)
 			require.Equal(t, before+2, s.noticed(k), "the next change is noticed: %s", name)
 		}
 	}},
 
-	{"AFillWithItsLeaseIsVerifiedWithExactlyOneNotice", func(t *testing.T, h Harness) {
+	{"AWriteOfAKeyThatWasReadSendsTheNoticeItOwes", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		for name, owed := range map[string]int{"read": 1, "unread": 0} {
+			k := s.key(name)
+			if owed == 1 {
+				s.get(t, k)
+			}
+			w, err := s.Write(s.ctx, []remote.Write{{Key: k, Envelope: []byte("v"), Expires: in(time.Hour)}})
+			require.NoError(t, err)
+			require.True(t, w[0].Stored)
+			s.delta(t)
+			require.Equal(t, owed, s.noticed(k), name)
+			h.Put(k, "foreign")
+			s.delta(t)
+			require.Equal(t, owed+1, s.noticed(k), "tracked from the write on: %s", name)
+		}
+	}},
+
+	{"AFillWithItsLeaseSendsExactlyOneNotice", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
 		for _, seen := range []bool{false, true} {
 			k := s.key(fmt.Sprint(seen))
 			if seen {
 				h.Put(k, "stale")
 			}
-			require.True(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "mine", Any: true}).Acquired)
+			require.True(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "mine", Any: seen}).Acquired)
 			before := s.noticed(k)
-			w := s.writeWith(t, k, "mine", "loaded")
-			require.True(t, w.Stored && w.Verified)
+			require.True(t, s.writeWith(t, k, "mine", "loaded").Stored, "the lease has read the key")
+			s.delta(t)
 			require.Equal(t, before+1, s.noticed(k))
 			h.Put(k, "foreign")
 			s.delta(t)
@@ -77,13 +91,12 @@ var writes = []test{
 		s := h.open(t, prefix())
 		s.lease(t, remote.LeaseRequest{Key: s.key("b"), Token: "mine"})
 		w, err := s.Write(s.ctx, []remote.Write{
-			{Key: s.key("a"), Envelope: []byte("A"), TTL: time.Hour},
-			{Key: s.key("b"), Envelope: []byte("B"), TTL: time.Hour, Token: "mine"},
-			{Key: s.key("c"), Envelope: []byte("C"), TTL: time.Hour, Token: "mine"},
+			{Key: s.key("a"), Envelope: []byte("A"), Expires: in(time.Hour)},
+			{Key: s.key("b"), Envelope: []byte("B"), Expires: in(time.Hour), Token: "mine"},
+			{Key: s.key("c"), Envelope: []byte("C"), Expires: in(time.Hour), Token: "mine"},
 		})
 		require.NoError(t, err)
 		require.Equal(t, []bool{true, true, false}, []bool{w[0].Stored, w[1].Stored, w[2].Stored})
-		require.Equal(t, []bool{true, true, false}, []bool{w[0].Verified, w[1].Verified, w[2].Verified})
 		items, _, err := s.Get(s.ctx, []string{s.key("a"), s.key("b"), s.key("c")}, nil)
 		require.NoError(t, err)
 		require.Equal(t, "A", items[0].Envelope())
@@ -91,18 +104,19 @@ var writes = []test{
 		require.False(t, items[2].Found())
 	}},
 
-	{"LargeAndBinaryWritesAreVerified", func(t *testing.T, h Harness) {
+	{"LargeAndBinaryWritesComeBackAsTheyWere", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
-		for i, envelope := range []string{"\x00", "1", strings.Repeat("x", remote.VerifyLen), strings.Repeat("\r\n", remote.VerifyLen), strings.Repeat("\xfe", 3<<20), ""} {
-			w := s.write(t, s.key(fmt.Sprint(i)), envelope)
-			require.True(t, w.Verified, "%d", i)
+		for i, envelope := range []string{"\x00", "1", strings.Repeat("x", remote.SeenLen), strings.Repeat("\r\n", remote.SeenLen), strings.Repeat("\xfe", 3<<20), ""} {
+			k := s.key(fmt.Sprint(i))
+			require.True(t, s.write(t, k, envelope).Stored, "%d", i)
+			require.Equal(t, envelope, s.get(t, k).Envelope(), "%d", i)
 		}
 	}},
 
-	// Strangers change the key at random moments around each write. If the write
-	// says that it was verified, and one notice had come when it returned, then
-	// either nobody changed the key afterwards or a further notice says so.
-	{"WhoeverCountsOneNoticeMissesNoLaterChange", func(t *testing.T, h Harness) {
+	// Strangers change the key at random moments around each write. Whoever keeps
+	// a copy unless more than one notice had come when the write returned, and lets
+	// the next one pass if none had, has no copy that the key does not hold.
+	{"WhoeverLetsOneNoticePassMissesNoOtherChange", func(t *testing.T, h Harness) {
 		p := prefix()
 		s, other := h.open(t, p), h.open(t, p)
 		races := h.Races
@@ -110,80 +124,116 @@ var writes = []test{
 			races = 20_000
 		}
 		const workers = 16
-		var clean, disturbed, unverified atomic.Int64
+		var kept, disturbed, unclean atomic.Int64
 		var all sync.WaitGroup
 		for worker := range workers {
 			all.Go(func() {
-				rnd := rand.New(rand.NewPCG(1, uint64(worker)))
-				k := s.key(fmt.Sprint("w", worker))
+				r := race{t: t, h: h, s: s, other: other, rnd: rand.New(rand.NewPCG(1, uint64(worker))), key: s.key(fmt.Sprint("w", worker))}
 				for i := 0; i < races/workers && !t.Failed(); i++ {
-					own := fmt.Sprintf("own %d %d", worker, i)
-					before := s.noticed(k)
-					ops, wait := rnd.IntN(3), rnd.IntN(400)
-					kinds := rnd.Uint32()
-					foreign := make(chan struct{})
-					go func() {
-						defer close(foreign)
-						for op := range ops {
-							for range wait {
-								_ = s.told // spin a little, to meet different moments of the write
-							}
-							switch kinds >> (2 * op) & 3 {
-							case 0:
-								h.Delete(k)
-							case 1:
-								_, err := other.Write(s.ctx, []remote.Write{{Key: k, Envelope: []byte("other's"), TTL: time.Hour}})
-								if err != nil {
-									t.Error(err)
-								}
-							default:
-								h.Put(k, "foreign")
-							}
-						}
-					}()
-					w, err := s.Write(s.ctx, []remote.Write{{Key: k, Envelope: []byte(own), TTL: time.Hour}})
-					counted := s.noticed(k) - before
-					<-foreign
-					if err != nil || len(w) != 1 || w[0].Err != nil || !w[0].Stored {
-						t.Errorf("write: %v %v", w, err)
-						return
-					}
-					if counted < 1 {
-						t.Errorf("race %d of worker %d: a write returned before a notice of its key", i, worker)
-						return
-					}
-					if !w[0].Verified {
-						unverified.Add(1)
-						continue
-					}
-					if counted != 1 {
+					switch r.run(fmt.Sprintf("own %d %d", worker, i)) {
+					case keptCopy:
+						kept.Add(1)
+					case disturbedCopy:
 						disturbed.Add(1)
-						continue
-					}
-					clean.Add(1)
-					if _, err := s.GetOne(s.ctx, s.key("elsewhere")); err != nil {
-						t.Error(err)
-					}
-					raw, _ := h.Read(k)
-					if since := s.noticed(k) - before; since == 1 {
-						if !strings.HasSuffix(raw, own) {
-							t.Errorf("race %d of worker %d: verified, one notice, and yet the key holds %q", i, worker, raw)
-							return
-						}
-						h.Put(k, "later")
-						if _, err := s.GetOne(s.ctx, s.key("elsewhere")); err != nil {
-							t.Error(err)
-						}
-						if s.noticed(k)-before != 2 {
-							t.Errorf("race %d of worker %d: a later change was not noticed", i, worker)
-							return
-						}
+					default:
+						unclean.Add(1)
 					}
 				}
 			})
 		}
 		all.Wait()
-		t.Logf("clean %d, disturbed %d, unverified %d", clean.Load(), disturbed.Load(), unverified.Load())
-		require.NotZero(t, clean.Load())
+		t.Logf("kept %d, disturbed %d, unclean %d", kept.Load(), disturbed.Load(), unclean.Load())
+		require.NotZero(t, kept.Load())
 	}},
+}
+
+// race is one worker's writes of a key that strangers change.
+type race struct {
+	t        *testing.T
+	h        Harness
+	s, other *store
+	rnd      *rand.Rand
+	key      string
+}
+
+// foreign changes the key a few times, beside the caller.
+func (r *race) foreign() (done <-chan struct{}) {
+	ops, wait, kinds := r.rnd.IntN(3), r.rnd.IntN(400), r.rnd.Uint32()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for op := range ops {
+			for range wait {
+				_ = r.s.told // spin a little, to meet different moments of the write
+			}
+			switch kinds >> (2 * op) & 3 {
+			case 0:
+				r.h.Delete(r.key)
+			case 1:
+				_, err := r.other.Write(r.s.ctx, []remote.Write{{Key: r.key, Envelope: []byte("other's"), Expires: in(time.Hour)}})
+				if err != nil {
+					r.t.Error(err)
+				}
+			default:
+				r.h.Put(r.key, "foreign")
+			}
+		}
+	}()
+	return ended
+}
+
+// flush returns when all that was to be told has been.
+func (r *race) flush() {
+	if _, err := r.s.GetOne(r.s.ctx, r.s.key("elsewhere")); err != nil {
+		r.t.Error(err)
+	}
+}
+
+// What became of a copy.
+const (
+	keptCopy = iota
+	disturbedCopy
+	uncleanCopy
+)
+
+// run writes once, having read the key before or not, and checks the copy that
+// would be kept.
+func (r *race) run(own string) int {
+	read := r.rnd.IntN(2) == 0
+	r.flush() // what the round before has caused
+	before := r.s.noticed(r.key)
+	foreign := r.foreign()
+	if read {
+		if _, err := r.s.GetOne(r.s.ctx, r.key); err != nil {
+			r.t.Error(err)
+		}
+		if r.s.noticed(r.key) != before {
+			<-foreign
+			return uncleanCopy
+		}
+	}
+	w, err := r.s.Write(r.s.ctx, []remote.Write{{Key: r.key, Envelope: []byte(own), Expires: in(time.Hour), Unread: !read}})
+	counted := r.s.noticed(r.key) - before
+	<-foreign
+	if err != nil || len(w) != 1 || w[0].Err != nil || !w[0].Stored {
+		r.t.Errorf("write: %v %v", w, err)
+		return uncleanCopy
+	}
+	r.flush()
+	since := r.s.noticed(r.key) - before
+	if since < 1 {
+		r.t.Errorf("%s: no notice came of the write itself, and the next would be taken for it", own)
+	}
+	if counted > 1 || since > 1 {
+		return disturbedCopy
+	}
+	if raw, _ := r.h.Read(r.key); !strings.HasSuffix(raw, own) {
+		r.t.Errorf("%s: one notice, and yet the key holds %q", own, raw)
+	}
+	r.h.Put(r.key, "later")
+	r.flush()
+	if r.s.noticed(r.key)-before != 2 {
+		r.t.Errorf("%s: a later change was not noticed", own)
+	}
+	return keptCopy
 }

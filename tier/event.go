@@ -1,0 +1,36 @@
+package tier
+
+import "sync/atomic"
+
+// event happens once. It makes a channel only when somebody waits for it, since
+// most flights have nobody who does. The zero event is ready for use.
+type event struct{ state atomic.Pointer[chan struct{}] }
+
+// past is the state of every event that has happened.
+var past = func() *chan struct{} {
+	ch := make(chan struct{})
+	close(ch)
+	return &ch
+}()
+
+// happen is called once.
+func (e *event) happen() {
+	if ch := e.state.Swap(past); ch != nil {
+		close(*ch)
+	}
+}
+
+func (e *event) happened() bool { return e.state.Load() == past }
+
+// wait returns a channel that is closed once the event has happened.
+func (e *event) wait() <-chan struct{} {
+	ch := e.state.Load()
+	if ch == nil {
+		mine := make(chan struct{})
+		if e.state.CompareAndSwap(nil, &mine) {
+			return mine
+		}
+		ch = e.state.Load()
+	}
+	return *ch
+}
