@@ -115,6 +115,7 @@ func (t *Tail) adoptLocked(v *View, d Delta) {
 // local copy: they hold marks that will no longer be updated.
 func (t *Tail) resetLocked(v *View, horizon Tick) {
 	t.mu.known.reset(horizon)
+	t.generation.Add(1)
 	v.Epoch++
 }
 

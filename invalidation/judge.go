@@ -9,6 +9,9 @@ import (
 
 // Hold returns the marks of scopes, which stay up to date until Release.
 func (t *Tail) Hold(scopes []Scope) []*Mark {
+	if len(scopes) == 0 {
+		return nil
+	}
 	marks := make([]*Mark, len(scopes))
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -20,6 +23,9 @@ func (t *Tail) Hold(scopes []Scope) []*Mark {
 
 // Release ends a Hold; the marks must not be used after it.
 func (t *Tail) Release(marks []*Mark) {
+	if len(marks) == 0 {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, m := range marks {
@@ -34,6 +40,9 @@ func (t *Tail) Judge(a AsOf, marks []*Mark) (Verdict, Scope) {
 	if !t.View().Covers(a) {
 		return Changed, ""
 	}
+	if upTo(marks, a.Tick) {
+		return Valid, ""
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	verdict, m := judge(marks, a.Tick)
@@ -41,6 +50,16 @@ func (t *Tail) Judge(a AsOf, marks []*Mark) (Verdict, Scope) {
 		return verdict, ""
 	}
 	return verdict, m.scope
+}
+
+// upTo reports whether none of the marks can have changed after tick.
+func upTo(marks []*Mark, tick Tick) bool {
+	for _, m := range marks {
+		if m.Last() > tick {
+			return false
+		}
+	}
+	return true
 }
 
 // Learn asks the log for the latest changes of the scopes (rule R6).

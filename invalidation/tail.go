@@ -29,6 +29,8 @@ type Tail struct {
 	log  Log
 	cfg  Config
 	view atomic.Pointer[View]
+	// generation counts the tables of marks that were given up; it moves under mu.
+	generation atomic.Uint64
 
 	// mu guards what the process knows and the publishing of views. Nothing is
 	// called under it.

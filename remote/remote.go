@@ -32,8 +32,8 @@ type Options struct {
 }
 
 // Events is what a connection reports. The functions are called one at a time
-// and hold up everything that follows, so they are quick and never call back.
-// None of them may be nil.
+// and hold up everything that follows, so they are quick and never call back,
+// nor keep what they are given. None of them may be nil.
 type Events struct {
 	// Changed is told the names of keys that were written, deleted, evicted or
 	// whose expiry was touched, leases included (see [LeaseOf]).
@@ -50,7 +50,8 @@ type Conn interface {
 	invalidation.Log
 
 	// Get reads keys in one round trip. With q the answer also holds the delta,
-	// taken before the keys are read.
+	// taken before the keys are read. A value of another type than a string is
+	// missing among several, and found and empty if it is asked for alone.
 	Get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) ([]Item, invalidation.Delta, error)
 	// GetOne is Get of one key.
 	GetOne(ctx context.Context, key string) (Item, error)

@@ -45,6 +45,7 @@ type valkeyConn struct {
 
 	telling sync.Mutex // held while Events run, which come from both clients
 	closed  bool       // guarded by telling
+	changed []string   // guarded by telling: room for the keys of one event
 }
 
 // check names every option that contradicts what the cache needs.
@@ -170,19 +171,24 @@ func (c *valkeyConn) invalidated(msgs []valkey.ValkeyMessage) {
 		c.event(c.o.Events.Lost)
 		return
 	}
-	keys := make([]string, 0, len(msgs))
+	c.event(func() { c.tellChanged(msgs) })
+}
+
+// tellChanged runs while telling is held.
+func (c *valkeyConn) tellChanged(msgs []valkey.ValkeyMessage) {
+	c.changed = c.changed[:0]
 	for i := range msgs {
 		key, err := msgs[i].ToString()
 		if err != nil {
-			c.event(c.o.Events.Lost) // a notice that cannot be read may be of any key
+			c.o.Events.Lost() // a notice that cannot be read may be of any key
 			return
 		}
 		if key != c.log { // every delta reads it, and each change would echo
-			keys = append(keys, key)
+			c.changed = append(c.changed, key)
 		}
 	}
-	if len(keys) > 0 {
-		c.event(func() { c.o.Events.Changed(keys) })
+	if len(c.changed) > 0 {
+		c.o.Events.Changed(c.changed)
 	}
 }
 
@@ -237,10 +243,11 @@ func newIncarnation() string {
 
 // failure turns a client's error into one of ours; nil stays nil.
 func failure(err error) error {
+	if err == nil {
+		return nil
+	}
 	var server *valkey.ValkeyError
 	switch {
-	case err == nil:
-		return nil
 	case errors.Is(err, valkey.ErrClosing):
 		return fmt.Errorf("%w: %w", ErrClosed, err)
 	case errors.As(err, &server) && strings.HasPrefix(server.Error(), "OOM "):

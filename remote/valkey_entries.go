@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -37,36 +38,61 @@ func isWrongType(err error) bool {
 
 // Get implements [Conn].
 func (c *valkeyConn) Get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) ([]Item, invalidation.Delta, error) {
-	var d invalidation.Delta
-	head := 0
-	build := func(b valkey.Builder) []valkey.Completed {
-		cmds := make([]valkey.Completed, 0, len(keys)+2)
+	build := func(b valkey.Builder) (cmds []valkey.Completed) {
 		if q != nil {
 			// The connection's id first: see invalidation.Delta.Connection.
 			cmds = append(cmds, b.ClientId().Build(), c.deltaCall(*q).build(b))
 		}
-		for _, k := range keys {
-			cmds = append(cmds, b.Get().Key(k).Build())
+		switch len(keys) {
+		case 0:
+		case 1:
+			cmds = append(cmds, b.Get().Key(keys[0]).Build())
+		default:
+			cmds = append(cmds, b.Mget().Key(keys...).Build())
 		}
 		return cmds
 	}
 	results := run(ctx, c.tracked, []script{scriptDelta}, build)
+	var d invalidation.Delta
 	if q != nil {
 		var err error
 		if d, err = parseDelta(results[0], results[1]); err != nil {
 			return nil, d, err
 		}
 		d.Connection += c.dials.Load() << 40
-		head = 2
+		results = results[2:]
 	}
 	items := make([]Item, len(keys))
-	for i := range keys {
+	if len(keys) == 0 {
+		return items, d, nil
+	}
+	if len(keys) == 1 {
 		var err error
-		if items[i], err = item(results[head+i]); err != nil {
-			return nil, d, err
+		items[0], err = item(results[0])
+		return items, d, err
+	}
+	return items, d, itemsOf(results[0], items)
+}
+
+// itemsOf takes the answer to an MGET apart. A value of another type than a
+// string is nil there: whoever loads it puts another in its place.
+func itemsOf(r valkey.ValkeyResult, items []Item) error {
+	values, err := r.ToArray()
+	if err != nil {
+		return failure(err)
+	}
+	if len(values) != len(items) {
+		return fmt.Errorf("%d keys were asked for, %d answered", len(items), len(values))
+	}
+	for i := range values {
+		switch s, err := values[i].ToString(); {
+		case err == nil:
+			items[i] = Item{s, true}
+		case !valkey.IsValkeyNil(err):
+			return failure(err)
 		}
 	}
-	return items, d, nil
+	return nil
 }
 
 // Lease implements [Conn].

@@ -160,7 +160,7 @@ func result[V any](c *core, out outcome) (Result[V], error) {
 	it, now := out.it, mono.Now()
 	r := Result[V]{
 		Origin: out.origin, Stale: out.stale, AsOf: it.asOf,
-		Age: now.Sub(it.born), TTL: it.fresh.Sub(now), Sources: it.sources,
+		Age: now.Sub(it.born), TTL: it.fresh.Sub(now), Sources: it.sources(),
 	}
 	if it.negative {
 		return r, ErrNotFound

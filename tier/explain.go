@@ -3,6 +3,7 @@ package tier
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -89,7 +90,7 @@ func (c *Cache[V]) Explain(ctx context.Context, key string) (Explanation, error)
 func (c *core) holdingOf(it *item) Holding {
 	now := mono.Now()
 	return Holding{Present: true, Negative: it.negative, AsOf: it.asOf,
-		Age: now.Sub(it.born), TTL: it.fresh.Sub(now), Sources: it.sources}
+		Age: now.Sub(it.born), TTL: it.fresh.Sub(now), Sources: it.sources()}
 }
 
 // explainLocal follows the steps of fromLocal.
@@ -105,9 +106,9 @@ func (c *core) explainLocal(h *Holding, it *item) {
 		if !v.Covers(it.asOf) {
 			h.Changed, h.ChangedAt = "everything", AsOf{Incarnation: v.Incarnation, Tick: v.Floor}
 		}
-		for _, m := range it.marks {
+		for _, m := range slices.Concat(it.common.Marks, it.marks()) {
 			if m.Last() > it.asOf.Tick {
-				h.Changed = scopeName(m.Scope(), it.sources)
+				h.Changed = scopeName(m.Scope(), it.sources())
 				h.ChangedAt = AsOf{Incarnation: v.Incarnation, Tick: m.Last()}
 			}
 		}
@@ -156,7 +157,7 @@ func (c *core) explainRemote(ctx context.Context, h *Holding, key string, stored
 // explainChange asks the log itself, so that it can name the change.
 func (c *core) explainChange(ctx context.Context, h *Holding, it *item) error {
 	v := c.s.tail.View()
-	scopes := c.scopes(it.sources)
+	scopes := c.scopes(it.sources())
 	last, err := c.s.tail.LastChanges(ctx, scopes)
 	if err != nil {
 		return err
@@ -172,7 +173,7 @@ func (c *core) explainChange(ctx context.Context, h *Holding, it *item) error {
 	}
 	for i, t := range last {
 		if t > it.asOf.Tick {
-			h.Changed, h.ChangedAt = scopeName(scopes[i], it.sources), AsOf{Incarnation: v.Incarnation, Tick: t}
+			h.Changed, h.ChangedAt = scopeName(scopes[i], it.sources()), AsOf{Incarnation: v.Incarnation, Tick: t}
 			h.Why = h.Changed + " changed"
 			return nil
 		}

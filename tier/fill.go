@@ -239,7 +239,8 @@ func (l *loadRun) finished(ctx context.Context, f *flight, r loadResult, i int) 
 // describe sets all but the value of an item that was loaded or set just now.
 func (c *core) describe(it *item, key string, cfg entryConfig, asOf AsOf, fresh, kept time.Duration) {
 	now := mono.Now()
-	it.ns, it.key, it.sources = c.ns, key, cfg.sources
+	it.ns, it.key = c.ns, key
+	it.dependOn(cfg.sources)
 	it.nonce, it.asOf, it.cost = rand.Uint64()|1, asOf, cfg.cost
 	it.born, it.fresh, it.expires = now, now.Add(fresh), now.Add(kept)
 	c.limitLocal(it, now)

@@ -30,6 +30,9 @@ type item struct {
 	ns    *namespace
 	*facts
 	negative bool
+	// owed: the next notice of the key is that of our own write of the item, and
+	// says nothing new. Guarded by the shard of the table.
+	owed bool
 }
 
 // facts is what is known of an item beside its value.
@@ -37,7 +40,8 @@ type facts struct {
 	entry *local.Entry[item] // that it lies in
 
 	asOf    AsOf
-	marks   []*invalidation.Mark
+	common  *invalidation.Held // the marks of its namespaces
+	made    *origins           // nil if it names no sources
 	keyTick invalidation.Tick  // as of when the key held this, where keys are scopes
 	keyMark *invalidation.Mark // of the key itself, where keys are scopes
 	epoch   uint64             // tracking epoch in which it was read
@@ -46,21 +50,46 @@ type facts struct {
 	fresh   mono.Time // end of its TTL
 	expires mono.Time // end of its life, stale time included
 
-	sources []string
-	nonce   uint64
-	cost    int64 // 0: to be estimated
+	nonce uint64
+	cost  int64 // 0: to be estimated
 	// early is set while or after a refresh ahead of the TTL was started.
 	early atomic.Bool
 	// released: the marks were given back, so they no longer follow the log.
 	released atomic.Bool
-	// owed: the next notice of the key is that of our own write of the item, and
-	// says nothing new. Guarded by the shard of the table.
-	owed bool
 	// provisional is until when it is believed although its own write has not
 	// been acknowledged; 0 once it has. See filling.
 	provisional atomic.Int64
 	// retry is when a refresh of the stale item may be tried again.
 	retry atomic.Int64
+}
+
+// origins is what an item was made from. marks follow the log until they are
+// released.
+type origins struct {
+	sources []string
+	marks   []*invalidation.Mark
+}
+
+// sources returns what the item was made from, which nobody changes.
+func (it *item) sources() []string {
+	if it.made == nil {
+		return nil
+	}
+	return it.made.sources
+}
+
+func (it *item) dependOn(sources []string) {
+	if len(sources) > 0 {
+		it.made = &origins{sources: sources}
+	}
+}
+
+// marks returns those of the sources.
+func (it *item) marks() []*invalidation.Mark {
+	if it.made == nil {
+		return nil
+	}
+	return it.made.marks
 }
 
 // itemOf is an item in one piece of memory with the room that the local tier
@@ -98,7 +127,12 @@ func (it *item) recheck(v *invalidation.View) bool {
 	if it.epoch != v.Epoch || !v.Covers(it.asOf) {
 		return false
 	}
-	for _, m := range it.marks {
+	for _, m := range it.common.Marks {
+		if m.Last() > it.asOf.Tick {
+			return false
+		}
+	}
+	for _, m := range it.marks() {
 		if m.Last() > it.asOf.Tick {
 			return false
 		}
@@ -115,7 +149,7 @@ func (it *item) release(t *invalidation.Tail) {
 	if it.released.Swap(true) {
 		return
 	}
-	t.Release(it.marks)
+	t.Release(it.marks())
 	if it.keyMark != nil {
 		t.Release([]*invalidation.Mark{it.keyMark})
 	}
@@ -157,8 +191,11 @@ func (it *item) servable(now mono.Time) bool {
 // estimate is the heap the item keeps alive beside itself and its value. Marks
 // are shared and left out.
 func (it *item) estimate() int64 {
-	n := int64(len(it.key)) + int64(len(it.sources)+len(it.ns.scopes))*8
-	for _, s := range it.sources {
+	n := int64(len(it.key))
+	if it.made != nil {
+		n += 48 + 8*int64(len(it.made.sources)) // origins, and its marks
+	}
+	for _, s := range it.sources() {
 		n += int64(len(s)) + 16
 	}
 	return n

@@ -3,6 +3,7 @@ package tier
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tiercache/tiercache/internal/envelope"
@@ -20,10 +21,9 @@ func (c *core) stillServable(it *item, window time.Duration) bool {
 // trueNow decides R1 by what is known locally, for an item whose own marks may
 // have been given back.
 func (c *core) trueNow(it *item) bool {
-	marks := c.s.tail.Hold(c.scopes(it.sources))
+	marks := c.s.tail.Hold(sourceScopes(it.sources()))
 	defer c.s.tail.Release(marks)
-	verdict, _ := c.s.tail.Judge(it.asOf, marks)
-	return verdict == invalidation.Valid && !c.keyChanged(it)
+	return c.judgeMarks(it, c.ns.standing.Held(), marks) == invalidation.Valid && !c.keyChanged(it)
 }
 
 // keyChanged judges the key's own scope, where keys are scopes.
@@ -41,17 +41,20 @@ func (c *core) keyScope(key string) invalidation.Scope {
 	return invalidation.Key(c.ns.remoteName(c.ns.hash(key)))
 }
 
-// scopes is all that a value made from the sources depends on.
-func (c *core) scopes(sources []string) []invalidation.Scope {
+func sourceScopes(sources []string) []invalidation.Scope {
 	if len(sources) == 0 {
-		return c.ns.scopes
+		return nil
 	}
-	scopes := make([]invalidation.Scope, 0, len(c.ns.scopes)+len(sources))
-	scopes = append(scopes, c.ns.scopes...)
-	for _, id := range sources {
-		scopes = append(scopes, invalidation.Source(id))
+	scopes := make([]invalidation.Scope, len(sources))
+	for i, id := range sources {
+		scopes[i] = invalidation.Source(id)
 	}
 	return scopes
+}
+
+// scopes is all that a value made from the sources depends on.
+func (c *core) scopes(sources []string) []invalidation.Scope {
+	return slices.Concat(c.ns.scopes, sourceScopes(sources))
 }
 
 // ofType reports whether the item's value is of this view's type: another view
@@ -94,7 +97,8 @@ func (c *core) itemOf(key string, e *envelope.Entry, stored remote.Item, b basis
 	}
 	it := c.empty()
 	it.ns, it.key, it.negative, it.nonce = c.ns, key, e.Negative, e.Nonce
-	it.sources, it.asOf, it.keyTick, it.epoch = cloneAll(e.Sources), e.AsOf, b.keyTick, b.epoch
+	it.asOf, it.keyTick, it.epoch = e.AsOf, b.keyTick, b.epoch
+	it.dependOn(cloneAll(e.Sources))
 	if !e.Negative {
 		if e.Shape != c.typed.shape {
 			return nil, OtherType, fmt.Errorf("stored value is of another type than %s's", c.ns.path)
@@ -125,7 +129,10 @@ func (c *core) limitLocal(it *item, now mono.Time) {
 // the log about what is older than this process's knowledge (R6).
 func (c *core) hold(ctx context.Context, it *item) bool {
 	t := c.s.tail
-	it.marks = t.Hold(c.scopes(it.sources))
+	it.common = c.ns.standing.Held()
+	if it.made != nil {
+		it.made.marks = t.Hold(sourceScopes(it.made.sources))
+	}
 	if c.s.cfg.noTracking && !c.cfg.localOnly {
 		it.keyMark = t.Hold([]invalidation.Scope{c.keyScope(it.key)})[0]
 	}
@@ -133,9 +140,9 @@ func (c *core) hold(ctx context.Context, it *item) bool {
 	if verdict != invalidation.Unknown {
 		return verdict == invalidation.Valid
 	}
-	scopes := c.scopes(it.sources)
+	scopes := c.scopes(it.sources())
 	if it.keyMark != nil {
-		scopes = append(append([]invalidation.Scope(nil), scopes...), it.keyMark.Scope())
+		scopes = append(scopes, it.keyMark.Scope())
 	}
 	rctx, cancel := c.s.request(ctx)
 	defer cancel()
@@ -147,9 +154,21 @@ func (c *core) hold(ctx context.Context, it *item) bool {
 }
 
 func (c *core) judge(it *item) invalidation.Verdict {
-	verdict, _ := c.s.tail.Judge(it.asOf, it.marks)
+	verdict := c.judgeMarks(it, it.common, it.marks())
 	if verdict == invalidation.Valid && it.keyMark != nil {
 		verdict, _ = c.s.tail.Judge(AsOf{Incarnation: it.asOf.Incarnation, Tick: it.keyTick}, []*invalidation.Mark{it.keyMark})
+	}
+	return verdict
+}
+
+// judgeMarks decides R1 by the marks of the namespaces and of the sources.
+func (c *core) judgeMarks(it *item, common *invalidation.Held, own []*invalidation.Mark) invalidation.Verdict {
+	verdict, _ := c.s.tail.Judge(it.asOf, common.Marks)
+	if verdict == invalidation.Changed || len(own) == 0 {
+		return verdict
+	}
+	if more, _ := c.s.tail.Judge(it.asOf, own); more != invalidation.Valid {
+		return more
 	}
 	return verdict
 }

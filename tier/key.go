@@ -33,7 +33,9 @@ type namespace struct {
 	seed   uint64 // of the keys' hash
 	name   string // what the names of its remote keys begin with
 	scopes []invalidation.Scope
-	stats  counters
+	// standing holds the scopes for all entries.
+	standing *invalidation.Standing
+	stats    counters
 	// misses is how often reads of the remote tier found nothing of late, in 256ths.
 	misses atomic.Int32
 }
@@ -112,8 +114,10 @@ func parseRemoteName(name string) (h local.Key, lease, ok bool) {
 	if n < 0 || name[n] != '{' || name[len(name)-1] != '}' {
 		return h, lease, false
 	}
-	raw, err := base64.RawURLEncoding.DecodeString(name[n+1 : len(name)-1])
-	if err != nil || len(raw) != 16 {
+	var text [hashText]byte
+	var raw [16]byte
+	copy(text[:], name[n+1:])
+	if _, err := base64.RawURLEncoding.Decode(raw[:], text[:]); err != nil {
 		return h, lease, false
 	}
 	for i := range 8 {

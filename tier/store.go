@@ -44,7 +44,9 @@ type Store struct {
 		loading    sync.WaitGroup // goroutines of loaders
 		closing    bool
 	}
-	ended chan struct{}       // Close has finished
+	ended    chan struct{} // Close has finished
+	patience atomic.Pointer[patience]
+
 	fills *semaphore.Weighted // bytes on their way to the remote tier whose callers were answered
 }
 
@@ -183,6 +185,7 @@ func (s *Store) Close() error {
 	s.tail.Close()
 	err := s.conn.Close()
 	s.local.Clear()
+	s.endPatience()
 	close(s.ended)
 	return err
 }
@@ -235,6 +238,7 @@ func (s *Store) namespace(path string) *namespace {
 	ns := s.mu.namespaces[path]
 	if ns == nil {
 		ns = newNamespace(s.cfg.prefix, path)
+		ns.standing = s.tail.Stand(ns.scopes)
 		s.mu.namespaces[path] = ns
 	}
 	return ns
@@ -244,11 +248,6 @@ func (s *Store) namespace(path string) *namespace {
 // heartbeat makes it a little late at most.
 func (s *Store) serverTimeIn(d time.Duration) time.Time {
 	return s.tail.View().ServerTime(mono.Now()).Add(d)
-}
-
-// request bounds one request to the remote tier.
-func (s *Store) request(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, s.cfg.timeout)
 }
 
 // AsOf returns the present position in the change log: take it before reading a

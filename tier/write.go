@@ -17,7 +17,7 @@ import (
 func (c *core) seal(it *item, fresh, kept time.Duration) ([]byte, error) {
 	e := envelope.Entry{
 		Nonce: it.nonce, AsOf: it.asOf, Shape: c.typed.shape, Negative: it.negative,
-		Fresh: fresh, Life: kept, Namespace: c.ns.path, Key: it.key, Sources: it.sources,
+		Fresh: fresh, Life: kept, Namespace: c.ns.path, Key: it.key, Sources: it.sources(),
 	}
 	if !it.negative {
 		var err error

@@ -6,6 +6,7 @@ package interpose
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -97,6 +98,7 @@ func (b *Backend) Connect(ctx context.Context, o remote.Options) (remote.Conn, e
 	inner := o.Events
 	o.Events = remote.Events{
 		Changed: func(keys []string) {
+			keys = slices.Clone(keys) // it may be held
 			b.event(Event{Changed: keys, deliver: func() { inner.Changed(keys) }})
 		},
 		Lost: func() { b.event(Event{Lost: true, deliver: inner.Lost}) },

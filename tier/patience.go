@@ -1,0 +1,46 @@
+package tier
+
+import (
+	"context"
+
+	"github.com/tiercache/tiercache/internal/mono"
+)
+
+// patience is a context that ends when the requests which share it have waited
+// long enough. A context and a timer for each request would cost as much as all
+// else that a remote hit does in this process.
+type patience struct {
+	context.Context
+	cancel context.CancelFunc
+	until  mono.Time // requests that begin later get another
+}
+
+// request bounds one request to the remote tier: it is given up after the remote
+// timeout, or up to an eighth of that sooner.
+func (s *Store) request(ctx context.Context) (context.Context, context.CancelFunc) {
+	if ctx.Done() != nil { // it can end by itself
+		return context.WithTimeout(ctx, s.cfg.timeout)
+	}
+	p := s.patience.Load()
+	if p == nil || mono.Now() >= p.until {
+		p = s.newPatience(p)
+	}
+	return p, func() {}
+}
+
+func (s *Store) newPatience(old *patience) *patience {
+	p := &patience{until: mono.Now().Add(s.cfg.timeout / 8)}
+	p.Context, p.cancel = context.WithTimeout(context.Background(), s.cfg.timeout)
+	if !s.patience.CompareAndSwap(old, p) {
+		p.cancel()
+		return s.patience.Load()
+	}
+	return p
+}
+
+// endPatience stops the timer of the latest; those before it end by themselves.
+func (s *Store) endPatience() {
+	if p := s.patience.Load(); p != nil {
+		p.cancel()
+	}
+}
