@@ -40,16 +40,16 @@ end
 
 var (
 	// scriptAppend: KEYS log; ARGV channel, new incarnation, known tick,
-	// retention µs, all, body, scopes... The known tick is checked first: a log
-	// that ends before what the caller has applied lost history.
-	scriptAppend = newScript(luaLog + luaRenew + `
-local log, t = KEYS[1], (now())
-redis.pcall('ZREM', log, '') -- no member; but a script that has begun to write may go on when memory is full
+	// retention µs, all, body, most changes to forget, scopes... The known tick is
+	// checked first: a log that ends before what the caller has applied lost
+	// history. A change is small, and must go through when memory is full.
+	scriptAppend = newScript("#!lua flags=allow-oom\n" + luaLog + luaRenew + `
+local log, t, forget = KEYS[1], (now()), tonumber(ARGV[7])
 local inc, last = head(log)
 local known = tonumber(ARGV[3])
 if not inc or last < known then inc, last = renew(log, ARGV[2], known) end
-local old = redis.call('ZRANGEBYSCORE', log, 0, fmt(t - tonumber(ARGV[4])), 'WITHSCORES', 'LIMIT', 0, math.max(128, 2 * #ARGV))
-local top = 0
+local old, top = {}, 0
+if forget > 0 then old = redis.call('ZRANGEBYSCORE', log, 0, fmt(t - tonumber(ARGV[4])), 'WITHSCORES', 'LIMIT', 0, forget) end
 for i = 1, #old, 2 do
   if old[i] ~= 'f' then
     redis.call('ZREM', log, old[i])
@@ -60,7 +60,7 @@ if top > 0 then redis.call('ZADD', log, 'GT', fmt(top), 'f') end
 local tick = math.max(last + 1, t)
 local score = fmt(tick)
 if ARGV[5] == '1' then redis.call('ZADD', log, score, 'f') end
-for i = 7, #ARGV do redis.call('ZADD', log, score, ARGV[i]) end
+for i = 8, #ARGV do redis.call('ZADD', log, score, ARGV[i]) end
 redis.call('PUBLISH', ARGV[1], inc .. ' ' .. fmt(last) .. ' ' .. score .. ' ' .. ARGV[6])
 return {inc, fmt(last), score}
 `)

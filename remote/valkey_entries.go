@@ -41,7 +41,12 @@ func (c *valkeyConn) Get(ctx context.Context, keys []string, q *invalidation.Del
 	build := func(b valkey.Builder) (cmds []valkey.Completed) {
 		if q != nil {
 			// The connection's id first: see invalidation.Delta.Connection.
-			cmds = append(cmds, b.ClientId().Build(), c.deltaCall(*q).build(b))
+			cmds = append(cmds, b.ClientId().Build())
+			if !c.o.NoTracking {
+				// The log is not to be tracked: each change would be told twice.
+				cmds = append(cmds, b.ClientCaching().No().Build())
+			}
+			cmds = append(cmds, c.deltaCall(*q).build(b))
 		}
 		switch len(keys) {
 		case 0:
@@ -56,11 +61,15 @@ func (c *valkeyConn) Get(ctx context.Context, keys []string, q *invalidation.Del
 	var d invalidation.Delta
 	if q != nil {
 		var err error
-		if d, err = parseDelta(results[0], results[1]); err != nil {
+		id, rest := results[0], results[1:]
+		if !c.o.NoTracking {
+			rest = rest[1:]
+		}
+		if d, err = parseDelta(id, rest[0]); err != nil {
 			return nil, d, err
 		}
 		d.Connection += c.dials.Load() << 40
-		results = results[2:]
+		results = rest[1:]
 	}
 	items := make([]Item, len(keys))
 	if len(keys) == 0 {

@@ -17,14 +17,20 @@ func (c *valkeyConn) Append(ctx context.Context, ch invalidation.Change) (invali
 	if ch.All {
 		all = "1"
 	}
-	args := make([]string, 0, 6+len(ch.Scopes))
+	args := make([]string, 0, 7+len(ch.Scopes))
 	args = append(args, c.channel, newIncarnation(), tickArg(ch.Known.Tick),
 		strconv.FormatInt(ch.Retention.Microseconds(), 10), all,
-		valkey.BinaryString(invalidation.Body(ch.Scopes, ch.All)))
+		valkey.BinaryString(invalidation.Body(ch.Scopes, ch.All)), strconv.Itoa(c.toForget(len(ch.Scopes))))
 	for _, s := range ch.Scopes {
 		args = append(args, string(s))
 	}
-	fields, err := eval(ctx, c.plain, call{script: scriptAppend, keys: []string{c.log}, args: args}).AsStrSlice()
+	record := call{script: scriptAppend, keys: []string{c.log}, args: args}
+	fields, err := eval(ctx, c.plain, record).AsStrSlice()
+	if Unreachable(err) && ctx.Err() == nil {
+		// The connection was lost, perhaps long ago. Should the change have been
+		// recorded all the same, then it is recorded twice, which does no harm.
+		fields, err = eval(ctx, c.plain, record).AsStrSlice()
+	}
 	if err != nil {
 		return invalidation.Appended{}, failure(err)
 	}
@@ -34,6 +40,21 @@ func (c *valkeyConn) Append(ctx context.Context, ch invalidation.Change) (invali
 	var p parser
 	a := invalidation.Appended{Incarnation: p.incarnation(fields[0]), Prev: p.tick(fields[1]), Tick: p.tick(fields[2])}
 	return a, p.err
+}
+
+// forgetEvery is how many changes are recorded for each time that old ones are
+// looked for, which takes a good part of a change's time.
+const forgetEvery = 15
+
+// toForget is how many old changes the one with n scopes makes room for at most:
+// of the log, more than come in.
+func (c *valkeyConn) toForget(n int) int {
+	due := c.scopesSince.Add(int64(n))
+	if c.changesSince.Add(1)%forgetEvery != 1 {
+		return 0
+	}
+	c.scopesSince.Add(-due)
+	return 128 + 2*int(due)
 }
 
 // Renew implements [invalidation.Log].
