@@ -86,16 +86,19 @@ func (f *flight) wakeUpLocked() {
 	}
 }
 
-// join returns the flight of a key, led by the caller if there was none, and
-// how many notices of the key the flight had by then. waits is false for
-// refreshes that nobody waits for.
-func (t *table) join(h local.Key, key string, name func(local.Key) string, waits bool) (f *flight, leads bool, notices int) {
+// join returns the flight of a key and how many notices of the key it had by
+// then. If there was none it is room, or else a new one, and led by the caller,
+// who gives it its name. waits is false for refreshes that nobody waits for.
+func (t *table) join(room *flight, h local.Key, key string, waits bool) (f *flight, leads bool, notices int) {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	k := s.keys[h]
 	if k == nil || k.flight == nil {
-		f, leads = &flight{h: h, key: key, name: name(h)}, true
+		if f, leads = room, true; f == nil {
+			f = &flight{}
+		}
+		f.h, f.key = h, key
 		if k == nil {
 			k = &f.state
 			s.keys[h] = k

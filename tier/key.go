@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/zeebo/xxh3"
 
@@ -98,8 +99,8 @@ func (n *namespace) remoteName(h local.Key) string {
 	}
 	b := make([]byte, 0, len(n.name)+hashText+2)
 	b = append(append(b, n.name...), '{')
-	b = base64.RawURLEncoding.AppendEncode(b, raw[:])
-	return string(append(b, '}'))
+	b = append(base64.RawURLEncoding.AppendEncode(b, raw[:]), '}')
+	return unsafe.String(&b[0], len(b)) // nobody else has b
 }
 
 const hashText = 22 // of 16 bytes in base64

@@ -19,6 +19,9 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[
 	}
 	found := make(map[string]V, len(keys))
 	var missing []string
+	if len(options) > 0 {
+		missing = make([]string, 0, len(keys))
+	}
 	for _, key := range keys {
 		if len(options) == 0 {
 			if it := c.hit(key); it != nil {
@@ -34,18 +37,13 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[
 	if len(missing) == 0 {
 		return found, nil
 	}
-	outs, errs := c.lookupMany(ctx, missing, batch(load), callOptions(options))
-	for key, out := range outs {
-		r, err := result[V](&c.core, out)
-		switch {
-		case errors.Is(err, ErrNotFound):
-		case err != nil:
-			errs = append(errs, err)
-		default:
-			found[key] = r.Value
+	trips := c.lookupMany(ctx, missing, batch(load), callOptions(options))
+	for i := range trips {
+		if t := &trips[i]; t.err == nil && !t.out.it.negative {
+			found[t.key] = *t.out.it.value.(*V)
 		}
 	}
-	return found, errors.Join(errs...)
+	return found, errors.Join(manyErrors(trips)...)
 }
 
 // batch makes a loadFunc of a BatchLoader.
@@ -70,65 +68,69 @@ func batch[V any](load BatchLoader[V]) loadFunc {
 	}
 }
 
-// trip is one key of a GetMany that others are waited for.
+// trip is one key of a GetMany on its way.
 type trip struct {
-	f       *flight
+	key     string
+	f       *flight // nil if the local tier had it, or err
 	leads   bool
 	notices int
+	spare   *item
+	out     outcome
+	err     error
 }
 
-func (c *core) lookupMany(ctx context.Context, keys []string, load loadFunc, o callConfig) (map[string]outcome, []error) {
-	outs := make(map[string]outcome, len(keys))
-	failed := make(map[string][]string) // keys by the text of their error
-	texts := make(map[string]error)
-	fail := func(key string, err error) {
-		failed[err.Error()] = append(failed[err.Error()], key)
-		texts[err.Error()] = err
-	}
-	trips := make(map[string]trip, len(keys))
-	spares := make(map[string]*item)
+func (c *core) lookupMany(ctx context.Context, keys []string, load loadFunc, o callConfig) []trip {
+	trips := make([]trip, len(keys))
+	flights := make([]flight, len(keys)) // most will be needed, so at once
 	came := c.s.arrive()
-	var lead []*flight
-	for _, key := range keys {
-		if _, twice := trips[key]; twice {
-			continue
-		}
-		if err := c.admit(ctx, key); err != nil {
-			fail(key, err)
+	lead := make([]*flight, 0, len(keys))
+	for i, key := range keys {
+		t := &trips[i]
+		t.key = key
+		if t.err = c.admit(ctx, key); t.err != nil {
 			continue
 		}
 		h := c.ns.hash(key)
 		if c.usesLocal(o) && !o.fresh {
-			out, ok := c.fromLocal(ctx, h, key, load)
-			if ok {
-				outs[key] = out
+			var ok bool
+			if t.out, ok = c.fromLocal(ctx, h, key, load); ok {
 				continue
 			}
-			spares[key] = out.it
+			t.spare = t.out.it
 		}
-		f, leads, notices := c.s.table.join(h, key, c.ns.remoteName, true)
-		if leads {
-			f.stale = spares[key]
-			lead = append(lead, f)
+		t.f, t.leads, t.notices = c.s.table.join(&flights[i], h, key, true)
+		if t.leads {
+			t.f.name, t.f.stale = c.ns.remoteName(h), t.spare
+			lead = append(lead, t.f)
 		}
-		trips[key] = trip{f, leads, notices}
 	}
 	c.flyMany(ctx, lead, load, o)
-	for key, t := range trips {
-		out, err := c.arriveAt(ctx, key, t, came, spares[key], load, o)
-		if err != nil {
-			fail(key, err)
+	for i := range trips {
+		if t := &trips[i]; t.f != nil {
+			t.out, t.err = c.arriveAt(ctx, t, came, load, o)
+		}
+	}
+	return trips
+}
+
+// manyErrors is what went wrong on the trips, each error once.
+func manyErrors(trips []trip) (errs []error) {
+	failed := make(map[string][]string) // keys by the text of their error
+	for i := range trips {
+		err := trips[i].err
+		if err == nil || errors.Is(err, ErrNotFound) {
 			continue
 		}
-		outs[key] = out
-	}
-	var errs []error
-	for text, err := range texts {
-		if !errors.Is(err, ErrNotFound) {
-			errs = append(errs, manyError(failed[text], err))
+		text := err.Error()
+		if failed[text] == nil {
+			errs = append(errs, err)
 		}
+		failed[text] = append(failed[text], trips[i].key)
 	}
-	return outs, errs
+	for i, err := range errs {
+		errs[i] = manyError(failed[err.Error()], err)
+	}
+	return errs
 }
 
 // manyError says once what may have failed for many keys.
@@ -141,22 +143,22 @@ func manyError(keys []string, err error) error {
 
 // arriveAt waits for one key's flight. If its result may not be shared the key
 // is looked up on its own.
-func (c *core) arriveAt(ctx context.Context, key string, t trip, came arrival, spare *item, load loadFunc, o callConfig) (outcome, error) {
-	out, ended, err := c.await(ctx, t.f, spare)
+func (c *core) arriveAt(ctx context.Context, t *trip, came arrival, load loadFunc, o callConfig) (outcome, error) {
+	out, ended, err := c.await(ctx, t.f, t.spare)
 	c.s.table.leave(t.f)
 	if err != nil || !ended {
 		return out, err
 	}
-	if t.f.key != key || out.err == errAbandoned || !t.leads && !c.accepts(ctx, out, t.f, came, t.notices, o) {
+	if t.f.key != t.key || out.err == errAbandoned || !t.leads && !c.accepts(ctx, out, t.f, came, t.notices, o) {
 		if err := waitFor(ctx, &t.f.left); err != nil {
 			return outcome{}, err
 		}
-		return c.lookup(ctx, key, load, o)
+		return c.lookup(ctx, t.key, load, o)
 	}
 	if !t.leads && out.err == nil {
 		c.ns.stats.shared.Add(1)
 	}
-	return c.orSpare(out, spare)
+	return c.orSpare(out, t.spare)
 }
 
 // flyMany is fly for several flights: one read, and one load for the rest.

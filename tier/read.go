@@ -56,7 +56,7 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o callConf
 			spare = out.it
 		}
 		came := c.s.arrive()
-		f, leads, notices := c.s.table.join(h, key, c.ns.remoteName, true)
+		f, leads, notices := c.s.table.join(nil, h, key, true)
 		if f.key != key { // another key of the same hash: after it
 			c.s.table.leave(f)
 			if err := waitFor(ctx, &f.left); err != nil {
@@ -65,7 +65,7 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o callConf
 			continue
 		}
 		if leads {
-			f.stale = spare
+			f.name, f.stale = c.ns.remoteName(h), spare
 			spare = c.fly(ctx, f, load, o)
 		}
 		out, ended, err := c.await(ctx, f, spare)

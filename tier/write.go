@@ -262,7 +262,7 @@ func (c *Cache[V]) Refresh(ctx context.Context, key string, load Loader[V]) (V, 
 
 func (c *core) refresh(ctx context.Context, h local.Key, key string, load loadFunc) (outcome, error) {
 	for {
-		f, leads, _ := c.s.table.join(h, key, c.ns.remoteName, true)
+		f, leads, _ := c.s.table.join(nil, h, key, true)
 		if !leads {
 			c.s.table.leave(f)
 			if err := waitFor(ctx, &f.left); err != nil {
@@ -270,7 +270,7 @@ func (c *core) refresh(ctx context.Context, h local.Key, key string, load loadFu
 			}
 			continue
 		}
-		f.force = true
+		f.name, f.force = c.ns.remoteName(h), true
 		c.s.table.restart(f, c.s.tail.View())
 		l := c.newRun(load, callConfig{})
 		l.start(ctx, l.only(f))
@@ -288,13 +288,12 @@ func (c *core) refreshLater(ctx context.Context, h local.Key, it *item, load loa
 	if load == nil {
 		return
 	}
-	f, leads, _ := c.s.table.join(h, it.key, c.ns.remoteName, false)
+	f, leads, _ := c.s.table.join(nil, h, it.key, false)
 	if !leads {
 		return
 	}
 	c.s.table.pin(f)
-	f.resident = it
-	f.stale = nil
+	f.name, f.resident = c.ns.remoteName(h), it
 	ctx = context.WithoutCancel(ctx)
 	if !c.s.spawn(func() { c.fly(ctx, f, load, callConfig{}) }) {
 		c.finishAll([]*flight{f}, outcome{err: ErrClosed})
