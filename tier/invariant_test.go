@@ -38,8 +38,29 @@ type rawAccess interface {
 	disconnect()
 }
 
-// eachRemote runs a test in a world of each kind.
+// leaseFirst has the caches of cacheOf ask for the lease along with each read,
+// and so take the other way through the remote tier. Tests run one by one.
+var leaseFirst = false
+
+// readOp is the operation by which a cache first asks the remote tier.
+func readOp() interpose.Op {
+	if leaseFirst {
+		return interpose.Lease
+	}
+	return interpose.Get
+}
+
+// eachRemote runs a test in a world of each kind, in both ways of reading.
 func eachRemote(t *testing.T, test func(t *testing.T, w *world)) {
+	eachWorld(t, test)
+	t.Run("lease first", func(t *testing.T) {
+		leaseFirst = true
+		defer func() { leaseFirst = false }()
+		eachWorld(t, test)
+	})
+}
+
+func eachWorld(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Run("embedded", func(t *testing.T) {
 		hub := remote.NewEmbedded(0)
 		test(t, &world{t, hub, "test", embeddedRaw{hub}})
@@ -107,6 +128,9 @@ func (o *origin) load(_ context.Context, e *tier.Entry) (int64, error) {
 func cacheOf[V any](t *testing.T, s *tier.Store, options ...tier.CacheOption) *tier.Cache[V] {
 	c, err := tier.New[V](s, "docs:technical", options...)
 	require.NoError(t, err)
+	if leaseFirst {
+		tier.LeaseFirst(c)
+	}
 	return c
 }
 
@@ -233,7 +257,7 @@ func readAroundAWrite(t *testing.T, w *world, how string, settled func()) {
 	held, goOn := make(chan struct{}), make(chan struct{})
 	first := true
 	b.After(func(op interpose.Op) error {
-		if op == interpose.Get && first {
+		if op == readOp() && first {
 			first = false
 			close(held)
 			<-goOn
@@ -773,7 +797,7 @@ func TestAReadThatANoticeOvertookIsNotKept(t *testing.T) {
 		held, goOn := make(chan struct{}), make(chan struct{})
 		first := true
 		hooks.After(func(op interpose.Op) error {
-			if op == interpose.Get && first {
+			if op == readOp() && first {
 				first = false
 				close(held)
 				<-goOn

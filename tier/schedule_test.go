@@ -43,7 +43,7 @@ func TestI2AnAnswerOfALostConnectionIsNotBelieved(t *testing.T) {
 	b, _ := w.open(quiet...)
 	ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
 	require.NoError(t, cb.Set(bg, "k", 0))
-	reached, goOn := stopAt(hooks.After, interpose.Get, 1)
+	reached, goOn := stopAt(hooks.After, readOp(), 1)
 	old := make(chan int64)
 	go func() { old <- lookup(t, ca, none).Value }()
 	<-reached
@@ -105,7 +105,7 @@ func TestI4AFreshReadDoesNotShareAReadFromBeforeAWrite(t *testing.T) {
 		ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
 		require.NoError(t, ca.Set(bg, "k", 0))
 		hooks.Filter(func(e interpose.Event) bool { return e.Changed == nil })
-		reached, goOn := stopAt(hooks.After, interpose.Get, 1)
+		reached, goOn := stopAt(hooks.After, readOp(), 1)
 		old := make(chan int64)
 		go func() { old <- lookup(t, cb, none).Value }()
 		<-reached

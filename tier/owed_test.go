@@ -1,0 +1,149 @@
+package tier_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiercache/tiercache/internal/interpose"
+	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/tier"
+)
+
+// The notice that a write of this process owes says nothing new. These are the
+// moments at which it can come, or not come at all, and in each the next change
+// that somebody else makes must take the local copy out.
+
+// owing is a store that loads, another that writes, and a stranger.
+type owing struct {
+	*world
+	hub    *remote.Embedded
+	store  *tier.Store
+	cache  *tier.Cache[int64]
+	writer *tier.Cache[int64]
+	hooks  *interpose.Backend
+}
+
+func eachOwing(t *testing.T, test func(t *testing.T, o *owing)) {
+	for name, first := range map[string]bool{"read first": false, "lease first": true} {
+		t.Run(name, func(t *testing.T) {
+			leaseFirst = first
+			defer func() { leaseFirst = false }()
+			hub := remote.NewEmbedded(0)
+			o := &owing{world: &world{t, hub, "test", embeddedRaw{hub}}, hub: hub}
+			o.store, o.hooks = o.open(quiet...)
+			other, _ := o.open(quiet...)
+			o.cache, o.writer = cacheOf[int64](t, o.store), cacheOf[int64](t, other)
+			test(t, o)
+		})
+	}
+}
+
+// load fills k with 0, and returns when that is stored.
+func (o *owing) load() {
+	require.Equal(o.t, tier.Loaded, lookup(o.t, o.cache, func(context.Context, *tier.Entry) (int64, error) { return 0, nil }).Origin)
+	filled(o.t, o.store, 1)
+}
+
+// name is the remote key of k, which is there or not.
+func (o *owing) name() string {
+	e, err := o.writer.Explain(bg, "k")
+	require.NoError(o.t, err)
+	return e.RemoteKey
+}
+
+// changed: somebody changes k, and whoever reads it then must see that.
+func (o *owing) changed() {
+	o.t.Helper()
+	require.NoError(o.t, o.writer.Set(bg, "k", 1))
+	require.NoError(o.t, o.store.Sync(bg)) // it comes after the notice
+	require.Equal(o.t, int64(1), lookup(o.t, o.cache, none).Value)
+}
+
+// Guard: item.owed is set only if the write's own notice has not come.
+//
+//	A: its fill is answered, and its notice came before
+//	B: Set(k): the notice is not the one that A's write owes
+func TestTheWritesOwnNoticeCameFirst(t *testing.T) {
+	eachOwing(t, func(t *testing.T, o *owing) {
+		o.load()
+		require.Equal(t, tier.Local, lookup(t, o.cache, none).Origin)
+		o.changed()
+	})
+}
+
+// Guard: item.owed lets one notice pass.
+//
+//	A: its fill is answered
+//	A: hears of its own write: the copy stays
+//	B: Set(k): the copy goes
+func TestTheWritesOwnNoticeComesAfterItsAnswer(t *testing.T) {
+	eachOwing(t, func(t *testing.T, o *owing) {
+		o.hooks.Filter(func(e interpose.Event) bool { return e.Changed == nil })
+		o.load()
+		require.Equal(t, 1, o.hooks.Held())
+		o.hooks.Filter(func(interpose.Event) bool { return true })
+		require.Equal(t, tier.Local, lookup(t, o.cache, none).Origin)
+		o.hooks.Deliver()
+		require.Equal(t, tier.Local, lookup(t, o.cache, none).Origin, "its own write is no news")
+		o.changed()
+	})
+}
+
+// Guard: one notice before the answer may be another's, and then none is owed.
+//
+//	A:        is about to write what it loaded
+//	stranger: changes k, which ends its tracking
+//	A:        writes, and no notice comes of that
+//	B:        Set(k)
+func TestAStrangersNoticeTakesThePlaceOfTheOwn(t *testing.T) {
+	eachOwing(t, func(t *testing.T, o *owing) {
+		name := o.name()
+		reached, goOn := stopAt(o.hooks.Before, interpose.Write, 1)
+		go func() {
+			<-reached
+			o.hub.Put(name, "foreign")
+			o.store.Sync(bg)
+			close(goOn)
+		}()
+		o.load()
+		o.changed()
+	})
+}
+
+// Guard: filling.clean.
+//
+//	A:        has the lease
+//	stranger: changes k, which ends its tracking; A hears of it
+//	A:        marks k, writes, and no notice comes of that
+//	B:        Set(k): its notice is not the one that A's write owes
+func TestAWriteOfAKeyThatIsNoLongerTrackedOwesNothing(t *testing.T) {
+	eachOwing(t, func(t *testing.T, o *owing) {
+		name := o.name()
+		require.Equal(t, tier.Loaded, lookup(t, o.cache, func(context.Context, *tier.Entry) (int64, error) {
+			o.hub.Put(name, "foreign")
+			return 0, o.store.Sync(bg)
+		}).Origin)
+		filled(t, o.store, 1)
+		o.changed()
+	})
+}
+
+// Guard: remote.Write.Unread.
+//
+//	A: Set(k), which it has never read; without a read no notice would come of it
+//	B: Set(k): its notice is not the one that A's write owes
+func TestASetOfAKeyThatWasNeverReadOwesItsNotice(t *testing.T) {
+	eachRemote(t, func(t *testing.T, w *world) {
+		a, _ := w.open(quiet...)
+		b, _ := w.open(quiet...)
+		ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
+		require.NoError(t, ca.Set(bg, "k", 0))
+		require.NoError(t, a.Sync(bg)) // its own notice has come
+		require.Equal(t, tier.Local, lookup(t, ca, none).Origin)
+		require.NoError(t, cb.Set(bg, "k", 1))
+		require.NoError(t, a.Sync(bg))
+		require.Equal(t, int64(1), lookup(t, ca, none).Value)
+	})
+}
