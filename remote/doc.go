@@ -16,6 +16,8 @@
 //   - Reads track: after a Get of a key, present or not, one notice comes when
 //     it changes by anybody's hand, unless the connection is lost, which is
 //     told by Events.Lost and by another Delta.Connection.
+//   - Writes track as well: see [Write] for the one notice that a write itself
+//     causes.
 //   - Leases: a Write with a token stores nothing unless that token still holds
 //     the key's lease; Delete and a Write without one take the lease away. So a
 //     slow load never overwrites a newer value.
