@@ -130,6 +130,25 @@ func TestAWriteOfAKeyThatIsNoLongerTrackedOwesNothing(t *testing.T) {
 	})
 }
 
+// Guard: more notices than the write owes.
+//
+//	A: its fill was answered, but A has not looked at that yet
+//	B: Set(k); A hears of both
+//	A: looks, and keeps what it has loaded
+func TestAWrittenValueThatIsNoLongerThereIsNotKept(t *testing.T) {
+	eachOwing(t, func(t *testing.T, o *owing) {
+		reached, goOn := stopAt(o.hooks.After, interpose.Write, 1)
+		go func() {
+			<-reached
+			o.writer.Set(bg, "k", 1)
+			o.store.Sync(bg)
+			close(goOn)
+		}()
+		o.load()
+		require.Equal(t, int64(1), lookup(t, o.cache, none).Value)
+	})
+}
+
 // Guard: remote.Write.Unread.
 //
 //	A: Set(k), which it has never read; without a read no notice would come of it

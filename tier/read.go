@@ -211,6 +211,10 @@ func (c *core) await(ctx context.Context, f *flight, spare *item) (out outcome, 
 		defer timer.Stop()
 		soft = timer.C
 	}
+	if soft == nil && ctx.Done() == nil {
+		<-f.done.wait()
+		return f.out, true, nil
+	}
 	for {
 		if f.finished() {
 			return f.out, true, nil

@@ -67,7 +67,7 @@ var guards = []guard{
 	{"R9 what a notice overtook is not kept", "tier/watch.go",
 		"!w.gone && w.notices == w.base && t.put(h, it)", "t.put(h, it)", "TestAReadThatANotice|TestI1AfterASet"},
 	{"R9 a written value that notices overtook is not kept", "tier/watch.go",
-		"if w.gone || w.notices > w.base+1 {", "if false {", "TestRaceWrites|TestI"},
+		"if w.gone || w.notices > w.base+1 {", "if false {", "TestAWrittenValueThatIsNoLongerThere"},
 	{"R9 a notice evicts the local copy", "tier/watch.go",
 		"	default:\n		t.local.RemoveEntry(e)\n", "	default:\n", "TestRaceWrites"},
 	{"R9 a provisional copy is not served after a notice", "tier/watch.go",
