@@ -132,9 +132,9 @@ func TestAWriteOfAKeyThatIsNoLongerTrackedOwesNothing(t *testing.T) {
 
 // Guard: more notices than the write owes.
 //
-//	A: its fill was answered, but A has not looked at that yet
+//	A: its Set was answered, but A has not looked at that yet
 //	B: Set(k); A hears of both
-//	A: looks, and keeps what it has loaded
+//	A: looks, and keeps what it has set
 func TestAWrittenValueThatIsNoLongerThereIsNotKept(t *testing.T) {
 	eachOwing(t, func(t *testing.T, o *owing) {
 		reached, goOn := stopAt(o.hooks.After, interpose.Write, 1)
@@ -144,7 +144,7 @@ func TestAWrittenValueThatIsNoLongerThereIsNotKept(t *testing.T) {
 			o.store.Sync(bg)
 			close(goOn)
 		}()
-		o.load()
+		require.NoError(t, o.cache.Set(bg, "k", 0))
 		require.Equal(t, int64(1), lookup(t, o.cache, none).Value)
 	})
 }
