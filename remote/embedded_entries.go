@@ -106,6 +106,9 @@ func (c *embeddedConn) writeLocked(w Write) Written {
 	if w.Token != "" && !c.holdsLocked(w.Key, w.Token) {
 		return Written{}
 	}
+	if !w.Before.IsZero() && time.Now().After(w.Before) {
+		return Written{}
+	}
 	if w.Unread {
 		c.hub.trackLocked(w.Key, c)
 	}

@@ -166,6 +166,10 @@ type Write struct {
 	Envelope   []byte
 	// Expires is by the server's clock, and must be after 2001.
 	Expires time.Time
+	// Before, unless zero, is when the server is to refuse it, by its clock: a
+	// write that was given up may otherwise reach it after a later one that was
+	// sent on another connection.
+	Before time.Time
 	// Unread: this connection may not have read the key, or may have been told of
 	// a change of it since. The write reads it first, so that its own notice is
 	// owed in any case.
@@ -174,7 +178,8 @@ type Write struct {
 
 // Written is the result of a Write.
 type Written struct {
-	// Stored is false if the lease was gone: somebody wrote or deleted the key.
+	// Stored is false if the lease was gone (somebody wrote or deleted the key), or
+	// the write came too late.
 	Stored bool
 	Err    error
 }

@@ -91,10 +91,15 @@ for i = 3, #ARGV do known[i - 2] = redis.call('ZSCORE', log, ARGV[i]) or '0' end
 return {inc, fmt(tick), floor, t[1], t[2], over, changes, known}
 `)
 
-	// scriptWrite: KEYS data, lease; ARGV token, value, its expiry in ms, unread.
+	// scriptWrite: KEYS data, lease; ARGV token, value, its expiry in ms, unread,
+	// latest moment in ms or nothing.
 	// Commands inside a script are what most of its time goes into.
 	scriptWrite = newScript(`
 if ARGV[1] ~= '' and redis.pcall('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+if ARGV[5] then
+  local t = redis.call('TIME')
+  if t[1] * 1000 + t[2] / 1000 > tonumber(ARGV[5]) then return 0 end
+end
 if ARGV[4] == '1' then redis.call('EXISTS', KEYS[1]) end
 redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
 redis.call('DEL', KEYS[2])

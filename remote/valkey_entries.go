@@ -40,13 +40,7 @@ func isWrongType(err error) bool {
 func (c *valkeyConn) Get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) ([]Item, invalidation.Delta, error) {
 	build := func(b valkey.Builder) (cmds []valkey.Completed) {
 		if q != nil {
-			// The connection's id first: see invalidation.Delta.Connection.
-			cmds = append(cmds, b.ClientId().Build())
-			if !c.o.NoTracking {
-				// The log is not to be tracked: each change would be told twice.
-				cmds = append(cmds, b.ClientCaching().No().Build())
-			}
-			cmds = append(cmds, c.deltaCall(*q).build(b))
+			cmds = c.deltaCommands(b, q)
 		}
 		switch len(keys) {
 		case 0:
@@ -61,15 +55,9 @@ func (c *valkeyConn) Get(ctx context.Context, keys []string, q *invalidation.Del
 	var d invalidation.Delta
 	if q != nil {
 		var err error
-		id, rest := results[0], results[1:]
-		if !c.o.NoTracking {
-			rest = rest[1:]
-		}
-		if d, err = parseDelta(id, rest[0]); err != nil {
+		if d, results, err = c.deltaOf(results); err != nil {
 			return nil, d, err
 		}
-		d.Connection += c.dials.Load() << 40
-		results = rest[1:]
 	}
 	items := make([]Item, len(keys))
 	if len(keys) == 0 {
@@ -184,8 +172,11 @@ func (c *valkeyConn) Write(ctx context.Context, writes []Write) ([]Written, erro
 			if w.Unread {
 				unread = "1"
 			}
-			cmds[i] = call{script: scriptWrite, keys: pair(w.Key),
-				args: []string{w.Token, expires + valkey.BinaryString(w.Envelope), expires, unread}}.build(b)
+			args := []string{w.Token, expires + valkey.BinaryString(w.Envelope), expires, unread}
+			if !w.Before.IsZero() {
+				args = append(args, stamp(w.Before))
+			}
+			cmds[i] = call{script: scriptWrite, keys: pair(w.Key), args: args}.build(b)
 		}
 		return cmds
 	})

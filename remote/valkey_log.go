@@ -79,6 +79,42 @@ func (c *valkeyConn) deltaCall(q invalidation.DeltaQuery) call {
 	return call{script: scriptDelta, keys: []string{c.log}, args: args, readOnly: true}
 }
 
+// deltaCommands reads the log. What goes before the script:
+//
+//   - ROLE: a replica answers a script that only reads as well, and proves
+//     nothing, since it does not hear of changes when they are acknowledged;
+//   - CLIENT ID: see invalidation.Delta.Connection;
+//   - CLIENT CACHING NO: the log is not to be tracked, or each change would be
+//     told twice.
+func (c *valkeyConn) deltaCommands(b valkey.Builder, q *invalidation.DeltaQuery) []valkey.Completed {
+	cmds := []valkey.Completed{b.Role().Build(), b.ClientId().Build()}
+	if !c.o.NoTracking {
+		cmds = append(cmds, b.ClientCaching().No().Build())
+	}
+	return append(cmds, c.deltaCall(*q).build(b))
+}
+
+// deltaOf reads the answers to deltaCommands and returns the others.
+func (c *valkeyConn) deltaOf(results []valkey.ValkeyResult) (d invalidation.Delta, rest []valkey.ValkeyResult, err error) {
+	role, err := results[0].ToArray()
+	if err != nil {
+		return d, nil, failure(err)
+	}
+	if len(role) == 0 {
+		return d, nil, errAnswer
+	}
+	if r, _ := role[0].ToString(); r != "master" && r != "primary" {
+		return d, nil, fmt.Errorf("the server is a %.20q, and only a primary knows what has changed", r)
+	}
+	n := 2
+	if !c.o.NoTracking {
+		n = 3
+	}
+	d, err = parseDelta(results[1], results[n])
+	d.Connection += c.dials.Load() << 40
+	return d, results[n+1:], err
+}
+
 // parseDelta reads the answers to CLIENT ID and scriptDelta.
 func parseDelta(id, answer valkey.ValkeyResult) (d invalidation.Delta, err error) {
 	if d.Connection, err = id.AsInt64(); err != nil {

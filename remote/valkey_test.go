@@ -407,3 +407,19 @@ func TestOnlyASilentServerIsUnreachable(t *testing.T) {
 	require.False(t, remote.Unreachable(err))
 	require.False(t, remote.Unreachable(fmt.Errorf("wrapped: %w", err)))
 }
+
+// A server that has become a replica still answers scripts that only read, and
+// says of its copy of the log that nothing has changed.
+func TestAReplicaProvesNothing(t *testing.T) {
+	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
+		c := connect(t, backend(s), "p", newNotices())
+		_, err := c.Append(t.Context(), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+		require.NoError(t, err)
+		s.Do(t, "REPLICAOF", "127.0.0.1", "1") // nobody is there
+		_, err = c.Delta(t.Context(), invalidation.DeltaQuery{Limit: 10})
+		require.ErrorContains(t, err, "primary")
+		s.Do(t, "REPLICAOF", "NO", "ONE")
+		_, err = c.Delta(t.Context(), invalidation.DeltaQuery{Limit: 10})
+		require.NoError(t, err)
+	})
+}

@@ -92,7 +92,9 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*item, options
 				continue
 			}
 			writes = append(writes, remote.Write{
-				Key: c.ns.remoteName(p.h), Envelope: sealed, Expires: c.s.serverTimeIn(kept), Unread: !c.cfg.remoteOnly})
+				Key: c.ns.remoteName(p.h), Envelope: sealed, Expires: c.s.serverTimeIn(kept), Unread: !c.cfg.remoteOnly,
+				// What is given up after the timeout is not to come after a later Set.
+				Before: c.s.serverTimeIn(c.s.cfg.timeout)})
 		}
 		puts = append(puts, p)
 	}
@@ -174,6 +176,8 @@ func (c *core) putAll(ctx context.Context, puts []put, writes []remote.Write) er
 	return errors.Join(errs...)
 }
 
+var errLate = errors.New("it reached the server after its time")
+
 // settlePut has this process forget what it read of the key meanwhile, and
 // keeps the new value if nobody changed it since.
 func (c *core) settlePut(ctx context.Context, p put, w remote.Write, done remote.Written) error {
@@ -189,9 +193,12 @@ func (c *core) settlePut(ctx context.Context, p put, w remote.Write, done remote
 		}
 		return remoteError(ctx, "set", done.Err)
 	}
+	if !done.Stored {
+		return remoteError(ctx, "set", errLate)
+	}
 	// Where keys are scopes, the change of this one is yet to be recorded, and
 	// another's may come before it: the next read tells whose value it is.
-	if !done.Stored || c.cfg.remoteOnly || c.s.cfg.noTracking {
+	if c.cfg.remoteOnly || c.s.cfg.noTracking {
 		return nil
 	}
 	if !c.hold(ctx, p.it) || !c.s.table.keepWritten(p.h, p.w, p.it) {

@@ -87,6 +87,21 @@ var writes = []test{
 		require.Equal(t, "there", raw)
 	}},
 
+	{"AWriteThatComesTooLateIsNotPerformed", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		k := s.key("k")
+		for before, stored := range map[time.Duration]bool{-time.Minute: false, time.Minute: true} {
+			w, err := s.Write(s.ctx, []remote.Write{{Key: k, Envelope: []byte("v"), Expires: in(time.Hour), Before: in(before)}})
+			require.NoError(t, err)
+			require.Equal(t, stored, w[0].Stored, before)
+			if !stored {
+				require.False(t, s.get(t, k).Found())
+				continue
+			}
+			require.NoError(t, s.Delete(s.ctx, []string{k}))
+		}
+	}},
+
 	{"ManyValuesAreWrittenTogether", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
 		s.lease(t, remote.LeaseRequest{Key: s.key("b"), Token: "mine"})
