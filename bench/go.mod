@@ -1,0 +1,19 @@
+// Simulations and pictures are a module of their own: what they need (rival caches, a chart library) never enters the
+// builds of those who import the library.
+module github.com/tiercache/tiercache/bench
+
+go 1.25.0
+
+require (
+	github.com/klauspost/compress v1.20.3
+	github.com/tiercache/tiercache v0.0.0-00010101000000-000000000000
+	github.com/zeebo/xxh3 v1.1.0
+)
+
+require (
+	github.com/hashicorp/golang-lru/v2 v2.0.7 // indirect
+	github.com/klauspost/cpuid/v2 v2.2.10 // indirect
+	golang.org/x/sys v0.47.0 // indirect
+)
+
+replace github.com/tiercache/tiercache => ../
