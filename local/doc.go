@@ -15,12 +15,11 @@
 //   - The bounds hold whenever no Put is running. A Put adds first and evicts before it returns, so while n of them
 //     run, the cache can be over its bounds by those n values, and no more.
 //   - Any value that fits into MaxBytes on its own is stored: the bounds are the whole cache's, never one shard's.
-//   - Under the policy LRU, the entry evicted is the least recently used of the whole cache, not of the shard being written to. If the
-//     bounds keep the cache below 1024 entries (and Shards is not set), the order is exactly that of an LRU for a
-//     single goroutine. Beyond, an entry among the newest eighth is not moved when it is used, which costs at most
+//   - Under the policy LRU, the entry evicted is the least recently used of the whole cache, not of the shard being
+//     written to. If the bounds keep the cache below 1024 entries (and Shards is not set), the order is exactly that of
+//     an LRU for a single goroutine. Beyond, an entry among the newest eighth is not moved when it is used, which costs at most
 //     a tenth of a point of hit ratio on the traces tested; and in any cache, a use may be forgotten when several
 //     goroutines record theirs at the same instant.
-//
 //   - Under the other policies a use soon after the last one recorded is not recorded, however small the cache, and
 //     all writers share one lock. The entry stored last is never the one evicted to make room for it.
 //
