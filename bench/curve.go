@@ -136,20 +136,30 @@ func (f fenwick) sum(i int) (n int) {
 // 0 < share ≤ 1: the policy itself in caches as much smaller (Waldspurger et al., "Cache modeling and optimization using
 // miniature simulations", USENIX ATC 2017). A cache too small for that is simulated with more keys.
 func Curve(policy local.Policy, requests []Request, sizes []int, share float64) ([]Point, error) {
+	return miniatures(requests, sizes, share, func(requests []Request, entries int) (Counts, error) {
+		c, err := NewLocal(policy, entries, 0)
+		if err != nil {
+			return Counts{}, err
+		}
+		return Replay(c, requests), nil
+	})
+}
+
+func miniatures(requests []Request, sizes []int, share float64, replay func([]Request, int) (Counts, error)) ([]Point, error) {
+	if _, err := takeSample(requests, share); err != nil {
+		return nil, err
+	}
 	points := make([]Point, len(sizes))
 	for i, size := range sizes {
-		if !(share > 0) {
-			return nil, fmt.Errorf("bench: sampling share %v: must be above 0, at most 1", share)
-		}
 		part, err := takeSample(requests, shareFor(size, share))
 		if err != nil {
 			return nil, err
 		}
-		c, err := NewLocal(policy, max(1, int(math.Round(float64(size)*part.share))), 0)
+		n, err := replay(part.requests, max(1, int(math.Round(float64(size)*part.share))))
 		if err != nil {
 			return nil, err
 		}
-		points[i] = Point{size, part.rate(float64(Replay(c, part.requests).Hits))}
+		points[i] = Point{size, part.rate(float64(n.Hits))}
 	}
 	return points, nil
 }

@@ -78,6 +78,26 @@ func (r Report) Saved(c Costs) time.Duration {
 	return c.Load - spent/time.Duration(r.Reads)
 }
 
+// Metric is a figure of a report, with its unit as benchmarks print it.
+type Metric struct {
+	Unit  string
+	Value float64
+}
+
+// Metrics are all figures of a report. "saved-ms" is the latency saved for each read by these costs.
+func (r Report) Metrics(c Costs) []Metric {
+	all := []Metric{
+		{"local-hit-%", r.LocalRate()}, {"local-byte-hit-%", r.LocalByteRate()}, {"remote-hit-%", r.RemoteRate()},
+		{"loads/1000", r.LoadsPerThousand()}, {"remote-reads/1000", r.RemoteReadsPerThousand()},
+		{"evictions/1000", 10 * percent(r.Evictions, r.Reads)},
+		{"saved-ms", float64(r.Saved(c)) / float64(time.Millisecond)},
+	}
+	for _, cause := range Causes {
+		all = append(all, Metric{string(cause) + "/1000", 10 * percent(r.Misses[cause], r.Reads)})
+	}
+	return all
+}
+
 // Simulate asks so many questions, one after the other. It must run in a bubble of testing/synctest, where time is
 // fake; elsewhere it takes as long as the workload lasts.
 func (f Fleet) Simulate(d Documents, seed uint64, questions int) (Report, error) {

@@ -1,12 +1,14 @@
-package bench
+package bench_test
 
 import (
 	"reflect"
 	"testing"
 	"time"
+
+	"github.com/tiercache/tiercache/bench"
 )
 
-func simulate(t testing.TB, f Fleet, d Documents, questions int) (r Report) {
+func simulate(t testing.TB, f bench.Fleet, d bench.Documents, questions int) (r bench.Report) {
 	t.Helper()
 	inBubble(t, func() {
 		var err error
@@ -25,8 +27,8 @@ func simulate(t testing.TB, f Fleet, d Documents, questions int) (r Report) {
 }
 
 func TestASeedGivesTheSameFleet(t *testing.T) {
-	f := Fleet{Processes: 3, LocalEntries: 500}
-	a, b := simulate(t, f, DefaultDocuments, 20_000), simulate(t, f, DefaultDocuments, 20_000)
+	f := bench.Fleet{Processes: 3, LocalEntries: 500}
+	a, b := simulate(t, f, bench.DefaultDocuments, 20_000), simulate(t, f, bench.DefaultDocuments, 20_000)
 	if !reflect.DeepEqual(a, b) {
 		t.Errorf("%+v, then %+v", a, b)
 	}
@@ -35,24 +37,24 @@ func TestASeedGivesTheSameFleet(t *testing.T) {
 
 // TestEachChangeIsTheCauseOfItsMisses, and nothing else is.
 func TestEachChangeIsTheCauseOfItsMisses(t *testing.T) {
-	quiet := Documents{Questions: 300, Sources: 100, Skew: 0.5, Rate: 10}
-	for cause, change := range map[Cause]func(*Documents, *Fleet){
-		FirstUse:     func(*Documents, *Fleet) {},
-		Capacity:     func(_ *Documents, f *Fleet) { f.LocalEntries = 50 },
-		Outlived:     func(_ *Documents, f *Fleet) { f.TTL = 20 * time.Second },
-		Source:       func(d *Documents, _ *Fleet) { d.Edits = 0.2 },
-		Reindexing:   func(d *Documents, _ *Fleet) { d.Reindex = time.Minute },
-		Version:      func(d *Documents, _ *Fleet) { d.Bump = time.Minute },
-		Disconnected: func(d *Documents, _ *Fleet) { d.Cut = time.Minute },
+	quiet := bench.Documents{Questions: 300, Sources: 100, Skew: 0.5, Rate: 10}
+	for cause, change := range map[bench.Cause]func(*bench.Documents, *bench.Fleet){
+		bench.FirstUse:     func(*bench.Documents, *bench.Fleet) {},
+		bench.Capacity:     func(_ *bench.Documents, f *bench.Fleet) { f.LocalEntries = 50 },
+		bench.Outlived:     func(_ *bench.Documents, f *bench.Fleet) { f.TTL = 20 * time.Second },
+		bench.Source:       func(d *bench.Documents, _ *bench.Fleet) { d.Edits = 0.2 },
+		bench.Reindexing:   func(d *bench.Documents, _ *bench.Fleet) { d.Reindex = time.Minute },
+		bench.Version:      func(d *bench.Documents, _ *bench.Fleet) { d.Bump = time.Minute },
+		bench.Disconnected: func(d *bench.Documents, _ *bench.Fleet) { d.Cut = time.Minute },
 	} {
-		d, f := quiet, Fleet{Processes: 2, LocalEntries: 1000, TTL: 24 * time.Hour}
+		d, f := quiet, bench.Fleet{Processes: 2, LocalEntries: 1000, TTL: 24 * time.Hour}
 		change(&d, &f)
 		r := simulate(t, f, d, 4000)
 		if r.Misses[cause] == 0 {
 			t.Errorf("%s: none: %v", cause, r.Misses)
 		}
 		for other, n := range r.Misses {
-			if other != cause && other != FirstUse && n > 0 {
+			if other != cause && other != bench.FirstUse && n > 0 {
 				t.Errorf("%s is the only change, but %d misses are put down to %s", cause, n, other)
 			}
 		}
@@ -61,9 +63,9 @@ func TestEachChangeIsTheCauseOfItsMisses(t *testing.T) {
 }
 
 func TestAFleetSharesItsLoads(t *testing.T) {
-	d := DefaultDocuments
-	one := simulate(t, Fleet{Processes: 1, LocalEntries: 1000}, d, 10_000)
-	four := simulate(t, Fleet{Processes: 4, LocalEntries: 1000}, d, 10_000)
+	d := bench.DefaultDocuments
+	one := simulate(t, bench.Fleet{Processes: 1, LocalEntries: 1000}, d, 10_000)
+	four := simulate(t, bench.Fleet{Processes: 4, LocalEntries: 1000}, d, 10_000)
 	if four.Loads > one.Loads*11/10 || four.RemoteHits <= one.RemoteHits {
 		t.Errorf("one process: %+v, four: %+v", one, four)
 	}

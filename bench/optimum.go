@@ -33,6 +33,14 @@ func Optimum(requests []Request, entries int) Counts {
 	return n
 }
 
+// OptimumCurve returns the optimum's hit rates at these sizes, from a share of the keys, 0 < share ≤ 1, as [Curve] does
+// for policies.
+func OptimumCurve(requests []Request, sizes []int, share float64) ([]Point, error) {
+	return miniatures(requests, sizes, share, func(requests []Request, entries int) (Counts, error) {
+		return Optimum(requests, entries), nil
+	})
+}
+
 // nextUses says of each request when its key is asked for again; never is the number of requests.
 func nextUses(requests []Request) []int {
 	next, seen := make([]int, len(requests)), make(map[local.Key]int)
