@@ -46,10 +46,12 @@ func (p *adaptive[V]) sample(e *entry[V]) {
 var windows = [...]float64{0.01, 0.2, 0.6, 1}
 
 const (
-	firstWindow  = 1   // until there is a reason to prefer another
-	mostSampled  = 512 // entries in a miniature; beyond, the sample is halved
-	roundsPerAge = 16  // scores halve after so many uses for each entry of a miniature
-	clearlyAhead = 0.005
+	firstWindow  = 0     // until there is a reason to prefer another: scans and loops are there from the start, favourites are not
+	mostSampled  = 512   // entries in a miniature; beyond, the sample is halved
+	roundsPerAge = 16    // scores halve after so many uses for each entry of a miniature
+	clearlyAhead = 0.005 // of the uses
+	beyondChance = 6     // times the root of the lead: with 2, changes of mind cost 1.4 points of a short scan
+	usesPerLook  = 16
 )
 
 // trials are the miniatures.
@@ -97,7 +99,7 @@ func (t *trials) use(k Key, cost int64) float64 {
 		most = max(most, m.policy.len())
 	}
 	t.uses++
-	if t.since++; t.since >= 64 {
+	if t.since++; t.since >= usesPerLook {
 		t.choose(most)
 	}
 	for most > mostSampled {
@@ -107,8 +109,7 @@ func (t *trials) use(k Key, cost int64) float64 {
 	return windows[t.chosen]
 }
 
-// choose changes to the best if it is clearly ahead, by a share of the uses and by more than chance: misses that differ
-// by n of uncertain sign differ by about the root of n.
+// choose changes to the best if it is clearly ahead: by a share of the uses, and by more than the sample's chance.
 func (t *trials) choose(entries int) {
 	best := t.chosen
 	for i, n := range t.misses {
@@ -117,7 +118,7 @@ func (t *trials) choose(entries int) {
 		}
 	}
 	lead := t.misses[t.chosen] - t.misses[best]
-	if lead > clearlyAhead*t.uses && lead > 2*math.Sqrt(lead) {
+	if lead > clearlyAhead*t.uses && lead > beyondChance*math.Sqrt(lead) {
 		t.chosen = best
 	}
 	keep := math.Exp2(-float64(t.since) / float64(roundsPerAge*max(entries, 64)))

@@ -73,7 +73,7 @@ func (c Chart) SVG() (string, error) {
 	legend := plot.NewLegend()
 	legend.Top, legend.Left, legend.YPosition = true, true, draw.PosCenter
 	legend.ThumbnailWidth, legend.Padding = vg.Points(26), vg.Points(4)
-	for _, l := range c.byEnd() {
+	for _, l := range c.byHeight() {
 		line, err := plotter.NewLine(l)
 		if err != nil {
 			return "", fmt.Errorf("%s, %s: %w", c.Title, l.Name, err)
@@ -88,6 +88,7 @@ func (c Chart) SVG() (string, error) {
 	p.Y.Min = 0
 	if c.YMax > 0 {
 		p.Y.Max = c.YMax
+		p.Y.Tick.Marker = fifths(c.YMax)
 	}
 	canvas := vgsvg.New(width, height)
 	all := draw.New(canvas)
@@ -100,8 +101,18 @@ func (c Chart) SVG() (string, error) {
 	return adapt(b.String(), c.Title), nil
 }
 
-// byEnd orders lines by where they end, so that the legend reads as the picture does.
-func (c Chart) byEnd() []Line {
+// fifths puts six numbers on an axis.
+func fifths(most float64) plot.ConstantTicks {
+	ticks := make(plot.ConstantTicks, 6)
+	for i := range ticks {
+		v := most * float64(i) / 5
+		ticks[i] = plot.Tick{Value: v, Label: fmt.Sprintf("%g", v)}
+	}
+	return ticks
+}
+
+// byHeight orders lines by their mean, so that the legend reads as the picture does.
+func (c Chart) byHeight() []Line {
 	mean := func(l Line) (sum float64) {
 		for _, y := range l.Y {
 			sum += y / float64(len(l.Y))

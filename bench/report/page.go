@@ -74,7 +74,7 @@ body { font: 16px/1.5 system-ui, "Helvetica Neue", Arial, sans-serif; color: var
 h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; }
 p { max-width: 46rem; } .about { color: var(--quiet); }
 figure { margin: 1.5rem 0; } svg { width: 100%; height: auto; color: var(--text); }
-svg text { font-family: "Liberation Sans", Arial, Helvetica, sans-serif !important; }
+svg text { font-family: "Liberation Sans", Arial, Helvetica, sans-serif !important; fill: currentColor; }
 .tables { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums; margin: 1rem 0; }
 caption { text-align: left; font-weight: 600; padding-bottom: 0.3rem; }
