@@ -21,10 +21,10 @@ type Documents struct {
 	Cut     time.Duration // every so often all connections are cut; 0: never
 }
 
-// DefaultDocuments are 20,000 questions over 5,000 documents, ten a second, with an edit every 10 s, and in half an hour
+// DefaultDocuments are 5,000 questions over 2,000 documents, ten a second, with an edit every 10 s, and in half an hour
 // several of the other changes: more than anybody has, so that a short simulation shows them all.
 var DefaultDocuments = Documents{
-	Questions: 20_000, Sources: 5000, Skew: 0.9, Rate: 10, Edits: 0.1,
+	Questions: 5000, Sources: 2000, Skew: 0.9, Rate: 10, Edits: 0.1,
 	Reindex: 6 * time.Minute, Bump: 15 * time.Minute, Cut: 8 * time.Minute,
 }
 

@@ -18,7 +18,7 @@ type Workload struct {
 //     of 0.6 to 0.9, key-value caches up to 1.2 (Breslau et al., "Web caching and Zipf-like distributions", INFOCOM
 //     1999; Yang et al., "A large scale analysis of hundreds of in-memory cache clusters at Twitter", OSDI 2020).
 //   - scan: zipf-1.0, and every tenth of the time a run of ever new keys.
-//   - loop: 5,000 keys over and over, which starves an LRU of any smaller size, mixed with as many from zipf-1.0.
+//   - loop-mix: 5,000 keys over and over, which starves an LRU of any smaller size, mixed with as many from zipf-1.0.
 //   - shift: zipf-1.0 whose ranks move on by one item every 20 requests.
 //   - web: sessions of a Zipf-distributed length that read a profile, pages of Zipf popularity and what is next to
 //     them, then never come back.
@@ -26,7 +26,7 @@ func Workloads() []Workload {
 	return []Workload{
 		{"zipf-0.7", zipfWorkload(0.7)}, {"zipf-0.9", zipfWorkload(0.9)},
 		{"zipf-1.0", zipfWorkload(1)}, {"zipf-1.2", zipfWorkload(1.2)},
-		{"scan", scanWorkload}, {"loop", loopWorkload}, {"shift", shiftWorkload}, {"web", webWorkload},
+		{"scan", scanWorkload}, {"loop-mix", loopWorkload}, {"shift", shiftWorkload}, {"web", webWorkload},
 	}
 }
 

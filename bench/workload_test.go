@@ -45,7 +45,7 @@ func TestTheSequencesAreThoseOfEarlierReleases(t *testing.T) {
 		"zipf-1.0": 0xb16001c113f3a311,
 		"zipf-1.2": 0x7a390bbfd7322076,
 		"scan":     0x3e5786871792a7ad,
-		"loop":     0xa05025fa009c7f93,
+		"loop-mix": 0xa05025fa009c7f93,
 		"shift":    0x542ac2f118d4e6a9,
 		"web":      0xc41a44a1c26efbcb,
 	}

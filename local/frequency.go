@@ -41,20 +41,19 @@ func (f *frequency) rows(k Key) (word, shift [4]uint64) {
 	return word, shift
 }
 
-// count records a use of k in a cache of so many entries.
+// count records a use of k in a cache of so many entries. Only the lowest of a key's counters are raised: the others
+// are shared with other keys already.
 func (f *frequency) count(k Key, entries int) {
 	f.fit(entries)
 	word, shift := f.rows(k)
-	raised := false
-	least := f.estimate(k)
-	for row, w := range word {
-		if c := f.counters[w] >> shift[row] & 15; c == least && c < 15 {
-			f.counters[w] += 1 << shift[row]
-			raised = true
-		}
-	}
-	if !raised {
+	least := f.least(word, shift)
+	if least == 15 {
 		return
+	}
+	for row, w := range word {
+		if f.counters[w]>>shift[row]&15 == least {
+			f.counters[w] += 1 << shift[row]
+		}
 	}
 	if f.uses++; f.uses >= usesPerEntry*max(entries, leastWords) {
 		f.halve()
@@ -73,7 +72,10 @@ func (f *frequency) estimate(k Key) uint64 {
 	if len(f.counters) == 0 {
 		return 0
 	}
-	word, shift := f.rows(k)
+	return f.least(f.rows(k))
+}
+
+func (f *frequency) least(word, shift [4]uint64) uint64 {
 	least := uint64(15)
 	for row, w := range word {
 		least = min(least, f.counters[w]>>shift[row]&15)

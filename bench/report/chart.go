@@ -18,9 +18,10 @@ import (
 
 // Chart is a picture of lines over one axis.
 type Chart struct {
-	Title, X, Y string // with units
-	LogX        bool   // all x must be above 0
-	YMax        float64
+	Title, X, Y string    // with units
+	LogX        bool      // all x must be above 0
+	XTicks      []float64 // numbers on the axis; nil: chosen
+	YMax        float64   // of the axis, which begins at 0; 0: chosen
 	Lines       []Line
 }
 
@@ -48,9 +49,12 @@ var dashes = [][]vg.Length{
 	nil, {6, 3}, {2, 2}, nil, {8, 2, 2, 2}, {4, 4}, {1, 3}, {10, 3},
 }
 
+// thick is the style of what a chart is about.
+const thick = 3
+
 func (l Line) style() draw.LineStyle {
 	s := draw.LineStyle{Color: palette[l.Style%len(palette)], Width: vg.Points(1.6), Dashes: dashes[l.Style%len(dashes)]}
-	if l.Style == 3 {
+	if l.Style == thick {
 		s.Width = vg.Points(2.8)
 	}
 	return s
@@ -70,9 +74,13 @@ func (c Chart) SVG() (string, error) {
 	if c.LogX {
 		p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
 	}
+	if c.XTicks != nil {
+		p.X.Tick.Marker = ticksAt(c.XTicks, "")
+	}
 	legend := plot.NewLegend()
 	legend.Top, legend.Left, legend.YPosition = true, true, draw.PosCenter
 	legend.ThumbnailWidth, legend.Padding = vg.Points(26), vg.Points(4)
+	var lines []plot.Plotter
 	for _, l := range c.byHeight() {
 		line, err := plotter.NewLine(l)
 		if err != nil {
@@ -82,13 +90,18 @@ func (c Chart) SVG() (string, error) {
 		if l.Stairs {
 			line.StepStyle = plotter.PostStep
 		}
-		p.Add(line)
+		if l.Style == thick { // below the others, so that none is hidden where they are equal
+			lines = slices.Insert(lines, 0, plot.Plotter(line))
+		} else {
+			lines = append(lines, line)
+		}
 		legend.Add(l.Name, line)
 	}
+	p.Add(lines...)
 	p.Y.Min = 0
 	if c.YMax > 0 {
 		p.Y.Max = c.YMax
-		p.Y.Tick.Marker = fifths(c.YMax)
+		p.Y.Tick.Marker = ticksAt(fifths(c.YMax), " ") // not to touch the mark
 	}
 	canvas := vgsvg.New(width, height)
 	all := draw.New(canvas)
@@ -101,12 +114,18 @@ func (c Chart) SVG() (string, error) {
 	return adapt(b.String(), c.Title), nil
 }
 
-// fifths puts six numbers on an axis.
-func fifths(most float64) plot.ConstantTicks {
-	ticks := make(plot.ConstantTicks, 6)
-	for i := range ticks {
-		v := most * float64(i) / 5
-		ticks[i] = plot.Tick{Value: v, Label: fmt.Sprintf("%g", v)}
+// fifths are six numbers from 0.
+func fifths(most float64) (at []float64) {
+	for i := range 6 {
+		at = append(at, most*float64(i)/5)
+	}
+	return at
+}
+
+// ticksAt puts numbers on an axis, with something behind each.
+func ticksAt(at []float64, behind string) (ticks plot.ConstantTicks) {
+	for _, v := range at {
+		ticks = append(ticks, plot.Tick{Value: v, Label: fmt.Sprintf("%g", v) + behind})
 	}
 	return ticks
 }

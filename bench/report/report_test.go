@@ -204,7 +204,7 @@ var quiet = bench.Documents{Questions: 5000, Sources: 2000, Skew: 0.9, Rate: 10}
 
 // sweep draws what becomes of the hit rates when one thing varies.
 func sweep(t *testing.T, s scale, c Chart, xs []float64, at func(x float64) (bench.Fleet, bench.Documents)) Chart {
-	lines := []Line{{Name: "local tier", Style: 0}, {Name: "local or remote", Style: 3}}
+	lines := []Line{{Name: "local tier", Style: 0}, {Name: "either tier", Style: 3}}
 	for _, x := range xs {
 		f, d := at(x)
 		r := simulate(t, s, f, d)
@@ -219,7 +219,7 @@ func sweep(t *testing.T, s scale, c Chart, xs []float64, at func(x float64) (ben
 var fleet = bench.Fleet{Processes: 4, LocalEntries: 2000, TTL: 24 * time.Hour}
 
 func overInvalidations(t *testing.T, s scale) Section {
-	c := sweep(t, s, Chart{Title: "Hit rate by rate of edits", X: "edits [documents per 1,000 questions]", LogX: true},
+	c := sweep(t, s, Chart{Title: "Hit rate by rate of edits", X: "edits [per 1,000 questions]", LogX: true},
 		[]float64{0.1, 0.3, 1, 3, 10, 30, 100, 300}, func(x float64) (bench.Fleet, bench.Documents) {
 			d := quiet
 			d.Edits = x / 1000 * d.Rate
@@ -230,7 +230,7 @@ func overInvalidations(t *testing.T, s scale) Section {
 }
 
 func overProcesses(t *testing.T, s scale) Section {
-	c := sweep(t, s, Chart{Title: "Hit rate by number of processes", X: "processes"},
+	c := sweep(t, s, Chart{Title: "Hit rate by number of processes", X: "processes [number]", XTicks: []float64{1, 4, 8, 12, 16}},
 		[]float64{1, 2, 4, 6, 8, 12, 16}, func(x float64) (bench.Fleet, bench.Documents) {
 			f := fleet
 			f.Processes = int(x)
@@ -253,7 +253,7 @@ func overTTL(t *testing.T, s scale) Section {
 
 func throughBump(t *testing.T, s scale) Section {
 	w := bench.BumpLoad{Questions: s.questions / 20, Rate: 300, Load: 2 * time.Second, Before: 30 * time.Second, After: 30 * time.Second}
-	c := Chart{Title: "Loads through a version bump at 30 s", X: "time [s]", Y: "loads that begin [per s]"}
+	c := Chart{Title: "Loads through a version bump at 30 s", X: "time [s]", Y: "loads that begin [per s]", XTicks: []float64{0, 10, 20, 30, 40, 50, 60}}
 	for i, name := range []string{"with leases", "by hand"} {
 		w.ByHand = i == 1
 		synctest.Test(t, func(t *testing.T) {
@@ -287,7 +287,7 @@ func fleets(t *testing.T, s scale) Section {
 			}
 		}
 	}
-	return Section{Title: "Questions over changing documents", Text: fmt.Sprintf("%d of 20,000 questions over 5,000 documents, with edits, "+
+	return Section{Title: "Questions over changing documents", Text: fmt.Sprintf("%d questions, of 5,000 different ones over 2,000 documents, with edits, "+
 		"re-indexed namespaces, version bumps, lost connections and a TTL by kind of content. Below the line of evictions: latency saved for "+
 		"each read if a load takes 50 ms, and local misses by cause, for 1,000 reads.", s.questions), Tables: []Table{table}}
 }
