@@ -24,10 +24,8 @@ func Optimum(requests []Request, entries int) Counts {
 		due[r.Key] = next[i]
 		heap.Push(last, use{next[i], r.Key})
 		for len(due) > entries {
-			u := heap.Pop(last).(use)
-			if at, ok := due[u.key]; ok && at == u.at { // else it was used since
-				delete(due, u.key)
-			}
+			// Who was used since it came into the heap is there again, and above: what is past is below all that is to come.
+			delete(due, heap.Pop(last).(use).key)
 		}
 	}
 	return n

@@ -193,3 +193,55 @@ func TestTheHeapOfAnEntryIsWithinOverhead(t *testing.T) {
 }
 
 const trialBytes = 250_000 // as the doc comment of Adaptive says
+
+// TestTheOneStoredLastIsNotTheVictim, unless it is alone: the value that takes nearly all room comes after those that have
+// to make room for it.
+func TestTheOneStoredLastIsNotTheVictim(t *testing.T) {
+	for _, kind := range kinds {
+		r := rand.New(rand.NewPCG(1, 2))
+		p := newPolicy(&Config[int]{Policy: kind.policy, MaxEntries: 5})
+		there := map[int]*entry[int]{}
+		for step := range 5000 {
+			v := r.IntN(12)
+			old, last := there[v], &entry[int]{key: testKey(v), value: v}
+			switch {
+			case old != nil && r.IntN(2) == 0:
+				old.used.Store(uint64(step))
+				p.use(old)
+				continue
+			case old != nil:
+				p.replace(old, last)
+			default:
+				p.add(last)
+			}
+			last.used.Store(uint64(step))
+			there[v] = last
+			for n := p.len() - r.IntN(5); n > 0 || p.len() > 5; n-- {
+				e := p.victim(noBid)
+				if e == last && p.len() > 1 {
+					t.Fatalf("%v, step %d: the one stored last leaves before %d others", kind, step, p.len()-1)
+				}
+				p.evict(e)
+				delete(there, e.value)
+			}
+		}
+	}
+}
+
+// TestTinyLFUKeepsItsPartOfALoop, close to what the optimum does: half of a loop of twice its size.
+func TestTinyLFUKeepsItsPartOfALoop(t *testing.T) {
+	const entries, n = 500, 60_000
+	c := newCache(t, Config[int]{MaxEntries: entries, Policy: TinyLFU})
+	hits := 0
+	for i := range n {
+		k := testKey(i % (2 * entries))
+		if _, ok := c.Get(k); ok {
+			hits++
+		} else {
+			c.Put(k, i, 0)
+		}
+	}
+	if rate := 100 * float64(hits) / n; rate < 47 {
+		t.Errorf("%.1f %%", rate)
+	}
+}

@@ -39,11 +39,9 @@ func (p *tinyLFU[V]) add(e *entry[V]) {
 	p.push(e, window)
 }
 
-// replace starts e in the window: a value that was just written is not to leave for one that was not.
 func (p *tinyLFU[V]) replace(old, e *entry[V]) {
-	p.count(e.key)
 	p.exchange(old, e)
-	p.move(e, window)
+	p.use(e)
 }
 
 func (p *tinyLFU[V]) use(e *entry[V]) {
