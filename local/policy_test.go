@@ -107,6 +107,20 @@ func TestTwoQueueIsThatOfThePaper(t *testing.T) {
 	}
 }
 
+// TestAGhostThatCameBackIsAsNew: what is still noted of its first time says nothing.
+func TestAGhostThatCameBackIsAsNew(t *testing.T) {
+	var g ghosts
+	a, b, c := testKey(0), testKey(1), testKey(2)
+	g.add(a, 2)
+	g.take(a)
+	g.add(b, 2)
+	g.add(a, 2)
+	g.add(c, 2) // one too many: b is the oldest
+	if g.take(b) || !g.take(a) || !g.take(c) || g.take(a) {
+		t.Error("not the latest two are remembered")
+	}
+}
+
 // TestALateUseMovesNobody: its entry left, and its place went to another.
 func TestALateUseMovesNobody(t *testing.T) {
 	for _, kind := range kinds {
@@ -119,6 +133,8 @@ func TestALateUseMovesNobody(t *testing.T) {
 		p.remove(all[0])
 		other := e(0, 3)
 		p.add(other)
+		latest := e(0, 5)
+		p.add(latest)
 		before := p.all()
 		p.use(all[0])
 		if got := p.all(); !slices.Equal(got, before) || other.place != all[0].place {
@@ -128,7 +144,7 @@ func TestALateUseMovesNobody(t *testing.T) {
 		p.replace(all[1], replacement)
 		before = p.all()
 		p.use(all[1])
-		if got := p.all(); !slices.Equal(got, before) || p.len() != 3 {
+		if got := p.all(); !slices.Equal(got, before) || p.len() != 4 {
 			t.Errorf("%v: moved after a replacement", kind)
 		}
 	}
