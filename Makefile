@@ -1,12 +1,14 @@
 # One command per job; the CI (.ci/run) runs the same ones. GNU make 3.81 or newer.
 
 # To be set on the command line: packages to test (when given, only those of the main module), more flags for go test
-# (such as -run=TestName or -v), patience per package, which benchmarks, and time per fuzz target.
+# (such as -run=TestName or -v), patience per package, which benchmarks, time per fuzz target,
+# and traces for the report.
 PKGS      ?= ./...
 TESTFLAGS ?=
 TIMEOUT   ?= 8m
 BENCH     ?= .
 FUZZTIME  ?= 30s
+TRACES    ?= $(wildcard $(CURDIR)/../shared/traces/*.txt.gz)
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
@@ -64,6 +66,10 @@ bench: ## run the benchmarks of ./tier (BENCH=regexp)
 .PHONY: bench-peers
 bench-peers: ## compare with other caches, in about 10 minutes (PEERS='-count=3 -run=LocalHit'; -help lists flags)
 	@$(WITH_SERVER) && cd bench/peers && go run . $(PEERS)
+
+.PHONY: report
+report: ## simulate hit rates and draw them: bench/report/index.html (TRACES='file …', else those in ../shared)
+	cd bench && go test -count=1 -timeout=20m -run='^TestReport$$' ./report -args -out='$(CURDIR)/bench/report' -traces='$(TRACES)'
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME=30s each

@@ -51,14 +51,22 @@ func benchGetters(entries int) map[string]getter {
 		bare.Add(k, v)
 		sharded[k.Hi%16].Add(k, v)
 	}
-	return map[string]getter{"local": ours, "golang-lru": bare, "golang-lru-16": sharded}
+	all := map[string]getter{"local": ours, "golang-lru": bare, "golang-lru-16": sharded}
+	for p := LRU + 1; p < Policy(policies); p++ {
+		c, _ := New(Config[*int]{MaxEntries: entries, Policy: p})
+		for i := range entries {
+			c.Put(testKey(i), new(int), 8)
+		}
+		all["local-"+p.String()] = c
+	}
+	return all
 }
 
 func BenchmarkGet(b *testing.B) {
 	for _, entries := range []int{500, 10_000, 500_000} {
 		keys := zipfKeys(entries, 1<<18, 1)
 		all := benchGetters(entries)
-		for _, name := range []string{"local", "golang-lru", "golang-lru-16"} {
+		for _, name := range []string{"local", "local-2Q", "local-TinyLFU", "local-adaptive", "golang-lru", "golang-lru-16"} {
 			g := all[name]
 			b.Run(fmt.Sprintf("serial/%d/%s", entries, name), func(b *testing.B) {
 				b.ReportAllocs()
@@ -91,7 +99,9 @@ func BenchmarkHitLatency(b *testing.B) {
 	const entries = 10_000
 	ours, _ := New(Config[*int]{MaxEntries: entries})
 	plain, _ := lru.New[Key, *int](entries)
+	adaptive, _ := New(Config[*int]{MaxEntries: entries, Policy: Adaptive})
 	b.Run("local", func(b *testing.B) { hitLatency(b, ours, entries) })
+	b.Run("local-adaptive", func(b *testing.B) { hitLatency(b, adaptive, entries) })
 	b.Run("golang-lru", func(b *testing.B) { hitLatency(b, rival{plain}, entries) })
 }
 
@@ -145,13 +155,15 @@ func hitLatency(b *testing.B, c interface {
 func BenchmarkPut(b *testing.B) {
 	keys := zipfKeys(100_000, 1<<18, 1)
 	v := new(int)
-	b.Run("local", func(b *testing.B) {
-		c, _ := New(Config[*int]{MaxEntries: 10_000})
-		b.ReportAllocs()
-		for i := range b.N {
-			c.Put(keys[i&(len(keys)-1)], v, 8)
-		}
-	})
+	for p := range Policy(policies) {
+		b.Run("local-"+p.String(), func(b *testing.B) {
+			c, _ := New(Config[*int]{MaxEntries: 10_000, Policy: p})
+			b.ReportAllocs()
+			for i := range b.N {
+				c.Put(keys[i&(len(keys)-1)], v, 8)
+			}
+		})
+	}
 	b.Run("golang-lru", func(b *testing.B) {
 		c, _ := lru.New[Key, *int](10_000)
 		b.ReportAllocs()

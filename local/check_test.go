@@ -1,6 +1,9 @@
 package local
 
-import "testing"
+import (
+	"math"
+	"testing"
+)
 
 // check fails the test unless all parts of c tell the same story. Nobody may be writing.
 func check[V any](t *testing.T, c *Cache[V]) {
@@ -11,10 +14,10 @@ func check[V any](t *testing.T, c *Cache[V]) {
 		s.mu.Lock()
 		checkIndex(t, &s.index)
 		all := s.order.all()
-		if len(all) != s.index.live || len(all) != s.order.len() || len(all)+len(s.order.free) != len(s.order.at) {
-			t.Fatalf("shard %d: %d entries in order, %d in index, %d places of which %d free",
-				i, len(all), s.index.live, len(s.order.at), len(s.order.free))
+		if len(all) != s.index.live || len(all) != s.order.len() {
+			t.Fatalf("shard %d: %d entries in order, %d in index", i, len(all), s.index.live)
 		}
+		checkPolicy(t, s.order)
 		for _, e := range all {
 			if s.index.find(e.key) != e || c.shard(e.key) != s {
 				t.Fatalf("shard %d: %v is in order, but not found", i, e.key)
@@ -22,8 +25,8 @@ func check[V any](t *testing.T, c *Cache[V]) {
 			bytes += e.cost
 		}
 		entries += len(all)
-		if e, bid := s.order.oldest(), s.bid.Load(); (e == nil) != (bid == noBid) || e != nil && bid > e.used.Load() {
-			t.Fatalf("shard %d: bids %d, oldest is %v", i, bid, e)
+		if e, bid := s.order.victim(math.MaxUint64), s.bid.Load(); (e == nil) != (bid == noBid) || e != nil && bid > e.used.Load() {
+			t.Fatalf("shard %d: bids %d, victim is %v", i, bid, e)
 		}
 		s.mu.Unlock()
 	}
@@ -58,5 +61,60 @@ func checkIndex[V any](t *testing.T, x *index[V]) {
 	}
 	if live != x.live || filled != x.filled || filled > len(s)*5/8 {
 		t.Fatalf("counted %d live, %d filled of %d; there are %d, %d", x.live, x.filled, len(s), live, filled)
+	}
+}
+
+// checkPolicy fails the test unless every place is an entry's or free.
+func checkPolicy[V any](t *testing.T, p policy[V]) {
+	t.Helper()
+	switch p := p.(type) {
+	case *order[V]:
+		if p.len()+len(p.free) != len(p.at) {
+			t.Fatalf("%d entries, %d places of which %d free", p.len(), len(p.at), len(p.free))
+		}
+	case *twoQueue[V]:
+		checkQueues(t, &p.queues)
+		if len(p.ghosts.at) > len(p.ghosts.fifo)-p.ghosts.head {
+			t.Fatalf("%d ghosts, %d in order", len(p.ghosts.at), len(p.ghosts.fifo)-p.ghosts.head)
+		}
+	case *tinyLFU[V]:
+		checkQueues(t, &p.queues)
+	case *adaptive[V]:
+		checkQueues(t, &p.queues)
+		for i := range p.trials.minis {
+			m := &p.trials.minis[i]
+			checkQueues(t, &m.policy.queues)
+			checkIndex(t, &m.index)
+			if m.index.live != m.policy.len() {
+				t.Fatalf("miniature %d: %d entries in order, %d in index", i, m.policy.len(), m.index.live)
+			}
+		}
+	default:
+		t.Fatalf("no check for %T", p)
+	}
+}
+
+func checkQueues[V any](t *testing.T, q *queues[V]) {
+	t.Helper()
+	linked := 0
+	for queue, size := range q.sizes {
+		n := 0
+		for at := q.nodes[queue].next; at != uint32(queue); at = q.nodes[at].next {
+			x := q.nodes[at]
+			if x.e == nil || x.e.place != at || int(x.queue) != queue || q.nodes[x.next].prev != at {
+				t.Fatalf("queue %d, place %d: %+v", queue, at, x)
+			}
+			n++
+		}
+		if n != size {
+			t.Fatalf("queue %d: %d entries, counted %d", queue, n, size)
+		}
+		linked += n
+	}
+	if linked != q.len() {
+		t.Fatalf("%d places in use, %d linked", q.len(), linked)
+	}
+	if q.last != nil && !q.has(q.last) {
+		t.Fatalf("the one stored last left: %v", q.last)
 	}
 }

@@ -23,6 +23,10 @@ type Config[V any] struct {
 	// MaxEntries bounds the number of entries. 0: no such bound.
 	MaxEntries int
 
+	// Policy says who leaves when a bound is reached. Default LRU. The others keep one order for the whole cache, and
+	// so need it to be one shard.
+	Policy Policy
+
 	// Shards is the number of independently locked parts, a power of two up to 64. 0: chosen; one if the bounds
 	// keep the cache below 1024 entries, else four for each CPU, between 8 and 64. It concerns writers only.
 	Shards int
@@ -50,8 +54,17 @@ func (config *Config[V]) validate() error {
 	if n := config.Shards; n > 0 && (n&(n-1) != 0 || n > maxShards) {
 		errs = append(errs, fmt.Errorf("local: Shards %d is not a power of two up to %d", n, maxShards))
 	}
+	if config.Policy >= policies {
+		errs = append(errs, fmt.Errorf("local: Policy %d is not known", config.Policy))
+	} else if config.Policy != LRU && config.Shards > 1 {
+		errs = append(errs, fmt.Errorf("local: Policy %v with Shards %d: it needs one shard", config.Policy, config.Shards))
+	}
 	return errors.Join(errs...)
 }
+
+// exact tells whether every use is to be recorded. The other policies ask how often an entry was used, over a time in
+// which it could have left, or whether it was: uses right after each other are one.
+func (config *Config[V]) exact() bool { return config.Policy == LRU && config.small() }
 
 // Below this number of entries, exact order matters more than speed: a tenth of the cache is a handful of entries.
 const exactBelow = 1024
@@ -65,7 +78,7 @@ func (config *Config[V]) small() bool {
 // chooseShards gives a small cache one, for exact order. A larger one gets enough for writers to meet rarely, but not
 // more, because each eviction looks at all of them.
 func (config *Config[V]) chooseShards() int {
-	if config.small() {
+	if config.small() || config.Policy != LRU {
 		return 1
 	}
 	n := min(max(4*runtime.GOMAXPROCS(0), 8), maxShards)

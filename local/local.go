@@ -15,7 +15,7 @@ type Reason uint8
 const (
 	Replaced Reason = iota // a Put of the same key took its place, or was too large to be stored
 	Removed                // Remove or RemoveIf
-	Evicted                // it was the least recently used and room was needed
+	Evicted                // room was needed, and the policy chose it
 	Cleared                // Clear
 	reasons  = iota
 )
@@ -28,7 +28,7 @@ func (r Reason) String() string {
 	return [reasons]string{"replaced", "removed", "evicted", "cleared"}[r]
 }
 
-// Cache is a concurrent LRU. All methods may be called from any goroutine, and from OnRemove. It owns no goroutine and
+// Cache is a concurrent cache. All methods may be called from any goroutine, and from OnRemove. It owns no goroutine and
 // needs no closing.
 type Cache[V any] struct {
 	config Config[V]
@@ -51,9 +51,9 @@ func New[V any](config Config[V]) (*Cache[V], error) {
 		n = config.chooseShards()
 	}
 	c := &Cache[V]{config: config, routes: route(n), shards: make([]shard[V], n)}
-	c.clock.init(n, config.small())
+	c.clock.init(n, config.exact())
 	for i := range c.shards {
-		c.shards[i].init(&c.clock, &c.clock.bids[i], &c.total)
+		c.shards[i].init(newPolicy(&c.config), &c.clock, &c.clock.bids[i], &c.total)
 	}
 	return c, nil
 }

@@ -136,14 +136,20 @@ func compareWithModel(t *testing.T, r *rand.Rand, config Config[*int]) {
 	}
 }
 
-// TestManyShardsHoldWhatWasPut cannot know which entries are left, but an entry that is there has the latest value,
+// TestAnyCacheHoldsWhatWasPut cannot know which entries are left, but an entry that is there has the latest value,
 // and one that is not has left.
-func TestManyShardsHoldWhatWasPut(t *testing.T) {
+func TestAnyCacheHoldsWhatWasPut(t *testing.T) {
+	for _, kind := range append(kinds, kind{LRU, 16}) {
+		t.Run(fmt.Sprint(kind), func(t *testing.T) { holdsWhatWasPut(t, kind) })
+	}
+}
+
+func holdsWhatWasPut(t *testing.T, kind kind) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
 	there := map[Key]int{}
-	config := Config[int]{MaxEntries: 1500, MaxBytes: 1500 * (Overhead + 100), Shards: 16}
+	config := Config[int]{MaxEntries: 1500, MaxBytes: 1500 * (Overhead + 100), Shards: kind.shards, Policy: kind.policy}
 	config.OnRemove = func(e *Entry[int], _ Reason) {
 		k, v := e.Key(), e.Value
 		if there[k] == v {

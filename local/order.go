@@ -19,6 +19,12 @@ type order[V any] struct {
 	free []uint32    // places
 }
 
+func newOrder[V any]() *order[V] {
+	o := new(order[V])
+	o.init()
+	return o
+}
+
 func (o *order[V]) init() {
 	l, err := simplelru.NewLRU[uint32, struct{}](math.MaxInt, nil) // the bounds are the whole cache's
 	if err != nil {
@@ -61,6 +67,23 @@ func (o *order[V]) remove(e *Entry[V]) {
 	o.lru.Remove(e.place)
 	o.at[e.place] = nil
 	o.free = append(o.free, e.place)
+}
+
+func (o *order[V]) evict(e *Entry[V]) { o.remove(e) }
+
+// victim is the oldest, which is the one stored last only if there is no other.
+func (o *order[V]) victim(bid uint64) *Entry[V] {
+	if e := o.oldest(); e != nil && e.used.Load() <= bid {
+		return e
+	}
+	return nil
+}
+
+func (o *order[V]) bid() uint64 {
+	if e := o.oldest(); e != nil {
+		return e.used.Load()
+	}
+	return noBid
 }
 
 // oldest returns the least recently used entry, or nil if there is none.

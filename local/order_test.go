@@ -12,9 +12,8 @@ func values(o *order[int]) (v []int) {
 	return v
 }
 
-func newOrder(n int) (*order[int], []*Entry[int]) {
-	o := new(order[int])
-	o.init()
+func filledOrder(n int) (*order[int], []*Entry[int]) {
+	o := newOrder[int]()
 	var all []*Entry[int]
 	for i := range n {
 		all = append(all, e(0, i))
@@ -25,7 +24,7 @@ func newOrder(n int) (*order[int], []*Entry[int]) {
 
 // TestAUseOfAnEntryThatLeftMovesNobody: its place may have gone to another entry, which was not used.
 func TestAUseOfAnEntryThatLeftMovesNobody(t *testing.T) {
-	o, all := newOrder(3)
+	o, all := filledOrder(3)
 	o.remove(all[1])
 	o.use(all[1])
 	o.add(e(0, 3)) // takes the place of 1
@@ -43,7 +42,7 @@ func TestAUseOfAnEntryThatLeftMovesNobody(t *testing.T) {
 }
 
 func TestPlacesAreGivenOutAgain(t *testing.T) {
-	o, all := newOrder(10)
+	o, all := filledOrder(10)
 	for i := range 1000 {
 		o.remove(all[i])
 		all = append(all, e(0, 10+i))
@@ -55,7 +54,7 @@ func TestPlacesAreGivenOutAgain(t *testing.T) {
 }
 
 func TestCompactingKeepsTheOrder(t *testing.T) {
-	o, all := newOrder(1000)
+	o, all := filledOrder(1000)
 	for i, e := range all[:900] {
 		if i%3 != 0 {
 			o.remove(e)

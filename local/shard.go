@@ -21,7 +21,7 @@ type shard[V any] struct {
 	// and total has counted them. Nothing slow, no other lock and no callback but RemoveIf's condition is to be met
 	// under it.
 	mu     sync.Mutex
-	order  order[V]
+	order  policy[V]
 	stored uint64
 	gone   [reasons]uint64
 	_      [64]byte
@@ -30,10 +30,9 @@ type shard[V any] struct {
 // total is what all shards hold.
 type total struct{ entries, bytes atomic.Int64 }
 
-func (s *shard[V]) init(clock *clock, bid *atomic.Uint64, total *total) {
-	s.clock, s.bid, s.total = clock, bid, total
+func (s *shard[V]) init(order policy[V], clock *clock, bid *atomic.Uint64, total *total) {
+	s.order, s.clock, s.bid, s.total = order, clock, bid, total
 	s.index.init()
-	s.order.init()
 }
 
 // use records that e was used, and now and then applies what was recorded.
@@ -61,10 +60,7 @@ func (s *shard[V]) lock() {
 
 // unlock renews the bid.
 func (s *shard[V]) unlock() {
-	bid := uint64(noBid)
-	if e := s.order.oldest(); e != nil {
-		bid = e.used.Load()
-	}
+	bid := s.order.bid()
 	if s.bid.Load() != bid {
 		s.bid.Store(bid)
 	}
@@ -103,13 +99,15 @@ func (s *shard[V]) remove(k Key, cond func(*Entry[V]) bool, why Reason) *Entry[V
 	return e
 }
 
-// evict drops the oldest entry and returns it, if it was last used no later than bid and the cache is still over its
-// bounds.
+// evict drops the policy's victim and returns it, if there is one by bid and the cache is still over its bounds.
 func (s *shard[V]) evict(bid uint64, over func() bool) *Entry[V] {
 	s.lock()
 	defer s.unlock()
-	e := s.order.oldest()
-	if e == nil || e.used.Load() > bid || !over() {
+	if !over() {
+		return nil
+	}
+	e := s.order.victim(bid)
+	if e == nil {
 		return nil
 	}
 	s.dropLocked(e, Evicted)
@@ -131,7 +129,11 @@ func (s *shard[V]) clear() []*Entry[V] {
 
 func (s *shard[V]) dropLocked(e *Entry[V], why Reason) {
 	s.index.remove(e.key)
-	s.order.remove(e)
+	if why == Evicted {
+		s.order.evict(e)
+	} else {
+		s.order.remove(e)
+	}
 	s.gone[why]++
 	s.total.entries.Add(-1)
 	s.total.bytes.Add(-e.cost)

@@ -94,44 +94,52 @@ func TestWhatIsCountedButNotThereYetIsNotWaitedFor(t *testing.T) {
 
 func TestALargeValueIsStoredWhateverTheNumberOfShards(t *testing.T) {
 	const bound = 8 << 20
-	for _, shards := range []int{1, 16, 64} {
-		c := newCache(t, Config[int]{MaxBytes: bound, Shards: shards})
+	for _, kind := range append(kinds, kind{LRU, 16}, kind{LRU, 64}) {
+		c := newCache(t, Config[int]{MaxBytes: bound, Shards: kind.shards, Policy: kind.policy})
 		for i := range 5000 {
 			c.Put(testKey(i), i, 2000)
 		}
 		for _, cost := range []int64{1 << 20, bound / 2, bound - Overhead} {
 			k := testKey(int(cost))
 			if !c.Put(k, -1, cost) {
-				t.Errorf("%d shards: %d of %d bytes refused", shards, cost, bound)
+				t.Errorf("%v: %d of %d bytes refused", kind, cost, bound)
 			}
 			if _, ok := c.Get(k); !ok {
-				t.Errorf("%d shards: %d of %d bytes not kept", shards, cost, bound)
+				t.Errorf("%v: %d of %d bytes not kept", kind, cost, bound)
 			}
 			check(t, c)
 		}
 		if c.Len() != 1 {
-			t.Errorf("%d shards: %d entries beside the one that takes all", shards, c.Len()-1)
+			t.Errorf("%v: %d entries beside the one that takes all", kind, c.Len()-1)
 		}
 		if c.Put(testKey(int(bound/2)), -1, bound-Overhead+1) {
-			t.Errorf("%d shards: more than the bound was accepted", shards)
+			t.Errorf("%v: more than the bound was accepted", kind)
 		}
 	}
 }
 
 // TestOnlyAsMuchIsEvictedAsNeeded: also not by a Put that only replaces a value in a full cache.
 func TestOnlyAsMuchIsEvictedAsNeeded(t *testing.T) {
-	c := newCache(t, Config[int]{MaxEntries: 100, MaxBytes: 100 * (Overhead + 10), Shards: 4})
-	for i := range 1000 {
-		c.Put(testKey(i), i, 10)
-		if i >= 100 && c.Len() != 100 {
-			t.Fatalf("%d entries", c.Len())
+	for _, kind := range kinds {
+		c := newCache(t, Config[int]{MaxEntries: 100, MaxBytes: 100 * (Overhead + 10), Shards: kind.shards, Policy: kind.policy})
+		for i := range 1000 {
+			c.Put(testKey(i), i, 10)
+			if i >= 100 && c.Len() != 100 {
+				t.Fatalf("%d entries", c.Len())
+			}
 		}
-	}
-	for i := 900; i < 1000; i++ {
-		c.Put(testKey(i), i, 10)
-	}
-	if st := c.Stats(); st.Evicted != 900 || st.Replaced != 100 {
-		t.Errorf("%+v", st)
+		var there []Key
+		for i := range 1000 {
+			if _, ok := c.Peek(testKey(i)); ok {
+				there = append(there, testKey(i))
+			}
+		}
+		for i, k := range there {
+			c.Put(k, i, 10)
+		}
+		if st := c.Stats(); st.Evicted != 900 || st.Replaced != 100 {
+			t.Errorf("%v: %+v", kind, st)
+		}
 	}
 }
 
@@ -156,29 +164,31 @@ func TestNobodyEvictsOnceThereIsRoom(t *testing.T) {
 // like an excess.
 func TestReplacingEvictsNobody(t *testing.T) {
 	const entries = 200
-	c := newCache(t, Config[int]{MaxEntries: entries, MaxBytes: entries * (Overhead + 10), Shards: 8})
-	for i := range entries {
-		c.Put(testKey(i), i, 10)
-	}
-	var wg sync.WaitGroup
-	for w := range 4 {
-		wg.Go(func() {
-			for i := range 20_000 {
-				c.Put(testKey((i*7+w*50)%entries), i, 10)
-			}
-		})
-	}
-	wg.Wait()
-	if st := c.Stats(); st.Evicted != 0 {
-		t.Errorf("%d evicted", st.Evicted)
+	for _, kind := range kinds {
+		c := newCache(t, Config[int]{MaxEntries: entries, MaxBytes: entries * (Overhead + 10), Shards: kind.shards, Policy: kind.policy})
+		for i := range entries {
+			c.Put(testKey(i), i, 10)
+		}
+		var wg sync.WaitGroup
+		for w := range 4 {
+			wg.Go(func() {
+				for i := range 20_000 {
+					c.Put(testKey((i*7+w*50)%entries), i, 10)
+				}
+			})
+		}
+		wg.Wait()
+		if st := c.Stats(); st.Evicted != 0 {
+			t.Errorf("%v: %d evicted", kind, st.Evicted)
+		}
 	}
 }
 
 // TestConcurrentPutsExceedTheBoundsByThemselvesOnly looks at the bounds all the time.
 func TestConcurrentPutsExceedTheBoundsByThemselvesOnly(t *testing.T) {
 	const writers, cost, most = 4, 1000, 200
-	for _, shards := range []int{1, 8} {
-		c := newCache(t, Config[int]{MaxEntries: most, MaxBytes: most * (cost + Overhead), Shards: shards})
+	for _, kind := range kinds {
+		c := newCache(t, Config[int]{MaxEntries: most, MaxBytes: most * (cost + Overhead), Shards: kind.shards, Policy: kind.policy})
 		var wg sync.WaitGroup
 		for w := range writers {
 			wg.Go(func() {

@@ -12,9 +12,9 @@ type life struct{ stored, left atomic.Int32 }
 
 // TestEveryValueLeavesExactlyOnce under everything at the same time.
 func TestEveryValueLeavesExactlyOnce(t *testing.T) {
-	for _, shards := range []int{1, 8} {
+	for _, kind := range kinds {
 		var all sync.Map
-		config := Config[*life]{MaxEntries: 200, MaxBytes: 150 * (Overhead + 100), Shards: shards}
+		config := Config[*life]{MaxEntries: 200, MaxBytes: 150 * (Overhead + 100), Shards: kind.shards, Policy: kind.policy}
 		config.OnRemove = func(e *Entry[*life], _ Reason) { e.Value.left.Add(1) }
 		c := newCache(t, config)
 		var wg sync.WaitGroup
@@ -66,9 +66,9 @@ func TestEveryValueLeavesExactlyOnce(t *testing.T) {
 // from then on. Strangers keep the slots moving.
 func TestNoGetSeesWhatWasGoneBeforeItBegan(t *testing.T) {
 	const keys = 8
-	for _, shards := range []int{1, 4} {
+	for _, kind := range kinds {
 		const bound = 300 * Overhead
-		c := newCache(t, Config[int]{MaxBytes: bound, Shards: shards})
+		c := newCache(t, Config[int]{MaxBytes: bound, Shards: kind.shards, Policy: kind.policy})
 		var floor [keys]atomic.Int64
 		var writers, others sync.WaitGroup
 		var stop atomic.Bool
@@ -116,7 +116,12 @@ func TestNoGetSeesWhatWasGoneBeforeItBegan(t *testing.T) {
 
 // TestClearLeavesNothingOlder although readers and writers go on.
 func TestClearLeavesNothingOlder(t *testing.T) {
-	c := newCache(t, Config[int]{MaxEntries: 2000, Shards: 8})
+	for _, kind := range kinds {
+		clearBesideOthers(t, newCache(t, Config[int]{MaxEntries: 2000, Shards: kind.shards, Policy: kind.policy}))
+	}
+}
+
+func clearBesideOthers(t *testing.T, c *Cache[int]) {
 	for round := range 200 {
 		for i := range 50 {
 			c.Put(testKey(i), round, 0)

@@ -92,11 +92,11 @@ func TestReadersApplyUsesThemselves(t *testing.T) {
 	for i := range useHigh - 1 {
 		c.Get(testKey(i % 10))
 	}
-	if got := c.shards[0].order.oldest().Value; got != 0 {
+	if got := c.shards[0].order.victim(noBid).Value; got != 0 {
 		t.Errorf("oldest is %d: applied too early", got)
 	}
 	c.Get(testKey(9))
-	if got := c.shards[0].order.oldest().Value; got != useBatch {
+	if got := c.shards[0].order.victim(noBid).Value; got != useBatch {
 		t.Errorf("oldest is %d, want %d", got, useBatch)
 	}
 	check(t, c)

@@ -1,0 +1,107 @@
+package bench
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/tiercache/tiercache/local"
+)
+
+// Advice says how large a local tier must be.
+type Advice struct {
+	Requests, Keys int
+	Best           float64 // hit rate in percent if nothing is ever evicted
+	EntryBytes     float64 // of an entry, on average: its size, where known, and local.Overhead
+	Share          float64 // of the keys, sampled
+	Curves         map[local.Policy][]Point
+	Wanted         []Wanted
+}
+
+// Wanted is the smallest size of a policy for a wanted hit rate, and what doubling it adds.
+type Wanted struct {
+	Policy  local.Policy
+	Size    Point // no entries if the rate cannot be reached
+	Doubled Point
+}
+
+// keysSampled is how many keys a sample has, if there are as many: enough to be within a point of the truth for caches of
+// more than a few hundred entries; smaller ones are simulated with more.
+const keysSampled = 20_000
+
+// Advise finds the smallest size for a hit rate in percent, under each policy, from a share of the keys, 0 < share ≤ 1;
+// 0 chooses one. Sizes are found to one part in 50.
+func Advise(requests []Request, hitRate, share float64) (*Advice, error) {
+	if !(hitRate > 0 && hitRate < 100) {
+		return nil, fmt.Errorf("bench: hit rate %v: must be between 0 and 100 percent", hitRate)
+	}
+	if len(requests) == 0 {
+		return nil, fmt.Errorf("bench: no requests")
+	}
+	a := &Advice{Requests: len(requests), Keys: Distinct(requests), Share: share, Curves: make(map[local.Policy][]Point)}
+	if share == 0 {
+		a.Share = min(1, keysSampled/float64(a.Keys))
+	}
+	a.Best = 100 * (1 - float64(a.Keys)/float64(a.Requests))
+	var bytes float64
+	for i := range requests {
+		bytes += float64(requests[i].Size)
+	}
+	a.EntryBytes = bytes/float64(a.Requests) + local.Overhead
+	sizes := Sizes(min(64, a.Keys), a.Keys, 12)
+	for _, p := range Policies {
+		curve, err := curveOf(p, requests, sizes, a.Share)
+		if err != nil {
+			return nil, err
+		}
+		a.Curves[p] = curve
+		w, err := want(p, requests, curve, hitRate, a.Share)
+		if err != nil {
+			return nil, err
+		}
+		a.Wanted = append(a.Wanted, w)
+	}
+	return a, nil
+}
+
+// curveOf takes the faster way where there is one.
+func curveOf(p local.Policy, requests []Request, sizes []int, share float64) ([]Point, error) {
+	if p == local.LRU {
+		return LRUCurve(requests, sizes, share)
+	}
+	return Curve(p, requests, sizes, share)
+}
+
+// want halves the part of the curve in which the rate is reached until its ends are close.
+func want(p local.Policy, requests []Request, curve []Point, hitRate, share float64) (Wanted, error) {
+	w := Wanted{Policy: p}
+	at := 0
+	for at < len(curve) && curve[at].HitRate < hitRate {
+		at++
+	}
+	if at == len(curve) {
+		return w, nil
+	}
+	low, high := 1, curve[at]
+	if at > 0 {
+		low = curve[at-1].Entries
+	}
+	for high.Entries > low+1 && float64(high.Entries) > 1.02*float64(low) {
+		middle := int(math.Sqrt(float64(low) * float64(high.Entries)))
+		middle = min(max(middle, low+1), high.Entries-1)
+		point, err := curveOf(p, requests, []int{middle}, share)
+		if err != nil {
+			return w, err
+		}
+		if point[0].HitRate >= hitRate {
+			high = point[0]
+		} else {
+			low = middle
+		}
+	}
+	doubled, err := curveOf(p, requests, []int{2 * high.Entries}, share)
+	if err != nil {
+		return w, err
+	}
+	w.Size, w.Doubled = high, doubled[0]
+	return w, nil
+}

@@ -1,0 +1,89 @@
+package local
+
+// The queues of W-TinyLFU: an LRU window, and a segmented LRU behind it.
+const (
+	probation uint8 = iota // main part: admitted, not used since
+	protected              // main part: used since
+	window
+	tinyQueues
+)
+
+const (
+	tinyWindow     = 0.01 // share of the entries, as its authors advise
+	protectedShare = 0.8  // of the main part, the same
+)
+
+// tinyLFU is W-TinyLFU with a window of any share: one of 1 makes an LRU of it. The share may change at any time; the
+// queues follow with the evictions.
+type tinyLFU[V any] struct {
+	queues[V]
+	frequency *frequency
+	window    float64 // share of the entries
+	counts    bool    // uses are to be counted; else whoever shares the frequency does it
+}
+
+func newTinyLFU[V any](f *frequency, window float64) *tinyLFU[V] {
+	p := &tinyLFU[V]{frequency: f, window: window, counts: true}
+	p.init(int(tinyQueues))
+	return p
+}
+
+func (p *tinyLFU[V]) count(k Key) {
+	if p.counts {
+		p.frequency.count(k, p.len())
+	}
+}
+
+func (p *tinyLFU[V]) add(e *Entry[V]) {
+	p.count(e.key)
+	p.push(e, window)
+}
+
+func (p *tinyLFU[V]) replace(old, e *Entry[V]) {
+	p.exchange(old, e)
+	p.use(e)
+}
+
+func (p *tinyLFU[V]) use(e *Entry[V]) {
+	if !p.has(e) {
+		return
+	}
+	p.count(e.key)
+	if p.in(e) == window {
+		p.move(e, window)
+		return
+	}
+	p.move(e, protected)
+	if most := protectedShare * float64(p.sizes[probation]+p.sizes[protected]); float64(p.sizes[protected]) > most {
+		p.move(p.nodes[p.nodes[protected].next].e, probation)
+	}
+}
+
+// victim lets the window's oldest, if that is full, contend with the main part's oldest, which stays unless the newcomer
+// is more frequent by two: the newcomer has been counted for the request that brought it here, and the holder's next may
+// be just about to come. In a loop it is: with a lead of one, as published, newcomers push out holders shortly before
+// their turn (measured: a loop over twice the cache hits 43.6 % then, and 49.3 % so; on real traces it gains a point).
+func (p *tinyLFU[V]) victim(uint64) *Entry[V] {
+	room := max(1, p.window*float64(p.len()))
+	if float64(p.sizes[window]) <= room {
+		return p.first(probation, protected, window)
+	}
+	if p.window >= 1 {
+		return p.first(window, probation, protected)
+	}
+	// A window that was made smaller is emptied three at a time, so that nobody waits for all of it.
+	for n := 0; n < 2 && float64(p.sizes[window]) > room+1; n++ {
+		p.move(p.nodes[p.nodes[window].next].e, probation)
+	}
+	newcomer, holder := p.oldest(window), p.first(probation, protected)
+	if newcomer == nil || holder == p.last {
+		return p.first(window, probation, protected)
+	}
+	if p.frequency.estimate(newcomer.key) > p.frequency.estimate(holder.key)+1 {
+		p.move(newcomer, probation)
+		return holder
+	}
+	return newcomer
+}
+
+func (p *tinyLFU[V]) evict(e *Entry[V]) { p.remove(e) }
