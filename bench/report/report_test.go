@@ -247,8 +247,8 @@ func overTTL(t *testing.T, s scale) Section {
 			f.TTL = time.Duration(x) * time.Second
 			return f, quiet
 		})
-	return Section{Title: "What a TTL costs", Text: "The same questions, ten a second: beyond the time between two of one question, a longer " +
-		"TTL gains little.", Charts: []Chart{c}}
+	return Section{Title: "What a TTL costs", Text: "The same questions, ten a second, in a simulation of 2,000 s: the longer a value may live, the more " +
+		"of the questions that come back find it.", Charts: []Chart{c}}
 }
 
 func throughBump(t *testing.T, s scale) Section {

@@ -12,7 +12,7 @@ require (
 	github.com/tiercache/tiercache v0.0.0-00010101000000-000000000000 // indirect
 	github.com/valkey-io/valkey-go v1.0.79 // indirect
 	github.com/zeebo/xxh3 v1.1.0 // indirect
-	golang.org/x/sync v0.20.0 // indirect
+	golang.org/x/sync v0.22.0 // indirect
 	golang.org/x/sys v0.47.0 // indirect
 )
 
