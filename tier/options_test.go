@@ -23,11 +23,11 @@ import (
 func TestOpenNamesEveryBadOptionInOneError(t *testing.T) {
 	s, err := tier.Open(t.Context(),
 		tier.WithValkey("no url at all"), tier.WithPrefix("with space"), nil,
-		tier.WithLocalBytes(-1), tier.WithLocalEntries(-2), tier.WithHeartbeat(0), tier.WithMaxStaleness(-time.Second),
+		tier.WithLocalBytes(-1), tier.WithLocalEntries(-2), tier.WithLocalPolicy(99), tier.WithHeartbeat(0), tier.WithMaxStaleness(-time.Second),
 		tier.WithRemoteTimeout(0), tier.WithMaxTTL(time.Millisecond), tier.WithLogger(nil), tier.Settle(-time.Second), tier.WithRemote(nil))
 	assert.Nil(t, s)
 	for _, name := range []string{
-		"WithValkey", "WithPrefix", "option is nil", "WithLocalBytes", "WithLocalEntries", "WithHeartbeat",
+		"WithValkey", "WithPrefix", "option is nil", "WithLocalBytes", "WithLocalEntries", "WithLocalPolicy", "WithHeartbeat",
 		"WithMaxStaleness", "WithRemoteTimeout", "WithMaxTTL", "WithLogger", "Settle", "WithRemote",
 	} {
 		assert.ErrorContains(t, err, name)

@@ -92,7 +92,7 @@ func (s *Store) start(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	s.local, err = local.New(local.Config[item]{
-		MaxBytes: s.cfg.localBytes, MaxEntries: s.cfg.localEntries, OnRemove: s.removed,
+		MaxBytes: s.cfg.localBytes, MaxEntries: s.cfg.localEntries, Policy: s.cfg.localPolicy, OnRemove: s.removed,
 	})
 	if err != nil {
 		return fmt.Errorf("tier: open: %w", err)
