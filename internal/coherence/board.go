@@ -73,6 +73,7 @@ type Subject struct {
 	told      [MaxMembers]atomic.Int64 // versions that member knows of by a Sync
 	excused   atomic.Int64             // latest version acknowledged during an Excuse
 	suspended atomic.Int64
+	wanted    atomic.Int64 // a change is wanted from the owner
 	trace     trace
 }
 
@@ -142,12 +143,23 @@ func (s *Subject) Told(member int, version int64) {
 	}
 }
 
+// Replaced notes that a member's process died and another took its place: what
+// it alone distrusted has died with it.
+func (s *Subject) Replaced(member int) { s.returned[member].Store(0) }
+
 // Suspend has nothing decided about the subject until Resume, for faults from
 // which the cache does not promise to protect it.
 func (s *Subject) Suspend() { s.suspended.Add(1) }
 
 // Resume ends a Suspend.
 func (s *Subject) Resume() { s.suspended.Add(-1) }
+
+// Want asks the owner for a change that succeeds; Wanted reports whether it is
+// still to come.
+func (s *Subject) Want() { s.wanted.Store(1) }
+
+// Wanted reports whether a change that Want asked for is still to come.
+func (s *Subject) Wanted() bool { return s.wanted.Load() != 0 }
 
 // Excuse begins a time in which the server may acknowledge changes and then lose
 // them (a replica that lags is about to be promoted). The cache promises that

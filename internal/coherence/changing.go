@@ -9,15 +9,22 @@ import (
 // change changes subjects that the member owns, one at a time.
 func (m *Member) change(ctx context.Context, rng *rand.Rand) {
 	m.paced(ctx, m.cfg.Pace, func() {
-		if rng.IntN(1000) >= m.cfg.Changes {
-			return
+		for s := m.cfg.Member; s < m.subjects(); s += m.cfg.Members {
+			if m.board.Subject(s).Wanted() && m.changeOne(ctx, s, rng) == nil {
+				m.board.Subject(s).wanted.Store(0)
+			}
 		}
-		if s := m.owned(rng); m.isCell(s) {
-			m.changeCell(ctx, s, rng)
-		} else {
-			m.changeDoc(ctx, s, rng)
+		if rng.IntN(1000) < m.cfg.Changes {
+			_ = m.changeOne(ctx, m.owned(rng), rng) // noted there
 		}
 	})
+}
+
+func (m *Member) changeOne(ctx context.Context, s int, rng *rand.Rand) error {
+	if m.isCell(s) {
+		return m.changeCell(ctx, s, rng)
+	}
+	return m.changeDoc(ctx, s, rng)
 }
 
 // owned picks a subject that nobody else changes.
@@ -28,8 +35,8 @@ func (m *Member) owned(rng *rand.Rand) int {
 
 // changeDoc changes the truth and then tells. That the call failed is no excuse
 // for this member's own reads.
-func (m *Member) changeDoc(ctx context.Context, s int, rng *rand.Rand) {
-	m.version(s, func(v int64) error {
+func (m *Member) changeDoc(ctx context.Context, s int, rng *rand.Rand) error {
+	return m.version(s, func(v int64) error {
 		var err error
 		switch rng.IntN(50) {
 		case 0:
@@ -45,8 +52,8 @@ func (m *Member) changeDoc(ctx context.Context, s int, rng *rand.Rand) {
 
 // changeCell sets or deletes a key. After an error nobody knows what the key
 // holds (a Set promises nothing then), so only success counts.
-func (m *Member) changeCell(ctx context.Context, s int, rng *rand.Rand) {
-	m.version(s, func(v int64) error {
+func (m *Member) changeCell(ctx context.Context, s int, rng *rand.Rand) error {
+	return m.version(s, func(v int64) error {
 		key := strconv.Itoa(s)
 		if rng.IntN(4) == 0 {
 			return m.cells.Delete(ctx, key)
@@ -56,7 +63,7 @@ func (m *Member) changeCell(ctx context.Context, s int, rng *rand.Rand) {
 }
 
 // version begins the next version of a subject and has it told.
-func (m *Member) version(s int, tell func(v int64) error, distrusted bool) {
+func (m *Member) version(s int, tell func(v int64) error, distrusted bool) error {
 	subject := m.board.Subject(s)
 	v := subject.Advance()
 	note := func(k Kind) {
@@ -69,9 +76,10 @@ func (m *Member) version(s int, tell func(v int64) error, distrusted bool) {
 	}
 	if err != nil {
 		note(InvErr)
-		return
+		return err
 	}
 	m.board.Accepted(subject, v, Now())
 	note(InvAck)
 	m.tally.Changes.Add(1)
+	return nil
 }

@@ -6,4 +6,7 @@ import (
 	"github.com/tiercache/tiercache/internal/valkeytest"
 )
 
-func TestMain(m *testing.M) { valkeytest.Main(m) }
+func TestMain(m *testing.M) {
+	Serve() // if this process is to be a member
+	valkeytest.Main(m)
+}
