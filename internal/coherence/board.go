@@ -58,6 +58,8 @@ func (b *Board) SetPhase(p Phase) { b.phase.Store(int64(p)) }
 // something.
 type Tally struct {
 	Reads, Changes, Syncs, Loads, LocalHits, Failures, Violations atomic.Int64
+
+	_ [8]int64 // its own cache lines
 }
 
 // Subject is one thing that can change. It has one writer at a time, the member

@@ -36,9 +36,12 @@ func (m *Member) read(ctx context.Context, rng *rand.Rand) {
 // burst is mostly plain reads, and one of each of the others now and then.
 func (r *reading) burst() {
 	done := int64(0)
-	for range r.cfg.Burst {
-		if r.ctx.Err() != nil || r.board.Stopped() {
-			break
+	for i := range r.cfg.Burst {
+		if i%16 == 0 {
+			r.tally.Reads.Add(done)
+			if done = 0; r.ctx.Err() != nil || r.board.Stopped() {
+				return
+			}
 		}
 		done += r.get(r.rng.IntN(r.subjects()), false)
 	}

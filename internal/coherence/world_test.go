@@ -59,10 +59,12 @@ func newWorld(t testing.TB, cfg Config, withReplica bool) *world {
 	w.board, unmap, err = Share(w.file)
 	require.NoError(t, err)
 	t.Cleanup(unmap)
-	w.server = valkeytest.Start(t)
+	w.server = valkeytest.Start(t, valkeytest.Config("repl-diskless-sync-delay", "0"))
 	if withReplica {
-		w.replica = valkeytest.Start(t)
-		w.link = w.proxy(w.server.Addr, 1000)
+		w.replica = valkeytest.Start(t, valkeytest.Config("repl-diskless-sync-delay", "0"))
+		w.link, err = faultproxy.StartRaw(w.server.Addr, w.cfg.Seed)
+		require.NoError(t, err)
+		t.Cleanup(w.link.Close)
 		w.replica.Follow(t, w.link.Addr())
 		w.replica.AwaitReplica(t, w.server)
 	}

@@ -66,12 +66,10 @@ func (c *conn) serve() {
 
 // dial connects to the server, once the way there is open.
 func (c *conn) dial() bool {
-	_, _, gate, target := c.p.policy(ToServer)
-	select {
-	case <-gate:
-	case <-c.gone.Done():
+	if !c.lanes[ToServer].pass() {
 		return false
 	}
+	_, _, _, target := c.p.policy(ToServer)
 	d := net.Dialer{Timeout: connectTimeout}
 	server, err := d.DialContext(c.gone, "tcp", target)
 	if err != nil {
@@ -110,9 +108,12 @@ func (c *conn) close(reset bool) {
 // others meanwhile.
 func (l *lane) pump(from net.Conn) {
 	defer l.c.close(false)
-	in := newReader(from)
+	next := newReader(from).next
+	if l.c.p.raw {
+		next = func() (message, error) { return chunk(from) }
+	}
 	for {
-		m, err := in.next()
+		m, err := next()
 		if err != nil {
 			l.pass() // the end of a connection is held up as everything else is
 			return
@@ -121,6 +122,16 @@ func (l *lane) pump(from net.Conn) {
 			return
 		}
 	}
+}
+
+// chunk is what can be read at once.
+func chunk(from net.Conn) (message, error) {
+	b := make([]byte, 16<<10)
+	n, err := from.Read(b)
+	if n > 0 {
+		err = nil // it comes again
+	}
+	return message{raw: b[:n]}, err
 }
 
 func (l *lane) class(m *message) Class {

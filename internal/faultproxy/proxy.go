@@ -14,6 +14,7 @@ import (
 type Proxy struct {
 	listener net.Listener
 	seed     uint64
+	raw      bool            // no RESP
 	ctx      context.Context // ends with Close
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
@@ -41,12 +42,19 @@ const (
 )
 
 // Start begins to forward connections to target. Close ends it.
-func Start(target string, seed uint64) (*Proxy, error) {
+func Start(target string, seed uint64) (*Proxy, error) { return start(target, seed, false) }
+
+// StartRaw is Start for what is no RESP, as the link between a primary and its
+// replica. Rules then apply to whatever was read at once, as to a request or a
+// reply.
+func StartRaw(target string, seed uint64) (*Proxy, error) { return start(target, seed, true) }
+
+func start(target string, seed uint64, raw bool) (*Proxy, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("faultproxy: %w", err)
 	}
-	p := &Proxy{listener: l, seed: seed, target: target, conns: make(map[*conn]struct{})}
+	p := &Proxy{listener: l, seed: seed, raw: raw, target: target, conns: make(map[*conn]struct{})}
 	p.gates = [2]chan struct{}{opened(), opened()}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.running.Go(p.accept)

@@ -17,7 +17,7 @@ import (
 
 const patience = 20 * time.Second
 
-func start(t *testing.T, target string, seed uint64) *Proxy {
+func startProxy(t *testing.T, target string, seed uint64) *Proxy {
 	p, err := Start(target, seed)
 	require.NoError(t, err)
 	t.Cleanup(p.Close)
@@ -75,7 +75,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 
 func TestWithoutRulesEverythingPasses(t *testing.T) {
 	s := valkeytest.Start(t)
-	p := start(t, s.Addr, 1)
+	p := startProxy(t, s.Addr, 1)
 	c := hello(t, p)
 	big := strings.Repeat("a\r\n>3\r\n", 1<<17)
 	c.send("SET", "k", big)
@@ -119,7 +119,7 @@ func publish(t *testing.T, s *valkeytest.Server, payloads ...string) {
 
 func TestPushesAreDroppedHeldDuplicatedReorderedAndRepliesAreNot(t *testing.T) {
 	s := valkeytest.Start(t)
-	p := start(t, s.Addr, 3)
+	p := startProxy(t, s.Addr, 3)
 	c := subscribed(t, p)
 	payloads := []string{"1", "2", "3", "4"}
 	publish(t, s, payloads...)
@@ -155,7 +155,7 @@ func TestPushesAreDroppedHeldDuplicatedReorderedAndRepliesAreNot(t *testing.T) {
 
 func TestADelayedPushIsOvertakenByReplies(t *testing.T) {
 	s := valkeytest.Start(t)
-	p := start(t, s.Addr, 3)
+	p := startProxy(t, s.Addr, 3)
 	c := subscribed(t, p)
 	p.Apply(Rule{Class: Push, Action: Delay, By: 50 * time.Millisecond})
 	begun := time.Now()
@@ -168,7 +168,7 @@ func TestADelayedPushIsOvertakenByReplies(t *testing.T) {
 
 func TestARuleMayBeForPushesOfOneName(t *testing.T) {
 	s := valkeytest.Start(t)
-	p := start(t, s.Addr, 3)
+	p := startProxy(t, s.Addr, 3)
 	c := subscribed(t, p)
 	c.send("CLIENT", "TRACKING", "ON")
 	c.next()
@@ -184,7 +184,7 @@ func TestARuleMayBeForPushesOfOneName(t *testing.T) {
 
 func TestRepliesAndRequestsAreHeld(t *testing.T) {
 	s := valkeytest.Start(t)
-	p := start(t, s.Addr, 3)
+	p := startProxy(t, s.Addr, 3)
 	c := subscribed(t, p)
 	p.Apply(Rule{Class: Reply, Action: Hold})
 	c.send("INCR", "n")
@@ -210,7 +210,7 @@ func TestRepliesAndRequestsAreHeld(t *testing.T) {
 
 // drops returns which of 64 messages a proxy of that seed lets through.
 func drops(t *testing.T, s *valkeytest.Server, seed uint64) []string {
-	p := start(t, s.Addr, seed)
+	p := startProxy(t, s.Addr, seed)
 	c := subscribed(t, p)
 	p.Apply(Rule{Class: Push, Action: Drop, Share: 0.5})
 	for i := range 64 {
@@ -229,7 +229,7 @@ func TestTheSameSeedDoesTheSame(t *testing.T) {
 
 func TestAFrozenProxyAcceptsAndForwardsNothing(t *testing.T) {
 	s := valkeytest.Start(t)
-	p := start(t, s.Addr, 3)
+	p := startProxy(t, s.Addr, 3)
 	c := hello(t, p)
 	p.Freeze(ToServer)
 	c.send("INCR", "n")
@@ -255,7 +255,7 @@ func TestAFrozenProxyAcceptsAndForwardsNothing(t *testing.T) {
 // side open.
 func TestAFrozenProxyHoldsUpTheEndOfAConnection(t *testing.T) {
 	s := valkeytest.Start(t)
-	p := start(t, s.Addr, 3)
+	p := startProxy(t, s.Addr, 3)
 	c := hello(t, p)
 	c.send("CLIENT", "SETNAME", "gone")
 	c.next()
@@ -279,7 +279,7 @@ func TestAFrozenProxyHoldsUpTheEndOfAConnection(t *testing.T) {
 
 func TestAThrottledConnectionTakesItsTime(t *testing.T) {
 	s := valkeytest.Start(t)
-	p := start(t, s.Addr, 3)
+	p := startProxy(t, s.Addr, 3)
 	c := hello(t, p)
 	p.Throttle(ToServer, 100_000)
 	begun := time.Now()
@@ -290,7 +290,7 @@ func TestAThrottledConnectionTakesItsTime(t *testing.T) {
 
 func TestCutEndsAndResetBreaksConnections(t *testing.T) {
 	s := valkeytest.Start(t)
-	p := start(t, s.Addr, 3)
+	p := startProxy(t, s.Addr, 3)
 	c := hello(t, p)
 	require.Equal(t, 1, p.Cut())
 	_, err := c.in.next()
@@ -306,7 +306,7 @@ func TestANewTargetIsForNewConnections(t *testing.T) {
 	one, two := valkeytest.Start(t), valkeytest.Start(t)
 	one.Do(t, "SET", "name", "one")
 	two.Do(t, "SET", "name", "two")
-	p := start(t, one.Addr, 3)
+	p := startProxy(t, one.Addr, 3)
 	c := hello(t, p)
 	p.Retarget(two.Addr)
 	c.send("GET", "name")
@@ -318,9 +318,30 @@ func TestANewTargetIsForNewConnections(t *testing.T) {
 
 func TestAServerThatIsAwayEndsTheConnection(t *testing.T) {
 	s := valkeytest.Start(t)
-	p := start(t, s.Addr, 3)
+	p := startProxy(t, s.Addr, 3)
 	s.Kill()
 	c := dial(t, p)
 	_, err := c.in.next()
 	require.Error(t, err)
+}
+
+// The link between a primary and its replica carries a dump, which is no RESP.
+func TestARawProxyForwardsReplication(t *testing.T) {
+	primary := valkeytest.Start(t, valkeytest.Config("repl-diskless-sync-delay", "0"))
+	primary.Do(t, "SET", "k", strings.Repeat("x", 100_000))
+	p, err := StartRaw(primary.Addr, 3)
+	require.NoError(t, err)
+	t.Cleanup(p.Close)
+	replica := valkeytest.Start(t, valkeytest.ReplicaOf(p.Addr()))
+	replica.AwaitReplica(t, primary)
+	p.Freeze(ToClient)
+	primary.Do(t, "SET", "k", "new")
+	value, err := replica.Do(t, "GET", "k").ToString()
+	require.NoError(t, err)
+	require.Len(t, value, 100_000)
+	p.Thaw()
+	replica.AwaitReplica(t, primary)
+	value, err = replica.Do(t, "GET", "k").ToString()
+	require.NoError(t, err)
+	require.Equal(t, "new", value)
 }
