@@ -55,12 +55,30 @@ func TestFaults(t *testing.T) {
 			cfg := DefaultConfig()
 			cfg.Seed, cfg.NoTracking = seed(), noTracking
 			w := newWorld(t, cfg, false)
+			w.calm(500_000 / cfg.slowness())
 			for range n {
 				w.round(chosen(faults))
 			}
 			w.conclude()
 		})
 	}
+}
+
+// slowness is how much longer a read takes here than it should.
+func (Config) slowness() int64 {
+	if raceDetector {
+		return 10
+	}
+	return 1
+}
+
+// calm lets the fleet do so many reads in peace.
+func (w *world) calm(n int64) {
+	before, _ := w.totals()
+	w.until("reads without a fault", func() bool {
+		reads, _ := w.totals()
+		return reads-before >= n
+	})
 }
 
 // round does each fault once, in the order that the seed gives.

@@ -13,9 +13,8 @@ import (
 // fault is one thing that production does to a cache. run does it, lets it last,
 // heals it, and returns how often it did it.
 type fault struct {
-	name   string
-	weight int // of 1: how many rounds of the plan have it
-	run    func(w *world) int
+	name string
+	run  func(w *world) int
 	// sparesCells: nothing is decided about keys that are set and deleted, from
 	// the fault until each has been written again. Each has its reason beside it.
 	sparesCells bool
@@ -116,6 +115,11 @@ var faults = []fault{
 	}},
 	{name: "half-open, both ways", run: func(w *world) int {
 		return w.some(func(p *faultproxy.Proxy) { p.Freeze(faultproxy.ToServer, faultproxy.ToClient) })
+	}},
+	// What was sent arrives late, after what was sent on other connections: see
+	// TestI1ASetThatFailedDoesNotOverwriteALaterOne.
+	{name: "connections forgotten, and remembered", sparesCells: true, run: func(w *world) int {
+		return w.some(func(p *faultproxy.Proxy) { p.FreezePresent() })
 	}},
 	{name: "half-open, to the server", run: func(w *world) int {
 		return w.some(func(p *faultproxy.Proxy) { p.Freeze(faultproxy.ToServer) })

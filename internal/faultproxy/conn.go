@@ -15,6 +15,7 @@ type conn struct {
 	p      *Proxy
 	number uint64
 	client net.Conn
+	gate   chan struct{}   // of FreezePresent, or nil; guarded by the proxy's mutex
 	gone   context.Context // ends when either side has
 	end    context.CancelFunc
 
@@ -23,6 +24,7 @@ type conn struct {
 
 	lanes   [2]*lane
 	timers  sync.WaitGroup
+	readers sync.WaitGroup
 	closing sync.Once
 }
 
@@ -53,6 +55,7 @@ func newConn(p *Proxy, client net.Conn, number uint64) *conn {
 // serve forwards until either side ends.
 func (c *conn) serve() {
 	defer c.p.forget(c)
+	defer c.readers.Wait()
 	defer c.timers.Wait()
 	defer c.close(false)
 	if !c.dial() {
@@ -69,7 +72,7 @@ func (c *conn) dial() bool {
 	if !c.lanes[ToServer].pass() {
 		return false
 	}
-	_, _, _, target := c.p.policy(ToServer)
+	_, _, target := c.p.policy(ToServer)
 	d := net.Dialer{Timeout: connectTimeout}
 	server, err := d.DialContext(c.gone, "tcp", target)
 	if err != nil {
@@ -104,10 +107,26 @@ func (c *conn) close(reset bool) {
 	})
 }
 
-// pump moves messages of one direction. Held and delayed ones are written by
-// others meanwhile.
+// inFlight is how many messages the networks before and behind the proxy hold
+// while it forwards nothing.
+const inFlight = 1 << 10
+
+// pump moves messages of one direction, and then its end. Held and delayed ones
+// are written by others meanwhile.
 func (l *lane) pump(from net.Conn) {
 	defer l.c.close(false)
+	arrived := make(chan message, inFlight)
+	l.c.readers.Go(func() { l.read(from, arrived) })
+	for m := range arrived {
+		if !l.handle(&m) {
+			return
+		}
+	}
+	l.pass() // the end of a connection is held up as everything else is
+}
+
+func (l *lane) read(from net.Conn, arrived chan<- message) {
+	defer close(arrived)
 	next := newReader(from).next
 	if l.c.p.raw {
 		next = func() (message, error) { return chunk(from) }
@@ -115,10 +134,11 @@ func (l *lane) pump(from net.Conn) {
 	for {
 		m, err := next()
 		if err != nil {
-			l.pass() // the end of a connection is held up as everything else is
 			return
 		}
-		if !l.handle(&m) {
+		select {
+		case arrived <- m:
+		case <-l.c.gone.Done():
 			return
 		}
 	}
@@ -147,7 +167,7 @@ func (l *lane) class(m *message) Class {
 // handle does to a message what the first rule that matches says. It returns
 // false when the connection is gone.
 func (l *lane) handle(m *message) bool {
-	rules, _, _, _ := l.c.p.policy(l.d)
+	rules, _, _ := l.c.p.policy(l.d)
 	class := l.class(m)
 	if class != Push && l.queue(m) {
 		l.c.p.done[Hold].Add(1)
@@ -241,12 +261,16 @@ func (l *lane) release() {
 
 // pass waits until the way is open. It returns false if the connection is gone.
 func (l *lane) pass() bool {
-	_, _, gate, _ := l.c.p.policy(l.d)
-	select {
-	case <-gate:
-		return true
-	case <-l.c.gone.Done():
-		return false
+	for {
+		gate := l.c.p.gate(l.c, l.d)
+		select {
+		case <-gate:
+		case <-l.c.gone.Done():
+			return false
+		}
+		if gate == l.c.p.gate(l.c, l.d) {
+			return true // and no other has been closed meanwhile
+		}
 	}
 }
 
@@ -263,7 +287,7 @@ func (l *lane) writeLocked(ms ...*message) bool {
 			if !l.pass() {
 				return false
 			}
-			_, rate, _, _ := l.c.p.policy(l.d)
+			_, rate, _ := l.c.p.policy(l.d)
 			n := len(rest)
 			if rate > 0 {
 				n = min(n, max(1, rate/throttleSteps))

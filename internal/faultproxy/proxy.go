@@ -105,7 +105,19 @@ func (p *Proxy) Freeze(ds ...Direction) {
 	})
 }
 
-// Thaw ends Freeze: what was on its way arrives, in order.
+// FreezePresent is Freeze of both directions for the connections that there are,
+// while new ones work: as when a router has forgotten them.
+func (p *Proxy) FreezePresent() {
+	p.set(func() {
+		for c := range p.conns {
+			if c.gate == nil {
+				c.gate = make(chan struct{})
+			}
+		}
+	})
+}
+
+// Thaw ends Freeze and FreezePresent: what was on its way arrives, in order.
 func (p *Proxy) Thaw() {
 	p.set(func() {
 		for d, gate := range p.gates {
@@ -113,6 +125,12 @@ func (p *Proxy) Thaw() {
 			case <-gate:
 			default:
 				close(p.gates[d])
+			}
+		}
+		for c := range p.conns {
+			if c.gate != nil {
+				close(c.gate)
+				c.gate = nil
 			}
 		}
 	})
@@ -206,10 +224,20 @@ func (p *Proxy) newConn(client net.Conn) *conn {
 func (p *Proxy) forget(c *conn) { p.set(func() { delete(p.conns, c) }) }
 
 // policy is what applies to a direction now.
-func (p *Proxy) policy(d Direction) (rules []Rule, rate int, gate <-chan struct{}, target string) {
+func (p *Proxy) policy(d Direction) (rules []Rule, rate int, target string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.rules, p.rates[d], p.gates[d], p.target
+	return p.rules, p.rates[d], p.target
+}
+
+// gate returns what is closed when the direction of c is open.
+func (p *Proxy) gate(c *conn, d Direction) <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c.gate != nil {
+		return c.gate
+	}
+	return p.gates[d]
 }
 
 // connectTimeout bounds dialling the server.

@@ -345,3 +345,18 @@ func TestARawProxyForwardsReplication(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "new", value)
 }
+
+func TestPresentConnectionsAreFrozenAndNewOnesWork(t *testing.T) {
+	s := valkeytest.Start(t)
+	p := startProxy(t, s.Addr, 3)
+	old := hello(t, p)
+	p.FreezePresent()
+	old.send("APPEND", "k", "late")
+	fresh := hello(t, p)
+	fresh.send("APPEND", "k", "first ")
+	fresh.next()
+	p.Thaw()
+	old.next()
+	fresh.send("GET", "k")
+	require.Contains(t, fresh.next().text(), "first late")
+}
