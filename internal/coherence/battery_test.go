@@ -42,14 +42,14 @@ func rounds(t *testing.T) int {
 	case raceDetector:
 		return 1
 	}
-	return 8
+	return 6
 }
 
 func TestFaults(t *testing.T) {
 	for _, noTracking := range []bool{false, true} {
 		name, n := "with tracking", rounds(t)
 		if noTracking {
-			name, n = "without tracking", max(1, n/4)
+			name, n = "without tracking", max(1, n/6)
 		}
 		t.Run(name, func(t *testing.T) {
 			cfg := DefaultConfig()

@@ -5,13 +5,17 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiercache/tiercache/internal/faultproxy"
+	"github.com/tiercache/tiercache/internal/interpose"
 	"github.com/tiercache/tiercache/internal/valkeytest"
+	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier"
 )
 
@@ -153,6 +157,100 @@ func TestI2AReplicaProvesNothing(t *testing.T) {
 		b.get("k", 2)
 	}
 	require.Equal(t, int64(2), b.get("k", 2), "later than the bound")
+}
+
+// I2, found by the model: who shares a remote read is given what that read's
+// proof allowed when it began. (L: maximum staleness)
+//
+//	B1: its proof is nearly L old; sends GET k
+//	A:  (before that, after the proof) has changed k's source
+//	B2: its proof is older than L by now; shares B1's read, which is not
+//	B:  the answer, an entry of before the change, is judged by what was known at
+//	    the proof, and given to both
+func TestI2WhoSharesAReadIsGivenNothingOlderThanTheBound(t *testing.T) {
+	stillViolated(t, "tier.accepts compares when the shared read began, where a remote hit is only as recent as the proof it was judged by")
+	hub := remote.NewEmbedded(0)
+	open := func(b remote.Backend) (*tier.Store, *tier.Cache[int64]) {
+		s, err := tier.Open(context.Background(), tier.WithRemote(b), tier.WithMaxStaleness(nodeStaleness),
+			tier.WithHeartbeat(nodeStaleness/4), tier.WithRemoteTimeout(time.Minute))
+		require.NoError(t, err)
+		t.Cleanup(func() { s.Close() })
+		c, err := tier.New[int64](s, "known")
+		require.NoError(t, err)
+		return s, c
+	}
+	a, ca := open(hub)
+	hooks := &interpose.Backend{Inner: hub}
+	b, cb := open(hooks)
+	load := func(version int64) tier.Loader[int64] {
+		return func(_ context.Context, e *tier.Entry) (int64, error) {
+			e.DependsOn("doc")
+			return version, nil
+		}
+	}
+	get := func(ctx context.Context, c *tier.Cache[int64], version int64) int64 {
+		v, err := c.Get(ctx, "k", load(version))
+		require.NoError(t, err)
+		return v
+	}
+	require.Equal(t, int64(0), get(context.Background(), ca, 0))
+
+	answered, goOn, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	t.Cleanup(func() { close(ended) })
+	require.NoError(t, b.Sync(context.Background()))
+	hooks.Filter(func(interpose.Event) bool { return false })
+	hooks.Before(func(op interpose.Op) error {
+		if op == interpose.Delta {
+			<-ended // no proof any more
+		}
+		return nil
+	})
+	var first sync.Once
+	hooks.After(func(op interpose.Op) error {
+		if op == interpose.Get {
+			first.Do(func() {
+				close(answered)
+				<-goOn
+			})
+		}
+		return nil
+	})
+	_, err := a.InvalidateSource(context.Background(), "doc")
+	require.NoError(t, err)
+	acked := time.Now()
+	reach := func(d time.Duration) {
+		for time.Since(acked) <= d {
+			runtime.Gosched()
+		}
+	}
+	reach(nodeStaleness / 2)
+	var readers sync.WaitGroup
+	readers.Go(func() { get(context.Background(), cb, 1) })
+	<-answered
+	if time.Since(acked) > nodeStaleness*3/4 {
+		t.Skip("SKIPPED: the machine is too slow for this schedule")
+	}
+	reach(nodeStaleness)
+	shares := &watchedContext{Context: context.Background(), waits: make(chan struct{})}
+	var shared int64
+	readers.Go(func() { shared = get(shares, cb, 1) })
+	<-shares.waits
+	close(goOn)
+	readers.Wait()
+	require.Equal(t, int64(1), shared, "it was called later than the bound after the change was acknowledged")
+}
+
+// watchedContext tells when somebody waits for its end: then a caller has joined
+// a flight.
+type watchedContext struct {
+	context.Context
+	once  sync.Once
+	waits chan struct{}
+}
+
+func (c *watchedContext) Done() <-chan struct{} {
+	c.once.Do(func() { close(c.waits) })
+	return c.Context.Done()
 }
 
 // pair is a primary and its replica, with a link that can be broken.

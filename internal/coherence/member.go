@@ -114,7 +114,12 @@ func (m *Member) Run(ctx context.Context) error {
 	}
 	all.Go(func() { m.change(ctx, m.rng(100)) })
 	all.Go(func() { m.sync(ctx) })
-	m.paced(ctx, m.cfg.Heartbeat, func() { m.tally.LocalHits.Store(m.store.Stats().LocalHits) })
+	told := int64(0)
+	m.paced(ctx, m.cfg.Heartbeat, func() {
+		hits := m.store.Stats().LocalHits
+		m.tally.LocalHits.Add(hits - told) // added: another process may have had this place before
+		told = hits
+	})
 	cancel()
 	all.Wait()
 	return m.store.Close()

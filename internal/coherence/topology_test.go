@@ -81,7 +81,7 @@ func TestTopologyFaults(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Seed = seed()
 	w := newWorld(t, cfg, true)
-	for range 2 * rounds(t) {
+	for range rounds(t) {
 		w.round(chosen(topologyFaults))
 	}
 	w.conclude()
