@@ -42,7 +42,7 @@ type world struct {
 	faults     []string // by number, as schedules print them
 }
 
-// hereAndThere is how many members of a world are in this process, and in all.
+// here and there are how many members of a world are in this process, and in all.
 const here, there = 3, 5
 
 func newWorld(t testing.TB, cfg Config, withReplica bool) *world {

@@ -100,21 +100,23 @@ func (g *Guards) returns(s *State, i int) {
 // lost meanwhile.
 func (g *Guards) acknowledge(p *Process) bool {
 	c := p.Change
-	inc, tick, prev := c.Answer.Inc, c.Answer.Tick, c.Answer.Source
+	inc, tick := c.Answer.Inc, c.Answer.Tick
 	if inc != p.Know.Inc {
 		if p.Know.Inc != c.From.Inc && g.RecordAgain {
 			return false
 		}
-		p.Know = Log{Inc: inc, Tick: tick, Source: tick}
+		p.Know = Log{Inc: inc, Tick: tick, Source: tick, Other: tick}
 		return true
 	}
 	if !g.ApplyOwn {
 		return true
 	}
-	if !c.Other {
+	if c.Other {
+		p.Know.Other = max(p.Know.Other, tick)
+	} else {
 		p.Know.Source = max(p.Know.Source, tick)
 	}
-	if prev <= p.Know.Tick || !g.GapRead {
+	if c.Prev <= p.Know.Tick || !g.GapRead {
 		p.Know.Tick = max(p.Know.Tick, tick)
 	}
 	return true

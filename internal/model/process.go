@@ -35,7 +35,7 @@ func (g *Guards) apply(s *State, i int, from, log Log) bool {
 		return false
 	}
 	behind := g.DeltaBehind && log.Tick < from.Tick
-	denied := g.Witness && log.Inc == p.Know.Inc && from.Source > 0 && log.Source < from.Source
+	denied := g.Witness && log.Inc == p.Know.Inc && from.deniedBy(log)
 	if log.Inc == 0 || behind || denied {
 		if now := s.Server.Log; now.Inc == 0 || now.Tick < from.Tick || denied && now.Inc == log.Inc {
 			g.renew(s, from.Tick)
@@ -45,10 +45,13 @@ func (g *Guards) apply(s *State, i int, from, log Log) bool {
 	switch {
 	case log.Inc != p.Know.Inc:
 		p.Know = log
-	case log.Source > from.Tick:
-		p.Know.Source = max(p.Know.Source, log.Source)
-		fallthrough
 	default:
+		if log.Source > from.Tick {
+			p.Know.Source = max(p.Know.Source, log.Source)
+		}
+		if log.Other > from.Tick {
+			p.Know.Other = max(p.Know.Other, log.Other)
+		}
 		p.Know.Tick = max(p.Know.Tick, log.Tick)
 	}
 	if i == 0 && s.Lost {
@@ -56,6 +59,15 @@ func (g *Guards) apply(s *State, i int, from, log Log) bool {
 		s.Acked[s.P[0].Own] = 1
 	}
 	return true
+}
+
+// deniedBy reports whether log does not know of the latest change that is known,
+// the witness.
+func (known Log) deniedBy(log Log) bool {
+	if known.Source >= known.Other {
+		return log.Source < known.Source
+	}
+	return log.Other < known.Other
 }
 
 // receive applies a message.
@@ -67,6 +79,8 @@ func (g *Guards) receive(p *Process) {
 	}
 	if m.Source {
 		p.Know.Source = max(p.Know.Source, m.Tick)
+	} else {
+		p.Know.Other = max(p.Know.Other, m.Tick)
 	}
 	if m.Prev <= p.Know.Tick || !g.GapRead {
 		p.Know.Tick = m.Tick

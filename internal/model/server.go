@@ -21,8 +21,10 @@ func (g *Guards) append(s *State, p int, source bool) {
 	log.Tick++
 	if source {
 		log.Source = log.Tick
+	} else {
+		log.Other = log.Tick
 	}
-	c.Answer = Log{log.Inc, log.Tick, prev}
+	c.Answer, c.Prev = Log{Inc: log.Inc, Tick: log.Tick}, prev
 	s.P[1-p].Message = Message{log.Inc, prev, log.Tick, source} // one before it may be lost so
 }
 

@@ -26,8 +26,9 @@ type State struct {
 	Bad  Bad
 }
 
-// Log is the change log, or nothing if Inc is 0.
-type Log struct{ Inc, Tick, Source int8 }
+// Log is the change log, or nothing if Inc is 0: the tick of the latest change, and
+// of the latest ones of the source and of something else.
+type Log struct{ Inc, Tick, Source, Other int8 }
 
 // Entry is a value and its as-of; nothing if Inc is 0.
 type Entry struct{ Version, Inc, Tick int8 }
@@ -110,7 +111,8 @@ type Change struct {
 	Other   bool
 	Version int8
 	From    Log // what was known when it was sent
-	Answer  Log // Source is the tick before
+	Answer  Log // only Inc and Tick
+	Prev    int8
 	Failed  bool
 }
 
