@@ -55,7 +55,7 @@ func TestFaults(t *testing.T) {
 			cfg := DefaultConfig()
 			cfg.Seed, cfg.NoTracking = seed(), noTracking
 			w := newWorld(t, cfg, false)
-			w.calm(500_000 / cfg.slowness())
+			w.calm(2_000_000 / cfg.slowness())
 			for range n {
 				w.round(chosen(faults))
 			}
@@ -81,9 +81,13 @@ func (w *world) calm(n int64) {
 	})
 }
 
-// round does each fault once, in the order that the seed gives.
+// round does each fault once, in the order that the seed gives, or stops at the
+// first violation.
 func (w *world) round(all []fault) {
 	for _, i := range w.rng.Perm(len(all)) {
+		if _, violated := w.totals(); violated > 0 {
+			return
+		}
 		w.inject(all[i])
 	}
 }

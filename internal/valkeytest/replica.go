@@ -45,10 +45,22 @@ func atLeast(a, b string) bool { return len(a) > len(b) || len(a) == len(b) && a
 // field returns a line of INFO section.
 func (s *Server) field(t testing.TB, section, name string) string {
 	t.Helper()
-	text, err := s.Do(t, "INFO", section).ToString()
+	return s.line(t, name, "INFO", section)
+}
+
+func (s *Server) clusterInfo(t testing.TB, name string) string {
+	t.Helper()
+	return s.line(t, name, "CLUSTER", "INFO")
+}
+
+// line is what follows "name:" in the text that a command answers.
+func (s *Server) line(t testing.TB, name string, cmd ...string) string {
+	t.Helper()
+	text, err := s.Do(t, cmd...).ToString()
 	if err != nil {
 		t.Fatal(err)
 	}
+	text = strings.TrimPrefix(text, "txt:") // how RESP3 marks the text, and the client leaves it
 	for line := range strings.SplitSeq(text, "\r\n") {
 		if value, ok := strings.CutPrefix(line, name+":"); ok {
 			return value
@@ -57,12 +69,16 @@ func (s *Server) field(t testing.TB, section, name string) string {
 	return ""
 }
 
+// topologyTimeout is for what several servers have to agree on; generous, for
+// loaded machines.
+const topologyTimeout = time.Minute
+
 // await polls until ok.
 func await(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	poll := time.NewTicker(pollInterval)
 	defer poll.Stop()
-	for deadline := time.Now().Add(readyTimeout); !ok(); <-poll.C {
+	for deadline := time.Now().Add(topologyTimeout); !ok(); <-poll.C {
 		if time.Now().After(deadline) {
 			t.Fatalf("valkeytest: never happened: %s", what)
 		}
