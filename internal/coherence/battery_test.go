@@ -143,9 +143,9 @@ func (w *world) table() string {
 	}
 	sort.Strings(names)
 	var out strings.Builder
-	fmt.Fprintf(&out, "%-45s %10s %14s %10s\n", "fault", "injections", "checked reads", "violations")
+	fmt.Fprintf(&out, "%-40s %-12s %10s %14s  %s\n", "fault", "of", "injections", "checked reads", "violations of I1, I2, I4, I5")
 	for _, name := range names {
-		fmt.Fprintf(&out, "%-45s %10d %14d %10d\n", name, w.injections[name], w.reads[name], w.violated[name])
+		fmt.Fprintf(&out, "%-40s %-12s %10d %14d  %d\n", name, w.decided[name], w.injections[name], w.reads[name], w.violated[name])
 	}
 	return out.String()
 }
@@ -174,6 +174,9 @@ func TestSoak(t *testing.T) {
 	for report := begun; time.Since(begun) < d; {
 		calm := time.Now()
 		w.inject(faults[w.rng.IntN(len(faults))])
+		if _, violated := w.totals(); violated > 0 {
+			break
+		}
 		w.hold(time.Since(calm))
 		if time.Since(report) > d/20 {
 			report = time.Now()

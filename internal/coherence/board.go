@@ -59,6 +59,10 @@ func (b *Board) SetPhase(p Phase) { b.phase.Store(int64(p)) }
 type Tally struct {
 	Reads, Changes, Syncs, Loads, LocalHits, Failures, Violations atomic.Int64
 
+	// Changing is the subject that the member changes, or did last: that is where
+	// readers are most likely to find something wrong.
+	Changing atomic.Int64
+
 	_ [8]int64 // its own cache lines
 }
 

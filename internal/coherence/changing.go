@@ -6,8 +6,10 @@ import (
 	"strconv"
 )
 
-// change changes subjects that the member owns, one at a time.
+// change changes subjects that the member owns, one at a time, and reads each at
+// once: that is what invariant I1 is about.
 func (m *Member) change(ctx context.Context, rng *rand.Rand) {
+	r := m.newReading(ctx, rng)
 	m.paced(ctx, m.cfg.Pace, func() {
 		for s := m.cfg.Member; s < m.subjects(); s += m.cfg.Members {
 			if m.board.Subject(s).Wanted() && m.changeOne(ctx, s, rng) == nil {
@@ -15,7 +17,9 @@ func (m *Member) change(ctx context.Context, rng *rand.Rand) {
 			}
 		}
 		if rng.IntN(1000) < m.cfg.Changes {
-			_ = m.changeOne(ctx, m.owned(rng), rng) // noted there
+			s := m.owned(rng)
+			_ = m.changeOne(ctx, s, rng) // noted there
+			m.tally.Reads.Add(r.get(s, rng.IntN(4) == 0))
 		}
 	})
 }
@@ -64,6 +68,7 @@ func (m *Member) changeCell(ctx context.Context, s int, rng *rand.Rand) error {
 
 // version begins the next version of a subject and has it told.
 func (m *Member) version(s int, tell func(v int64) error, distrusted bool) error {
+	m.tally.Changing.Store(int64(s))
 	subject := m.board.Subject(s)
 	v := subject.Advance()
 	note := func(k Kind) {

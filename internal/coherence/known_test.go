@@ -82,6 +82,8 @@ func (n *node) moves(addr string) {
 //	A:       Set(k, 2) returns
 //	primary: dies; the replica is promoted
 //	A:       reads k
+//
+// A restart from an older snapshot does the same, and SWAPDB there and back.
 func TestI6ASetThatAFailoverLostIsNotAnOldValue(t *testing.T) {
 	stillViolated(t, "with tracking, Set and Delete leave nothing in the change log, so nobody finds out that they were lost")
 	primary, replica, link := pair(t)

@@ -19,18 +19,31 @@ type reading struct {
 	loaders []tier.Loader[Value]
 }
 
-func (m *Member) read(ctx context.Context, rng *rand.Rand) {
+func (m *Member) newReading(ctx context.Context, rng *rand.Rand) *reading {
 	r := &reading{Member: m, ctx: ctx, rng: rng, reader: NewReader(m.board, m.cfg.Member, m.cfg.MaxStaleness)}
 	for s := range m.subjects() {
 		r.keys = append(r.keys, strconv.Itoa(s))
 		r.loaders = append(r.loaders, m.loader(s))
 	}
+	return r
+}
+
+func (m *Member) read(ctx context.Context, rng *rand.Rand) {
+	r := m.newReading(ctx, rng)
 	m.paced(ctx, m.cfg.Pace, r.burst)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for p := range m.staleness {
 		m.staleness[p].Merge(&r.reader.Staleness[p])
 	}
+}
+
+// pick is any subject, or every fourth time one that is being changed.
+func (r *reading) pick(i int) int {
+	if i%4 == 0 {
+		return int(r.board.Tally(r.rng.IntN(r.cfg.Members)).Changing.Load())
+	}
+	return r.rng.IntN(r.subjects())
 }
 
 // burst is mostly plain reads, and one of each of the others now and then.
@@ -43,7 +56,7 @@ func (r *reading) burst() {
 				return
 			}
 		}
-		done += r.get(r.rng.IntN(r.subjects()), false)
+		done += r.get(r.pick(i), false)
 	}
 	switch s := r.rng.IntN(r.subjects()); r.rng.IntN(8) {
 	case 0, 1:

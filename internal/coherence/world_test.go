@@ -39,7 +39,8 @@ type world struct {
 	injections map[string]int
 	reads      map[string]int64 // checked while the fault and its recovery lasted
 	violated   map[string]int64
-	faults     []string // by number, as schedules print them
+	decided    map[string]string // of which subjects reads were judged
+	faults     []string          // by number, as schedules print them
 }
 
 // here and there are how many members of a world are in this process, and in all.
@@ -51,7 +52,7 @@ func newWorld(t testing.TB, cfg Config, withReplica bool) *world {
 	}
 	w := &world{
 		t: t, cfg: cfg, file: filepath.Join(t.TempDir(), "board"), rng: rand.New(rand.NewPCG(cfg.Seed, 0)),
-		procs: make(map[int]*Process), injections: make(map[string]int), reads: make(map[string]int64), violated: make(map[string]int64),
+		procs: make(map[int]*Process), injections: make(map[string]int), reads: make(map[string]int64), violated: make(map[string]int64), decided: make(map[string]string),
 	}
 	t.Logf("seed %d", cfg.Seed)
 	var unmap func()
@@ -212,7 +213,9 @@ func (w *world) inject(f fault) {
 	w.board.SetPhase(Faulty)
 	w.faults = append(w.faults, f.name)
 	w.board.NoteFault(FaultBegin, int64(len(w.faults)-1), Now())
+	w.decided[f.name] = "docs, cells"
 	if f.sparesCells {
+		w.decided[f.name] = "docs"
 		w.cells((*Subject).Suspend)
 	}
 	n := f.run(w)
