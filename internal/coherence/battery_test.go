@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tiercache/tiercache/internal/faultproxy"
 )
 
 // The battery: a fleet of five members, two of them processes of their own, reads
@@ -60,6 +62,9 @@ func TestFaults(t *testing.T) {
 				w.round(chosen(faults))
 			}
 			w.conclude()
+			if os.Getenv("TIERCACHE_FAULTS") == "" && !t.Failed() {
+				w.broke()
+			}
 		})
 	}
 }
@@ -134,6 +139,20 @@ func numbered(names []string, wanted bool) (out []string) {
 		out = append(out, fmt.Sprintf("%d: %s", i, name))
 	}
 	return out
+}
+
+// broke checks that the proxies did all that they were told to.
+func (w *world) broke() {
+	done := map[faultproxy.Action]int64{}
+	for _, p := range w.proxies {
+		for action, n := range p.Stats().Done {
+			done[faultproxy.Action(action)] += n
+		}
+	}
+	w.t.Logf("messages that the proxies treated: %v", done)
+	for action, n := range done {
+		require.NotZero(w.t, n, "%v", action)
+	}
 }
 
 func (w *world) table() string {

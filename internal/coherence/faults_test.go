@@ -2,6 +2,7 @@ package coherence
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -81,10 +82,12 @@ var faults = []fault{
 	}},
 	{name: "pub/sub output buffer kill", run: func(w *world) int {
 		w.config1("client-output-buffer-limit", "pubsub 65536 0 0")
+		before := w.stat("client_output_buffer_limit_disconnections")
 		for range 4 {
 			w.do("PUBLISH", w.cfg.Prefix+":{"+w.cfg.Prefix+"}:changes", strings.Repeat("x", 1<<20))
 		}
 		w.config1("client-output-buffer-limit", "pubsub 33554432 8388608 60")
+		require.Greater(w.t, w.stat("client_output_buffer_limit_disconnections"), before, "subscriptions have to be killed")
 		return 4
 	}},
 	{name: "slow server (DEBUG SLEEP)", run: times(2, func(w *world) { w.do("DEBUG", "SLEEP", fmt.Sprintf("%.3f", w.span().Seconds())) })},
@@ -154,6 +157,17 @@ func times(n int, f func(w *world)) func(w *world) int {
 func (w *world) do(args ...string) { w.server.Do(w.t, args...) }
 
 func (w *world) config1(name, value string) { w.do("CONFIG", "SET", name, value) }
+
+// stat is a number of INFO stats, to see that a fault took place.
+func (w *world) stat(name string) int {
+	text, err := w.server.Do(w.t, "INFO", "stats").ToString()
+	require.NoError(w.t, err)
+	_, rest, _ := strings.Cut(text, name+":")
+	value, _, _ := strings.Cut(rest, "\r\n")
+	n, err := strconv.Atoi(value)
+	require.NoError(w.t, err, name)
+	return n
+}
 
 func (w *world) logKey() string { return w.cfg.Prefix + ":{" + w.cfg.Prefix + "}:log" }
 
@@ -228,6 +242,7 @@ func (w *world) some(f func(p *faultproxy.Proxy)) (n int) {
 
 // evict fills the server beyond maxmemory, so that it evicts, or refuses.
 func (w *world) evict(policy string) int {
+	before := w.stat("evicted_keys")
 	w.config1("maxmemory-policy", policy)
 	used, err := w.server.Do(w.t, "EVAL", "return tonumber(string.match(redis.call('INFO','memory'), 'used_memory:(%d+)'))", "0").ToInt64()
 	require.NoError(w.t, err)
@@ -237,6 +252,9 @@ func (w *world) evict(policy string) int {
 	w.hold(w.span())
 	w.config1("maxmemory", fmt.Sprint(used-200_000))
 	w.hold(w.span())
+	if policy != "noeviction" {
+		require.Greater(w.t, w.stat("evicted_keys"), before, "%s has to evict", policy)
+	}
 	w.config1("maxmemory", "0")
 	w.do("EVAL", "for i = 1, 200 do redis.call('DEL', 'junk:' .. i) end", "0")
 	return 2
