@@ -38,7 +38,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Members: 1, Prefix: "coherence", Seed: 1,
-		MaxStaleness: 100 * time.Millisecond, Heartbeat: 10 * time.Millisecond, Timeout: 50 * time.Millisecond,
+		MaxStaleness: 100 * time.Millisecond, Heartbeat: 20 * time.Millisecond, Timeout: 30 * time.Millisecond,
 		Docs: 40, Cells: 16, Readers: 2, Burst: 400, Pace: time.Millisecond, Changes: 100,
 	}
 }
@@ -163,7 +163,7 @@ func source(subject int) string { return "doc-" + strconv.Itoa(subject) }
 // sync asks to be told of all changes, again and again.
 func (m *Member) sync(ctx context.Context) {
 	acked := make([]int64, m.subjects())
-	m.paced(ctx, 2*m.cfg.Heartbeat, func() {
+	m.paced(ctx, m.cfg.Heartbeat, func() {
 		for s := range acked {
 			acked[s] = m.board.Subject(s).LatestAck()
 		}

@@ -58,12 +58,12 @@ func (r *reading) burst() {
 		}
 		done += r.get(r.pick(i), false)
 	}
-	switch s := r.rng.IntN(r.subjects()); r.rng.IntN(8) {
-	case 0, 1:
-		done += r.get(s, true)
-	case 2:
+	switch s := r.pick(r.rng.IntN(8)); r.rng.IntN(8) {
+	case 0, 1, 2, 3:
+		done += r.get(r.pick(0), true)
+	case 4:
 		done += r.refresh(s)
-	case 3:
+	case 5:
 		done += r.many(s)
 	}
 	r.tally.Reads.Add(done)

@@ -193,9 +193,14 @@ func (w *world) hold(d time.Duration) {
 	<-timer.C
 }
 
-// span is how long a fault lasts: from well within the bound to well beyond.
+// span is how long a fault lasts: from well within the bound to well beyond. Each
+// fourth is so long that what could be read too late is read many times: without
+// those the battery did not notice when the age of the proof was ignored.
 func (w *world) span() time.Duration {
-	return w.cfg.MaxStaleness/4 + time.Duration(w.rng.Int64N(int64(w.cfg.MaxStaleness*3/2)))
+	if d := w.cfg.MaxStaleness; w.rng.IntN(4) > 0 {
+		return d/4 + time.Duration(w.rng.Int64N(int64(d)))
+	}
+	return 3*w.cfg.MaxStaleness + time.Duration(w.rng.Int64N(int64(w.cfg.MaxStaleness)))
 }
 
 func (w *world) totals() (reads, violations int64) {
