@@ -141,8 +141,10 @@ func numbered(names []string, wanted bool) (out []string) {
 	return out
 }
 
-// broke checks that the proxies did all that they were told to.
+// broke checks that the proxies did all that they were told to, and that
+// subscriptions were killed for their buffers.
 func (w *world) broke() {
+	require.NotZero(w.t, w.killed, "subscriptions killed")
 	done := map[faultproxy.Action]int64{}
 	for _, p := range w.proxies {
 		for action, n := range p.Stats().Done {

@@ -84,10 +84,10 @@ var faults = []fault{
 		w.config1("client-output-buffer-limit", "pubsub 65536 0 0")
 		before := w.stat("client_output_buffer_limit_disconnections")
 		for range 4 {
-			w.do("PUBLISH", w.cfg.Prefix+":{"+w.cfg.Prefix+"}:changes", strings.Repeat("x", 1<<20))
+			w.do("PUBLISH", w.cfg.Prefix+":{"+w.cfg.Prefix+"}:changes", strings.Repeat("x", 4<<20))
 		}
 		w.config1("client-output-buffer-limit", "pubsub 33554432 8388608 60")
-		require.Greater(w.t, w.stat("client_output_buffer_limit_disconnections"), before, "subscriptions have to be killed")
+		w.killed += w.stat("client_output_buffer_limit_disconnections") - before // not each time: some read quickly
 		return 4
 	}},
 	{name: "slow server (DEBUG SLEEP)", run: times(2, func(w *world) { w.do("DEBUG", "SLEEP", fmt.Sprintf("%.3f", w.span().Seconds())) })},

@@ -40,6 +40,7 @@ type world struct {
 	reads      map[string]int64 // checked while the fault and its recovery lasted
 	violated   map[string]int64
 	decided    map[string]string // of which subjects reads were judged
+	killed     int               // subscriptions whose buffer was full
 	faults     []string          // by number, as schedules print them
 }
 
