@@ -18,6 +18,9 @@ MODULES = $(shell find . -name go.mod -not -path '*/.*/*' -exec dirname {} \; | 
 # The race detector needs cgo, and that a C compiler.
 RACE = $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v $$(go env CC) >/dev/null && echo -race)
 
+# What the race detector makes too slow to be thorough: make test runs it without as well.
+AT_FULL_SPEED = ./internal/coherence ./internal/model
+
 # To be run before tests: finds or gets a server, without which they shall fail rather than skip.
 WITH_SERVER = VALKEY_SERVER=$$(scripts/get-valkey) && export VALKEY_SERVER TIERCACHE_REQUIRE_SERVER=1
 
@@ -31,7 +34,10 @@ test: race ## run every test, with the race detector and a real server (PKGS=./r
 	@$(WITH_SERVER) && status=0 && \
 	for dir in $(if $(filter-out ./...,$(PKGS)),.,$(MODULES)); do \
 		(cd $$dir && go test $(RACE) -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) $(PKGS)) || status=1; \
-	done; exit $$status
+	done; \
+	if [ -n "$(RACE)" ] && [ "$(PKGS)" = ./... ]; then \
+		go test -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) $(AT_FULL_SPEED) || status=1; \
+	fi; exit $$status
 
 .PHONY: race
 race:
@@ -54,6 +60,14 @@ check: ## gofmt, vet, staticcheck, go mod tidy unchanged, everything builds (on 
 .PHONY: races
 races: race ## 100,000 rounds of every race (RACES=n)
 	@$(WITH_SERVER) && TIERCACHE_RACES=$(or $(RACES),100000) go test $(RACE) -count=1 -timeout=3h -v -run 'TestRace' $(TESTFLAGS) ./tier
+
+.PHONY: faults
+faults: ## the battery of faults (TIERCACHE_SEED=n repeats one), and the search of the protocol's model
+	@$(WITH_SERVER) && go test -count=1 -timeout=$(TIMEOUT) -v -run 'Faults|NoOrder|Without' $(TESTFLAGS) $(AT_FULL_SPEED)
+
+.PHONY: soak
+soak: ## faults and reads for DURATION=1h, with memory, goroutines and staleness
+	@$(WITH_SERVER) && TIERCACHE_SOAK=$(or $(DURATION),1h) go test -count=1 -timeout=0 -v -run TestSoak $(TESTFLAGS) ./internal/coherence
 
 .PHONY: guards
 guards: ## take each guard of the protocol out and see a test fail

@@ -13,6 +13,9 @@
 //		…
 //	}
 //
+// Servers are combined by [ReplicaOf], [StartSentinels] and [StartCluster], and secured by [TLS] and by users
+// (Config("user", …), Config("requirepass", …)).
+//
 // # Which server
 //
 // The binary is the first of

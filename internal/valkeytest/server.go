@@ -44,6 +44,8 @@ type Server struct {
 	password string
 	persist  bool
 	settings []setting
+	tls      *authority // who signed the server's certificate; nil: no TLS
+	sentinel bool
 
 	proc *process // the latest one; ended when proc.done is closed
 }
@@ -97,6 +99,9 @@ func Start(t testing.TB, opts ...Option) *Server {
 // URL is the server's address in the form that tier.WithValkey takes, with the password if there is one.
 func (s *Server) URL() string {
 	u := url.URL{Scheme: "valkey", Host: s.Addr}
+	if s.tls != nil {
+		u.Scheme = "valkeys"
+	}
 	if s.password != "" {
 		u.User = url.UserPassword("", s.password)
 	}
@@ -185,6 +190,7 @@ func (s *Server) connect() (valkey.Client, error) {
 	return valkey.NewClient(valkey.ClientOption{
 		InitAddress:       []string{s.Addr},
 		Password:          s.password,
+		TLSConfig:         s.TLSConfig(),
 		DisableCache:      true,
 		ForceSingleClient: true,
 		PipelineMultiplex: -1,
@@ -236,6 +242,11 @@ func (s *Server) run() error {
 	if err := os.WriteFile(s.path("valkey.conf"), []byte(s.config()), 0o600); err != nil {
 		return err
 	}
+	if s.tls != nil {
+		if err := s.tls.certify(s.dir); err != nil {
+			return err
+		}
+	}
 	log, err := os.OpenFile(s.logPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -243,7 +254,11 @@ func (s *Server) run() error {
 	defer log.Close() // the child has its own descriptor
 	before, _ := log.Seek(0, 2)
 
-	cmd := exec.Command(s.binary, s.path("valkey.conf"))
+	args := []string{s.path("valkey.conf")}
+	if s.sentinel {
+		args = append(args, "--sentinel")
+	}
+	cmd := exec.Command(s.binary, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = s.dir, log, log
 	proc, err := startProcess(cmd)
 	if err != nil {
@@ -291,10 +306,25 @@ func (s *Server) config() string {
 	var b strings.Builder
 	line := func(key, value string) { fmt.Fprintf(&b, "%s %s\n", key, value) }
 	line("bind", "127.0.0.1")
-	line("port", strconv.Itoa(s.port))
+	if s.tls != nil {
+		line("port", "0")
+		line("tls-port", strconv.Itoa(s.port))
+		line("tls-cert-file", strconv.Quote(s.path(certFile)))
+		line("tls-key-file", strconv.Quote(s.path(keyFile)))
+		line("tls-ca-cert-file", strconv.Quote(s.path(authorityFile)))
+		line("tls-auth-clients", "no")
+	} else {
+		line("port", strconv.Itoa(s.port))
+	}
 	line("unixsocket", strconv.Quote(s.path("sock")))
 	line("dir", strconv.Quote(s.dir))
 	line("daemonize", "no")
+	if s.sentinel {
+		for _, x := range s.settings {
+			line(x.key, x.value)
+		}
+		return b.String()
+	}
 	line("save", `""`)
 	if s.persist {
 		line("appendonly", "yes")

@@ -1,0 +1,211 @@
+package coherence
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"sort"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiercache/tiercache/internal/faultproxy"
+)
+
+// The battery: a fleet of five members, two of them processes of their own, reads
+// and changes without a pause while one fault after the other is done to it.
+//
+//	TIERCACHE_SEED=n        repeats a plan; 0 or none is a plan that is always the same
+//	TIERCACHE_FAULTS=word   only faults with that word in their names
+//	TIERCACHE_SOAK=1h       goes on for so long (make soak)
+
+func seed() uint64 {
+	n, _ := strconv.ParseUint(os.Getenv("TIERCACHE_SEED"), 10, 64) // none is 0
+	return n
+}
+
+func chosen(all []fault) (out []fault) {
+	for _, f := range all {
+		if strings.Contains(f.name, os.Getenv("TIERCACHE_FAULTS")) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// rounds is how often the short plan does each fault.
+func rounds(t *testing.T) int {
+	switch {
+	case testing.Short():
+		return 1
+	case raceDetector:
+		return 1
+	}
+	return 6
+}
+
+func TestFaults(t *testing.T) {
+	for _, noTracking := range []bool{false, true} {
+		name, n := "with tracking", rounds(t)
+		if noTracking {
+			name, n = "without tracking", max(1, n/6)
+		}
+		t.Run(name, func(t *testing.T) {
+			cfg := DefaultConfig()
+			cfg.Seed, cfg.NoTracking = seed(), noTracking
+			w := newWorld(t, cfg, false)
+			w.calm(2_000_000 / cfg.slowness())
+			for range n {
+				w.round(chosen(faults))
+			}
+			w.conclude()
+			if os.Getenv("TIERCACHE_FAULTS") == "" && !t.Failed() {
+				w.broke()
+			}
+		})
+	}
+}
+
+// slowness is how much longer a read takes here than it should.
+func (Config) slowness() int64 {
+	if raceDetector {
+		return 10
+	}
+	return 1
+}
+
+// calm lets the fleet do so many reads in peace.
+func (w *world) calm(n int64) {
+	before, _ := w.totals()
+	w.until("reads without a fault", func() bool {
+		reads, _ := w.totals()
+		return reads-before >= n
+	})
+}
+
+// round does each fault once, in the order that the seed gives, or stops at the
+// first violation.
+func (w *world) round(all []fault) {
+	for _, i := range w.rng.Perm(len(all)) {
+		if _, violated := w.totals(); violated > 0 {
+			return
+		}
+		w.inject(all[i])
+	}
+}
+
+// conclude ends the fleet, prints what was found, and fails the test if that
+// was anything.
+func (w *world) conclude() {
+	w.t.Helper()
+	reports := w.reports()
+	var reads, local, changes, violated int64
+	var stale [numPhases]Histogram
+	for _, r := range reports {
+		reads, local, changes, violated = reads+r.Reads, local+r.LocalHits, changes+r.Changes, violated+r.Violated
+		for p := range stale {
+			stale[p].Merge(&r.Staleness[p])
+		}
+	}
+	injections := 0
+	for _, n := range w.injections {
+		injections += n
+	}
+	w.t.Logf("\n%s", w.table())
+	w.t.Logf("seed %d: %d kinds, %d injections, %d checked reads (%d local), %d changes, %d violations",
+		w.cfg.Seed, len(w.injections), injections, reads, local, changes, violated)
+	for p, name := range []string{"healthy", "during faults"} {
+		h := &stale[p]
+		w.t.Logf("staleness %s: p50 %v, p99 %v, p99.9 %v, max %v of %d samples", name, h.Quantile(.5), h.Quantile(.99), h.Quantile(.999), h.Max, h.Count)
+	}
+	for _, r := range reports {
+		for _, v := range r.Violations {
+			w.t.Errorf("seed %d: %v", w.cfg.Seed, v)
+		}
+	}
+	w.t.Logf("faults by number: %v", numbered(w.faults, w.t.Failed()))
+	require.Zero(w.t, violated, "violations")
+	require.Greater(w.t, local, reads/4, "most reads have to be local ones, or this shows little")
+}
+
+func numbered(names []string, wanted bool) (out []string) {
+	if !wanted {
+		return nil
+	}
+	for i, name := range names {
+		out = append(out, fmt.Sprintf("%d: %s", i, name))
+	}
+	return out
+}
+
+// broke checks that the proxies did all that they were told to, and that
+// subscriptions were killed for their buffers.
+func (w *world) broke() {
+	require.NotZero(w.t, w.killed, "subscriptions killed")
+	done := map[faultproxy.Action]int64{}
+	for _, p := range w.proxies {
+		for action, n := range p.Stats().Done {
+			done[faultproxy.Action(action)] += n
+		}
+	}
+	w.t.Logf("messages that the proxies treated: %v", done)
+	for action, n := range done {
+		require.NotZero(w.t, n, "%v", action)
+	}
+}
+
+func (w *world) table() string {
+	var names []string
+	for name := range w.injections {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	var out strings.Builder
+	fmt.Fprintf(&out, "%-40s %-12s %10s %14s  %s\n", "fault", "of", "injections", "checked reads", "violations of I1, I2, I4, I5")
+	for _, name := range names {
+		fmt.Fprintf(&out, "%-40s %-12s %10d %14d  %d\n", name, w.decided[name], w.injections[name], w.reads[name], w.violated[name])
+	}
+	return out.String()
+}
+
+// footprint is what a soak watches.
+func footprint() (heap uint64, goroutines int) {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc, runtime.NumGoroutine()
+}
+
+// TestSoak goes through the faults for TIERCACHE_SOAK, healthy two thirds of the time.
+func TestSoak(t *testing.T) {
+	d, err := time.ParseDuration(os.Getenv("TIERCACHE_SOAK"))
+	if err != nil {
+		t.Skip("SKIPPED: make soak DURATION=1h")
+	}
+	cfg := DefaultConfig()
+	cfg.Seed = seed()
+	if cfg.Seed == 0 {
+		cfg.Seed = uint64(time.Now().UnixNano())
+	}
+	cfg.Burst = 2000 // as many reads as the machine can do
+	w := newWorld(t, cfg, false)
+	begun := time.Now()
+	for report := begun; time.Since(begun) < d; {
+		calm := time.Now()
+		w.inject(faults[w.rng.IntN(len(faults))])
+		if _, violated := w.totals(); violated > 0 {
+			break
+		}
+		w.hold(2 * time.Since(calm))
+		if time.Since(report) > d/20 {
+			report = time.Now()
+			heap, goroutines := footprint()
+			reads, violations := w.totals()
+			t.Logf("%v: %d reads, %d violations, %.1f MB of heap, %d goroutines", time.Since(begun).Round(time.Second), reads, violations, float64(heap)/1e6, goroutines)
+		}
+	}
+	w.conclude()
+}

@@ -1,0 +1,268 @@
+package coherence
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiercache/tiercache/internal/faultproxy"
+	"github.com/tiercache/tiercache/internal/interpose"
+	"github.com/tiercache/tiercache/internal/valkeytest"
+	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/tier"
+)
+
+// Violations that the fault battery led to, each reduced to its schedule. Those
+// that still happen are skipped with the reason; TIERCACHE_KNOWN=1 runs them.
+
+func stillViolated(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("TIERCACHE_KNOWN") == "" {
+		t.Skip("SKIPPED, a known violation: " + why)
+	}
+}
+
+// node is one store behind a proxy of its own.
+type node struct {
+	t     *testing.T
+	store *tier.Store
+	cache *tier.Cache[int64]
+	proxy *faultproxy.Proxy
+}
+
+const nodeStaleness = 200 * time.Millisecond
+
+func newNode(t *testing.T, addr, prefix string) *node {
+	p, err := faultproxy.Start(addr, 1)
+	require.NoError(t, err)
+	t.Cleanup(p.Close)
+	s, err := tier.Open(context.Background(), tier.WithValkey("valkey://"+p.Addr()), tier.WithPrefix(prefix),
+		tier.WithMaxStaleness(nodeStaleness), tier.WithHeartbeat(20*time.Millisecond), tier.WithRemoteTimeout(100*time.Millisecond),
+		tier.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil))))
+	require.NoError(t, err)
+	t.Cleanup(func() { s.Close() })
+	c, err := tier.New[int64](s, "known")
+	require.NoError(t, err)
+	return &node{t, s, c, p}
+}
+
+func (n *node) get(key string, truth int64, options ...tier.CallOption) int64 {
+	n.t.Helper()
+	v, err := n.cache.Get(context.Background(), key, func(_ context.Context, e *tier.Entry) (int64, error) {
+		e.DependsOn("doc")
+		return truth, nil
+	}, options...)
+	require.NoError(n.t, err)
+	return v
+}
+
+// synced waits until the store has heard the server that it is connected to.
+func (n *node) synced() {
+	n.t.Helper()
+	require.Eventually(n.t, func() bool { return n.store.Sync(context.Background()) == nil }, patience, time.Millisecond)
+}
+
+// moves points the node at another server.
+func (n *node) moves(addr string) {
+	n.proxy.Retarget(addr)
+	n.proxy.Cut()
+}
+
+// I1, I6 for explicit writes:
+//
+//	A:       Set(k, 1); the replica has it
+//	replica: lags
+//	A:       Set(k, 2) returns
+//	primary: dies; the replica is promoted
+//	A:       reads k
+//
+// A restart from an older snapshot does the same, and SWAPDB there and back.
+func TestI6ASetThatAFailoverLostIsNotAnOldValue(t *testing.T) {
+	stillViolated(t, "with tracking, Set and Delete leave nothing in the change log, so nobody finds out that they were lost")
+	primary, replica, link := pair(t)
+	a := newNode(t, primary.Addr, "p")
+	b := newNode(t, primary.Addr, "p")
+	require.NoError(t, a.cache.Set(context.Background(), "k", 1))
+	replica.AwaitReplica(t, primary)
+	link.Freeze(faultproxy.ToClient)
+	require.NoError(t, a.cache.Set(context.Background(), "k", 2))
+	require.Equal(t, int64(2), b.get("k", 2))
+	primary.Kill()
+	replica.Follow(t, "")
+	for _, n := range []*node{a, b} {
+		n.moves(replica.Addr)
+		n.synced()
+	}
+	require.Equal(t, int64(2), a.get("k", 2), "A has set 2 itself, and read 2 before")
+	require.Equal(t, int64(2), b.get("k", 2), "B has read 2 before")
+}
+
+// I1, I2, I8 for explicit writes: a Set that failed comes late.
+//
+//	A: Set(k, 1) is sent on a connection that a router has forgotten
+//	A: gives that connection up: ErrUnavailable
+//	A: Set(k, 2) returns, on another connection
+//	the router remembers: Set(k, 1) reaches the server
+//	A: reads k
+func TestI1ASetThatFailedDoesNotOverwriteALaterOne(t *testing.T) {
+	stillViolated(t, "a write without a lease is performed whenever it arrives, also after a later one of the same process")
+	s := valkeytest.Start(t)
+	a := newNode(t, s.Addr, "p")
+	a.synced()
+	a.proxy.FreezePresent()
+	require.ErrorIs(t, a.cache.Set(context.Background(), "k", 1), tier.ErrUnavailable)
+	a.synced() // over a new connection
+	require.NoError(t, a.cache.Set(context.Background(), "k", 2))
+	require.Equal(t, int64(2), a.get("k", 2))
+	a.proxy.Thaw()
+	late := time.Now().Add(time.Second)
+	for time.Now().Before(late) {
+		require.Equal(t, int64(2), a.get("k", 2), "the Set of 1 reached the server after that of 2 had returned")
+	}
+}
+
+// I2, I4: a proof by a server that is no primary any more.
+//
+//	B:           holds k, connected to the primary
+//	the replica: is promoted; the primary is told to follow it, and lags
+//	A:           is connected to the new primary; InvalidateSource returns
+//	B:           its heartbeats are answered by the old primary: proof
+//	B:           reads k, later than the maximum staleness
+func TestI2AReplicaProvesNothing(t *testing.T) {
+	stillViolated(t, "the heartbeat is a read-only script, which a replica answers like a primary")
+	primary, replica, link := pair(t)
+	a, b := newNode(t, primary.Addr, "p"), newNode(t, primary.Addr, "p")
+	require.Equal(t, int64(1), b.get("k", 1))
+	b.synced()
+	replica.AwaitReplica(t, primary)
+	replica.Follow(t, "")
+	link.Freeze(faultproxy.ToServer, faultproxy.ToClient)
+	link.Retarget(replica.Addr)
+	link.Cut()
+	primary.Follow(t, link.Addr()) // and does not get through
+	a.moves(replica.Addr)
+	require.Eventually(t, func() bool {
+		_, err := a.store.InvalidateSource(context.Background(), "doc")
+		return err == nil
+	}, patience, time.Millisecond)
+	acked := time.Now()
+	require.Equal(t, int64(2), a.get("k", 2))
+	require.Equal(t, int64(2), b.get("k", 2, tier.Fresh()), "fresh")
+	for time.Since(acked) <= nodeStaleness {
+		b.get("k", 2)
+	}
+	require.Equal(t, int64(2), b.get("k", 2), "later than the bound")
+}
+
+// I2, found by the model: who shares a remote read is given what that read's
+// proof allowed when it began. (L: maximum staleness)
+//
+//	B1: its proof is nearly L old; sends GET k
+//	A:  (before that, after the proof) has changed k's source
+//	B2: its proof is older than L by now; shares B1's read, which is not
+//	B:  the answer, an entry of before the change, is judged by what was known at
+//	    the proof, and given to both
+func TestI2WhoSharesAReadIsGivenNothingOlderThanTheBound(t *testing.T) {
+	stillViolated(t, "tier.accepts compares when the shared read began, where a remote hit is only as recent as the proof it was judged by")
+	hub := remote.NewEmbedded(0)
+	open := func(b remote.Backend) (*tier.Store, *tier.Cache[int64]) {
+		s, err := tier.Open(context.Background(), tier.WithRemote(b), tier.WithMaxStaleness(nodeStaleness),
+			tier.WithHeartbeat(nodeStaleness/4), tier.WithRemoteTimeout(time.Minute))
+		require.NoError(t, err)
+		t.Cleanup(func() { s.Close() })
+		c, err := tier.New[int64](s, "known")
+		require.NoError(t, err)
+		return s, c
+	}
+	a, ca := open(hub)
+	hooks := &interpose.Backend{Inner: hub}
+	b, cb := open(hooks)
+	load := func(version int64) tier.Loader[int64] {
+		return func(_ context.Context, e *tier.Entry) (int64, error) {
+			e.DependsOn("doc")
+			return version, nil
+		}
+	}
+	get := func(ctx context.Context, c *tier.Cache[int64], version int64) int64 {
+		v, err := c.Get(ctx, "k", load(version))
+		require.NoError(t, err)
+		return v
+	}
+	require.Equal(t, int64(0), get(context.Background(), ca, 0))
+
+	answered, goOn, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	t.Cleanup(func() { close(ended) })
+	require.NoError(t, b.Sync(context.Background()))
+	hooks.Filter(func(interpose.Event) bool { return false })
+	hooks.Before(func(op interpose.Op) error {
+		if op == interpose.Delta {
+			<-ended // no proof any more
+		}
+		return nil
+	})
+	var first sync.Once
+	hooks.After(func(op interpose.Op) error {
+		if op == interpose.Get {
+			first.Do(func() {
+				close(answered)
+				<-goOn
+			})
+		}
+		return nil
+	})
+	_, err := a.InvalidateSource(context.Background(), "doc")
+	require.NoError(t, err)
+	acked := time.Now()
+	reach := func(d time.Duration) {
+		for time.Since(acked) <= d {
+			runtime.Gosched()
+		}
+	}
+	reach(nodeStaleness / 2)
+	var readers sync.WaitGroup
+	readers.Go(func() { get(context.Background(), cb, 1) })
+	<-answered
+	if time.Since(acked) > nodeStaleness*3/4 {
+		t.Skip("SKIPPED: the machine is too slow for this schedule")
+	}
+	reach(nodeStaleness)
+	shares := &watchedContext{Context: context.Background(), waits: make(chan struct{})}
+	var shared int64
+	readers.Go(func() { shared = get(shares, cb, 1) })
+	<-shares.waits
+	close(goOn)
+	readers.Wait()
+	require.Equal(t, int64(1), shared, "it was called later than the bound after the change was acknowledged")
+}
+
+// watchedContext tells when somebody waits for its end: then a caller has joined
+// a flight.
+type watchedContext struct {
+	context.Context
+	once  sync.Once
+	waits chan struct{}
+}
+
+func (c *watchedContext) Done() <-chan struct{} {
+	c.once.Do(func() { close(c.waits) })
+	return c.Context.Done()
+}
+
+// pair is a primary and its replica, with a link that can be broken.
+func pair(t *testing.T) (primary, replica *valkeytest.Server, link *faultproxy.Proxy) {
+	fast := valkeytest.Config("repl-diskless-sync-delay", "0")
+	primary = valkeytest.Start(t, fast)
+	link, err := faultproxy.StartRaw(primary.Addr, 1)
+	require.NoError(t, err)
+	t.Cleanup(link.Close)
+	replica = valkeytest.Start(t, fast, valkeytest.ReplicaOf(link.Addr()))
+	replica.AwaitReplica(t, primary)
+	return primary, replica, link
+}

@@ -1,0 +1,81 @@
+package coherence
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/valkey-io/valkey-go"
+
+	"github.com/tiercache/tiercache/internal/valkeytest"
+	"github.com/tiercache/tiercache/remote"
+)
+
+// A fleet without faults is coherent, on both remotes, with tracking and without.
+func TestAHealthyFleetIsCoherent(t *testing.T) {
+	backends := map[string]func(t *testing.T) remote.Backend{
+		"embedded": func(t *testing.T) remote.Backend { return remote.NewEmbedded(0) },
+		"valkey": func(t *testing.T) remote.Backend {
+			option, err := valkey.ParseURL(strings.Replace(valkeytest.Shared(t).URL(), "valkey://", "redis://", 1))
+			require.NoError(t, err)
+			return remote.Valkey(option)
+		},
+	}
+	for name, backend := range backends {
+		for _, noTracking := range []bool{false, true} {
+			t.Run(name+map[bool]string{true: " without tracking"}[noTracking], func(t *testing.T) {
+				cfg := DefaultConfig()
+				cfg.Members, cfg.Prefix, cfg.NoTracking = 3, valkeytest.Prefix(t), noTracking
+				b := NewBoard()
+				reports := runFleet(t, cfg, b, backend(t), func() {
+					require.Eventually(t, func() bool {
+						for i := range cfg.Members {
+							if ta := b.Tally(i); ta.Reads.Load() < 20_000 || ta.Changes.Load() < 20 || ta.Syncs.Load() < 5 {
+								return false
+							}
+						}
+						return true
+					}, time.Minute, 5*time.Millisecond)
+				})
+				for _, r := range reports {
+					require.Empty(t, r.Violations, "seed %d", cfg.Seed)
+					require.Greater(t, r.LocalHits, r.Reads/4, "most reads have to be local ones, or this shows nothing")
+					t.Logf("member %d: %d reads, %d of them local, %d changes, %d loads; stale p50 %v p99 %v max %v", r.Member, r.Reads, r.LocalHits,
+						r.Changes, r.Loads, r.Staleness[0].Quantile(.5), r.Staleness[0].Quantile(.99), r.Staleness[0].Max)
+				}
+			})
+		}
+	}
+}
+
+// runFleet runs the members of cfg in this process until during returns.
+func runFleet(t *testing.T, cfg Config, b *Board, backend remote.Backend, during func()) (reports []Report) {
+	t.Helper()
+	members := make([]*Member, cfg.Members)
+	for i := range members {
+		cfg.Member = i
+		var err error
+		members[i], err = Join(context.Background(), cfg, b, backend)
+		require.NoError(t, err)
+	}
+	var running sync.WaitGroup
+	for _, m := range members {
+		running.Go(func() {
+			if err := m.Run(context.Background()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	defer func() {
+		b.Stop()
+		running.Wait()
+		for _, m := range members {
+			reports = append(reports, m.Report())
+		}
+	}()
+	during()
+	return reports
+}

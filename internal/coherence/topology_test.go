@@ -1,0 +1,89 @@
+package coherence
+
+import (
+	"net"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiercache/tiercache/internal/faultproxy"
+)
+
+// Faults of a primary with a replica. Clients reach the one in charge by proxies
+// that are pointed at it, as by a name or an address that moves.
+var topologyFaults = []fault{
+	{name: "FAILOVER", run: func(w *world) int {
+		w.freeze()
+		w.failover()
+		w.handOver()
+		return 1
+	}},
+	{name: "isolated primary is replaced", run: func(w *world) int {
+		w.freeze() // from its clients, first,
+		w.replica.AwaitReplica(w.t, w.server)
+		w.link.Freeze(faultproxy.ToServer, faultproxy.ToClient) // and from its replica
+		w.hold(w.span())
+		w.replica.Follow(w.t, "")
+		w.handOver()
+		return 1
+	}},
+	// What the replica lacks of sets and deletes is lost with the primary: nothing
+	// records them. Changes of docs are in the log, and whoever knew of one brings
+	// it back.
+	{name: "lagging replica promoted", sparesCells: true, run: func(w *world) int {
+		w.board.Excuse()
+		w.replica.AwaitReplica(w.t, w.server)
+		w.link.Freeze(faultproxy.ToClient)
+		w.hold(w.span())
+		w.server.Kill()
+		w.replica.Follow(w.t, "")
+		w.server.Restart()
+		w.handOver()
+		w.recovered()
+		w.board.Forgive(Now())
+		return 1
+	}},
+}
+
+// freeze has nothing reach the server any more.
+func (w *world) freeze() {
+	for _, p := range w.proxies {
+		p.Freeze(faultproxy.ToServer, faultproxy.ToClient)
+	}
+}
+
+// failover is the orderly kind.
+func (w *world) failover() {
+	host, port, err := net.SplitHostPort(w.replica.Addr)
+	require.NoError(w.t, err)
+	w.do("FAILOVER", "TO", host, port)
+	w.until("the replica is in charge", func() bool {
+		return w.replica.Role(w.t) == "master" && w.server.Role(w.t) == "slave"
+	})
+}
+
+// handOver points everything at the former replica, and has the other follow it.
+func (w *world) handOver() {
+	w.server, w.replica = w.replica, w.server
+	for _, p := range w.proxies {
+		p.Retarget(w.server.Addr)
+		p.Cut()
+		p.Heal()
+	}
+	w.link.Retarget(w.server.Addr)
+	w.link.Cut()
+	w.link.Heal()
+	w.replica.Follow(w.t, w.link.Addr())
+	w.replica.AwaitReplica(w.t, w.server)
+}
+
+func TestTopologyFaults(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Seed = seed()
+	w := newWorld(t, cfg, true)
+	w.calm(500_000 / cfg.slowness())
+	for range rounds(t) {
+		w.round(chosen(topologyFaults))
+	}
+	w.conclude()
+}

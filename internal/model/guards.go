@@ -1,0 +1,53 @@
+package model
+
+// Guards are what the protocol does against old values. The zero value has none.
+type Guards struct {
+	JudgeEntries   bool // R1: an entry is believed only if nothing changed after its as-of
+	AsOfFirst      bool // R2: the as-of is taken before the loader reads its source
+	Distrust       bool // R3: what could not be recorded stays distrusted, and is sent again
+	ApplyOwn       bool // R3: a change is applied here before its call returns
+	RecordAgain    bool // R3: an acknowledgement by a log that was lost meanwhile counts for nothing
+	GapRead        bool // R4: a message after a gap does not move the watermark
+	ProofGate      bool // R5: without a recent proof no local copy is served
+	ProofFromSent  bool // R5: a proof is as old as its question
+	Epoch          bool // R5: local copies of before a lost connection are not served
+	DeltaIfOld     bool // R6: a remote entry is judged by knowledge that is proven
+	FreshDelta     bool // R6: a fresh read takes the delta along
+	Incarnation    bool // R7: an entry of another log is not valid
+	NewIncarnation bool // R7: a log that is made anew is another one
+	AppendKnown    bool // R7: a change is not recorded into a log that lost others
+	DeltaBehind    bool // R7: a log that ends before what was applied has lost history
+	Witness        bool // R7: so has one that does not know of the latest known change
+	Lease          bool // R8: a fill whose lease is gone stores nothing
+	Register       bool // R9: what a notice overtook is not kept
+	NoticeEvicts   bool // R9: a notice takes the local copy out
+	CheckShared    bool // R10: who shares a load checks it against what was known on arrival
+	ProveShared    bool // R10: and, if that was not proven, does not share what is as old
+	ProofOfRead    bool // R10: a remote read is as old as the proof that it is judged by, not as its question
+}
+
+// All are the guards of the protocol.
+func All() Guards {
+	return Guards{true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true}
+}
+
+// Limits bound the search: how often each thing may happen. Those of two elements
+// are for each process.
+type Limits struct {
+	Invalidations int8 // of the source, by process A
+	Others        int8 // changes of something else, by process B
+	Sets          int8 // of the key, by process A
+	Fails         int8 // of those, calls that fail
+
+	Reads, Fresh [2]int8 // remote reads, plain and fresh
+	Shares       [2]int8 // callers that share one
+	Beats        [2]int8 // heartbeats
+
+	Disconnects [2]int8
+	LogLosses   int8
+	Failovers   int8
+	Expiries    int8 // of a lease
+	Steps       int8 // of time
+
+	Warm bool // not a limit: server and replica begin with an entry of version 0
+}

@@ -1,0 +1,99 @@
+package model
+
+// valid decides R1 for an as-of, by what the process knows.
+func (g *Guards) valid(p *Process, e Entry) bool {
+	switch {
+	case e.Inc == 0:
+		return false
+	case g.Incarnation && e.Inc != p.Know.Inc:
+		return false
+	case !g.JudgeEntries:
+		return true
+	}
+	return !p.Pending && p.Know.Source <= e.Tick
+}
+
+// serves reports whether a read would be given the local copy now.
+func (g *Guards) serves(p *Process) bool {
+	return g.valid(p, p.Local) && (!g.ProofGate || p.Proof <= bound)
+}
+
+// notice is told that the key changed.
+func (g *Guards) notice(p *Process) {
+	p.Notice = false
+	p.Read.Noticed = true
+	if g.NoticeEvicts {
+		p.Local = Entry{}
+	}
+}
+
+// apply makes the answer to a delta read known, and reports whether it could be
+// used. Of the log's past it holds what came after from.
+func (g *Guards) apply(s *State, i int, from, log Log) bool {
+	p := &s.P[i]
+	if p.Know.Inc != from.Inc {
+		return false
+	}
+	behind := g.DeltaBehind && log.Tick < from.Tick
+	denied := g.Witness && log.Inc == p.Know.Inc && from.deniedBy(log)
+	if log.Inc == 0 || behind || denied {
+		if now := s.Server.Log; now.Inc == 0 || now.Tick < from.Tick || denied && now.Inc == log.Inc {
+			g.renew(s, from.Tick)
+		}
+		return false
+	}
+	switch {
+	case log.Inc != p.Know.Inc:
+		p.Know = log
+	default:
+		if log.Source > from.Tick {
+			p.Know.Source = max(p.Know.Source, log.Source)
+		}
+		if log.Other > from.Tick {
+			p.Know.Other = max(p.Know.Other, log.Other)
+		}
+		p.Know.Tick = max(p.Know.Tick, log.Tick)
+	}
+	if i == 0 && s.Lost {
+		s.Lost = false
+		s.Acked[s.P[0].Own] = 1
+	}
+	return true
+}
+
+// deniedBy reports whether log does not know of the latest change that is known,
+// the witness.
+func (known Log) deniedBy(log Log) bool {
+	if known.Source >= known.Other {
+		return log.Source < known.Source
+	}
+	return log.Other < known.Other
+}
+
+// receive applies a message.
+func (g *Guards) receive(p *Process) {
+	m := p.Message
+	p.Message = Message{}
+	if m.Inc != p.Know.Inc || m.Tick <= p.Know.Tick {
+		return
+	}
+	if m.Source {
+		p.Know.Source = max(p.Know.Source, m.Tick)
+	} else {
+		p.Know.Other = max(p.Know.Other, m.Tick)
+	}
+	if m.Prev <= p.Know.Tick || !g.GapRead {
+		p.Know.Tick = m.Tick
+	}
+}
+
+// need is the least version that a read of p that is called now may give.
+func (s *State) need(p int, fresh bool) int8 {
+	least := s.P[p].Own
+	for v := int8(1); v <= maxVersion; v++ {
+		if s.Acked[v] > old || fresh && s.Acked[v] > 0 {
+			least = max(least, v)
+		}
+	}
+	return least
+}

@@ -1,0 +1,140 @@
+package model
+
+// maxVersion is the latest version of the truth: 0 is what there was before.
+const maxVersion = 2
+
+// bound is the maximum staleness in steps of time; old is any age beyond it.
+const (
+	bound = 1
+	old   = bound + 1
+)
+
+// State is everything there is. All of it is bytes: see key.
+type State struct {
+	Server  Server
+	Replica Server
+	P       [2]Process
+	Truth   int8
+	// Acked is how long ago each version's change was acknowledged; 0 is not yet,
+	// 1 just now.
+	Acked [maxVersion + 1]int8
+	// Lost: the change to the latest version was acknowledged by a server that
+	// lost it. It counts again once the process that knows of it, A, has been
+	// answered by the new one.
+	Lost bool
+	Left Limits // what may still happen
+	Bad  Bad
+}
+
+// Log is the change log, or nothing if Inc is 0: the tick of the latest change, and
+// of the latest ones of the source and of something else.
+type Log struct{ Inc, Tick, Source, Other int8 }
+
+// Entry is a value and its as-of; nothing if Inc is 0.
+type Entry struct{ Version, Inc, Tick int8 }
+
+// Server is what Valkey holds.
+type Server struct {
+	Log     Log
+	Entry   Entry
+	Lease   int8    // 1+process, or 0
+	Tracked [2]bool // who is told when the key changes
+}
+
+// Process is one store.
+type Process struct {
+	Know    Log // as far as it has applied it; Tick is the watermark
+	Pending bool
+	Proof   int8 // its age
+	Local   Entry
+	Own     int8 // the version whose change has returned here
+
+	Read   Read
+	Waiter Waiter
+	Beat   Beat
+	Change Change
+
+	Notice  bool // on its way: the key changed
+	Message Message
+}
+
+// Phase is how far something is.
+type Phase int8
+
+// The phases of reads, heartbeats and changes.
+const (
+	Idle Phase = iota
+	Sent
+	Answered
+	Loading
+	Loaded
+	Postponed
+)
+
+// Read is the way to a value that a process is on: a remote read and, if that
+// does not do, a load.
+type Read struct {
+	Phase     Phase
+	Age       int8 // of what it is judged by
+	Need      int8 // the least version that is right
+	Fresh     bool
+	Offline   bool  // the server did not answer: loads without lease and fill
+	Noticed   bool  // the key changed, or may have
+	AfterNote bool  // the answer comes after the notice that is on its way
+	With      bool  // the delta was asked for too
+	Delta     Log   // the answer to that
+	From      Log   // what was known then
+	Entry     Entry // the answer, or what was loaded
+}
+
+// Waiter is another caller that shares the read.
+type Waiter struct {
+	Here     bool
+	Need     int8
+	Unproven bool // when it came, nothing had been heard for too long, and the read was as old
+}
+
+// Beat is a heartbeat.
+type Beat struct {
+	Phase     Phase
+	Age       int8 // since it was sent
+	From      Log  // what was known then
+	Answer    Log
+	AfterNote bool
+}
+
+// Change is an invalidation under way, of the source or of something else, or a
+// Set.
+type Change struct {
+	Phase   Phase
+	Set     bool
+	Other   bool
+	Version int8
+	From    Log // what was known when it was sent
+	Answer  Log // only Inc and Tick
+	Prev    int8
+	Failed  bool
+}
+
+// Message is a published change on its way.
+type Message struct {
+	Inc, Prev, Tick int8
+	Source          bool
+}
+
+// start: the log is there, everything is known, no process has anything cached.
+func start(l Limits) State {
+	s := State{Left: l}
+	s.Server.Log = Log{Inc: 1, Tick: 1}
+	if l.Warm {
+		s.Server.Entry = Entry{Inc: 1, Tick: 1}
+	}
+	s.Replica = s.Server
+	for i := range s.P {
+		s.P[i].Know = s.Server.Log
+	}
+	return s
+}
+
+// Bad is a violation: which invariant, and the read of which process gave what.
+type Bad struct{ Invariant, Process, Version int8 }

@@ -1,0 +1,206 @@
+package model
+
+// steps calls next with every state that can follow s, and what led there.
+func (g *Guards) steps(s *State, next func(what string, s State)) {
+	for i := range s.P {
+		g.reads(s, i, next)
+		g.beats(s, i, next)
+		g.deliveries(s, i, next)
+	}
+	g.changes(s, next)
+	g.losses(s, next)
+}
+
+var names = [2]string{"A", "B"}
+
+// then copies s, lets f change the copy and hands it on.
+func then(s *State, p int, what string, next func(string, State), f func(s *State, p *Process)) {
+	c := *s
+	f(&c, &c.P[p])
+	next(names[p]+": "+what, c)
+}
+
+// reads are the steps of a read that is not answered by the local copy.
+func (g *Guards) reads(s *State, i int, next func(string, State)) {
+	p := &s.P[i]
+	r := &p.Read
+	switch r.Phase {
+	case Idle:
+		if !g.serves(p) && s.Left.Reads[i] > 0 {
+			then(s, i, "a read is sent and answered", next, func(s *State, p *Process) {
+				s.Left.Reads[i]--
+				g.send(s, i, false)
+			})
+		}
+		if s.Left.Fresh[i] > 0 {
+			then(s, i, "a fresh read is sent and answered", next, func(s *State, p *Process) {
+				s.Left.Fresh[i]--
+				g.send(s, i, true)
+			})
+		}
+	case Sent:
+		then(s, i, "the read is sent again and answered", next, func(s *State, p *Process) { g.answer(s, i) })
+	case Answered:
+		then(s, i, "the answer is handled", next, func(s *State, p *Process) { g.handle(s, i) })
+	case Loading:
+		then(s, i, "the loader reads the source", next, func(s *State, p *Process) {
+			r := &p.Read
+			r.Entry.Version, r.Phase = s.Truth, Loaded
+		})
+	case Loaded:
+		then(s, i, "the load ends", next, func(s *State, p *Process) { g.fill(s, i) })
+	}
+	if r.Phase != Idle && !p.Waiter.Here && s.Left.Shares[i] > 0 {
+		then(s, i, "another caller shares the read", next, func(s *State, p *Process) {
+			s.Left.Shares[i]--
+			p.Waiter = Waiter{true, s.need(i, false), p.Proof > bound && p.Read.Age > bound}
+		})
+	}
+}
+
+func (g *Guards) send(s *State, i int, fresh bool) {
+	p := &s.P[i]
+	p.Read = Read{Fresh: fresh, Need: s.need(i, fresh)}
+	p.Read.With = fresh && g.FreshDelta || p.Proof > bound && g.DeltaIfOld
+	g.answer(s, i)
+}
+
+// answer is what the server says to a read. That the question took its time too
+// is left out: it would only make the answer newer.
+func (g *Guards) answer(s *State, i int) {
+	p := &s.P[i]
+	r := &p.Read
+	r.Phase, r.Age, r.Noticed = Answered, 0, false
+	if g.ProofOfRead && !r.With {
+		r.Age = p.Proof
+	}
+	r.Entry, r.AfterNote = s.Server.Entry, p.Notice
+	if r.With {
+		r.Delta, r.From = s.Server.Log, p.Know
+	}
+	s.Server.Tracked[i] = true
+}
+
+// handle believes the answer, or begins a load.
+func (g *Guards) handle(s *State, i int) {
+	p := &s.P[i]
+	if p.Read.AfterNote && p.Notice {
+		g.notice(p)
+	}
+	r := &p.Read
+	if r.With && !g.apply(s, i, r.From, r.Delta) {
+		r.Phase = Sent
+		return
+	}
+	if g.valid(p, r.Entry) {
+		g.finish(s, i, true)
+		return
+	}
+	if s.Server.Lease != 0 {
+		r.Phase = Sent // another loads it
+		return
+	}
+	s.Server.Lease = int8(1 + i)
+	r.Noticed = false // the lease was asked for with a read of the key
+	s.Server.Tracked[i] = true
+	g.begin(p)
+}
+
+// begin takes the as-of.
+func (g *Guards) begin(p *Process) {
+	p.Read.Phase, p.Read.Age = Loading, 0
+	p.Read.AfterNote, p.Read.With, p.Read.Delta, p.Read.From = false, false, Log{}, Log{}
+	p.Read.Entry = Entry{Inc: p.Know.Inc, Tick: p.Know.Tick}
+}
+
+// fill ends a load: the callers are answered, the value is stored if it may be.
+func (g *Guards) fill(s *State, i int) {
+	p := &s.P[i]
+	r := &p.Read
+	if !g.AsOfFirst {
+		r.Entry.Inc, r.Entry.Tick = p.Know.Inc, p.Know.Tick
+	}
+	held := s.Server.Lease == int8(1+i)
+	stored := !r.Offline && (held || !g.Lease) && g.valid(p, r.Entry)
+	noticed := p.Notice // of before the write: it comes first
+	if stored {
+		if noticed {
+			g.notice(p)
+		}
+		s.Server.Tracked[i] = false // its own notice is expected
+		s.changed()
+		s.Server.Entry = r.Entry
+		s.Server.Tracked[i] = true
+	}
+	if held {
+		s.Server.Lease = 0
+	}
+	g.finish(s, i, stored)
+}
+
+// finish answers the callers with the read's entry, and keeps it if it is known
+// that it still is what the server holds.
+func (g *Guards) finish(s *State, i int, keep bool) {
+	p := &s.P[i]
+	r := p.Read
+	if r.Entry.Version < r.Need {
+		s.violated(r.Fresh, r.Entry.Version, i)
+	}
+	if g.shares(p) && r.Entry.Version < p.Waiter.Need {
+		s.violated(false, r.Entry.Version, i)
+	}
+	if keep && (!r.Noticed || !g.Register) {
+		p.Local = r.Entry
+	}
+	p.Read, p.Waiter = Read{}, Waiter{}
+}
+
+// shares reports whether the waiter takes the read's value; if not it starts over.
+func (g *Guards) shares(p *Process) bool {
+	switch w := p.Waiter; {
+	case !w.Here:
+		return false
+	case g.CheckShared && (!g.valid(p, p.Read.Entry) || p.Read.Noticed):
+		return false
+	default:
+		return !g.ProveShared || !w.Unproven
+	}
+}
+
+// beats are the steps of a heartbeat.
+func (g *Guards) beats(s *State, i int, next func(string, State)) {
+	switch s.P[i].Beat.Phase {
+	case Idle:
+		if s.Left.Beats[i] == 0 {
+			return
+		}
+		then(s, i, "a heartbeat is sent and answered", next, func(s *State, p *Process) {
+			s.Left.Beats[i]--
+			p.Beat = Beat{Phase: Answered, From: p.Know, Answer: s.Server.Log, AfterNote: p.Notice}
+		})
+	case Answered:
+		then(s, i, "the heartbeat's answer is applied", next, func(s *State, p *Process) {
+			if p.Beat.AfterNote && p.Notice {
+				g.notice(p)
+			}
+			if g.apply(s, i, p.Beat.From, p.Beat.Answer) {
+				p.Proof = p.Beat.Age
+				if !g.ProofFromSent {
+					p.Proof = 0
+				}
+			}
+			p.Beat = Beat{}
+		})
+	}
+}
+
+// deliveries are of what comes unasked.
+func (g *Guards) deliveries(s *State, i int, next func(string, State)) {
+	if s.P[i].Notice {
+		then(s, i, "is told that the key changed", next, func(s *State, p *Process) { g.notice(p) })
+	}
+	if s.P[i].Message != (Message{}) {
+		then(s, i, "receives the message", next, func(s *State, p *Process) { g.receive(p) })
+		then(s, i, "its message is lost", next, func(s *State, p *Process) { p.Message = Message{} })
+	}
+}

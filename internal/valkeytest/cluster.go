@@ -1,0 +1,138 @@
+package valkeytest
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"testing"
+)
+
+// Cluster is a cluster of servers that this test binary owns. As it was started,
+// Replicas[i] replicates Primaries[i].
+type Cluster struct {
+	Primaries, Replicas []*Server
+}
+
+const slots = 16384
+
+// StartCluster runs n primaries, which share the slots evenly, and as many
+// replicas; opts are for all. It returns when every node finds the cluster whole
+// and the replicas have synchronised.
+func StartCluster(t testing.TB, n int, opts ...Option) *Cluster {
+	t.Helper()
+	opts = append([]Option{
+		Config("cluster-enabled", "yes"), Config("cluster-node-timeout", "2000"), Config("repl-diskless-sync-delay", "0"),
+		Config("cluster-config-file", "nodes.conf"), Config("cluster-replica-validity-factor", "0"),
+	}, opts...)
+	c := &Cluster{}
+	for range n {
+		c.Primaries = append(c.Primaries, Start(t, opts...))
+		c.Replicas = append(c.Replicas, Start(t, opts...))
+	}
+	for i, s := range c.Primaries {
+		s.Do(t, "CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(i*slots/n), strconv.Itoa((i+1)*slots/n-1))
+		s.Do(t, "CLUSTER", "SET-CONFIG-EPOCH", strconv.Itoa(i+1))
+	}
+	c.meet(t)
+	for i, s := range c.Replicas {
+		s.Do(t, "CLUSTER", "REPLICATE", c.Primaries[i].nodeID(t))
+	}
+	c.AwaitWhole(t)
+	for i, s := range c.Replicas {
+		s.AwaitReplica(t, c.Primaries[i])
+	}
+	return c
+}
+
+// Nodes are all servers of the cluster.
+func (c *Cluster) Nodes() []*Server { return slices.Concat(c.Primaries, c.Replicas) }
+
+// Addrs are those of all nodes, for valkey.ClientOption.InitAddress.
+func (c *Cluster) Addrs() (out []string) {
+	for _, s := range c.Nodes() {
+		out = append(out, s.Addr)
+	}
+	return out
+}
+
+func (c *Cluster) meet(t testing.TB) {
+	t.Helper()
+	all := c.Nodes()
+	for _, s := range all[1:] {
+		host, port, _ := net.SplitHostPort(s.Addr)
+		all[0].Do(t, "CLUSTER", "MEET", host, port)
+	}
+	await(t, "the nodes know each other", func() bool {
+		return !slices.ContainsFunc(all, func(s *Server) bool {
+			return s.clusterInfo(t, "cluster_known_nodes") != strconv.Itoa(len(all))
+		})
+	})
+}
+
+// AwaitWhole waits until every node that runs finds all slots served.
+func (c *Cluster) AwaitWhole(t testing.TB) {
+	t.Helper()
+	await(t, "the cluster is whole", func() bool {
+		return !slices.ContainsFunc(c.Nodes(), func(s *Server) bool {
+			return s.running() && s.clusterInfo(t, "cluster_state") != "ok"
+		})
+	})
+}
+
+// Failover promotes a replica in the orderly way and waits until it is a primary.
+func (c *Cluster) Failover(t testing.TB, replica *Server) {
+	t.Helper()
+	replica.Do(t, "CLUSTER", "FAILOVER")
+	c.AwaitPromoted(t, replica)
+}
+
+// AwaitPromoted waits until a replica has become a primary, by Failover or because
+// its primary is gone, and the cluster is whole.
+func (c *Cluster) AwaitPromoted(t testing.TB, replica *Server) {
+	t.Helper()
+	await(t, replica.Addr+" is a primary", func() bool { return replica.Role(t) == "master" })
+	c.AwaitWhole(t)
+}
+
+// MoveSlot migrates a slot with its keys, as an operator does: clients meet ASK
+// and MOVED meanwhile. between, if not nil, is called when half of the keys have
+// moved.
+func (c *Cluster) MoveSlot(t testing.TB, slot int, from, to *Server, between func()) {
+	t.Helper()
+	n := strconv.Itoa(slot)
+	to.Do(t, "CLUSTER", "SETSLOT", n, "IMPORTING", from.nodeID(t))
+	from.Do(t, "CLUSTER", "SETSLOT", n, "MIGRATING", to.nodeID(t))
+	keys, err := from.Do(t, "CLUSTER", "GETKEYSINSLOT", n, "1000000").AsStrSlice()
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, port, _ := net.SplitHostPort(to.Addr)
+	for i, key := range keys {
+		if between != nil && i == len(keys)/2 {
+			between()
+		}
+		from.Do(t, "MIGRATE", host, port, key, "0", fmt.Sprint(readyTimeout.Milliseconds()), "REPLACE")
+	}
+	for _, s := range []*Server{to, from} {
+		s.Do(t, "CLUSTER", "SETSLOT", n, "NODE", to.nodeID(t))
+	}
+}
+
+func (s *Server) nodeID(t testing.TB) string {
+	t.Helper()
+	id, err := s.Do(t, "CLUSTER", "MYID").ToString()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func (s *Server) running() bool {
+	select {
+	case <-s.proc.done:
+		return false
+	default:
+		return true
+	}
+}
