@@ -8,6 +8,9 @@ import (
 // TestAdviceIsTrue: a cache of the size that is advised has the hit rate that is wanted, within a point, and one of half
 // the size has not.
 func TestAdviceIsTrue(t *testing.T) {
+	if raceEnabled {
+		t.Skip("one goroutine: nothing for the race detector to find, and slow with it")
+	}
 	requests := zipfWorkload(0.9)(1, 200_000)
 	const hitRate = 40
 	a, err := Advise(requests, hitRate, 0.5)
