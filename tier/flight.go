@@ -53,6 +53,7 @@ type flight struct {
 // that this process knew when the caller came is newer than it.
 type basis struct {
 	begun   mono.Time         // when the read or load began
+	proof   mono.Time         // View.Proof then: a remote read is as recent as that
 	seq     uint64            // View.Seq then
 	epoch   uint64            // View.Epoch then
 	notices int               // of the key, by then
@@ -126,7 +127,7 @@ func (t *table) restart(f *flight, v *invalidation.View) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.watch.listed, f.watch.base = false, f.watch.notices
-	f.basis = basis{begun: mono.Now(), seq: v.Seq, epoch: v.Epoch, keyTick: v.Watermark, notices: f.watch.notices}
+	f.basis = basis{begun: mono.Now(), proof: v.Proof, seq: v.Seq, epoch: v.Epoch, keyTick: v.Watermark, notices: f.watch.notices}
 }
 
 // leave is called by each waiter once. The last one to go ends the load.

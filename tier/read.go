@@ -189,8 +189,11 @@ func (c *core) accepts(ctx context.Context, out outcome, f *flight, came arrival
 	if notices > out.notices || came.view.Epoch > out.epoch {
 		return false // the key changed before the caller came, or may have
 	}
-	stale := c.s.cfg.maxStaleness
-	if came.view.Age(came.now) > stale && came.now.Sub(out.begun) > stale {
+	stale, recent := c.s.cfg.maxStaleness, out.begun
+	if out.origin != Loaded {
+		recent = min(recent, out.proof) // by which it was judged
+	}
+	if came.view.Age(came.now) > stale && came.now.Sub(recent) > stale {
 		return false // nothing was heard for so long that anything may have changed
 	}
 	if out.it != nil && !c.ofType(out.it) {

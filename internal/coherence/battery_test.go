@@ -50,6 +50,9 @@ func rounds(t *testing.T) int {
 func TestFaults(t *testing.T) {
 	for _, noTracking := range []bool{false, true} {
 		name, n := "with tracking", rounds(t)
+		if noTracking && raceDetector {
+			continue // the rest of the time is better spent at full speed
+		}
 		if noTracking {
 			name, n = "without tracking", max(1, n/6)
 		}
@@ -128,7 +131,9 @@ func (w *world) conclude() {
 	}
 	w.t.Logf("faults by number: %v", numbered(w.faults, w.t.Failed()))
 	require.Zero(w.t, violated, "violations")
-	require.Greater(w.t, local, reads/4, "most reads have to be local ones, or this shows little")
+	if !raceDetector { // which makes all else so slow that little is local
+		require.Greater(w.t, local, reads/4, "most reads have to be local ones, or this shows little")
+	}
 }
 
 func numbered(names []string, wanted bool) (out []string) {

@@ -78,6 +78,9 @@ func (w *world) handOver() {
 }
 
 func TestTopologyFaults(t *testing.T) {
+	if raceDetector {
+		t.Skip("it is run at full speed as well")
+	}
 	cfg := DefaultConfig()
 	cfg.Seed = seed()
 	w := newWorld(t, cfg, true)
