@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"runtime"
 	"time"
 
 	"github.com/tiercache/tiercache/internal/mono"
@@ -125,6 +126,7 @@ func (l *loadRun) store(ctx context.Context, fills []filling) {
 		for _, fl := range fills {
 			fl.f.finish(outcome{it: fl.it, origin: Loaded})
 		}
+		runtime.Gosched() // whoever waited goes first
 	}
 	begun := mono.Now()
 	rctx, cancel := l.s.request(ctx)
