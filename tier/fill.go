@@ -20,7 +20,6 @@ type filling struct {
 	f     *flight
 	it    *item
 	write remote.Write
-	clean bool // the key had not changed since the lease read it
 }
 
 // fill ends the flights with what was loaded, and stores what may be stored.
@@ -153,8 +152,12 @@ func (l *loadRun) store(ctx context.Context, fills []filling) {
 // if the key is known not to have changed since the lease was taken.
 func (l *loadRun) list(fl *filling) {
 	view := l.s.tail.View()
-	fl.clean = l.s.table.mark(fl.f.h, &fl.f.watch)
-	if !fl.clean || !l.usesLocal(l.o) || view.Proof == 0 {
+	clean := l.s.table.mark(fl.f.h, &fl.f.watch)
+	// A notice since the lease may have ended the tracking of the key. It need not
+	// mean that somebody has changed it: that the older value expired is told as
+	// well, as late as when the lease is taken.
+	fl.write.Unread = !clean
+	if !clean || !l.usesLocal(l.o) || view.Proof == 0 {
 		// An older copy may be there: a refresh by a view without local copies
 		// replaces what another view has kept. No notice will take it out, since
 		// the one that comes is taken for the one that this write owes.
@@ -184,7 +187,7 @@ func (l *loadRun) settle(fl filling, w remote.Written, took time.Duration) {
 		st.fills.Add(1)
 	}
 	l.s.observe(EventFill, l.ns, took, err)
-	if w.Stored && fl.clean && l.usesLocal(l.o) && l.s.table.keepWritten(fl.f.h, &fl.f.watch, fl.it) {
+	if w.Stored && l.usesLocal(l.o) && l.s.table.keepWritten(fl.f.h, &fl.f.watch, fl.it) {
 		fl.it.provisional.Store(0)
 		fl.it.plan(&l.cfg)
 		return

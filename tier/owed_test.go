@@ -3,6 +3,8 @@ package tier_test
 import (
 	"context"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -112,13 +114,13 @@ func TestAStrangersNoticeTakesThePlaceOfTheOwn(t *testing.T) {
 	})
 }
 
-// Guard: filling.clean.
+// Guard: such a write reads the key first.
 //
 //	A:        has the lease
 //	stranger: changes k, which ends its tracking; A hears of it
-//	A:        marks k, writes, and no notice comes of that
+//	A:        marks k and writes; no notice would come of that
 //	B:        Set(k): its notice is not the one that A's write owes
-func TestAWriteOfAKeyThatIsNoLongerTrackedOwesNothing(t *testing.T) {
+func TestAWriteOfAKeyThatIsNoLongerTrackedReadsItFirst(t *testing.T) {
 	eachOwing(t, func(t *testing.T, o *owing) {
 		name := o.name()
 		require.Equal(t, tier.Loaded, lookup(t, o.cache, func(context.Context, *tier.Entry) (int64, error) {
@@ -164,5 +166,26 @@ func TestASetOfAKeyThatWasNeverReadOwesItsNotice(t *testing.T) {
 		require.NoError(t, cb.Set(bg, "k", 1))
 		require.NoError(t, a.Sync(bg))
 		require.Equal(t, int64(1), lookup(t, ca, none).Value)
+	})
+}
+
+// That an older value expired is told, too, at the latest when the lease is
+// taken. What is loaded in its place stays in the local tier all the same.
+func TestWhatReplacesAnExpiredValueIsKept(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		for _, first := range []bool{false, true} {
+			s := f.process()
+			c := view[int64](t, s, "docs", tier.WithTTL(time.Second), tier.WithJitter(0))
+			if first {
+				tier.LeaseFirst(c)
+			}
+			for i := range int64(5) {
+				require.Equal(t, tier.Loaded, find(t, c, "k", is(i)).Origin)
+				filled(t, s, i+1)
+				synctest.Wait()
+				require.Equal(t, tier.Local, find(t, c, "k", unneeded).Origin, "lease first %v, round %d", first, i)
+				time.Sleep(2 * time.Second)
+			}
+		}
 	})
 }
