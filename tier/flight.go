@@ -28,8 +28,8 @@ type flight struct {
 	out        outcome
 
 	// Guarded by the shard of the table.
-	state   keyState      // of the key, unless it has one already
-	waiters int           //
+	state   keyState // of the key, unless it has one already
+	waiters int
 	seat    *seat         // in the run that loads it, once there is one
 	landed  bool          // left has happened
 	pinned  bool          // goes on without waiters

@@ -149,7 +149,7 @@ func (l *loadRun) extend() {
 	if len(keys) == 0 || l.cfg.localOnly {
 		return
 	}
-	rctx, cancel := l.s.request(l.values)
+	rctx, cancel := l.s.request(&l.loadContext) // not of the first caller, who may have left
 	defer cancel()
 	if err := l.s.conn.Extend(rctx, keys, l.token, l.s.cfg.leaseTTL); err != nil {
 		l.failed(err)

@@ -14,7 +14,7 @@ import (
 type loadContext struct {
 	context.Context // ends by cancel
 	cancelCause     context.CancelCauseFunc
-	values          context.Context
+	values          context.Context // for Value alone: it may have ended
 	deadline        time.Time
 	loading         loading
 }

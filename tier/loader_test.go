@@ -458,3 +458,29 @@ func (picky) Unmarshal(b []byte, v any) error {
 	*v.(*string) = string(b)
 	return nil
 }
+
+// The lease lasts as long as the load, whoever of those that wait has left: a
+// lease that ran out would have the fleet load the key twice.
+func TestALeaseIsRenewedAfterTheFirstCallerHasLeft(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		a, b := view[string](t, f.process(), "docs"), view[string](t, f.process(), "docs")
+		var loads atomic.Int64
+		slow := counted(&loads, func(context.Context, *tier.Entry) (string, error) {
+			time.Sleep(10 * time.Second) // more than three leases
+			return "v", nil
+		})
+		ctx, leave := context.WithCancel(t.Context())
+		var callers sync.WaitGroup
+		callers.Go(func() {
+			_, err := a.Get(ctx, "k", slow)
+			assert.ErrorIs(t, err, context.Canceled)
+		})
+		synctest.Wait()
+		callers.Go(func() { assert.Equal(t, "v", find(t, a, "k", slow).Value) })
+		synctest.Wait()
+		leave()
+		callers.Go(func() { assert.Equal(t, "v", find(t, b, "k", slow).Value) })
+		callers.Wait()
+		assert.Equal(t, int64(1), loads.Load())
+	})
+}

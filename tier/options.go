@@ -36,7 +36,7 @@ type storeConfig struct {
 	noTracking   bool
 	logger       *slog.Logger
 	observer     func(Event)
-	leaseTTL     time.Duration // for tests
+	leaseTTL     time.Duration
 	errs         []error
 }
 

@@ -24,15 +24,17 @@ var tracking = []test{
 			"OwnWrite":      func(k string) { s.write(t, k, "new") },
 			"OwnDelete":     func(k string) { s.delete(t, k) },
 		} {
-			for _, how := range []string{"GetOne", "Get"} {
+			for how, read := range map[string]func(key string) error{
+				"GetOne":  func(k string) error { _, err := s.GetOne(s.ctx, k); return err },
+				"Several": func(k string) error { _, _, err := s.Get(s.ctx, []string{s.key("other"), k}, nil); return err },
+				"WithDelta": func(k string) error {
+					_, _, err := s.Get(s.ctx, []string{k}, &invalidation.DeltaQuery{Limit: 1})
+					return err
+				},
+			} {
 				k := s.key(name + how)
 				h.Put(k, "old")
-				if how == "GetOne" {
-					s.get(t, k)
-				} else {
-					_, _, err := s.Get(s.ctx, []string{k}, &invalidation.DeltaQuery{Limit: 1})
-					require.NoError(t, err)
-				}
+				require.NoError(t, read(k))
 				s.delta(t)
 				require.Zero(t, s.noticed(k), name)
 				change(k)
@@ -40,6 +42,18 @@ var tracking = []test{
 				require.Equal(t, 1, s.noticed(k), name)
 			}
 		}
+	}},
+
+	{"AChangeIsNotNoticedByThoseWhoReadTheLog", func(t *testing.T, h Harness) {
+		p := prefix()
+		s, other := h.open(t, p), h.open(t, p)
+		other.append(t, "s:x")
+		s.delta(t)
+		other.append(t, "s:x")
+		s.delta(t)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		require.Empty(t, s.notices, "the message tells of it")
 	}},
 
 	{"AMissingKeyIsTrackedToo", func(t *testing.T, h Harness) {
