@@ -4,6 +4,7 @@ import (
 	"math"
 	"testing"
 
+	"github.com/tiercache/tiercache/internal/zipf"
 	"github.com/tiercache/tiercache/local"
 )
 
@@ -31,8 +32,8 @@ func TestASampleOfOneInAHundredIsWithinAPoint(t *testing.T) {
 	if raceEnabled {
 		t.Skip("one goroutine: nothing for the race detector to find, and slow with it")
 	}
-	r, z := source(5), newZipf(500_000, 0.8)
-	requests := numbers(2_000_000, func(int) int { return z.draw(r) })
+	r, z := source(5), zipf.New(500_000, 0.8)
+	requests := numbers(2_000_000, func(int) int { return z.Draw(r) })
 	sizes := Sizes(1000, 200_000, 6)
 	exact, err := LRUCurve(requests, sizes, 1)
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"iter"
 	"math/rand/v2"
 	"time"
+
+	"github.com/tiercache/tiercache/internal/zipf"
 )
 
 // Documents is the workload that the library is made for: questions over documents that change. The i-th most popular
@@ -51,7 +53,7 @@ type Event struct {
 // Events returns what happens until so many questions are asked: the same for the same seed.
 func (d Documents) Events(seed uint64, questions int) iter.Seq[Event] {
 	return func(yield func(Event) bool) {
-		r, asked := source(seed), newZipf(d.Questions, d.Skew)
+		r, asked := source(seed), zipf.New(d.Questions, d.Skew)
 		clocks := []clock{
 			{Ask, interval(d.Rate), 0}, {Edit, interval(d.Edits), 0},
 			{Reindexed, d.Reindex, 0}, {Bumped, d.Bump, 0}, {CutOff, d.Cut, 0},
@@ -64,7 +66,7 @@ func (d Documents) Events(seed uint64, questions int) iter.Seq[Event] {
 			e := Event{Kind: c.kind, At: c.next, Who: r.Float64()}
 			switch c.kind {
 			case Ask:
-				e.Index = asked.draw(r)
+				e.Index = asked.Draw(r)
 				n++
 			case Edit:
 				e.Index = r.IntN(d.Sources)
@@ -135,12 +137,12 @@ func Question(i int) string { return fmt.Sprintf("question %d", i) }
 // same.
 func (d Documents) SourcesOf() func(i int) []int {
 	popular := min(d.Sources, 1000) // others are not used
-	z := newZipf(popular, d.Skew)
+	z := zipf.New(popular, d.Skew)
 	return func(i int) []int {
 		r := source(uint64(i) + 1<<40)
 		sources := make([]int, 1+r.IntN(10))
 		for j := range sources {
-			sources[j] = z.draw(r) * (d.Sources / popular)
+			sources[j] = z.Draw(r) * (d.Sources / popular)
 		}
 		return sources
 	}

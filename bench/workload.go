@@ -1,9 +1,9 @@
 package bench
 
 import (
-	"math"
 	"math/rand/v2"
-	"sort"
+
+	"github.com/tiercache/tiercache/internal/zipf"
 )
 
 // Workload makes requests from a seed: the same ones for the same seed, on any machine.
@@ -42,22 +42,6 @@ const (
 // source returns the random numbers of a workload.
 func source(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0x7469657263616368)) }
 
-// zipf draws 0 … n-1 with probability proportional to 1/(i+1)^s. The one in math/rand has no s ≤ 1.
-type zipf struct{ upTo []float64 }
-
-func newZipf(n int, s float64) zipf {
-	upTo, sum := make([]float64, n), 0.0
-	for i := range upTo {
-		sum += math.Pow(float64(i+1), -s)
-		upTo[i] = sum
-	}
-	return zipf{upTo}
-}
-
-func (z zipf) draw(r *rand.Rand) int {
-	return sort.SearchFloat64s(z.upTo, r.Float64()*z.upTo[len(z.upTo)-1])
-}
-
 // numbers makes requests of what next returns.
 func numbers(n int, next func(i int) int) []Request {
 	requests := make([]Request, n)
@@ -69,47 +53,47 @@ func numbers(n int, next func(i int) int) []Request {
 
 func zipfWorkload(s float64) func(uint64, int) []Request {
 	return func(seed uint64, n int) []Request {
-		r, z := source(seed), newZipf(items, s)
-		return numbers(n, func(int) int { return z.draw(r) })
+		r, z := source(seed), zipf.New(items, s)
+		return numbers(n, func(int) int { return z.Draw(r) })
 	}
 }
 
 func scanWorkload(seed uint64, n int) []Request {
 	const run = 2000
-	r, z := source(seed), newZipf(items, 1)
+	r, z := source(seed), zipf.New(items, 1)
 	return numbers(n, func(i int) int {
 		if i%(10*run) >= 9*run {
 			return scanned + i
 		}
-		return z.draw(r)
+		return z.Draw(r)
 	})
 }
 
 func loopWorkload(seed uint64, n int) []Request {
 	const length = 5000
-	r, z := source(seed), newZipf(items, 1)
+	r, z := source(seed), zipf.New(items, 1)
 	return numbers(n, func(i int) int {
 		if i%2 == 0 {
 			return looped + i/2%length
 		}
-		return z.draw(r)
+		return z.Draw(r)
 	})
 }
 
 func shiftWorkload(seed uint64, n int) []Request {
-	r, z := source(seed), newZipf(items, 1)
-	return numbers(n, func(i int) int { return z.draw(r) + i/20 })
+	r, z := source(seed), zipf.New(items, 1)
+	return numbers(n, func(i int) int { return z.Draw(r) + i/20 })
 }
 
 // webWorkload interleaves 200 sessions.
 func webWorkload(seed uint64, n int) []Request {
 	type session struct{ user, page, left int }
-	r, pages, lengths := source(seed), newZipf(items, 0.9), newZipf(100, 1)
+	r, pages, lengths := source(seed), zipf.New(items, 0.9), zipf.New(100, 1)
 	open, users := make([]session, 200), 0
 	return numbers(n, func(int) int {
 		s := &open[r.IntN(len(open))]
 		if s.left == 0 {
-			*s = session{user: users, page: pages.draw(r), left: 2 + lengths.draw(r)}
+			*s = session{user: users, page: pages.Draw(r), left: 2 + lengths.Draw(r)}
 			users++
 		}
 		s.left--
@@ -119,7 +103,7 @@ func webWorkload(seed uint64, n int) []Request {
 		case x < 0.6:
 			s.page = (s.page + 1) % items
 		default:
-			s.page = pages.draw(r)
+			s.page = pages.Draw(r)
 		}
 		return s.page
 	})

@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"testing"
+
+	"github.com/tiercache/tiercache/internal/zipf"
 )
 
 func fingerprint(requests []Request) uint64 {
@@ -58,9 +60,9 @@ func TestTheSequencesAreThoseOfEarlierReleases(t *testing.T) {
 
 func TestZipfDrawsInProportion(t *testing.T) {
 	const n = 200_000
-	r, z, count := source(3), newZipf(1000, 1), make([]float64, 1000)
+	r, z, count := source(3), zipf.New(1000, 1), make([]float64, 1000)
 	for range n {
-		count[z.draw(r)]++
+		count[z.Draw(r)]++
 	}
 	for _, i := range []int{1, 3, 9, 29} {
 		got, want := count[0]/count[i], float64(i+1)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/tiercache/tiercache/internal/zipf"
 )
 
 // TestAnAdaptiveCacheIsAsGoodAsTheBest of LRU and TinyLFU, though neither is good everywhere: on a loop an LRU never
@@ -12,10 +14,10 @@ func TestAnAdaptiveCacheIsAsGoodAsTheBest(t *testing.T) {
 	if raceEnabled {
 		t.Skip("one goroutine: nothing for the race detector to find, and slow with it")
 	}
-	z := newZipf(300, 0.8)
+	z := zipf.New(300, 0.8)
 	for name, next := range map[string]func(r *rand.Rand, i int) int{
 		"loop":           func(_ *rand.Rand, i int) int { return i % 3000 },
-		"new favourites": func(r *rand.Rand, i int) int { return i/4 + z.draw(r) },
+		"new favourites": func(r *rand.Rand, i int) int { return i/4 + z.Draw(r) },
 	} {
 		for _, entries := range []int{100, 1500} {
 			rate := func(p Policy) float64 {

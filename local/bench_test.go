@@ -7,7 +7,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
 	"time"
+
+	"github.com/tiercache/tiercache/internal/zipf"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 )
@@ -29,11 +32,11 @@ func testKey(i int) Key {
 }
 
 func zipfKeys(n, draws int, s float64) []Key {
-	z := newZipf(n, s)
+	z := zipf.New(n, s)
 	r := rand.New(rand.NewPCG(1, 2))
 	keys := make([]Key, draws)
 	for i := range keys {
-		keys[i] = testKey(z.draw(r))
+		keys[i] = testKey(z.Draw(r))
 	}
 	return keys
 }

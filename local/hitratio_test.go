@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/tiercache/tiercache/internal/zipf"
+
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
@@ -25,12 +27,12 @@ func TestHitRatioIsThatOfAPlainLRU(t *testing.T) {
 		{"loop that just fits", loopTrace(1990)},
 		{"loop that does not fit", loopTrace(2100)},
 		{"zipf and scan", func(r *rand.Rand) func(int) int {
-			z := newZipf(20_000, 1)
+			z := zipf.New(20_000, 1)
 			return func(i int) int {
 				if i%3 == 0 {
 					return 1_000_000 + i
 				}
-				return z.draw(r)
+				return z.Draw(r)
 			}
 		}},
 		{"reads of a part, then new ones", func(r *rand.Rand) func(int) int {
@@ -42,8 +44,8 @@ func TestHitRatioIsThatOfAPlainLRU(t *testing.T) {
 			}
 		}},
 		{"popularity that drifts", func(r *rand.Rand) func(int) int {
-			z := newZipf(20_000, 1)
-			return func(i int) int { return z.draw(r) + i/20 }
+			z := zipf.New(20_000, 1)
+			return func(i int) int { return z.Draw(r) + i/20 }
 		}},
 	} {
 		for _, config := range []Config[int]{
@@ -88,8 +90,8 @@ func TestHitRatioIsThatOfAPlainLRU(t *testing.T) {
 
 func zipfTrace(n int, s float64) func(*rand.Rand) func(int) int {
 	return func(r *rand.Rand) func(int) int {
-		z := newZipf(n, s)
-		return func(int) int { return z.draw(r) }
+		z := zipf.New(n, s)
+		return func(int) int { return z.Draw(r) }
 	}
 }
 

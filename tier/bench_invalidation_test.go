@@ -8,6 +8,7 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/moment"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier"
@@ -18,33 +19,28 @@ import (
 // before the call returned counts as 0 after the return. Beside it, in the same rounds: a bare PUBLISH, until the
 // subscriber's goroutine has the message, and a PING.
 //
-// The waiting goroutine sleeps. One that spins keeps the runtime from looking at the network, and measures that: tails of
-// 10 ms, for a bare PUBLISH as well.
-//
 // Use -benchtime=5000x: 99th percentiles need rounds.
 func BenchmarkInvalidationReaches(b *testing.B) {
 	ctx := context.Background()
 	prefix := valkeytest.Prefix(b)
-	var applied, heard moment
-	applied.init()
-	heard.init()
+	applied, heard := moment.New(), moment.New()
 	writer := openBench(b, prefix)
-	reader := openBench(b, prefix, tier.WithRemote(overhearing{
-		remote.Valkey(valkey.ClientOption{InitAddress: []string{valkeytest.Shared(b).Addr}}), applied.now}))
+	reader := openBench(b, prefix, tier.WithRemote(
+		moment.Overhear(remote.Valkey(valkey.ClientOption{InitAddress: []string{valkeytest.Shared(b).Addr}}), applied)))
 	c := benchView[record](b, reader, "records")
 	publisher := valkeytest.Shared(b).Client(b)
-	listen(b, prefix+":bare", heard.now)
+	b.Cleanup(moment.Listen(valkeytest.Shared(b).Client(b), prefix+":bare", heard))
 
 	took := make(map[string][]time.Duration)
-	timed := func(name string, m *moment, act func() error, reached func() bool) {
-		m.forget()
+	timed := func(name string, m *moment.Moment, act func() error, reached func() bool) {
+		m.Forget()
 		begun := time.Now()
 		if err := act(); err != nil {
 			b.Fatal(err)
 		}
 		returned, ended := time.Now(), time.Time{}
 		for ended.IsZero() || !reached() {
-			ended = m.wait()
+			ended = m.Wait()
 		}
 		took[name+"-called"] = append(took[name+"-called"], ended.Sub(begun))
 		took[name+"-returned"] = append(took[name+"-returned"], max(0, ended.Sub(returned)))
@@ -60,9 +56,9 @@ func BenchmarkInvalidationReaches(b *testing.B) {
 			time.Sleep(50 * time.Microsecond)
 		}
 		var asOf tier.AsOf
-		timed("ours", &applied, func() (err error) { asOf, err = writer.InvalidateSource(ctx, "doc"); return err },
+		timed("ours", applied, func() (err error) { asOf, err = writer.InvalidateSource(ctx, "doc"); return err },
 			func() bool { return reader.AsOf().Tick >= asOf.Tick })
-		timed("publish", &heard, func() error {
+		timed("publish", heard, func() error {
 			return publisher.Do(ctx, publisher.B().Publish().Channel(prefix+":bare").Message("doc").Build()).Error()
 		}, func() bool { return true })
 		begun := time.Now()
@@ -75,76 +71,6 @@ func BenchmarkInvalidationReaches(b *testing.B) {
 	for name, all := range took {
 		percentiles(b, name, all)
 	}
-}
-
-// moment hands the time at which something happened to who waits for it.
-type moment struct{ at chan time.Time }
-
-func (m *moment) init() { m.at = make(chan time.Time, 1) }
-
-// now is called when it happens; a time that nobody has fetched is replaced.
-func (m *moment) now() {
-	now := time.Now()
-	for {
-		select {
-		case m.at <- now:
-			return
-		default:
-		}
-		m.forget()
-	}
-}
-
-// forget drops a time that nobody fetched.
-func (m *moment) forget() {
-	select {
-	case <-m.at:
-	default:
-	}
-}
-
-// wait returns when it has happened. After a lost push, nobody tells: then it returns the present, later.
-func (m *moment) wait() time.Time {
-	select {
-	case t := <-m.at:
-		return t
-	case <-time.After(500 * time.Millisecond):
-		return time.Now()
-	}
-}
-
-// overhearing is a remote tier that tells when a published change has been applied.
-type overhearing struct {
-	remote.Backend
-	told func()
-}
-
-func (o overhearing) Connect(ctx context.Context, options remote.Options) (remote.Conn, error) {
-	published := options.Events.Published
-	options.Events.Published = func(message string) {
-		published(message)
-		o.told()
-	}
-	return o.Backend.Connect(ctx, options)
-}
-
-// listen calls f for each message of a channel, and returns when the subscription stands.
-func listen(b *testing.B, channel string, f func()) {
-	client := valkeytest.Shared(b).Client(b)
-	ctx, cancel := context.WithCancel(context.Background())
-	standing, ended := make(chan struct{}, 1), make(chan struct{})
-	hooked := valkey.WithOnSubscriptionHook(ctx, func(valkey.PubSubSubscription) {
-		select {
-		case standing <- struct{}{}:
-		default:
-		}
-	})
-	go func() {
-		defer close(ended)
-		_ = client.Receive(hooked, client.B().Subscribe().Channel(channel).Build(), func(valkey.PubSubMessage) { f() })
-	}()
-	<-standing
-	b.Cleanup(func() { cancel(); <-ended })
 }
 
 // BenchmarkInvalidate changes a namespace of many entries, all of them stored remotely and held locally, beside an INCR. The

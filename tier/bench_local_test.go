@@ -8,6 +8,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/tiercache/tiercache/internal/valkeytest"
+	"github.com/tiercache/tiercache/internal/zipf"
 	"github.com/tiercache/tiercache/tier"
 )
 
@@ -15,7 +16,7 @@ import (
 // some would measure how many. With sources, the entries depend on 4 that are shared by many.
 func BenchmarkLocalHit(b *testing.B) {
 	ctx := context.Background()
-	keys, draws := benchKeys(10_000), zipf(10_000)
+	keys, draws := benchKeys(10_000), zipf.Draws(10_000, zipfDraws)
 	s := openBench(b, valkeytest.Prefix(b))
 	for _, sources := range []int{0, 4} {
 		c := benchView[record](b, s, fmt.Sprintf("records:%d", sources))
@@ -34,7 +35,7 @@ func BenchmarkLocalHit(b *testing.B) {
 
 // BenchmarkGolangLRU is BenchmarkLocalHit on the LRU that the local tier is built on, without anything around it.
 func BenchmarkGolangLRU(b *testing.B) {
-	keys, draws := benchKeys(10_000), zipf(10_000)
+	keys, draws := benchKeys(10_000), zipf.Draws(10_000, zipfDraws)
 	c, err := lru.New[string, record](len(keys))
 	if err != nil {
 		b.Fatal(err)

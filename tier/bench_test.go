@@ -4,10 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"runtime"
 	"slices"
-	"sort"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -87,23 +85,6 @@ func fillWith[V any](b *testing.B, c *tier.Cache[V], keys []string, value func(i
 }
 
 const zipfDraws = 1 << 18
-
-// zipf draws zipfDraws of n numbers by Zipf's law with exponent 1: few keys are hot and many are not, as where caches are
-// used. It is drawn beforehand and the same in every run.
-func zipf(n int) []uint16 {
-	sum, upTo := 0.0, make([]float64, n)
-	for i := range upTo {
-		sum += 1 / float64(i+1)
-		upTo[i] = sum
-	}
-	r := rand.New(rand.NewPCG(1, 2))
-	places := r.Perm(n) // so that hot keys are not neighbours in memory
-	draws := make([]uint16, zipfDraws)
-	for i := range draws {
-		draws[i] = uint16(places[sort.SearchFloat64s(upTo, r.Float64()*sum)])
-	}
-	return draws
-}
 
 // serially and inParallel run op with ever new i: from 0 on, or by all Ps at once from different places.
 func serially(b *testing.B, name string, op func(i int)) {

@@ -18,6 +18,7 @@ import (
 	"github.com/valkey-io/valkey-go"
 	"github.com/viccon/sturdyc"
 
+	"github.com/tiercache/tiercache/internal/zipf"
 	"github.com/tiercache/tiercache/tier"
 )
 
@@ -50,7 +51,7 @@ func localHits() []work {
 		var timed struct{ serial, parallel func(*testing.B) }
 		prepare := func(p *pitch) {
 			once.Do(func() {
-				keys, draws := p.keys(resident), zipf(resident)
+				keys, draws := p.keys(resident), zipf.Draws(resident, zipfDraws)
 				timed.serial, timed.parallel = hits(keys, draws, k.fill(p, keys))
 			})
 		}
@@ -303,7 +304,7 @@ func hitLatency() []work {
 	w := work{name: "HitLatencyBesideWriters", unit: "p99.9-ns"}
 	for _, k := range kinds {
 		w.contestants = append(w.contestants, contestant{k.name, func(p *pitch) func(*testing.B) {
-			c, keys, draws := k.make(p), p.keys(resident), zipf(resident/2)
+			c, keys, draws := k.make(p), p.keys(resident), zipf.Draws(resident/2, zipfDraws)
 			return func(b *testing.B) { c.time(b, keys, draws) }
 		}})
 	}

@@ -8,16 +8,17 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/moment"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier"
 )
 
 // signal is something that one process does and others notice.
 type signal struct {
-	prepare func()         // not timed: gives the others something to lose
-	send    func()         // returns when the server has acknowledged it
-	noticed []*moment      // when each of the others did
-	reached func(int) bool // whether what that one noticed was this
+	prepare func()           // not timed: gives the others something to lose
+	send    func()           // returns when the server has acknowledged it
+	noticed []*moment.Moment // when each of the others did
+	reached func(int) bool   // whether what that one noticed was this
 }
 
 // reaching is the time from the writer's call until the last of 4 other stores does not believe its copy any more, beside
@@ -40,7 +41,7 @@ func (s signal) time(b *testing.B) {
 		b.StopTimer()
 		s.prepare()
 		for _, m := range s.noticed {
-			m.forget()
+			m.Forget()
 		}
 		b.StartTimer()
 		begun := time.Now()
@@ -53,7 +54,7 @@ func (s signal) time(b *testing.B) {
 		for other, m := range s.noticed {
 			var at time.Time
 			for at.IsZero() || !s.reached(other) {
-				at = m.wait()
+				at = m.Wait()
 			}
 			if at.After(last) {
 				last = at
@@ -77,8 +78,8 @@ func publishing(p *pitch) signal {
 		reached: func(int) bool { return true },
 	}
 	for range fleet {
-		m := newMoment()
-		listen(p, channel, m.now)
+		m := moment.New()
+		p.host.Cleanup(moment.Listen(p.valkey(), channel, m))
 		s.noticed = append(s.noticed, m)
 	}
 	return s
@@ -99,8 +100,8 @@ func invalidating(p *pitch) signal {
 	var change tier.AsOf
 	s := signal{reached: func(i int) bool { return readers[i].AsOf().Tick >= change.Tick }}
 	for i := range readers {
-		m := newMoment()
-		readers[i] = p.storeOn(overhearing{remote.Valkey(valkey.ClientOption{InitAddress: []string{p.addr()}}), m.now}, prefix)
+		m := moment.New()
+		readers[i] = p.storeOn(moment.Overhear(remote.Valkey(valkey.ClientOption{InitAddress: []string{p.addr()}}), m), prefix)
 		copies[i] = view[string](readers[i], "blobs")
 		s.noticed = append(s.noticed, m)
 	}

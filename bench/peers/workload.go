@@ -4,10 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"runtime"
 	"slices"
-	"sort"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -44,22 +42,6 @@ func (p *pitch) keys(n int) []string {
 var errMiss = errors.New("a miss, where only hits are expected")
 
 const zipfDraws = 1 << 18
-
-// zipf draws zipfDraws of n numbers by Zipf's law with exponent 1, always the same ones.
-func zipf(n int) []uint16 {
-	sum, upTo := 0.0, make([]float64, n)
-	for i := range upTo {
-		sum += 1 / float64(i+1)
-		upTo[i] = sum
-	}
-	r := rand.New(rand.NewPCG(1, 2))
-	places := r.Perm(n) // so that hot keys are not neighbours in memory
-	draws := make([]uint16, zipfDraws)
-	for i := range draws {
-		draws[i] = uint16(places[sort.SearchFloat64s(upTo, r.Float64()*sum)])
-	}
-	return draws
-}
 
 const callers = 32
 
