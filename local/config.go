@@ -54,7 +54,7 @@ func (config *Config[V]) validate() error {
 	if n := config.Shards; n > 0 && (n&(n-1) != 0 || n > maxShards) {
 		errs = append(errs, fmt.Errorf("local: Shards %d is not a power of two up to %d", n, maxShards))
 	}
-	if config.Policy >= policies {
+	if !config.Policy.Known() {
 		errs = append(errs, fmt.Errorf("local: Policy %d is not known", config.Policy))
 	} else if config.Policy != LRU && config.Shards > 1 {
 		errs = append(errs, fmt.Errorf("local: Policy %v with Shards %d: it needs one shard", config.Policy, config.Shards))

@@ -30,11 +30,14 @@ const (
 
 // String returns the policy's name: "LRU", "2Q", "TinyLFU" or "adaptive".
 func (p Policy) String() string {
-	if int(p) >= policies {
+	if !p.Known() {
 		return fmt.Sprintf("policy(%d)", uint8(p))
 	}
 	return [policies]string{"LRU", "2Q", "TinyLFU", "adaptive"}[p]
 }
+
+// Known reports whether p is one of the policies above.
+func (p Policy) Known() bool { return p < policies }
 
 // policy keeps the entries of one shard and says which one leaves next. Guarded by the shard's lock.
 type policy[V any] interface {

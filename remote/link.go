@@ -54,10 +54,10 @@ func (l *link) DoMulti(ctx context.Context, cmds ...valkey.Completed) []valkey.V
 	if len(cmds) == 0 {
 		return nil
 	}
-	// Pinned, so that the client does not use their memory for the next commands:
-	// around the loss of a connection it was seen to do so without being
-	// synchronised with the goroutine that had written them (the race detector
-	// told, in a test that kills connections).
+	// Pinned, so that the client does not use their memory for the next commands.
+	// It does once a command has been answered, also if that was on a second
+	// connection, while the goroutine that writes to the first, lost one may still
+	// read it (the race detector told, in a test that kills connections).
 	for i := range cmds {
 		cmds[i] = cmds[i].Pin()
 	}

@@ -48,7 +48,7 @@ type valkeyConn struct {
 	cancel       context.CancelFunc
 	subscription sync.WaitGroup
 
-	telling sync.Mutex // held while Events run, which come from both clients
+	telling sync.Mutex // held while Events run, which come from two connections
 	closed  bool       // guarded by telling
 	changed []string   // guarded by telling: room for the keys of one event
 }

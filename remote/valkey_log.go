@@ -46,8 +46,8 @@ func (c *valkeyConn) Append(ctx context.Context, ch invalidation.Change) (invali
 // looked for, which takes a good part of a change's time.
 const forgetEvery = 15
 
-// toForget is how many old changes the one with n scopes makes room for at most:
-// of the log, more than come in.
+// toForget is how many old scopes the log drops, at most, while a change of n is
+// recorded: 0 most times, and then more than have come in since.
 func (c *valkeyConn) toForget(n int) int {
 	due := c.scopesSince.Add(int64(n))
 	if c.changesSince.Add(1)%forgetEvery != 1 {

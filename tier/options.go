@@ -220,7 +220,7 @@ func (c *storeConfig) validate() error {
 	least := local.Overhead + ownSize[struct{}]()
 	bad(c.localBytes > 0 && c.localBytes <= least, "WithLocalBytes %d: holds nothing, an entry needs more than %d", c.localBytes, least)
 	bad(c.localEntries < 0, "WithLocalEntries %d: must not be negative", c.localEntries)
-	bad(c.localPolicy > local.Adaptive, "WithLocalPolicy %v: is not known", c.localPolicy)
+	bad(!c.localPolicy.Known(), "WithLocalPolicy %v: is not known", c.localPolicy)
 	bad(c.localBytes == 0 && c.localEntries == 0, "WithLocalBytes 0 without WithLocalEntries: the local tier needs a bound")
 	bad(c.heartbeat < time.Millisecond, "WithHeartbeat %v: must be at least 1ms", c.heartbeat)
 	bad(c.maxStaleness < 2*c.heartbeat, "WithMaxStaleness %v with WithHeartbeat %v: must be at least twice the heartbeat, or local copies would lapse between two of them", c.maxStaleness, c.heartbeat)

@@ -13,24 +13,6 @@ import (
 
 // Schedules that once broke an invariant.
 
-// stopAt has the nth request of a kind stop: before it is sent, or after it was
-// answered.
-func stopAt(hook func(func(interpose.Op) error), op interpose.Op, nth int) (reached, goOn chan struct{}) {
-	reached, goOn = make(chan struct{}), make(chan struct{})
-	hook(func(o interpose.Op) error {
-		if o == op {
-			if nth--; nth == 0 {
-				close(reached)
-				<-goOn
-			}
-		}
-		return nil
-	})
-	return reached, goOn
-}
-
-func none(context.Context, *tier.Entry) (int64, error) { return 0, errCut }
-
 // Guard: item.recheck compares the epoch, and only it notes Seq.
 //
 //	A: GET k is answered with the old value

@@ -1,0 +1,165 @@
+package tier_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/valkey-io/valkey-go"
+
+	"github.com/tiercache/tiercache/internal/interpose"
+	"github.com/tiercache/tiercache/internal/valkeytest"
+	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/tier"
+)
+
+// world is one shared tier on which a test opens stores, each behind hooks.
+type world struct {
+	t      *testing.T
+	inner  remote.Backend
+	prefix string
+	raw    rawAccess
+}
+
+// rawAccess changes the shared tier behind every store's back.
+type rawAccess interface {
+	keys(prefix string) []string
+	remove(keys ...string)
+	flush()
+	disconnect()
+}
+
+// leaseFirst has the caches of cacheOf ask for the lease along with each read,
+// and so take the other way through the remote tier. Tests run one by one.
+var leaseFirst = false
+
+// readOp is the operation by which a cache first asks the remote tier.
+func readOp() interpose.Op {
+	if leaseFirst {
+		return interpose.Lease
+	}
+	return interpose.Get
+}
+
+// eachRemote runs a test in a world of each kind, in both ways of reading.
+func eachRemote(t *testing.T, test func(t *testing.T, w *world)) {
+	eachWorld(t, test)
+	t.Run("lease first", func(t *testing.T) {
+		leaseFirst = true
+		defer func() { leaseFirst = false }()
+		eachWorld(t, test)
+	})
+}
+
+func eachWorld(t *testing.T, test func(t *testing.T, w *world)) {
+	t.Run("embedded", func(t *testing.T) {
+		hub := remote.NewEmbedded(0)
+		test(t, &world{t, hub, "test", embeddedRaw{hub}})
+	})
+	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
+		option, err := valkey.ParseURL(strings.Replace(s.URL(), "valkey://", "redis://", 1))
+		require.NoError(t, err)
+		prefix := strings.Trim(valkeytest.Prefix(t), ":")
+		test(t, &world{t, remote.Valkey(option), prefix, valkeyRaw{t, s}})
+	})
+}
+
+type embeddedRaw struct{ hub *remote.Embedded }
+
+func (r embeddedRaw) keys(prefix string) (out []string) {
+	for _, k := range r.hub.Keys() {
+		if strings.HasPrefix(k, prefix) {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+func (r embeddedRaw) remove(keys ...string) { r.hub.Remove(keys...) }
+func (r embeddedRaw) flush()                { r.hub.Flush() }
+func (r embeddedRaw) disconnect()           { r.hub.Disconnect() }
+
+type valkeyRaw struct {
+	t *testing.T
+	s *valkeytest.Server
+}
+
+func (r valkeyRaw) keys(prefix string) []string {
+	keys, err := r.s.Do(r.t, "KEYS", prefix+"*").AsStrSlice()
+	require.NoError(r.t, err)
+	return keys
+}
+
+func (r valkeyRaw) remove(keys ...string) {
+	r.s.Do(r.t, append([]string{"DEL"}, keys...)...)
+}
+func (r valkeyRaw) flush()      { r.s.Do(r.t, "FLUSHALL") }
+func (r valkeyRaw) disconnect() { r.s.Do(r.t, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes") }
+
+// quiet opens stores that hear of changes by messages and their own requests
+// alone, so that a schedule is not disturbed by heartbeats.
+var quiet = []tier.Option{tier.WithHeartbeat(time.Hour), tier.WithMaxStaleness(10 * time.Hour), tier.WithRemoteTimeout(10 * time.Second)}
+
+func (w *world) open(options ...tier.Option) (*tier.Store, *interpose.Backend) {
+	b := &interpose.Backend{Inner: w.inner}
+	s, err := tier.Open(context.Background(), append([]tier.Option{tier.WithRemote(b), tier.WithPrefix(w.prefix)}, options...)...)
+	require.NoError(w.t, err)
+	w.t.Cleanup(func() { s.Close() })
+	return s, b
+}
+
+// origin is the source of truth: one document.
+type origin struct{ version atomic.Int64 }
+
+func (o *origin) load(_ context.Context, e *tier.Entry) (int64, error) {
+	v := o.version.Load()
+	e.DependsOn("doc") // after the read: the as-of covers it
+	return v, nil
+}
+
+func cacheOf[V any](t *testing.T, s *tier.Store, options ...tier.CacheOption) *tier.Cache[V] {
+	c, err := tier.New[V](s, "docs:technical", options...)
+	require.NoError(t, err)
+	if leaseFirst {
+		tier.LeaseFirst(c)
+	}
+	return c
+}
+
+var bg = context.Background()
+
+func lookup[V any](t *testing.T, c *tier.Cache[V], load tier.Loader[V], options ...tier.CallOption) tier.Result[V] {
+	t.Helper()
+	r, err := c.Lookup(bg, "k", load, options...)
+	require.NoError(t, err)
+	return r
+}
+
+// within polls until ok, which is an event of another goroutine and has no
+// channel to wait on.
+func within(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	require.Eventually(t, ok, 10*time.Second, time.Millisecond, what)
+}
+
+var errCut = errors.New("cut off")
+
+// stopAt has the nth request of a kind stop: before it is sent, or after it was
+// answered.
+func stopAt(hook func(func(interpose.Op) error), op interpose.Op, nth int) (reached, goOn chan struct{}) {
+	reached, goOn = make(chan struct{}), make(chan struct{})
+	var seen atomic.Int64
+	hook(func(o interpose.Op) error {
+		if o == op && seen.Add(1) == int64(nth) {
+			close(reached)
+			<-goOn
+		}
+		return nil
+	})
+	return reached, goOn
+}
+
+func none(context.Context, *tier.Entry) (int64, error) { return 0, errCut }
