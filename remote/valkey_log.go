@@ -43,7 +43,7 @@ func (c *valkeyConn) Append(ctx context.Context, ch invalidation.Change) (invali
 }
 
 // forgetEvery is how many changes are recorded for each time that old ones are
-// looked for, which takes a good part of a change's time.
+// looked for, which takes a command more.
 const forgetEvery = 15
 
 // toForget is how many old scopes the log drops, at most, while a change of n is

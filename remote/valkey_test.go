@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/faultproxy"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
@@ -421,5 +422,29 @@ func TestAReplicaProvesNothing(t *testing.T) {
 		s.Do(t, "REPLICAOF", "NO", "ONE")
 		_, err = c.Delta(t.Context(), invalidation.DeltaQuery{Limit: 10})
 		require.NoError(t, err)
+	})
+}
+
+// A change whose connection is lost before the answer came is sent again:
+//
+//	Append is sent, and reaches the server
+//	the connection is cut before the answer
+//	Append is sent again, on the next connection
+func TestAChangeIsRecordedOverANewConnection(t *testing.T) {
+	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
+		p, err := faultproxy.Start(s.Addr, 1)
+		require.NoError(t, err)
+		t.Cleanup(p.Close)
+		c := connect(t, remote.Valkey(valkey.ClientOption{InitAddress: []string{p.Addr()}}), "p", newNotices())
+		p.Freeze(faultproxy.ToClient)
+		before, failed := p.Stats().Passed[faultproxy.Request], make(chan error, 1)
+		go func() {
+			_, err := c.Append(t.Context(), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+			failed <- err
+		}()
+		eventually(t, func() bool { return p.Stats().Passed[faultproxy.Request] > before }, "the change is on its way")
+		p.Cut()
+		p.Heal()
+		require.NoError(t, <-failed)
 	})
 }

@@ -21,8 +21,9 @@ const (
 )
 
 // add picks the stripe by where the goroutine's stack is: goroutines that run at
-// the same time have different ones, and each keeps its own for a while. With
-// stripes picked at random every other add found its cache line on another core.
+// the same time have different ones, and each keeps its own for a while. Were
+// stripes picked at random, one of two cores would find half of its cache lines
+// on the other.
 func (c *counter) add() {
 	var here byte
 	at := uint64(uintptr(unsafe.Pointer(&here))) >> 11 // the smallest stack has 2 KiB

@@ -109,8 +109,8 @@ func (l *loadRun) keepUnstored(f *flight, it *item, kept time.Duration) {
 //
 // A value is put into the local tier at once as well, provisionally: believed
 // no longer than the proof that the key had not changed by then. Once the write
-// is acknowledged, and the only notice that came is the one the write owes, it
-// stays; otherwise it goes.
+// is acknowledged it stays, unless notices tell of others' changes: see
+// keepWritten.
 func (l *loadRun) store(ctx context.Context, fills []filling) {
 	writes := make([]remote.Write, len(fills))
 	var bytes int64

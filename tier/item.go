@@ -15,7 +15,7 @@ import (
 // can be found, and its value is shared with every caller.
 //
 // What a hit reads is here, in as few cache lines as it takes, and the rest in
-// facts: with ten thousand entries, most of the time of a hit is spent waiting
+// facts: with ten thousand entries, a third of the time of a hit is spent waiting
 // for memory. See itemOf.
 type item struct {
 	key string

@@ -146,7 +146,8 @@ func WithHeartbeat(d time.Duration) Option {
 }
 
 // WithRemoteTimeout bounds each request to the remote tier, and so what a slow
-// or absent server adds to a read. Default 50 ms; at least 1 ms.
+// or absent server adds to a read. Default 50 ms; at least 1 ms. A request may
+// be given up by up to an eighth of it sooner.
 func WithRemoteTimeout(d time.Duration) Option {
 	return storeOption(func(c *storeConfig) { c.timeout = d })
 }

@@ -7,8 +7,7 @@ import (
 )
 
 // patience is a context that ends when the requests which share it have waited
-// long enough. A context and a timer for each request would cost as much as all
-// else that a remote hit does in this process.
+// long enough, so that none needs a context and a timer of its own.
 type patience struct {
 	context.Context
 	cancel context.CancelFunc
