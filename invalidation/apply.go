@@ -94,8 +94,11 @@ func (t *Tail) apply(q Query, d Delta) (done, lost bool) {
 		t.mu.connection = d.Connection
 		v.Epoch++
 	}
-	if q.sent > v.Proof || v.Proof == 0 {
-		v.Proof, v.clock = q.sent, d.ServerTime
+	if q.sent > v.asked {
+		v.clock, v.asked = d.ServerTime, q.sent
+		if q.sent > t.mu.lost {
+			v.Proof = q.sent
+		}
 	}
 	t.publishLocked(&v)
 	return true, false
@@ -206,12 +209,20 @@ func (t *Tail) recordLocked(v *View, scopes []Scope, all bool, a Appended, parti
 	return gap
 }
 
-// Lost is told that pushes may have been lost: no local copy is believed until
-// it has been read again.
+// Lost is told that pushes may have been lost, or that another connection is
+// about to be used: no local copy is believed until it has been read again, and
+// nothing is proven until a question that is sent from here on is answered. The
+// answer to an earlier one may come from the server that was:
+//
+//	heartbeat: is answered by the old primary
+//	the client: turns to the new one, which has an older log
+//	a reader:   reads an older value there, and has proof of the old primary
 func (t *Tail) Lost() {
 	t.mu.Lock()
+	t.mu.lost = mono.Now()
 	v := *t.View()
 	v.Epoch++
+	v.Proof = 0
 	t.publishLocked(&v)
 	t.mu.Unlock()
 	t.Wake()

@@ -45,6 +45,11 @@ func Key(id string) Scope { return scope("k", id) }
 // Namespace is the scope of one namespace path.
 func Namespace(path string) Scope { return scope("n", path) }
 
+// Written is the scope that says that keys of a namespace are written by
+// themselves, with Set or Delete, and not only filled by loads. Nothing depends
+// on it; the log keeps it for when a server comes that may have lost such writes.
+func Written(path string) Scope { return scope("w", path) }
+
 // Namespaces returns the scopes of path and of every path above it, topmost
 // first: "a:b" depends on "a" and on "a:b".
 func Namespaces(path string) []Scope {

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/tiercache/tiercache/internal/mono"
 )
 
 // Config of a Tail. All durations must be positive.
@@ -38,11 +40,12 @@ type Tail struct {
 		sync.Mutex
 		known       known
 		connection  int64
-		undelivered changes // to be sent again; distrusted until acknowledged
-		resending   changes // those of them on their way, for Health
-		allPending  int     // changes of everything that are not acknowledged
-		floor       Tick    // of the log
-		failures    int     // heartbeats in a row
+		lost        mono.Time // when pushes may last have been lost
+		undelivered changes   // to be sent again; distrusted until acknowledged
+		resending   changes   // those of them on their way, for Health
+		allPending  int       // changes of everything that are not acknowledged
+		floor       Tick      // of the log
+		failures    int       // heartbeats in a row
 		lastErr     error
 		forked      uint64 // incarnation of a log that is not the one we followed
 		closed      bool

@@ -109,6 +109,27 @@ func (s *script) latest(scope Scope) (last Tick) {
 	return last
 }
 
+// An answer to what was asked before the connection was lost may be another
+// server's than the one that is asked from there on.
+func TestAnAnswerToAnEarlierQuestionIsNoProof(t *testing.T) {
+	bubble(t, func(t *testing.T, s *scene) {
+		time.Sleep(time.Second)
+		q := s.Query(nil)
+		d, err := s.log.Delta(t.Context(), q.DeltaQuery)
+		require.NoError(t, err)
+		s.log.set(func(l *script) { l.deltaErr = errDown })
+		time.Sleep(time.Second)
+		s.Lost()
+		_, err = s.Apply(t.Context(), q, d)
+		require.NoError(t, err)
+		require.Greater(t, s.View().Age(mono.Now()), 1000*time.Hour)
+		s.log.set(func(l *script) { l.deltaErr = nil })
+		time.Sleep(time.Second)
+		require.NoError(t, s.CatchUp(t.Context()))
+		require.Zero(t, s.View().Age(mono.Now()))
+	})
+}
+
 func TestOnlyAnAnsweredReadIsAProof(t *testing.T) {
 	bubble(t, func(t *testing.T, s *scene) {
 		require.Zero(t, s.View().Age(mono.Now()))

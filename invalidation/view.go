@@ -33,8 +33,9 @@ type View struct {
 	// Proof is when the latest answered delta read was sent; 0 means never, or
 	// not since the connection was lost.
 	Proof mono.Time
-	// clock is what the server's clock said to the read of Proof.
+	// clock is what the server's clock said to a delta read that was sent at asked.
 	clock time.Time
+	asked mono.Time
 }
 
 // AsOf is the position that a load which begins now is true as of.
@@ -49,10 +50,10 @@ func (v *View) Age(now mono.Time) time.Duration {
 }
 
 // ServerTime is an upper bound of the server's clock: its answer was given
-// after the question of Proof was sent, so no less time has passed since then
-// here than there.
+// after the question was sent, so no less time has passed since then here than
+// there.
 func (v *View) ServerTime(now mono.Time) time.Time {
-	return v.clock.Add(now.Sub(v.Proof))
+	return v.clock.Add(now.Sub(v.asked))
 }
 
 // Covers reports whether a value as of a can be valid as far as incarnation

@@ -153,3 +153,6 @@ func (c *embeddedConn) Purge(ctx context.Context, p PurgeRequest) (done PurgePro
 	}
 	return done, err
 }
+
+// LosesWrites implements [Conn].
+func (c *embeddedConn) LosesWrites() bool { return false }

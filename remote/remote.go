@@ -68,6 +68,9 @@ type Conn interface {
 	Delete(ctx context.Context, keys []string) error
 	// Purge removes every key that begins with one of the prefixes.
 	Purge(ctx context.Context, p PurgeRequest) (PurgeProgress, error)
+	// LosesWrites reports whether the remote tier can lose the latest of what it
+	// has acknowledged and go on with what was before, change log and all.
+	LosesWrites() bool
 	// Info describes the server as it is now.
 	Info(ctx context.Context) (Info, error)
 	// Close ends the connection and waits for what it owns. Events are not

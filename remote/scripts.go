@@ -29,11 +29,26 @@ local function head(log)
 end
 `
 
-const luaRenew = `
+// The history of a server: its replication id, which it shares with the replicas
+// that have all it has, and loses when it is promoted or restarted. What had been
+// acknowledged until then it may or may not have.
+const luaServer = `
+local function server()
+  local info = redis.pcall('INFO', 'replication')
+  if type(info) ~= 'string' then return '', '' end
+  return string.match(info, 'role:(%a+)') or '', string.match(info, 'master_replid:(%x+)') or ''
+end
+`
+
+// Members with the score -1 are no changes: 'i' and the incarnation, which comes
+// first, 'r' and each history whose servers write to the store, 'v' and the name
+// of each namespace in which keys are written (see invalidation.Written).
+const luaRenew = luaServer + `
 local function renew(log, inc, after)
   redis.call('DEL', log)
   local tick = math.max(after + 1, (now()))
-  redis.call('ZADD', log, -1, 'i' .. inc, fmt(tick), 'f')
+  local _, history = server()
+  redis.call('ZADD', log, -1, 'i' .. inc, -1, 'r' .. history, fmt(tick), 'f')
   return inc, tick
 end
 `
@@ -53,6 +68,7 @@ if forget > 0 then old = redis.call('ZRANGEBYSCORE', log, 0, fmt(t - tonumber(AR
 for i = 1, #old, 2 do
   if old[i] ~= 'f' then
     redis.call('ZREM', log, old[i])
+    if string.sub(old[i], 1, 1) == 'w' then redis.call('ZREM', log, 'v' .. string.sub(old[i], 2)) end
     top = tonumber(old[i + 1])
   end
 end
@@ -60,7 +76,10 @@ if top > 0 then redis.call('ZADD', log, 'GT', fmt(top), 'f') end
 local tick = math.max(last + 1, t)
 local score = fmt(tick)
 if ARGV[5] == '1' then redis.call('ZADD', log, score, 'f') end
-for i = 8, #ARGV do redis.call('ZADD', log, score, ARGV[i]) end
+for i = 8, #ARGV do
+  redis.call('ZADD', log, score, ARGV[i])
+  if string.sub(ARGV[i], 1, 1) == 'w' then redis.call('ZADD', log, -1, 'v' .. string.sub(ARGV[i], 2)) end
+end
 redis.call('PUBLISH', ARGV[1], inc .. ' ' .. fmt(last) .. ' ' .. score .. ' ' .. ARGV[6])
 return {inc, fmt(last), score}
 `)
@@ -72,12 +91,41 @@ if not inc or last < tonumber(ARGV[2]) or inc == ARGV[3] then renew(KEYS[1], ARG
 return 1
 `)
 
+	// scriptAdmit: KEYS log; ARGV channel, history. A server of another history has
+	// begun to answer: it may have lost what was written to single keys, of which
+	// the log tells nothing. So all in those namespaces changes, once. There is no
+	// end to names, but to what is worth naming one by one. What is published says
+	// nothing, and so has everybody read the log.
+	scriptAdmit = newScript("#!lua flags=allow-oom\n" + luaLog + `
+local log, history = KEYS[1], 'r' .. ARGV[2]
+local inc, last = head(log)
+if not inc then return 0 end
+if redis.call('ZSCORE', log, history) then return 1 end
+local scopes, histories = {}, {}
+for _, m in ipairs(redis.call('ZRANGEBYSCORE', log, -1, -1)) do
+  local kind = string.sub(m, 1, 1)
+  if kind == 'v' then scopes[#scopes + 1] = 'n' .. string.sub(m, 2) end
+  if kind == 'r' then histories[#histories + 1] = m end
+end
+if #histories >= 1000 then
+  for _, m in ipairs(histories) do redis.call('ZREM', log, m) end
+end
+redis.call('ZADD', log, -1, history)
+if #scopes == 0 then return 1 end
+local score = fmt(math.max(last + 1, (now())))
+if #scopes > 1000 then scopes = {'f'} end
+for _, s in ipairs(scopes) do redis.call('ZADD', log, score, s) end
+redis.call('PUBLISH', ARGV[1], '')
+return 1
+`)
+
 	// scriptDelta: KEYS log; ARGV since, limit, scopes... It only reads.
-	scriptDelta = newScript(luaLog + `
+	scriptDelta = newScript(luaLog + luaServer + `
 local log, since = KEYS[1], tonumber(ARGV[1])
 local _, t = now()
+local role, history = server()
 local inc, tick = head(log)
-if not inc then return {'', '0', '0', t[1], t[2], 0, {}, {}} end
+if not inc then return {role, history, t[1], t[2], ''} end
 local floor = redis.call('ZSCORE', log, 'f') or '0'
 local changes, over = {}, 0
 if tick > since then
@@ -88,7 +136,7 @@ if tick > since then
 end
 local known = {}
 for i = 3, #ARGV do known[i - 2] = redis.call('ZSCORE', log, ARGV[i]) or '0' end
-return {inc, fmt(tick), floor, t[1], t[2], over, changes, known}
+return {role, history, t[1], t[2], inc, fmt(tick), floor, over, changes, known}
 `)
 
 	// scriptWrite: KEYS data, lease; ARGV token, value, its expiry in ms, unread,

@@ -39,6 +39,7 @@ func (b valkeyBackend) String() string {
 type valkeyConn struct {
 	tracked, plain *link
 	dials          atomic.Int64 // of the tracked client
+	admitted       sync.Map     // histories of servers that the log knows
 	// changes and scopes that were recorded since old ones were forgotten
 	changesSince, scopesSince atomic.Int64
 
@@ -82,10 +83,10 @@ func (b valkeyBackend) Connect(ctx context.Context, o Options) (Conn, error) {
 	c := &valkeyConn{tracked: &link{}, plain: &link{}, o: o, log: logKey(o.Prefix), channel: channel(o.Prefix)}
 	base := b.base(o)
 	track := base
+	track.Dialer.ControlContext = c.countDials(track.Dialer)
 	if o.NoTracking {
 		track.DisableCache = true
 	} else {
-		track.Dialer.ControlContext = c.countDials(track.Dialer)
 		track.ClientTrackingOptions = []string{"OPTOUT"}
 		track.OnInvalidations = c.invalidated
 	}
@@ -111,10 +112,13 @@ func (b valkeyBackend) Connect(ctx context.Context, o Options) (Conn, error) {
 }
 
 // countDials keeps the dialer's own hook and counts: after a restart the server
-// gives out the same connection ids again.
+// gives out the same connection ids again. That a connection is lost may be told
+// after the next one has answered; what comes from it is not to be judged by what
+// the one before had proven.
 func (c *valkeyConn) countDials(d net.Dialer) func(context.Context, string, string, syscall.RawConn) error {
 	return func(ctx context.Context, network, address string, raw syscall.RawConn) error {
 		c.dials.Add(1)
+		c.event(c.o.Events.Lost)
 		switch {
 		case d.ControlContext != nil:
 			return d.ControlContext(ctx, network, address, raw)

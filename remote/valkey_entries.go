@@ -38,6 +38,18 @@ func isWrongType(err error) bool {
 
 // Get implements [Conn].
 func (c *valkeyConn) Get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) ([]Item, invalidation.Delta, error) {
+	for {
+		items, d, history, err := c.get(ctx, keys, q)
+		if err != nil || q == nil {
+			return items, d, err
+		}
+		if admitted, err := c.admits(ctx, history, d); admitted || err != nil {
+			return items, d, err
+		}
+	}
+}
+
+func (c *valkeyConn) get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) ([]Item, invalidation.Delta, string, error) {
 	build := func(b valkey.Builder) (cmds []valkey.Completed) {
 		if q != nil {
 			cmds = c.deltaCommands(b, q)
@@ -53,22 +65,23 @@ func (c *valkeyConn) Get(ctx context.Context, keys []string, q *invalidation.Del
 	}
 	results := run(ctx, c.tracked, []script{scriptDelta}, build)
 	var d invalidation.Delta
+	var history string
 	if q != nil {
 		var err error
-		if d, results, err = c.deltaOf(results); err != nil {
-			return nil, d, err
+		if d, history, results, err = c.deltaOf(results); err != nil {
+			return nil, d, "", err
 		}
 	}
 	items := make([]Item, len(keys))
-	if len(keys) == 0 {
-		return items, d, nil
-	}
-	if len(keys) == 1 {
-		var err error
+	var err error
+	switch len(keys) {
+	case 0:
+	case 1:
 		items[0], err = item(results[0])
-		return items, d, err
+	default:
+		err = itemsOf(results[0], items)
 	}
-	return items, d, itemsOf(results[0], items)
+	return items, d, history, err
 }
 
 // itemsOf takes the answer to an MGET apart. A value of another type than a
@@ -145,6 +158,10 @@ func (c *valkeyConn) Release(ctx context.Context, keys []string, token string) e
 func (c *valkeyConn) Delete(ctx context.Context, keys []string) error {
 	return c.each(ctx, keys, scriptDelete, pair)
 }
+
+// LosesWrites implements [Conn]: a replica is promoted that had not caught up, or
+// a server restarts from an older file.
+func (c *valkeyConn) LosesWrites() bool { return true }
 
 // each runs a script per key, in one round trip.
 func (c *valkeyConn) each(ctx context.Context, keys []string, s script, names func(key string) []string, args ...string) error {

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -70,6 +71,26 @@ func (c *valkeyConn) Delta(ctx context.Context, q invalidation.DeltaQuery) (inva
 	return d, err
 }
 
+// admits reports whether the server of that history was known to the store
+// before d was read, or there is no log yet that could tell. If not, it is now.
+func (c *valkeyConn) admits(ctx context.Context, history string, d invalidation.Delta) (bool, error) {
+	if _, known := c.admitted.Load(history); known || d.Incarnation == 0 {
+		return true, nil
+	}
+	results := run(ctx, c.tracked, []script{scriptAdmit}, func(b valkey.Builder) []valkey.Completed {
+		admit := call{script: scriptAdmit, keys: []string{c.log}, args: []string{c.channel, history}}
+		return append(c.untracked(b), admit.build(b))
+	})
+	logged, err := results[len(results)-1].AsInt64()
+	if err != nil {
+		return false, failure(err)
+	}
+	if logged == 1 {
+		c.admitted.Store(history, nil)
+	}
+	return false, nil
+}
+
 func (c *valkeyConn) deltaCall(q invalidation.DeltaQuery) call {
 	args := make([]string, 0, 2+len(q.Scopes))
 	args = append(args, tickArg(q.Since), strconv.Itoa(q.Limit))
@@ -79,68 +100,63 @@ func (c *valkeyConn) deltaCall(q invalidation.DeltaQuery) call {
 	return call{script: scriptDelta, keys: []string{c.log}, args: args, readOnly: true}
 }
 
-// deltaCommands reads the log. What goes before the script:
-//
-//   - ROLE: a replica answers a script that only reads as well, and proves
-//     nothing, since it does not hear of changes when they are acknowledged;
-//   - CLIENT ID: see invalidation.Delta.Connection;
-//   - CLIENT CACHING NO: the log is not to be tracked, or each change would be
-//     told twice.
+// deltaCommands reads the log. CLIENT ID is for invalidation.Delta.Connection.
 func (c *valkeyConn) deltaCommands(b valkey.Builder, q *invalidation.DeltaQuery) []valkey.Completed {
-	cmds := []valkey.Completed{b.Role().Build(), b.ClientId().Build()}
-	if !c.o.NoTracking {
-		cmds = append(cmds, b.ClientCaching().No().Build())
-	}
+	cmds := append([]valkey.Completed{b.ClientId().Build()}, c.untracked(b)...)
 	return append(cmds, c.deltaCall(*q).build(b))
 }
 
-// deltaOf reads the answers to deltaCommands and returns the others.
-func (c *valkeyConn) deltaOf(results []valkey.ValkeyResult) (d invalidation.Delta, rest []valkey.ValkeyResult, err error) {
-	role, err := results[0].ToArray()
-	if err != nil {
-		return d, nil, failure(err)
+// untracked is what to send before a command that reads the log: each change of
+// it would be told twice if it were tracked.
+func (c *valkeyConn) untracked(b valkey.Builder) []valkey.Completed {
+	if c.o.NoTracking {
+		return nil
 	}
-	if len(role) == 0 {
-		return d, nil, errAnswer
-	}
-	if r, _ := role[0].ToString(); r != "master" && r != "primary" {
-		return d, nil, fmt.Errorf("the server is a %.20q, and only a primary knows what has changed", r)
-	}
-	n := 2
-	if !c.o.NoTracking {
-		n = 3
-	}
-	d, err = parseDelta(results[1], results[n])
-	d.Connection += c.dials.Load() << 40
-	return d, results[n+1:], err
+	return []valkey.Completed{b.ClientCaching().No().Build()}
 }
 
-// parseDelta reads the answers to CLIENT ID and scriptDelta.
-func parseDelta(id, answer valkey.ValkeyResult) (d invalidation.Delta, err error) {
+// deltaOf reads the answers to deltaCommands and returns the others.
+func (c *valkeyConn) deltaOf(results []valkey.ValkeyResult) (d invalidation.Delta, history string, rest []valkey.ValkeyResult, err error) {
+	n := 1
+	if !c.o.NoTracking {
+		n = 2
+	}
+	d, history, err = parseDelta(results[0], results[n])
+	d.Connection += c.dials.Load() << 40
+	return d, history, results[n+1:], err
+}
+
+// parseDelta reads the answers to CLIENT ID and scriptDelta. A replica answers as
+// well, and proves nothing, since it does not hear of changes when they are
+// acknowledged.
+func parseDelta(id, answer valkey.ValkeyResult) (d invalidation.Delta, history string, err error) {
 	if d.Connection, err = id.AsInt64(); err != nil {
-		return d, failure(err)
+		return d, "", failure(err)
 	}
 	fields, err := answer.ToArray()
 	if err != nil {
-		return d, failure(err)
+		return d, "", failure(err)
 	}
-	if len(fields) != 8 {
-		return d, errAnswer
+	if len(fields) != 10 && len(fields) != 5 {
+		return d, "", errAnswer
 	}
 	var p parser
-	inc := p.text(fields[0])
-	if inc == "" {
-		return d, p.err // no log
-	}
-	d.Incarnation = p.incarnation(inc)
-	d.Tick, d.Floor = p.tick(p.text(fields[1])), p.tick(p.text(fields[2]))
-	d.ServerTime = time.Unix(p.number(p.text(fields[3])), p.number(p.text(fields[4]))*1000)
-	over, err := fields[5].AsInt64()
+	history, err = primary(p.text(fields[0]), p.text(fields[1]))
 	if err != nil {
-		return d, err
+		return d, "", err
+	}
+	d.ServerTime = time.Unix(p.number(p.text(fields[2])), p.number(p.text(fields[3]))*1000)
+	if len(fields) == 5 {
+		return d, history, p.err // no log
+	}
+	d.Incarnation = p.incarnation(p.text(fields[4]))
+	d.Tick, d.Floor = p.tick(p.text(fields[5])), p.tick(p.text(fields[6]))
+	over, err := fields[7].AsInt64()
+	if err != nil {
+		return d, history, err
 	}
 	d.Overflow = over != 0
-	changes, known := p.texts(fields[6]), p.texts(fields[7])
+	changes, known := p.texts(fields[8]), p.texts(fields[9])
 	for i := 0; i+1 < len(changes); i += 2 {
 		if changes[i] != floorMember && changes[i][:1] != "i" {
 			d.Changes = append(d.Changes, invalidation.ScopeTick{Scope: invalidation.Scope(changes[i]), Tick: p.tick(changes[i+1])})
@@ -149,7 +165,18 @@ func parseDelta(id, answer valkey.ValkeyResult) (d invalidation.Delta, err error
 	for _, k := range known {
 		d.Known = append(d.Known, p.tick(k))
 	}
-	return d, p.err
+	return d, history, p.err
+}
+
+// primary returns the history of a server that says it is a primary.
+func primary(role, history string) (string, error) {
+	switch {
+	case role == "" || history == "":
+		return "", errors.New("the server does not tell whether it is a primary: the user needs the right +info")
+	case role != "master" && role != "primary":
+		return "", fmt.Errorf("the server is a %.20q, and only a primary knows what has changed", role)
+	}
+	return history, nil
 }
 
 const floorMember = "f"

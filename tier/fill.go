@@ -91,7 +91,7 @@ func (l *loadRun) dropOlder(ctx context.Context, fs []*flight, done []finishedLo
 		}
 	}
 	if len(keys) > 0 {
-		_ = l.deleteAll(ctx, keys) // counted there
+		_ = l.deleteAll(ctx, keys, undeclared) // counted there
 	}
 }
 
@@ -179,7 +179,7 @@ func (l *loadRun) settle(fl filling, w remote.Written, took time.Duration) {
 		if errors.Is(err, remote.ErrFull) {
 			st.full.Add(1)
 			// Neither the lease nor an older value is to stay.
-			_ = l.deleteAll(context.Background(), []string{fl.f.key})
+			_ = l.deleteAll(context.Background(), []string{fl.f.key}, undeclared)
 		}
 	case !w.Stored:
 		st.fenced.Add(1)

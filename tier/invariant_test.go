@@ -2,7 +2,10 @@ package tier_test
 
 import (
 	"context"
+	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -254,6 +257,55 @@ func TestI2AnotherConnectionEndsTheTrustInCopies(t *testing.T) {
 	require.NoError(t, ca.Set(bg, "k", 1))
 	require.NoError(t, b.Sync(bg)) // what a heartbeat does
 	require.Equal(t, int64(1), lookup(t, cb, fail).Value)
+}
+
+// Guard: Store.confirm.
+//
+//	B: sends GET k over a new connection, to a server of another history
+//	A: finds that first, and has k's namespace change
+//	B: the answer is judged by what the connection before had proven
+func TestI6WhatAnotherServerGaveIsJudgedByWhatItKnows(t *testing.T) {
+	for _, way := range []bool{false, true} {
+		leaseFirst = way
+		w := &world{t, remote.NewEmbedded(0), "test", nil}
+		w.raw = embeddedRaw{w.inner.(*remote.Embedded)}
+		a, _ := w.open(quiet...)
+		b, hooks := w.open(quiet...)
+		o := &origin{}
+		ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
+		lookup(t, ca, o.load)
+		hooks.Filter(func(e interpose.Event) bool { return e.Message == "" })
+		// The heartbeat that the loss wakes up is answered once the reader has asked
+		// as well, or has ended.
+		var asked atomic.Int64
+		var ended atomic.Bool
+		hooks.Before(func(op interpose.Op) error {
+			if op == interpose.Delta {
+				for asked.Add(1); asked.Load() < 2 && !ended.Load(); {
+					runtime.Gosched()
+				}
+			}
+			return nil
+		})
+		var once sync.Once
+		read := readOp()
+		hooks.After(func(op interpose.Op) error {
+			if op == read {
+				once.Do(func() {
+					o.version.Add(1)
+					_, err := a.InvalidateSource(bg, "doc")
+					require.NoError(t, err)
+					w.raw.disconnect()
+					within(t, "B hears of the loss", func() bool { return b.Health(bg).Staleness > time.Hour })
+				})
+			}
+			return nil
+		})
+		got := lookup(t, cb, o.load)
+		ended.Store(true)
+		require.Equal(t, int64(1), got.Value)
+	}
+	leaseFirst = false
 }
 
 // Guard: Tail.Receive.

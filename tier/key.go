@@ -39,6 +39,8 @@ type namespace struct {
 	stats    counters
 	// misses is how often reads of the remote tier found nothing of late, in 256ths.
 	misses atomic.Int32
+	// declared is nil until keys of it were set or deleted.
+	declared atomic.Pointer[declaration]
 }
 
 // learn notes what a read of the remote tier came to. Each counts for an eighth;

@@ -107,14 +107,19 @@ func (l *loadRun) lease(ctx context.Context, fs []*flight) (ready, held []*fligh
 
 func (l *loadRun) askLeases(ctx context.Context, fs []*flight) ([]remote.Lease, error) {
 	reqs := make([]remote.LeaseRequest, len(fs))
+	view := l.s.tail.View()
 	for i, f := range fs {
 		// Registered before the request, since it reads the key (R9).
-		l.s.table.restart(f, l.s.tail.View())
+		l.s.table.restart(f, view)
 		reqs[i] = remote.LeaseRequest{Key: f.name, Token: l.token, Seen: f.seen, TTL: l.s.cfg.leaseTTL, Any: f.force || f.empty}
 	}
 	rctx, cancel := l.s.request(ctx)
 	defer cancel()
-	return l.s.conn.Lease(rctx, reqs)
+	leases, err := l.s.conn.Lease(rctx, reqs)
+	if err == nil {
+		err = l.s.confirm(rctx, view.Epoch)
+	}
+	return leases, err
 }
 
 const (

@@ -210,6 +210,9 @@ func (c *core) readMany(ctx context.Context, fs []*flight, o callConfig) ([]remo
 		defer cancel()
 		if !o.fresh && v.Age(mono.Now()) <= c.s.cfg.maxStaleness {
 			items, _, err := c.s.conn.Get(rctx, leasedNames(fs), nil)
+			if err == nil {
+				err = c.s.confirm(rctx, v.Epoch)
+			}
 			return items, err
 		}
 		q := c.s.tail.Query(nil)
@@ -218,6 +221,9 @@ func (c *core) readMany(ctx context.Context, fs []*flight, o callConfig) ([]remo
 			return nil, err
 		}
 		done, err := c.s.tail.Apply(rctx, q, d)
+		if done {
+			err = c.s.confirm(rctx, v.Epoch)
+		}
 		if done || err != nil {
 			return items, err
 		}

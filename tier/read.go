@@ -316,7 +316,9 @@ func (c *core) readOne(ctx context.Context, name string, o callConfig, v *invali
 	rctx, cancel := c.s.request(ctx)
 	defer cancel()
 	if !o.fresh && v.Age(mono.Now()) <= c.s.cfg.maxStaleness {
-		stored, err = c.s.conn.GetOne(rctx, name)
+		if stored, err = c.s.conn.GetOne(rctx, name); err == nil {
+			err = c.s.confirm(rctx, v.Epoch)
+		}
 		return stored, true, err
 	}
 	q := c.s.tail.Query(nil)
@@ -324,9 +326,30 @@ func (c *core) readOne(ctx context.Context, name string, o callConfig, v *invali
 	if err != nil {
 		return stored, false, err
 	}
-	done, err = c.s.tail.Apply(rctx, q, d)
+	if done, err = c.s.tail.Apply(rctx, q, d); done {
+		err = c.s.confirm(rctx, v.Epoch)
+	}
 	return items[0], done, err
 }
+
+// confirm is called with what was read since the epoch, before it is judged. If
+// another connection may have given it than the one that had been proven, what
+// changed is asked there: it may be to another server, which is behind.
+func (s *Store) confirm(ctx context.Context, epoch uint64) error {
+	for range maxConfirm {
+		v := s.tail.View()
+		if v.Epoch == epoch {
+			return nil
+		}
+		epoch = v.Epoch
+		if err := s.tail.CatchUp(ctx); err != nil {
+			return err
+		}
+	}
+	return invalidation.ErrUnstable
+}
+
+const maxConfirm = 8
 
 // unread decides what to do when the remote tier did not answer: the loader
 // does, unless it is the caller itself that gave up.

@@ -161,7 +161,11 @@ func (c *core) putAll(ctx context.Context, puts []put, writes []remote.Write) er
 	}
 	rctx, cancel := c.s.request(ctx)
 	defer cancel()
-	written, err := c.s.conn.Write(rctx, writes)
+	var written []remote.Written
+	err := c.declare(rctx)
+	if err == nil {
+		written, err = c.s.conn.Write(rctx, writes)
+	}
 	if err != nil {
 		c.failed(err)
 		for _, p := range puts {
@@ -221,12 +225,13 @@ func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
 		return nil
 	}
 	begun := mono.Now()
-	err := c.changingKeys(ctx, "delete", keys, func() error { return c.deleteAll(ctx, keys) })
+	err := c.changingKeys(ctx, "delete", keys, func() error { return c.deleteAll(ctx, keys, c.declare) })
 	c.s.observe(EventWrite, c.ns, mono.Now().Sub(begun), err)
 	return err
 }
 
-func (c *core) deleteAll(ctx context.Context, keys []string) error {
+// deleteAll deletes keys once before has returned without an error.
+func (c *core) deleteAll(ctx context.Context, keys []string, before func(context.Context) error) error {
 	names := make([]string, len(keys))
 	for i, key := range keys {
 		h := c.ns.hash(key)
@@ -241,7 +246,10 @@ func (c *core) deleteAll(ctx context.Context, keys []string) error {
 	}
 	rctx, cancel := c.s.request(ctx)
 	defer cancel()
-	err := c.s.conn.Delete(rctx, names)
+	err := before(rctx)
+	if err == nil {
+		err = c.s.conn.Delete(rctx, names)
+	}
 	if err != nil {
 		c.failed(err)
 	}

@@ -27,10 +27,10 @@ var topologyFaults = []fault{
 		w.handOver()
 		return 1
 	}},
-	// What the replica lacks of sets and deletes is lost with the primary: nothing
-	// records them. Changes of docs are in the log, and whoever knew of one brings
-	// it back.
-	{name: "lagging replica promoted", sparesCells: true, run: func(w *world) int {
+	// What the replica lacks is lost with the primary. Whoever knew of a change of
+	// docs brings it back; and all cells change with the first that finds another
+	// primary.
+	{name: "lagging replica promoted", run: func(w *world) int {
 		w.board.Excuse()
 		w.replica.AwaitReplica(w.t, w.server)
 		w.link.Freeze(faultproxy.ToClient)
