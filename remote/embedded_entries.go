@@ -134,7 +134,7 @@ func (c *embeddedConn) Delete(ctx context.Context, keys []string) error {
 
 // Purge implements [Conn]. It is one step, so there is nothing to resume.
 func (c *embeddedConn) Purge(ctx context.Context, p PurgeRequest) (done PurgeProgress, err error) {
-	if _, _, err := parseResume(p); err != nil {
+	if _, err := parseResume(p); err != nil {
 		return done, err
 	}
 	err = c.step(ctx, func() {
@@ -156,3 +156,9 @@ func (c *embeddedConn) Purge(ctx context.Context, p PurgeRequest) (done PurgePro
 
 // LosesWrites implements [Conn].
 func (c *embeddedConn) LosesWrites() bool { return false }
+
+// Shard implements [Conn].
+func (c *embeddedConn) Shard(string) *Shard { return nil }
+
+// Prove implements [Conn].
+func (c *embeddedConn) Prove(context.Context, ...string) error { return nil }

@@ -18,15 +18,15 @@ type link struct {
 	doubt   atomic.Bool
 	waiting atomic.Int64 // requests that run beside their callers
 
-	mu     sync.Mutex // guards closed, and that nothing joins beside after it
-	closed bool
+	mu     sync.Mutex  // guards that closed is set, and that nothing joins beside after it
+	closed atomic.Bool // the client of a cluster goes on for a while after its end
 	beside sync.WaitGroup
 }
 
 // Close ends the client and waits for the requests that it makes return.
 func (l *link) Close() {
 	l.mu.Lock()
-	l.closed = true
+	l.closed.Store(true)
 	l.mu.Unlock()
 	l.Client.Close()
 	l.beside.Wait()
@@ -41,6 +41,9 @@ var errNoConnection = errors.New("no connection, and too many requests wait for 
 // Do implements [valkey.CommandClient].
 func (l *link) Do(ctx context.Context, cmd valkey.Completed) valkey.ValkeyResult {
 	cmd = cmd.Pin() // see DoMulti
+	if l.closed.Load() {
+		return valkey.NewErrorResult(valkey.ErrClosing)
+	}
 	if !l.doubt.Load() {
 		r := l.Client.Do(ctx, cmd)
 		l.note(r.NonValkeyError())
@@ -60,6 +63,9 @@ func (l *link) DoMulti(ctx context.Context, cmds ...valkey.Completed) []valkey.V
 	// read it (the race detector told, in a test that kills connections).
 	for i := range cmds {
 		cmds[i] = cmds[i].Pin()
+	}
+	if l.closed.Load() {
+		return failures(len(cmds), valkey.ErrClosing)
 	}
 	if !l.doubt.Load() {
 		rs := l.Client.DoMulti(ctx, cmds...)
@@ -84,7 +90,7 @@ func (l *link) runBeside(ctx context.Context, n int, f func() []valkey.ValkeyRes
 	}
 	done := make(chan []valkey.ValkeyResult, 1)
 	l.mu.Lock()
-	if l.closed {
+	if l.closed.Load() {
 		l.mu.Unlock()
 		l.waiting.Add(-1)
 		return failures(n, valkey.ErrClosing)

@@ -26,6 +26,9 @@ type Options struct {
 	// Timeout bounds dialling, and single requests where the caller's context
 	// does not.
 	Timeout time.Duration
+	// Heartbeat is how often each server of a cluster is asked for a proof; 0 is
+	// 250 ms.
+	Heartbeat time.Duration
 	// NoTracking asks for a connection without notices of changed keys.
 	NoTracking bool
 	Events     Events
@@ -68,6 +71,12 @@ type Conn interface {
 	Delete(ctx context.Context, keys []string) error
 	// Purge removes every key that begins with one of the prefixes.
 	Purge(ctx context.Context, p PurgeRequest) (PurgeProgress, error)
+	// Shard returns what to judge a key by that is about to be read.
+	Shard(key string) *Shard
+	// Prove returns once every notice about the keys, or about any if none is named,
+	// that was sent before the call has been delivered. Of the only server there is,
+	// Delta does.
+	Prove(ctx context.Context, keys ...string) error
 	// LosesWrites reports whether the remote tier can lose the latest of what it
 	// has acknowledged and go on with what was before, change log and all.
 	LosesWrites() bool

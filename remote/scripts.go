@@ -3,6 +3,7 @@ package remote
 import (
 	"crypto/sha1"
 	"encoding/hex"
+	"strings"
 )
 
 // script is a Lua script and the name under which servers cache it.
@@ -11,6 +12,13 @@ type script struct{ text, sha string }
 func newScript(text string) script {
 	sum := sha1.Sum([]byte(text)) // the protocol's choice
 	return script{text, hex.EncodeToString(sum[:])}
+}
+
+// publishing is a script that publishes, and its like for clusters.
+type publishing struct{ single, sharded script }
+
+func newPublishing(text string) publishing {
+	return publishing{newScript(text), newScript(strings.ReplaceAll(text, "'PUBLISH'", "'SPUBLISH'"))}
 }
 
 // Ticks are integers below 2^53 and exact in Lua's doubles, but its own
@@ -58,7 +66,7 @@ var (
 	// retention µs, all, body, most changes to forget, scopes... The known tick is
 	// checked first: a log that ends before what the caller has applied lost
 	// history. A change is small, and must go through when memory is full.
-	scriptAppend = newScript("#!lua flags=allow-oom\n" + luaLog + luaRenew + `
+	scriptAppend = newPublishing("#!lua flags=allow-oom\n" + luaLog + luaRenew + `
 local log, t, forget = KEYS[1], (now()), tonumber(ARGV[7])
 local inc, last = head(log)
 local known = tonumber(ARGV[3])
@@ -96,7 +104,7 @@ return 1
 	// the log tells nothing. So all in those namespaces changes, once. There is no
 	// end to names, but to what is worth naming one by one. What is published says
 	// nothing, and so has everybody read the log.
-	scriptAdmit = newScript("#!lua flags=allow-oom\n" + luaLog + `
+	scriptAdmit = newPublishing("#!lua flags=allow-oom\n" + luaLog + `
 local log, history = KEYS[1], 'r' .. ARGV[2]
 local inc, last = head(log)
 if not inc then return 0 end
@@ -137,6 +145,16 @@ end
 local known = {}
 for i = 3, #ARGV do known[i - 2] = redis.call('ZSCORE', log, ARGV[i]) or '0' end
 return {role, history, t[1], t[2], inc, fmt(tick), floor, over, changes, known}
+`)
+
+	// scriptProbe: no keys. What a server of a cluster says of itself: the line about
+	// it of CLUSTER NODES is empty if it does not take part.
+	scriptProbe = newScript(luaServer + `
+local t = redis.call('TIME')
+local role, history = server()
+local state = string.match(redis.call('CLUSTER', 'INFO'), 'cluster_state:(%a+)')
+local own = string.match(redis.call('CLUSTER', 'NODES'), '[^\n]*myself[^\n]*')
+return {role, history, t[1], t[2], state or '', own or ''}
 `)
 
 	// scriptWrite: KEYS data, lease; ARGV token, value, its expiry in ms, unread,

@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/valkey-io/valkey-go"
@@ -38,6 +38,7 @@ func (b valkeyBackend) String() string {
 // faster: measured.)
 type valkeyConn struct {
 	tracked, plain *link
+	shards         *shards
 	dials          atomic.Int64 // of the tracked client
 	admitted       sync.Map     // histories of servers that the log knows
 	// changes and scopes that were recorded since old ones were forgotten
@@ -46,7 +47,7 @@ type valkeyConn struct {
 	o            Options
 	log, channel string
 	cancel       context.CancelFunc
-	subscription sync.WaitGroup
+	running      sync.WaitGroup // the subscription, and the probes of a cluster
 
 	telling sync.Mutex // held while Events run, which come from both clients
 	closed  bool       // guarded by telling
@@ -80,10 +81,14 @@ func (b valkeyBackend) Connect(ctx context.Context, o Options) (Conn, error) {
 	if err := b.check(o); err != nil {
 		return nil, err
 	}
+	if o.Heartbeat == 0 {
+		o.Heartbeat = 250 * time.Millisecond
+	}
 	c := &valkeyConn{tracked: &link{}, plain: &link{}, o: o, log: logKey(o.Prefix), channel: channel(o.Prefix)}
+	c.shards = newShards(c)
 	base := b.base(o)
 	track := base
-	track.Dialer.ControlContext = c.countDials(track.Dialer)
+	track.DialCtxFn = c.dialing(base)
 	if o.NoTracking {
 		track.DisableCache = true
 	} else {
@@ -100,32 +105,79 @@ func (b valkeyBackend) Connect(ctx context.Context, o Options) (Conn, error) {
 		c.tracked.Close()
 		return nil, fmt.Errorf("connecting to %s: %w", b, err)
 	}
-	if c.tracked.Mode() == valkey.ClientModeCluster {
-		c.tracked.Close()
-		c.plain.Close()
-		return nil, fmt.Errorf("%s is a cluster: clusters are not supported yet, since each of their primaries needs a proof of its own", b)
-	}
 	run, cancel := context.WithCancel(context.Background())
 	c.cancel = cancel
-	c.subscription.Go(func() { c.subscribe(run) })
+	c.running.Go(func() { c.subscribe(run) })
+	if c.sharded() {
+		c.running.Go(func() { c.shards.run(run) })
+		c.shards.wakeUp()
+	}
 	return c, nil
 }
 
-// countDials keeps the dialer's own hook and counts: after a restart the server
-// gives out the same connection ids again. That a connection is lost may be told
-// after the next one has answered; what comes from it is not to be judged by what
-// the one before had proven.
-func (c *valkeyConn) countDials(d net.Dialer) func(context.Context, string, string, syscall.RawConn) error {
-	return func(ctx context.Context, network, address string, raw syscall.RawConn) error {
-		c.dials.Add(1)
-		c.event(c.o.Events.Lost)
-		switch {
-		case d.ControlContext != nil:
-			return d.ControlContext(ctx, network, address, raw)
-		case d.Control != nil:
-			return d.Control(network, address, raw)
-		}
+// sharded reports whether the keys are those of a cluster.
+func (c *valkeyConn) sharded() bool { return c.tracked.Mode() == valkey.ClientModeCluster }
+
+// primaryClient sends to one primary.
+type primaryClient struct {
+	address string // empty if it is the only one
+	valkey.Client
+}
+
+// primaries are all servers that have keys, for what is not asked on the tracked
+// connections.
+func (c *valkeyConn) primaries(ctx context.Context) ([]primaryClient, error) {
+	if !c.sharded() {
+		return []primaryClient{{"", c.plain}}, nil
+	}
+	if err := c.shards.prove(ctx); err != nil {
+		return nil, err
+	}
+	return c.shards.primaries(c.plain.Nodes()), nil
+}
+
+// Shard implements [Conn].
+func (c *valkeyConn) Shard(key string) *Shard {
+	if !c.sharded() {
 		return nil
+	}
+	return c.shards.of(key)
+}
+
+// Prove implements [Conn].
+func (c *valkeyConn) Prove(ctx context.Context, keys ...string) error {
+	switch {
+	case !c.sharded():
+		return nil
+	case len(keys) == 0:
+		return c.shards.prove(ctx)
+	}
+	return c.shards.proveOf(ctx, keys)
+}
+
+// dialing dials as o says, and tells of each connection before it is used: that
+// the one before is lost may be told after this one has answered, and what comes
+// from it is not to be judged by what that one had proven.
+func (c *valkeyConn) dialing(o valkey.ClientOption) func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
+	return func(ctx context.Context, address string, d *net.Dialer, t *tls.Config) (conn net.Conn, err error) {
+		switch {
+		case o.DialCtxFn != nil:
+			conn, err = o.DialCtxFn(ctx, address, d, t)
+		//lint:ignore SA1019 for whoever still sets it
+		case o.DialFn != nil:
+			//lint:ignore SA1019 for whoever still sets it
+			conn, err = o.DialFn(address, d, t)
+		case t != nil:
+			conn, err = (&tls.Dialer{NetDialer: d, Config: t}).DialContext(ctx, "tcp", address)
+		default:
+			conn, err = d.DialContext(ctx, "tcp", address)
+		}
+		if err == nil {
+			c.dials.Add(1) // after a restart the server gives out the same ids again
+			c.shards.dialled(address)
+			c.event(c.o.Events.Lost)
+		}
+		return conn, err
 	}
 }
 
@@ -214,7 +266,7 @@ func (c *valkeyConn) subscribe(ctx context.Context) {
 	})
 	for pause := 10 * time.Millisecond; ctx.Err() == nil; pause = min(2*pause, time.Second) {
 		begun := time.Now()
-		_ = c.plain.Receive(hooked, c.plain.B().Subscribe().Channel(c.channel).Build(), func(m valkey.PubSubMessage) {
+		_ = c.plain.Receive(hooked, c.subscription(), func(m valkey.PubSubMessage) {
 			c.event(func() { c.o.Events.Published(m.Message) })
 		})
 		if time.Since(begun) > time.Second {
@@ -227,6 +279,14 @@ func (c *valkeyConn) subscribe(ctx context.Context) {
 	}
 }
 
+// subscription is the command for it.
+func (c *valkeyConn) subscription() valkey.Completed {
+	if c.sharded() {
+		return c.plain.B().Ssubscribe().Channel(c.channel).Build()
+	}
+	return c.plain.B().Subscribe().Channel(c.channel).Build()
+}
+
 // Close implements [Conn].
 func (c *valkeyConn) Close() error {
 	c.telling.Lock()
@@ -235,7 +295,7 @@ func (c *valkeyConn) Close() error {
 	c.cancel()
 	c.tracked.Close()
 	c.plain.Close()
-	c.subscription.Wait()
+	c.running.Wait()
 	return nil
 }
 

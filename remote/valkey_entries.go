@@ -38,21 +38,25 @@ func isWrongType(err error) bool {
 
 // Get implements [Conn].
 func (c *valkeyConn) Get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) ([]Item, invalidation.Delta, error) {
+	if c.sharded() {
+		return c.shards.get(ctx, keys, q)
+	}
 	for {
-		items, d, history, err := c.get(ctx, keys, q)
+		items, d, history, err := c.get(ctx, c.tracked, keys, q)
 		if err != nil || q == nil {
 			return items, d, err
 		}
-		if admitted, err := c.admits(ctx, history, d); admitted || err != nil {
+		if admitted, err := c.admits(ctx, c.tracked, history, d); admitted || err != nil {
 			return items, d, err
 		}
 	}
 }
 
-func (c *valkeyConn) get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) ([]Item, invalidation.Delta, string, error) {
-	build := func(b valkey.Builder) (cmds []valkey.Completed) {
+// get asks one server.
+func (c *valkeyConn) get(ctx context.Context, client valkey.Client, keys []string, q *invalidation.DeltaQuery) ([]Item, invalidation.Delta, string, error) {
+	build := func(b valkey.Builder, whole bool) (cmds []valkey.Completed) {
 		if q != nil {
-			cmds = c.deltaCommands(b, q)
+			cmds = c.deltaCommands(b, q, whole)
 		}
 		switch len(keys) {
 		case 0:
@@ -63,7 +67,7 @@ func (c *valkeyConn) get(ctx context.Context, keys []string, q *invalidation.Del
 		}
 		return cmds
 	}
-	results := run(ctx, c.tracked, []script{scriptDelta}, build)
+	results := run(ctx, client, build)
 	var d invalidation.Delta
 	var history string
 	if q != nil {
@@ -107,7 +111,7 @@ func itemsOf(r valkey.ValkeyResult, items []Item) error {
 
 // Lease implements [Conn].
 func (c *valkeyConn) Lease(ctx context.Context, reqs []LeaseRequest) ([]Lease, error) {
-	results := run(ctx, c.tracked, []script{scriptLease}, func(b valkey.Builder) []valkey.Completed {
+	results := run(ctx, c.tracked, func(b valkey.Builder, whole bool) []valkey.Completed {
 		cmds := make([]valkey.Completed, len(reqs))
 		for i, r := range reqs {
 			force := "0"
@@ -115,7 +119,7 @@ func (c *valkeyConn) Lease(ctx context.Context, reqs []LeaseRequest) ([]Lease, e
 				force = "1"
 			}
 			cmds[i] = call{script: scriptLease, keys: pair(r.Key),
-				args: []string{r.Token, millis(r.TTL), r.Seen, force}}.build(b)
+				args: []string{r.Token, millis(r.TTL), r.Seen, force}}.build(b, whole)
 		}
 		return cmds
 	})
@@ -165,10 +169,10 @@ func (c *valkeyConn) LosesWrites() bool { return true }
 
 // each runs a script per key, in one round trip.
 func (c *valkeyConn) each(ctx context.Context, keys []string, s script, names func(key string) []string, args ...string) error {
-	results := run(ctx, c.tracked, []script{s}, func(b valkey.Builder) []valkey.Completed {
+	results := run(ctx, c.tracked, func(b valkey.Builder, whole bool) []valkey.Completed {
 		cmds := make([]valkey.Completed, len(keys))
 		for i, k := range keys {
-			cmds[i] = call{script: s, keys: names(k), args: args}.build(b)
+			cmds[i] = call{script: s, keys: names(k), args: args}.build(b, whole)
 		}
 		return cmds
 	})
@@ -182,18 +186,19 @@ func (c *valkeyConn) each(ctx context.Context, keys []string, s script, names fu
 
 // Write implements [Conn].
 func (c *valkeyConn) Write(ctx context.Context, writes []Write) ([]Written, error) {
-	results := run(ctx, c.tracked, []script{scriptWrite}, func(b valkey.Builder) []valkey.Completed {
+	results := run(ctx, c.tracked, func(b valkey.Builder, whole bool) []valkey.Completed {
 		cmds := make([]valkey.Completed, len(writes))
 		for i, w := range writes {
+			ahead := c.ahead(w.Key)
 			expires, unread := stamp(w.Expires), "0"
 			if w.Unread {
 				unread = "1"
 			}
-			args := []string{w.Token, expires + valkey.BinaryString(w.Envelope), expires, unread}
+			args := []string{w.Token, expires + valkey.BinaryString(w.Envelope), stamp(w.Expires.Add(ahead)), unread}
 			if !w.Before.IsZero() {
-				args = append(args, stamp(w.Before))
+				args = append(args, stamp(w.Before.Add(ahead)))
 			}
-			cmds[i] = call{script: scriptWrite, keys: pair(w.Key), args: args}.build(b)
+			cmds[i] = call{script: scriptWrite, keys: pair(w.Key), args: args}.build(b, whole)
 		}
 		return cmds
 	})
@@ -206,6 +211,15 @@ func (c *valkeyConn) Write(ctx context.Context, writes []Write) ([]Written, erro
 		}
 	}
 	return out, nil
+}
+
+// ahead is by how much the clock of the key's server is ahead of the one that
+// everybody goes by.
+func (c *valkeyConn) ahead(key string) time.Duration {
+	if !c.sharded() {
+		return 0
+	}
+	return c.shards.ahead(key)
 }
 
 func pair(key string) []string  { return []string{key, key + leaseSuffix} }

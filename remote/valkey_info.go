@@ -2,14 +2,52 @@ package remote
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/valkey-io/valkey-go"
 )
 
 // Info implements [Conn]. What an ACL or a provider withholds is named in
-// Info.Unknown; only an unreachable server is an error.
+// Info.Unknown; only an unreachable server is an error. Of a cluster it is the
+// sum of its primaries, and the fullest of their tracking tables.
 func (c *valkeyConn) Info(ctx context.Context) (Info, error) {
-	text, err := c.plain.Do(ctx, c.plain.B().Arbitrary("INFO", "server", "memory", "stats").Build()).ToString()
+	servers, err := c.primaries(ctx)
+	if err != nil {
+		return Info{}, failure(err)
+	}
+	var all Info
+	for i, s := range servers {
+		one, err := infoOf(ctx, s)
+		if err != nil {
+			return Info{}, err
+		}
+		if i == 0 {
+			all = one
+			continue
+		}
+		all.MaxMemory += one.MaxMemory
+		all.UsedMemory += one.UsedMemory
+		if one.TrackedKeys*max(all.TrackedMax, 1) > all.TrackedKeys*max(one.TrackedMax, 1) {
+			all.TrackedKeys, all.TrackedMax = one.TrackedKeys, one.TrackedMax
+		}
+		if all.Unknown == "" {
+			all.Unknown = one.Unknown
+		}
+		if !slices.Contains(strings.Split(all.Policy, ", "), one.Policy) {
+			all.Policy += ", " + one.Policy
+		}
+	}
+	if len(servers) > 1 {
+		all.Server += fmt.Sprintf(", %d primaries", len(servers))
+	}
+	return all, nil
+}
+
+func infoOf(ctx context.Context, client valkey.Client) (Info, error) {
+	text, err := client.Do(ctx, client.B().Arbitrary("INFO", "server", "memory", "stats").Build()).ToString()
 	if err != nil && Unreachable(err) {
 		return Info{}, failure(err)
 	}
@@ -33,7 +71,7 @@ func (c *valkeyConn) Info(ctx context.Context) (Info, error) {
 		UsedMemory:  number("used_memory"),
 		TrackedKeys: number("tracking_total_keys"),
 	}
-	limit, err := c.plain.Do(ctx, c.plain.B().Arbitrary("CONFIG", "GET", "tracking-table-max-keys").Build()).AsStrMap()
+	limit, err := client.Do(ctx, client.B().Arbitrary("CONFIG", "GET", "tracking-table-max-keys").Build()).AsStrMap()
 	if err != nil {
 		i.Unknown = "size of the tracking table: " + err.Error()
 		return i, nil

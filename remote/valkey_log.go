@@ -25,7 +25,7 @@ func (c *valkeyConn) Append(ctx context.Context, ch invalidation.Change) (invali
 	for _, s := range ch.Scopes {
 		args = append(args, string(s))
 	}
-	record := call{script: scriptAppend, keys: []string{c.log}, args: args}
+	record := call{script: c.script(scriptAppend), keys: []string{c.log}, args: args}
 	fields, err := eval(ctx, c.plain, record).AsStrSlice()
 	if Unreachable(err) && ctx.Err() == nil {
 		// The connection was lost, perhaps long ago. Should the change have been
@@ -73,13 +73,23 @@ func (c *valkeyConn) Delta(ctx context.Context, q invalidation.DeltaQuery) (inva
 
 // admits reports whether the server of that history was known to the store
 // before d was read, or there is no log yet that could tell. If not, it is now.
-func (c *valkeyConn) admits(ctx context.Context, history string, d invalidation.Delta) (bool, error) {
+func (c *valkeyConn) admits(ctx context.Context, client valkey.Client, history string, d invalidation.Delta) (bool, error) {
 	if _, known := c.admitted.Load(history); known || d.Incarnation == 0 {
 		return true, nil
 	}
-	results := run(ctx, c.tracked, []script{scriptAdmit}, func(b valkey.Builder) []valkey.Completed {
-		admit := call{script: scriptAdmit, keys: []string{c.log}, args: []string{c.channel, history}}
-		return append(c.untracked(b), admit.build(b))
+	_, err := c.admit(ctx, client, history)
+	return false, err
+}
+
+// admit has the log, on the server of client, know a history. It reports whether
+// there is a log.
+func (c *valkeyConn) admit(ctx context.Context, client valkey.Client, history string) (bool, error) {
+	if _, known := c.admitted.Load(history); known {
+		return true, nil
+	}
+	results := run(ctx, client, func(b valkey.Builder, whole bool) []valkey.Completed {
+		admit := call{script: c.script(scriptAdmit), keys: []string{c.log}, args: []string{c.channel, history}}
+		return append(c.untracked(b), admit.build(b, whole))
 	})
 	logged, err := results[len(results)-1].AsInt64()
 	if err != nil {
@@ -88,7 +98,16 @@ func (c *valkeyConn) admits(ctx context.Context, history string, d invalidation.
 	if logged == 1 {
 		c.admitted.Store(history, nil)
 	}
-	return false, nil
+	return logged == 1, nil
+}
+
+// script is the one to use for a script that publishes: in a cluster to the shard
+// that has the log, since elsewhere every message would go to every server.
+func (c *valkeyConn) script(s publishing) script {
+	if c.sharded() {
+		return s.sharded
+	}
+	return s.single
 }
 
 func (c *valkeyConn) deltaCall(q invalidation.DeltaQuery) call {
@@ -101,9 +120,9 @@ func (c *valkeyConn) deltaCall(q invalidation.DeltaQuery) call {
 }
 
 // deltaCommands reads the log. CLIENT ID is for invalidation.Delta.Connection.
-func (c *valkeyConn) deltaCommands(b valkey.Builder, q *invalidation.DeltaQuery) []valkey.Completed {
+func (c *valkeyConn) deltaCommands(b valkey.Builder, q *invalidation.DeltaQuery, whole bool) []valkey.Completed {
 	cmds := append([]valkey.Completed{b.ClientId().Build()}, c.untracked(b)...)
-	return append(cmds, c.deltaCall(*q).build(b))
+	return append(cmds, c.deltaCall(*q).build(b, whole))
 }
 
 // untracked is what to send before a command that reads the log: each change of

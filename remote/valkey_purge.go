@@ -17,33 +17,48 @@ const purgeBatch = 1000
 // purgeTimeout bounds one page.
 const purgeTimeout = 5 * time.Second
 
+// position is where a purge is: in the scan of which prefix, on which server. The
+// servers of a cluster are scanned one after the other, by address.
+type position struct {
+	which   int
+	cursor  uint64
+	address string
+}
+
+func (p position) String() string {
+	s := fmt.Sprintf("%d:%d", p.which, p.cursor)
+	if p.address != "" {
+		s += "@" + p.address
+	}
+	return s
+}
+
 // Purge implements [Conn]. A cursor of SCAN stays good on its server, so a
-// purge can be resumed much later.
+// purge can be resumed much later. Keys of slots that move while a cluster is
+// purged may be left.
 func (c *valkeyConn) Purge(ctx context.Context, p PurgeRequest) (PurgeProgress, error) {
-	var done PurgeProgress
-	which, cursor, err := parseResume(p)
+	done := PurgeProgress{Resume: p.Resume}
+	at, err := parseResume(p)
+	if err != nil {
+		return PurgeProgress{}, err
+	}
+	pctx, cancel := c.pageContext(ctx)
+	servers, err := c.primaries(pctx)
+	cancel()
 	if err != nil {
 		return done, err
 	}
-	for ; which < len(p.Prefixes); which, cursor = which+1, 0 {
-		match := escapeGlob(p.Prefixes[which]) + "*"
-		for {
-			done.Resume = fmt.Sprintf("%d:%d", which, cursor)
-			if err := ctx.Err(); err != nil {
+	for ; at.which < len(p.Prefixes); at = (position{which: at.which + 1}) {
+		match := escapeGlob(p.Prefixes[at.which]) + "*"
+		for _, s := range servers {
+			if s.address < at.address {
+				continue
+			}
+			if s.address > at.address {
+				at.address, at.cursor = s.address, 0
+			}
+			if err := c.purgeServer(ctx, s, match, at, &done, p.Progress); err != nil {
 				return done, err
-			}
-			page, removed, err := c.purgePage(ctx, cursor, match)
-			done.Removed += removed
-			if err != nil {
-				return done, err
-			}
-			done.Scanned += purgeBatch
-			if cursor = page.Cursor; cursor == 0 {
-				break
-			}
-			done.Resume = fmt.Sprintf("%d:%d", which, cursor)
-			if p.Progress != nil {
-				p.Progress(done)
 			}
 		}
 	}
@@ -54,12 +69,40 @@ func (c *valkeyConn) Purge(ctx context.Context, p PurgeRequest) (PurgeProgress, 
 	return done, nil
 }
 
-// purgePage removes the matching keys of one page of the scan. It has a deadline
-// of its own: a purge may have none, and the client tries for ever.
-func (c *valkeyConn) purgePage(ctx context.Context, cursor uint64, match string) (page valkey.ScanEntry, removed int64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, max(purgeTimeout, c.o.Timeout))
+// purgeServer removes the matching keys of one server, from at on.
+func (c *valkeyConn) purgeServer(ctx context.Context, s primaryClient, match string, at position, done *PurgeProgress, progress func(PurgeProgress)) error {
+	for {
+		done.Resume = at.String()
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		page, removed, err := c.purgePage(ctx, s, at.cursor, match)
+		done.Removed += removed
+		if err != nil {
+			return err
+		}
+		done.Scanned += purgeBatch
+		if at.cursor = page.Cursor; at.cursor == 0 {
+			return nil
+		}
+		done.Resume = at.String()
+		if progress != nil {
+			progress(*done)
+		}
+	}
+}
+
+// pageContext gives a page a deadline of its own: a purge may have none, and the
+// client tries for ever.
+func (c *valkeyConn) pageContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, max(purgeTimeout, c.o.Timeout))
+}
+
+// purgePage removes the matching keys of one page of the scan.
+func (c *valkeyConn) purgePage(ctx context.Context, s primaryClient, cursor uint64, match string) (page valkey.ScanEntry, removed int64, err error) {
+	ctx, cancel := c.pageContext(ctx)
 	defer cancel()
-	page, err = c.plain.Do(ctx, c.plain.B().Scan().Cursor(cursor).Match(match).Count(purgeBatch).Build()).AsScanEntry()
+	page, err = s.Do(ctx, s.B().Scan().Cursor(cursor).Match(match).Count(purgeBatch).Build()).AsScanEntry()
 	if err != nil {
 		return page, 0, failure(err)
 	}
@@ -85,17 +128,18 @@ func (c *valkeyConn) unlink(ctx context.Context, keys []string) (removed int64, 
 	return removed, nil
 }
 
-func parseResume(p PurgeRequest) (which int, cursor uint64, err error) {
+func parseResume(p PurgeRequest) (position, error) {
 	if p.Resume == "" {
-		return 0, 0, nil
+		return position{}, nil
 	}
-	a, b, ok := strings.Cut(p.Resume, ":")
+	rest, address, _ := strings.Cut(p.Resume, "@")
+	a, b, ok := strings.Cut(rest, ":")
 	which, err1 := strconv.Atoi(a)
 	cursor, err2 := strconv.ParseUint(b, 10, 64)
 	if !ok || err1 != nil || err2 != nil || which < 0 || which >= len(p.Prefixes) {
-		return 0, 0, fmt.Errorf("purge cannot be resumed at %q: it is %w", p.Resume, ErrResume)
+		return position{}, fmt.Errorf("purge cannot be resumed at %q: it is %w", p.Resume, ErrResume)
 	}
-	return which, cursor, nil
+	return position{which, cursor, address}, nil
 }
 
 // escapeGlob makes s match itself in a pattern.

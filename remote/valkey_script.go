@@ -15,29 +15,30 @@ type call struct {
 	readOnly bool
 }
 
-func (c call) build(b valkey.Builder) valkey.Completed {
+// build makes a command of it: by the script's hash, or with its whole text.
+func (c call) build(b valkey.Builder, whole bool) valkey.Completed {
 	n := int64(len(c.keys))
-	if c.readOnly {
+	switch {
+	case c.readOnly && whole:
+		return b.EvalRo().Script(c.script.text).Numkeys(n).Key(c.keys...).Arg(c.args...).Build()
+	case c.readOnly:
 		return b.EvalshaRo().Sha1(c.script.sha).Numkeys(n).Key(c.keys...).Arg(c.args...).Build()
+	case whole:
+		return b.Eval().Script(c.script.text).Numkeys(n).Key(c.keys...).Arg(c.args...).Build()
 	}
 	return b.Evalsha().Sha1(c.script.sha).Numkeys(n).Key(c.keys...).Arg(c.args...).Build()
 }
 
-// run sends the commands that build makes, in one pipeline. If the server does
-// not know a script (it was restarted, or its cache flushed), the scripts are
-// loaded and everything is sent once more; the commands are such that this
-// does no harm.
-func run(ctx context.Context, client valkey.Client, scripts []script, build func(b valkey.Builder) []valkey.Completed) []valkey.ValkeyResult {
-	results := client.DoMulti(ctx, build(client.B())...)
+// run sends the commands that build makes, in one pipeline. If a server does not
+// know a script (it was restarted, or its cache flushed), everything is sent once
+// more with the scripts' text, from which they are known again; the commands are
+// such that this does no harm.
+func run(ctx context.Context, client valkey.Client, build func(b valkey.Builder, whole bool) []valkey.Completed) []valkey.ValkeyResult {
+	results := client.DoMulti(ctx, build(client.B(), false)...)
 	if !unknownScript(results) {
 		return results
 	}
-	for _, s := range scripts {
-		if err := client.Do(ctx, client.B().ScriptLoad().Script(s.text).Build()).Error(); err != nil {
-			break // the next error says it better
-		}
-	}
-	return client.DoMulti(ctx, build(client.B())...)
+	return client.DoMulti(ctx, build(client.B(), true)...)
 }
 
 func unknownScript(results []valkey.ValkeyResult) bool {
@@ -51,7 +52,7 @@ func unknownScript(results []valkey.ValkeyResult) bool {
 
 // eval runs one script.
 func eval(ctx context.Context, client valkey.Client, c call) valkey.ValkeyResult {
-	return run(ctx, client, []script{c.script}, func(b valkey.Builder) []valkey.Completed {
-		return []valkey.Completed{c.build(b)}
+	return run(ctx, client, func(b valkey.Builder, whole bool) []valkey.Completed {
+		return []valkey.Completed{c.build(b, whole)}
 	})[0]
 }

@@ -371,19 +371,6 @@ func TestConnectNamesEveryOptionThatContradictsTheCache(t *testing.T) {
 	}
 }
 
-func TestAClusterIsRefusedInSoManyWords(t *testing.T) {
-	s := valkeytest.Start(t, valkeytest.Config("cluster-enabled", "yes"))
-	slots := []string{"CLUSTER", "ADDSLOTSRANGE", "0", "16383"}
-	s.Do(t, slots...)
-	eventually(t, func() bool {
-		m := s.Do(t, "CLUSTER", "INFO")
-		text, _ := m.ToString()
-		return strings.Contains(text, "cluster_state:ok")
-	}, "the cluster is ready")
-	_, err := backend(s).Connect(t.Context(), remote.Options{Prefix: "p", Timeout: time.Second, Events: newNotices().events()})
-	require.ErrorContains(t, err, "cluster")
-}
-
 func TestInfoNamesWhatAnACLWithholds(t *testing.T) {
 	s := valkeytest.Start(t)
 	s.Do(t, "ACL", "SETUSER", "noconfig", "on", "nopass", "~*", "&*", "+@all", "-config")

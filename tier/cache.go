@@ -116,7 +116,7 @@ func (c *core) hit(key string) *item {
 	}
 	it := &e.Value
 	now, v := mono.Now(), c.s.tail.View()
-	if int64(now) >= it.check.Load() || !it.believed(v, now, c.s.cfg.maxStaleness) {
+	if int64(now) >= it.check.Load() || !c.s.believes(it, v, now) {
 		return nil
 	}
 	if it.ns != c.ns || it.key != key || it.negative || c.cfg.remoteOnly {

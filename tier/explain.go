@@ -101,7 +101,11 @@ func (c *core) explainLocal(h *Holding, it *item) {
 		h.Why = fmt.Sprintf("the change log has not been heard for %v, more than the maximum staleness", v.Age(now).Round(time.Millisecond))
 	case it.epoch != v.Epoch:
 		h.Why = "it was read before the connection was lost"
-	case !it.believed(v, now, c.s.cfg.maxStaleness):
+	case it.shard.Gone():
+		h.Why = "it was read from another server than the one that has its key now, or over another connection"
+	case it.shard.Age(now) > c.s.cfg.maxStaleness:
+		h.Why = fmt.Sprintf("the server that has its key has not been heard for %v", it.shard.Age(now).Round(time.Millisecond))
+	case !c.s.believes(it, v, now):
 		h.Why, h.Changed = "a change", "unknown"
 		if !v.Covers(it.asOf) {
 			h.Changed, h.ChangedAt = "everything", AsOf{Incarnation: v.Incarnation, Tick: v.Floor}

@@ -156,7 +156,12 @@ func (l *loadRun) list(fl *filling) {
 	// A notice since the lease may have ended the tracking of the key. It need not
 	// mean that somebody has changed it: that the older value expired is told as
 	// well, as late as when the lease is taken.
-	fl.write.Unread = !clean
+	//
+	// Nor is it known in a cluster that the write comes to the server that was read.
+	fl.write.Unread = !clean || l.s.sharded
+	if fl.it.shard = l.s.shardOf(fl.f.name); fl.it.shard != fl.f.shard {
+		clean = false
+	}
 	if !clean || !l.usesLocal(l.o) || view.Proof == 0 {
 		// An older copy may be there: a refresh by a view without local copies
 		// replaces what another view has kept. No notice will take it out, since
@@ -164,7 +169,11 @@ func (l *loadRun) list(fl *filling) {
 		l.s.local.Remove(fl.f.h)
 		return
 	}
-	fl.it.provisional.Store(int64(view.Proof.Add(l.s.cfg.maxStaleness)))
+	proof := view.Proof
+	if l.s.sharded {
+		proof = min(proof, fl.it.shard.Proof())
+	}
+	fl.it.provisional.Store(int64(proof.Add(l.s.cfg.maxStaleness)))
 	fl.it.plan(&l.cfg)
 	l.s.table.list(fl.f.h, &fl.f.watch, fl.it)
 }
@@ -221,7 +230,7 @@ func (l *loadRun) finished(ctx context.Context, f *flight, r loadResult, i int) 
 	}
 	it.negative = negative
 	l.describe(it, f.key, cfg, r.asOf, fresh, kept)
-	it.epoch, it.keyTick = f.epoch, f.keyTick
+	it.epoch, it.shard, it.keyTick = f.epoch, f.shard, f.keyTick
 	if !l.hold(ctx, it) {
 		l.ns.stats.overtaken.Add(1)
 		return it, nil, 0, nil

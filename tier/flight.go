@@ -7,6 +7,7 @@ import (
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/local"
+	"github.com/tiercache/tiercache/remote"
 )
 
 // flight is one way to a key's value that all callers in this process share:
@@ -56,6 +57,7 @@ type basis struct {
 	proof   mono.Time         // View.Proof then: a remote read is as recent as that
 	seq     uint64            // View.Seq then
 	epoch   uint64            // View.Epoch then
+	shard   *remote.Shard     // of the key then; nil where there is one server
 	notices int               // of the key, by then
 	keyTick invalidation.Tick // View.Watermark then
 }
@@ -128,6 +130,10 @@ func (t *table) restart(f *flight, v *invalidation.View) {
 	defer s.mu.Unlock()
 	f.watch.listed, f.watch.base = false, f.watch.notices
 	f.basis = basis{begun: mono.Now(), proof: v.Proof, seq: v.Seq, epoch: v.Epoch, keyTick: v.Watermark, notices: f.watch.notices}
+	if t.shardOf != nil && f.name != "" {
+		f.shard = t.shardOf(f.name)
+		f.proof = min(f.proof, f.shard.Proof())
+	}
 }
 
 // leave is called by each waiter once. The last one to go ends the load.

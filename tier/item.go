@@ -9,6 +9,7 @@ import (
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/local"
+	"github.com/tiercache/tiercache/remote"
 )
 
 // item is a decoded entry. But for the atomic fields it never changes once it
@@ -45,6 +46,7 @@ type facts struct {
 	keyTick invalidation.Tick  // as of when the key held this, where keys are scopes
 	keyMark *invalidation.Mark // of the key itself, where keys are scopes
 	epoch   uint64             // tracking epoch in which it was read
+	shard   *remote.Shard      // over which it was read; nil where there is one server
 
 	born    mono.Time
 	fresh   mono.Time // end of its TTL
@@ -109,16 +111,21 @@ func newItemOf[V any](v V) *item {
 	return it
 }
 
-// believed decides rule R5 but for the TTL: whether a local copy is true as far
+// believes decides rule R5 but for the TTL: whether a local copy is true as far
 // as this process can prove at now.
-func (it *item) believed(v *invalidation.View, now mono.Time, maxStale time.Duration) bool {
-	if v.Age(now) > maxStale {
+func (s *Store) believes(it *item, v *invalidation.View, now mono.Time) bool {
+	if !s.proven(v, now) || s.sharded && it.shard.Age(now) > s.cfg.maxStaleness {
 		return false
 	}
 	if it.seq.Load() == v.Seq {
 		return true // nothing at all has changed since it was last checked
 	}
 	return it.recheck(v)
+}
+
+// proven reports whether changes in the log are heard.
+func (s *Store) proven(v *invalidation.View, now mono.Time) bool {
+	return v.Age(now) <= s.cfg.maxStaleness
 }
 
 // recheck looks at the marks. v was loaded before them, so a change that comes

@@ -97,7 +97,7 @@ func (c *core) itemOf(key string, e *envelope.Entry, stored remote.Item, b basis
 	}
 	it := c.empty()
 	it.ns, it.key, it.negative, it.nonce = c.ns, key, e.Negative, e.Nonce
-	it.asOf, it.keyTick, it.epoch = e.AsOf, b.keyTick, b.epoch
+	it.asOf, it.keyTick, it.epoch, it.shard = e.AsOf, b.keyTick, b.epoch, b.shard
 	it.dependOn(cloneAll(e.Sources))
 	if !e.Negative {
 		if e.Shape != c.typed.shape {

@@ -116,8 +116,8 @@ func (l *loadRun) askLeases(ctx context.Context, fs []*flight) ([]remote.Lease, 
 	rctx, cancel := l.s.request(ctx)
 	defer cancel()
 	leases, err := l.s.conn.Lease(rctx, reqs)
-	if err == nil {
-		err = l.s.confirm(rctx, view.Epoch)
+	if err == nil && l.s.movedAny(view, fs) {
+		err = l.s.confirm(rctx, view, leasedNames(fs)...)
 	}
 	return leases, err
 }

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
 )
 
@@ -208,25 +208,49 @@ func (c *core) readMany(ctx context.Context, fs []*flight, o callConfig) ([]remo
 		}
 		rctx, cancel := c.s.request(ctx)
 		defer cancel()
-		if !o.fresh && v.Age(mono.Now()) <= c.s.cfg.maxStaleness {
-			items, _, err := c.s.conn.Get(rctx, leasedNames(fs), nil)
-			if err == nil {
-				err = c.s.confirm(rctx, v.Epoch)
+		names := leasedNames(fs)
+		if !o.fresh && c.s.heardAll(v, fs) {
+			items, _, err := c.s.conn.Get(rctx, names, nil)
+			if err == nil && c.s.movedAny(v, fs) {
+				err = c.s.confirm(rctx, v, names...)
 			}
 			return items, err
 		}
 		q := c.s.tail.Query(nil)
-		items, d, err := c.s.conn.Get(rctx, leasedNames(fs), &q.DeltaQuery)
+		items, d, err := c.s.conn.Get(rctx, names, &q.DeltaQuery)
 		if err != nil {
 			return nil, err
 		}
 		done, err := c.s.tail.Apply(rctx, q, d)
-		if done {
-			err = c.s.confirm(rctx, v.Epoch)
+		if done && c.s.moved(v, nil) {
+			err = c.s.confirm(rctx, v, names...)
 		}
 		if done || err != nil {
 			return items, err
 		}
 	}
 	return nil, nil
+}
+
+// heardAll is heard of all keys.
+func (s *Store) heardAll(v *invalidation.View, fs []*flight) bool {
+	if !s.heard(v, nil) {
+		return false
+	}
+	for _, f := range fs {
+		if s.sharded && !s.heard(v, f.shard) {
+			return false
+		}
+	}
+	return true
+}
+
+// movedAny is moved of any key.
+func (s *Store) movedAny(v *invalidation.View, fs []*flight) bool {
+	for _, f := range fs {
+		if s.sharded && f.shard.Gone() {
+			return true
+		}
+	}
+	return s.moved(v, nil)
 }

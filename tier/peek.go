@@ -63,7 +63,7 @@ func (c *core) peekLocal(h local.Key, key string) *item {
 	}
 	it, now, v := &e.Value, mono.Now(), c.s.tail.View()
 	if it.ns != c.ns || it.key != key || !c.ofType(it) || now >= it.fresh ||
-		!it.servable(now) || !it.believed(v, now, c.s.cfg.maxStaleness) {
+		!it.servable(now) || !c.s.believes(it, v, now) {
 		return nil
 	}
 	return it

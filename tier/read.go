@@ -122,9 +122,9 @@ func (c *core) fromLocal(ctx context.Context, h local.Key, key string, load load
 		return outcome{}, false
 	}
 	it, now, v := &e.Value, mono.Now(), c.s.tail.View()
-	if !it.believed(v, now, c.s.cfg.maxStaleness) {
+	if !c.s.believes(it, v, now) {
 		cause := Unproven
-		if v.Age(now) <= c.s.cfg.maxStaleness {
+		if c.s.proven(v, now) && (it.shard.Gone() || it.shard.Age(now) <= c.s.cfg.maxStaleness) {
 			cause = Invalidated
 			c.s.local.RemoveEntry(e)
 		}
@@ -181,12 +181,12 @@ func (c *core) accepts(ctx context.Context, out outcome, f *flight, came arrival
 		// Others' changes up to now are not known here yet.
 		rctx, cancel := c.s.request(ctx)
 		defer cancel()
-		if c.s.tail.CatchUp(rctx) != nil {
+		if c.s.tail.CatchUp(rctx) != nil || c.s.conn.Prove(rctx, f.name) != nil {
 			return false
 		}
 		came, notices = c.s.arrive(), c.s.table.notices(f)
 	}
-	if notices > out.notices || came.view.Epoch > out.epoch {
+	if notices > out.notices || came.view.Epoch > out.epoch || out.shard.Gone() {
 		return false // the key changed before the caller came, or may have
 	}
 	stale, recent := c.s.cfg.maxStaleness, out.begun
@@ -266,7 +266,7 @@ func (c *core) fly(ctx context.Context, f *flight, load loadFunc, o callConfig) 
 // leasesFirst reports whether to ask for the lease along with the value: where
 // that is most likely missing, and the plain read would be a round trip lost.
 func (c *core) leasesFirst(f *flight, o callConfig) bool {
-	return c.ns.mostlyMisses() && !o.fresh && f.resident == nil && c.s.tail.View().Age(mono.Now()) <= c.s.cfg.maxStaleness
+	return c.ns.mostlyMisses() && !o.fresh && f.resident == nil && c.s.heard(c.s.tail.View(), c.s.shardOf(f.name))
 }
 
 // missed counts a remote miss.
@@ -315,9 +315,10 @@ func (c *core) readFor(ctx context.Context, f *flight, load loadFunc, o callConf
 func (c *core) readOne(ctx context.Context, name string, o callConfig, v *invalidation.View) (stored remote.Item, done bool, err error) {
 	rctx, cancel := c.s.request(ctx)
 	defer cancel()
-	if !o.fresh && v.Age(mono.Now()) <= c.s.cfg.maxStaleness {
-		if stored, err = c.s.conn.GetOne(rctx, name); err == nil {
-			err = c.s.confirm(rctx, v.Epoch)
+	shard := c.s.shardOf(name)
+	if !o.fresh && c.s.heard(v, shard) {
+		if stored, err = c.s.conn.GetOne(rctx, name); err == nil && c.s.moved(v, shard) {
+			err = c.s.confirm(rctx, v, name)
 		}
 		return stored, true, err
 	}
@@ -326,30 +327,11 @@ func (c *core) readOne(ctx context.Context, name string, o callConfig, v *invali
 	if err != nil {
 		return stored, false, err
 	}
-	if done, err = c.s.tail.Apply(rctx, q, d); done {
-		err = c.s.confirm(rctx, v.Epoch)
+	if done, err = c.s.tail.Apply(rctx, q, d); done && c.s.moved(v, nil) {
+		err = c.s.confirm(rctx, v, name)
 	}
 	return items[0], done, err
 }
-
-// confirm is called with what was read since the epoch, before it is judged. If
-// another connection may have given it than the one that had been proven, what
-// changed is asked there: it may be to another server, which is behind.
-func (s *Store) confirm(ctx context.Context, epoch uint64) error {
-	for range maxConfirm {
-		v := s.tail.View()
-		if v.Epoch == epoch {
-			return nil
-		}
-		epoch = v.Epoch
-		if err := s.tail.CatchUp(ctx); err != nil {
-			return err
-		}
-	}
-	return invalidation.ErrUnstable
-}
-
-const maxConfirm = 8
 
 // unread decides what to do when the remote tier did not answer: the loader
 // does, unless it is the caller itself that gave up.

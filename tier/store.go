@@ -24,6 +24,8 @@ type Store struct {
 	tail  *invalidation.Tail
 	local *local.Cache[item]
 	table *table
+	// sharded: the keys are on several servers, each of which proves its own part.
+	sharded bool
 	// following is tail once it has started: notices can come before.
 	following atomic.Pointer[invalidation.Tail]
 
@@ -99,11 +101,14 @@ func (s *Store) start(ctx context.Context) (err error) {
 	}
 	s.table = newTable(s.local)
 	s.conn, err = s.cfg.backend.Connect(ctx, remote.Options{
-		Prefix: s.cfg.prefix, Timeout: s.cfg.timeout, NoTracking: s.cfg.noTracking,
+		Prefix: s.cfg.prefix, Timeout: s.cfg.timeout, Heartbeat: s.cfg.heartbeat, NoTracking: s.cfg.noTracking,
 		Events: remote.Events{Changed: s.onChanged, Lost: s.onLost, Published: s.onPublished},
 	})
 	if err != nil {
 		return fmt.Errorf("%w: open: %w", ErrUnavailable, err)
+	}
+	if s.sharded = s.conn.Shard(s.cfg.prefix) != nil; s.sharded {
+		s.table.shardOf = s.conn.Shard
 	}
 	s.tail, err = invalidation.Start(ctx, s.conn, invalidation.Config{
 		Heartbeat: s.cfg.heartbeat, Timeout: s.cfg.timeout, Retention: s.cfg.maxTTL,
@@ -255,12 +260,17 @@ func (s *Store) serverTimeIn(d time.Duration) time.Time {
 func (s *Store) AsOf() AsOf { return s.tail.View().AsOf() }
 
 // Sync returns once this process has applied every change that was acknowledged
-// to anybody before the call. It is one round trip.
+// to anybody before the call. It is one round trip, or two in a cluster, of which
+// every primary must answer.
 func (s *Store) Sync(ctx context.Context) error {
 	if s.closed.Load() {
 		return ErrClosed
 	}
 	rctx, cancel := s.changeContext(ctx)
 	defer cancel()
-	return remoteError(ctx, "sync", s.tail.CatchUp(rctx))
+	err := s.tail.CatchUp(rctx)
+	if err == nil {
+		err = s.conn.Prove(rctx)
+	}
+	return remoteError(ctx, "sync", err)
 }

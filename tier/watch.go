@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/tiercache/tiercache/local"
+	"github.com/tiercache/tiercache/remote"
 )
 
 // watch counts the notices of one key while somebody reads or writes it
@@ -57,8 +58,10 @@ func (k *keyState) note(n int, except *watch) (own bool) {
 // table holds the states of the keys that something goes on for. It is sharded
 // by hash; nothing but the local tier is called under its mutexes.
 type table struct {
-	local  *local.Cache[item]
-	shards [64]tableShard
+	local *local.Cache[item]
+	// shardOf is nil where there is one server.
+	shardOf func(name string) *remote.Shard
+	shards  [64]tableShard
 }
 
 type tableShard struct {

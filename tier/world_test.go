@@ -60,6 +60,12 @@ func eachWorld(t *testing.T, test func(t *testing.T, w *world)) {
 		hub := remote.NewEmbedded(0)
 		test(t, &world{t, hub, "test", embeddedRaw{hub}})
 	})
+	t.Run("cluster", func(t *testing.T) {
+		c := valkeytest.SharedCluster(t)
+		prefix := strings.Trim(valkeytest.Prefix(t), ":")
+		option := valkey.ClientOption{InitAddress: c.Addrs()}
+		test(t, &world{t, remote.Valkey(option), prefix, clusterRaw{t, c, option}})
+	})
 	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
 		option, err := valkey.ParseURL(strings.Replace(s.URL(), "valkey://", "redis://", 1))
 		require.NoError(t, err)
@@ -98,6 +104,42 @@ func (r valkeyRaw) remove(keys ...string) {
 }
 func (r valkeyRaw) flush()      { r.s.Do(r.t, "FLUSHALL") }
 func (r valkeyRaw) disconnect() { r.s.Do(r.t, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes") }
+
+type clusterRaw struct {
+	t      *testing.T
+	c      *valkeytest.Cluster
+	option valkey.ClientOption
+}
+
+func (r clusterRaw) keys(prefix string) (out []string) {
+	for _, s := range r.c.Primaries {
+		out = append(out, valkeyRaw{r.t, s}.keys(prefix)...)
+	}
+	return out
+}
+
+func (r clusterRaw) remove(keys ...string) {
+	o := r.option
+	o.DisableCache = true
+	client, err := valkey.NewClient(o)
+	require.NoError(r.t, err)
+	defer client.Close()
+	for _, key := range keys {
+		require.NoError(r.t, client.Do(bg, client.B().Del().Key(key).Build()).Error())
+	}
+}
+
+func (r clusterRaw) flush() {
+	for _, s := range r.c.Primaries {
+		valkeyRaw{r.t, s}.flush()
+	}
+}
+
+func (r clusterRaw) disconnect() {
+	for _, s := range r.c.Primaries {
+		valkeyRaw{r.t, s}.disconnect()
+	}
+}
 
 // quiet opens stores that hear of changes by messages and their own requests
 // alone, so that a schedule is not disturbed by heartbeats.

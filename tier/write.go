@@ -82,8 +82,8 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*item, options
 	for i, key := range keys {
 		it := items[i]
 		c.describe(it, key, cfg, asOf, fresh, kept)
-		it.epoch = c.s.tail.View().Epoch
 		p := put{c.ns.hash(key), it, &watch{}}
+		it.epoch, it.shard = c.s.tail.View().Epoch, c.s.shardOf(c.ns.remoteName(p.h))
 		if !c.cfg.localOnly {
 			sealed, err := c.seal(it, fresh, kept)
 			if err != nil {

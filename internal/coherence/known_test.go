@@ -74,7 +74,6 @@ func (n *node) moves(addr string) {
 //	A:       Set(k, 2) returns
 //	primary: dies; the replica is promoted
 //	A:       reads k
-//
 func TestI6ASetThatAFailoverLostIsNotAnOldValue(t *testing.T) {
 	primary, replica, link := pair(t)
 	a := newNode(t, primary.Addr, "p")

@@ -136,6 +136,9 @@ func in(d time.Duration) time.Time { return time.Now().Add(d) }
 // key names a data key as package tier does.
 func (s *store) key(name string) string { return s.prefix + ":d:n:{" + name + "}" }
 
+// beside names a key of the same slot, and so of the same server.
+func (s *store) beside(name string) string { return s.prefix + ":d:beside:{" + name + "}" }
+
 func (s *store) get(t testing.TB, key string) remote.Item {
 	t.Helper()
 	it, err := s.GetOne(s.ctx, key)
@@ -191,6 +194,7 @@ func (s *store) delta(t testing.TB, scopes ...invalidation.Scope) invalidation.D
 
 func (s *store) deltaSince(t testing.TB, since invalidation.Tick, scopes ...invalidation.Scope) invalidation.Delta {
 	t.Helper()
+	require.NoError(t, s.Prove(s.ctx))
 	d, err := s.Delta(s.ctx, invalidation.DeltaQuery{Since: since, Limit: 1 << 20, Scopes: scopes})
 	require.NoError(t, err)
 	return d

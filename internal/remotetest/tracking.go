@@ -151,7 +151,8 @@ var tracking = []test{
 		s.append(t, "s:x")
 		const rounds = 3000
 		for i := range rounds {
-			k, elsewhere := s.key(fmt.Sprint("k", i%7)), s.key("elsewhere")
+			name := fmt.Sprint("k", i%7)
+			k, elsewhere := s.key(name), s.beside(name)
 			s.get(t, k)
 			before := s.noticed(k)
 			switch i % 3 {

@@ -143,7 +143,8 @@ var writes = []test{
 		var all sync.WaitGroup
 		for worker := range workers {
 			all.Go(func() {
-				r := race{t: t, h: h, s: s, other: other, rnd: rand.New(rand.NewPCG(1, uint64(worker))), key: s.key(fmt.Sprint("w", worker))}
+				r := race{t: t, h: h, s: s, other: other, rnd: rand.New(rand.NewPCG(1, uint64(worker))), name: fmt.Sprint("w", worker)}
+				r.key = s.key(r.name)
 				for i := 0; i < races/workers && !t.Failed(); i++ {
 					switch r.run(fmt.Sprintf("own %d %d", worker, i)) {
 					case keptCopy:
@@ -168,7 +169,8 @@ type race struct {
 	h        Harness
 	s, other *store
 	rnd      *rand.Rand
-	key      string
+	name     string
+	key      string // of that name
 }
 
 // foreign changes the key a few times, beside the caller.
@@ -199,7 +201,7 @@ func (r *race) foreign() (done <-chan struct{}) {
 
 // flush returns when all that was to be told has been.
 func (r *race) flush() {
-	if _, err := r.s.GetOne(r.s.ctx, r.s.key("elsewhere")); err != nil {
+	if _, err := r.s.GetOne(r.s.ctx, r.s.beside(r.name)); err != nil {
 		r.t.Error(err)
 	}
 }

@@ -21,6 +21,11 @@ const slots = 16384
 // and the replicas have synchronised.
 func StartCluster(t testing.TB, n int, opts ...Option) *Cluster {
 	t.Helper()
+	return startCluster(t, n, true, opts...)
+}
+
+func startCluster(t testing.TB, n int, replicated bool, opts ...Option) *Cluster {
+	t.Helper()
 	opts = append([]Option{
 		Config("cluster-enabled", "yes"), Config("cluster-node-timeout", "2000"), Config("repl-diskless-sync-delay", "0"),
 		Config("cluster-config-file", "nodes.conf"), Config("cluster-replica-validity-factor", "0"),
@@ -28,7 +33,9 @@ func StartCluster(t testing.TB, n int, opts ...Option) *Cluster {
 	c := &Cluster{}
 	for range n {
 		c.Primaries = append(c.Primaries, Start(t, opts...))
-		c.Replicas = append(c.Replicas, Start(t, opts...))
+		if replicated {
+			c.Replicas = append(c.Replicas, Start(t, opts...))
+		}
 	}
 	for i, s := range c.Primaries {
 		s.Do(t, "CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(i*slots/n), strconv.Itoa((i+1)*slots/n-1))

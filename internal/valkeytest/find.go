@@ -71,6 +71,17 @@ func Binaries() []string {
 // EachVersion runs f as a subtest, named by version, on a server of each of the Binaries; opts go to [Start].
 func EachVersion(t *testing.T, f func(t *testing.T, s *Server), opts ...Option) {
 	t.Helper()
+	eachBinary(t, func(t *testing.T, binary Option) { f(t, Start(t, append(opts, binary)...)) })
+}
+
+// EachCluster is EachVersion on a cluster of n primaries and as many replicas.
+func EachCluster(t *testing.T, n int, f func(t *testing.T, c *Cluster), opts ...Option) {
+	t.Helper()
+	eachBinary(t, func(t *testing.T, binary Option) { f(t, StartCluster(t, n, append(opts, binary)...)) })
+}
+
+func eachBinary(t *testing.T, f func(t *testing.T, binary Option)) {
+	t.Helper()
 	binaries := Binaries()
 	if len(binaries) == 0 {
 		need(t)
@@ -80,7 +91,7 @@ func EachVersion(t *testing.T, f func(t *testing.T, s *Server), opts ...Option) 
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Run(version, func(t *testing.T) { f(t, Start(t, append(opts, Binary(path))...)) })
+		t.Run(version, func(t *testing.T) { f(t, Binary(path)) })
 	}
 }
 

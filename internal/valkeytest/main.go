@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,9 @@ var pkg struct {
 
 	shared    *Server // started by the first call of Shared, ended by Main
 	sharedErr error   // why it could not be started; not tried again
+
+	cluster *Cluster // started by the first call of SharedCluster
+	ends    []func() // what to do at the end of Main, the last first
 }
 
 // Shared returns the server that all tests of this package share; the first call starts it and [Main] ends it. Do not
@@ -48,6 +52,27 @@ func Shared(t testing.TB) *Server {
 	return pkg.shared
 }
 
+// SharedCluster is Shared of a cluster of three primaries without replicas.
+func SharedCluster(t testing.TB) *Cluster {
+	t.Helper()
+	need(t)
+	pkg.Lock()
+	defer pkg.Unlock()
+	if !pkg.inMain {
+		t.Fatal("valkeytest: SharedCluster needs: func TestMain(m *testing.M) { valkeytest.Main(m) }")
+	}
+	if pkg.cluster == nil {
+		pkg.cluster = startCluster(lasting{t}, 3, false)
+	}
+	return pkg.cluster
+}
+
+// lasting is a test whose cleanups happen at the end of its package.
+type lasting struct{ testing.TB }
+
+func (l lasting) Cleanup(f func()) { pkg.ends = append(pkg.ends, f) }
+func (l lasting) Failed() bool     { return false } // it may have ended
+
 // Prefix returns a new random key prefix of letters and digits, which keeps a test's keys apart from all others on a
 // shared server.
 func Prefix(t testing.TB) string {
@@ -68,6 +93,13 @@ func Main(m *testing.M, ignore ...goleak.Option) {
 	if pkg.shared != nil {
 		pkg.shared.destroy()
 	}
+	for _, end := range slices.Backward(pkg.ends) {
+		end()
+	}
+	// The client of a cluster closes connections of servers that have left it five seconds later, when its own end may
+	// be long past: not ours to wait for.
+	ignore = append(ignore, goleak.IgnoreAnyFunction("github.com/valkey-io/valkey-go.(*clusterClient)._refresh.func2"),
+		goleak.IgnoreAnyFunction("github.com/valkey-io/valkey-go.(*clusterClient).redirectOrNew.func1"))
 	if code == 0 {
 		if err := goleak.Find(ignore...); err != nil {
 			fmt.Fprintf(os.Stderr, "valkeytest: goroutines left behind by the tests of this package:\n%v\n", err)

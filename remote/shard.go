@@ -1,0 +1,81 @@
+package remote
+
+import (
+	"math"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/tiercache/tiercache/internal/mono"
+)
+
+// Shard is a server's part of the keys of a cluster, as one connection to that
+// server sees it. It proves by answering that all notices about its keys have
+// been delivered; once another server has a part of them, or another connection
+// is used, it is gone for good, and there is another Shard.
+//
+// A nil Shard is the only server there is: the answered delta proves all.
+type Shard struct {
+	address string
+	// proof is when the latest answered probe was sent; 0: none, or gone.
+	proof atomic.Int64
+	// offset is the server's clock less the local monotonic one, in ns.
+	offset atomic.Int64
+}
+
+// Age is how long ago the shard last proved that its notices are heard; it has
+// no end once the shard is gone, and is 0 of a nil Shard.
+func (s *Shard) Age(now mono.Time) time.Duration {
+	if s == nil {
+		return 0
+	}
+	proof := s.proof.Load()
+	if proof == 0 {
+		return math.MaxInt64
+	}
+	return now.Sub(mono.Time(proof))
+}
+
+// Proof is when the shard was last asked with an answer; 0 is never, or it is gone.
+func (s *Shard) Proof() mono.Time { return mono.Time(s.proof.Load()) }
+
+// Gone reports whether nothing that was read before is of use any more.
+func (s *Shard) Gone() bool { return s != nil && s.proof.Load() == 0 }
+
+// noShard is that of slots that no server is known to have, or of which a server
+// has a part of the keys.
+var noShard = &Shard{}
+
+// slots of a cluster.
+const slots = 16384
+
+// slotOf is the slot of a key: CRC16 (XMODEM) of what its first braces enclose, if
+// that is anything, as the cluster specification has it.
+func slotOf(key string) int {
+	tag := key
+	if from := strings.IndexByte(key, '{'); from >= 0 {
+		if n := strings.IndexByte(key[from+1:], '}'); n > 0 {
+			tag = key[from+1 : from+1+n]
+		}
+	}
+	var crc uint16
+	for i := range len(tag) {
+		crc = crc<<8 ^ crc16[byte(crc>>8)^tag[i]]
+	}
+	return int(crc) % slots
+}
+
+var crc16 = func() (table [256]uint16) {
+	for i := range table {
+		crc := uint16(i) << 8
+		for range 8 {
+			if crc&0x8000 != 0 {
+				crc = crc<<1 ^ 0x1021
+			} else {
+				crc <<= 1
+			}
+		}
+		table[i] = crc
+	}
+	return table
+}()

@@ -1,0 +1,442 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/valkey-io/valkey-go"
+
+	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/invalidation"
+)
+
+// shards are the primaries of a cluster as they say of themselves that they are:
+// each is asked, with every heartbeat, which slots it has. That is what tells of a
+// slot that moved: the server says nothing to those who had read a missing key of
+// it, and the client finds out when it is next redirected.
+type shards struct {
+	c    *valkeyConn
+	wake chan struct{} // a probe is wanted now
+
+	bySlot atomic.Pointer[[slots]*Shard]
+
+	mu    sync.Mutex // guards nodes, and that bySlot is made of them
+	nodes map[string]*node
+}
+
+// node is a primary.
+type node struct {
+	shard *Shard
+	said  standing
+	sent  mono.Time // when it was asked
+}
+
+// standing is what a server says of itself.
+type standing struct {
+	connection int64
+	history    string
+	epoch      int64  // of its configuration: of two who claim a slot the later has it
+	slots      string // as CLUSTER NODES spells them
+	whole      bool   // it finds the cluster whole, and so serves its keys
+}
+
+// same reports whether nothing was lost between the two.
+func (s standing) same(t standing) bool {
+	return s.connection == t.connection && s.history == t.history && s.slots == t.slots
+}
+
+func newShards(c *valkeyConn) *shards {
+	k := &shards{c: c, wake: make(chan struct{}, 1), nodes: make(map[string]*node)}
+	k.publishLocked()
+	return k
+}
+
+// of returns the shard of a key.
+func (k *shards) of(key string) *Shard { return k.bySlot.Load()[slotOf(key)] }
+
+// run probes until ctx ends.
+func (k *shards) run(ctx context.Context) {
+	heartbeat := k.c.o.Heartbeat
+	tick := time.NewTicker(heartbeat)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-k.wake:
+		}
+		pctx, cancel := context.WithTimeout(ctx, max(heartbeat, k.c.o.Timeout))
+		_ = k.prove(pctx) // who needs a proof sees that there is none
+		cancel()
+	}
+}
+
+// wakeUp never blocks.
+func (k *shards) wakeUp() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+// dialled is told that another connection to a server is about to be used.
+func (k *shards) dialled(address string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.dropLocked(address) {
+		k.publishLocked()
+	}
+}
+
+// prove has the primaries answer. It returns an error if one of them does not, or
+// if no primary is known for a slot.
+func (k *shards) prove(ctx context.Context) error {
+	clients := k.c.tracked.Nodes()
+	known := k.known(clients)
+	err := k.ask(ctx, clients, func(address string) bool { return known[address] })
+	if k.uncovered() < 0 {
+		return err
+	}
+	err = k.ask(ctx, clients, func(address string) bool { return !known[address] })
+	slot := k.uncovered()
+	if slot < 0 {
+		return err
+	}
+	// Perhaps a server has it of which the client does not know: being redirected,
+	// it will.
+	k.c.tracked.Do(ctx, k.c.tracked.B().Exists().Key(k.keyIn(slot)).Build())
+	return errors.Join(fmt.Errorf("no primary of the cluster says that it has slot %d", slot), err)
+}
+
+// proveOf has those primaries answer that have the keys.
+func (k *shards) proveOf(ctx context.Context, keys []string) error {
+	addresses := make(map[string]bool)
+	for _, key := range keys {
+		s := k.of(key)
+		if s == noShard {
+			return k.prove(ctx)
+		}
+		addresses[s.address] = true
+	}
+	return k.ask(ctx, k.c.tracked.Nodes(), func(address string) bool { return addresses[address] })
+}
+
+// known returns the addresses of the primaries that there were, and forgets those
+// that the client does not have any more.
+func (k *shards) known(clients map[string]valkey.Client) map[string]bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	known, left := make(map[string]bool, len(k.nodes)), false
+	for address := range k.nodes {
+		if clients[address] != nil {
+			known[address] = true
+		} else {
+			left = k.dropLocked(address)
+		}
+	}
+	if left {
+		k.publishLocked()
+	}
+	return known
+}
+
+// ask probes servers, at once.
+func (k *shards) ask(ctx context.Context, clients map[string]valkey.Client, which func(address string) bool) error {
+	var asked sync.WaitGroup
+	var mu sync.Mutex // guards errs
+	var errs []error
+	for address, client := range clients {
+		if !which(address) {
+			continue
+		}
+		asked.Go(func() {
+			if err := k.probe(ctx, address, client); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				errs = append(errs, fmt.Errorf("%s: %w", address, err))
+			}
+		})
+	}
+	asked.Wait()
+	return errors.Join(errs...)
+}
+
+// server is a client of one server of the cluster.
+type server struct {
+	valkey.Client
+	via *link
+}
+
+// Do implements [valkey.CommandClient].
+func (s server) Do(ctx context.Context, cmd valkey.Completed) valkey.ValkeyResult {
+	return s.DoMulti(ctx, cmd)[0]
+}
+
+// DoMulti implements [valkey.CommandClient].
+func (s server) DoMulti(ctx context.Context, cmds ...valkey.Completed) []valkey.ValkeyResult {
+	for i := range cmds {
+		cmds[i] = cmds[i].Pin() // see link.DoMulti
+	}
+	return s.via.runBeside(ctx, len(cmds), func() []valkey.ValkeyResult { return s.Client.DoMulti(ctx, cmds...) })
+}
+
+// probe asks one server. That it is no primary is no error.
+func (k *shards) probe(ctx context.Context, address string, client valkey.Client) error {
+	sent := mono.Now()
+	results := run(ctx, server{client, k.c.tracked}, func(b valkey.Builder, whole bool) []valkey.Completed {
+		return []valkey.Completed{b.ClientId().Build(), call{script: scriptProbe, readOnly: true}.build(b, whole)}
+	})
+	said, at, err := parseProbe(results[0], results[1])
+	if err != nil {
+		return err
+	}
+	if said.slots != "" {
+		if err := k.admit(ctx, said.history); err != nil {
+			return err
+		}
+	}
+	k.learn(address, said, sent, at)
+	if !said.whole && said.slots != "" {
+		return errNotWhole
+	}
+	return nil
+}
+
+var errNotWhole = errors.New("the server is cut off from the cluster")
+
+// admit has the log know of a history before what its server proves is believed.
+// Without a log there is nothing yet that it could have lost.
+func (k *shards) admit(ctx context.Context, history string) error {
+	if _, known := k.c.admitted.Load(history); known {
+		return nil
+	}
+	_, err := eval(ctx, k.c.plain, call{script: k.c.script(scriptAdmit), keys: []string{k.c.log}, args: []string{k.c.channel, history}}).AsInt64()
+	return failure(err)
+}
+
+func parseProbe(id, answer valkey.ValkeyResult) (s standing, at time.Time, err error) {
+	if s.connection, err = id.AsInt64(); err != nil {
+		return s, at, failure(err)
+	}
+	fields, err := answer.AsStrSlice()
+	if err != nil {
+		return s, at, failure(err)
+	}
+	if len(fields) != 6 {
+		return s, at, errAnswer
+	}
+	if fields[0] == "" || fields[1] == "" {
+		_, err := primary(fields[0], fields[1])
+		return s, at, err
+	}
+	var p parser
+	at = time.Unix(p.number(fields[2]), p.number(fields[3])*1000)
+	s.history, s.whole = fields[1], fields[4] == "ok"
+	if own := strings.Fields(fields[5]); len(own) > 8 && slices.Contains(strings.Split(own[2], ","), "master") {
+		s.epoch, s.slots = p.number(own[6]), strings.Join(own[8:], " ")
+	}
+	return s, at, p.err
+}
+
+// learn notes what a server said.
+func (k *shards) learn(address string, said standing, sent mono.Time, at time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n := k.nodes[address]
+	switch {
+	case n != nil && sent < n.sent:
+		return // a later answer was here first
+	case said.slots == "":
+		if k.dropLocked(address) {
+			k.publishLocked()
+		}
+		return
+	case n == nil || !n.said.same(said):
+		k.dropLocked(address)
+		n = &node{shard: &Shard{address: address}}
+		k.nodes[address] = n
+	}
+	changed := n.sent == 0 || n.said != said
+	n.said, n.sent = said, sent
+	n.shard.offset.Store(at.UnixNano() - int64(sent))
+	if said.whole {
+		n.shard.proof.Store(int64(sent))
+	}
+	if changed {
+		k.publishLocked()
+	}
+}
+
+func (k *shards) dropLocked(address string) bool {
+	n := k.nodes[address]
+	if n == nil {
+		return false
+	}
+	delete(k.nodes, address)
+	n.shard.proof.Store(0)
+	return true
+}
+
+// publishLocked makes bySlot of the nodes. A slot that is being moved is nobody's:
+// a key of it may be here or there.
+func (k *shards) publishLocked() {
+	var table [slots]*Shard
+	for i := range table {
+		table[i] = noShard
+	}
+	nodes := make([]*node, 0, len(k.nodes))
+	for _, n := range k.nodes {
+		nodes = append(nodes, n)
+	}
+	slices.SortFunc(nodes, func(a, b *node) int { return int(a.said.epoch - b.said.epoch) })
+	for _, n := range nodes {
+		for r := range strings.FieldsSeq(n.said.slots) {
+			if moving, ok := movingSlot(r); ok {
+				table[moving] = noShard
+				continue
+			}
+			from, to := slotRange(r)
+			for i := from; i <= to; i++ {
+				table[i] = n.shard
+			}
+		}
+	}
+	k.bySlot.Store(&table)
+}
+
+// movingSlot reads "[93-<-id]" and "[77->-id]".
+func movingSlot(s string) (slot int, ok bool) {
+	if !strings.HasPrefix(s, "[") {
+		return 0, false
+	}
+	number, _, _ := strings.Cut(s[1:], "-")
+	n, err := strconv.Atoi(number)
+	return n, err == nil && n >= 0 && n < slots
+}
+
+// slotRange reads "5-7" and "5"; what is neither is no slot.
+func slotRange(s string) (from, to int) {
+	a, b, ok := strings.Cut(s, "-")
+	if !ok {
+		b = a
+	}
+	from, err1 := strconv.Atoi(a)
+	to, err2 := strconv.Atoi(b)
+	if err1 != nil || err2 != nil || from < 0 || to >= slots {
+		return 0, -1
+	}
+	return from, to
+}
+
+// uncovered returns a slot that no primary is known to have, or -1. One that is
+// being moved has its old primary for the purpose.
+func (k *shards) uncovered() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var covered [slots]bool
+	for _, n := range k.nodes {
+		for r := range strings.FieldsSeq(n.said.slots) {
+			from, to := slotRange(r)
+			for i := from; i <= to; i++ {
+				covered[i] = true
+			}
+		}
+	}
+	return slices.Index(covered[:], false)
+}
+
+// keyIn returns a key of the store that is in a slot.
+func (k *shards) keyIn(slot int) string {
+	for i := 0; ; i++ {
+		if key := k.c.o.Prefix + ":{" + strconv.Itoa(i) + "}"; slotOf(key) == slot {
+			return key
+		}
+	}
+}
+
+// get reads keys wherever they are and, with q, has the log and all that answer
+// for the keys prove meanwhile that what is read can be judged.
+func (k *shards) get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) (items []Item, d invalidation.Delta, err error) {
+	var beside sync.WaitGroup
+	var deltaErr, proofErr error
+	if q != nil {
+		beside.Go(func() { d, deltaErr = k.delta(ctx, q) })
+		if len(keys) > 0 {
+			beside.Go(func() { proofErr = k.proveOf(ctx, keys) })
+		}
+	}
+	items, err = k.read(ctx, keys)
+	beside.Wait()
+	return items, d, errors.Join(deltaErr, proofErr, err)
+}
+
+func (k *shards) read(ctx context.Context, keys []string) ([]Item, error) {
+	items, cmds := make([]Item, len(keys)), make([]valkey.Completed, len(keys))
+	for i, key := range keys {
+		cmds[i] = k.c.tracked.B().Get().Key(key).Build()
+	}
+	for i, r := range k.c.tracked.DoMulti(ctx, cmds...) {
+		var err error
+		if items[i], err = item(r); err != nil {
+			return nil, err
+		}
+		if len(keys) > 1 && items[i].raw == "" {
+			items[i] = Item{} // what is no string is missing, as of MGET
+		}
+	}
+	return items, nil
+}
+
+// delta asks the server that has the log, on the connection that it proves.
+func (k *shards) delta(ctx context.Context, q *invalidation.DeltaQuery) (invalidation.Delta, error) {
+	for {
+		address := k.of(k.c.log).address
+		client, ok := k.c.tracked.Nodes()[address]
+		if !ok {
+			if err := k.prove(ctx); err != nil {
+				return invalidation.Delta{}, err
+			}
+			if k.of(k.c.log) == noShard {
+				return invalidation.Delta{}, errLogMoves
+			}
+			continue
+		}
+		on := server{client, k.c.tracked}
+		_, d, history, err := k.c.get(ctx, on, nil, q)
+		if err != nil {
+			k.wakeUp() // another server may have it by now
+			return d, err
+		}
+		if admitted, err := k.c.admits(ctx, on, history, d); admitted || err != nil {
+			return d, err
+		}
+	}
+}
+
+var errLogMoves = errors.New("the change log is being moved to another server of the cluster")
+
+// ahead is by how much the clock of a key's server is ahead of that of the log's.
+func (k *shards) ahead(key string) time.Duration {
+	s, log := k.of(key), k.of(k.c.log)
+	if s == noShard || log == noShard {
+		return 0
+	}
+	return time.Duration(s.offset.Load() - log.offset.Load())
+}
+
+// primaries are those that are known.
+func (k *shards) primaries(clients map[string]valkey.Client) (all []primaryClient) {
+	for address := range k.known(clients) {
+		all = append(all, primaryClient{address, server{clients[address], k.c.plain}})
+	}
+	slices.SortFunc(all, func(a, b primaryClient) int { return strings.Compare(a.address, b.address) })
+	return all
+}

@@ -1,0 +1,53 @@
+package tier
+
+import (
+	"context"
+
+	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/remote"
+)
+
+// shardOf returns the part of the remote tier that has a key, by its remote name;
+// nil where there is one server.
+func (s *Store) shardOf(name string) *remote.Shard {
+	if !s.sharded {
+		return nil
+	}
+	return s.conn.Shard(name)
+}
+
+// heard reports whether what a plain read gives can be judged by what is known:
+// the log was heard of late, and so was the server of the key.
+func (s *Store) heard(v *invalidation.View, shard *remote.Shard) bool {
+	now := mono.Now()
+	return s.proven(v, now) && shard.Age(now) <= s.cfg.maxStaleness
+}
+
+// moved reports whether a read that was sent at v, to shard, may have been answered
+// over another connection than the one that was proven by then: whoever is about
+// to use another one says so first.
+func (s *Store) moved(v *invalidation.View, shard *remote.Shard) bool {
+	return s.tail.View().Epoch != v.Epoch || shard.Gone()
+}
+
+// confirm returns once what was read over a connection that has moved since v can
+// be judged: what changed is asked where it came from. It may have been a server
+// that is behind the one before.
+func (s *Store) confirm(ctx context.Context, v *invalidation.View, names ...string) error {
+	for range maxConfirm {
+		v = s.tail.View()
+		if err := s.tail.CatchUp(ctx); err != nil {
+			return err
+		}
+		if err := s.conn.Prove(ctx, names...); err != nil {
+			return err
+		}
+		if !s.moved(v, nil) {
+			return nil
+		}
+	}
+	return invalidation.ErrUnstable
+}
+
+const maxConfirm = 8
