@@ -89,25 +89,33 @@ func (l *link) runBeside(ctx context.Context, n int, f func() []valkey.ValkeyRes
 		return failures(n, errNoConnection)
 	}
 	done := make(chan []valkey.ValkeyResult, 1)
-	l.mu.Lock()
-	if l.closed.Load() {
-		l.mu.Unlock()
-		l.waiting.Add(-1)
-		return failures(n, valkey.ErrClosing)
-	}
-	l.beside.Go(func() {
+	if !l.spawn(func() {
 		defer l.waiting.Add(-1)
 		rs := f()
 		l.note(rs[0].NonValkeyError())
 		done <- rs
-	})
-	l.mu.Unlock()
+	}) {
+		l.waiting.Add(-1)
+		return failures(n, valkey.ErrClosing)
+	}
 	select {
 	case rs := <-done:
 		return rs
 	case <-ctx.Done():
 		return failures(n, ctx.Err())
 	}
+}
+
+// spawn runs f in a goroutine that Close waits for. It returns false, without
+// running it, after Close.
+func (l *link) spawn(f func()) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed.Load() {
+		return false
+	}
+	l.beside.Go(f)
+	return true
 }
 
 func failures(n int, err error) []valkey.ValkeyResult {

@@ -228,6 +228,7 @@ func dial(ctx context.Context, o valkey.ClientOption) (valkey.Client, error) {
 func (c *valkeyConn) invalidated(msgs []valkey.ValkeyMessage) {
 	if msgs == nil {
 		c.tracked.doubt.Store(true)
+		c.shards.lost()
 		c.event(c.o.Events.Lost)
 		return
 	}

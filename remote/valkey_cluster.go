@@ -27,8 +27,21 @@ type shards struct {
 
 	bySlot atomic.Pointer[[slots]*Shard]
 
-	mu    sync.Mutex // guards nodes, and that bySlot is made of them
-	nodes map[string]*node
+	mu     sync.Mutex // guards what follows, and that bySlot is made of it
+	nodes  map[string]*node
+	lostAt mono.Time // what was asked before proves nothing
+	turns  map[string]*turns
+}
+
+// turns are the probes of one server: one on its way and one to follow, which all
+// share who ask after the first was sent. When nothing is proven every read wants
+// a probe, and to send as many would keep the server from answering any.
+type turns struct{ now, next *turn }
+
+// turn is one probe.
+type turn struct {
+	done chan struct{} // closed when err is set
+	err  error
 }
 
 // node is a primary.
@@ -53,7 +66,7 @@ func (s standing) same(t standing) bool {
 }
 
 func newShards(c *valkeyConn) *shards {
-	k := &shards{c: c, wake: make(chan struct{}, 1), nodes: make(map[string]*node)}
+	k := &shards{c: c, wake: make(chan struct{}, 1), nodes: make(map[string]*node), turns: make(map[string]*turns)}
 	k.publishLocked()
 	return k
 }
@@ -96,37 +109,51 @@ func (k *shards) dialled(address string) {
 	}
 }
 
-// prove has the primaries answer. It returns an error if one of them does not, or
-// if no primary is known for a slot.
+// lost is told that a connection ended, and not which.
+func (k *shards) lost() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.lostAt = mono.Now()
+	for address, n := range k.nodes {
+		n.shard.proof.Store(0)
+		n.shard = &Shard{address: address}
+	}
+	k.publishLocked()
+	k.wakeUp()
+}
+
+// prove has the primaries answer. It returns an error if none does for some slot.
 func (k *shards) prove(ctx context.Context) error {
-	clients := k.c.tracked.Nodes()
+	begun, clients := mono.Now(), k.c.tracked.Nodes()
 	known := k.known(clients)
 	err := k.ask(ctx, clients, func(address string) bool { return known[address] })
-	if k.uncovered() < 0 {
-		return err
+	if k.uncovered(begun) < 0 {
+		return nil
 	}
-	err = k.ask(ctx, clients, func(address string) bool { return !known[address] })
-	slot := k.uncovered()
+	// A replica may have been promoted.
+	err = errors.Join(err, k.ask(ctx, clients, func(address string) bool { return !known[address] }))
+	slot := k.uncovered(begun)
 	if slot < 0 {
-		return err
+		return nil
 	}
 	// Perhaps a server has it of which the client does not know: being redirected,
 	// it will.
 	k.c.tracked.Do(ctx, k.c.tracked.B().Exists().Key(k.keyIn(slot)).Build())
-	return errors.Join(fmt.Errorf("no primary of the cluster says that it has slot %d", slot), err)
+	return errors.Join(fmt.Errorf("no primary of the cluster answers for slot %d", slot), err)
 }
 
 // proveOf has those primaries answer that have the keys.
 func (k *shards) proveOf(ctx context.Context, keys []string) error {
 	addresses := make(map[string]bool)
 	for _, key := range keys {
-		s := k.of(key)
-		if s == noShard {
-			return k.prove(ctx)
-		}
-		addresses[s.address] = true
+		addresses[k.of(key).address] = true
 	}
-	return k.ask(ctx, k.c.tracked.Nodes(), func(address string) bool { return addresses[address] })
+	if !addresses[noShard.address] {
+		if k.ask(ctx, k.c.tracked.Nodes(), func(address string) bool { return addresses[address] }) == nil {
+			return nil
+		}
+	}
+	return k.prove(ctx)
 }
 
 // known returns the addresses of the primaries that there were, and forgets those
@@ -158,7 +185,7 @@ func (k *shards) ask(ctx context.Context, clients map[string]valkey.Client, whic
 			continue
 		}
 		asked.Go(func() {
-			if err := k.probe(ctx, address, client); err != nil {
+			if err := k.share(ctx, address, client); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				errs = append(errs, fmt.Errorf("%s: %w", address, err))
@@ -186,6 +213,60 @@ func (s server) DoMulti(ctx context.Context, cmds ...valkey.Completed) []valkey.
 		cmds[i] = cmds[i].Pin() // see link.DoMulti
 	}
 	return s.via.runBeside(ctx, len(cmds), func() []valkey.ValkeyResult { return s.Client.DoMulti(ctx, cmds...) })
+}
+
+// probeTimeout is how long a server may take before it is asked again. An answer
+// that comes late proves what it proved when it was asked for.
+const probeTimeout = time.Second
+
+// share waits for a probe of a server that is sent after the call.
+func (k *shards) share(ctx context.Context, address string, client valkey.Client) error {
+	t := k.turn(address, client)
+	select {
+	case <-t.done:
+		return t.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// turn returns the next probe of a server, begun if it can be.
+func (k *shards) turn(address string, client valkey.Client) *turn {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	all := k.turns[address]
+	if all == nil {
+		all = &turns{}
+		k.turns[address] = all
+	}
+	if all.next == nil {
+		all.next = &turn{done: make(chan struct{})}
+	}
+	t := all.next
+	if all.now == nil {
+		k.beginLocked(all, address, client)
+	}
+	return t
+}
+
+// beginLocked sends the next probe, and when it is answered the one after it.
+func (k *shards) beginLocked(all *turns, address string, client valkey.Client) {
+	t := all.next
+	all.now, all.next = t, nil
+	if !k.c.tracked.spawn(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), max(probeTimeout, k.c.o.Timeout))
+		t.err = k.probe(ctx, address, client)
+		cancel()
+		close(t.done)
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if all.now = nil; all.next != nil {
+			k.beginLocked(all, address, client)
+		}
+	}) {
+		t.err, all.now = ErrClosed, nil
+		close(t.done)
+	}
 }
 
 // probe asks one server. That it is no primary is no error.
@@ -218,7 +299,10 @@ func (k *shards) admit(ctx context.Context, history string) error {
 	if _, known := k.c.admitted.Load(history); known {
 		return nil
 	}
-	_, err := eval(ctx, k.c.plain, call{script: k.c.script(scriptAdmit), keys: []string{k.c.log}, args: []string{k.c.channel, history}}).AsInt64()
+	logged, err := eval(ctx, k.c.plain, call{script: k.c.script(scriptAdmit), keys: []string{k.c.log}, args: []string{k.c.channel, history}}).AsInt64()
+	if logged == 1 {
+		k.c.admitted.Store(history, nil)
+	}
 	return failure(err)
 }
 
@@ -267,7 +351,7 @@ func (k *shards) learn(address string, said standing, sent mono.Time, at time.Ti
 	changed := n.sent == 0 || n.said != said
 	n.said, n.sent = said, sent
 	n.shard.offset.Store(at.UnixNano() - int64(sent))
-	if said.whole {
+	if said.whole && sent > k.lostAt {
 		n.shard.proof.Store(int64(sent))
 	}
 	if changed {
@@ -336,13 +420,16 @@ func slotRange(s string) (from, to int) {
 	return from, to
 }
 
-// uncovered returns a slot that no primary is known to have, or -1. One that is
-// being moved has its old primary for the purpose.
-func (k *shards) uncovered() int {
+// uncovered returns a slot for which no primary has answered since, or -1. One that
+// is being moved has its old primary for the purpose.
+func (k *shards) uncovered(since mono.Time) int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	var covered [slots]bool
 	for _, n := range k.nodes {
+		if n.sent < since || !n.said.whole {
+			continue
+		}
 		for r := range strings.FieldsSeq(n.said.slots) {
 			from, to := slotRange(r)
 			for i := from; i <= to; i++ {
@@ -355,9 +442,11 @@ func (k *shards) uncovered() int {
 
 // keyIn returns a key of the store that is in a slot.
 func (k *shards) keyIn(slot int) string {
+	key := append(make([]byte, 0, 16), '{')
 	for i := 0; ; i++ {
-		if key := k.c.o.Prefix + ":{" + strconv.Itoa(i) + "}"; slotOf(key) == slot {
-			return key
+		key = append(strconv.AppendInt(key[:1], int64(i), 10), '}')
+		if slotOf(string(key)) == slot {
+			return k.c.o.Prefix + ":" + string(key)
 		}
 	}
 }

@@ -35,6 +35,8 @@ type world struct {
 	// For worlds with a replica.
 	replica *valkeytest.Server
 	link    *faultproxy.Proxy // from the replica to the server in charge
+	// For a world on a cluster, which has no proxies.
+	cluster *clusterWorld
 
 	injections map[string]int
 	reads      map[string]int64 // checked while the fault and its recovery lasted
@@ -48,6 +50,26 @@ type world struct {
 const here, there = 3, 5
 
 func newWorld(t testing.TB, cfg Config, withReplica bool) *world {
+	w := emptyWorld(t, cfg)
+	w.server = valkeytest.Start(t, valkeytest.Config("repl-diskless-sync-delay", "0"))
+	if withReplica {
+		var err error
+		w.replica = valkeytest.Start(t, valkeytest.Config("repl-diskless-sync-delay", "0"))
+		w.link, err = faultproxy.StartRaw(w.server.Addr, w.cfg.Seed)
+		require.NoError(t, err)
+		t.Cleanup(w.link.Close)
+		w.replica.Follow(t, w.link.Addr())
+		w.replica.AwaitReplica(t, w.server)
+	}
+	for i := range there {
+		w.proxies = append(w.proxies, w.proxy(w.server.Addr, uint64(i)))
+	}
+	w.populate()
+	return w
+}
+
+// emptyWorld has a board, and nobody who plays.
+func emptyWorld(t testing.TB, cfg Config) *world {
 	if runtime.GOOS != "linux" {
 		t.Skip("members in other processes need Linux")
 	}
@@ -61,28 +83,21 @@ func newWorld(t testing.TB, cfg Config, withReplica bool) *world {
 	w.board, unmap, err = Share(w.file)
 	require.NoError(t, err)
 	t.Cleanup(unmap)
-	w.server = valkeytest.Start(t, valkeytest.Config("repl-diskless-sync-delay", "0"))
-	if withReplica {
-		w.replica = valkeytest.Start(t, valkeytest.Config("repl-diskless-sync-delay", "0"))
-		w.link, err = faultproxy.StartRaw(w.server.Addr, w.cfg.Seed)
-		require.NoError(t, err)
-		t.Cleanup(w.link.Close)
-		w.replica.Follow(t, w.link.Addr())
-		w.replica.AwaitReplica(t, w.server)
-	}
 	w.cfg.Members = there
+	return w
+}
+
+// populate has the fleet begin.
+func (w *world) populate() {
+	w.t.Cleanup(w.end)
 	for i := range there {
-		p := w.proxy(w.server.Addr, uint64(i))
-		w.proxies = append(w.proxies, p)
 		if i < here {
 			w.join(i)
 		} else {
 			w.spawn(i)
 		}
 	}
-	t.Cleanup(w.end)
 	w.recovered()
-	return w
 }
 
 func (w *world) proxy(target string, number uint64) *faultproxy.Proxy {
@@ -94,6 +109,10 @@ func (w *world) proxy(target string, number uint64) *faultproxy.Proxy {
 
 func (w *world) config(member int) Config {
 	cfg := w.cfg
+	if w.cluster != nil {
+		cfg.Member, cfg.URL = member, w.cluster.url()
+		return cfg
+	}
 	cfg.Member, cfg.URL = member, (&url.URL{Scheme: "valkey", Host: w.proxies[member].Addr()}).String()
 	return cfg
 }

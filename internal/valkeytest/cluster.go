@@ -29,6 +29,7 @@ func startCluster(t testing.TB, n int, replicated bool, opts ...Option) *Cluster
 	opts = append([]Option{
 		Config("cluster-enabled", "yes"), Config("cluster-node-timeout", "2000"), Config("repl-diskless-sync-delay", "0"),
 		Config("cluster-config-file", "nodes.conf"), Config("cluster-replica-validity-factor", "0"),
+		Config("cluster-allow-replica-migration", "no"), // each replica stays with its shard
 	}, opts...)
 	c := &Cluster{}
 	for range n {
