@@ -19,6 +19,12 @@ type Backend interface {
 	String() string
 }
 
+// Checker is a [Backend] that knows before it connects what can never work.
+type Checker interface {
+	// Check returns one error that names every setting that contradicts o.
+	Check(o Options) error
+}
+
 // Options of a connection.
 type Options struct {
 	// Prefix begins every key of the store.
