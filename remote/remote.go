@@ -200,7 +200,8 @@ type PurgeRequest struct {
 
 // PurgeProgress counts what a purge has done so far.
 type PurgeProgress struct {
-	Scanned, Removed int64
+	Scanned int64 // keys looked at, of the whole server; Valkey is asked for 1000 at a time, and counted so
+	Removed int64 // keys removed, leases included
 	// Resume continues the purge after the last finished batch; it is empty
 	// when the purge is complete.
 	Resume string
