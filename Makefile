@@ -26,12 +26,12 @@ WITH_SERVER = VALKEY_SERVER=$$(scripts/get-valkey) && export VALKEY_SERVER TIERC
 
 .PHONY: help
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 # -count=1: the server is not among the things that go test's cache watches.
 .PHONY: test
 test: race ## run every test, with the race detector and a real server (PKGS=./remote TESTFLAGS=-run=Name)
-	@$(WITH_SERVER) && status=0 && \
+	@$(WITH_SERVER) || exit; status=0; \
 	for dir in $(if $(filter-out ./...,$(PKGS)),.,$(MODULES)); do \
 		(cd $$dir && go test $(RACE) -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) $(PKGS)) || status=1; \
 	done; \

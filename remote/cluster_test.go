@@ -39,6 +39,9 @@ func clusterHarness(t *testing.T, c *valkeytest.Cluster) remotetest.Harness {
 	}
 	keyed := func(name, key string, args ...string) valkey.ValkeyMessage {
 		m, err := client.Do(ctx, client.B().Arbitrary(name).Keys(key).Args(args...).Build()).ToMessage()
+		if err != nil && remote.Unreachable(err) { // Disconnect ends its connections as well
+			m, err = client.Do(ctx, client.B().Arbitrary(name).Keys(key).Args(args...).Build()).ToMessage()
+		}
 		if err != nil && !valkey.IsValkeyNil(err) {
 			panic(name + " " + key + ": " + err.Error())
 		}

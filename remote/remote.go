@@ -19,6 +19,12 @@ type Backend interface {
 	String() string
 }
 
+// Checker is a [Backend] that knows before it connects what can never work.
+type Checker interface {
+	// Check returns one error that names every setting that contradicts o.
+	Check(o Options) error
+}
+
 // Options of a connection.
 type Options struct {
 	// Prefix begins every key of the store.
@@ -206,7 +212,8 @@ type PurgeRequest struct {
 
 // PurgeProgress counts what a purge has done so far.
 type PurgeProgress struct {
-	Scanned, Removed int64
+	Scanned int64 // keys looked at, of the whole server; Valkey is asked for 1000 at a time, and counted so
+	Removed int64 // keys removed, leases included
 	// Resume continues the purge after the last finished batch; it is empty
 	// when the purge is complete.
 	Resume string

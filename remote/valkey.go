@@ -54,8 +54,9 @@ type valkeyConn struct {
 	changed []string   // guarded by telling: room for the keys of one event
 }
 
-// check names every option that contradicts what the cache needs.
-func (b valkeyBackend) check(o Options) error {
+// Check implements [Checker]: it names every option that contradicts what the
+// cache needs.
+func (b valkeyBackend) Check(o Options) error {
 	var errs []error
 	reject := func(bad bool, name, why string) {
 		if bad {
@@ -78,7 +79,7 @@ func (b valkeyBackend) check(o Options) error {
 
 // Connect implements [Backend].
 func (b valkeyBackend) Connect(ctx context.Context, o Options) (Conn, error) {
-	if err := b.check(o); err != nil {
+	if err := b.Check(o); err != nil {
 		return nil, err
 	}
 	if o.Heartbeat == 0 {

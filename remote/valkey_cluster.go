@@ -115,8 +115,10 @@ func (k *shards) lost() {
 	defer k.mu.Unlock()
 	k.lostAt = mono.Now()
 	for address, n := range k.nodes {
+		next := &Shard{address: address}
+		next.offset.Store(n.shard.offset.Load())
 		n.shard.proof.Store(0)
-		n.shard = &Shard{address: address}
+		n.shard = next
 	}
 	k.publishLocked()
 	k.wakeUp()
@@ -514,11 +516,11 @@ var errLogMoves = errors.New("the change log is being moved to another server of
 
 // ahead is by how much the clock of a key's server is ahead of that of the log's.
 func (k *shards) ahead(key string) time.Duration {
-	s, log := k.of(key), k.of(k.c.log)
-	if s == noShard || log == noShard {
-		return 0
+	here, there := k.of(key).offset.Load(), k.of(k.c.log).offset.Load()
+	if here == 0 || there == 0 {
+		return 0 // not known yet
 	}
-	return time.Duration(s.offset.Load() - log.offset.Load())
+	return time.Duration(here - there)
 }
 
 // primaries are those that are known.

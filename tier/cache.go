@@ -47,12 +47,12 @@ func New[V any](s *Store, path string, options ...CacheOption) (*Cache[V], error
 	}
 	errs = append(errs, invalidation.CheckNamespace(path), cfg.validate(s.cfg.maxTTL))
 	if err := errors.Join(errs...); err != nil {
-		return nil, fmt.Errorf("tier: new cache %q: %w", path, err)
+		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
 	cfg.timedOut = fmt.Errorf("tier: load took longer than %v: %w", cfg.loadTimeout, context.DeadlineExceeded)
 	ty, err := newTyped[V](cfg.codec, cfg.localOnly)
 	if err != nil {
-		return nil, fmt.Errorf("tier: new cache %q: %w", path, err)
+		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
 	return &Cache[V]{core{s: s, ns: s.namespace(path), cfg: cfg, typed: ty}}, nil
 }

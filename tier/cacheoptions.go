@@ -3,6 +3,7 @@ package tier
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -118,10 +119,7 @@ func WithCodec(codec Codec) CacheOption {
 // makes them smaller. Default off; at least 1. Readers need no option.
 func WithCompression(minBytes int) CacheOption {
 	return cacheOption(func(c *cacheConfig) {
-		c.compress = minBytes
-		if minBytes == 0 {
-			c.compress = -1
-		}
+		c.compress = nonZero(minBytes)
 	})
 }
 
@@ -139,20 +137,23 @@ func WithRemoteOnly() CacheOption {
 }
 
 // nonZero keeps an explicit 0 apart from "not set", so that it is rejected.
-func nonZero(d time.Duration) time.Duration {
-	if d == 0 {
-		return -1
+func nonZero[T int | time.Duration](n T) T {
+	if n == 0 {
+		return explicitZero
 	}
-	return d
+	return n
 }
 
 // asGiven undoes nonZero, for messages.
 func asGiven[T int | time.Duration](n T) T {
-	if n == -1 {
+	if n == explicitZero {
 		return 0
 	}
 	return n
 }
+
+// explicitZero is negative, and nothing that anybody would give.
+const explicitZero = math.MinInt32
 
 type badCodec struct{ Codec }
 

@@ -14,6 +14,11 @@ import (
 // one push, and in any case within the maximum staleness. All ids change at one
 // position, which is returned.
 //
+// The server records all ids of a call in one step, during which it serves nobody
+// else (1,000 take it some milliseconds), and has a second for it, or the remote
+// timeout if that is longer: name at most 10,000. A call of more that fails is
+// sent again as a change of everything.
+//
 // After an error (ErrUnavailable) no read in this process sees one either, and
 // the change is sent again in the background until it is acknowledged or the
 // store is closed.

@@ -216,7 +216,7 @@ func (c *storeConfig) validate() error {
 		}
 	}
 	bad(len(c.backends) > 1, "%s exclude each other: a store has one remote tier", strings.Join(c.backends, " and "))
-	bad(!validPrefix(c.prefix), "WithPrefix %q: must be 1 to 64 letters, digits, '-', '_' or '.'", c.prefix)
+	bad(!validPrefix(c.prefix), "WithPrefix %.80q: must be 1 to 64 letters, digits, '-', '_' or '.'", c.prefix)
 	bad(c.localBytes < 0, "WithLocalBytes %d: must not be negative", c.localBytes)
 	least := local.Overhead + ownSize[struct{}]()
 	bad(c.localBytes > 0 && c.localBytes <= least, "WithLocalBytes %d: holds nothing, an entry needs more than %d", c.localBytes, least)
@@ -224,14 +224,22 @@ func (c *storeConfig) validate() error {
 	bad(!c.localPolicy.Known(), "WithLocalPolicy %v: is not known", c.localPolicy)
 	bad(c.localBytes == 0 && c.localEntries == 0, "WithLocalBytes 0 without WithLocalEntries: the local tier needs a bound")
 	bad(c.heartbeat < time.Millisecond, "WithHeartbeat %v: must be at least 1ms", c.heartbeat)
-	bad(c.maxStaleness < 2*c.heartbeat, "WithMaxStaleness %v with WithHeartbeat %v: must be at least twice the heartbeat, or local copies would lapse between two of them", c.maxStaleness, c.heartbeat)
+	bad(c.maxStaleness < 2*max(c.heartbeat, time.Millisecond), "WithMaxStaleness %v with WithHeartbeat %v: must be at least twice the heartbeat, or local copies would lapse between two of them", c.maxStaleness, c.heartbeat)
 	bad(c.timeout < time.Millisecond, "WithRemoteTimeout %v: must be at least 1ms", c.timeout)
 	bad(c.maxTTL < time.Second || c.maxTTL > maxMaxTTL || c.maxTTL%minTTL != 0, "WithMaxTTL %v: must be between 1s and %v, in whole milliseconds", c.maxTTL, maxMaxTTL)
 	bad(c.logger == nil, "WithLogger: logger is nil")
 	if err := checkSettle(c.settle); err != nil {
 		errs = append(errs, err)
 	}
+	if b, ok := c.backend.(remote.Checker); ok {
+		errs = append(errs, b.Check(c.connection()))
+	}
 	return errors.Join(errs...)
+}
+
+// connection is what the backend is asked for, but for the events.
+func (c *storeConfig) connection() remote.Options {
+	return remote.Options{Prefix: c.prefix, Timeout: c.timeout, Heartbeat: c.heartbeat, NoTracking: c.noTracking}
 }
 
 func validPrefix(p string) bool {

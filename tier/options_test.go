@@ -35,6 +35,19 @@ func TestOpenNamesEveryBadOptionInOneError(t *testing.T) {
 	assert.NotErrorIs(t, err, tier.ErrUnavailable)
 }
 
+// Regression: options of the client that contradict the cache's were named after
+// all others had been put right, and as if the server could not be reached.
+func TestOpenNamesBadOptionsOfTheClientWithTheOthers(t *testing.T) {
+	unusable := tier.WithValkeyClient(valkey.ClientOption{DisableCache: true, ConnLifetime: time.Hour})
+	_, err := tier.Open(t.Context(), unusable, tier.WithHeartbeat(0), tier.WithMaxStaleness(0))
+	for _, name := range []string{"InitAddress", "DisableCache", "ConnLifetime", "WithHeartbeat", "WithMaxStaleness"} {
+		assert.ErrorContains(t, err, name)
+	}
+	assert.NotErrorIs(t, err, tier.ErrUnavailable)
+	_, err = tier.Open(t.Context(), unusable, tier.WithoutTracking())
+	assert.NotContains(t, err.Error(), "DisableCache", "without tracking there is nothing to silence")
+}
+
 func TestOpenRejectsWhatCannotWork(t *testing.T) {
 	hub := remote.NewEmbedded(0)
 	for want, options := range map[string][]tier.Option{
@@ -81,6 +94,9 @@ func TestNewRejectsWhatCannotWork(t *testing.T) {
 		"WithSoftTimeout without":                   {tier.WithSoftTimeout(time.Second)},
 		"WithSoftTimeout 1µs":                       {tier.WithSoftTimeout(time.Microsecond), tier.WithStaleOnError(time.Second)},
 		"WithSoftTimeout -1s":                       {tier.WithSoftTimeout(-time.Second), tier.WithStaleOnError(time.Second)},
+		"WithLocalTTL -1ns":                         {tier.WithLocalTTL(-1)},
+		"WithSoftTimeout -1ns":                      {tier.WithSoftTimeout(-1), tier.WithStaleOnError(time.Second)},
+		"WithCompression -1":                        {tier.WithCompression(-1)},
 		"WithLocalOnly excludes WithCodec":          {tier.WithLocalOnly(), tier.WithCodec(gobCodec{})},
 		"WithLocalOnly excludes WithCodec and With": {tier.WithLocalOnly(), tier.WithCompression(1)},
 		"WithRemoteOnly excludes WithLocalTTL":      {tier.WithRemoteOnly(), tier.WithLocalTTL(time.Second)},
@@ -105,6 +121,7 @@ func TestANamespaceIsSegmentsJoinedByColons(t *testing.T) {
 	for _, bad := range []string{"", ":", "a:", ":a", "a::b", strings.Repeat("x", 513)} {
 		_, err := tier.New[string](s, bad)
 		assert.ErrorContains(t, err, "namespace", bad)
+		assert.Less(t, len(err.Error()), 200, "long names are cut short")
 		_, err = s.InvalidateNamespace(t.Context(), "fine", bad)
 		assert.ErrorContains(t, err, "namespace", bad)
 		_, err = s.Purge(t.Context(), bad, nil)

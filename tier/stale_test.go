@@ -322,3 +322,25 @@ func TestSettleCutsOffWhatWasLoadedFromALaggingReplica(t *testing.T) {
 		})
 	}
 }
+
+// R12 on each remote. What is loaded in the first half of the time is old.
+func TestASettledChangeReachesEveryProcessTwice(t *testing.T) {
+	onEachRemote(t, func(t *testing.T, f *fleet) {
+		const lag = 100 * time.Millisecond
+		sa := f.process()
+		a, b := view[string](t, sa, "docs"), view[string](t, f.process(), "docs")
+		_, err := sa.InvalidateAll(t.Context(), tier.Settle(lag))
+		require.NoError(t, err)
+		changed := time.Now()
+		load := func(context.Context, *tier.Entry) (string, error) {
+			if time.Since(changed) < lag/2 {
+				return "old, of the replica", nil
+			}
+			return "new", nil
+		}
+		find(t, a, "k", load)
+		for _, c := range []*tier.Cache[string]{b, a} {
+			eventually(t, "what the replica gave is cut off", func() bool { return find(t, c, "k", load).Value == "new" })
+		}
+	})
+}

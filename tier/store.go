@@ -100,10 +100,9 @@ func (s *Store) start(ctx context.Context) (err error) {
 		return fmt.Errorf("tier: open: %w", err)
 	}
 	s.table = newTable(s.local)
-	s.conn, err = s.cfg.backend.Connect(ctx, remote.Options{
-		Prefix: s.cfg.prefix, Timeout: s.cfg.timeout, Heartbeat: s.cfg.heartbeat, NoTracking: s.cfg.noTracking,
-		Events: remote.Events{Changed: s.onChanged, Lost: s.onLost, Published: s.onPublished},
-	})
+	o := s.cfg.connection()
+	o.Events = remote.Events{Changed: s.onChanged, Lost: s.onLost, Published: s.onPublished}
+	s.conn, err = s.cfg.backend.Connect(ctx, o)
 	if err != nil {
 		return fmt.Errorf("%w: open: %w", ErrUnavailable, err)
 	}

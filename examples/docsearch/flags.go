@@ -31,7 +31,13 @@ func parseFlags(args []string) (config, error) {
 	if err := fs.Parse(args); err != nil {
 		return config{}, err
 	}
-	return cfg, cfg.validate(fs.Args())
+	var errs []error
+	fs.Visit(func(f *flag.Flag) {
+		if f.Value.String() == "" { // $VALKEY_URL was not set, perhaps
+			errs = append(errs, fmt.Errorf("-%s: must not be empty", f.Name))
+		}
+	})
+	return cfg, errors.Join(append(errs, cfg.validate(fs.Args()))...)
 }
 
 // validate names everything that is wrong at once.

@@ -38,6 +38,7 @@ func TestMistakesGiveOneLine(t *testing.T) {
 		{"-replicas 1", exitUsage, "2 to 8"},
 		{"-replicas 9 -reads 0", exitUsage, "-reads 0"},
 		{"-serve 8080", exitUsage, "host:port"},
+		{"-valkey=", exitUsage, "-valkey: must not be empty"},
 		{"extra", exitUsage, "extra"},
 		{"-serve " + busy.Addr().String(), exitFailure, "address already in use"},
 		{"-valkey valkey://" + gone.Addr().String(), exitFailure, gone.Addr().String()},

@@ -10,7 +10,9 @@ import (
 	"github.com/tiercache/tiercache/tier"
 )
 
-// askAll asks each question a number of times on each replica in turn.
+// askAll asks each question a number of times on each replica in turn. The next replica's turn comes
+// when what this one may have loaded is stored: callers need not wait for that, but a copy that is
+// read meanwhile is not kept.
 func (t *tour) askAll(ctx context.Context, times int, qs ...Question) ([]Read, error) {
 	var reads []Read
 	for _, q := range qs {
@@ -22,14 +24,14 @@ func (t *tour) askAll(ctx context.Context, times int, qs ...Question) ([]Read, e
 				}
 				reads = append(reads, read)
 			}
+			r.AwaitStored(ctx, q)
 		}
 	}
 	return reads, nil
 }
 
 // warm asks a question on each replica until it answers from its local tier, and returns those
-// reads. A copy that was read while another replica was still storing it is not kept, so it can take
-// one read more than one would think.
+// reads.
 func (t *tour) warm(ctx context.Context, q Question) ([]Read, error) {
 	var reads []Read
 	for _, r := range t.replicas {

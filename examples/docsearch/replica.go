@@ -113,6 +113,11 @@ func (r *Replica) Believes(ctx context.Context, q Question) (bool, error) {
 	return found, err
 }
 
+// AwaitStored returns once an answer that the replica has loaded is in the remote tier, or cannot be.
+func (r *Replica) AwaitStored(ctx context.Context, q Question) {
+	_, _ = r.answers[q.Area].Explain(ctx, cacheKey(q)) // which waits for that; what it says is not needed
+}
+
 // Size is a static fact: it changes with the toolchain.
 func (r *Replica) Size(ctx context.Context) (tier.Result[string], error) {
 	return r.facts.Lookup(ctx, "size", func(context.Context, *tier.Entry) (string, error) {

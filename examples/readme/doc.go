@@ -1,0 +1,2 @@
+// Readme is the program that the README prints.
+package main
