@@ -6,12 +6,14 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
 	"github.com/tiercache/tiercache/internal/remotetest"
 	"github.com/tiercache/tiercache/internal/valkeytest"
+	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
 )
 
@@ -84,4 +86,85 @@ func clusterHarness(t *testing.T, c *valkeytest.Cluster) remotetest.Harness {
 		},
 		DeleteMember: func(log, member string) { keyed("ZREM", log, member) },
 	}
+}
+
+// connectCluster connects to a cluster of its own and waits until each slot has a
+// server that proves itself.
+func connectCluster(t *testing.T, c *valkeytest.Cluster) remote.Conn {
+	conn := connect(t, clusterBackend(c), "p", newNotices())
+	_, err := conn.Append(t.Context(), invalidation.Change{Retention: time.Hour}) // there is a log
+	require.NoError(t, err)
+	for range 2 { // and it knows the servers
+		require.NoError(t, conn.Prove(t.Context()))
+	}
+	return conn
+}
+
+// slotKey returns a key and its slot.
+func slotKey(t *testing.T, c *valkeytest.Cluster) (key string, slot int, owner *valkeytest.Server, other *valkeytest.Server) {
+	key = "p:d:n:{k}"
+	n, err := c.Primaries[0].Do(t, "CLUSTER", "KEYSLOT", key).AsInt64()
+	require.NoError(t, err)
+	i := int(n) * len(c.Primaries) / 16384
+	return key, int(n), c.Primaries[i], c.Primaries[(i+1)%len(c.Primaries)]
+}
+
+// What was read of a slot that has moved since is of no use: its new owner has
+// told nobody of changes. While it moves, nobody answers for it.
+func TestAMovedSlotEndsItsShard(t *testing.T) {
+	valkeytest.EachCluster(t, 3, func(t *testing.T, c *valkeytest.Cluster) {
+		conn := connectCluster(t, c)
+		key, slot, from, to := slotKey(t, c)
+		before, elsewhere := conn.Shard(key), conn.Shard("p:d:n:{other}")
+		require.False(t, before.Gone())
+		from.Do(t, "SET", key, "x")
+		c.MoveSlot(t, slot, from, to, func() {
+			eventually(t, func() bool { return before.Gone() && conn.Shard(key).Gone() }, "it is noticed that the slot is being moved")
+			_, _, err := conn.Get(t.Context(), []string{key}, &invalidation.DeltaQuery{Limit: 1})
+			require.NoError(t, err, "and it is served")
+		})
+		eventually(t, func() bool { return !conn.Shard(key).Gone() }, "the new owner proves itself")
+		require.NotSame(t, before, conn.Shard(key))
+		if conn.Shard("p:d:n:{third}") == elsewhere {
+			require.False(t, elsewhere.Gone(), "others go on")
+		}
+		require.NoError(t, conn.Prove(t.Context()))
+	})
+}
+
+func TestAFailoverEndsTheShardAndAnotherComes(t *testing.T) {
+	valkeytest.EachCluster(t, 3, func(t *testing.T, c *valkeytest.Cluster) {
+		conn := connectCluster(t, c)
+		key, slot, _, _ := slotKey(t, c)
+		before := conn.Shard(key)
+		c.Failover(t, c.Replicas[slot*len(c.Primaries)/16384])
+		eventually(t, func() bool { return before.Gone() && !conn.Shard(key).Gone() }, "the replica proves itself")
+		require.NoError(t, conn.Prove(t.Context(), key))
+	})
+}
+
+// A primary that has lost the others refuses to serve its keys, and proves
+// nothing: they may have replaced it. What the others answer for stays proven.
+func TestAPrimaryWithoutItsClusterProvesNothing(t *testing.T) {
+	valkeytest.EachCluster(t, 3, func(t *testing.T, c *valkeytest.Cluster) {
+		conn := connectCluster(t, c)
+		key, slot, alone, _ := slotKey(t, c)
+		for _, s := range c.Nodes() {
+			if s != alone && s != c.Replicas[slot*len(c.Primaries)/16384] {
+				s.Pause()
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.Error(t, conn.Prove(ctx), "two primaries do not answer")
+		eventually(t, func() bool {
+			text, err := alone.Do(t, "CLUSTER", "INFO").ToString()
+			return err == nil && strings.Contains(text, "cluster_state:fail")
+		}, "it notices that it is alone")
+		proven := conn.Shard(key).Proof()
+		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.Error(t, conn.Prove(ctx, key))
+require.LessOrEqual(t, conn.Shard(key).Proof(), proven)
+	}, valkeytest.Config("cluster-node-timeout", "500"))
 }

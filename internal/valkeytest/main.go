@@ -99,7 +99,9 @@ func Main(m *testing.M, ignore ...goleak.Option) {
 	// The client of a cluster closes connections of servers that have left it five seconds later, when its own end may
 	// be long past: not ours to wait for.
 	ignore = append(ignore, goleak.IgnoreAnyFunction("github.com/valkey-io/valkey-go.(*clusterClient)._refresh.func2"),
-		goleak.IgnoreAnyFunction("github.com/valkey-io/valkey-go.(*clusterClient).redirectOrNew.func1"))
+		goleak.IgnoreAnyFunction("github.com/valkey-io/valkey-go.(*clusterClient).redirectOrNew.func1"),
+		// It waits for up to a second before it looks for moved slots, or tries a server again that could not be reached.
+		goleak.IgnoreAnyFunction("github.com/valkey-io/valkey-go.(*call).DelayDo.func1"))
 	if code == 0 {
 		if err := goleak.Find(ignore...); err != nil {
 			fmt.Fprintf(os.Stderr, "valkeytest: goroutines left behind by the tests of this package:\n%v\n", err)

@@ -1,0 +1,99 @@
+package tier_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/valkey-io/valkey-go"
+
+	"github.com/tiercache/tiercache/internal/valkeytest"
+	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/tier"
+)
+
+// primaryOf returns the number of the primary that has a remote key.
+func primaryOf(t *testing.T, c *valkeytest.Cluster, name string) int {
+	slot, err := c.Primaries[0].Do(t, "CLUSTER", "KEYSLOT", name).AsInt64()
+	require.NoError(t, err)
+	return int(slot) * len(c.Primaries) / 16384
+}
+
+// Guard: the shard's proof in Store.believes.
+//
+//	B:           holds k and l, of which k is on a server that does not have the log
+//	that server: falls silent; somebody may change k where B does not hear it
+//	B:           the log answers, and so does the server of l
+func TestI2ACopyIsServedOnlyWhileItsServerProvesItself(t *testing.T) {
+	c := valkeytest.StartCluster(t, 3, valkeytest.Config("cluster-node-timeout", "60000"))
+	const bound = 300 * time.Millisecond
+	s, err := tier.Open(bg, tier.WithValkeyClient(valkey.ClientOption{InitAddress: c.Addrs()}), tier.WithPrefix("p"),
+		tier.WithMaxStaleness(bound), tier.WithHeartbeat(20*time.Millisecond), tier.WithRemoteTimeout(time.Second))
+	require.NoError(t, err)
+	defer s.Close()
+	values, err := tier.New[int](s, "n")
+	require.NoError(t, err)
+	load := func(context.Context, *tier.Entry) (int, error) { return 1, nil }
+	log := primaryOf(t, c, "p:{p}:log")
+	keys := make(map[int]string) // by primary
+	for i := 0; len(keys) < len(c.Primaries); i++ {
+		key := fmt.Sprint(i)
+		e, err := values.Explain(bg, key)
+		require.NoError(t, err)
+		keys[primaryOf(t, c, e.RemoteKey)] = key
+	}
+	local := func(key string) bool {
+		r, err := values.Lookup(bg, key, load)
+		require.NoError(t, err)
+		return r.Origin == tier.Local
+	}
+	for _, key := range keys {
+		within(t, "a copy is here", func() bool { return local(key) })
+	}
+	silent := (log + 1) % len(c.Primaries)
+	c.Primaries[silent].Pause()
+	defer c.Primaries[silent].Resume()
+	within(t, "copies of the silent server are not served", func() bool { return !local(keys[silent]) })
+	e, _ := values.Explain(bg, keys[silent])
+	require.Contains(t, e.Local.Why, "has not been heard")
+	within(t, "others are", func() bool { return local(keys[log]) && local(keys[(log+2)%len(c.Primaries)]) })
+	ctx, cancel := context.WithTimeout(bg, bound)
+	defer cancel()
+	require.Error(t, s.Sync(ctx), "nor is all that was acknowledged known")
+	c.Primaries[silent].Resume()
+	within(t, "it is heard again", func() bool { return s.Sync(bg) == nil && local(keys[silent]) })
+}
+
+// Guard: Unread in a cluster (loadRun.list).
+//
+//	B:    is given the lease of k, which is missing, by the server of its slot
+//	slot: moves, and the new owner has never been read by B
+//	B:    stores k; the notice of that is owed only if the write reads k itself
+//	A:    sets k
+func TestI2AFillAfterItsSlotHasMoved(t *testing.T) {
+	c := valkeytest.StartCluster(t, 3)
+	option := valkey.ClientOption{InitAddress: c.Addrs()}
+	w := &world{t, remote.Valkey(option), "p", clusterRaw{t, c, option}}
+	a, _ := w.open()
+	b, _ := w.open(quiet...) // it does not find out that the slot has moved
+	ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
+	e, err := cb.Explain(bg, "k")
+	require.NoError(t, err)
+	from := primaryOf(t, c, e.RemoteKey)
+	slot, err := c.Primaries[0].Do(t, "CLUSTER", "KEYSLOT", e.RemoteKey).AsInt64()
+	require.NoError(t, err)
+	require.Equal(t, int64(1), lookup(t, cb, func(context.Context, *tier.Entry) (int64, error) {
+		c.MoveSlot(t, int(slot), c.Primaries[from], c.Primaries[(from+1)%3], nil)
+		return 1, nil
+	}).Value)
+	fail := func(context.Context, *tier.Entry) (int64, error) { return 0, errors.New("there is a value") }
+	within(t, "B holds it", func() bool {
+		r, err := cb.Lookup(bg, "k", func(context.Context, *tier.Entry) (int64, error) { return 1, nil })
+		return err == nil && r.Origin == tier.Local
+	})
+	require.NoError(t, ca.Set(bg, "k", 2))
+	within(t, "B hears of it", func() bool { return lookup(t, cb, fail).Value == 2 })
+}
