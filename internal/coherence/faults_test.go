@@ -19,6 +19,7 @@ type fault struct {
 	// sparesCells: nothing is decided about keys that are set and deleted, from
 	// the fault until each has been written again. Each has its reason beside it.
 	sparesCells bool
+	stepsClock  bool // and so needs a server whose clock can be
 }
 
 // Faults of one server and of the network before it.
@@ -95,6 +96,8 @@ var faults = []fault{
 		w.do("CLIENT", "PAUSE", fmt.Sprint(w.span().Milliseconds()), []string{"ALL", "WRITE"}[w.rng.IntN(2)])
 		return 1
 	}},
+	{name: "server clock stepped forwards", stepsClock: true, run: func(w *world) int { return w.step(time.Hour) }},
+	{name: "server clock stepped backwards", stepsClock: true, run: func(w *world) int { return w.step(-time.Hour) }},
 	{name: "messages dropped", run: pushes("message", faultproxy.Rule{Action: faultproxy.Drop})},
 	{name: "messages dropped at random", run: pushes("message", faultproxy.Rule{Action: faultproxy.Drop, Share: 0.5})},
 	{name: "messages held", run: pushes("message", faultproxy.Rule{Action: faultproxy.Hold})},
@@ -141,6 +144,16 @@ func init() {
 	for _, policy := range []string{"noeviction", "allkeys-lru", "allkeys-lfu", "allkeys-random", "volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl"} {
 		faults = append(faults, fault{name: "eviction, " + policy, run: func(w *world) int { return w.evict(policy) }})
 	}
+}
+
+// step sets the server's clock d ahead or behind, and back after a while, both
+// while the fleet reads and loads.
+func (w *world) step(d time.Duration) int {
+	w.server.StepClock(d)
+	w.recovered()
+	w.hold(w.span())
+	w.server.StepClock(0)
+	return 2
 }
 
 // times repeats what is over at once, while the fleet goes on.

@@ -61,7 +61,11 @@ func newWorld(t testing.TB, cfg Config, withReplica bool) *world {
 	w.board, unmap, err = Share(w.file)
 	require.NoError(t, err)
 	t.Cleanup(unmap)
-	w.server = valkeytest.Start(t, valkeytest.Config("repl-diskless-sync-delay", "0"))
+	options := []valkeytest.Option{valkeytest.Config("repl-diskless-sync-delay", "0")}
+	if valkeytest.CanStepClock() == nil {
+		options = append(options, valkeytest.SteppedClock())
+	}
+	w.server = valkeytest.Start(t, options...)
 	if withReplica {
 		w.replica = valkeytest.Start(t, valkeytest.Config("repl-diskless-sync-delay", "0"))
 		w.link, err = faultproxy.StartRaw(w.server.Addr, w.cfg.Seed)
