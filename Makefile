@@ -91,7 +91,7 @@ fuzz: ## run every fuzz target for FUZZTIME=30s each
 		(cd $$dir && listed=$$(go test -list='^Fuzz' ./...) && echo "$$listed" | \
 		awk '/^Fuzz/ { names[++n] = $$1 } /^ok/ { for (i = 1; i <= n; i++) print $$2, names[i]; n = 0 }' | \
 		while read -r pkg name; do \
-			echo "== $$pkg $$name" && go test -run='^$$' -fuzz="^$$name\$$" -fuzztime=$(FUZZTIME) $$pkg </dev/null || exit 1; \
+			echo "== $$pkg $$name" && go test -run='^$$' -fuzz="^$$name\$$" -fuzztime=$(FUZZTIME) -fuzzminimizetime=50x $$pkg </dev/null || exit 1; \
 		done) || exit 1; \
 	done
 
