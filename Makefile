@@ -66,8 +66,8 @@ faults: ## the battery of faults (TIERCACHE_SEED=n repeats one), and the search 
 	@$(WITH_SERVER) && go test -count=1 -timeout=$(TIMEOUT) -v -run 'Faults|NoOrder|Without' $(TESTFLAGS) $(AT_FULL_SPEED)
 
 .PHONY: soak
-soak: ## faults and reads for DURATION=1h, with memory, goroutines and staleness
-	@$(WITH_SERVER) && TIERCACHE_SOAK=$(or $(DURATION),1h) go test -count=1 -timeout=0 -v -run TestSoak $(TESTFLAGS) ./internal/coherence
+soak: ## faults and reads for DURATION=1h, with memory, goroutines and staleness; 1,000 stores opened and closed
+	@$(WITH_SERVER) && TIERCACHE_SOAK=$(or $(DURATION),1h) go test -count=1 -timeout=0 -v -run 'TestSoak|AThousandStores' $(TESTFLAGS) ./internal/coherence ./tier
 
 .PHONY: guards
 guards: ## take each guard of the protocol out and see a test fail
