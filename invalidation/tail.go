@@ -38,6 +38,7 @@ type Tail struct {
 		sync.Mutex
 		known       known
 		connection  int64
+		thorough    bool    // the next query asks for many witnesses
 		undelivered changes // to be sent again; distrusted until acknowledged
 		resending   changes // those of them on their way, for Health
 		allPending  int     // changes of everything that are not acknowledged

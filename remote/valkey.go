@@ -82,10 +82,10 @@ func (b valkeyBackend) Connect(ctx context.Context, o Options) (Conn, error) {
 	c := &valkeyConn{tracked: &link{}, plain: &link{}, o: o, log: logKey(o.Prefix), channel: channel(o.Prefix)}
 	base := b.base(o)
 	track := base
+	track.Dialer.ControlContext = c.countDials(track.Dialer)
 	if o.NoTracking {
 		track.DisableCache = true
 	} else {
-		track.Dialer.ControlContext = c.countDials(track.Dialer)
 		track.ClientTrackingOptions = []string{"OPTOUT"}
 		track.OnInvalidations = c.invalidated
 	}

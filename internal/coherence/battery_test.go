@@ -124,8 +124,8 @@ func (w *world) conclude() {
 		injections += n
 	}
 	w.t.Logf("\n%s", w.table())
-	w.t.Logf("seed %d: %d kinds, %d injections, %d checked reads (%d local), %d changes, %d violations",
-		w.cfg.Seed, len(w.injections), injections, reads, local, changes, violated)
+	w.t.Logf("seed %d: %d kinds, %d injections, %d checked reads (%d local), %d changes, %d violations, %d failed reads",
+		w.cfg.Seed, len(w.injections), injections, reads, local, changes, violated, w.failures())
 	for p, name := range []string{"healthy", "during faults"} {
 		h := &stale[p]
 		w.t.Logf("staleness %s: p50 %v, p99 %v, p99.9 %v, max %v of %d samples", name, h.Quantile(.5), h.Quantile(.99), h.Quantile(.999), h.Max, h.Count)
@@ -137,9 +137,18 @@ func (w *world) conclude() {
 	}
 	w.t.Logf("faults by number: %v", numbered(w.faults, w.t.Failed()))
 	require.Zero(w.t, violated, "violations")
+	require.Zero(w.t, w.failures(), "failed reads: their loaders never do (I8)")
 	if !raceDetector { // which makes all else so slow that little is local
 		require.Greater(w.t, local, reads/4, "most reads have to be local ones, or this shows little")
 	}
+}
+
+// failures counts the reads that failed, though their loaders never do.
+func (w *world) failures() (n int64) {
+	for i := range w.cfg.Members {
+		n += w.board.Tally(i).Failures.Load()
+	}
+	return n
 }
 
 func numbered(names []string, wanted bool) (out []string) {

@@ -16,11 +16,23 @@ import (
 type fault struct {
 	name string
 	run  func(w *world) int
-	// sparesCells: nothing is decided about keys that are set and deleted, from
+	// spares cells: nothing is decided about keys that are set and deleted, from
 	// the fault until each has been written again. Each has its reason beside it.
-	sparesCells bool
-	stepsClock  bool // and so needs a server whose clock can be
+	spares     spared
+	stepsClock bool // and so needs a server whose clock can be
 }
+
+// spared says where a fault may do to a key what the cache does not promise to
+// find out.
+type spared int
+
+const (
+	nowhere spared = iota
+	tracked        // without tracking, the change log tells of it
+	everywhere
+)
+
+func (s spared) in(cfg Config) bool { return s == everywhere || s == tracked && !cfg.NoTracking }
 
 // Faults of one server and of the network before it.
 var faults = []fault{
@@ -108,9 +120,9 @@ var faults = []fault{
 	// A server that sent a notice has forgotten that the key is tracked, so what a
 	// lost or late one would have taken away stays: TCP does not lose or reorder.
 	// What the log carries must hold without any notice.
-	{name: "notices dropped", sparesCells: true, run: thenCut(pushes("invalidate", faultproxy.Rule{Action: faultproxy.Drop}))},
-	{name: "notices held", sparesCells: true, run: thenCut(pushes("invalidate", faultproxy.Rule{Action: faultproxy.Hold}))},
-	{name: "notices reordered", sparesCells: true, run: thenCut(pushes("invalidate", faultproxy.Rule{Action: faultproxy.Reorder}))},
+	{name: "notices dropped", spares: tracked, run: thenCut(pushes("invalidate", faultproxy.Rule{Action: faultproxy.Drop}))},
+	{name: "notices held", spares: tracked, run: thenCut(pushes("invalidate", faultproxy.Rule{Action: faultproxy.Hold}))},
+	{name: "notices reordered", spares: tracked, run: thenCut(pushes("invalidate", faultproxy.Rule{Action: faultproxy.Reorder}))},
 	{name: "replies held, notices overtake them", run: func(w *world) int {
 		return w.some(func(p *faultproxy.Proxy) { p.Apply(faultproxy.Rule{Class: faultproxy.Reply, Action: faultproxy.Hold}) })
 	}},
@@ -124,7 +136,7 @@ var faults = []fault{
 	}},
 	// What was sent arrives late, after what was sent on other connections: see
 	// TestI1ASetThatFailedDoesNotOverwriteALaterOne.
-	{name: "connections forgotten, and remembered", sparesCells: true, run: func(w *world) int {
+	{name: "connections forgotten, and remembered", spares: everywhere, run: func(w *world) int {
 		return w.some(func(p *faultproxy.Proxy) { p.FreezePresent() })
 	}},
 	{name: "half-open, to the server", run: func(w *world) int {

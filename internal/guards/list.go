@@ -52,6 +52,8 @@ var guards = []guard{
 		"	case m.Prev < v.Watermark:\n", "	case false:\n", "./invalidation ."},
 	{"I6 a witness tells of a log that forked", "invalidation/apply.go",
 		"q.denied(d) {", "false {", "./invalidation ."},
+	{"I6 a new connection asks for many witnesses", "invalidation/apply.go",
+		"		t.mu.thorough = true\n		return false, false\n", "", "./invalidation ."},
 	{"I7 one flight per key in the process", "tier/flight.go",
 		"	if k == nil || k.flight == nil {\n", "	if true {\n", "TestI7"},
 	{"I7 one lease per key in the fleet (in process)", "remote/embedded_entries.go",
