@@ -124,7 +124,7 @@ func (c *embeddedConn) writeLocked(w Write) Written {
 	c.hub.removeLocked(w.Key + leaseSuffix)
 	c.hub.trackLocked(w.Key, c)
 	_, there := c.hub.getLocked(w.Key)
-	return Written{Stored: there}
+	return Written{Stored: there, Expired: !there}
 }
 
 // Delete implements [Conn].

@@ -167,8 +167,8 @@ type Write struct {
 	Key, Token string
 	Envelope   []byte
 	// Expires is by the server's clock, and must be after 2001. What has expired
-	// when it arrives (the clock was set forwards meanwhile) is not stored, and
-	// owes no notice; an older value is gone all the same.
+	// when it arrives (its life was short, or the clock was set forwards meanwhile)
+	// owes no notice; an older value is gone.
 	Expires time.Time
 	// Before, unless zero, is when the server is to refuse it, by its clock: a
 	// write that was given up may otherwise reach it after a later one that was
@@ -185,7 +185,9 @@ type Written struct {
 	// Stored is false if the lease was gone (somebody wrote or deleted the key), or
 	// the write came too late, or after its value had expired.
 	Stored bool
-	Err    error
+	// Expired: it was performed, and nothing is stored, since its time was over.
+	Expired bool
+	Err     error
 }
 
 // PurgeRequest says what to remove. Keys are removed in batches; Progress, if

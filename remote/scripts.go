@@ -95,7 +95,7 @@ return {inc, fmt(tick), floor, t[1], t[2], over, changes, known}
 	// latest moment in ms or nothing.
 	// Commands inside a script are what most of its time goes into.
 	// The last one has the key tracked again, which SET has ended, and tells
-	// whether the value is there at all: see Write.Expires.
+	// whether the value is there at all: see Written.Expired.
 	scriptWrite = newScript(`
 if ARGV[1] ~= '' and redis.pcall('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 if ARGV[5] then
@@ -105,7 +105,7 @@ end
 if ARGV[4] == '1' then redis.call('EXISTS', KEYS[1]) end
 redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
 redis.call('DEL', KEYS[2])
-return redis.call('EXISTS', KEYS[1])
+return 2 - redis.call('EXISTS', KEYS[1])
 `)
 
 	// scriptLease: KEYS data, lease; ARGV token, ttl ms, seen, any. It reads the

@@ -193,6 +193,9 @@ func (c *core) settlePut(ctx context.Context, p put, w remote.Write, done remote
 		}
 		return remoteError(ctx, "set", done.Err)
 	}
+	if done.Expired {
+		return nil // and a notice may come or not
+	}
 	if !done.Stored {
 		c.s.tail.Wake() // its clock may have been set: hear it before the next Set
 		return remoteError(ctx, "set", errLate)

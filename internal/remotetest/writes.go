@@ -118,7 +118,7 @@ var writes = []test{
 				}
 				w, err := s.Write(s.ctx, []remote.Write{{Key: k, Token: token, Envelope: []byte("v"), Expires: in(-time.Minute), Unread: token == ""}})
 				require.NoError(t, err)
-				require.Equal(t, remote.Written{}, w[0])
+				require.Equal(t, remote.Written{Expired: true}, w[0])
 				require.False(t, s.get(t, k).Found(), "nor is what was there before")
 			}
 		}
