@@ -66,8 +66,8 @@ faults: ## the battery of faults (TIERCACHE_SEED=n repeats one), and the search 
 	@$(WITH_SERVER) && go test -count=1 -timeout=$(TIMEOUT) -v -run 'Faults|NoOrder|Without' $(TESTFLAGS) $(AT_FULL_SPEED)
 
 .PHONY: soak
-soak: ## faults and reads for DURATION=1h, with memory, goroutines and staleness
-	@$(WITH_SERVER) && TIERCACHE_SOAK=$(or $(DURATION),1h) go test -count=1 -timeout=0 -v -run TestSoak $(TESTFLAGS) ./internal/coherence
+soak: ## faults and reads for DURATION=1h, with memory, goroutines and staleness; 1,000 stores opened and closed
+	@$(WITH_SERVER) && TIERCACHE_SOAK=$(or $(DURATION),1h) go test -count=1 -timeout=0 -v -run 'TestSoak|AThousandStores' $(TESTFLAGS) ./internal/coherence ./tier
 
 .PHONY: guards
 guards: ## take each guard of the protocol out and see a test fail
@@ -91,7 +91,7 @@ fuzz: ## run every fuzz target for FUZZTIME=30s each
 		(cd $$dir && listed=$$(go test -list='^Fuzz' ./...) && echo "$$listed" | \
 		awk '/^Fuzz/ { names[++n] = $$1 } /^ok/ { for (i = 1; i <= n; i++) print $$2, names[i]; n = 0 }' | \
 		while read -r pkg name; do \
-			echo "== $$pkg $$name" && go test -run='^$$' -fuzz="^$$name\$$" -fuzztime=$(FUZZTIME) $$pkg </dev/null || exit 1; \
+			echo "== $$pkg $$name" && go test -run='^$$' -fuzz="^$$name\$$" -fuzztime=$(FUZZTIME) -fuzzminimizetime=50x $$pkg </dev/null || exit 1; \
 		done) || exit 1; \
 	done
 

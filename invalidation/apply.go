@@ -10,32 +10,61 @@ import (
 // Query is a delta read about to be sent, and when it was prepared.
 type Query struct {
 	DeltaQuery
-	sent    mono.Time
-	view    *View
-	witness ScopeTick // zero: none
+	sent mono.Time
+	view *View
+	// witnesses are the last of Scopes; thorough, if they are all that there are.
+	witnesses []ScopeTick
+	thorough  bool
 }
 
 // Query prepares a delta read: whoever sends it hands the answer to Apply.
 //
 // It also asks for the latest change of a scope of which this process knows one,
 // the witness: a log that says it did not happen goes on from an older copy of
-// itself, although it may have grown beyond the watermark again since.
+// itself, although it may have grown beyond the watermark again since. Another
+// change of the same scope, recorded there since, would hide that:
+//
+//	A:       knows that x changed, and then y
+//	replica: has heard of neither; it is promoted
+//	B:       changes y on it
+//	A:       asks for y: it changed, and even later than A knows; but x?
+//
+// A log turns into an older copy of itself while it is out of sight: so the first
+// answer over a new connection is not used, and many witnesses are asked for.
+// Should all of them have changed since, what they were witnesses of is covered
+// by that.
 func (t *Tail) Query(scopes []Scope) Query {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	v := t.View()
-	q := Query{DeltaQuery{Since: v.Watermark, Limit: t.cfg.MaxKnown, Scopes: scopes}, mono.Now(), v, ScopeTick{}}
-	if n := len(t.mu.known.order); n > 0 && t.mu.known.order[n-1].Tick <= v.Watermark {
-		q.witness = t.mu.known.order[n-1]
-		q.Scopes = append(scopes[:len(scopes):len(scopes)], q.witness.Scope)
+	q := Query{DeltaQuery: DeltaQuery{Since: v.Watermark, Limit: t.cfg.MaxKnown}, sent: mono.Now(), view: v, thorough: t.mu.thorough}
+	most := 1
+	if q.thorough {
+		most = maxWitnesses
+	}
+	q.witnesses = t.mu.known.latest(v.Watermark, most)
+	q.Scopes = scopes[:len(scopes):len(scopes)]
+	for _, w := range q.witnesses {
+		q.Scopes = append(q.Scopes, w.Scope)
 	}
 	return q
 }
 
-// denied reports whether the log that answered does not know of the witness.
+// maxWitnesses is what a reconnect may cost the server: about a millisecond.
+const maxWitnesses = 200
+
+// denied reports whether the log that answered does not know of a witness.
 func (q *Query) denied(d Delta) bool {
-	return q.witness.Tick > 0 && len(d.Known) == len(q.Scopes) &&
-		max(d.Known[len(d.Known)-1], d.Floor) < q.witness.Tick
+	if len(d.Known) != len(q.Scopes) {
+		return false
+	}
+	known := d.Known[len(d.Known)-len(q.witnesses):]
+	for i, w := range q.witnesses {
+		if max(known[i], d.Floor) < w.Tick {
+			return true
+		}
+	}
+	return false
 }
 
 // Apply makes the answer to q known: it moves the watermark and renews the
@@ -72,6 +101,10 @@ func (t *Tail) apply(q Query, d Delta) (done, lost bool) {
 	if d.Incarnation == v.Incarnation && q.denied(d) {
 		t.mu.forked = d.Incarnation
 	}
+	if t.mu.connection != d.Connection && d.Incarnation == v.Incarnation && !q.thorough && len(t.mu.known.order) > len(q.witnesses) {
+		t.mu.thorough = true
+		return false, false
+	}
 	if d.Incarnation == 0 || d.Tick < q.Since || d.Incarnation == t.mu.forked {
 		// No log, or one that ends before what had been applied when the
 		// question was sent. (That the watermark of now is ahead of the answer
@@ -91,7 +124,7 @@ func (t *Tail) apply(q Query, d Delta) (done, lost bool) {
 		// Pushes sent between the two connections are lost. The client says so
 		// too, but possibly after the new connection has answered this read,
 		// and the proof must not be renewed before the epoch has moved.
-		t.mu.connection = d.Connection
+		t.mu.connection, t.mu.thorough = d.Connection, false
 		v.Epoch++
 	}
 	if q.sent > v.asked {

@@ -102,6 +102,26 @@ func (k *known) learn(s Scope, t, asked Tick) {
 	}
 }
 
+// latest returns the latest known changes that are not after t, newest first, one
+// for each scope.
+func (k *known) latest(t Tick, most int) (out []ScopeTick) {
+	var seen map[Scope]bool
+	for i := len(k.order) - 1; i >= 0 && len(out) < most; i-- {
+		c := k.order[i]
+		if c.Tick > t || seen[c.Scope] {
+			continue
+		}
+		if most > 1 {
+			if seen == nil {
+				seen = make(map[Scope]bool)
+			}
+			seen[c.Scope] = true
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
 // newest returns the latest tick that anything here is known to have changed
 // at, or t.
 func (k *known) newest(t Tick) Tick {

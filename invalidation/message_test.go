@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/alloctest"
 	"github.com/tiercache/tiercache/invalidation"
 )
 
@@ -68,7 +69,9 @@ func FuzzParseMessage(f *testing.F) {
 	f.Add(message([]Scope{"s:x", "n:a:b"}, true))
 	f.Add(message(make([]Scope, 2000), false))
 	f.Fuzz(func(t *testing.T, raw string) {
-		m, err := invalidation.ParseMessage(raw)
+		var m invalidation.Message
+		var err error
+		alloctest.Within(t, alloctest.Slack, func() { m, err = invalidation.ParseMessage(raw) })
 		if err != nil {
 			return
 		}

@@ -48,3 +48,35 @@ func TestNamesAreCheckedWithAReason(t *testing.T) {
 	require.True(t, AsOf{}.IsZero())
 	require.Equal(t, "0000000000000007@42", AsOf{Incarnation: 7, Tick: 42}.String())
 }
+
+// What a user names is never taken for another kind of scope, for another name,
+// or for one of the log's own members.
+func FuzzScopes(f *testing.F) {
+	for _, a := range []string{"", "a", "a:b", "f", "i0000000000000007", "s:a", "#", strings.Repeat("x", 64), strings.Repeat("x", 65), "\x00", "\xff{}"} {
+		f.Add(a, "b")
+		f.Add(a, a)
+		f.Add(a, a+":")
+	}
+	f.Fuzz(func(t *testing.T, a, b string) {
+		kinds := []func(string) Scope{invalidation.Source, invalidation.Key, invalidation.Namespace}
+		for i, of := range kinds {
+			s := of(a)
+			require.LessOrEqual(t, len(s), 66)
+			require.True(t, s[1] == ':' || s[1] == '#', "%q", s)
+			require.NotContains(t, "fi", s[:1], "those are the log's own")
+			require.Equal(t, a == b, s == of(b))
+			for j, other := range kinds {
+				require.True(t, i == j || s != other(b), "%q", s)
+			}
+		}
+		if invalidation.CheckNamespace(a) != nil {
+			return
+		}
+		above := invalidation.Namespaces(a)
+		require.Len(t, above, strings.Count(a, ":")+1)
+		require.Equal(t, invalidation.Namespace(a), above[len(above)-1])
+		if below := a + ":" + b; invalidation.CheckNamespace(below) == nil {
+			require.Equal(t, above, invalidation.Namespaces(below)[:len(above)])
+		}
+	})
+}

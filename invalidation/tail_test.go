@@ -472,6 +472,47 @@ func TestAForkedLogIsFoundByAWitness(t *testing.T) {
 	}
 }
 
+// Both went on: what the process knew of last has changed on the other side as
+// well, and hides that something else is missing there.
+func TestAForkedLogIsFoundOnANewConnectionThoughItsLatestChangeIsThere(t *testing.T) {
+	bubble(t, func(t *testing.T, s *scene) {
+		s.log.change("s:x")
+		s.log.change("s:y")
+		require.NoError(t, s.CatchUp(t.Context()))
+		knew := s.View().AsOf()
+		s.log.lose(knew.Tick - 2)
+		s.log.set(func(l *script) {
+			l.connection++
+			l.tick += 10
+			l.changes = append(l.changes, change{l.tick, []Scope{"s:y"}, false})
+		})
+		require.NoError(t, s.CatchUp(t.Context()))
+		require.NotEqual(t, knew.Incarnation, s.View().Incarnation)
+		_, _, renews := s.log.counts()
+		require.Equal(t, 1, renews)
+	})
+}
+
+func TestANewConnectionToTheSameLogKeepsIt(t *testing.T) {
+	bubble(t, func(t *testing.T, s *scene) {
+		s.log.change("s:x")
+		s.log.change("s:y")
+		require.NoError(t, s.CatchUp(t.Context()))
+		knew := s.View()
+		s.log.set(func(l *script) { l.connection++ })
+		before, _, _ := s.log.counts()
+		require.NoError(t, s.CatchUp(t.Context()))
+		after, _, renews := s.log.counts()
+		require.Equal(t, before+2, after, "the second asks for both")
+		require.Zero(t, renews)
+		require.Equal(t, knew.AsOf(), s.View().AsOf())
+		require.Equal(t, knew.Epoch+1, s.View().Epoch)
+		require.NoError(t, s.CatchUp(t.Context()))
+		last, _, _ := s.log.counts()
+		require.Equal(t, after+1, last)
+	})
+}
+
 func TestAMessageFromTheFarFutureIsNotApplied(t *testing.T) {
 	bubble(t, func(t *testing.T, s *scene) {
 		soon := Tick(time.Now().Add(time.Minute).UnixMicro())

@@ -14,8 +14,17 @@ import (
 )
 
 func TestEmbeddedPassesTheBattery(t *testing.T) {
-	e := remote.NewEmbedded(0)
-	remotetest.Run(t, remotetest.Harness{
+	remotetest.Run(t, embeddedHarness(remote.NewEmbedded(0)))
+}
+
+func TestEmbeddedPassesTheBatteryWithoutTracking(t *testing.T) {
+	h := embeddedHarness(remote.NewEmbedded(0))
+	h.NoTracking = true
+	remotetest.Run(t, h)
+}
+
+func embeddedHarness(e *remote.Embedded) remotetest.Harness {
+	return remotetest.Harness{
 		Backend: e,
 		Read:    e.Read,
 		Put:     e.Put,
@@ -30,12 +39,20 @@ func TestEmbeddedPassesTheBattery(t *testing.T) {
 			return out
 		},
 		Disconnect: e.Disconnect,
-	})
+	}
 }
 
 func TestValkeyPassesTheBattery(t *testing.T) {
 	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
 		remotetest.Run(t, valkeyHarness(t, s))
+	})
+}
+
+func TestValkeyPassesTheBatteryWithoutTracking(t *testing.T) {
+	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
+		h := valkeyHarness(t, s)
+		h.NoTracking = true
+		remotetest.Run(t, h)
 	})
 }
 

@@ -62,6 +62,10 @@ func (c *embeddedConn) leaseLocked(r LeaseRequest) Lease {
 		c.hub.setLocked(name, stored{r.Token, time.Now().Add(r.TTL)})
 		return Lease{Acquired: true}
 	}
+	if latest := time.Now().Add(r.TTL); held.expires.After(latest) {
+		held.expires = latest
+		c.hub.setLocked(name, held)
+	}
 	return Lease{Wait: time.Until(held.expires)}
 }
 
@@ -119,7 +123,8 @@ func (c *embeddedConn) writeLocked(w Write) Written {
 	c.hub.setLocked(w.Key, stored{raw, w.Expires})
 	c.hub.removeLocked(w.Key + leaseSuffix)
 	c.hub.trackLocked(w.Key, c)
-	return Written{Stored: true}
+	_, there := c.hub.getLocked(w.Key)
+	return Written{Stored: there, Expired: !there}
 }
 
 // Delete implements [Conn].

@@ -145,7 +145,9 @@ const SeenLen = 32
 // asks for Any.
 type LeaseRequest struct {
 	Key, Token, Seen string
-	TTL              time.Duration
+	// TTL is how long the lease is to last, and how long another's lasts from now
+	// on at most: it may have been taken before the server's clock was set back.
+	TTL time.Duration
 	// Any: take the lease whatever the value is.
 	Any bool
 }
@@ -182,7 +184,9 @@ func LeaseOf(name string) (key string, ok bool) {
 type Write struct {
 	Key, Token string
 	Envelope   []byte
-	// Expires is by the server's clock, and must be after 2001.
+	// Expires is by the server's clock, and must be after 2001. What has expired
+	// when it arrives (its life was short, or the clock was set forwards meanwhile)
+	// owes no notice; an older value is gone.
 	Expires time.Time
 	// Before, unless zero, is when the server is to refuse it, by its clock: a
 	// write that was given up may otherwise reach it after a later one that was
@@ -197,9 +201,11 @@ type Write struct {
 // Written is the result of a Write.
 type Written struct {
 	// Stored is false if the lease was gone (somebody wrote or deleted the key), or
-	// the write came too late.
+	// the write came too late, or after its value had expired.
 	Stored bool
-	Err    error
+	// Expired: it was performed, and nothing is stored, since its time was over.
+	Expired bool
+	Err     error
 }
 
 // PurgeRequest says what to remove. Keys are removed in batches; Progress, if

@@ -160,6 +160,8 @@ return {role, history, t[1], t[2], state or '', own or ''}
 	// scriptWrite: KEYS data, lease; ARGV token, value, its expiry in ms, unread,
 	// latest moment in ms or nothing.
 	// Commands inside a script are what most of its time goes into.
+	// The last one has the key tracked again, which SET has ended, and tells
+	// whether the value is there at all: see Written.Expired.
 	scriptWrite = newScript(`
 if ARGV[1] ~= '' and redis.pcall('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 if ARGV[5] then
@@ -169,14 +171,14 @@ end
 if ARGV[4] == '1' then redis.call('EXISTS', KEYS[1]) end
 redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
 redis.call('DEL', KEYS[2])
-redis.call('EXISTS', KEYS[1]) -- tracked again: SET has ended that
-return 1
+return 2 - redis.call('EXISTS', KEYS[1])
 `)
 
 	// scriptLease: KEYS data, lease; ARGV token, ttl ms, seen, any. It reads the
 	// key in any case, so that it is tracked, and another's lease, so that the
 	// caller is told when it goes. A lease without an expiry is none of ours and
-	// would block the key for ever.
+	// would block the key for ever. One that lasts longer than leases do has been
+	// taken before the clock was set back; it gets what it would have had.
 	scriptLease = newScript(`
 if ARGV[4] == '1' then redis.call('EXISTS', KEYS[1])
 elseif ARGV[3] == '' then
@@ -187,8 +189,12 @@ else
   if type(seen) == 'string' and seen ~= '' and seen ~= ARGV[3] then return redis.call('GET', KEYS[1]) end
 end
 if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
-if redis.pcall('GET', KEYS[2]) == ARGV[1] then return 1 end
-local wait = redis.call('PTTL', KEYS[2])
+local holder, wait, most = redis.pcall('GET', KEYS[2]), redis.call('PTTL', KEYS[2]), tonumber(ARGV[2])
+if holder == ARGV[1] then return 1 end
+if wait > most and type(holder) == 'string' then
+  redis.call('SET', KEYS[2], holder, 'PX', most)
+  wait = most
+end
 if wait >= 0 then return -wait end
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 return 1

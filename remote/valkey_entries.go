@@ -205,7 +205,7 @@ func (c *valkeyConn) Write(ctx context.Context, writes []Write) ([]Written, erro
 	out := make([]Written, len(writes))
 	for i := range writes {
 		stored, err := results[i].AsInt64()
-		out[i] = Written{Stored: stored == 1, Err: failure(err)}
+		out[i] = Written{Stored: stored == 1, Expired: stored == 2, Err: failure(err)}
 		if err != nil && Unreachable(out[i].Err) {
 			return nil, out[i].Err
 		}

@@ -2,7 +2,6 @@ package tier_test
 
 import (
 	"context"
-	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -11,7 +10,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier"
 )
 
@@ -52,29 +50,6 @@ func TestEveryCallAfterCloseIsErrClosed(t *testing.T) {
 		s.AsOf()
 		assert.Zero(t, s.Stats().LocalEntries)
 	})
-}
-
-func TestAThousandStoresOpenedAndClosedLeaveNothing(t *testing.T) {
-	hub := remote.NewEmbedded(0)
-	before := runtime.NumGoroutine()
-	for range 1000 {
-		s, err := tier.Open(t.Context(), tier.WithRemote(hub))
-		require.NoError(t, err)
-		c := view[int](t, s, "docs", tier.WithStaleWhileRevalidate(time.Hour))
-		_, err = c.Get(t.Context(), "k", is(1))
-		require.NoError(t, err)
-		require.NoError(t, s.Close())
-	}
-	// One that has closed its channel may not quite have ended.
-	poll := time.NewTicker(time.Millisecond)
-	defer poll.Stop()
-	for range 10_000 {
-		if runtime.NumGoroutine() <= before {
-			return
-		}
-		<-poll.C
-	}
-	t.Errorf("%d goroutines before, %d after", before, runtime.NumGoroutine())
 }
 
 func TestCloseEndsLoadsUnderWayAndAnswersTheirCallers(t *testing.T) {

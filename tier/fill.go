@@ -190,7 +190,7 @@ func (l *loadRun) settle(fl filling, w remote.Written, took time.Duration) {
 			// Neither the lease nor an older value is to stay.
 			_ = l.deleteAll(context.Background(), []string{fl.f.key}, undeclared)
 		}
-	case !w.Stored:
+	case !w.Stored && !w.Expired:
 		st.fenced.Add(1)
 	default:
 		st.fills.Add(1)

@@ -2,11 +2,14 @@ package tier_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/interpose"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier"
 )
@@ -46,4 +49,29 @@ func TestASetThatCameTooLateIsAnErrorAndKeptNowhere(t *testing.T) {
 	slow = true
 	require.ErrorIs(t, c.Set(bg, "k", 2), tier.ErrUnavailable)
 	require.Equal(t, int64(1), lookup(t, c, none).Value)
+}
+
+// What is late may be so because the server's clock was set forwards: the store
+// does not leave it to the heartbeat to hear of that, or it would refuse every
+// Set until then.
+func TestASetThatCameTooLateHasTheServersClockHeard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := true
+		hooks := &interpose.Backend{Inner: remote.NewEmbedded(0)}
+		s, err := tier.Open(bg, tier.WithRemote(slowRoad{hooks, &slow}), tier.WithHeartbeat(time.Hour), tier.WithMaxStaleness(2*time.Hour))
+		require.NoError(t, err)
+		defer s.Close()
+		c := cacheOf[int64](t, s)
+		synctest.Wait() // it has heard all that it hears in the beginning
+		var heard atomic.Int64
+		hooks.Before(func(op interpose.Op) error {
+			if op == interpose.Delta {
+				heard.Add(1)
+			}
+			return nil
+		})
+		require.ErrorIs(t, c.Set(bg, "k", 1), tier.ErrUnavailable)
+		synctest.Wait()
+		require.Equal(t, int64(1), heard.Load())
+	})
 }

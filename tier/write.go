@@ -180,7 +180,7 @@ func (c *core) putAll(ctx context.Context, puts []put, writes []remote.Write) er
 	return errors.Join(errs...)
 }
 
-var errLate = errors.New("it reached the server after its time")
+var errLate = errors.New("it reached the server after its time, or its clock has been set")
 
 // settlePut has this process forget what it read of the key meanwhile, and
 // keeps the new value if nobody changed it since.
@@ -197,7 +197,11 @@ func (c *core) settlePut(ctx context.Context, p put, w remote.Write, done remote
 		}
 		return remoteError(ctx, "set", done.Err)
 	}
+	if done.Expired {
+		return nil // and a notice may come or not
+	}
 	if !done.Stored {
+		c.s.tail.Wake() // its clock may have been set: hear it before the next Set
 		return remoteError(ctx, "set", errLate)
 	}
 	// Where keys are scopes, the change of this one is yet to be recorded, and

@@ -104,7 +104,7 @@ func (w *world) anyShard() int { return w.rng.IntN(len(w.cluster.Primaries)) }
 
 // Faults of a cluster of three primaries, each with a replica.
 var clusterFaults = []fault{
-	{name: "cluster: CLUSTER FAILOVER", run: func(w *world) int {
+	{name: "CLUSTER FAILOVER", run: func(w *world) int {
 		w.settle()
 		i := w.anyShard()
 		w.cluster.Replicas[i].AwaitReplica(w.t, w.cluster.Primaries[i])
@@ -113,7 +113,7 @@ var clusterFaults = []fault{
 		w.cluster.Replicas[i].AwaitReplica(w.t, w.cluster.Primaries[i])
 		return 1
 	}},
-	{name: "cluster: primary killed, its replica promoted", run: func(w *world) int {
+	{name: "a primary killed, its replica promoted", run: func(w *world) int {
 		w.settle()
 		w.board.Excuse()
 		i := w.anyShard()
@@ -126,7 +126,7 @@ var clusterFaults = []fault{
 		w.board.Forgive(Now())
 		return 1
 	}},
-	{name: "cluster: SIGSTOP of a primary", run: func(w *world) int {
+	{name: "SIGSTOP of a primary", run: func(w *world) int {
 		s := w.settle().Primaries[w.anyShard()]
 		s.Pause()
 		w.hold(w.span()) // less than it takes to be replaced
@@ -134,16 +134,16 @@ var clusterFaults = []fault{
 		w.cluster.AwaitWhole(w.t)
 		return 1
 	}},
-	{name: "cluster: slot of the log moved", run: func(w *world) int {
+	{name: "the slot of the change log moved", run: func(w *world) int {
 		w.move(w.slotOf(w.logKey()))
 		return 1
 	}},
-	{name: "cluster: slots of keys moved", run: times(3, func(w *world) { w.move(w.slotOf(w.anyKey())) })},
-	{name: "cluster: CLIENT KILL at one primary", run: times(4, func(w *world) {
+	{name: "slots of entries moved", run: times(3, func(w *world) { w.move(w.slotOf(w.anyKey())) })},
+	{name: "CLIENT KILL at one primary", run: times(4, func(w *world) {
 		w.settle().Primaries[w.anyShard()].Do(w.t, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 	})},
-	{name: "cluster: FLUSHALL at one primary", run: times(4, func(w *world) { w.settle().Primaries[w.anyShard()].Do(w.t, "FLUSHALL") })},
-	{name: "cluster: SCRIPT FLUSH at one primary", run: times(4, func(w *world) { w.settle().Primaries[w.anyShard()].Do(w.t, "SCRIPT", "FLUSH") })},
+	{name: "FLUSHALL at one primary", run: times(4, func(w *world) { w.settle().Primaries[w.anyShard()].Do(w.t, "FLUSHALL") })},
+	{name: "SCRIPT FLUSH at one primary", run: times(4, func(w *world) { w.settle().Primaries[w.anyShard()].Do(w.t, "SCRIPT", "FLUSH") })},
 }
 
 func TestClusterFaults(t *testing.T) {

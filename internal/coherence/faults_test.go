@@ -16,10 +16,23 @@ import (
 type fault struct {
 	name string
 	run  func(w *world) int
-	// sparesCells: nothing is decided about keys that are set and deleted, from
+	// spares cells: nothing is decided about keys that are set and deleted, from
 	// the fault until each has been written again. Each has its reason beside it.
-	sparesCells bool
+	spares     spared
+	stepsClock bool // and so needs a server whose clock can be
 }
+
+// spared says where a fault may do to a key what the cache does not promise to
+// find out.
+type spared int
+
+const (
+	nowhere spared = iota
+	tracked        // without tracking, the change log tells of it
+	everywhere
+)
+
+func (s spared) in(cfg Config) bool { return s == everywhere || s == tracked && !cfg.NoTracking }
 
 // Faults of one server and of the network before it.
 var faults = []fault{
@@ -95,6 +108,8 @@ var faults = []fault{
 		w.do("CLIENT", "PAUSE", fmt.Sprint(w.span().Milliseconds()), []string{"ALL", "WRITE"}[w.rng.IntN(2)])
 		return 1
 	}},
+	{name: "server clock stepped forwards", stepsClock: true, run: func(w *world) int { return w.step(time.Hour) }},
+	{name: "server clock stepped backwards", stepsClock: true, run: func(w *world) int { return w.step(-time.Hour) }},
 	{name: "messages dropped", run: pushes("message", faultproxy.Rule{Action: faultproxy.Drop})},
 	{name: "messages dropped at random", run: pushes("message", faultproxy.Rule{Action: faultproxy.Drop, Share: 0.5})},
 	{name: "messages held", run: pushes("message", faultproxy.Rule{Action: faultproxy.Hold})},
@@ -105,9 +120,9 @@ var faults = []fault{
 	// A server that sent a notice has forgotten that the key is tracked, so what a
 	// lost or late one would have taken away stays: TCP does not lose or reorder.
 	// What the log carries must hold without any notice.
-	{name: "notices dropped", sparesCells: true, run: thenCut(pushes("invalidate", faultproxy.Rule{Action: faultproxy.Drop}))},
-	{name: "notices held", sparesCells: true, run: thenCut(pushes("invalidate", faultproxy.Rule{Action: faultproxy.Hold}))},
-	{name: "notices reordered", sparesCells: true, run: thenCut(pushes("invalidate", faultproxy.Rule{Action: faultproxy.Reorder}))},
+	{name: "notices dropped", spares: tracked, run: thenCut(pushes("invalidate", faultproxy.Rule{Action: faultproxy.Drop}))},
+	{name: "notices held", spares: tracked, run: thenCut(pushes("invalidate", faultproxy.Rule{Action: faultproxy.Hold}))},
+	{name: "notices reordered", spares: tracked, run: thenCut(pushes("invalidate", faultproxy.Rule{Action: faultproxy.Reorder}))},
 	{name: "replies held, notices overtake them", run: func(w *world) int {
 		return w.some(func(p *faultproxy.Proxy) { p.Apply(faultproxy.Rule{Class: faultproxy.Reply, Action: faultproxy.Hold}) })
 	}},
@@ -121,7 +136,7 @@ var faults = []fault{
 	}},
 	// What was sent arrives late, after what was sent on other connections: see
 	// TestI1ASetThatFailedDoesNotOverwriteALaterOne.
-	{name: "connections forgotten, and remembered", sparesCells: true, run: func(w *world) int {
+	{name: "connections forgotten, and remembered", spares: everywhere, run: func(w *world) int {
 		return w.some(func(p *faultproxy.Proxy) { p.FreezePresent() })
 	}},
 	{name: "half-open, to the server", run: func(w *world) int {
@@ -141,6 +156,16 @@ func init() {
 	for _, policy := range []string{"noeviction", "allkeys-lru", "allkeys-lfu", "allkeys-random", "volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl"} {
 		faults = append(faults, fault{name: "eviction, " + policy, run: func(w *world) int { return w.evict(policy) }})
 	}
+}
+
+// step sets the server's clock d ahead or behind, and back after a while, both
+// while the fleet reads and loads.
+func (w *world) step(d time.Duration) int {
+	w.server.StepClock(d)
+	w.recovered()
+	w.hold(w.span())
+	w.server.StepClock(0)
+	return 2
 }
 
 // times repeats what is over at once, while the fleet goes on.

@@ -138,6 +138,38 @@ func TestI1ASetThatFailedDoesNotOverwriteALaterOne(t *testing.T) {
 	}
 }
 
+// I2: a value that had expired when it was stored.
+//
+//	A:      loads k, of a TTL that is shorter than a lease
+//	server: its clock is set forwards, by more than the TTL
+//	A:      stores k with an expiry by the clock it knew: there is nothing to
+//	        store, and so no notice of it, but A waits for its own
+//	B:      Set(k, 2) returns; the notice of it passes for A's own
+//	A:      reads k, later than the bound
+func TestI2AClockThatIsSetForwardsDuringALoadHidesNoChange(t *testing.T) {
+	valkeytest.NeedSteppedClock(t)
+	s := valkeytest.Start(t, valkeytest.SteppedClock())
+	a, b := newNode(t, s.Addr, "p"), newNode(t, s.Addr, "p")
+	var err error
+	a.cache, err = tier.New[int64](a.store, "known", tier.WithTTL(1500*time.Millisecond))
+	require.NoError(t, err)
+	_, err = a.cache.Get(context.Background(), "k", func(context.Context, *tier.Entry) (int64, error) {
+		a.proxy.Freeze(faultproxy.ToServer) // no heartbeat tells A
+		s.StepClock(2 * time.Second)
+		return 1, nil
+	})
+	require.NoError(t, err)
+	a.proxy.Thaw()
+	require.Eventually(t, func() bool { s := a.store.Stats(); return s.Fills+s.Fenced+s.FillErrors > 0 }, patience, time.Millisecond)
+	b.synced()
+	require.NoError(t, b.cache.Set(context.Background(), "k", 2))
+	acked := time.Now()
+	for time.Since(acked) <= nodeStaleness {
+		a.get("k", 2)
+	}
+	require.Equal(t, int64(2), a.get("k", 2), "later than the bound")
+}
+
 // I2, I4: a proof by a server that is no primary any more.
 //
 //	B:           holds k, connected to the primary

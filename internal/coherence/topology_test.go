@@ -27,6 +27,16 @@ var topologyFaults = []fault{
 		w.handOver()
 		return 1
 	}},
+	{name: "primary lost", run: func(w *world) int {
+		w.freeze() // what it acknowledges, its replica has
+		w.replica.AwaitReplica(w.t, w.server)
+		w.server.Kill()
+		w.hold(w.span())
+		w.replica.Follow(w.t, "")
+		w.server.Restart()
+		w.handOver()
+		return 1
+	}},
 	// What the replica lacks is lost with the primary. Whoever knew of a change of
 	// docs brings it back; and all cells change with the first that finds another
 	// primary.
@@ -41,6 +51,31 @@ var topologyFaults = []fault{
 		w.handOver()
 		w.recovered()
 		w.board.Forgive(Now())
+		return 1
+	}},
+	// While it lasts, each side believes its own primary, and nothing is decided.
+	// From when it is ended, and every member has reached the one that stays,
+	// everything is. What sets and deletes did at the other is lost with it.
+	{name: "split primary, until it is ended", spares: tracked, run: func(w *world) int {
+		w.board.Excuse()
+		w.docs((*Subject).Suspend)
+		w.cells((*Subject).Suspend)
+		w.replica.AwaitReplica(w.t, w.server)
+		w.link.Freeze(faultproxy.ToServer, faultproxy.ToClient)
+		w.replica.Follow(w.t, "")
+		for i, p := range w.proxies { // the others go on with the old one
+			if i%2 == 0 {
+				p.Retarget(w.replica.Addr)
+				p.Cut()
+			}
+		}
+		w.hold(w.span())
+		w.recovered()
+		w.handOver()
+		w.recovered()
+		w.board.Forgive(Now())
+		w.docs((*Subject).Resume)
+		w.cells((*Subject).Resume)
 		return 1
 	}},
 }
@@ -81,12 +116,20 @@ func TestTopologyFaults(t *testing.T) {
 	if raceDetector {
 		t.Skip("it is run at full speed as well")
 	}
-	cfg := DefaultConfig()
-	cfg.Seed = seed()
-	w := newWorld(t, cfg, true)
-	w.calm(500_000 / cfg.slowness())
-	for range rounds(t) {
-		w.round(chosen(topologyFaults))
+	for name, noTracking := range map[string]bool{"with tracking": false, "without tracking": true} {
+		t.Run(name, func(t *testing.T) {
+			cfg := DefaultConfig()
+			cfg.Seed, cfg.NoTracking = seed(), noTracking
+			w := newWorld(t, cfg, true)
+			w.calm(500_000 / cfg.slowness())
+			n := max(1, rounds(t)/3)
+			if noTracking {
+				n = 1
+			}
+			for range n {
+				w.round(chosen(topologyFaults))
+			}
+			w.conclude()
+		})
 	}
-	w.conclude()
 }

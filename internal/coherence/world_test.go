@@ -51,7 +51,11 @@ const here, there = 3, 5
 
 func newWorld(t testing.TB, cfg Config, withReplica bool) *world {
 	w := emptyWorld(t, cfg)
-	w.server = valkeytest.Start(t, valkeytest.Config("repl-diskless-sync-delay", "0"))
+	options := []valkeytest.Option{valkeytest.Config("repl-diskless-sync-delay", "0")}
+	if valkeytest.CanStepClock() == nil {
+		options = append(options, valkeytest.SteppedClock())
+	}
+	w.server = valkeytest.Start(t, options...)
 	if withReplica {
 		var err error
 		w.replica = valkeytest.Start(t, valkeytest.Config("repl-diskless-sync-delay", "0"))
@@ -239,14 +243,15 @@ func (w *world) inject(f fault) {
 	w.faults = append(w.faults, f.name)
 	w.board.NoteFault(FaultBegin, int64(len(w.faults)-1), Now())
 	w.decided[f.name] = "docs, cells"
-	if f.sparesCells {
+	spared := f.spares.in(w.cfg)
+	if spared {
 		w.decided[f.name] = "docs"
 		w.cells((*Subject).Suspend)
 	}
 	n := f.run(w)
 	w.board.NoteFault(FaultEnd, int64(len(w.faults)-1), Now())
 	w.recovered()
-	if f.sparesCells {
+	if spared {
 		w.rewriteCells()
 		w.cells((*Subject).Resume)
 	}
@@ -255,6 +260,12 @@ func (w *world) inject(f fault) {
 	w.injections[f.name] += n
 	w.reads[f.name] += r - reads
 	w.violated[f.name] += v - violations
+}
+
+func (w *world) docs(f func(*Subject)) {
+	for s := range w.cfg.Docs {
+		f(w.board.Subject(s))
+	}
 }
 
 func (w *world) cells(f func(*Subject)) {

@@ -3,7 +3,6 @@ package envelope
 import (
 	"bytes"
 	"encoding/binary"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/zeebo/xxh3"
 
+	"github.com/tiercache/tiercache/internal/alloctest"
 	"github.com/tiercache/tiercache/invalidation"
 )
 
@@ -117,6 +117,7 @@ func hostile() map[string][]byte {
 		"too many sources":   append(binary.AppendUvarint(head(0, 0, 0, 0, 0), MaxSources+1), make([]byte, MaxSources+1)...),
 		"missing sources":    head(0, 0, 0, 0, 0, 3, 0, 0),
 		"bomb":               bomb,
+		"huge bomb":          binary.AppendUvarint(head(flagCompressed, 0, 0, 0, 0, 0), 1<<32-1),
 		"nothing compressed": head(flagCompressed, 0, 0, 0, 0, 0),
 		"not compressed":     head(flagCompressed, 0, 0, 0, 0, 0, 5, 0xff, 0xff),
 	}
@@ -132,14 +133,16 @@ func TestWhatIsHostileIsRefusedThoughItsSumIsRight(t *testing.T) {
 }
 
 func TestABombIsRefusedBeforeAnythingIsAllocated(t *testing.T) {
-	raw := sealed(hostile()["bomb"])
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	_, err := Decode(raw)
-	runtime.ReadMemStats(&after)
-	require.Error(t, err)
-	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(1<<20))
+	for name, body := range hostile() {
+		if raw := sealed(body); strings.HasSuffix(name, "bomb") {
+			alloctest.Within(t, alloctest.Slack, func() { _, err := Decode(raw); require.Error(t, err) })
+		}
+	}
 }
+
+// limit is what reading an envelope may allocate: the decompressed value, and
+// the list of sources.
+func limit(raw string) int { return MaxPayload + len(raw) + alloctest.Slack }
 
 func FuzzDecode(f *testing.F) {
 	for _, e := range entries() {
@@ -155,7 +158,10 @@ func FuzzDecode(f *testing.F) {
 	f.Add(append(head(flagCompressed, 0, 0, 0, 0, 0), s2.Encode(nil, make([]byte, 1<<20))...))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		_, _ = Decode(string(body)) // its sum is wrong, mostly
-		e, err := Decode(sealed(body))
+		raw := sealed(body)
+		var e Entry
+		var err error
+		alloctest.Within(t, limit(raw), func() { e, err = Decode(raw) })
 		if err != nil {
 			require.ErrorIs(t, err, ErrDamaged)
 			return
@@ -164,10 +170,41 @@ func FuzzDecode(f *testing.F) {
 		require.LessOrEqual(t, len(e.Payload), max(len(body), MaxPayload))
 		require.GreaterOrEqual(t, e.Life, time.Duration(0))
 		require.GreaterOrEqual(t, e.Fresh, time.Duration(0))
-		raw, err := Encode(&e, 0)
-		require.NoError(t, err)
-		again, err := Decode(string(raw))
-		require.NoError(t, err)
-		same(t, e, again)
+		same(t, e, reread(t, e, 0))
+	})
+}
+
+func reread(t *testing.T, e Entry, compress int) Entry {
+	t.Helper()
+	raw, err := Encode(&e, compress)
+	require.NoError(t, err)
+	again, err := Decode(string(raw))
+	require.NoError(t, err)
+	return again
+}
+
+// What claims to be compressed is decompressed within the limit and to the
+// claimed size, or refused; and what is compressed here comes back.
+func FuzzDecompress(f *testing.F) {
+	for _, size := range []int{0, 1, 100, 1 << 16, 1 << 20} {
+		f.Add(s2.Encode(nil, bytes.Repeat([]byte("a value "), size)[:size]))
+	}
+	for _, claim := range []uint64{0, 1, MaxPayload, MaxPayload + 1, 1<<32 - 1, 1<<64 - 1} {
+		f.Add(binary.AppendUvarint(nil, claim))
+		f.Add(append(binary.AppendUvarint(nil, claim), 0xfc, 0xff, 0xff, 0xff))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var out []byte
+		var err error
+		alloctest.Within(t, MaxPayload+alloctest.Slack, func() { out, err = decompress(b) })
+		if err != nil {
+			require.ErrorIs(t, err, ErrDamaged)
+		} else {
+			claim, _ := binary.Uvarint(b)
+			require.Equal(t, claim, uint64(len(out)))
+			require.LessOrEqual(t, len(out), MaxPayload)
+		}
+		e := Entry{Payload: b}
+		same(t, e, reread(t, e, 1))
 	})
 }

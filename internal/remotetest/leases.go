@@ -63,6 +63,21 @@ var leases = []test{
 		require.Equal(t, "in time", a.get(t, k).Envelope())
 	}},
 
+	// As when the server's clock was set back an hour after its owner took it:
+	// had the owner died, nobody could load the key for an hour.
+	{"ALeaseLastsNoLongerThanLeasesDo", func(t *testing.T, h Harness) {
+		p := prefix()
+		a, b := h.open(t, p), h.open(t, p)
+		k := a.key("k")
+		require.True(t, a.lease(t, remote.LeaseRequest{Key: k, Token: "a", TTL: time.Hour}).Acquired)
+		l := b.lease(t, remote.LeaseRequest{Key: k, Token: "b", TTL: time.Minute})
+		require.False(t, l.Acquired, "its owner may be alive")
+		require.LessOrEqual(t, l.Wait, time.Minute)
+		l = b.lease(t, remote.LeaseRequest{Key: k, Token: "b"})
+		require.Less(t, l.Wait, 2*time.Minute, "it was cut")
+		require.True(t, a.writeWith(t, k, "a", "loaded").Stored, "and is still its owner's")
+	}},
+
 	{"AFillEndsItsLease", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
 		k := s.key("k")

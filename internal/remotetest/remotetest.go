@@ -39,6 +39,10 @@ type Harness struct {
 	PutMember    func(log string, tick float64, member string)
 	DeleteMember func(log, member string)
 
+	// NoTracking connects all stores without notices of changed keys; tests of
+	// those are left out.
+	NoTracking bool
+
 	// Races is how many times writes race; 0 means 20,000.
 	Races int
 }
@@ -52,12 +56,33 @@ func Run(t *testing.T, h Harness) {
 		{"Reads", reads}, {"Tracking", tracking}, {"Writes", writes}, {"Leases", leases},
 		{"Log", logs}, {"Purge", purges}, {"Lifecycle", lifecycle},
 	} {
+		if h.NoTracking && part.name == "Tracking" {
+			continue
+		}
 		t.Run(part.name, func(t *testing.T) {
 			for _, x := range part.tests {
+				if h.NoTracking && ofNotices[x.name] {
+					continue
+				}
 				t.Run(x.name, func(t *testing.T) { x.run(t, h) })
 			}
 		})
 	}
+}
+
+// ofNotices are the tests outside of Tracking that wait for notices, or for word
+// that some may have been lost.
+var ofNotices = map[string]bool{
+	"AWriteSendsExactlyOneNoticeAndTracksWhatItStored": true,
+	"AWriteOfAKeyThatWasReadSendsTheNoticeItOwes":      true,
+	"AFillWithItsLeaseSendsExactlyOneNotice":           true,
+	"WhoeverLetsOneNoticePassMissesNoOtherChange":      true,
+	"TakingALeaseTracksTheKey":                         true,
+	"NoticesOwedAreTakenBackByALoss":                   true,
+	"APurgeOfSeveralPrefixesIsToldAndNoticed":          true,
+	"AfterCloseNothingIsTold":                          true,
+	"InfoDescribesTheServer":                           true,
+	"ANewConnectionHasAnotherIdentity":                 true,
 }
 
 type test struct {
@@ -98,7 +123,7 @@ func (h Harness) open(t testing.TB, prefix string, change ...func(*remote.Option
 	ctx, cancel := context.WithTimeout(context.Background(), 4*patience)
 	t.Cleanup(cancel)
 	s := &store{recorder: newRecorder(), prefix: prefix, ctx: ctx}
-	o := remote.Options{Prefix: prefix, Timeout: patience, Events: s.events()}
+	o := remote.Options{Prefix: prefix, Timeout: patience, NoTracking: h.NoTracking, Events: s.events()}
 	for _, f := range change {
 		f(&o)
 	}

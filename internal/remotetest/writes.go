@@ -102,6 +102,28 @@ var writes = []test{
 		}
 	}},
 
+	// As when the server's clock is set forwards while the write is on its way.
+	// Valkey sends no notice of such a write if nothing was there, so whoever
+	// waited for its own would let another's pass for it.
+	{"AWriteThatHasExpiredAlreadyIsNotStored", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		for _, there := range []bool{false, true} {
+			for _, token := range []string{"", "mine"} {
+				k := s.key(fmt.Sprint(there, token))
+				if there {
+					h.Put(k, "there")
+				}
+				if token != "" {
+					require.True(t, s.lease(t, remote.LeaseRequest{Key: k, Token: token, Any: there}).Acquired)
+				}
+				w, err := s.Write(s.ctx, []remote.Write{{Key: k, Token: token, Envelope: []byte("v"), Expires: in(-time.Minute), Unread: token == ""}})
+				require.NoError(t, err)
+				require.Equal(t, remote.Written{Expired: true}, w[0])
+				require.False(t, s.get(t, k).Found(), "nor is what was there before")
+			}
+		}
+	}},
+
 	{"ManyValuesAreWrittenTogether", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
 		s.lease(t, remote.LeaseRequest{Key: s.key("b"), Token: "mine"})

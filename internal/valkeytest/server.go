@@ -46,6 +46,7 @@ type Server struct {
 	settings []setting
 	tls      *authority // who signed the server's certificate; nil: no TLS
 	sentinel bool
+	stepped  bool // its wall clock is ours
 
 	proc *process // the latest one; ended when proc.done is closed
 }
@@ -260,6 +261,9 @@ func (s *Server) run() error {
 	}
 	cmd := exec.Command(s.binary, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = s.dir, log, log
+	if cmd.Env, err = s.environment(); err != nil {
+		return err
+	}
 	proc, err := startProcess(cmd)
 	if err != nil {
 		return fmt.Errorf("valkeytest: start %s: %w", s.binary, err)

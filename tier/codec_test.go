@@ -1,0 +1,53 @@
+package tier
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiercache/tiercache/internal/alloctest"
+)
+
+// page is decoded by the default codec, encoding/json.
+type page struct {
+	Title string
+	Links []string
+	Rank  map[string]float64
+	Next  *page
+}
+
+// What the codecs are given was checked by its sum, and may have been written by
+// somebody hostile all the same: they give a value or an error, allocate in
+// proportion, and what they give can be stored again.
+func FuzzCodecs(f *testing.F) {
+	for _, s := range []string{"", "\x00", "\x01", "\x02", "\x01bytes", "null", `""`, "{}", `{"Title":"t","Links":["a",""],"Rank":{"x":1},"Next":{"Next":null}}`,
+		`{"Rank":{"x":1e400}}`, `[`, `{"Next":{"Next":{"Next":`, "\"\\ud800\"", "\xff"} {
+		f.Add([]byte(s))
+	}
+	f.Add(bytes.Repeat([]byte(`{"Next":`), 20_000)) // encoding/json goes 10,000 deep
+	f.Add(append(append([]byte(`{"Links":[`), bytes.Repeat([]byte(`"",`), 1000)...), `""]}`...))
+	raw, text, object := codecFor[[]byte](f), codecFor[string](f), codecFor[page](f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, ty := range []typed{raw, text, object} {
+			it := ty.empty()
+			var err error
+			alloctest.Within(t, alloctest.Slack+64*len(b), func() { err = ty.decode(b, it) })
+			if err != nil {
+				continue
+			}
+			stored, err := ty.encode(it)
+			require.NoError(t, err)
+			again := ty.empty()
+			require.NoError(t, ty.decode(stored, again))
+			require.Equal(t, it.value, again.value)
+			require.Positive(t, ty.size(it))
+		}
+	})
+}
+
+func codecFor[V any](t testing.TB) typed {
+	ty, err := newTyped[V](nil, false)
+	require.NoError(t, err)
+	return ty
+}
