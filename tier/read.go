@@ -179,6 +179,9 @@ func (c *core) accepts(ctx context.Context, out outcome, f *flight, came arrival
 			return false // notices of before the caller came may still be on their way
 		}
 		// Others' changes up to now are not known here yet.
+		if c.s.conn.away() != nil {
+			return false
+		}
 		rctx, cancel := c.s.request(ctx)
 		defer cancel()
 		if c.s.tail.CatchUp(rctx) != nil {
@@ -346,8 +349,12 @@ func (c *core) unread(ctx context.Context, f *flight, err error) bool {
 	return false
 }
 
-// failed counts a request that the remote tier did not answer.
+// failed counts a request that the remote tier did not answer. One that was not
+// sent is none.
 func (c *core) failed(err error) {
+	if refused(err) {
+		return
+	}
 	c.ns.stats.remoteErrors.Add(1)
 	c.s.observe(EventRemote, c.ns, 0, err)
 }

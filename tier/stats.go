@@ -1,6 +1,9 @@
 package tier
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // Cause says why a read could not be answered by a tier.
 type Cause uint8
@@ -132,6 +135,9 @@ type Stats struct {
 	LocalEvictions int64
 	// Changes counts the invalidations of this process.
 	Changes int64
+	// AwaySince and Outages are as in Health.
+	AwaySince time.Time
+	Outages   int64
 }
 
 // Stats returns the present figures. It sends nothing.
@@ -144,6 +150,7 @@ func (s *Store) Stats() Stats {
 		LocalEvictions: s.evictions.Load(),
 		Changes:        s.changes.Load(),
 	}
+	st.AwaySince, st.Outages = s.conn.awaySince()
 	s.mu.Lock()
 	spaces := make([]*namespace, 0, len(s.mu.namespaces))
 	for _, ns := range s.mu.namespaces {

@@ -20,7 +20,7 @@ import (
 // process. Caches are typed views of its namespaces, made with [New].
 type Store struct {
 	cfg   storeConfig
-	conn  remote.Conn
+	conn  *gate
 	tail  *invalidation.Tail
 	local *local.Cache[item]
 	table *table
@@ -98,13 +98,14 @@ func (s *Store) start(ctx context.Context) (err error) {
 		return fmt.Errorf("tier: open: %w", err)
 	}
 	s.table = newTable(s.local)
-	s.conn, err = s.cfg.backend.Connect(ctx, remote.Options{
+	conn, err := s.cfg.backend.Connect(ctx, remote.Options{
 		Prefix: s.cfg.prefix, Timeout: s.cfg.timeout, NoTracking: s.cfg.noTracking,
 		Events: remote.Events{Changed: s.onChanged, Lost: s.onLost, Published: s.onPublished},
 	})
 	if err != nil {
 		return fmt.Errorf("%w: open: %w", ErrUnavailable, err)
 	}
+	s.conn = newGate(conn, s.cfg.timeout, s.wentAway, s.cameBack)
 	s.tail, err = invalidation.Start(ctx, s.conn, invalidation.Config{
 		Heartbeat: s.cfg.heartbeat, Timeout: s.cfg.timeout, Retention: s.cfg.maxTTL,
 		Settle: s.cfg.settle, Logger: s.cfg.logger,
