@@ -35,7 +35,7 @@ func (l *loadRun) readOrLease(ctx context.Context, f *flight) bool {
 		if !refused(err) {
 			l.s.spawn(func() { l.release([]string{f.name}) })
 		}
-		return l.unread(ctx, f, err)
+		return l.unread(ctx, f, l.o, err)
 	}
 	switch lease := &leases[0]; {
 	case lease.Acquired:

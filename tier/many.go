@@ -183,7 +183,7 @@ func (c *core) flyMany(ctx context.Context, fs []*flight, load loadFunc, o callC
 	for i, f := range fs {
 		switch {
 		case err != nil:
-			if !c.unread(ctx, f, err) {
+			if !c.unread(ctx, f, o, err) {
 				rest = append(rest, f)
 			}
 		case items == nil:

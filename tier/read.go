@@ -123,8 +123,15 @@ func (c *core) fromLocal(ctx context.Context, h local.Key, key string, load load
 	}
 	it, now, v := &e.Value, mono.Now(), c.s.tail.View()
 	if !it.believed(v, now, c.s.cfg.maxStaleness) {
+		if c.permitted(it, now) {
+			c.countOutageHit()
+			return outcome{it: it, origin: Local, outage: true}, true
+		}
 		cause := Unproven
-		if v.Age(now) <= c.s.cfg.maxStaleness {
+		switch {
+		case it.epoch == unprovable:
+			c.s.local.RemoveEntry(e)
+		case v.Age(now) <= c.s.cfg.maxStaleness:
 			cause = Invalidated
 			c.s.local.RemoveEntry(e)
 		}
@@ -302,7 +309,7 @@ func (c *core) readFor(ctx context.Context, f *flight, load loadFunc, o callConf
 		c.s.table.restart(f, view)
 		stored, done, err := c.readOne(ctx, f.name, o, view)
 		if err != nil {
-			return c.unread(ctx, f, err)
+			return c.unread(ctx, f, o, err)
 		}
 		if done {
 			return c.serve(ctx, f, stored, load, o)
@@ -333,7 +340,7 @@ func (c *core) readOne(ctx context.Context, name string, o callConfig, v *invali
 
 // unread decides what to do when the remote tier did not answer: the loader
 // does, unless it is the caller itself that gave up.
-func (c *core) unread(ctx context.Context, f *flight, err error) bool {
+func (c *core) unread(ctx context.Context, f *flight, o callConfig, err error) bool {
 	if ctx.Err() != nil {
 		f.finish(outcome{err: errAbandoned})
 		c.s.table.land(f)
@@ -342,6 +349,9 @@ func (c *core) unread(ctx context.Context, f *flight, err error) bool {
 	if errors.Is(err, remote.ErrClosed) {
 		f.finish(outcome{err: ErrClosed})
 		c.s.table.land(f)
+		return true
+	}
+	if refused(err) && c.landOnCopy(f, o) {
 		return true
 	}
 	c.failed(err)
