@@ -73,6 +73,43 @@ func TestI8AReadThatAsksForTheLeaseFirstIsRefusedToo(t *testing.T) {
 	})
 }
 
+// A caller that comes with Fresh while another loads cannot be told whether that
+// load is recent enough, and does not wait to be told so.
+func TestI8AFreshReadThatSharesDoesNotWaitForTheServer(t *testing.T) {
+	partitioned(t, func(t *testing.T, p *partition) {
+		p.begin()
+		c := view[string](t, p.store, "docs")
+		const loading = 100 * time.Millisecond
+		slow := func(context.Context, *tier.Entry) (string, error) { time.Sleep(loading); return "v", nil }
+		go find(t, c, "k", slow, tier.Fresh())
+		synctest.Wait()
+		for range 3 {
+			go func() {
+				assert.LessOrEqual(t, elapsed(func() { find(t, c, "k", slow, tier.Fresh()) }), 4*loading)
+			}()
+		}
+		time.Sleep(5 * loading)
+		synctest.Wait()
+	})
+}
+
+// An as-of from before what this process remembers would have to be asked about.
+func TestI8AnOldAsOfIsNotAskedAboutWhileTheServerIsAway(t *testing.T) {
+	partitioned(t, func(t *testing.T, p *partition) {
+		c := outageView(p)
+		old := p.store.AsOf()
+		ids := make([]string, 70_000)
+		for i := range ids {
+			ids[i] = strconv.Itoa(i)
+		}
+		_, err := p.other.InvalidateSource(t.Context(), ids...)
+		require.NoError(t, err)
+		require.NoError(t, p.store.Sync(t.Context()))
+		p.begin()
+		assert.Zero(t, elapsed(func() { find(t, c, "k", is("v", "doc"), tier.WithAsOf(old)) }))
+	})
+}
+
 func TestI8OneLoadPerKeyWhileTheServerIsAway(t *testing.T) {
 	partitioned(t, func(t *testing.T, p *partition) {
 		p.begin()

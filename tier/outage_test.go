@@ -2,7 +2,9 @@ package tier_test
 
 import (
 	"context"
+	"log/slog"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -11,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier"
 )
 
@@ -257,20 +260,52 @@ func TestNotFoundEndsAnOutageCopy(t *testing.T) {
 	})
 }
 
-// A caller that looked before another's load had kept its value does not load
-// again.
+// Guard: landOnCopy.
+//
+//	A: finds no copy of k, and is about to join whoever loads it
+//	B: has loaded k, keeps it, and its flight is over
+//	A: leads a flight of its own
 func TestOneLoadPerKeyAlsoWhereACopyIsBeingKept(t *testing.T) {
-	partitioned(t, func(t *testing.T, p *partition) {
-		c := outageView(p)
-		p.begin()
-		var loads atomic.Int64
-		for round := range 100 {
-			for range 20 {
-				go find(t, c, strconv.Itoa(round), counted(&loads, is("v")))
-			}
-			synctest.Wait()
+	server := newFickle(remote.NewEmbedded(0))
+	s, err := tier.Open(t.Context(), tier.WithRemote(server), tier.WithLogger(slog.New(slog.DiscardHandler)))
+	require.NoError(t, err)
+	defer s.Close()
+	server.refuse(errUnreachable)
+	c := view[string](t, s, "docs", tier.WithOutageTTL(tier.UserData))
+	for i := range 2 {
+		find(t, c, "finding out "+strconv.Itoa(i), is("v"))
+	}
+	const rounds = 5000
+	var loads atomic.Int64
+	for round := range rounds {
+		var readers sync.WaitGroup
+		for range 8 {
+			readers.Go(func() { find(t, c, strconv.Itoa(round), counted(&loads, is("v"))) })
 		}
-		assert.Equal(t, int64(100), loads.Load())
+		readers.Wait()
+	}
+	assert.Equal(t, int64(rounds), loads.Load())
+}
+
+func TestOutageCopiesThatWereMadeTogetherDoNotEndTogether(t *testing.T) {
+	partitioned(t, func(t *testing.T, p *partition) {
+		c := outageView(p, tier.WithJitter(0.5))
+		p.begin()
+		const keys = 200
+		var loads atomic.Int64
+		load := counted(&loads, is("v"))
+		read := func() int64 {
+			loads.Store(0)
+			for i := range keys {
+				find(t, c, strconv.Itoa(i), load)
+			}
+			return loads.Load()
+		}
+		assert.Equal(t, int64(keys), read())
+		time.Sleep(outageTTL/2 - time.Millisecond)
+		assert.Zero(t, read())
+		time.Sleep(outageTTL / 4)
+		assert.InDelta(t, keys/2, read(), keys/4)
 	})
 }
 
