@@ -65,6 +65,10 @@ races: race ## 100,000 rounds of every race (RACES=n)
 faults: ## the battery of faults (TIERCACHE_SEED=n repeats one), and the search of the protocol's model
 	@$(WITH_SERVER) && go test -count=1 -timeout=$(TIMEOUT) -v -run 'Faults|NoOrder|Without' $(TESTFLAGS) $(AT_FULL_SPEED)
 
+.PHONY: outage
+outage: ## what an outage costs readers and the origin, in figures: 2 minutes on an idle machine
+	@$(WITH_SERVER) && TIERCACHE_OUTAGE=1 go test -count=1 -timeout=$(TIMEOUT) -v -run TestOutageFigures $(TESTFLAGS) ./internal/coherence
+
 .PHONY: soak
 soak: ## faults and reads for DURATION=1h, with memory, goroutines and staleness; 1,000 stores opened and closed
 	@$(WITH_SERVER) && TIERCACHE_SOAK=$(or $(DURATION),1h) go test -count=1 -timeout=0 -v -run 'TestSoak|AThousandStores' $(TESTFLAGS) ./internal/coherence ./tier

@@ -23,6 +23,9 @@ type Shard struct {
 	offset atomic.Int64
 }
 
+// Address is that of its server; empty if none is known.
+func (s *Shard) Address() string { return s.address }
+
 // Age is how long ago the shard last proved that its notices are heard; it has
 // no end once the shard is gone, and is 0 of a nil Shard.
 func (s *Shard) Age(now mono.Time) time.Duration {

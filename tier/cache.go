@@ -78,6 +78,10 @@ type Result[V any] struct {
 	// Stale: the value is past its TTL and served by WithStaleWhileRevalidate,
 	// WithStaleOnError or WithSoftTimeout. Nothing it depends on changed.
 	Stale bool
+	// Outage: the value was loaded while the remote tier was away, and is served
+	// without proof because it still is (WithOutageTTL). Nothing that this process
+	// has heard of changed since.
+	Outage bool
 	// AsOf is the position as of which the value is true.
 	AsOf AsOf
 	// Age is the time since the value was loaded or set, TTL what is left of
@@ -159,8 +163,8 @@ func single[V any](load Loader[V]) loadFunc {
 func result[V any](c *core, out outcome) (Result[V], error) {
 	it, now := out.it, mono.Now()
 	r := Result[V]{
-		Origin: out.origin, Stale: out.stale, AsOf: it.asOf,
-		Age: now.Sub(it.born), TTL: it.fresh.Sub(now), Sources: it.sources(),
+		Origin: out.origin, Stale: out.stale, Outage: out.outage, AsOf: it.asOf,
+		Age: now.Sub(it.born), TTL: out.remaining(now), Sources: it.sources(),
 	}
 	if it.negative {
 		return r, ErrNotFound

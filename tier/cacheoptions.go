@@ -26,9 +26,10 @@ type cacheConfig struct {
 	softTimeout  time.Duration // 0: none
 	staleWhile   time.Duration
 	staleOnError time.Duration
-	early        float64 // 0: off
-	codec        Codec   // nil: the default
-	compress     int     // 0: off
+	outageTTL    time.Duration // 0: off
+	early        float64       // 0: off
+	codec        Codec         // nil: the default
+	compress     int           // 0: off
 	localOnly    bool
 	remoteOnly   bool
 }
@@ -97,6 +98,19 @@ func WithStaleOnError(d time.Duration) CacheOption {
 	return cacheOption(func(c *cacheConfig) { c.staleOnError = d })
 }
 
+// WithOutageTTL keeps what is loaded while the remote tier is away, for at most d
+// from the beginning of its load and no longer than its TTL, so that an outage
+// does not turn every read into a load. Such copies are served marked (see
+// Result.Outage) and without proof: what this process invalidates, sets or
+// deletes is never served, but a change made elsewhere can go unseen for up to d
+// instead of the maximum staleness. When the remote tier answers again they are
+// dropped at once. What was loaded before the outage is not served longer than
+// without the option. Default 0: off; whole milliseconds, at most the store's
+// maximum TTL. It excludes WithRemoteOnly.
+func WithOutageTTL(d time.Duration) CacheOption {
+	return cacheOption(func(c *cacheConfig) { c.outageTTL = d })
+}
+
 // WithEarlyRefresh renews an entry in the background when it is hit after
 // share of its TTL has passed. Default 0: off; 0 < share < 1.
 func WithEarlyRefresh(share float64) CacheOption {
@@ -130,8 +144,8 @@ func WithLocalOnly() CacheOption {
 	return cacheOption(func(c *cacheConfig) { c.localOnly = true })
 }
 
-// WithRemoteOnly keeps no local copies. It excludes WithLocalOnly and
-// WithLocalTTL.
+// WithRemoteOnly keeps no local copies. It excludes WithLocalOnly, WithLocalTTL
+// and WithOutageTTL.
 func WithRemoteOnly() CacheOption {
 	return cacheOption(func(c *cacheConfig) { c.remoteOnly = true })
 }
@@ -185,6 +199,9 @@ func (c *cacheConfig) validate(maxTTL time.Duration) error {
 	bad(c.softTimeout != 0 && c.softTimeout < time.Millisecond, "WithSoftTimeout %v: must be at least 1ms", asGiven(c.softTimeout))
 	bad(c.staleWhile < 0 || c.staleWhile%minTTL != 0, "WithStaleWhileRevalidate %v: must not be negative, in whole milliseconds", c.staleWhile)
 	bad(c.staleOnError < 0 || c.staleOnError%minTTL != 0, "WithStaleOnError %v: must not be negative, in whole milliseconds", c.staleOnError)
+	if c.outageTTL != 0 {
+		ttl("WithOutageTTL", c.outageTTL)
+	}
 	bad(c.ttl <= maxTTL && c.staleWindow() > 0 && c.ttl+c.staleWindow() > maxTTL,
 		"WithTTL %v and %v of stale time: exceed the store's maximum of %v (WithMaxTTL)", c.ttl, c.staleWindow(), maxTTL)
 	bad(c.softTimeout > 0 && c.staleWindow() == 0, "WithSoftTimeout without WithStaleWhileRevalidate or WithStaleOnError: there would be nothing to serve")
@@ -192,6 +209,7 @@ func (c *cacheConfig) validate(maxTTL time.Duration) error {
 	bad(c.localOnly && c.remoteOnly, "WithLocalOnly and WithRemoteOnly exclude each other")
 	bad(c.localOnly && (c.codec != nil || c.compress != 0), "WithLocalOnly excludes WithCodec and WithCompression: nothing is encoded")
 	bad(c.remoteOnly && c.localTTL != 0, "WithRemoteOnly excludes WithLocalTTL: there are no local copies")
+	bad(c.remoteOnly && c.outageTTL != 0, "WithRemoteOnly excludes WithOutageTTL: there are no local copies")
 	_, nilCodec := c.codec.(badCodec)
 	bad(nilCodec, "WithCodec: codec is nil")
 	return errors.Join(errs...)

@@ -97,3 +97,53 @@ func TestI2AFillAfterItsSlotHasMoved(t *testing.T) {
 	require.NoError(t, ca.Set(bg, "k", 2))
 	within(t, "B hears of it", func() bool { return lookup(t, cb, fail).Value == 2 })
 }
+
+// I8: each server of a cluster has a breaker of its own.
+func TestI8OneSilentServerCostsTheOthersNothing(t *testing.T) {
+	c := valkeytest.StartCluster(t, 3, valkeytest.Config("cluster-node-timeout", "60000"))
+	s, err := tier.Open(bg, tier.WithValkeyClient(valkey.ClientOption{InitAddress: c.Addrs()}), tier.WithPrefix("p"),
+		tier.WithMaxStaleness(200*time.Millisecond), tier.WithHeartbeat(20*time.Millisecond))
+	require.NoError(t, err)
+	defer s.Close()
+	values, err := tier.New[int](s, "n")
+	require.NoError(t, err)
+	load := func(context.Context, *tier.Entry) (int, error) { return 1, nil }
+	silent := (primaryOf(t, c, "p:{p}:log") + 1) % len(c.Primaries)
+	here, there := make([]string, 0, 100), make([]string, 0, 100)
+	for i := 0; len(here) < 100 || len(there) < 100; i++ {
+		key := fmt.Sprint(i)
+		if primaryOf(t, c, tier.RemoteName(values, key)) == silent {
+			there = append(there, key)
+		} else {
+			here = append(here, key)
+		}
+	}
+	for _, key := range here[:20] {
+		require.NoError(t, values.Set(bg, key, 2))
+	}
+	c.Primaries[silent].Pause()
+	defer c.Primaries[silent].Resume()
+	within(t, "requests to it are refused", func() bool {
+		_, err := values.Get(bg, there[0], load)
+		require.NoError(t, err)
+		return !s.Stats().AwaySince.IsZero()
+	})
+	before := s.Stats().RemoteErrors
+	for _, key := range here[:20] {
+		v, err := values.Get(bg, key, load, tier.NoLocal())
+		require.NoError(t, err)
+		require.Equal(t, 2, v, "others are asked")
+	}
+	require.Equal(t, before, s.Stats().RemoteErrors)
+	require.ErrorIs(t, values.Set(bg, there[0], 3), tier.ErrUnavailable)
+	found, err := values.GetMany(bg, append([]string{there[1], there[2]}, here[:20]...), func(_ context.Context, keys []string, _ tier.Entries) (map[string]int, error) {
+		require.ElementsMatch(t, []string{there[1], there[2]}, keys, "and of many only what it has is loaded")
+		return map[string]int{there[1]: 1, there[2]: 1}, nil
+	})
+	require.NoError(t, err)
+	require.Len(t, found, 22)
+	c.Primaries[silent].Resume()
+	within(t, "it is asked again", func() bool {
+		return s.Stats().AwaySince.IsZero() && values.Set(bg, there[0], 3) == nil
+	})
+}

@@ -30,6 +30,14 @@
 //   - Whatever is lost in the server (a key evicted or deleted, everything
 //     flushed, the change log gone) costs loads. It brings nothing back.
 //
+// # While the remote tier is away
+//
+// No read fails that its loader can answer, and only the first ones wait, for at
+// most [WithRemoteTimeout]. Set and Delete fail at once with [ErrUnavailable]. An
+// invalidation returns an error, is obeyed in this process at once, and is sent
+// again until it is recorded. Nothing is kept, but with [WithOutageTTL], which
+// trades the second point above for less load on the origin.
+//
 // # What it does not promise
 //
 //   - The reader of a value that changes a moment later has the older one. A

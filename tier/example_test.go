@@ -228,6 +228,23 @@ func Example_combined() {
 	// true [doc-42]
 }
 
+// Without Valkey every read would be a load; here, one in 30 s for each key and
+// process. Result.Outage tells such an answer from one that is proven.
+func ExampleWithOutageTTL() {
+	ctx := context.Background()
+	store, _ := tier.Open(ctx)
+	defer store.Close()
+	prices, _ := tier.New[string](store, "prices", tier.WithTTL(tier.RealTime), tier.WithOutageTTL(30*time.Second))
+	load := func(ctx context.Context, e *tier.Entry) (string, error) { return "1.08", nil }
+	for range 2 {
+		price, err := prices.Lookup(ctx, "EURUSD", load)
+		fmt.Println(price.Value, price.Origin, price.Outage, err)
+	}
+	// Output:
+	// 1.08 loaded false <nil>
+	// 1.08 local false <nil>
+}
+
 // What a loader does not find is remembered, too.
 func ExampleCache_GetMany() {
 	ctx := context.Background()

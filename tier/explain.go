@@ -33,9 +33,11 @@ type Holding struct {
 	Changed   string
 	ChangedAt AsOf
 	Negative  bool
-	AsOf      AsOf
-	Age, TTL  time.Duration
-	Sources   []string
+	// Outage: it is valid only as long as the remote tier is away (WithOutageTTL).
+	Outage   bool
+	AsOf     AsOf
+	Age, TTL time.Duration
+	Sources  []string
 }
 
 func (h Holding) String() string {
@@ -45,6 +47,9 @@ func (h Holding) String() string {
 	verdict := "valid"
 	if !h.Valid {
 		verdict = "not valid: " + h.Why
+	}
+	if h.Outage {
+		verdict += " while the remote tier is away"
 	}
 	return fmt.Sprintf("%s, as of %v, age %v, TTL %v, sources %q",
 		verdict, h.AsOf, h.Age.Round(time.Millisecond), h.TTL.Round(time.Millisecond), h.Sources)
@@ -97,6 +102,14 @@ func (c *core) holdingOf(it *item) Holding {
 func (c *core) explainLocal(h *Holding, it *item) {
 	now, v := mono.Now(), c.s.tail.View()
 	switch {
+	case it.outage != nil && !c.s.believes(it, v, now) && c.permitted(it, now):
+		h.Valid, h.Outage = true, true
+	case it.epoch == unprovable && !it.outage.absence.lasts():
+		h.Why = "it was kept for an outage that is over"
+	case it.epoch == unprovable && (now >= it.outage.until || now >= it.fresh):
+		h.Why = "its TTL for an outage has passed"
+	case it.epoch == unprovable:
+		h.Why = "a change, while the remote tier is away"
 	case v.Age(now) > c.s.cfg.maxStaleness:
 		h.Why = fmt.Sprintf("the change log has not been heard for %v, more than the maximum staleness", v.Age(now).Round(time.Millisecond))
 	case it.epoch != v.Epoch:

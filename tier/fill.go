@@ -86,6 +86,7 @@ func (l *loadRun) dropOlder(ctx context.Context, fs []*flight, done []finishedLo
 		case l.cfg.localOnly, f.offline && f.force && !f.refused:
 			l.s.local.Remove(f.h)
 		case f.offline && !f.refused:
+			l.dropCopy(f.h)
 		case f.force || f.seen != "" || f.resident != nil || f.stale != nil:
 			keys = append(keys, f.key)
 		}
@@ -96,9 +97,10 @@ func (l *loadRun) dropOlder(ctx context.Context, fs []*flight, done []finishedLo
 }
 
 // keepUnstored ends a flight whose value is not stored remotely: it is kept
-// locally only by caches that have nothing else.
+// locally only by caches that have nothing else, or while the server is away.
 func (l *loadRun) keepUnstored(f *flight, it *item, kept time.Duration) {
-	if !l.cfg.localOnly || kept == 0 || !l.usesLocal(l.o) || !l.s.table.keep(f.h, &f.watch, it) {
+	keeps := kept > 0 && l.usesLocal(l.o) && (l.permit(f, it) || l.cfg.localOnly)
+	if !keeps || !l.s.table.keep(f.h, &f.watch, it) {
 		it.release(l.s.tail)
 	}
 	l.finishAll([]*flight{f}, outcome{it: it, origin: Loaded})

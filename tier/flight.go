@@ -68,6 +68,7 @@ type outcome struct {
 	err    error
 	origin Origin
 	stale  bool
+	outage bool  // served without proof while the server is away
 	spare  *item // with err: a value past its TTL, for those who accept that
 	basis
 }

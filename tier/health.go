@@ -21,6 +21,11 @@ type Health struct {
 	Remote, Server string
 	// RemoteErr is why the remote tier does not answer, or nil.
 	RemoteErr error
+	// AwaySince is since when the remote tier is taken to be away, so that reads
+	// go to their loaders at once, and Set and Delete fail at once; zero if it is
+	// not. Outages is how often that has begun since the store was opened.
+	AwaySince time.Time
+	Outages   int64
 	// FailedHeartbeats counts those that have failed in a row.
 	FailedHeartbeats int
 	// Undelivered counts the scopes whose invalidation is distrusted here but
@@ -59,6 +64,10 @@ func (s *Store) Health(ctx context.Context) Health {
 	}
 	if err == nil {
 		err = t.Err
+	}
+	h.AwaySince, h.Outages = s.conn.awaySince()
+	if a := s.conn.away(); err == nil && a != nil {
+		err = a
 	}
 	h.RemoteErr = remoteError(ctx, "health", err)
 	h.Healthy = h.RemoteErr == nil && h.ServesLocal && h.Undelivered == 0 && !h.UndeliveredAll

@@ -81,6 +81,11 @@ func (s *Store) change(ctx context.Context, doing string, scopes []invalidation.
 }
 
 // changeContext gives a change more time than a read: nothing falls back on it.
+// While the server is away it is tried all the same, but nobody waits long for
+// what is sent again in the background anyway.
 func (s *Store) changeContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	if s.conn.away() != nil {
+		return context.WithTimeout(ctx, s.cfg.timeout)
+	}
 	return context.WithTimeout(ctx, max(s.cfg.timeout, time.Second))
 }

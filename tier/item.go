@@ -61,6 +61,8 @@ type facts struct {
 	// provisional is until when it is believed although its own write has not
 	// been acknowledged; 0 once it has. See filling.
 	provisional atomic.Int64
+	// outage is set on what may be served without proof while the server is away.
+	outage *outage
 	// retry is when a refresh of the stale item may be tried again.
 	retry atomic.Int64
 }

@@ -140,6 +140,9 @@ func (c *core) hold(ctx context.Context, it *item) bool {
 	if verdict != invalidation.Unknown {
 		return verdict == invalidation.Valid
 	}
+	if c.s.conn.away() != nil {
+		return false
+	}
 	scopes := c.scopes(it.sources())
 	if it.keyMark != nil {
 		scopes = append(scopes, it.keyMark.Scope())

@@ -32,8 +32,10 @@ func tokenPrefix() string {
 func (l *loadRun) readOrLease(ctx context.Context, f *flight) bool {
 	leases, err := l.askLeases(ctx, l.only(f))
 	if err != nil {
-		l.s.spawn(func() { l.release([]string{f.name}) })
-		return l.unread(ctx, f, err)
+		if !refused(err) {
+			l.s.spawn(func() { l.release([]string{f.name}) })
+		}
+		return l.unread(ctx, f, l.o, err)
 	}
 	switch lease := &leases[0]; {
 	case lease.Acquired:
@@ -75,7 +77,9 @@ func (l *loadRun) lease(ctx context.Context, fs []*flight) (ready, held []*fligh
 		leases, err := l.askLeases(ctx, ask)
 		if err != nil {
 			l.failed(err)
-			l.releaseLater(leasedNames(ask))
+			if !refused(err) {
+				l.releaseLater(leasedNames(ask))
+			}
 			for _, f := range ask {
 				f.offline = true
 			}

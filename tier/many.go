@@ -178,12 +178,16 @@ func (c *core) flyMany(ctx context.Context, fs []*flight, load loadFunc, o callC
 		}
 		return
 	}
-	items, err := c.readMany(ctx, fs, o)
-	var rest []*flight
+	fs, rest := c.apart(ctx, fs, o)
+	var items []remote.Item
+	var err error
+	if len(fs) > 0 {
+		items, err = c.readMany(ctx, fs, o)
+	}
 	for i, f := range fs {
 		switch {
 		case err != nil:
-			if !c.unread(ctx, f, err) {
+			if !c.unread(ctx, f, o, err) {
 				rest = append(rest, f)
 			}
 		case items == nil:
@@ -196,6 +200,22 @@ func (c *core) flyMany(ctx context.Context, fs []*flight, load loadFunc, o callC
 	if len(rest) > 0 {
 		c.newRun(load, o).start(ctx, rest)
 	}
+}
+
+// apart ends the remote part of the flights whose server is away, so that those of
+// a cluster's other servers need not do without.
+func (c *core) apart(ctx context.Context, fs []*flight, o callConfig) (there, offline []*flight) {
+	if !c.s.sharded {
+		return fs, nil
+	}
+	for _, f := range fs {
+		if a := c.s.conn.of(f.name).current.Load(); a == nil {
+			there = append(there, f)
+		} else if !c.unread(ctx, f, o, a) {
+			offline = append(offline, f)
+		}
+	}
+	return there, offline
 }
 
 // readMany reads all flights' keys in one round trip. Without items and error

@@ -18,7 +18,7 @@ type patience struct {
 // timeout, or up to an eighth of that sooner.
 func (s *Store) request(ctx context.Context) (context.Context, context.CancelFunc) {
 	if ctx.Done() != nil { // it can end by itself
-		return context.WithTimeout(ctx, s.cfg.timeout)
+		return context.WithTimeoutCause(ctx, s.cfg.timeout, errPatience)
 	}
 	p := s.patience.Load()
 	if p == nil || mono.Now() >= p.until {
@@ -29,7 +29,7 @@ func (s *Store) request(ctx context.Context) (context.Context, context.CancelFun
 
 func (s *Store) newPatience(old *patience) *patience {
 	p := &patience{until: mono.Now().Add(s.cfg.timeout / 8)}
-	p.Context, p.cancel = context.WithTimeout(context.Background(), s.cfg.timeout)
+	p.Context, p.cancel = context.WithTimeoutCause(context.Background(), s.cfg.timeout, errPatience)
 	if !s.patience.CompareAndSwap(old, p) {
 		p.cancel()
 		return s.patience.Load()

@@ -52,7 +52,7 @@ func (c *core) peek(ctx context.Context, key string) (*item, error) {
 	return nil, remoteError(ctx, "peek", invalidation.ErrUnstable)
 }
 
-// peekLocal returns a local copy that is believed and fresh.
+// peekLocal returns a local copy that is fresh, and believed or permitted.
 func (c *core) peekLocal(h local.Key, key string) *item {
 	if c.cfg.remoteOnly {
 		return nil
@@ -63,7 +63,7 @@ func (c *core) peekLocal(h local.Key, key string) *item {
 	}
 	it, now, v := &e.Value, mono.Now(), c.s.tail.View()
 	if it.ns != c.ns || it.key != key || !c.ofType(it) || now >= it.fresh ||
-		!it.servable(now) || !c.s.believes(it, v, now) {
+		!it.servable(now) || !c.s.believes(it, v, now) && !c.permitted(it, now) {
 		return nil
 	}
 	return it

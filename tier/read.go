@@ -123,8 +123,15 @@ func (c *core) fromLocal(ctx context.Context, h local.Key, key string, load load
 	}
 	it, now, v := &e.Value, mono.Now(), c.s.tail.View()
 	if !c.s.believes(it, v, now) {
+		if c.permitted(it, now) {
+			c.countOutageHit()
+			return outcome{it: it, origin: Local, outage: true}, true
+		}
 		cause := Unproven
-		if c.s.proven(v, now) && (it.shard.Gone() || it.shard.Age(now) <= c.s.cfg.maxStaleness) {
+		switch {
+		case it.epoch == unprovable:
+			c.s.local.RemoveEntry(e)
+		case c.s.proven(v, now) && (it.shard.Gone() || it.shard.Age(now) <= c.s.cfg.maxStaleness):
 			cause = Invalidated
 			c.s.local.RemoveEntry(e)
 		}
@@ -179,6 +186,9 @@ func (c *core) accepts(ctx context.Context, out outcome, f *flight, came arrival
 			return false // notices of before the caller came may still be on their way
 		}
 		// Others' changes up to now are not known here yet.
+		if c.s.conn.away() != nil {
+			return false
+		}
 		rctx, cancel := c.s.request(ctx)
 		defer cancel()
 		if c.s.tail.CatchUp(rctx) != nil || c.s.conn.Prove(rctx, f.name) != nil {
@@ -299,7 +309,7 @@ func (c *core) readFor(ctx context.Context, f *flight, load loadFunc, o callConf
 		c.s.table.restart(f, view)
 		stored, done, err := c.readOne(ctx, f.name, o, view)
 		if err != nil {
-			return c.unread(ctx, f, err)
+			return c.unread(ctx, f, o, err)
 		}
 		if done {
 			return c.serve(ctx, f, stored, load, o)
@@ -335,7 +345,7 @@ func (c *core) readOne(ctx context.Context, name string, o callConfig, v *invali
 
 // unread decides what to do when the remote tier did not answer: the loader
 // does, unless it is the caller itself that gave up.
-func (c *core) unread(ctx context.Context, f *flight, err error) bool {
+func (c *core) unread(ctx context.Context, f *flight, o callConfig, err error) bool {
 	if ctx.Err() != nil {
 		f.finish(outcome{err: errAbandoned})
 		c.s.table.land(f)
@@ -346,13 +356,20 @@ func (c *core) unread(ctx context.Context, f *flight, err error) bool {
 		c.s.table.land(f)
 		return true
 	}
+	if refused(err) && c.landOnCopy(f, o) {
+		return true
+	}
 	c.failed(err)
 	f.offline = true
 	return false
 }
 
-// failed counts a request that the remote tier did not answer.
+// failed counts a request that the remote tier did not answer. One that was not
+// sent is none.
 func (c *core) failed(err error) {
+	if refused(err) {
+		return
+	}
 	c.ns.stats.remoteErrors.Add(1)
 	c.s.observe(EventRemote, c.ns, 0, err)
 }

@@ -1,6 +1,9 @@
 package tier
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // Cause says why a read could not be answered by a tier.
 type Cause uint8
@@ -31,6 +34,7 @@ type counters struct {
 	remoteMisses [numCauses]atomic.Int64
 	shared       atomic.Int64
 	stale        atomic.Int64
+	outageHits   atomic.Int64
 	loads        atomic.Int64
 	loadErrors   atomic.Int64
 	notFound     atomic.Int64
@@ -56,6 +60,7 @@ type Counts struct {
 	LoadErrors                int64 // of those, failed (other than with ErrNotFound)
 	NotFound                  int64 // of those, ErrNotFound
 	Stale                     int64 // answered with a value past its TTL
+	OutageHits                int64 // of the LocalHits, with what WithOutageTTL kept
 	Overtaken                 int64 // loaded values not kept: a source changed meanwhile
 	Fenced                    int64 // loaded values not kept: the key was written meanwhile
 	Fills                     int64 // loaded values stored remotely
@@ -89,7 +94,7 @@ func (c *counters) counts() Counts {
 	out := Counts{
 		LocalHits: c.localHits.sum(), RemoteHits: c.remoteHits.Load(), Shared: c.shared.Load(),
 		Loads: c.loads.Load(), LoadErrors: c.loadErrors.Load(), NotFound: c.notFound.Load(),
-		Stale: c.stale.Load(), Overtaken: c.overtaken.Load(), Fenced: c.fenced.Load(),
+		Stale: c.stale.Load(), OutageHits: c.outageHits.Load(), Overtaken: c.overtaken.Load(), Fenced: c.fenced.Load(),
 		Fills: c.fills.Load(), FillErrors: c.fillErrors.Load(), Full: c.full.Load(),
 		EncodeErrors: c.encodeErrors.Load(), RemoteErrors: c.remoteErrors.Load(), Unleased: c.unleased.Load(),
 		LocalMisses: make(map[Cause]int64), RemoteMisses: make(map[Cause]int64),
@@ -106,7 +111,7 @@ func (c *Counts) add(o Counts) {
 		from int64
 	}{
 		{&c.LocalHits, o.LocalHits}, {&c.RemoteHits, o.RemoteHits}, {&c.Shared, o.Shared}, {&c.Loads, o.Loads},
-		{&c.LoadErrors, o.LoadErrors}, {&c.NotFound, o.NotFound}, {&c.Stale, o.Stale}, {&c.Overtaken, o.Overtaken},
+		{&c.LoadErrors, o.LoadErrors}, {&c.NotFound, o.NotFound}, {&c.Stale, o.Stale}, {&c.OutageHits, o.OutageHits}, {&c.Overtaken, o.Overtaken},
 		{&c.Fenced, o.Fenced}, {&c.Fills, o.Fills}, {&c.FillErrors, o.FillErrors}, {&c.Full, o.Full},
 		{&c.EncodeErrors, o.EncodeErrors}, {&c.RemoteErrors, o.RemoteErrors}, {&c.Unleased, o.Unleased},
 	} {
@@ -132,6 +137,9 @@ type Stats struct {
 	LocalEvictions int64
 	// Changes counts the invalidations of this process.
 	Changes int64
+	// AwaySince and Outages are as in Health.
+	AwaySince time.Time
+	Outages   int64
 }
 
 // Stats returns the present figures. It sends nothing.
@@ -144,6 +152,7 @@ func (s *Store) Stats() Stats {
 		LocalEvictions: s.evictions.Load(),
 		Changes:        s.changes.Load(),
 	}
+	st.AwaySince, st.Outages = s.conn.awaySince()
 	s.mu.Lock()
 	spaces := make([]*namespace, 0, len(s.mu.namespaces))
 	for _, ns := range s.mu.namespaces {

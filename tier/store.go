@@ -20,7 +20,7 @@ import (
 // process. Caches are typed views of its namespaces, made with [New].
 type Store struct {
 	cfg   storeConfig
-	conn  remote.Conn
+	conn  *gate
 	tail  *invalidation.Tail
 	local *local.Cache[item]
 	table *table
@@ -102,13 +102,15 @@ func (s *Store) start(ctx context.Context) (err error) {
 	s.table = newTable(s.local)
 	o := s.cfg.connection()
 	o.Events = remote.Events{Changed: s.onChanged, Lost: s.onLost, Published: s.onPublished}
-	s.conn, err = s.cfg.backend.Connect(ctx, o)
+	conn, err := s.cfg.backend.Connect(ctx, o)
 	if err != nil {
 		return fmt.Errorf("%w: open: %w", ErrUnavailable, err)
 	}
-	if s.sharded = s.conn.Shard(s.cfg.prefix) != nil; s.sharded {
-		s.table.shardOf = s.conn.Shard
+	if s.sharded = conn.Shard(s.cfg.prefix) != nil; s.sharded {
+		s.table.shardOf = conn.Shard
 	}
+	s.conn = newGate(conn, s.cfg.timeout, s.cfg.heartbeat, s.wentAway, s.cameBack)
+	s.conn.sharded = s.sharded
 	s.tail, err = invalidation.Start(ctx, s.conn, invalidation.Config{
 		Heartbeat: s.cfg.heartbeat, Timeout: s.cfg.timeout, Retention: s.cfg.maxTTL,
 		Settle: s.cfg.settle, Logger: s.cfg.logger,

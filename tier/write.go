@@ -138,7 +138,13 @@ func (c *core) changingKeys(ctx context.Context, doing string, keys []string, wr
 	// Also after an error: the write may have been done.
 	rctx, cancel := c.s.changeContext(context.WithoutCancel(ctx))
 	defer cancel()
+	if refused(err) {
+		cancel() // it was not, and nobody is to wait: recorded later, for nothing
+	}
 	_, recordErr := change.Record(rctx)
+	if refused(err) {
+		return err
+	}
 	return errors.Join(err, remoteError(ctx, doing, recordErr))
 }
 

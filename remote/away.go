@@ -1,0 +1,39 @@
+package remote
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/valkey-io/valkey-go"
+)
+
+// Away reports whether err says that the server serves nobody at present: it
+// gave no answer, or one by which it refuses whatever it is asked. What it
+// refuses to one request alone (no memory for a write, no right to a command,
+// a value of another type) is the answer of a server that works.
+func Away(err error) bool {
+	if err == nil || errors.Is(err, ErrFull) || errors.Is(err, ErrClosed) {
+		return false
+	}
+	if Unreachable(err) {
+		return true
+	}
+	var server *valkey.ValkeyError
+	if !errors.As(err, &server) {
+		return false
+	}
+	code, _, _ := strings.Cut(server.Error(), " ")
+	return servesNobody[code]
+}
+
+// servesNobody are the codes of such refusals. Some make the client ask again
+// until its time is over, so that they cost a caller as much as silence.
+var servesNobody = map[string]bool{
+	"LOADING":     true, // started, and still reading its data
+	"BUSY":        true, // in a script that does not end
+	"MASTERDOWN":  true, // a replica that has lost its primary
+	"READONLY":    true, // a replica: a primary that was replaced
+	"CLUSTERDOWN": true, // without a majority, or without an owner of the slot
+	"NOAUTH":      true, // it does not know us any more
+	"WRONGPASS":   true,
+}

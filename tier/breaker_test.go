@@ -1,0 +1,85 @@
+package tier
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var errSilence = errors.New("silence")
+
+// edges counts what a breaker tells.
+type edges struct {
+	breaker
+	opens, closes int
+}
+
+func newEdges() *edges {
+	e := &edges{}
+	e.opened = func(*absence) { e.opens++ }
+	e.closed = func(a *absence) {
+		e.closes++
+		if a.lasts() {
+			panic("told before it was over")
+		}
+	}
+	return e
+}
+
+func TestABreakerOpensWhenARequestFailsThatWasSentAfterAnotherHadFailed(t *testing.T) {
+	b := newEdges()
+	b.unanswered(b.standing(), errSilence)
+	_, err := b.admit()
+	require.NoError(t, err, "one is not enough")
+	b.unanswered(b.standing(), errSilence)
+	_, err = b.admit()
+	require.ErrorContains(t, err, "silence")
+	require.True(t, refused(err))
+	require.Equal(t, 1, b.opens)
+	b.unanswered(b.standing(), errSilence)
+	require.Equal(t, 1, b.opens, "an edge is told once")
+}
+
+// However many requests one slow command of somebody holds up.
+func TestABreakerStaysClosedIfAllThatFailedWereUnderWayTogether(t *testing.T) {
+	b := newEdges()
+	sent := b.standing()
+	for range 1000 {
+		b.unanswered(sent, errSilence)
+	}
+	require.Zero(t, b.opens)
+}
+
+// Also if a second doubt has come since.
+func TestAnAnswerInBetweenClearsTheDoubt(t *testing.T) {
+	b := newEdges()
+	b.unanswered(b.standing(), errSilence)
+	sent := b.standing()
+	b.answered()
+	b.unanswered(sent, errSilence)
+	require.Zero(t, b.opens, "a new doubt")
+	b.unanswered(sent, errSilence)
+	require.Zero(t, b.opens, "it was sent before this doubt arose")
+	b.unanswered(b.standing(), errSilence)
+	require.Equal(t, 1, b.opens)
+}
+
+func TestAnyAnswerClosesABreaker(t *testing.T) {
+	b := newEdges()
+	for n := range 3 {
+		b.unanswered(b.standing(), errSilence)
+		b.unanswered(b.standing(), errSilence)
+		a := b.current.Load()
+		require.True(t, a.lasts())
+		b.answered()
+		b.answered()
+		require.False(t, a.lasts())
+		require.Nil(t, b.current.Load())
+		_, err := b.admit()
+		require.NoError(t, err)
+		require.Equal(t, n+1, b.opens)
+		require.Equal(t, n+1, b.closes)
+		require.Equal(t, int64(n+1), b.openings.Load())
+	}
+}

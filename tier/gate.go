@@ -1,0 +1,252 @@
+package tier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/remote"
+)
+
+// gate stands between a store and its connection: while the server is away it
+// refuses what readers and writers would wait for, and it listens to the answers
+// for the breaker.
+//
+// It lets pass what nobody may refuse: changes and heartbeats, and the release
+// of a lease, which may have been taken by a request that was given up and would
+// block others once the server goes on.
+type gate struct {
+	remote.Conn
+	timeout time.Duration
+	server  breaker // of the only server, or in a cluster of the one that has the log
+	sharded bool
+	shards  sync.Map // of a cluster: a *breaker for each address
+	// silence is for how long a server of a cluster proves nothing before it is
+	// blamed for a request to several that failed.
+	silence time.Duration
+}
+
+func newGate(c remote.Conn, timeout, heartbeat time.Duration, opened, closed func(*absence)) *gate {
+	return &gate{Conn: c, timeout: timeout, silence: max(timeout, 2*heartbeat), server: breaker{opened: opened, closed: closed}}
+}
+
+// of is the breaker that a remote key's requests go through.
+func (g *gate) of(name string) *breaker {
+	if !g.sharded {
+		return &g.server
+	}
+	return g.ofShard(g.Shard(name), name)
+}
+
+// ofShard is that of a server of a cluster; name is a key that it has.
+func (g *gate) ofShard(s *remote.Shard, name string) *breaker {
+	if b, ok := g.shards.Load(s.Address()); ok {
+		return b.(*breaker)
+	}
+	b, _ := g.shards.LoadOrStore(s.Address(), &breaker{opened: g.server.opened, closed: g.server.closed, key: name})
+	return b.(*breaker)
+}
+
+// ofLog is the breaker of the server that has the change log.
+func (g *gate) ofLog() *breaker { return &g.server }
+
+// away returns the absence of the server that has the change log, or nil.
+func (g *gate) away() *absence { return g.ofLog().current.Load() }
+
+// awaySince is since when a server is away, if one is, and how often that was so.
+func (g *gate) awaySince() (since time.Time, outages int64) {
+	count := func(b *breaker) {
+		if a := b.current.Load(); a != nil && (since.IsZero() || a.since.Before(since)) {
+			since = a.since
+		}
+		outages += b.openings.Load()
+	}
+	count(&g.server)
+	g.shards.Range(func(_, b any) bool {
+		count(b.(*breaker))
+		return true
+	})
+	return since, outages
+}
+
+// request is one on its way, and whom it asks.
+type request struct {
+	b     *breaker
+	sent  standing
+	shard *remote.Shard
+	more  []request // of the other servers that it goes to
+}
+
+// admit returns an error, a *absence, if a server that has one of the keys is away.
+func (g *gate) admit(keys int, key func(i int) string) (r request, err error) {
+	if !g.sharded {
+		r.b = &g.server
+		r.sent, err = r.b.admit()
+		return r, err
+	}
+	for i := range keys {
+		shard := g.Shard(key(i))
+		one := request{b: g.ofShard(shard, key(i)), shard: shard}
+		if one.sent, err = one.b.admit(); err != nil {
+			return r, err
+		}
+		switch {
+		case r.b == nil:
+			r = one
+		case r.b != one.b && !slices.ContainsFunc(r.more, func(o request) bool { return o.b == one.b }):
+			r.more = append(r.more, one)
+		}
+	}
+	return r, nil
+}
+
+// heard tells the breakers how it went. An error does not say which of several
+// servers it is of.
+func (g *gate) heard(ctx context.Context, r request, err error) {
+	if len(r.more) == 0 {
+		r.b.heard(ctx, r.sent, err)
+		return
+	}
+	now := mono.Now()
+	for _, one := range append(r.more, r) {
+		if err == nil || one.shard.Age(now) > g.silence {
+			one.b.heard(ctx, one.sent, err)
+		}
+	}
+}
+
+// Prove is never refused either: it is what probes of a cluster's servers send.
+func (g *gate) Prove(ctx context.Context, keys ...string) error {
+	if !g.sharded || len(keys) != 1 {
+		return g.Conn.Prove(ctx, keys...)
+	}
+	b := g.of(keys[0])
+	sent := b.standing()
+	err := g.Conn.Prove(ctx, keys...)
+	b.heard(ctx, sent, err)
+	return err
+}
+
+// refused reports whether err says that a request was not sent at all.
+func refused(err error) bool {
+	var a *absence
+	return errors.As(err, &a)
+}
+
+// errPatience is the cause of a request's end for which the server is to blame.
+var errPatience = errors.New("no answer within the remote timeout")
+
+// heard tells a breaker how a request went.
+func (b *breaker) heard(ctx context.Context, sent standing, err error) {
+	switch {
+	case err == nil:
+		b.answered()
+	case errors.Is(err, remote.ErrClosed):
+	case !remote.Away(err):
+		b.answered()
+	case ctx.Err() != nil && context.Cause(ctx) != errPatience:
+		// Its caller gave up sooner, which says nothing about the server.
+	default:
+		b.unanswered(sent, err)
+	}
+}
+
+// Delta is never refused: it is what heartbeats and probes send. They are given
+// more time than a read, so the clock tells whether a read would have been
+// answered.
+func (g *gate) Delta(ctx context.Context, q invalidation.DeltaQuery) (invalidation.Delta, error) {
+	b := g.ofLog()
+	sent, begun := b.standing(), mono.Now()
+	d, err := g.Conn.Delta(ctx, q)
+	took := mono.Now().Sub(begun)
+	switch {
+	case err == nil && took > g.timeout:
+		b.unanswered(sent, fmt.Errorf("it answers after %v", took.Round(time.Millisecond)))
+	case err != nil && ctx.Err() == context.DeadlineExceeded && took >= g.timeout-g.timeout/8 && remote.Away(err):
+		b.unanswered(sent, err)
+	default:
+		b.heard(ctx, sent, err)
+	}
+	return d, err
+}
+
+func (g *gate) GetOne(ctx context.Context, key string) (remote.Item, error) {
+	r, err := g.admit(1, func(int) string { return key })
+	if err != nil {
+		return remote.Item{}, err
+	}
+	it, err := g.Conn.GetOne(ctx, key)
+	g.heard(ctx, r, err)
+	return it, err
+}
+
+func (g *gate) Get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) ([]remote.Item, invalidation.Delta, error) {
+	r, err := g.admit(len(keys), func(i int) string { return keys[i] })
+	if err != nil {
+		return nil, invalidation.Delta{}, err
+	}
+	items, d, err := g.Conn.Get(ctx, keys, q)
+	g.heard(ctx, r, err)
+	return items, d, err
+}
+
+func (g *gate) Lease(ctx context.Context, reqs []remote.LeaseRequest) ([]remote.Lease, error) {
+	r, err := g.admit(len(reqs), func(i int) string { return reqs[i].Key })
+	if err != nil {
+		return nil, err
+	}
+	leases, err := g.Conn.Lease(ctx, reqs)
+	said := err
+	for i := range leases {
+		said = worse(said, leases[i].Err)
+	}
+	g.heard(ctx, r, said)
+	return leases, err
+}
+
+func (g *gate) Write(ctx context.Context, writes []remote.Write) ([]remote.Written, error) {
+	r, err := g.admit(len(writes), func(i int) string { return writes[i].Key })
+	if err != nil {
+		return nil, err
+	}
+	written, err := g.Conn.Write(ctx, writes)
+	said := err
+	for i := range written {
+		said = worse(said, written[i].Err)
+	}
+	g.heard(ctx, r, said)
+	return written, err
+}
+
+// worse is what tells more about the server, of two errors about one request.
+func worse(a, b error) error {
+	if a == nil || b != nil && remote.Away(b) {
+		return b
+	}
+	return a
+}
+
+func (g *gate) Extend(ctx context.Context, keys []string, token string, ttl time.Duration) error {
+	r, err := g.admit(len(keys), func(i int) string { return keys[i] })
+	if err != nil {
+		return err
+	}
+	err = g.Conn.Extend(ctx, keys, token, ttl)
+	g.heard(ctx, r, err)
+	return err
+}
+
+func (g *gate) Delete(ctx context.Context, keys []string) error {
+	r, err := g.admit(len(keys), func(i int) string { return keys[i] })
+	if err != nil {
+		return err
+	}
+	err = g.Conn.Delete(ctx, keys)
+	g.heard(ctx, r, err)
+	return err
+}

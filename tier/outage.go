@@ -1,0 +1,115 @@
+package tier
+
+import (
+	"math"
+	"time"
+	"unsafe"
+
+	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/local"
+)
+
+// outage is the leave that an item has to be served without proof: as long as
+// one absence of the server lasts, and until some time.
+//
+// What is told of changes meanwhile (by this process, or by messages that still
+// arrive) is obeyed all the same. What cannot be told is bounded by
+// WithOutageTTL, counted from when the load began.
+type outage struct {
+	absence *absence
+	begun   mono.Time // the load
+	until   mono.Time
+}
+
+// unprovable is the epoch of items that are never believed by proof: no notice
+// tells of changes of their keys, since they were read from nowhere and stored
+// nowhere. When the outage is over they are of no use, even if they are true.
+const unprovable = math.MaxUint64
+
+// permit gives leave to what was loaded for f, if the cache has such leave to
+// give and the server is away just now.
+func (c *core) permit(f *flight, it *item) bool {
+	if c.cfg.outageTTL == 0 {
+		return false
+	}
+	a := c.breaker(f.name).current.Load()
+	if a == nil {
+		return false
+	}
+	it.outage = &outage{absence: a, begun: f.begun, until: f.begun.Add(jittered(c.cfg.outageTTL, c.cfg.jitter))}
+	if !c.cfg.localOnly { // else only the log tells of changes, and will do so later
+		it.epoch = unprovable
+		it.fresh = min(it.fresh, it.outage.until)
+		it.plan(&c.cfg)
+	}
+	it.cost += int64(unsafe.Sizeof(*it.outage))
+	return true
+}
+
+// breaker is that of a key, or of the log where keys are kept nowhere else.
+func (c *core) breaker(name string) *breaker {
+	if c.cfg.localOnly {
+		return c.s.conn.ofLog()
+	}
+	return c.s.conn.of(name)
+}
+
+// permitted reports whether a local copy that is not believed may be served all
+// the same. Its own marks may be of a table that was given up, so it is judged by
+// new ones. A view serves others' copies no longer than it would its own, and
+// none without the option.
+func (c *core) permitted(it *item, now mono.Time) bool {
+	o := it.outage
+	return o != nil && now < o.until && now < it.fresh && now < o.begun.Add(c.cfg.outageTTL) &&
+		o.absence.lasts() && c.ofType(it) && c.trueNow(it)
+}
+
+// outageCopy is the copy of a key that may be served without proof, or nil.
+func (c *core) outageCopy(h local.Key, key string) *item {
+	if c.cfg.outageTTL == 0 {
+		return nil
+	}
+	e := c.s.local.PeekEntry(h)
+	if e == nil || e.Value.ns != c.ns || e.Value.key != key || !c.permitted(&e.Value, mono.Now()) {
+		return nil
+	}
+	return &e.Value
+}
+
+// landOnCopy ends a flight with a copy that another load has kept since its
+// leader looked for one.
+func (c *core) landOnCopy(f *flight, o callConfig) bool {
+	if f.resident != nil || f.force || o.fresh || !c.usesLocal(o) {
+		return false
+	}
+	it := c.outageCopy(f.h, f.key)
+	if it == nil {
+		return false
+	}
+	c.countOutageHit()
+	c.s.table.land(f)
+	f.finish(outcome{it: it, origin: Local, outage: true})
+	return true
+}
+
+func (c *core) countOutageHit() {
+	c.ns.stats.localHits.add()
+	c.ns.stats.outageHits.Add(1)
+}
+
+// dropCopy removes the copy of a key whose loader has answered with something
+// that is not kept.
+func (c *core) dropCopy(h local.Key) {
+	if e := c.s.local.PeekEntry(h); e != nil && e.Value.outage != nil {
+		c.s.local.RemoveEntry(e)
+	}
+}
+
+// remaining is what is left of an item's TTL, or of its leave.
+func (o *outcome) remaining(now mono.Time) time.Duration {
+	left := o.it.fresh.Sub(now)
+	if o.outage {
+		left = min(left, o.it.outage.until.Sub(now))
+	}
+	return left
+}

@@ -1,0 +1,52 @@
+package tier
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+// maxProbePause bounds the time between two probes, and so, with the remote
+// timeout, how long a server that is back goes unnoticed.
+const maxProbePause = 500 * time.Millisecond
+
+// wentAway is told that requests are refused from now on.
+func (s *Store) wentAway(a *absence) {
+	s.cfg.logger.Warn("tiercache: the remote tier does not answer, reads go to their loaders", "error", a.cause)
+	s.spawn(func() { s.probe(a) })
+}
+
+// cameBack is told that they no longer are. Changes that could not be recorded
+// need not wait for the next heartbeat.
+func (s *Store) cameBack(a *absence) {
+	s.cfg.logger.Info("tiercache: the remote tier answers again", "away", time.Since(a.since).Round(time.Millisecond))
+	if t := s.following.Load(); t != nil {
+		t.Wake()
+	}
+}
+
+// probe asks whether the server is back, until it is: heartbeats ask too, but
+// may be hours apart. It reads what changed, so that the answer renews the proof
+// as well, and local copies are served again at once. The pauses grow, and are
+// random, so that a fleet does not ask in step.
+func (s *Store) probe(a *absence) {
+	for pause := min(s.cfg.timeout, maxProbePause); ; pause = min(2*pause, maxProbePause) {
+		timer := time.NewTimer(pause/2 + rand.N(pause/2+1))
+		select {
+		case <-timer.C:
+		case <-a.over:
+			timer.Stop()
+			return
+		case <-s.ctx.Done():
+			timer.Stop()
+			return
+		}
+		ctx, cancel := context.WithTimeoutCause(s.ctx, s.cfg.timeout, errPatience)
+		if a.key == "" {
+			_ = s.tail.CatchUp(ctx) // the gate hears how it went
+		} else {
+			_ = s.conn.Prove(ctx, a.key)
+		}
+		cancel()
+	}
+}

@@ -1,0 +1,264 @@
+package tier_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiercache/tiercache/internal/interpose"
+	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/tier"
+)
+
+// fickle is a backend whose server falls silent, slow or unreachable, in fake
+// time as well. What it has published still arrives.
+type fickle struct {
+	remote.Backend
+
+	mu     sync.Mutex    // guards the rest
+	silent chan struct{} // closed when it goes on; nil: it answers
+	slow   time.Duration
+	err    error
+	sent   map[interpose.Op]int
+}
+
+var errUnreachable = errors.New("dial tcp 192.0.2.1:6379: connect: connection refused")
+
+func newFickle(b remote.Backend) *fickle {
+	return &fickle{Backend: b, sent: make(map[interpose.Op]int)}
+}
+
+// silence has requests wait until the server works again, or their context ends.
+func (b *fickle) silence() { b.set(func() { b.silent = make(chan struct{}) }) }
+
+// delay has each answer take d.
+func (b *fickle) delay(d time.Duration) { b.set(func() { b.slow = d }) }
+
+// refuse has each request fail at once.
+func (b *fickle) refuse(err error) { b.set(func() { b.err = err }) }
+
+// work ends all of these.
+func (b *fickle) work() {
+	b.set(func() {
+		if b.silent != nil {
+			close(b.silent)
+		}
+		b.silent, b.slow, b.err = nil, 0, nil
+	})
+}
+
+func (b *fickle) set(f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f()
+}
+
+// count returns how many requests of a kind were sent, and forgets them.
+func (b *fickle) count(ops ...interpose.Op) (n int) {
+	b.set(func() {
+		for _, op := range ops {
+			n += b.sent[op]
+			b.sent[op] = 0
+		}
+	})
+	return n
+}
+
+// reach is what a request waits for before it is performed.
+func (b *fickle) reach(ctx context.Context, op interpose.Op) error {
+	b.mu.Lock()
+	b.sent[op]++
+	silent, slow, err := b.silent, b.slow, b.err
+	b.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if silent != nil {
+		select {
+		case <-silent:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if slow > 0 {
+		timer := time.NewTimer(slow)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (b *fickle) Connect(ctx context.Context, o remote.Options) (remote.Conn, error) {
+	c, err := b.Backend.Connect(ctx, o)
+	return fickleConn{c, b}, err
+}
+
+type fickleConn struct {
+	remote.Conn
+	b *fickle
+}
+
+func (c fickleConn) GetOne(ctx context.Context, key string) (remote.Item, error) {
+	if err := c.b.reach(ctx, interpose.Get); err != nil {
+		return remote.Item{}, err
+	}
+	return c.Conn.GetOne(ctx, key)
+}
+
+func (c fickleConn) Get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) ([]remote.Item, invalidation.Delta, error) {
+	if err := c.b.reach(ctx, interpose.Get); err != nil {
+		return nil, invalidation.Delta{}, err
+	}
+	return c.Conn.Get(ctx, keys, q)
+}
+
+func (c fickleConn) Lease(ctx context.Context, r []remote.LeaseRequest) ([]remote.Lease, error) {
+	if err := c.b.reach(ctx, interpose.Lease); err != nil {
+		return nil, err
+	}
+	return c.Conn.Lease(ctx, r)
+}
+
+func (c fickleConn) Extend(ctx context.Context, keys []string, token string, ttl time.Duration) error {
+	if err := c.b.reach(ctx, interpose.Extend); err != nil {
+		return err
+	}
+	return c.Conn.Extend(ctx, keys, token, ttl)
+}
+
+func (c fickleConn) Release(ctx context.Context, keys []string, token string) error {
+	if err := c.b.reach(ctx, interpose.Release); err != nil {
+		return err
+	}
+	return c.Conn.Release(ctx, keys, token)
+}
+
+func (c fickleConn) Write(ctx context.Context, w []remote.Write) ([]remote.Written, error) {
+	if err := c.b.reach(ctx, interpose.Write); err != nil {
+		return nil, err
+	}
+	return c.Conn.Write(ctx, w)
+}
+
+func (c fickleConn) Delete(ctx context.Context, keys []string) error {
+	if err := c.b.reach(ctx, interpose.Delete); err != nil {
+		return err
+	}
+	return c.Conn.Delete(ctx, keys)
+}
+
+func (c fickleConn) Append(ctx context.Context, ch invalidation.Change) (invalidation.Appended, error) {
+	if err := c.b.reach(ctx, interpose.Append); err != nil {
+		return invalidation.Appended{}, err
+	}
+	return c.Conn.Append(ctx, ch)
+}
+
+func (c fickleConn) Renew(ctx context.Context, lost invalidation.Loss) error {
+	if err := c.b.reach(ctx, interpose.Renew); err != nil {
+		return err
+	}
+	return c.Conn.Renew(ctx, lost)
+}
+
+func (c fickleConn) Delta(ctx context.Context, q invalidation.DeltaQuery) (invalidation.Delta, error) {
+	if err := c.b.reach(ctx, interpose.Delta); err != nil {
+		return invalidation.Delta{}, err
+	}
+	return c.Conn.Delta(ctx, q)
+}
+
+func (c fickleConn) Info(ctx context.Context) (remote.Info, error) {
+	if err := c.b.reach(ctx, interpose.Op("info")); err != nil {
+		return remote.Info{}, err
+	}
+	return c.Conn.Info(ctx)
+}
+
+// partition is a process behind a fickle server, and another that always
+// reaches it.
+type partition struct {
+	t       *testing.T
+	hub     *remote.Embedded
+	server  *fickle
+	tracked bool
+	store   *tier.Store
+	other   *tier.Store
+}
+
+const (
+	testTimeout   = 50 * time.Millisecond  // the default
+	testHeartbeat = 250 * time.Millisecond // the default
+)
+
+// partitioned runs a test in fake time, with default options but for those
+// given, with and without tracking.
+func partitioned(t *testing.T, test func(t *testing.T, p *partition), options ...tier.Option) {
+	for name, how := range tracking {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				hub := remote.NewEmbedded(0)
+				p := &partition{t: t, hub: hub, server: newFickle(hub), tracked: len(how) == 0}
+				open := func(b remote.Backend, options ...tier.Option) *tier.Store {
+					s, err := tier.Open(context.Background(), append(append([]tier.Option{tier.WithRemote(b), tier.WithLogger(slog.New(slog.DiscardHandler))}, how...), options...)...)
+					require.NoError(t, err)
+					t.Cleanup(func() { require.NoError(t, s.Close()) })
+					return s
+				}
+				p.store, p.other = open(p.server, options...), open(hub)
+				test(t, p)
+			})
+		})
+	}
+}
+
+func (p *partition) away() bool { return !p.store.Stats().AwaySince.IsZero() }
+
+// begin has the server fall silent, and returns when that is known.
+func (p *partition) begin() {
+	p.t.Helper()
+	p.server.silence()
+	p.notice()
+}
+
+// notice makes the requests that find the server away.
+func (p *partition) notice() {
+	p.t.Helper()
+	c := view[string](p.t, p.store, "noticing")
+	for range 2 {
+		find(p.t, c, "k", is("v"), tier.NoLocal())
+	}
+	require.True(p.t, p.away())
+}
+
+// end has the server work again, and returns when that is known.
+func (p *partition) end() {
+	p.t.Helper()
+	p.server.work()
+	took := elapsed(func() {
+		for p.away() {
+			time.Sleep(time.Millisecond)
+		}
+	})
+	require.LessOrEqual(p.t, took, time.Second)
+	synctest.Wait()
+}
+
+// elapsed is how long f takes, in fake time.
+func elapsed(f func()) time.Duration {
+	begun := mono.Now()
+	f()
+	return mono.Now().Sub(begun)
+}
