@@ -158,10 +158,18 @@ func (l *lane) class(m *message) Class {
 	switch {
 	case l.d == ToServer:
 		return Request
-	case m.push != "":
+	case m.push != "" && !confirmations[m.push]:
 		return Push
 	}
 	return Reply
+}
+
+// confirmations are pushes in form only: each answers a command, in its turn. A
+// client that is given one before the answers to earlier commands may panic, and
+// rightly so, since no server does that.
+var confirmations = map[string]bool{
+	"subscribe": true, "psubscribe": true, "ssubscribe": true,
+	"unsubscribe": true, "punsubscribe": true, "sunsubscribe": true,
 }
 
 // handle does to a message what the first rule that matches says. It returns

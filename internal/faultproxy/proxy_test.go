@@ -182,6 +182,21 @@ func TestARuleMayBeForPushesOfOneName(t *testing.T) {
 	require.Equal(t, "+PONG\r\n", string(c.next().raw))
 }
 
+// Regression: it overtook the replies that were held, of which clients make a
+// panic.
+func TestTheConfirmationOfASubscriptionKeepsItsTurn(t *testing.T) {
+	s := valkeytest.Start(t)
+	p := startProxy(t, s.Addr, 3)
+	c := subscribed(t, p)
+	p.Apply(Rule{Class: Reply, Action: Hold}, Rule{Class: Push, Action: Drop})
+	c.send("INCR", "n")
+	c.send("SUBSCRIBE", "other")
+	eventually(t, "both are held", func() bool { return p.Stats().Done[Hold] == 2 })
+	p.Heal()
+	require.Equal(t, ":1\r\n", string(c.next().raw))
+	require.Equal(t, "subscribe", c.next().push)
+}
+
 func TestRepliesAndRequestsAreHeld(t *testing.T) {
 	s := valkeytest.Start(t)
 	p := startProxy(t, s.Addr, 3)

@@ -6,7 +6,8 @@ import "time"
 type Class uint8
 
 // The classes of messages: pushes and replies go to the client, requests to the
-// server.
+// server. The confirmation of a subscription is a reply, though it looks like a
+// push.
 const (
 	Push Class = iota
 	Reply
