@@ -367,3 +367,39 @@ func unless(ok bool, got any) error {
 func absent(m valkey.ValkeyMessage) error { return unless(m.IsNil(), m.String()) }
 
 func ptr(m valkey.ValkeyMessage) *valkey.ValkeyMessage { return &m }
+
+// What the README names for clusters is enough for one.
+func TestTheRightsForAClusterSuffice(t *testing.T) {
+	valkeytest.EachCluster(t, 3, func(t *testing.T, c *valkeytest.Cluster) {
+		for _, s := range c.Nodes() {
+			s.Do(t, slices.Concat([]string{"ACL", "SETUSER", "tiercache", "on", ">secret"}, readmeRights(t),
+				[]string{"+cluster|nodes", "+cluster|info", "+ssubscribe", "+spublish", "+asking"})...)
+		}
+		o := valkey.ClientOption{InitAddress: c.Addrs(), Username: "tiercache", Password: "secret"}
+		conn := connect(t, remote.Valkey(o), "tiercache", newNotices())
+		_, err := conn.Append(t.Context(), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+		require.NoError(t, err)
+		require.NoError(t, conn.Prove(t.Context()))
+		_, err = conn.Delta(t.Context(), invalidation.DeltaQuery{Limit: 10})
+		require.NoError(t, err)
+		key := aclKey("k")
+		leases, err := conn.Lease(t.Context(), []remote.LeaseRequest{{Key: key, Token: "t", TTL: time.Minute}})
+		require.NoError(t, err)
+		require.NoError(t, leases[0].Err)
+		written, err := conn.Write(t.Context(), []remote.Write{{Key: key, Token: "t", Envelope: []byte("v"), Expires: time.Now().Add(time.Minute)}})
+		require.NoError(t, err)
+		require.NoError(t, written[0].Err)
+		_, err = conn.GetOne(t.Context(), key)
+		require.NoError(t, err)
+		require.NoError(t, conn.Delete(t.Context(), []string{key}))
+		_, err = conn.Purge(t.Context(), remote.PurgeRequest{Prefixes: []string{"tiercache:d:"}})
+		require.NoError(t, err)
+		_, err = conn.Info(t.Context())
+		require.NoError(t, err)
+		for _, s := range c.Nodes() {
+			denied, err := s.Do(t, "ACL", "LOG").ToArray()
+			require.NoError(t, err)
+			require.Empty(t, denied, "nothing was denied: %v", denied)
+		}
+	})
+}

@@ -21,6 +21,8 @@
 //   - Leases: a Write with a token stores nothing unless that token still holds
 //     the key's lease; Delete and a Write without one take the lease away. So a
 //     slow load never overwrites a newer value.
+//   - In a cluster, order is kept with each server, and Shard and Prove tell which
+//     of them have been heard. The battery passes there as well.
 //   - Atomicity: each Write, Lease, Delete of a key, Append, Delta and Renew is
 //     one step of the server.
 //

@@ -49,7 +49,8 @@
 //     still answers is believed until it is replaced.
 //   - Time is measured on CLOCK_MONOTONIC, which stands still while the machine
 //     is suspended: right after waking up a copy may be older than the bound.
-//   - Clusters are refused for now: each primary would need a proof of its own.
+//   - In a cluster, a primary that was replaced without knowing it is believed
+//     until it finds that it has lost the others (cluster-node-timeout).
 //
 // # Who owns what
 //
