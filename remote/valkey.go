@@ -164,9 +164,7 @@ func (c *valkeyConn) dialing(o valkey.ClientOption) func(context.Context, string
 		switch {
 		case o.DialCtxFn != nil:
 			conn, err = o.DialCtxFn(ctx, address, d, t)
-		//lint:ignore SA1019 for whoever still sets it
 		case o.DialFn != nil:
-			//lint:ignore SA1019 for whoever still sets it
 			conn, err = o.DialFn(address, d, t)
 		case t != nil:
 			conn, err = (&tls.Dialer{NetDialer: d, Config: t}).DialContext(ctx, "tcp", address)

@@ -1,6 +1,7 @@
 package tier
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -29,8 +30,8 @@ type breaker struct {
 
 	mu sync.Mutex // held while state changes; nothing is called under it
 
-	// key is one of the keys whose requests it is for, where a probe needs one.
-	key string
+	// probe asks whether what it is for answers, and tells it so.
+	probe func(ctx context.Context)
 
 	// opened and closed are told of each edge.
 	opened, closed func(*absence)
@@ -58,7 +59,7 @@ func (s standing) becomes(mood uint64) standing {
 type absence struct {
 	since time.Time
 	cause error
-	key   string // of the server; empty for that of the log
+	of    *breaker
 	over  chan struct{}
 }
 
@@ -124,7 +125,7 @@ func (b *breaker) unanswered(sent standing, cause error) {
 	case s.mood() == answering:
 		b.state.Store(uint64(s.becomes(doubted)))
 	case s.mood() == doubted && sent == s:
-		begun = &absence{since: time.Now(), cause: cause, key: b.key, over: make(chan struct{})}
+		begun = &absence{since: time.Now(), cause: cause, of: b, over: make(chan struct{})}
 		b.openings.Add(1)
 		b.current.Store(begun)
 		b.state.Store(uint64(s.becomes(away)))

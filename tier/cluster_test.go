@@ -147,3 +147,37 @@ func TestI8OneSilentServerCostsTheOthersNothing(t *testing.T) {
 		return s.Stats().AwaySince.IsZero() && values.Set(bg, there[0], 3) == nil
 	})
 }
+
+// A server that was replaced while it was away is forgotten.
+func TestI8AReplacedServerIsNotAwayForEver(t *testing.T) {
+	c := valkeytest.StartCluster(t, 3, valkeytest.Config("cluster-node-timeout", "1000"))
+	s, err := tier.Open(bg, tier.WithValkeyClient(valkey.ClientOption{InitAddress: c.Addrs()}), tier.WithPrefix("p"))
+	require.NoError(t, err)
+	defer s.Close()
+	values, err := tier.New[int](s, "n")
+	require.NoError(t, err)
+	for _, log := range []bool{false, true} {
+		gone := primaryOf(t, c, "p:{p}:log")
+		if !log {
+			gone = (gone + 1) % len(c.Primaries)
+		}
+		key := ""
+		for i := 0; key == ""; i++ {
+			if k := fmt.Sprint(i); primaryOf(t, c, tier.RemoteName(values, k)) == gone {
+				key = k
+			}
+		}
+		within(t, "it works", func() bool { return values.Set(bg, key, 1) == nil })
+		c.Primaries[gone].Kill()
+		within(t, "it is away", func() bool {
+			_, err := values.Get(bg, key, func(context.Context, *tier.Entry) (int, error) { return 1, nil }, tier.NoLocal())
+			require.NoError(t, err)
+			return !s.Stats().AwaySince.IsZero()
+		})
+		require.Eventually(t, func() bool {
+			return values.Set(bg, key, 2) == nil && s.Stats().AwaySince.IsZero()
+		}, time.Minute, 10*time.Millisecond, "its replica is asked, and none is away")
+		c.Primaries[gone].Restart()
+		c.Primaries[gone].AwaitReplica(t, c.Replicas[gone])
+	}
+}

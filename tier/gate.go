@@ -48,8 +48,31 @@ func (g *gate) ofShard(s *remote.Shard, name string) *breaker {
 	if b, ok := g.shards.Load(s.Address()); ok {
 		return b.(*breaker)
 	}
-	b, _ := g.shards.LoadOrStore(s.Address(), &breaker{opened: g.server.opened, closed: g.server.closed, key: name})
-	return b.(*breaker)
+	b := &breaker{opened: g.server.opened, closed: g.server.closed}
+	b.probe = func(ctx context.Context) { g.probeShard(ctx, b, name) }
+	if s.Address() == "" {
+		b.probe = func(ctx context.Context) { g.probeAll(ctx, b) }
+	}
+	known, _ := g.shards.LoadOrStore(s.Address(), b)
+	return known.(*breaker)
+}
+
+// probeShard has the server of a breaker prove itself by a key that it had. If
+// another has it by now there is nothing to wait for; should this one be given
+// keys again, it is asked.
+func (g *gate) probeShard(ctx context.Context, b *breaker, name string) {
+	if g.of(name) != b {
+		b.close()
+		return
+	}
+	sent := b.standing()
+	b.heard(ctx, sent, g.Conn.Prove(ctx, name))
+}
+
+// probeAll is for keys of which nobody knows who has them.
+func (g *gate) probeAll(ctx context.Context, b *breaker) {
+	sent := b.standing()
+	b.heard(ctx, sent, g.Conn.Prove(ctx))
 }
 
 // ofLog is the breaker of the server that has the change log.
@@ -106,7 +129,7 @@ func (g *gate) admit(keys int, key func(i int) string) (r request, err error) {
 }
 
 // heard tells the breakers how it went. An error does not say which of several
-// servers it is of.
+// servers it is of; about that of the log heartbeats tell.
 func (g *gate) heard(ctx context.Context, r request, err error) {
 	if len(r.more) == 0 {
 		r.b.heard(ctx, r.sent, err)
@@ -114,22 +137,10 @@ func (g *gate) heard(ctx context.Context, r request, err error) {
 	}
 	now := mono.Now()
 	for _, one := range append(r.more, r) {
-		if err == nil || one.shard.Age(now) > g.silence {
+		if err == nil || one.shard != nil && one.shard.Age(now) > g.silence {
 			one.b.heard(ctx, one.sent, err)
 		}
 	}
-}
-
-// Prove is never refused either: it is what probes of a cluster's servers send.
-func (g *gate) Prove(ctx context.Context, keys ...string) error {
-	if !g.sharded || len(keys) != 1 {
-		return g.Conn.Prove(ctx, keys...)
-	}
-	b := g.of(keys[0])
-	sent := b.standing()
-	err := g.Conn.Prove(ctx, keys...)
-	b.heard(ctx, sent, err)
-	return err
 }
 
 // refused reports whether err says that a request was not sent at all.
@@ -185,10 +196,19 @@ func (g *gate) GetOne(ctx context.Context, key string) (remote.Item, error) {
 	return it, err
 }
 
+// Get with a query goes to the server of the log as well, and without that one
+// nothing can be judged.
 func (g *gate) Get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) ([]remote.Item, invalidation.Delta, error) {
 	r, err := g.admit(len(keys), func(i int) string { return keys[i] })
 	if err != nil {
 		return nil, invalidation.Delta{}, err
+	}
+	if g.sharded && q != nil {
+		sent, err := g.server.admit()
+		if err != nil {
+			return nil, invalidation.Delta{}, err
+		}
+		r.more = append(r.more, request{b: &g.server, sent: sent})
 	}
 	items, d, err := g.Conn.Get(ctx, keys, q)
 	g.heard(ctx, r, err)

@@ -121,7 +121,7 @@ func (l *loadRun) askLeases(ctx context.Context, fs []*flight) ([]remote.Lease, 
 	defer cancel()
 	leases, err := l.s.conn.Lease(rctx, reqs)
 	if err == nil && l.s.movedAny(view, fs) {
-		err = l.s.confirm(rctx, view, leasedNames(fs)...)
+		err = l.s.confirm(rctx, leasedNames(fs)...)
 	}
 	return leases, err
 }

@@ -232,7 +232,7 @@ func (c *core) readMany(ctx context.Context, fs []*flight, o callConfig) ([]remo
 		if !o.fresh && c.s.heardAll(v, fs) {
 			items, _, err := c.s.conn.Get(rctx, names, nil)
 			if err == nil && c.s.movedAny(v, fs) {
-				err = c.s.confirm(rctx, v, names...)
+				err = c.s.confirm(rctx, names...)
 			}
 			return items, err
 		}
@@ -243,7 +243,7 @@ func (c *core) readMany(ctx context.Context, fs []*flight, o callConfig) ([]remo
 		}
 		done, err := c.s.tail.Apply(rctx, q, d)
 		if done && c.s.moved(v, nil) {
-			err = c.s.confirm(rctx, v, names...)
+			err = c.s.confirm(rctx, names...)
 		}
 		if done || err != nil {
 			return items, err

@@ -26,9 +26,9 @@ func (s *Store) cameBack(a *absence) {
 }
 
 // probe asks whether the server is back, until it is: heartbeats ask too, but
-// may be hours apart. It reads what changed, so that the answer renews the proof
-// as well, and local copies are served again at once. The pauses grow, and are
-// random, so that a fleet does not ask in step.
+// may be hours apart. The answer renews the proof as well, so that local copies
+// are served again at once. The pauses grow, and are random, so that a fleet does
+// not ask in step.
 func (s *Store) probe(a *absence) {
 	for pause := min(s.cfg.timeout, maxProbePause); ; pause = min(2*pause, maxProbePause) {
 		timer := time.NewTimer(pause/2 + rand.N(pause/2+1))
@@ -42,11 +42,7 @@ func (s *Store) probe(a *absence) {
 			return
 		}
 		ctx, cancel := context.WithTimeoutCause(s.ctx, s.cfg.timeout, errPatience)
-		if a.key == "" {
-			_ = s.tail.CatchUp(ctx) // the gate hears how it went
-		} else {
-			_ = s.conn.Prove(ctx, a.key)
-		}
+		a.of.probe(ctx)
 		cancel()
 	}
 }

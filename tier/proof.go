@@ -31,12 +31,12 @@ func (s *Store) moved(v *invalidation.View, shard *remote.Shard) bool {
 	return s.tail.View().Epoch != v.Epoch || shard.Gone()
 }
 
-// confirm returns once what was read over a connection that has moved since v can
-// be judged: what changed is asked where it came from. It may have been a server
-// that is behind the one before.
-func (s *Store) confirm(ctx context.Context, v *invalidation.View, names ...string) error {
+// confirm returns once what was read over a connection that has moved can be
+// judged: what changed is asked where it came from. It may have been a server that
+// is behind the one before.
+func (s *Store) confirm(ctx context.Context, names ...string) error {
 	for range maxConfirm {
-		v = s.tail.View()
+		v := s.tail.View()
 		if err := s.tail.CatchUp(ctx); err != nil {
 			return err
 		}

@@ -186,7 +186,7 @@ func (c *core) accepts(ctx context.Context, out outcome, f *flight, came arrival
 			return false // notices of before the caller came may still be on their way
 		}
 		// Others' changes up to now are not known here yet.
-		if c.s.conn.away() != nil {
+		if c.s.conn.away() != nil || c.s.conn.of(f.name).current.Load() != nil {
 			return false
 		}
 		rctx, cancel := c.s.request(ctx)
@@ -328,7 +328,7 @@ func (c *core) readOne(ctx context.Context, name string, o callConfig, v *invali
 	shard := c.s.shardOf(name)
 	if !o.fresh && c.s.heard(v, shard) {
 		if stored, err = c.s.conn.GetOne(rctx, name); err == nil && c.s.moved(v, shard) {
-			err = c.s.confirm(rctx, v, name)
+			err = c.s.confirm(rctx, name)
 		}
 		return stored, true, err
 	}
@@ -338,7 +338,7 @@ func (c *core) readOne(ctx context.Context, name string, o callConfig, v *invali
 		return stored, false, err
 	}
 	if done, err = c.s.tail.Apply(rctx, q, d); done && c.s.moved(v, nil) {
-		err = c.s.confirm(rctx, v, name)
+		err = c.s.confirm(rctx, name)
 	}
 	return items[0], done, err
 }

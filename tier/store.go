@@ -111,6 +111,7 @@ func (s *Store) start(ctx context.Context) (err error) {
 	}
 	s.conn = newGate(conn, s.cfg.timeout, s.cfg.heartbeat, s.wentAway, s.cameBack)
 	s.conn.sharded = s.sharded
+	s.conn.server.probe = func(ctx context.Context) { _ = s.tail.CatchUp(ctx) } // the gate hears how it went
 	s.tail, err = invalidation.Start(ctx, s.conn, invalidation.Config{
 		Heartbeat: s.cfg.heartbeat, Timeout: s.cfg.timeout, Retention: s.cfg.maxTTL,
 		Settle: s.cfg.settle, Logger: s.cfg.logger,
