@@ -50,29 +50,19 @@ func (g *gate) ofShard(s *remote.Shard, name string) *breaker {
 	}
 	b := &breaker{opened: g.server.opened, closed: g.server.closed}
 	b.probe = func(ctx context.Context) { g.probeShard(ctx, b, name) }
-	if s.Address() == "" {
-		b.probe = func(ctx context.Context) { g.probeAll(ctx, b) }
+	if s.Address() == "" { // for keys of which nobody knows who has them
+		b.probe = func(ctx context.Context) { g.probeShard(ctx, b) }
 	}
 	known, _ := g.shards.LoadOrStore(s.Address(), b)
 	return known.(*breaker)
 }
 
-// probeShard has the server of a breaker prove itself by a key that it had. If
-// another has it by now there is nothing to wait for; should this one be given
-// keys again, it is asked.
-func (g *gate) probeShard(ctx context.Context, b *breaker, name string) {
-	if g.of(name) != b {
-		b.close()
-		return
-	}
+// probeShard asks for a proof of the keys, or of all if none is named. If another
+// server has the key by now, its answer ends the waiting for this one: should it be
+// given keys again, it is asked.
+func (g *gate) probeShard(ctx context.Context, b *breaker, names ...string) {
 	sent := b.standing()
-	b.heard(ctx, sent, g.Conn.Prove(ctx, name))
-}
-
-// probeAll is for keys of which nobody knows who has them.
-func (g *gate) probeAll(ctx context.Context, b *breaker) {
-	sent := b.standing()
-	b.heard(ctx, sent, g.Conn.Prove(ctx))
+	b.heard(ctx, sent, g.Conn.Prove(ctx, names...))
 }
 
 // ofLog is the breaker of the server that has the change log.

@@ -152,8 +152,6 @@ var guards = []guard{
 		"if !refused(err) {\n			l.s.spawn", "if true {\n			l.s.spawn", "TestI8AReadThatAsksForTheLease"},
 	{"I8 a fresh read that shares does not wait", "tier/read.go",
 		"		if c.s.conn.away() != nil {\n", "		if false {\n", "TestI8AFreshReadThatShares"},
-	{"I8 a server that was replaced is not away for ever", "tier/gate.go",
-		"	if g.of(name) != b {\n", "	if false {\n", "TestI8AReplacedServer"},
 	{"I8 of many keys only those of the silent server are loaded", "tier/many.go",
 		"	if !c.s.sharded {\n		return fs, nil\n", "	if true {\n		return fs, nil\n", "TestI8OneSilent"},
 	{"I8 nobody waits to learn what cannot be learnt", "tier/judge.go",
