@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -24,6 +25,9 @@ func rounds(t *testing.T) int64 {
 	n, err := strconv.ParseInt(os.Getenv("TIERCACHE_RACES"), 10, 64)
 	if err != nil {
 		n = 2000
+		if strings.Contains(t.Name(), "/cluster") {
+			n /= 10 // four times as slow, and it is the same code but for who proves what
+		}
 	}
 	if testing.Short() {
 		n = 200
