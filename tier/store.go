@@ -120,6 +120,13 @@ func (s *Store) start(ctx context.Context) (err error) {
 		_ = s.conn.Close()
 		return fmt.Errorf("%w: open: %w", ErrUnavailable, err)
 	}
+	if s.sharded {
+		// The log is to know all servers before a key is written: one that it hears of
+		// later may have lost what was, and would have the key's namespace change.
+		pctx, cancel := s.changeContext(ctx)
+		_ = s.conn.Prove(pctx) // whoever does not answer now is heard of later
+		cancel()
+	}
 	s.following.Store(s.tail)
 	s.tail.Wake() // for messages published while it started
 	return nil
