@@ -55,7 +55,7 @@ var needs = map[string]string{
 	"+client|setinfo":  "nothing is denied",
 	"+ping":            "nothing is denied",
 	"+scan":            "entries are purged",
-	"+info":            "the log is read",
+	"+info":            "the log is read", // it tells whether the server is a primary
 	"+config|get":      "health: the tracking table",
 	"+cluster|shards":  "nothing is denied",
 }

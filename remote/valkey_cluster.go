@@ -33,36 +33,11 @@ type shards struct {
 	turns  map[string]*turns
 }
 
-// turns are the probes of one server: one on its way and one to follow, which all
-// share who ask after the first was sent. When nothing is proven every read wants
-// a probe, and to send as many would keep the server from answering any.
-type turns struct{ now, next *turn }
-
-// turn is one probe.
-type turn struct {
-	done chan struct{} // closed when err is set
-	err  error
-}
-
 // node is a primary.
 type node struct {
 	shard *Shard
 	said  standing
 	sent  mono.Time // when it was asked
-}
-
-// standing is what a server says of itself.
-type standing struct {
-	connection int64
-	history    string
-	epoch      int64  // of its configuration: of two who claim a slot the later has it
-	slots      string // as CLUSTER NODES spells them
-	whole      bool   // it finds the cluster whole, and so serves its keys
-}
-
-// same reports whether nothing was lost between the two.
-func (s standing) same(t standing) bool {
-	return s.connection == t.connection && s.history == t.history && s.slots == t.slots
 }
 
 func newShards(c *valkeyConn) *shards {
@@ -196,140 +171,6 @@ func (k *shards) ask(ctx context.Context, clients map[string]valkey.Client, whic
 	}
 	asked.Wait()
 	return errors.Join(errs...)
-}
-
-// server is a client of one server of the cluster.
-type server struct {
-	valkey.Client
-	via *link
-}
-
-// Do implements [valkey.CommandClient].
-func (s server) Do(ctx context.Context, cmd valkey.Completed) valkey.ValkeyResult {
-	return s.DoMulti(ctx, cmd)[0]
-}
-
-// DoMulti implements [valkey.CommandClient].
-func (s server) DoMulti(ctx context.Context, cmds ...valkey.Completed) []valkey.ValkeyResult {
-	for i := range cmds {
-		cmds[i] = cmds[i].Pin() // see link.DoMulti
-	}
-	return s.via.runBeside(ctx, len(cmds), func() []valkey.ValkeyResult { return s.Client.DoMulti(ctx, cmds...) })
-}
-
-// probeTimeout is how long a server may take before it is asked again. An answer
-// that comes late proves what it proved when it was asked for.
-const probeTimeout = time.Second
-
-// share waits for a probe of a server that is sent after the call.
-func (k *shards) share(ctx context.Context, address string, client valkey.Client) error {
-	t := k.turn(address, client)
-	select {
-	case <-t.done:
-		return t.err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// turn returns the next probe of a server, begun if it can be.
-func (k *shards) turn(address string, client valkey.Client) *turn {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	all := k.turns[address]
-	if all == nil {
-		all = &turns{}
-		k.turns[address] = all
-	}
-	if all.next == nil {
-		all.next = &turn{done: make(chan struct{})}
-	}
-	t := all.next
-	if all.now == nil {
-		k.beginLocked(all, address, client)
-	}
-	return t
-}
-
-// beginLocked sends the next probe, and when it is answered the one after it.
-func (k *shards) beginLocked(all *turns, address string, client valkey.Client) {
-	t := all.next
-	all.now, all.next = t, nil
-	if !k.c.tracked.spawn(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), max(probeTimeout, k.c.o.Timeout))
-		t.err = k.probe(ctx, address, client)
-		cancel()
-		close(t.done)
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		if all.now = nil; all.next != nil {
-			k.beginLocked(all, address, client)
-		}
-	}) {
-		t.err, all.now = ErrClosed, nil
-		close(t.done)
-	}
-}
-
-// probe asks one server. That it is no primary is no error.
-func (k *shards) probe(ctx context.Context, address string, client valkey.Client) error {
-	sent := mono.Now()
-	results := run(ctx, server{client, k.c.tracked}, func(b valkey.Builder, whole bool) []valkey.Completed {
-		return []valkey.Completed{b.ClientId().Build(), call{script: scriptProbe, readOnly: true}.build(b, whole)}
-	})
-	said, at, err := parseProbe(results[0], results[1])
-	if err != nil {
-		return err
-	}
-	if said.slots != "" {
-		if err := k.admit(ctx, said.history); err != nil {
-			return err
-		}
-	}
-	k.learn(address, said, sent, at)
-	if !said.whole && said.slots != "" {
-		return errNotWhole
-	}
-	return nil
-}
-
-var errNotWhole = errors.New("the server is cut off from the cluster")
-
-// admit has the log know of a history before what its server proves is believed.
-// Without a log there is nothing yet that it could have lost.
-func (k *shards) admit(ctx context.Context, history string) error {
-	if _, known := k.c.admitted.Load(history); known {
-		return nil
-	}
-	logged, err := eval(ctx, k.c.plain, call{script: k.c.script(scriptAdmit), keys: []string{k.c.log}, args: []string{k.c.channel, history}}).AsInt64()
-	if logged == 1 {
-		k.c.admitted.Store(history, nil)
-	}
-	return failure(err)
-}
-
-func parseProbe(id, answer valkey.ValkeyResult) (s standing, at time.Time, err error) {
-	if s.connection, err = id.AsInt64(); err != nil {
-		return s, at, failure(err)
-	}
-	fields, err := answer.AsStrSlice()
-	if err != nil {
-		return s, at, failure(err)
-	}
-	if len(fields) != 6 {
-		return s, at, errAnswer
-	}
-	if fields[0] == "" || fields[1] == "" {
-		_, err := primary(fields[0], fields[1])
-		return s, at, err
-	}
-	var p parser
-	at = time.Unix(p.number(fields[2]), p.number(fields[3])*1000)
-	s.history, s.whole = fields[1], fields[4] == "ok"
-	if own := strings.Fields(fields[5]); len(own) > 8 && slices.Contains(strings.Split(own[2], ","), "master") {
-		s.epoch, s.slots = p.number(own[6]), strings.Join(own[8:], " ")
-	}
-	return s, at, p.err
 }
 
 // learn notes what a server said.

@@ -87,9 +87,12 @@ func (c *valkeyConn) admit(ctx context.Context, client valkey.Client, history st
 	if _, known := c.admitted.Load(history); known {
 		return true, nil
 	}
-	results := run(ctx, client, func(b valkey.Builder, whole bool) []valkey.Completed {
+	results := run(ctx, client, func(b valkey.Builder, whole bool) (cmds []valkey.Completed) {
+		if client != valkey.Client(c.plain) { // which tracks nothing
+			cmds = c.untracked(b)
+		}
 		admit := call{script: c.script(scriptAdmit), keys: []string{c.log}, args: []string{c.channel, history}}
-		return append(c.untracked(b), admit.build(b, whole))
+		return append(cmds, admit.build(b, whole))
 	})
 	logged, err := results[len(results)-1].AsInt64()
 	if err != nil {

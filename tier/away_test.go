@@ -3,6 +3,7 @@ package tier_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -405,5 +406,41 @@ func TestI8HealthIsNotWellWhileReadsAreRefused(t *testing.T) {
 		h := p.store.Health(t.Context()) // the next probe is yet to come
 		assert.False(t, h.Healthy)
 		assert.ErrorIs(t, h.RemoteErr, tier.ErrUnavailable)
+	})
+}
+
+// losing is a backend that can lose acknowledged writes, as a server can.
+type losing struct{ remote.Backend }
+
+type losingConn struct{ remote.Conn }
+
+func (l losing) Connect(ctx context.Context, o remote.Options) (remote.Conn, error) {
+	c, err := l.Backend.Connect(ctx, o)
+	return losingConn{c}, err
+}
+
+func (losingConn) LosesWrites() bool { return true }
+
+// The first Set in a namespace has the log know of it, and is not to wait for that.
+func TestI8TheFirstSetOfANamespaceFailsAtOnceToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := newFickle(losing{remote.NewEmbedded(0)})
+		s, err := tier.Open(t.Context(), tier.WithRemote(server), tier.WithLogger(slog.New(slog.DiscardHandler)))
+		require.NoError(t, err)
+		defer s.Close()
+		p := &partition{t: t, server: server, store: s}
+		c := view[string](t, s, "docs")
+		p.begin()
+		server.count(interpose.Append)
+		require.Zero(t, elapsed(func() {
+			require.ErrorIs(t, c.Set(t.Context(), "k", "v"), tier.ErrUnavailable)
+			require.ErrorIs(t, c.Delete(t.Context(), "k"), tier.ErrUnavailable)
+		}))
+		require.Zero(t, server.count(interpose.Append))
+		p.end()
+		require.NoError(t, c.Set(t.Context(), "k", "v"))
+		require.Equal(t, 1, server.count(interpose.Append))
+		require.NoError(t, c.Set(t.Context(), "k", "w"))
+		require.Zero(t, server.count(interpose.Append), "once")
 	})
 }

@@ -31,6 +31,9 @@ func (c *core) declare(ctx context.Context) error {
 	if d := c.ns.declared.Load(); d != nil && d.incarnation == c.s.AsOf().Incarnation && now < d.until {
 		return nil
 	}
+	if a := c.s.conn.away(); a != nil {
+		return a // changes are tried all the same, and this one would be waited for
+	}
 	at, err := c.s.tail.ChangeSettled(ctx, []invalidation.Scope{invalidation.Written(c.ns.path)}, false, 0)
 	if err == nil {
 		c.ns.declared.Store(&declaration{at.Incarnation, now.Add(c.s.cfg.maxTTL / 2)})

@@ -12,8 +12,8 @@ type Health struct {
 	// Healthy: the remote tier answers, local copies are served, and no change
 	// waits to be recorded.
 	Healthy bool
-	// Staleness is how old at most the knowledge behind a local hit is now.
-	// While it exceeds the maximum no local copies are served.
+	// Staleness is how old at most the knowledge of changes behind a local hit is
+	// now. While it exceeds the maximum no local copies are served.
 	Staleness time.Duration
 	// ServesLocal: local copies are proven recent enough to be served.
 	ServesLocal bool

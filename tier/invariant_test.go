@@ -145,7 +145,7 @@ func readAroundAWrite(t *testing.T, w *world, how string, settled func()) {
 	require.Equal(t, int64(1), lookup(t, c, loadNew).Value)
 }
 
-// Guard: the age of the proof in item.believed.
+// Guard: the age of the proof in Store.believes.
 //
 //	B: holds k
 //	B: is cut off: its heartbeats fail, messages and notices are lost
@@ -259,7 +259,7 @@ func TestI2AnotherConnectionEndsTheTrustInCopies(t *testing.T) {
 	require.Equal(t, int64(1), lookup(t, cb, fail).Value)
 }
 
-// Guard: Store.confirm.
+// Guard: Store.moved, and what confirm does then.
 //
 //	B: sends GET k over a new connection, to a server of another history
 //	A: finds that first, and has k's namespace change

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -84,7 +85,9 @@ func TestRaceInvalidationAgainstLoads(t *testing.T) {
 		slow := func(ctx context.Context, e *tier.Entry) (int64, error) {
 			v, err := o.load(ctx, e)
 			if rand.IntN(2) == 0 {
-				time.Sleep(20 * time.Microsecond)
+				for range 50 { // a while that others run in
+					runtime.Gosched()
+				}
 			}
 			return v, err
 		}

@@ -13,7 +13,6 @@ import (
 
 	"github.com/tiercache/tiercache/internal/interpose"
 	"github.com/tiercache/tiercache/internal/mono"
-	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier"
 )
@@ -21,7 +20,7 @@ import (
 // fickle is a backend whose server falls silent, slow or unreachable, in fake
 // time as well. What it has published still arrives.
 type fickle struct {
-	remote.Backend
+	*interpose.Backend
 
 	mu     sync.Mutex    // guards the rest
 	silent chan struct{} // closed when it goes on; nil: it answers
@@ -33,7 +32,9 @@ type fickle struct {
 var errUnreachable = errors.New("dial tcp 192.0.2.1:6379: connect: connection refused")
 
 func newFickle(b remote.Backend) *fickle {
-	return &fickle{Backend: b, sent: make(map[interpose.Op]int)}
+	f := &fickle{Backend: &interpose.Backend{Inner: b}, sent: make(map[interpose.Op]int)}
+	f.Reach(f.reach)
+	return f
 }
 
 // silence has requests wait until the server works again, or their context ends.
@@ -98,93 +99,6 @@ func (b *fickle) reach(ctx context.Context, op interpose.Op) error {
 		}
 	}
 	return nil
-}
-
-func (b *fickle) Connect(ctx context.Context, o remote.Options) (remote.Conn, error) {
-	c, err := b.Backend.Connect(ctx, o)
-	return fickleConn{c, b}, err
-}
-
-type fickleConn struct {
-	remote.Conn
-	b *fickle
-}
-
-func (c fickleConn) GetOne(ctx context.Context, key string) (remote.Item, error) {
-	if err := c.b.reach(ctx, interpose.Get); err != nil {
-		return remote.Item{}, err
-	}
-	return c.Conn.GetOne(ctx, key)
-}
-
-func (c fickleConn) Get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) ([]remote.Item, invalidation.Delta, error) {
-	if err := c.b.reach(ctx, interpose.Get); err != nil {
-		return nil, invalidation.Delta{}, err
-	}
-	return c.Conn.Get(ctx, keys, q)
-}
-
-func (c fickleConn) Lease(ctx context.Context, r []remote.LeaseRequest) ([]remote.Lease, error) {
-	if err := c.b.reach(ctx, interpose.Lease); err != nil {
-		return nil, err
-	}
-	return c.Conn.Lease(ctx, r)
-}
-
-func (c fickleConn) Extend(ctx context.Context, keys []string, token string, ttl time.Duration) error {
-	if err := c.b.reach(ctx, interpose.Extend); err != nil {
-		return err
-	}
-	return c.Conn.Extend(ctx, keys, token, ttl)
-}
-
-func (c fickleConn) Release(ctx context.Context, keys []string, token string) error {
-	if err := c.b.reach(ctx, interpose.Release); err != nil {
-		return err
-	}
-	return c.Conn.Release(ctx, keys, token)
-}
-
-func (c fickleConn) Write(ctx context.Context, w []remote.Write) ([]remote.Written, error) {
-	if err := c.b.reach(ctx, interpose.Write); err != nil {
-		return nil, err
-	}
-	return c.Conn.Write(ctx, w)
-}
-
-func (c fickleConn) Delete(ctx context.Context, keys []string) error {
-	if err := c.b.reach(ctx, interpose.Delete); err != nil {
-		return err
-	}
-	return c.Conn.Delete(ctx, keys)
-}
-
-func (c fickleConn) Append(ctx context.Context, ch invalidation.Change) (invalidation.Appended, error) {
-	if err := c.b.reach(ctx, interpose.Append); err != nil {
-		return invalidation.Appended{}, err
-	}
-	return c.Conn.Append(ctx, ch)
-}
-
-func (c fickleConn) Renew(ctx context.Context, lost invalidation.Loss) error {
-	if err := c.b.reach(ctx, interpose.Renew); err != nil {
-		return err
-	}
-	return c.Conn.Renew(ctx, lost)
-}
-
-func (c fickleConn) Delta(ctx context.Context, q invalidation.DeltaQuery) (invalidation.Delta, error) {
-	if err := c.b.reach(ctx, interpose.Delta); err != nil {
-		return invalidation.Delta{}, err
-	}
-	return c.Conn.Delta(ctx, q)
-}
-
-func (c fickleConn) Info(ctx context.Context) (remote.Info, error) {
-	if err := c.b.reach(ctx, interpose.Op("info")); err != nil {
-		return remote.Info{}, err
-	}
-	return c.Conn.Info(ctx)
 }
 
 // partition is a process behind a fickle server, and another that always

@@ -28,6 +28,7 @@ const (
 	Append  Op = "append"
 	Renew   Op = "renew"
 	Delta   Op = "delta"
+	Info    Op = "info"
 )
 
 // Backend wraps another. Its fields may be set until a store is opened on it;
@@ -36,6 +37,7 @@ type Backend struct {
 	Inner remote.Backend
 
 	mu     sync.Mutex // guards the rest
+	reach  func(context.Context, Op) error
 	before func(Op) error
 	after  func(Op) error
 	filter func(Event) bool
@@ -49,6 +51,10 @@ type Event struct {
 	Message string // of the channel, if neither of the others
 	deliver func()
 }
+
+// Reach is Before for what has to know how long a request may wait; it comes
+// first.
+func (b *Backend) Reach(f func(context.Context, Op) error) { b.set(func() { b.reach = f }) }
 
 // Before has f called before each request is sent; its error is the request's.
 func (b *Backend) Before(f func(Op) error) { b.set(func() { b.before = f }) }
@@ -131,10 +137,15 @@ type conn struct {
 }
 
 // around runs a request between the hooks.
-func (c *conn) around(op Op, f func() error) error {
+func (c *conn) around(ctx context.Context, op Op, f func() error) error {
 	c.b.mu.Lock()
-	before, after := c.b.before, c.b.after
+	reach, before, after := c.b.reach, c.b.before, c.b.after
 	c.b.mu.Unlock()
+	if reach != nil {
+		if err := reach(ctx, op); err != nil {
+			return err
+		}
+	}
 	if before != nil {
 		if err := before(op); err != nil {
 			return err
@@ -148,47 +159,52 @@ func (c *conn) around(op Op, f func() error) error {
 }
 
 func (c *conn) GetOne(ctx context.Context, key string) (it remote.Item, err error) {
-	err = c.around(Get, func() error { it, err = c.Conn.GetOne(ctx, key); return err })
+	err = c.around(ctx, Get, func() error { it, err = c.Conn.GetOne(ctx, key); return err })
 	return it, err
 }
 
 func (c *conn) Get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) (items []remote.Item, d invalidation.Delta, err error) {
-	err = c.around(Get, func() error { items, d, err = c.Conn.Get(ctx, keys, q); return err })
+	err = c.around(ctx, Get, func() error { items, d, err = c.Conn.Get(ctx, keys, q); return err })
 	return items, d, err
 }
 
 func (c *conn) Lease(ctx context.Context, r []remote.LeaseRequest) (l []remote.Lease, err error) {
-	err = c.around(Lease, func() error { l, err = c.Conn.Lease(ctx, r); return err })
+	err = c.around(ctx, Lease, func() error { l, err = c.Conn.Lease(ctx, r); return err })
 	return l, err
 }
 
 func (c *conn) Extend(ctx context.Context, keys []string, token string, ttl time.Duration) error {
-	return c.around(Extend, func() error { return c.Conn.Extend(ctx, keys, token, ttl) })
+	return c.around(ctx, Extend, func() error { return c.Conn.Extend(ctx, keys, token, ttl) })
 }
 
 func (c *conn) Release(ctx context.Context, keys []string, token string) error {
-	return c.around(Release, func() error { return c.Conn.Release(ctx, keys, token) })
+	return c.around(ctx, Release, func() error { return c.Conn.Release(ctx, keys, token) })
 }
 
 func (c *conn) Write(ctx context.Context, w []remote.Write) (out []remote.Written, err error) {
-	err = c.around(Write, func() error { out, err = c.Conn.Write(ctx, w); return err })
+	err = c.around(ctx, Write, func() error { out, err = c.Conn.Write(ctx, w); return err })
 	return out, err
 }
 
 func (c *conn) Delete(ctx context.Context, keys []string) error {
-	return c.around(Delete, func() error { return c.Conn.Delete(ctx, keys) })
+	return c.around(ctx, Delete, func() error { return c.Conn.Delete(ctx, keys) })
 }
 
 func (c *conn) Append(ctx context.Context, ch invalidation.Change) (a invalidation.Appended, err error) {
-	err = c.around(Append, func() error { a, err = c.Conn.Append(ctx, ch); return err })
+	err = c.around(ctx, Append, func() error { a, err = c.Conn.Append(ctx, ch); return err })
 	return a, err
 }
 
 func (c *conn) Renew(ctx context.Context, lost invalidation.Loss) error {
-	return c.around(Renew, func() error { return c.Conn.Renew(ctx, lost) })
+	return c.around(ctx, Renew, func() error { return c.Conn.Renew(ctx, lost) })
 }
 
 func (c *conn) Delta(ctx context.Context, q invalidation.DeltaQuery) (d invalidation.Delta, err error) {
-	err = c.around(Delta, func() error { d, err = c.Conn.Delta(ctx, q); return err })
+	err = c.around(ctx, Delta, func() error { d, err = c.Conn.Delta(ctx, q); return err })
 	return d, err
+}
+
+func (c *conn) Info(ctx context.Context) (i remote.Info, err error) {
+	err = c.around(ctx, Info, func() error { i, err = c.Conn.Info(ctx); return err })
+	return i, err
 }
