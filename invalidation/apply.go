@@ -32,7 +32,8 @@ type Query struct {
 // A log turns into an older copy of itself while it is out of sight: so the first
 // answer over a new connection is not used, and many witnesses are asked for.
 // Should all of them have changed since, what they were witnesses of is covered
-// by that.
+// by that. A change that this process has not heard of, although it has heard all
+// that came up to its watermark, is as telling as one that is missing.
 func (t *Tail) Query(scopes []Scope) Query {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -60,7 +61,7 @@ func (q *Query) denied(d Delta) bool {
 	}
 	known := d.Known[len(d.Known)-len(q.witnesses):]
 	for i, w := range q.witnesses {
-		if max(known[i], d.Floor) < w.Tick {
+		if max(known[i], d.Floor) < w.Tick || w.Tick < known[i] && known[i] <= q.Since {
 			return true
 		}
 	}
@@ -113,7 +114,7 @@ func (t *Tail) apply(q Query, d Delta) (done, lost bool) {
 	}
 	switch {
 	case d.Incarnation != v.Incarnation:
-		t.adoptLocked(&v, d)
+		t.adoptLocked(&v, q, d)
 	case d.Overflow && d.Tick > v.Watermark: // else a later answer was here first
 		// Not d.Tick: messages and later answers may have told of what came
 		// after it, and that is forgotten too.
@@ -137,14 +138,37 @@ func (t *Tail) apply(q Query, d Delta) (done, lost bool) {
 	return true, false
 }
 
-// adoptLocked turns to a log of another incarnation.
-func (t *Tail) adoptLocked(v *View, d Delta) {
+// adoptLocked turns to a log of another incarnation. Where two primaries answer
+// for a while, each to some, changes went on in the log that is given up:
+//
+//	A:       follows the log of the old primary
+//	C:       finds that the replica, promoted, lacks changes, and renews its log
+//	C:       loads x
+//	A:       changes x; the old primary acknowledges it
+//	A:       turns to C's log, which has not heard of that
+//
+// So whoever heard of a change since that log began has everything change there.
+func (t *Tail) adoptLocked(v *View, q Query, d Delta) {
 	horizon := d.Tick
 	if v.Incarnation == 0 && !d.Overflow {
 		horizon = 0 // the first read of this process asked for all there is
 	}
+	if v.Incarnation != 0 && t.mu.heard > began(v, q, d) {
+		t.mu.undelivered.add(nil, 1)
+		t.mu.allPending++
+		t.Wake()
+	}
 	v.Incarnation, v.Watermark, t.mu.floor = d.Incarnation, 0, 0
 	t.resetLocked(v, horizon)
+}
+
+// began returns a moment that is not after the floor of d's log was set; what its
+// loads began before is not believed. Ticks are ahead of the clock of their server
+// only by what that of the server before was ahead of it.
+func began(v *View, q Query, d Delta) mono.Time {
+	age := d.ServerTime.Sub(time.UnixMicro(int64(d.Floor)))
+	ahead := v.ServerTime(mono.Now()).Sub(d.ServerTime)
+	return q.sent.Add(-max(age, 0) - max(ahead, 0))
 }
 
 // resetLocked gives up what is known up to the horizon, and with it every
@@ -156,6 +180,9 @@ func (t *Tail) resetLocked(v *View, horizon Tick) {
 }
 
 func (t *Tail) followLocked(v *View, q Query, d Delta) {
+	if len(d.Changes) > 0 || d.Overflow || d.Floor > t.mu.floor {
+		t.mu.heard = mono.Now()
+	}
 	for _, c := range d.Changes {
 		t.mu.known.apply(c.Scope, c.Tick)
 	}
@@ -228,6 +255,7 @@ func (t *Tail) receive(m Message) (gap bool) {
 // recordLocked applies one change of the present log. A change that comes
 // after a gap is applied too (it did happen), but does not move the watermark.
 func (t *Tail) recordLocked(v *View, scopes []Scope, all bool, a Appended, partial bool) (gap bool) {
+	t.mu.heard = mono.Now()
 	for _, s := range scopes {
 		t.mu.known.apply(s, a.Tick)
 	}

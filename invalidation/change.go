@@ -106,8 +106,14 @@ func (t *Tail) record(ctx context.Context, own changes) (a Appended, gap bool, e
 			break
 		}
 		var done bool
-		if gap, done = t.acknowledge(own, a, v.Incarnation); done {
+		if gap, done = t.acknowledge(own, a); done {
 			return a, gap, nil
+		}
+		if t.View().Incarnation == v.Incarnation {
+			// The log was lost and has begun anew, with this change or before it.
+			if err = t.CatchUp(ctx); err != nil {
+				break
+			}
 		}
 		err = ErrUnstable
 	}
@@ -125,26 +131,19 @@ func (t *Tail) append(ctx context.Context, c changes, known AsOf) (Appended, err
 	})
 }
 
-// acknowledge applies a change of ours that the log has taken; sent is the
-// incarnation that was followed when it was sent. It reports whether the log
-// holds changes before it that are not known here. It is not done, and the
-// change to be recorded again, after this schedule:
+// acknowledge applies a change of ours that the log has taken. It reports whether
+// the log holds changes before it that are not known here. It is not done, and the
+// change to be recorded again, if the log is another than the one that is followed:
 //
 //	this change: is recorded in the log, which is then lost
 //	heartbeat:   finds that, and turns to a new log
 //	this change: its answer is handed over, and is of the log that was lost
-func (t *Tail) acknowledge(own changes, a Appended, sent uint64) (gap, done bool) {
+func (t *Tail) acknowledge(own changes, a Appended) (gap, done bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	v := *t.View()
 	if a.Incarnation != v.Incarnation {
-		if v.Incarnation != sent {
-			return false, false
-		}
-		// The log was lost and has begun anew with this change, or somebody
-		// else had renewed it. Nothing of the old one is believed from here on.
-		v.Incarnation, v.Watermark, t.mu.floor = a.Incarnation, a.Tick, a.Tick
-		t.resetLocked(&v, a.Tick)
+		return false, false
 	}
 	scopes := make([]Scope, 0, len(own.marks))
 	for m, n := range own.marks {

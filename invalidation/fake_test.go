@@ -31,6 +31,7 @@ type script struct {
 	changes     []change
 	connection  int64
 	messages    []string
+	behind      time.Duration // the clock
 
 	deltaErr, appendErr, renewErr error
 	deltas, appends, renews       int
@@ -66,6 +67,12 @@ func (s *script) Append(_ context.Context, c invalidation.Change) (invalidation.
 	return a, err
 }
 
+// clock is the server's: it was at the first tick of newScript when the bubble
+// began.
+func (s *script) clock() time.Time {
+	return time.UnixMicro(100).Add(time.Since(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)) - s.behind)
+}
+
 // change is one by another process.
 func (s *script) change(scopes ...Scope) invalidation.Appended {
 	s.mu.Lock()
@@ -99,7 +106,7 @@ func (s *script) Renew(_ context.Context, lost Loss) error {
 
 func (s *script) renewLocked(after Tick) {
 	s.incarnation += 1000
-	s.tick = max(after, s.tick) + 10
+	s.tick = max(after+10, s.tick+10, Tick(s.clock().UnixMicro()))
 	s.floor, s.changes = s.tick, nil
 }
 
@@ -125,7 +132,7 @@ func (s *script) Delta(_ context.Context, q invalidation.DeltaQuery) (invalidati
 	if s.deltaErr != nil {
 		return invalidation.Delta{}, s.deltaErr
 	}
-	d := invalidation.Delta{Connection: s.connection, ServerTime: time.Now()}
+	d := invalidation.Delta{Connection: s.connection, ServerTime: s.clock()}
 	if s.incarnation == 0 {
 		return d, nil
 	}
@@ -162,6 +169,12 @@ func (s *script) counts() (deltas, appends, renews int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.deltas, s.appends, s.renews
+}
+
+// messageOf returns the message of a change that is made now.
+func (s *script) messageOf(scopes ...Scope) invalidation.Message {
+	a := s.change(scopes...)
+	return invalidation.Message{Incarnation: a.Incarnation, Prev: a.Prev, Tick: a.Tick, Scopes: scopes}
 }
 
 // message returns the latest published message, not older than the i-th latest.

@@ -1,6 +1,7 @@
 package invalidation_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -27,6 +28,23 @@ type fleet struct {
 	acked map[uint64][]change // by incarnation
 }
 
+// written is a connection that notes in the list what it records: tails record
+// changes of their own accord as well.
+type written struct {
+	remote.Conn
+	f *fleet
+}
+
+func (w written) Append(ctx context.Context, c invalidation.Change) (invalidation.Appended, error) {
+	w.f.mu.Lock()
+	defer w.f.mu.Unlock()
+	a, err := w.Conn.Append(ctx, c)
+	if err == nil {
+		w.f.acked[a.Incarnation] = append(w.f.acked[a.Incarnation], change{a.Tick, c.Scopes, c.All})
+	}
+	return a, err
+}
+
 const fleetPrefix = "model"
 
 func newFleet(t *testing.T, n int, seed uint64) *fleet {
@@ -38,7 +56,7 @@ func newFleet(t *testing.T, n int, seed uint64) *fleet {
 		}})
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, conn.Close()) })
-		tail := follow(t, conn, maxKnown(24))
+		tail := follow(t, written{conn, f}, maxKnown(24))
 		w.mu.Lock()
 		w.tail = tail
 		w.mu.Unlock()
@@ -217,9 +235,6 @@ func (f *fleet) play(t *testing.T, i int, rnd *rand.Rand) (made []*entry) {
 				t.Errorf("change: %v", err)
 				return made
 			}
-			f.mu.Lock()
-			f.acked[asOf.Incarnation] = append(f.acked[asOf.Incarnation], change{asOf.Tick, scopes, all})
-			f.mu.Unlock()
 			before := asOf
 			before.Tick--
 			marks := tail.Hold(scopes)
@@ -267,6 +282,9 @@ func (f *fleet) check(t *testing.T, round int, entries []*entry, verdicts map[st
 	ctx := t.Context()
 	for _, tail := range f.tails {
 		require.NoError(t, tail.CatchUp(ctx))
+	}
+	for _, tail := range f.tails { // each may have turned to a new log
+		require.Eventually(t, func() bool { return !tail.Health().UndeliveredAll }, 10*time.Second, 100*time.Microsecond)
 	}
 	for i, tail := range f.tails {
 		require.NoError(t, tail.CatchUp(ctx)) // the first may have begun a new log

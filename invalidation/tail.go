@@ -41,6 +41,7 @@ type Tail struct {
 		known       known
 		connection  int64
 		lost        mono.Time // when pushes may last have been lost
+		heard       mono.Time // when a change was last heard of
 		thorough    bool      // the next query asks for many witnesses
 		undelivered changes   // to be sent again; distrusted until acknowledged
 		resending   changes   // those of them on their way, for Health

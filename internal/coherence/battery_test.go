@@ -199,7 +199,8 @@ func footprint() (heap uint64, goroutines int) {
 	return m.HeapAlloc, runtime.NumGoroutine()
 }
 
-// TestSoak goes through the faults for TIERCACHE_SOAK, healthy two thirds of the time.
+// TestSoak goes through the faults for TIERCACHE_SOAK, healthy two thirds of the
+// time: those of one server, and a fifth of it those of a primary and its replica.
 func TestSoak(t *testing.T) {
 	d, err := time.ParseDuration(os.Getenv("TIERCACHE_SOAK"))
 	if err != nil {
@@ -211,8 +212,17 @@ func TestSoak(t *testing.T) {
 		cfg.Seed = uint64(time.Now().UnixNano())
 	}
 	cfg.Burst = 2000 // as many reads as the machine can do
-	w := newWorld(t, cfg, false)
-	begun, all := time.Now(), chosen(faults)
+	t.Run("one server", func(t *testing.T) {
+		newWorld(t, cfg, false).soak(chosen(faults), d*4/5)
+	})
+	t.Run("a primary and its replica", func(t *testing.T) {
+		newWorld(t, cfg, true).soak(chosen(topologyFaults), d/5)
+	})
+}
+
+func (w *world) soak(all []fault, d time.Duration) {
+	w.t.Helper()
+	begun := time.Now()
 	for report := begun; time.Since(begun) < d; {
 		calm := time.Now()
 		w.inject(all[w.rng.IntN(len(all))])
@@ -224,7 +234,7 @@ func TestSoak(t *testing.T) {
 			report = time.Now()
 			heap, goroutines := footprint()
 			reads, violations := w.totals()
-			t.Logf("%v: %d reads, %d violations, %.1f MB of heap, %d goroutines", time.Since(begun).Round(time.Second), reads, violations, float64(heap)/1e6, goroutines)
+			w.t.Logf("%v: %d reads, %d violations, %.1f MB of heap, %d goroutines", time.Since(begun).Round(time.Second), reads, violations, float64(heap)/1e6, goroutines)
 		}
 	}
 	w.conclude()

@@ -93,6 +93,40 @@ func TestI6ASetThatAFailoverLostIsNotAnOldValue(t *testing.T) {
 	require.Equal(t, int64(2), b.get("k", 2), "B has read 2 before")
 }
 
+// I1, I2, I5 once a split has ended, found by the battery:
+//
+//	A, B:    know of a change that the replica lacks
+//	replica: is promoted, and B turns to it: it lost history, so B renews the log
+//	B:       loads k
+//	A:       InvalidateSource returns; the old primary has acknowledged it
+//	B:       changes something else
+//	A:       turns to the new primary, whose log goes further than A's, and knows
+//	         nothing of A's change
+//	A, B:    read k
+func TestI5AChangeOfALogThatIsGivenUpIsNotLost(t *testing.T) {
+	primary, replica, link := pair(t)
+	a, b := newNode(t, primary.Addr, "p"), newNode(t, primary.Addr, "p")
+	link.Freeze(faultproxy.ToClient)
+	_, err := a.store.InvalidateSource(context.Background(), "other")
+	require.NoError(t, err)
+	b.synced()
+	replica.Follow(t, "")
+	b.moves(replica.Addr)
+	b.synced()
+	require.Equal(t, int64(1), b.get("k", 1))
+	require.Eventually(t, func() bool { return b.store.Stats().Fills == 1 }, patience, time.Millisecond)
+	_, err = a.store.InvalidateSource(context.Background(), "doc")
+	require.NoError(t, err)
+	_, err = b.store.InvalidateSource(context.Background(), "another")
+	require.NoError(t, err)
+	primary.Kill()
+	a.moves(replica.Addr)
+	a.synced()
+	require.Equal(t, int64(2), a.get("k", 2), "A has changed it itself")
+	require.Eventually(t, func() bool { return !a.store.Health(context.Background()).UndeliveredAll }, patience, time.Millisecond)
+	require.Equal(t, int64(2), b.get("k", 2, tier.Fresh()))
+}
+
 // The same with a restart from an older snapshot:
 //
 //	A:      Set(k, 1); the server saves; Set(k, 2) returns

@@ -72,7 +72,8 @@ var topologyFaults = []fault{
 		w.hold(w.span())
 		w.recovered()
 		w.handOver()
-		w.recovered()
+		w.recovered() // every member is there, and has said what it knows
+		w.recovered() // and has heard what others said
 		w.board.Forgive(Now())
 		w.docs((*Subject).Resume)
 		w.cells((*Subject).Resume)
