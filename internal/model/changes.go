@@ -1,6 +1,6 @@
 package model
 
-// A is who changes the source and the key, B who changes something else.
+// A is who changes the source and the key. Both change something else.
 const a, b = 0, 1
 
 func (g *Guards) changes(s *State, next func(string, State)) {
@@ -12,16 +12,19 @@ func (g *Guards) changes(s *State, next func(string, State)) {
 			p.Change = Change{Phase: Sent, Version: s.Truth, From: p.Know}
 		})
 	}
-	if s.P[b].Change.Phase == Idle && s.Left.Others > 0 {
-		then(s, b, "something else is invalidated", next, func(s *State, p *Process) {
-			s.Left.Others--
-			p.Change = Change{Phase: Sent, Other: true, From: p.Know}
-		})
+	for i := range s.P {
+		if s.P[i].Change.Phase == Idle && s.Left.Others[i] > 0 {
+			then(s, i, "something else is invalidated", next, func(s *State, p *Process) {
+				s.Left.Others[i]--
+				p.Change = Change{Phase: Sent, Other: true, From: p.Know}
+			})
+		}
 	}
 	if s.P[a].Change.Phase == Idle && s.Left.Sets > 0 {
 		then(s, a, "sets the key to a new version", next, func(s *State, p *Process) {
 			s.Left.Sets--
 			s.Truth++
+			s.of(a).declare()
 			g.disturb(p)
 			p.Change = Change{Phase: Sent, Set: true, Version: s.Truth, From: p.Know}
 		})
@@ -42,9 +45,10 @@ func (g *Guards) change(s *State, i int, next func(string, State)) {
 	case Sent:
 		then(s, i, "the change arrives", next, func(s *State, p *Process) {
 			if c.Set {
-				s.changed()
-				s.Server.Entry = Entry{Version: c.Version, Inc: c.From.Inc, Tick: c.From.Tick}
-				s.Server.Lease = 0
+				v := s.of(i)
+				s.changed(v)
+				v.Entry = Entry{Version: c.Version, Inc: c.From.Inc, Tick: c.From.Tick}
+				v.Lease = 0
 			} else {
 				g.append(s, i, !c.Other)
 			}
@@ -83,6 +87,9 @@ func (g *Guards) returns(s *State, i int) {
 	if c.Set {
 		g.disturb(p)
 	} else if !g.acknowledge(p) {
+		if p.Know.Inc == c.From.Inc {
+			g.apply(s, i, p.Know, s.of(i).delta())
+		}
 		p.Change.Phase, p.Change.From = Sent, p.Know // to be recorded again
 		return
 	}
@@ -91,9 +98,14 @@ func (g *Guards) returns(s *State, i int) {
 		return
 	}
 	p.Pending, p.Own = false, c.Version
-	if !c.Failed { // else nobody was promised anything
+	switch {
+	case c.Failed: // nobody was promised anything
+	case s.of(a) != s.of(b):
+		s.Lost = true
+	default:
 		s.Acked[c.Version] = 1
 	}
+	s.told()
 }
 
 // acknowledge applies a change that the log has taken; false if that log was
@@ -102,12 +114,13 @@ func (g *Guards) acknowledge(p *Process) bool {
 	c := p.Change
 	inc, tick := c.Answer.Inc, c.Answer.Tick
 	if inc != p.Know.Inc {
-		if p.Know.Inc != c.From.Inc && g.RecordAgain {
+		if g.RecordAgain {
 			return false
 		}
 		p.Know = Log{Inc: inc, Tick: tick, Source: tick, Other: tick}
 		return true
 	}
+	p.Heard = true
 	if !g.ApplyOwn {
 		return true
 	}

@@ -18,6 +18,10 @@ type Guards struct {
 	AppendKnown    bool // R7: a change is not recorded into a log that lost others
 	DeltaBehind    bool // R7: a log that ends before what was applied has lost history
 	Witness        bool // R7: so has one that does not know of the latest known change
+	Witnesses      bool // R7: nor, over a new connection, of any other
+	Adopt          bool // R7: what was heard of in a log that is given up changes in the next
+	Histories      bool // R7: another server may have lost what was set
+	LostProof      bool // R5: a lost connection ends the proof
 	Lease          bool // R8: a fill whose lease is gone stores nothing
 	Register       bool // R9: what a notice overtook is not kept
 	NoticeEvicts   bool // R9: a notice takes the local copy out
@@ -28,16 +32,16 @@ type Guards struct {
 
 // All are the guards of the protocol.
 func All() Guards {
-	return Guards{true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true}
+	return Guards{true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true}
 }
 
 // Limits bound the search: how often each thing may happen. Those of two elements
 // are for each process.
 type Limits struct {
-	Invalidations int8 // of the source, by process A
-	Others        int8 // changes of something else, by process B
-	Sets          int8 // of the key, by process A
-	Fails         int8 // of those, calls that fail
+	Invalidations int8    // of the source, by process A
+	Others        [2]int8 // changes of something else
+	Sets          int8    // of the key, by process A
+	Fails         int8    // of those, calls that fail
 
 	Reads, Fresh [2]int8 // remote reads, plain and fresh
 	Shares       [2]int8 // callers that share one
@@ -46,8 +50,10 @@ type Limits struct {
 	Disconnects [2]int8
 	LogLosses   int8
 	Failovers   int8
+	Splits      int8 // each of which ends
 	Expiries    int8 // of a lease
 	Steps       int8 // of time
 
-	Warm bool // not a limit: server and replica begin with an entry of version 0
+	Warm  bool // not a limit: server and replica begin with an entry of version 0
+	Split bool // the replica is promoted beside the primary at the beginning
 }

@@ -14,11 +14,24 @@ func (g *Guards) losses(s *State, next func(string, State)) {
 	for i := range s.P {
 		happens(&s.Left.Disconnects[i], names[i]+" loses its connection", func(s *State) { g.disconnect(s, i) })
 	}
-	happens(&s.Left.LogLosses, "the log is deleted", func(s *State) { s.Server.Log = Log{} })
+	happens(&s.Left.LogLosses, "the log is deleted, in a split that of the promoted server", func(s *State) {
+		if s.Split {
+			s.Promoted.Log = Log{}
+		} else {
+			s.Server.Log = Log{}
+		}
+	})
+	happens(&s.Left.Splits, "the replica is promoted beside the primary, B goes there", func(s *State) { g.split(s) })
+	if s.Split && !s.P[a].Moved {
+		then(s, a, "goes there too", next, func(s *State, p *Process) {
+			g.disconnect(s, a)
+			p.Moved = true
+		})
+	}
 	if s.Server.Lease != 0 {
 		happens(&s.Left.Expiries, "the lease expires", func(s *State) { s.Server.Lease = 0 })
 	}
-	if s.Left.Failovers > 0 && s.Replica != replicated(s.Server) {
+	if s.Left.Failovers+s.Left.Splits > 0 && s.Replica != replicated(s.Server) {
 		c := *s
 		c.Replica = replicated(s.Server)
 		next("the replica catches up", c)
@@ -40,14 +53,35 @@ func (g *Guards) failover(s *State) {
 		s.Acked[s.P[a].Own] = 0
 	}
 	s.Server = s.Replica
+	s.Server.History <<= 1
 	g.disconnect(s, a)
 	g.disconnect(s, b)
+}
+
+func (g *Guards) split(s *State) {
+	g.disconnect(s, b)
+	s.divide()
+	// The change that A was told of, and B's server was not.
+	if s.Lost = s.Acked[s.P[a].Own] > 0 && s.Replica.Log.Source < s.Server.Log.Source; s.Lost {
+		s.Acked[s.P[a].Own] = 0
+	}
+}
+
+// divide promotes the replica, to which B is connected from here on.
+func (s *State) divide() {
+	s.Promoted, s.Split = s.Replica, true
+	s.Promoted.History <<= 1
+	s.P[b].Moved, s.P[b].New = true, true
 }
 
 // disconnect loses what was on its way, and the server forgets what was tracked.
 func (g *Guards) disconnect(s *State, i int) {
 	p := &s.P[i]
-	s.Server.Tracked[i] = false
+	s.of(i).Tracked[i] = false
+	p.New = true
+	if g.LostProof {
+		p.Proof = old
+	}
 	p.Notice, p.Message, p.Beat = false, Message{}, Beat{}
 	if g.Epoch {
 		p.Local = Entry{}

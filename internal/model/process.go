@@ -34,18 +34,24 @@ func (g *Guards) apply(s *State, i int, from, log Log) bool {
 	if p.Know.Inc != from.Inc {
 		return false
 	}
+	if g.Histories && log.Strange {
+		s.of(i).admit()
+		return false
+	}
 	behind := g.DeltaBehind && log.Tick < from.Tick
-	denied := g.Witness && log.Inc == p.Know.Inc && from.deniedBy(log)
+	denied := g.Witness && log.Inc == p.Know.Inc && from.deniedBy(log, p.New && g.Witnesses)
 	if log.Inc == 0 || behind || denied {
-		if now := s.Server.Log; now.Inc == 0 || now.Tick < from.Tick || denied && now.Inc == log.Inc {
-			g.renew(s, from.Tick)
+		if now := s.of(i).Log; now.Inc == 0 || now.Tick < from.Tick || denied && now.Inc == log.Inc {
+			g.renew(s, s.of(i), from.Tick)
 		}
 		return false
 	}
+	log.Strange = false
 	switch {
 	case log.Inc != p.Know.Inc:
-		p.Know = log
+		g.adopt(p, log)
 	default:
+		p.Heard = p.Heard || max(log.Source, log.Other) > from.Tick
 		if log.Source > from.Tick {
 			p.Know.Source = max(p.Know.Source, log.Source)
 		}
@@ -54,20 +60,41 @@ func (g *Guards) apply(s *State, i int, from, log Log) bool {
 		}
 		p.Know.Tick = max(p.Know.Tick, log.Tick)
 	}
-	if i == 0 && s.Lost {
-		s.Lost = false
-		s.Acked[s.P[0].Own] = 1
-	}
+	p.New = false
+	s.told()
 	return true
 }
 
-// deniedBy reports whether log does not know of the latest change that is known,
-// the witness.
-func (known Log) deniedBy(log Log) bool {
-	if known.Source >= known.Other {
-		return log.Source < known.Source
+// told: once A has told what it knows, that counts as acknowledged.
+func (s *State) told() {
+	p := &s.P[a]
+	if s.Lost && !p.New && !p.Pending && s.of(a) == s.of(b) {
+		s.Lost = false
+		s.Acked[p.Own] = 1
 	}
-	return log.Other < known.Other
+}
+
+// adopt turns to another log. What was heard of in the one before, since this one
+// began, is not known there: the source is changed in its place.
+func (g *Guards) adopt(p *Process, log Log) {
+	p.Know = log
+	if p.Heard && g.Adopt && !p.Pending && p.Change.Phase == Idle {
+		p.Pending = true
+		p.Change = Change{Phase: Postponed, Version: p.Own, From: p.Know, Failed: true}
+	}
+}
+
+// deniedBy reports whether log does not know of the latest change that is known,
+// the witness, or of any of both.
+func (known Log) deniedBy(log Log, both bool) bool {
+	source, other := log.Source < known.Source, log.Other < known.Other
+	switch {
+	case both:
+		return source || other
+	case known.Source >= known.Other:
+		return source
+	}
+	return other
 }
 
 // receive applies a message.
@@ -77,6 +104,7 @@ func (g *Guards) receive(p *Process) {
 	if m.Inc != p.Know.Inc || m.Tick <= p.Know.Tick {
 		return
 	}
+	p.Heard = true
 	if m.Source {
 		p.Know.Source = max(p.Know.Source, m.Tick)
 	} else {

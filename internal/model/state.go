@@ -12,15 +12,18 @@ const (
 // State is everything there is. All of it is bytes: see key.
 type State struct {
 	Server  Server
-	Replica Server
-	P       [2]Process
-	Truth   int8
+	Replica Server // what it has of Server
+	// Promoted is the replica in charge beside the old primary, to which A goes on.
+	Promoted Server
+	Split    bool // it is
+	P        [2]Process
+	Truth    int8
 	// Acked is how long ago each version's change was acknowledged; 0 is not yet,
 	// 1 just now.
 	Acked [maxVersion + 1]int8
 	// Lost: the change to the latest version was acknowledged by a server that
-	// lost it. It counts again once the process that knows of it, A, has been
-	// answered by the new one.
+	// lost it, or to which others do not listen. It counts again once the process
+	// that knows of it, A, has told the new one what it knows.
 	Lost bool
 	Left Limits // what may still happen
 	Bad  Bad
@@ -28,7 +31,14 @@ type State struct {
 
 // Log is the change log, or nothing if Inc is 0: the tick of the latest change, and
 // of the latest ones of the source and of something else.
-type Log struct{ Inc, Tick, Source, Other int8 }
+type Log struct {
+	Inc, Tick, Source, Other int8
+	Histories                int8 // those that it knows, a bit for each
+	Written                  bool // it knows that keys are set
+	// Strange, in an answer: it came from a server whose history the log, which is
+	// there, does not know.
+	Strange bool
+}
 
 // Entry is a value and its as-of; nothing if Inc is 0.
 type Entry struct{ Version, Inc, Tick int8 }
@@ -39,11 +49,31 @@ type Server struct {
 	Entry   Entry
 	Lease   int8    // 1+process, or 0
 	Tracked [2]bool // who is told when the key changes
+	History int8    // a bit
+}
+
+// of is the server that a process is connected to.
+func (s *State) of(i int) *Server {
+	if s.P[i].Moved {
+		return &s.Promoted
+	}
+	return &s.Server
+}
+
+// delta is the answer to a delta read.
+func (v *Server) delta() Log {
+	l := v.Log
+	l.Strange = l.Inc != 0 && l.Histories&v.History == 0
+	l.Histories, l.Written = 0, false
+	return l
 }
 
 // Process is one store.
 type Process struct {
-	Know    Log // as far as it has applied it; Tick is the watermark
+	Moved   bool // to the promoted server of a split
+	New     bool // the connection, over which nothing has been applied yet
+	Heard   bool // of a change, since a log began that it may turn to
+	Know    Log  // as far as it has applied it; Tick is the watermark
 	Pending bool
 	Proof   int8 // its age
 	Local   Entry
@@ -125,13 +155,17 @@ type Message struct {
 // start: the log is there, everything is known, no process has anything cached.
 func start(l Limits) State {
 	s := State{Left: l}
-	s.Server.Log = Log{Inc: 1, Tick: 1}
+	s.Server.History = 1
+	s.Server.Log = Log{Inc: 1, Tick: 1, Histories: 1, Written: l.Sets > 0}
 	if l.Warm {
 		s.Server.Entry = Entry{Inc: 1, Tick: 1}
 	}
 	s.Replica = s.Server
 	for i := range s.P {
-		s.P[i].Know = s.Server.Log
+		s.P[i].Know = s.Server.delta()
+	}
+	if l.Split {
+		s.divide()
 	}
 	return s
 }

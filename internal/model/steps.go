@@ -74,11 +74,12 @@ func (g *Guards) answer(s *State, i int) {
 	if g.ProofOfRead && !r.With {
 		r.Age = p.Proof
 	}
-	r.Entry, r.AfterNote = s.Server.Entry, p.Notice
+	v := s.of(i)
+	r.Entry, r.AfterNote = v.Entry, p.Notice
 	if r.With {
-		r.Delta, r.From = s.Server.Log, p.Know
+		r.Delta, r.From = v.delta(), p.Know
 	}
-	s.Server.Tracked[i] = true
+	v.Tracked[i] = true
 }
 
 // handle believes the answer, or begins a load.
@@ -96,13 +97,14 @@ func (g *Guards) handle(s *State, i int) {
 		g.finish(s, i, true)
 		return
 	}
-	if s.Server.Lease != 0 {
+	v := s.of(i)
+	if v.Lease != 0 {
 		r.Phase = Sent // another loads it
 		return
 	}
-	s.Server.Lease = int8(1 + i)
+	v.Lease = int8(1 + i)
 	r.Noticed = false // the lease was asked for with a read of the key
-	s.Server.Tracked[i] = true
+	v.Tracked[i] = true
 	g.begin(p)
 }
 
@@ -120,20 +122,21 @@ func (g *Guards) fill(s *State, i int) {
 	if !g.AsOfFirst {
 		r.Entry.Inc, r.Entry.Tick = p.Know.Inc, p.Know.Tick
 	}
-	held := s.Server.Lease == int8(1+i)
+	v := s.of(i)
+	held := v.Lease == int8(1+i)
 	stored := !r.Offline && (held || !g.Lease) && g.valid(p, r.Entry)
 	noticed := p.Notice // of before the write: it comes first
 	if stored {
 		if noticed {
 			g.notice(p)
 		}
-		s.Server.Tracked[i] = false // its own notice is expected
-		s.changed()
-		s.Server.Entry = r.Entry
-		s.Server.Tracked[i] = true
+		v.Tracked[i] = false // its own notice is expected
+		s.changed(v)
+		v.Entry = r.Entry
+		v.Tracked[i] = true
 	}
 	if held {
-		s.Server.Lease = 0
+		v.Lease = 0
 	}
 	g.finish(s, i, stored)
 }
@@ -176,7 +179,7 @@ func (g *Guards) beats(s *State, i int, next func(string, State)) {
 		}
 		then(s, i, "a heartbeat is sent and answered", next, func(s *State, p *Process) {
 			s.Left.Beats[i]--
-			p.Beat = Beat{Phase: Answered, From: p.Know, Answer: s.Server.Log, AfterNote: p.Notice}
+			p.Beat = Beat{Phase: Answered, From: p.Know, Answer: s.of(i).delta(), AfterNote: p.Notice}
 		})
 	case Answered:
 		then(s, i, "the heartbeat's answer is applied", next, func(s *State, p *Process) {
