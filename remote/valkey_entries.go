@@ -109,55 +109,6 @@ func itemsOf(r valkey.ValkeyResult, items []Item) error {
 	return nil
 }
 
-// Lease implements [Conn].
-func (c *valkeyConn) Lease(ctx context.Context, reqs []LeaseRequest) ([]Lease, error) {
-	results := run(ctx, c.tracked, func(b valkey.Builder, whole bool) []valkey.Completed {
-		cmds := make([]valkey.Completed, len(reqs))
-		for i, r := range reqs {
-			force := "0"
-			if r.Any {
-				force = "1"
-			}
-			cmds[i] = call{script: scriptLease, keys: pair(r.Key),
-				args: []string{r.Token, millis(r.TTL), r.Seen, force}}.build(b, whole)
-		}
-		return cmds
-	})
-	leases := make([]Lease, len(reqs))
-	for i := range results {
-		leases[i] = parseLease(results[i])
-		if leases[i].Err != nil && Unreachable(leases[i].Err) {
-			return nil, leases[i].Err
-		}
-	}
-	return leases, nil
-}
-
-func parseLease(r valkey.ValkeyResult) Lease {
-	m, err := r.ToMessage()
-	if err != nil {
-		return Lease{Err: failure(err)}
-	}
-	if n, err := m.ToInt64(); err == nil {
-		if n == 1 {
-			return Lease{Acquired: true}
-		}
-		return Lease{Wait: max(time.Duration(-n), 0) * time.Millisecond}
-	}
-	s, err := m.ToString()
-	return Lease{Item: Item{s, true}, Err: err}
-}
-
-// Extend implements [Conn].
-func (c *valkeyConn) Extend(ctx context.Context, keys []string, token string, ttl time.Duration) error {
-	return c.each(ctx, keys, scriptExtend, lease, token, millis(ttl))
-}
-
-// Release implements [Conn].
-func (c *valkeyConn) Release(ctx context.Context, keys []string, token string) error {
-	return c.each(ctx, keys, scriptRelease, lease, token)
-}
-
 // Delete implements [Conn].
 func (c *valkeyConn) Delete(ctx context.Context, keys []string) error {
 	return c.each(ctx, keys, scriptDelete, pair)

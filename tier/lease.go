@@ -37,15 +37,19 @@ func (l *loadRun) readOrLease(ctx context.Context, f *flight) bool {
 		}
 		return l.unread(ctx, f, l.o, err)
 	}
-	switch lease := &leases[0]; {
-	case lease.Acquired:
-		f.leased = true
+	lease := &leases[0]
+	f.leased = lease.Acquired
+	switch {
+	case lease.Item.Found():
+		served := l.serve(ctx, f, lease.Item, l.load, l.o)
+		if served && f.leased {
+			l.s.spawn(func() { l.release([]string{f.name}) })
+		}
+		return served
 	case lease.Err != nil:
 		l.unleased(f, lease.Err)
-	case !lease.Item.Found():
+	case !f.leased:
 		f.held = true
-	default:
-		return l.serve(ctx, f, lease.Item, l.load, l.o)
 	}
 	l.missed(Cold)
 	return false
@@ -87,17 +91,22 @@ func (l *loadRun) lease(ctx context.Context, fs []*flight) (ready, held []*fligh
 		}
 		var again []*flight
 		for i, f := range ask {
-			switch lease := leases[i]; {
-			case lease.Acquired:
-				f.leased = true
+			lease := leases[i]
+			f.leased = lease.Acquired
+			switch {
+			case lease.Item.Found() && l.serve(ctx, f, lease.Item, l.load, l.o):
+				if f.leased {
+					l.releaseLater([]string{f.name})
+				}
+			case f.leased:
 				ready = append(ready, f)
 			case lease.Err != nil:
 				l.unleased(f, lease.Err)
 				ready = append(ready, f)
-			case !lease.Item.Found():
-				held = append(held, f)
-			case !l.serve(ctx, f, lease.Item, l.load, l.o):
+			case lease.Item.Found():
 				again = append(again, f) // another version, and no good either
+			default:
+				held = append(held, f)
 			}
 		}
 		ask = again
