@@ -95,14 +95,34 @@ func (n *namespace) hash(key string) local.Key {
 // remoteName is "prefix:d:namespace:{hash}": the braces put a key and its lease
 // into one slot, which the key cannot choose.
 func (n *namespace) remoteName(h local.Key) string {
+	b := n.appendName(make([]byte, 0, n.nameLen()), h)
+	return unsafe.String(&b[0], len(b)) // nobody else has b
+}
+
+// nameAll gives the flights their remote names, which share one piece of memory.
+func (n *namespace) nameAll(fs []*flight) {
+	if len(fs) == 0 {
+		return
+	}
+	b := make([]byte, 0, len(fs)*n.nameLen())
+	for _, f := range fs {
+		b = n.appendName(b, f.h)
+	}
+	all := unsafe.String(&b[0], len(b)) // nobody else has b
+	for i, f := range fs {
+		f.name = all[i*n.nameLen() : (i+1)*n.nameLen()]
+	}
+}
+
+func (n *namespace) nameLen() int { return len(n.name) + hashText + 2 }
+
+func (n *namespace) appendName(b []byte, h local.Key) []byte {
 	var raw [16]byte
 	for i := range 8 {
 		raw[i], raw[8+i] = byte(h.Hi>>(56-8*i)), byte(h.Lo>>(56-8*i))
 	}
-	b := make([]byte, 0, len(n.name)+hashText+2)
 	b = append(append(b, n.name...), '{')
-	b = append(base64.RawURLEncoding.AppendEncode(b, raw[:]), '}')
-	return unsafe.String(&b[0], len(b)) // nobody else has b
+	return append(base64.RawURLEncoding.AppendEncode(b, raw[:]), '}')
 }
 
 const hashText = 22 // of 16 bytes in base64

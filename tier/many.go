@@ -100,10 +100,11 @@ func (c *core) lookupMany(ctx context.Context, keys []string, load loadFunc, o c
 		}
 		t.f, t.leads, t.notices = c.s.table.join(&flights[i], h, key, true)
 		if t.leads {
-			t.f.name, t.f.stale = c.ns.remoteName(h), t.spare
+			t.f.stale = t.spare
 			lead = append(lead, t.f)
 		}
 	}
+	c.ns.nameAll(lead)
 	c.flyMany(ctx, lead, load, o)
 	for i := range trips {
 		if t := &trips[i]; t.f != nil {
