@@ -15,6 +15,7 @@ type Query struct {
 	// witnesses are the last of Scopes; thorough, if they are all that there are.
 	witnesses []ScopeTick
 	thorough  bool
+	horizon   Tick // from where on all changes are known
 }
 
 // Query prepares a delta read: whoever sends it hands the answer to Apply.
@@ -33,12 +34,14 @@ type Query struct {
 // answer over a new connection is not used, and many witnesses are asked for.
 // Should all of them have changed since, what they were witnesses of is covered
 // by that. A change that this process has not heard of, although it has heard all
-// that came up to its watermark, is as telling as one that is missing.
+// that came up to its watermark, is as telling as one that is missing; below the
+// horizon it may have, and forgotten it.
 func (t *Tail) Query(scopes []Scope) Query {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	v := t.View()
-	q := Query{DeltaQuery: DeltaQuery{Since: v.Watermark, Limit: t.cfg.MaxKnown}, sent: mono.Now(), view: v, thorough: t.mu.thorough}
+	q := Query{DeltaQuery: DeltaQuery{Since: v.Watermark, Incarnation: v.Incarnation, Limit: t.cfg.MaxKnown},
+		sent: mono.Now(), view: v, thorough: t.mu.thorough, horizon: t.mu.known.horizon}
 	most := 1
 	if q.thorough {
 		most = maxWitnesses
@@ -61,7 +64,9 @@ func (q *Query) denied(d Delta) bool {
 	}
 	known := d.Known[len(d.Known)-len(q.witnesses):]
 	for i, w := range q.witnesses {
-		if max(known[i], d.Floor) < w.Tick || w.Tick < known[i] && known[i] <= q.Since {
+		missing := max(known[i], d.Floor) < w.Tick
+		unheard := w.Tick > q.horizon && w.Tick < known[i] && known[i] <= q.Since
+		if missing || unheard {
 			return true
 		}
 	}
@@ -114,7 +119,7 @@ func (t *Tail) apply(q Query, d Delta) (done, lost bool) {
 	}
 	switch {
 	case d.Incarnation != v.Incarnation:
-		t.adoptLocked(&v, q, d)
+		t.adoptLocked(&v, d)
 	case d.Overflow && d.Tick > v.Watermark: // else a later answer was here first
 		// Not d.Tick: messages and later answers may have told of what came
 		// after it, and that is forgotten too.
@@ -147,28 +152,21 @@ func (t *Tail) apply(q Query, d Delta) (done, lost bool) {
 //	A:       changes x; the old primary acknowledges it
 //	A:       turns to C's log, which has not heard of that
 //
-// So whoever heard of a change since that log began has everything change there.
-func (t *Tail) adoptLocked(v *View, q Query, d Delta) {
+// What C had applied by then came before its log. So whoever has heard of more has
+// everything change there. No clock is asked which of both came first.
+func (t *Tail) adoptLocked(v *View, d Delta) {
 	horizon := d.Tick
 	if v.Incarnation == 0 && !d.Overflow {
 		horizon = 0 // the first read of this process asked for all there is
 	}
-	if v.Incarnation != 0 && t.mu.heard > began(v, q, d) {
+	heard := max(t.mu.known.newest(v.Watermark), t.mu.floor)
+	if v.Incarnation != 0 && (d.After.Incarnation != v.Incarnation || d.After.Tick < heard) {
 		t.mu.undelivered.add(nil, 1)
 		t.mu.allPending++
 		t.Wake()
 	}
 	v.Incarnation, v.Watermark, t.mu.floor = d.Incarnation, 0, 0
 	t.resetLocked(v, horizon)
-}
-
-// began returns a moment that is not after the floor of d's log was set; what its
-// loads began before is not believed. Ticks are ahead of the clock of their server
-// only by what that of the server before was ahead of it.
-func began(v *View, q Query, d Delta) mono.Time {
-	age := d.ServerTime.Sub(time.UnixMicro(int64(d.Floor)))
-	ahead := v.ServerTime(mono.Now()).Sub(d.ServerTime)
-	return q.sent.Add(-max(age, 0) - max(ahead, 0))
 }
 
 // resetLocked gives up what is known up to the horizon, and with it every
@@ -180,9 +178,6 @@ func (t *Tail) resetLocked(v *View, horizon Tick) {
 }
 
 func (t *Tail) followLocked(v *View, q Query, d Delta) {
-	if len(d.Changes) > 0 || d.Overflow || d.Floor > t.mu.floor {
-		t.mu.heard = mono.Now()
-	}
 	for _, c := range d.Changes {
 		t.mu.known.apply(c.Scope, c.Tick)
 	}
@@ -238,7 +233,11 @@ func (t *Tail) receive(m Message) (gap bool) {
 	v := *t.View()
 	switch {
 	case m.Incarnation != v.Incarnation:
-		return true
+		// Once: should the log still be ours, messages and deltas come from different
+		// servers, and what we record there would wake us for ever.
+		news := t.mu.foreign != m.Incarnation
+		t.mu.foreign = m.Incarnation
+		return news
 	case m.Tick <= v.Watermark:
 		return false // read from the log already, or our own
 	case m.Prev < v.Watermark:
@@ -255,7 +254,6 @@ func (t *Tail) receive(m Message) (gap bool) {
 // recordLocked applies one change of the present log. A change that comes
 // after a gap is applied too (it did happen), but does not move the watermark.
 func (t *Tail) recordLocked(v *View, scopes []Scope, all bool, a Appended, partial bool) (gap bool) {
-	t.mu.heard = mono.Now()
 	for _, s := range scopes {
 		t.mu.known.apply(s, a.Tick)
 	}

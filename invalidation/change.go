@@ -109,13 +109,18 @@ func (t *Tail) record(ctx context.Context, own changes) (a Appended, gap bool, e
 		if gap, done = t.acknowledge(own, a); done {
 			return a, gap, nil
 		}
-		if t.View().Incarnation == v.Incarnation {
-			// The log was lost and has begun anew, with this change or before it.
-			if err = t.CatchUp(ctx); err != nil {
-				break
-			}
-		}
 		err = ErrUnstable
+		if t.View().Incarnation != v.Incarnation {
+			continue
+		}
+		// The log was lost and has begun anew, with this change or before it; or it
+		// is recorded by one server and read from another.
+		if caught := t.CatchUp(ctx); caught != nil {
+			err = caught
+		}
+		if t.View().Incarnation == v.Incarnation {
+			break
+		}
 	}
 	t.postpone(own)
 	return Appended{}, false, err

@@ -28,10 +28,10 @@ type script struct {
 	mu          sync.Mutex
 	incarnation uint64 // 0: there is no log
 	tick, floor Tick
+	before      AsOf // see Delta.After
 	changes     []change
 	connection  int64
 	messages    []string
-	behind      time.Duration // the clock
 
 	deltaErr, appendErr, renewErr error
 	deltas, appends, renews       int
@@ -55,7 +55,7 @@ func (s *script) Append(_ context.Context, c invalidation.Change) (invalidation.
 	var a invalidation.Appended
 	if err == nil {
 		if s.incarnation == 0 || s.tick < c.Known.Tick {
-			s.renewLocked(c.Known.Tick)
+			s.renewLocked(c.Known)
 		}
 		a = s.changeLocked(c.All, c.Scopes...)
 	}
@@ -65,12 +65,6 @@ func (s *script) Append(_ context.Context, c invalidation.Change) (invalidation.
 		answered()
 	}
 	return a, err
-}
-
-// clock is the server's: it was at the first tick of newScript when the bubble
-// began.
-func (s *script) clock() time.Time {
-	return time.UnixMicro(100).Add(time.Since(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)) - s.behind)
 }
 
 // change is one by another process.
@@ -99,14 +93,15 @@ func (s *script) Renew(_ context.Context, lost Loss) error {
 		return s.renewErr
 	}
 	if s.incarnation == 0 || s.tick < lost.Known.Tick || s.incarnation == lost.Forked {
-		s.renewLocked(lost.Known.Tick)
+		s.renewLocked(lost.Known)
 	}
 	return nil
 }
 
-func (s *script) renewLocked(after Tick) {
+func (s *script) renewLocked(after AsOf) {
 	s.incarnation += 1000
-	s.tick = max(after+10, s.tick+10, Tick(s.clock().UnixMicro()))
+	s.tick = max(after.Tick, s.tick) + 10
+	s.before = after
 	s.floor, s.changes = s.tick, nil
 }
 
@@ -132,11 +127,14 @@ func (s *script) Delta(_ context.Context, q invalidation.DeltaQuery) (invalidati
 	if s.deltaErr != nil {
 		return invalidation.Delta{}, s.deltaErr
 	}
-	d := invalidation.Delta{Connection: s.connection, ServerTime: s.clock()}
+	d := invalidation.Delta{Connection: s.connection, ServerTime: time.Now()}
 	if s.incarnation == 0 {
 		return d, nil
 	}
 	d.Incarnation, d.Tick, d.Floor = s.incarnation, s.tick, s.floor
+	if q.Incarnation != s.incarnation {
+		d.After = s.before
+	}
 	latest := make(map[Scope]Tick)
 	for _, c := range s.changes {
 		for _, scope := range c.scopes {
@@ -169,12 +167,6 @@ func (s *script) counts() (deltas, appends, renews int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.deltas, s.appends, s.renews
-}
-
-// messageOf returns the message of a change that is made now.
-func (s *script) messageOf(scopes ...Scope) invalidation.Message {
-	a := s.change(scopes...)
-	return invalidation.Message{Incarnation: a.Incarnation, Prev: a.Prev, Tick: a.Tick, Scopes: scopes}
 }
 
 // message returns the latest published message, not older than the i-th latest.

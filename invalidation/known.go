@@ -103,12 +103,12 @@ func (k *known) learn(s Scope, t, asked Tick) {
 }
 
 // latest returns the latest known changes that are not after t, newest first, one
-// for each scope, as far as all of them are known.
+// for each scope.
 func (k *known) latest(t Tick, most int) (out []ScopeTick) {
 	var seen map[Scope]bool
 	for i := len(k.order) - 1; i >= 0 && len(out) < most; i-- {
 		c := k.order[i]
-		if c.Tick > t || c.Tick <= k.horizon || seen[c.Scope] {
+		if c.Tick > t || seen[c.Scope] {
 			continue
 		}
 		if most > 1 {

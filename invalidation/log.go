@@ -18,7 +18,7 @@ type Log interface {
 	// Renew replaces a log that lost history by an empty one of a new
 	// incarnation, unless that has already been done: it acts if the log is
 	// absent, ends before lost.Known, or is of the incarnation lost.Forked. The
-	// new log begins after lost.Known.
+	// new log begins after lost.Known, and tells so: see Delta.After.
 	Renew(ctx context.Context, lost Loss) error
 }
 
@@ -32,9 +32,11 @@ type Loss struct {
 
 // DeltaQuery asks for the changes after Since and the latest change of Scopes.
 type DeltaQuery struct {
-	Since  Tick
-	Limit  int // most changes worth sending; beyond it only Overflow is set
-	Scopes []Scope
+	Since Tick
+	// Incarnation is that of the log that Since is a position of: see Delta.After.
+	Incarnation uint64
+	Limit       int // most changes worth sending; beyond it only Overflow is set
+	Scopes      []Scope
 }
 
 // Delta is the answer to a DeltaQuery.
@@ -49,6 +51,9 @@ type Delta struct {
 	// Changes are those after Since, unless there were more than Limit.
 	Changes  []ScopeTick
 	Overflow bool
+	// After is the position in another log up to which whoever began this one had
+	// applied that. It is set if this log is not of the Incarnation asked for.
+	After AsOf
 	// Known are the latest changes of the asked scopes, in their order; 0 means
 	// that the log has none.
 	Known []Tick
@@ -72,7 +77,7 @@ type Change struct {
 	// than the life of any entry.
 	Retention time.Duration
 	// Known is what the caller has applied of the log. A log that ends before
-	// it lost history: it is renewed before the change is recorded.
+	// it lost history: it is renewed before the change is recorded, as by Renew.
 	Known AsOf
 }
 

@@ -41,7 +41,6 @@ type Tail struct {
 		known       known
 		connection  int64
 		lost        mono.Time // when pushes may last have been lost
-		heard       mono.Time // when a change was last heard of
 		thorough    bool      // the next query asks for many witnesses
 		undelivered changes   // to be sent again; distrusted until acknowledged
 		resending   changes   // those of them on their way, for Health
@@ -50,6 +49,7 @@ type Tail struct {
 		failures    int       // heartbeats in a row
 		lastErr     error
 		forked      uint64 // incarnation of a log that is not the one we followed
+		foreign     uint64 // incarnation of another log, of which a message came last
 		closed      bool
 	}
 

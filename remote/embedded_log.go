@@ -14,6 +14,7 @@ import (
 // until the next compaction.
 type changeLog struct {
 	incarnation string
+	before      invalidation.AsOf // see invalidation.Delta.After
 	tick, floor invalidation.Tick
 	latest      map[invalidation.Scope]invalidation.Tick
 	order       []invalidation.ScopeTick
@@ -22,14 +23,14 @@ type changeLog struct {
 func nowTick() invalidation.Tick { return invalidation.Tick(time.Now().UnixMicro()) }
 
 // renewLocked replaces the log if it is absent or ends before known.
-func (c *embeddedConn) renewLocked(known invalidation.Tick) *changeLog {
+func (c *embeddedConn) renewLocked(known invalidation.AsOf) *changeLog {
 	key := logKey(c.o.Prefix)
 	l := c.hub.logs[key]
-	if l != nil && l.tick >= known {
+	if l != nil && l.tick >= known.Tick {
 		return l
 	}
-	tick := max(known+1, nowTick())
-	l = &changeLog{incarnation: newIncarnation(), tick: tick, floor: tick,
+	tick := max(known.Tick+1, nowTick())
+	l = &changeLog{before: known, incarnation: newIncarnation(), tick: tick, floor: tick,
 		latest: make(map[invalidation.Scope]invalidation.Tick)}
 	c.hub.logs[key] = l
 	return l
@@ -42,14 +43,14 @@ func (c *embeddedConn) Renew(ctx context.Context, lost invalidation.Loss) error 
 		if l := c.hub.logs[key]; l != nil && lost.Forked != 0 && l.incarnation == invalidation.FormatIncarnation(lost.Forked) {
 			delete(c.hub.logs, key)
 		}
-		c.renewLocked(lost.Known.Tick)
+		c.renewLocked(lost.Known)
 	})
 }
 
 // Append implements [invalidation.Log].
 func (c *embeddedConn) Append(ctx context.Context, ch invalidation.Change) (a invalidation.Appended, err error) {
 	err = c.step(ctx, func() {
-		l := c.renewLocked(ch.Known.Tick)
+		l := c.renewLocked(ch.Known)
 		l.trim(nowTick() - invalidation.Tick(ch.Retention.Microseconds()))
 		prev := l.tick
 		l.tick = max(prev+1, nowTick())
@@ -128,6 +129,9 @@ func (c *embeddedConn) deltaLocked(q invalidation.DeltaQuery) invalidation.Delta
 	}
 	d.Incarnation, _ = invalidation.ParseIncarnation(l.incarnation)
 	d.Tick, d.Floor = l.tick, l.floor
+	if d.Incarnation != q.Incarnation {
+		d.After = l.before
+	}
 	d.Changes = l.after(q.Since)
 	if len(d.Changes) > q.Limit {
 		d.Changes, d.Overflow = nil, true

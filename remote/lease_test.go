@@ -16,29 +16,85 @@ import (
 	"github.com/tiercache/tiercache/remote"
 )
 
-// halved is a connection on which something happens elsewhere between the two
-// commands that ask for a lease.
-type halved struct {
+// interrupted is a connection on which something happens elsewhere before a part
+// of what is written is sent.
+type interrupted struct {
 	net.Conn
-	between func() func() // what to do then, once; nil: nothing
+	*interruption
 }
 
-func (h *halved) Write(b []byte) (int, error) {
-	second := bytes.LastIndex(b, []byte("\r\n*")) + 2
-	if second < 2 || !bytes.Contains(b, []byte("\r\nNX\r\n")) {
-		return h.Conn.Write(b)
+type interruption struct {
+	mu      sync.Mutex // guards both
+	at      func(b []byte) int
+	happens func()
+}
+
+// before has f happen once, before the part of what is written that at finds.
+func (i *interruption) before(at func(b []byte) int, f func()) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.at, i.happens = at, f
+}
+
+func (i *interruption) find(b []byte) (at int, f func()) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.happens == nil {
+		return 0, nil
 	}
-	between := h.between()
-	if between == nil {
-		return h.Conn.Write(b)
+	if at = i.at(b); at < 0 {
+		return 0, nil
 	}
-	n, err := h.Conn.Write(b[:second])
+	f, i.happens = i.happens, nil
+	return at, f
+}
+
+func (c *interrupted) Write(b []byte) (int, error) {
+	at, f := c.find(b)
+	if f == nil {
+		return c.Conn.Write(b)
+	}
+	n, err := c.Conn.Write(b[:at])
 	if err != nil {
 		return n, err
 	}
-	between()
-	m, err := h.Conn.Write(b[second:])
+	f()
+	m, err := c.Conn.Write(b[at:])
 	return n + m, err
+}
+
+// interruptible is a connection and what may interrupt it.
+func interruptible(t *testing.T, s *valkeytest.Server, prefix string) (remote.Conn, *interruption) {
+	i := &interruption{}
+	option := valkey.ClientOption{InitAddress: []string{s.Addr}}
+	option.DialCtxFn = func(ctx context.Context, address string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+		c, err := d.DialContext(ctx, "tcp", address)
+		return &interrupted{c, i}, err
+	}
+	return connect(t, remote.Valkey(option), prefix, newNotices()), i
+}
+
+// ask asks for one lease.
+func ask(t *testing.T, c remote.Conn, r remote.LeaseRequest) remote.Lease {
+	t.Helper()
+	r.TTL = time.Minute
+	l, err := c.Lease(context.Background(), []remote.LeaseRequest{r})
+	require.NoError(t, err)
+	return l[0]
+}
+
+// done returns when what was sent to the server before is done.
+func done(t *testing.T, c remote.Conn) {
+	for range 2 {
+		_, err := c.GetOne(context.Background(), "any")
+		require.NoError(t, err)
+	}
+}
+
+func store(t *testing.T, c remote.Conn, key, token, envelope string) {
+	w, err := c.Write(context.Background(), []remote.Write{{Key: key, Token: token, Envelope: []byte(envelope), Expires: time.Now().Add(time.Minute), Unread: token == ""}})
+	require.NoError(t, err)
+	require.True(t, w[0].Stored)
 }
 
 // Were the value read before the lease is asked for:
@@ -47,46 +103,52 @@ func (h *halved) Write(b []byte) (int, error) {
 //	B: stores what it has loaded, which ends its lease
 //	A: takes the lease, and would load once more
 func TestALeaseIsNotTakenForWhatIsThereAlready(t *testing.T) {
-	s := valkeytest.Shared(t)
-	prefix := valkeytest.Prefix(t)
+	s, prefix := valkeytest.Shared(t), valkeytest.Prefix(t)
 	k := prefix + ":d:n:{k}"
+	a, i := interruptible(t, s, prefix)
 	b := connect(t, backend(s), prefix, newNotices())
-	var mu sync.Mutex // guards between
-	var between func()
-	option := valkey.ClientOption{InitAddress: []string{s.Addr}}
-	option.DialCtxFn = func(ctx context.Context, address string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
-		c, err := d.DialContext(ctx, "tcp", address)
-		return &halved{c, func() func() {
-			mu.Lock()
-			defer mu.Unlock()
-			f := between
-			between = nil
-			return f
-		}}, err
+	betweenTheCommands := func(w []byte) int {
+		if !bytes.Contains(w, []byte("\r\nNX\r\n")) {
+			return -1
+		}
+		return bytes.LastIndex(w, []byte("\r\n*")) + 2
 	}
-	a := connect(t, remote.Valkey(option), prefix, newNotices())
 	for name, seen := range map[string]string{"nothing seen": "", "another version seen": "1234567890123bad"} {
 		t.Run(name, func(t *testing.T) {
 			require.NoError(t, b.Delete(t.Context(), []string{k}))
-			theirs, err := b.Lease(t.Context(), []remote.LeaseRequest{{Key: k, Token: "b", TTL: time.Minute}})
-			require.NoError(t, err)
-			require.True(t, theirs[0].Acquired)
-			happened := false
-			mu.Lock()
-			between = func() {
-				for range 2 { // once these are answered, what A had sent before is done
-					_, err := b.GetOne(context.Background(), k)
-					require.NoError(t, err)
-				}
-				w, err := b.Write(context.Background(), []remote.Write{{Key: k, Token: "b", Envelope: []byte("loaded by b"), Expires: time.Now().Add(time.Minute)}})
-				require.NoError(t, err)
-				happened = w[0].Stored
-			}
-			mu.Unlock()
-			ours, err := a.Lease(t.Context(), []remote.LeaseRequest{{Key: k, Token: "a", TTL: time.Minute, Seen: seen}})
-			require.NoError(t, err)
-			require.True(t, happened)
-			require.Equal(t, "loaded by b", ours[0].Item.Envelope())
+			require.True(t, ask(t, b, remote.LeaseRequest{Key: k, Token: "b"}).Acquired)
+			i.before(betweenTheCommands, func() {
+				done(t, b)
+				store(t, b, k, "b", "loaded by b")
+			})
+			require.Equal(t, "loaded by b", ask(t, a, remote.LeaseRequest{Key: k, Token: "a", Seen: seen}).Item.Envelope())
 		})
 	}
+}
+
+// Two requests are needed if another version is there than the one seen:
+//
+//	A: takes the lease, and learns that there is another version
+//	B: deletes the key, which ends the lease
+//	C: takes the lease
+//	A: asks for the version
+func TestALeaseThatWentWhileTheValueWasAskedForIsNotOurs(t *testing.T) {
+	s, prefix := valkeytest.Shared(t), valkeytest.Prefix(t)
+	k := prefix + ":d:n:{k}"
+	a, i := interruptible(t, s, prefix)
+	b := connect(t, backend(s), prefix, newNotices())
+	store(t, b, k, "", "another version than the one that was seen")
+	theScript := func(w []byte) int {
+		if !bytes.Contains(w, []byte("EVALSHA")) {
+			return -1
+		}
+		return 0
+	}
+	i.before(theScript, func() {
+		require.NoError(t, b.Delete(context.Background(), []string{k}))
+		require.True(t, ask(t, b, remote.LeaseRequest{Key: k, Token: "c"}).Acquired)
+	})
+	l := ask(t, a, remote.LeaseRequest{Key: k, Token: "a", Seen: "1234567890123bad"})
+	require.False(t, l.Acquired)
+	require.Positive(t, l.Wait)
 }

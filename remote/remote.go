@@ -155,6 +155,7 @@ type LeaseRequest struct {
 // Lease is the answer: acquired, or the key's new value, or how long another's
 // lease lasts at most. With a value the lease may have been acquired as well, and
 // before the value was read: who can use the value gives it up, who cannot has it.
+// With Err it may have been too, and the key was not read: it is to be given up.
 type Lease struct {
 	Acquired bool
 	Item     Item

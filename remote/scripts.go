@@ -49,28 +49,29 @@ end
 `
 
 // Members with the score -1 are no changes: 'i' and the incarnation, which comes
-// first, 'r' and each history whose servers write to the store, 'v' and the name
+// first, 'k' and up to where whoever began the log had applied the one before, which
+// comes second (see invalidation.Delta.After), 'r' and each history whose servers write to the store, 'v' and the name
 // of each namespace in which keys are written (see invalidation.Written).
 const luaRenew = luaServer + `
-local function renew(log, inc, after)
+local function known_tick(known) return tonumber(string.match(known, '@(%d+)$')) end
+local function renew(log, inc, known)
   redis.call('DEL', log)
-  local tick = math.max(after + 1, (now()))
+  local tick = math.max(known_tick(known) + 1, (now()))
   local _, history = server()
-  redis.call('ZADD', log, -1, 'i' .. inc, -1, 'r' .. history, fmt(tick), 'f')
+  redis.call('ZADD', log, -1, 'i' .. inc, -1, 'k' .. known, -1, 'r' .. history, fmt(tick), 'f')
   return inc, tick
 end
 `
 
 var (
-	// scriptAppend: KEYS log; ARGV channel, new incarnation, known tick,
-	// retention µs, all, body, most changes to forget, scopes... The known tick is
+	// scriptAppend: KEYS log; ARGV channel, new incarnation, known position,
+	// retention µs, all, body, most changes to forget, scopes... The known position is
 	// checked first: a log that ends before what the caller has applied lost
 	// history. A change is small, and must go through when memory is full.
 	scriptAppend = newPublishing("#!lua flags=allow-oom\n" + luaLog + luaRenew + `
 local log, t, forget = KEYS[1], (now()), tonumber(ARGV[7])
 local inc, last = head(log)
-local known = tonumber(ARGV[3])
-if not inc or last < known then inc, last = renew(log, ARGV[2], known) end
+if not inc or last < known_tick(ARGV[3]) then inc, last = renew(log, ARGV[2], ARGV[3]) end
 local old, top = {}, 0
 if forget > 0 then old = redis.call('ZRANGEBYSCORE', log, 0, fmt(t - tonumber(ARGV[4])), 'WITHSCORES', 'LIMIT', 0, forget) end
 for i = 1, #old, 2 do
@@ -92,10 +93,10 @@ redis.call('PUBLISH', ARGV[1], inc .. ' ' .. fmt(last) .. ' ' .. score .. ' ' ..
 return {inc, fmt(last), score}
 `)
 
-	// scriptRenew: KEYS log; ARGV new incarnation, known tick, forked incarnation.
+	// scriptRenew: KEYS log; ARGV new incarnation, known position, forked incarnation.
 	scriptRenew = newScript(luaLog + luaRenew + `
 local inc, last = head(KEYS[1])
-if not inc or last < tonumber(ARGV[2]) or inc == ARGV[3] then renew(KEYS[1], ARGV[1], tonumber(ARGV[2])) end
+if not inc or last < known_tick(ARGV[2]) or inc == ARGV[3] then renew(KEYS[1], ARGV[1], ARGV[2]) end
 return 1
 `)
 
@@ -127,7 +128,7 @@ redis.call('PUBLISH', ARGV[1], '')
 return 1
 `)
 
-	// scriptDelta: KEYS log; ARGV since, limit, scopes... It only reads.
+	// scriptDelta: KEYS log; ARGV since, incarnation, limit, scopes... It only reads.
 	scriptDelta = newScript(luaLog + luaServer + `
 local log, since = KEYS[1], tonumber(ARGV[1])
 local _, t = now()
@@ -137,14 +138,18 @@ if not inc then return {role, history, t[1], t[2], ''} end
 local floor = redis.call('ZSCORE', log, 'f') or '0'
 local changes, over = {}, 0
 if tick > since then
-  local from, most = '(' .. fmt(since), tonumber(ARGV[2])
+  local from, most = '(' .. fmt(since), tonumber(ARGV[3])
   if tonumber(floor) > since then most = most + 1 end -- its member is no change
   if redis.call('ZCOUNT', log, from, '+inf') > most then over = 1
   else changes = redis.call('ZRANGEBYSCORE', log, from, '+inf', 'WITHSCORES') end
 end
-local known = {}
-for i = 3, #ARGV do known[i - 2] = redis.call('ZSCORE', log, ARGV[i]) or '0' end
-return {role, history, t[1], t[2], inc, fmt(tick), floor, over, changes, known}
+local known, after = {}, ''
+for i = 4, #ARGV do known[i - 3] = redis.call('ZSCORE', log, ARGV[i]) or '0' end
+if inc ~= ARGV[2] then
+  local second = redis.call('ZRANGE', log, 1, 1)[1] or ''
+  if string.sub(second, 1, 1) == 'k' then after = string.sub(second, 2) end
+end
+return {role, history, t[1], t[2], inc, fmt(tick), floor, over, changes, known, after}
 `)
 
 	// scriptProbe: no keys. What a server of a cluster says of itself: the line about

@@ -10,7 +10,7 @@ import (
 // Lease implements [Conn].
 //
 // Most leases are free, so they are taken with commands of the server's own; a
-// script costs it four times as much. The lease comes first and the value after
+// script costs it several times as much. The lease comes first and the value after
 // it, so that nobody can have filled the key in between:
 //
 //	A: reads the key: nothing there
@@ -49,32 +49,47 @@ func (c *valkeyConn) Lease(ctx context.Context, reqs []LeaseRequest) ([]Lease, e
 	if len(again) == 0 {
 		return leases, nil
 	}
-	return leases, c.leaseAgain(ctx, reqs, leases, again)
+	if err := c.leaseAgain(ctx, reqs, leases, again); err != nil {
+		return nil, err
+	}
+	return leases, nil
 }
 
 // leaseOf reads the answers about one lease. It returns false if more has to be
 // asked: who holds it, or the value that another than Seen has been replaced by.
+//
+// A server that refuses to write, for want of memory or of replicas, still reads.
 func leaseOf(r LeaseRequest, taken, there valkey.ValkeyResult) (l Lease, whole bool) {
-	switch err := taken.Error(); {
-	case err == nil:
-		l.Acquired = true
-	case !valkey.IsValkeyNil(err):
-		return Lease{Err: failure(err)}, true
+	err := taken.Error()
+	l.Acquired = err == nil
+	if !valkey.IsValkeyNil(err) {
+		l.Err = failure(err)
 	}
-	s, err := there.ToString()
+	if Unreachable(l.Err) {
+		return l, true
+	}
+	s, news, err := newsOf(r, there)
 	switch {
-	case r.Any:
-		err = there.Error()
-		return Lease{Acquired: l.Acquired, Err: failure(err)}, l.Acquired || err != nil
-	case isWrongType(err) || valkey.IsValkeyNil(err) || err == nil && r.Seen != "" && (s == "" || s == r.Seen):
-		return l, l.Acquired // what is there is nothing, or no news
 	case err != nil:
-		return Lease{Err: failure(err)}, true
-	case r.Seen != "":
-		return l, false
+		l.Err = failure(err)
+	case news && r.Seen != "":
+		return Lease{Acquired: l.Acquired}, false
+	case news:
+		return Lease{Acquired: l.Acquired, Item: Item{s, true}}, true
 	}
-	l.Item = Item{s, true}
-	return l, true
+	return l, l.Acquired || l.Err != nil
+}
+
+// newsOf reads what the key holds, and whether that is news to who has Seen r's.
+func newsOf(r LeaseRequest, there valkey.ValkeyResult) (s string, news bool, err error) {
+	if r.Any {
+		return "", false, there.Error()
+	}
+	s, err = there.ToString()
+	if valkey.IsValkeyNil(err) || isWrongType(err) {
+		return "", false, nil
+	}
+	return s, err == nil && (r.Seen == "" || s != "" && s != r.Seen), err
 }
 
 // leaseAgain completes what leaseOf could not tell.
@@ -97,7 +112,10 @@ func (c *valkeyConn) leaseAgain(ctx context.Context, reqs []LeaseRequest, leases
 		if err := leases[n].Err; err != nil && Unreachable(err) {
 			return err
 		}
-		leases[n].Acquired = leases[n].Acquired || acquired && leases[n].Err == nil
+		// Without either the script has said whose it is by now.
+		if l := &leases[n]; l.Item.Found() || l.Err != nil {
+			l.Acquired = acquired
+		}
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/valkey-io/valkey-go"
@@ -19,7 +20,7 @@ func (c *valkeyConn) Append(ctx context.Context, ch invalidation.Change) (invali
 		all = "1"
 	}
 	args := make([]string, 0, 7+len(ch.Scopes))
-	args = append(args, c.channel, newIncarnation(), tickArg(ch.Known.Tick),
+	args = append(args, c.channel, newIncarnation(), ch.Known.String(),
 		strconv.FormatInt(ch.Retention.Microseconds(), 10), all,
 		valkey.BinaryString(invalidation.Body(ch.Scopes, ch.All)), strconv.Itoa(c.toForget(len(ch.Scopes))))
 	for _, s := range ch.Scopes {
@@ -61,7 +62,7 @@ func (c *valkeyConn) toForget(n int) int {
 // Renew implements [invalidation.Log].
 func (c *valkeyConn) Renew(ctx context.Context, lost invalidation.Loss) error {
 	return failure(eval(ctx, c.plain, call{
-		script: scriptRenew, keys: []string{c.log}, args: []string{newIncarnation(), tickArg(lost.Known.Tick), invalidation.FormatIncarnation(lost.Forked)},
+		script: scriptRenew, keys: []string{c.log}, args: []string{newIncarnation(), lost.Known.String(), invalidation.FormatIncarnation(lost.Forked)},
 	}).Error())
 }
 
@@ -114,8 +115,8 @@ func (c *valkeyConn) script(s publishing) script {
 }
 
 func (c *valkeyConn) deltaCall(q invalidation.DeltaQuery) call {
-	args := make([]string, 0, 2+len(q.Scopes))
-	args = append(args, tickArg(q.Since), strconv.Itoa(q.Limit))
+	args := make([]string, 0, 3+len(q.Scopes))
+	args = append(args, tickArg(q.Since), invalidation.FormatIncarnation(q.Incarnation), strconv.Itoa(q.Limit))
 	for _, s := range q.Scopes {
 		args = append(args, string(s))
 	}
@@ -159,7 +160,7 @@ func parseDelta(id, answer valkey.ValkeyResult) (d invalidation.Delta, history s
 	if err != nil {
 		return d, "", failure(err)
 	}
-	if len(fields) != 10 && len(fields) != 5 {
+	if len(fields) != 11 && len(fields) != 5 {
 		return d, "", errAnswer
 	}
 	var p parser
@@ -187,7 +188,19 @@ func parseDelta(id, answer valkey.ValkeyResult) (d invalidation.Delta, history s
 	for _, k := range known {
 		d.Known = append(d.Known, p.tick(k))
 	}
+	d.After = asOf(p.text(fields[10]))
 	return d, history, p.err
+}
+
+// asOf reads what AsOf.String wrote; anything else is the zero AsOf.
+func asOf(s string) invalidation.AsOf {
+	inc, tick, _ := strings.Cut(s, "@")
+	var p parser
+	a := invalidation.AsOf{Incarnation: p.incarnation(inc), Tick: p.tick(tick)}
+	if p.err != nil {
+		return invalidation.AsOf{}
+	}
+	return a
 }
 
 // primary returns the history of a server that says it is a primary.

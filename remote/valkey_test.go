@@ -206,6 +206,11 @@ func TestAFullServerRefusesWritesWithErrFull(t *testing.T) {
 		l, err := c.Lease(ctx, []remote.LeaseRequest{{Key: "second", Token: "t", TTL: time.Minute}})
 		require.NoError(t, err)
 		require.ErrorIs(t, l[0].Err, remote.ErrFull)
+		for _, seen := range []string{"", "1234567890123another"} {
+			there, err := c.Lease(ctx, []remote.LeaseRequest{{Key: "first", Token: "t", TTL: time.Minute, Seen: seen}})
+			require.NoError(t, err)
+			require.Len(t, there[0].Item.Envelope(), 100, "what is there needs no lease")
+		}
 		_, err = c.Append(ctx, invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 		require.NoError(t, err, "a change is small, and must go through")
 		require.NoError(t, c.Renew(ctx, invalidation.Loss{Known: invalidation.AsOf{Tick: 1 << 52}}))

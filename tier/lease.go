@@ -33,21 +33,24 @@ func (l *loadRun) readOrLease(ctx context.Context, f *flight) bool {
 	leases, err := l.askLeases(ctx, l.only(f))
 	if err != nil {
 		if !refused(err) {
-			l.s.spawn(func() { l.release([]string{f.name}) })
+			l.releaseAside(f)
 		}
 		return l.unread(ctx, f, l.o, err)
 	}
 	lease := &leases[0]
-	f.leased = lease.Acquired
+	f.leased = lease.Acquired && lease.Err == nil
 	switch {
 	case lease.Item.Found():
 		served := l.serve(ctx, f, lease.Item, l.load, l.o)
 		if served && f.leased {
-			l.s.spawn(func() { l.release([]string{f.name}) })
+			l.releaseAside(f)
 		}
 		return served
 	case lease.Err != nil:
 		l.unleased(f, lease.Err)
+		if lease.Acquired {
+			l.releaseAside(f)
+		}
 	case !f.leased:
 		f.held = true
 	}
@@ -92,7 +95,7 @@ func (l *loadRun) lease(ctx context.Context, fs []*flight) (ready, held []*fligh
 		var again []*flight
 		for i, f := range ask {
 			lease := leases[i]
-			f.leased = lease.Acquired
+			f.leased = lease.Acquired && lease.Err == nil
 			switch {
 			case lease.Item.Found() && l.serve(ctx, f, lease.Item, l.load, l.o):
 				if f.leased {
@@ -103,6 +106,9 @@ func (l *loadRun) lease(ctx context.Context, fs []*flight) (ready, held []*fligh
 			case lease.Err != nil:
 				l.unleased(f, lease.Err)
 				ready = append(ready, f)
+				if lease.Acquired {
+					l.releaseLater([]string{f.name})
+				}
 			case lease.Item.Found():
 				again = append(again, f) // another version, and no good either
 			default:
@@ -171,6 +177,12 @@ func (l *loadRun) awaitLease(ctx context.Context, f *flight) (ready []*flight) {
 // the leases expire.
 func (l *loadRun) releaseLater(keys []string) {
 	l.s.mu.flying.Go(func() { l.release(keys) })
+}
+
+// releaseAside is releaseLater for a run that has not begun.
+func (l *loadRun) releaseAside(f *flight) {
+	name := f.name
+	l.s.spawn(func() { l.release([]string{name}) })
 }
 
 func (l *loadRun) release(keys []string) {

@@ -1,6 +1,9 @@
 package tier_test
 
 import (
+	"context"
+	"fmt"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -47,5 +50,47 @@ func TestALeaseThatWasTakenAlongWithTheReadIsPutToUse(t *testing.T) {
 			}
 			eventually(t, "no lease is left", func() bool { return len(f.keys()) == 11 })
 		})
+	}
+}
+
+// unread grants leases, and refuses to read the key.
+type unread struct {
+	*interpose.Backend
+	released atomic.Int64
+}
+
+func (d *unread) Connect(ctx context.Context, o remote.Options) (remote.Conn, error) {
+	c, err := d.Backend.Connect(ctx, o)
+	return &unreadConn{c, d}, err
+}
+
+type unreadConn struct {
+	remote.Conn
+	of *unread
+}
+
+func (c *unreadConn) Lease(ctx context.Context, reqs []remote.LeaseRequest) ([]remote.Lease, error) {
+	leases, err := c.Conn.Lease(ctx, reqs)
+	for i := range leases {
+		leases[i].Err = remote.ErrFull // an error of the server, and no sign that it is away
+	}
+	return leases, err
+}
+
+func (c *unreadConn) Release(ctx context.Context, keys []string, token string) error {
+	c.of.released.Add(int64(len(keys)))
+	return c.Conn.Release(ctx, keys, token)
+}
+
+// Others need not wait until a lease expires that cannot be used.
+func TestALeaseThatCameWithAnErrorIsGivenUp(t *testing.T) {
+	d := &unread{Backend: &interpose.Backend{Inner: remote.NewEmbedded(0)}}
+	s, err := tier.Open(t.Context(), tier.WithRemote(d))
+	require.NoError(t, err)
+	defer s.Close()
+	c := view[string](t, s, "docs")
+	for i := range 20 { // from the tenth on, leases are asked for along with the read
+		require.Equal(t, "loaded", find(t, c, fmt.Sprint(i), is("loaded")).Value)
+		eventually(t, "it is given up", func() bool { return d.released.Load() == int64(i+1) })
 	}
 }

@@ -218,9 +218,6 @@ func (c *core) accepts(ctx context.Context, out outcome, f *flight, came arrival
 // await waits for a flight's outcome, for ctx, or for the soft timeout if there
 // is a spare value; in the last case the flight has not ended.
 func (c *core) await(ctx context.Context, f *flight, spare *item) (out outcome, ended bool, err error) {
-	if f.finished() {
-		return f.out, true, nil
-	}
 	var soft <-chan time.Time
 	if spare != nil && c.cfg.softTimeout > 0 {
 		timer := time.NewTimer(c.cfg.softTimeout)

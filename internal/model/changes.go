@@ -120,7 +120,6 @@ func (g *Guards) acknowledge(p *Process) bool {
 		p.Know = Log{Inc: inc, Tick: tick, Source: tick, Other: tick}
 		return true
 	}
-	p.Heard = true
 	if !g.ApplyOwn {
 		return true
 	}

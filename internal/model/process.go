@@ -42,7 +42,7 @@ func (g *Guards) apply(s *State, i int, from, log Log) bool {
 	denied := g.Witness && log.Inc == p.Know.Inc && from.deniedBy(log, p.New && g.Witnesses)
 	if log.Inc == 0 || behind || denied {
 		if now := s.of(i).Log; now.Inc == 0 || now.Tick < from.Tick || denied && now.Inc == log.Inc {
-			g.renew(s, s.of(i), from.Tick)
+			g.renew(s, s.of(i), from)
 		}
 		return false
 	}
@@ -51,7 +51,6 @@ func (g *Guards) apply(s *State, i int, from, log Log) bool {
 	case log.Inc != p.Know.Inc:
 		g.adopt(p, log)
 	default:
-		p.Heard = p.Heard || max(log.Source, log.Other) > from.Tick
 		if log.Source > from.Tick {
 			p.Know.Source = max(p.Know.Source, log.Source)
 		}
@@ -74,11 +73,13 @@ func (s *State) told() {
 	}
 }
 
-// adopt turns to another log. What was heard of in the one before, since this one
-// began, is not known there: the source is changed in its place.
+// adopt turns to another log. What was heard of in the one before, and whoever began
+// this one had not, is not known there: the source is changed in its place.
 func (g *Guards) adopt(p *Process, log Log) {
+	known := log.AfterInc == p.Know.Inc && log.After >= max(p.Know.Tick, p.Know.Source, p.Know.Other)
 	p.Know = log
-	if p.Heard && g.Adopt && !p.Pending && p.Change.Phase == Idle {
+	p.Know.AfterInc, p.Know.After = 0, 0 // which is of no more use
+	if !known && g.Adopt && !p.Pending && p.Change.Phase == Idle {
 		p.Pending = true
 		p.Change = Change{Phase: Postponed, Version: p.Own, From: p.Know, Failed: true}
 	}
@@ -104,7 +105,6 @@ func (g *Guards) receive(p *Process) {
 	if m.Inc != p.Know.Inc || m.Tick <= p.Know.Tick {
 		return
 	}
-	p.Heard = true
 	if m.Source {
 		p.Know.Source = max(p.Know.Source, m.Tick)
 	} else {

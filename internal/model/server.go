@@ -1,15 +1,12 @@
 package model
 
 // renew replaces the log of a server by an empty one that begins after known.
-func (g *Guards) renew(s *State, v *Server, known int8) {
+func (g *Guards) renew(s *State, v *Server, known Log) {
 	inc := max(v.Log.Inc, s.P[0].Know.Inc, s.P[1].Know.Inc, s.Server.Log.Inc, s.Replica.Log.Inc, s.Promoted.Log.Inc)
 	if g.NewIncarnation {
 		inc++
 	}
-	v.Log = Log{Inc: inc, Tick: max(v.Log.Tick, known, s.clock()) + 1, Histories: v.History}
-	for i := range s.P {
-		s.P[i].Heard = false
-	}
+	v.Log = Log{Inc: inc, Tick: max(v.Log.Tick, known.Tick, s.clock()) + 1, AfterInc: known.Inc, After: known.Tick, Histories: v.History}
 }
 
 // clock is the latest tick of any server: their clocks agree.
@@ -22,7 +19,7 @@ func (g *Guards) append(s *State, p int, source bool) {
 	c, v := &s.P[p].Change, s.of(p)
 	log := &v.Log
 	if log.Inc == 0 || g.AppendKnown && log.Tick < c.From.Tick {
-		g.renew(s, v, c.From.Tick)
+		g.renew(s, v, c.From)
 	}
 	prev := log.Tick
 	log.Tick = max(log.Tick, s.clock()) + 1

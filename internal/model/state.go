@@ -33,6 +33,7 @@ type State struct {
 // of the latest ones of the source and of something else.
 type Log struct {
 	Inc, Tick, Source, Other int8
+	AfterInc, After          int8 // where in another log whoever began this one was
 	Histories                int8 // those that it knows, a bit for each
 	Written                  bool // it knows that keys are set
 	// Strange, in an answer: it came from a server whose history the log, which is
@@ -72,7 +73,6 @@ func (v *Server) delta() Log {
 type Process struct {
 	Moved   bool // to the promoted server of a split
 	New     bool // the connection, over which nothing has been applied yet
-	Heard   bool // of a change, since a log began that it may turn to
 	Know    Log  // as far as it has applied it; Tick is the watermark
 	Pending bool
 	Proof   int8 // its age

@@ -49,6 +49,28 @@ var logs = []test{
 		require.InDelta(t, float64(time.Now().Unix()), float64(d.ServerTime.Unix()), 10)
 	}},
 
+	{"ALogTellsAfterWhatItBegan", func(t *testing.T, h Harness) {
+		known := invalidation.AsOf{Incarnation: 7, Tick: 42}
+		for name, begin := range map[string]func(s *store){
+			"by a change": func(s *store) {
+				s.appendWith(t, invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Known: known})
+			},
+			"by renewal": func(s *store) { require.NoError(t, s.Renew(s.ctx, invalidation.Loss{Known: known})) },
+		} {
+			s := h.open(t, prefix())
+			begin(s)
+			ask := func(inc uint64) invalidation.AsOf {
+				d, err := s.Delta(s.ctx, invalidation.DeltaQuery{Limit: 10, Incarnation: inc})
+				require.NoError(t, err)
+				return d.After
+			}
+			require.Equal(t, known, ask(7), name)
+			require.Zero(t, ask(s.delta(t).Incarnation), "to who follows it already it says nothing")
+			s.append(t, "s:y")
+			require.Equal(t, known, ask(0), name)
+		}
+	}},
+
 	{"TicksStrictlyIncreaseAndEachNamesTheOneBefore", func(t *testing.T, h Harness) {
 		p := prefix()
 		conns := []*store{h.open(t, p), h.open(t, p)}
