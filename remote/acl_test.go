@@ -99,6 +99,7 @@ func readmeRights(t *testing.T) []string {
 // trial is a connection with some rights, and another with all of them.
 type trial struct {
 	t           *testing.T
+	ctx         context.Context
 	do          func(args ...string) valkey.ValkeyMessage // as the administrator
 	user, other remote.Conn
 	told        *notices
@@ -113,9 +114,9 @@ func aclKey(name string) string { return "tiercache:d:n:{" + name + "}" }
 func failing(t *testing.T, s *valkeytest.Server, rights []string, noTracking bool) map[string]error {
 	t.Helper()
 	client := s.Client(t)
-	c := &trial{t: t, told: newNotices(), noTracking: noTracking}
+	c := &trial{t: t, ctx: within(t), told: newNotices(), noTracking: noTracking}
 	c.do = func(args ...string) valkey.ValkeyMessage {
-		m, err := client.Do(t.Context(), client.B().Arbitrary(args...).Build()).ToMessage()
+		m, err := client.Do(c.ctx, client.B().Arbitrary(args...).Build()).ToMessage()
 		require.True(t, err == nil || valkey.IsValkeyNil(err), "%v: %v", args, err)
 		return m
 	}
@@ -125,14 +126,14 @@ func failing(t *testing.T, s *valkeytest.Server, rights []string, noTracking boo
 	defer c.do("ACL", "DELUSER", "tiercache")
 	c.do("ACL", "LOG", "RESET")
 	c.other = connect(t, backend(s), "tiercache", newNotices())
-	for name, err := range calls(t.Context(), c.other) { // so that the server knows the scripts
+	for name, err := range calls(within(t), c.other) { // so that the server knows the scripts
 		require.NoError(t, err, name)
 	}
 	defer c.other.Close()
 	option := valkey.ClientOption{InitAddress: []string{s.Addr}, Username: "tiercache", Password: "secret",
 		Dialer: net.Dialer{KeepAlive: 10 * time.Millisecond}} // it pings as often
 	var err error
-	c.user, err = remote.Valkey(option).Connect(t.Context(),
+	c.user, err = remote.Valkey(option).Connect(within(t),
 		remote.Options{Prefix: "tiercache", Timeout: 5 * time.Second, NoTracking: noTracking, Events: c.told.events()})
 	if err != nil {
 		return map[string]error{"connect": err}
@@ -163,29 +164,29 @@ var checks = []struct {
 	{"a change is recorded", func(c *trial) error { return c.change(c.user) }},
 	{"the log is read", func(c *trial) error {
 		c.must(c.change(c.other))
-		d, err := c.user.Delta(c.t.Context(), invalidation.DeltaQuery{Limit: 100, Scopes: []invalidation.Scope{"s:x"}})
+		d, err := c.user.Delta(c.ctx, invalidation.DeltaQuery{Limit: 100, Scopes: []invalidation.Scope{"s:x"}})
 		return errors.Join(err, unless(len(d.Changes) > 0 && len(d.Known) == 1 && d.Known[0] == d.Tick && d.Tick > 0, d))
 	}},
 	{"a lost log is replaced", func(c *trial) error {
 		c.do("DEL", aclLog)
-		err := c.user.Renew(c.t.Context(), invalidation.Loss{})
+		err := c.user.Renew(c.ctx, invalidation.Loss{})
 		n, _ := ptr(c.do("EXISTS", aclLog)).AsInt64()
 		return errors.Join(err, unless(n == 1, "no log"))
 	}},
 	{"an entry is read", func(c *trial) error {
 		c.put("read")
-		it, err := c.user.GetOne(c.t.Context(), aclKey("read"))
+		it, err := c.user.GetOne(c.ctx, aclKey("read"))
 		return errors.Join(err, unless(it.Envelope() == "value", it))
 	}},
 	{"several entries are read", func(c *trial) error {
 		c.put("one")
 		c.put("two")
-		items, _, err := c.user.Get(c.t.Context(), []string{aclKey("one"), aclKey("two")}, nil)
+		items, _, err := c.user.Get(c.ctx, []string{aclKey("one"), aclKey("two")}, nil)
 		return errors.Join(err, unless(err != nil || items[0].Found() && items[1].Found(), items))
 	}},
 	{"a fresh read", func(c *trial) error {
 		c.put("fresh")
-		items, _, err := c.user.Get(c.t.Context(), []string{aclKey("fresh")}, &invalidation.DeltaQuery{Limit: 100})
+		items, _, err := c.user.Get(c.ctx, []string{aclKey("fresh")}, &invalidation.DeltaQuery{Limit: 100})
 		return errors.Join(err, unless(err != nil || items[0].Found(), items))
 	}},
 	{"a loaded value is stored", func(c *trial) error {
@@ -203,7 +204,7 @@ var checks = []struct {
 	}},
 	{"a value that another has replaced is found", func(c *trial) error {
 		c.put("replaced")
-		l, err := c.user.Lease(c.t.Context(), []remote.LeaseRequest{{Key: aclKey("replaced"), Token: "mine", Seen: "9999999999999bad", TTL: time.Minute}})
+		l, err := c.user.Lease(c.ctx, []remote.LeaseRequest{{Key: aclKey("replaced"), Token: "mine", Seen: "9999999999999bad", TTL: time.Minute}})
 		return errors.Join(err, unless(err != nil || l[0].Item.Envelope() == "value", l))
 	}},
 	{"a value is refreshed", func(c *trial) error {
@@ -212,7 +213,7 @@ var checks = []struct {
 	}},
 	{"another's lease is waited for", func(c *trial) error {
 		c.do("SET", aclKey("held")+aclLease, "another's", "PX", "3000")
-		l, err := c.user.Lease(c.t.Context(), []remote.LeaseRequest{{Key: aclKey("held"), Token: "mine", TTL: time.Minute}})
+		l, err := c.user.Lease(c.ctx, []remote.LeaseRequest{{Key: aclKey("held"), Token: "mine", TTL: time.Minute}})
 		if err != nil {
 			return err
 		}
@@ -220,45 +221,45 @@ var checks = []struct {
 	}},
 	{"a lease is renewed", func(c *trial) error {
 		c.do("SET", aclKey("long")+aclLease, "mine", "PX", "1000000")
-		err := c.user.Extend(c.t.Context(), []string{aclKey("long")}, "mine", 3000*time.Second)
+		err := c.user.Extend(c.ctx, []string{aclKey("long")}, "mine", 3000*time.Second)
 		ttl, _ := ptr(c.do("PTTL", aclKey("long")+aclLease)).AsInt64()
 		return errors.Join(err, unless(ttl > 2000_000, ttl))
 	}},
 	{"a lease is given up", func(c *trial) error {
 		c.do("SET", aclKey("free")+aclLease, "mine")
-		err := c.user.Release(c.t.Context(), []string{aclKey("free")}, "mine")
+		err := c.user.Release(c.ctx, []string{aclKey("free")}, "mine")
 		return errors.Join(err, absent(c.do("GET", aclKey("free")+aclLease)))
 	}},
 	{"an entry is deleted", func(c *trial) error {
 		c.put("gone")
-		err := c.user.Delete(c.t.Context(), []string{aclKey("gone")})
+		err := c.user.Delete(c.ctx, []string{aclKey("gone")})
 		return errors.Join(err, absent(c.do("GET", aclKey("gone"))))
 	}},
 	{"entries are purged", func(c *trial) error {
 		c.put("purged")
-		_, err := c.user.Purge(c.t.Context(), remote.PurgeRequest{Prefixes: []string{"tiercache:d:"}})
+		_, err := c.user.Purge(c.ctx, remote.PurgeRequest{Prefixes: []string{"tiercache:d:"}})
 		return errors.Join(err, absent(c.do("GET", aclKey("purged"))))
 	}},
 	{"scripts are loaded when the server has lost them", func(c *trial) error {
 		c.do("SCRIPT", "FLUSH")
-		return c.user.Delete(c.t.Context(), []string{aclKey("gone")})
+		return c.user.Delete(c.ctx, []string{aclKey("gone")})
 	}},
 	{"scripts that read are loaded when the server has lost them", func(c *trial) error {
 		c.do("SCRIPT", "FLUSH")
-		_, err := c.user.Delta(c.t.Context(), invalidation.DeltaQuery{Limit: 1})
+		_, err := c.user.Delta(c.ctx, invalidation.DeltaQuery{Limit: 1})
 		return err
 	}},
 	{"notices of keys come", func(c *trial) error {
 		if c.noTracking {
 			return nil
 		}
-		_, err := c.user.GetOne(c.t.Context(), aclKey("noticed"))
+		_, err := c.user.GetOne(c.ctx, aclKey("noticed"))
 		c.put("noticed")
 		c.barrier()
 		return errors.Join(err, unless(c.told.of(aclKey("noticed")) > 0, "no notice"))
 	}},
 	{"changes are told once", func(c *trial) error { // not by a notice as well
-		_, _ = c.user.Delta(c.t.Context(), invalidation.DeltaQuery{Limit: 1})
+		_, _ = c.user.Delta(c.ctx, invalidation.DeltaQuery{Limit: 1})
 		c.must(c.change(c.other))
 		c.barrier()
 		return unless(c.told.of(aclLog) == 0, "a notice")
@@ -274,11 +275,11 @@ var checks = []struct {
 		return unless(now > before, "no message")
 	}},
 	{"health: the server", func(c *trial) error {
-		i, err := c.user.Info(c.t.Context())
+		i, err := c.user.Info(c.ctx)
 		return errors.Join(err, unless(i.Server != "", i.Unknown))
 	}},
 	{"health: the tracking table", func(c *trial) error {
-		i, err := c.user.Info(c.t.Context())
+		i, err := c.user.Info(c.ctx)
 		return errors.Join(err, unless(i.TrackedMax > 0, i.Unknown))
 	}},
 	{"nothing is denied", func(c *trial) error { // an idle connection's pings among it
@@ -307,13 +308,13 @@ func (c *trial) put(name string) (raw string) {
 }
 
 func (c *trial) change(conn remote.Conn) error {
-	_, err := conn.Append(c.t.Context(), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+	_, err := conn.Append(c.ctx, invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 	return err
 }
 
 func (c *trial) lease(r remote.LeaseRequest) error {
 	r.TTL = time.Minute
-	l, err := c.user.Lease(c.t.Context(), []remote.LeaseRequest{r})
+	l, err := c.user.Lease(c.ctx, []remote.LeaseRequest{r})
 	if err != nil {
 		return err
 	}
@@ -322,7 +323,7 @@ func (c *trial) lease(r remote.LeaseRequest) error {
 
 func (c *trial) write(w remote.Write) error {
 	w.Envelope, w.Expires = []byte("value"), time.Now().Add(time.Hour)
-	written, err := c.user.Write(c.t.Context(), []remote.Write{w})
+	written, err := c.user.Write(c.ctx, []remote.Write{w})
 	if err != nil {
 		return err
 	}
@@ -331,7 +332,7 @@ func (c *trial) write(w remote.Write) error {
 
 // barrier returns when all notices have come that were caused before it.
 func (c *trial) barrier() {
-	ctx, cancel := context.WithTimeout(c.t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(c.ctx, 5*time.Second)
 	defer cancel()
 	_, _ = c.user.GetOne(ctx, aclKey("barrier"))
 }
@@ -377,24 +378,24 @@ func TestTheRightsForAClusterSuffice(t *testing.T) {
 		}
 		o := valkey.ClientOption{InitAddress: c.Addrs(), Username: "tiercache", Password: "secret"}
 		conn := connect(t, remote.Valkey(o), "tiercache", newNotices())
-		_, err := conn.Append(t.Context(), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+		_, err := conn.Append(within(t), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 		require.NoError(t, err)
-		require.NoError(t, conn.Prove(t.Context()))
-		_, err = conn.Delta(t.Context(), invalidation.DeltaQuery{Limit: 10})
+		require.NoError(t, conn.Prove(within(t)))
+		_, err = conn.Delta(within(t), invalidation.DeltaQuery{Limit: 10})
 		require.NoError(t, err)
 		key := aclKey("k")
-		leases, err := conn.Lease(t.Context(), []remote.LeaseRequest{{Key: key, Token: "t", TTL: time.Minute}})
+		leases, err := conn.Lease(within(t), []remote.LeaseRequest{{Key: key, Token: "t", TTL: time.Minute}})
 		require.NoError(t, err)
 		require.NoError(t, leases[0].Err)
-		written, err := conn.Write(t.Context(), []remote.Write{{Key: key, Token: "t", Envelope: []byte("v"), Expires: time.Now().Add(time.Minute)}})
+		written, err := conn.Write(within(t), []remote.Write{{Key: key, Token: "t", Envelope: []byte("v"), Expires: time.Now().Add(time.Minute)}})
 		require.NoError(t, err)
 		require.NoError(t, written[0].Err)
-		_, err = conn.GetOne(t.Context(), key)
+		_, err = conn.GetOne(within(t), key)
 		require.NoError(t, err)
-		require.NoError(t, conn.Delete(t.Context(), []string{key}))
-		_, err = conn.Purge(t.Context(), remote.PurgeRequest{Prefixes: []string{"tiercache:d:"}})
+		require.NoError(t, conn.Delete(within(t), []string{key}))
+		_, err = conn.Purge(within(t), remote.PurgeRequest{Prefixes: []string{"tiercache:d:"}})
 		require.NoError(t, err)
-		_, err = conn.Info(t.Context())
+		_, err = conn.Info(within(t))
 		require.NoError(t, err)
 		for _, s := range c.Nodes() {
 			denied, err := s.Do(t, "ACL", "LOG").ToArray()

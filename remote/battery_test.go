@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/valkey-io/valkey-go"
 
@@ -65,7 +66,9 @@ func valkeyHarness(t *testing.T, s *valkeytest.Server) remotetest.Harness {
 	do := func(args ...string) valkey.ValkeyMessage { return valkey.ValkeyMessage{} }
 	client := s.Client(t)
 	do = func(args ...string) valkey.ValkeyMessage {
-		m, err := client.Do(context.Background(), client.B().Arbitrary(args...).Build()).ToMessage()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		m, err := client.Do(ctx, client.B().Arbitrary(args...).Build()).ToMessage()
 		if err != nil && !valkey.IsValkeyNil(err) {
 			panic(strings.Join(args, " ") + ": " + err.Error())
 		}

@@ -2,9 +2,13 @@ package remote_test
 
 import (
 	"context"
+	"crypto/tls"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,8 +35,9 @@ func clusterHarness(t *testing.T, c *valkeytest.Cluster) remotetest.Harness {
 	client, err := valkey.NewClient(valkey.ClientOption{InitAddress: c.Addrs(), DisableCache: true})
 	require.NoError(t, err)
 	t.Cleanup(client.Close)
-	ctx := context.Background()
 	on := func(client valkey.Client, args ...string) valkey.ValkeyMessage {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
 		m, err := client.Do(ctx, client.B().Arbitrary(args...).Build()).ToMessage()
 		if err != nil && !valkey.IsValkeyNil(err) {
 			panic(strings.Join(args, " ") + ": " + err.Error())
@@ -40,6 +45,8 @@ func clusterHarness(t *testing.T, c *valkeytest.Cluster) remotetest.Harness {
 		return m
 	}
 	keyed := func(name, key string, args ...string) valkey.ValkeyMessage {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
 		m, err := client.Do(ctx, client.B().Arbitrary(name).Keys(key).Args(args...).Build()).ToMessage()
 		if err != nil && remote.Unreachable(err) { // Disconnect ends its connections as well
 			m, err = client.Do(ctx, client.B().Arbitrary(name).Keys(key).Args(args...).Build()).ToMessage()
@@ -92,10 +99,10 @@ func clusterHarness(t *testing.T, c *valkeytest.Cluster) remotetest.Harness {
 // server that proves itself.
 func connectCluster(t *testing.T, c *valkeytest.Cluster) remote.Conn {
 	conn := connect(t, clusterBackend(c), "p", newNotices())
-	_, err := conn.Append(t.Context(), invalidation.Change{Retention: time.Hour}) // there is a log
+	_, err := conn.Append(within(t), invalidation.Change{Retention: time.Hour}) // there is a log
 	require.NoError(t, err)
 	for range 2 { // and it knows the servers
-		require.NoError(t, conn.Prove(t.Context()))
+		require.NoError(t, conn.Prove(within(t)))
 	}
 	return conn
 }
@@ -120,7 +127,7 @@ func TestAMovedSlotEndsItsShard(t *testing.T) {
 		from.Do(t, "SET", key, "x")
 		c.MoveSlot(t, slot, from, to, func() {
 			eventually(t, func() bool { return before.Gone() && conn.Shard(key).Gone() }, "it is noticed that the slot is being moved")
-			_, _, err := conn.Get(t.Context(), []string{key}, &invalidation.DeltaQuery{Limit: 1})
+			_, _, err := conn.Get(within(t), []string{key}, &invalidation.DeltaQuery{Limit: 1})
 			require.NoError(t, err, "and it is served")
 		})
 		eventually(t, func() bool { return !conn.Shard(key).Gone() }, "the new owner proves itself")
@@ -128,7 +135,7 @@ func TestAMovedSlotEndsItsShard(t *testing.T) {
 		if conn.Shard("p:d:n:{third}") == elsewhere {
 			require.False(t, elsewhere.Gone(), "others go on")
 		}
-		require.NoError(t, conn.Prove(t.Context()))
+		require.NoError(t, conn.Prove(within(t)))
 	})
 }
 
@@ -139,7 +146,7 @@ func TestAFailoverEndsTheShardAndAnotherComes(t *testing.T) {
 		before := conn.Shard(key)
 		c.Failover(t, c.Replicas[slot*len(c.Primaries)/16384])
 		eventually(t, func() bool { return before.Gone() && !conn.Shard(key).Gone() }, "the replica proves itself")
-		require.NoError(t, conn.Prove(t.Context(), key))
+		require.NoError(t, conn.Prove(within(t), key))
 	})
 }
 
@@ -167,4 +174,45 @@ func TestAPrimaryWithoutItsClusterProvesNothing(t *testing.T) {
 		require.Error(t, conn.Prove(ctx, key))
 		require.LessOrEqual(t, conn.Shard(key).Proof(), proven)
 	}, valkeytest.Config("cluster-node-timeout", "500"))
+}
+
+// Closing does not wait for requests to a server that is gone, which the client
+// tries again for as long as they may take.
+func TestClosingEndsWhatIsTriedAgain(t *testing.T) {
+	valkeytest.EachCluster(t, 3, func(t *testing.T, c *valkeytest.Cluster) {
+		var dials atomic.Int64
+		o := valkey.ClientOption{InitAddress: c.Addrs()}
+		o.DialCtxFn = func(ctx context.Context, address string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+			dials.Add(1)
+			return d.DialContext(ctx, "tcp", address)
+		}
+		conn, err := remote.Valkey(o).Connect(within(t), remote.Options{Prefix: "p", Timeout: time.Hour, Events: newNotices().events()})
+		require.NoError(t, err)
+		for _, s := range c.Primaries {
+			s.Do(t, "DEBUG", "POPULATE", "5000") // some pages
+		}
+		gone, purged := make(chan struct{}), make(chan error, 1)
+		goOn := sync.OnceFunc(func() {
+			for _, s := range c.Nodes() {
+				s.Kill()
+			}
+			close(gone)
+		})
+		go func() {
+			_, err := conn.Purge(context.Background(), remote.PurgeRequest{Prefixes: []string{"p:d:"}, Progress: func(remote.PurgeProgress) { goOn() }})
+			purged <- err
+		}()
+		<-gone
+		before := dials.Load()
+		eventually(t, func() bool { return dials.Load() > before+30 }, "they are tried again")
+		closed := make(chan error, 1)
+		go func() { closed <- conn.Close() }()
+		for _, ended := range []chan error{closed, purged} {
+			select {
+			case <-ended:
+			case <-within(t).Done():
+				t.Fatal("it waits for what may never end")
+			}
+		}
+	})
 }

@@ -129,7 +129,7 @@ func TestForeignChangesInEveryGapAroundAWrite(t *testing.T) {
 	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
 		h := valkeyHarness(t, s)
 		g := newGaps(t, s.Addr)
-		ctx := t.Context()
+		ctx := within(t)
 		told := newNotices()
 		conn, err := remote.Valkey(valkey.ClientOption{InitAddress: []string{g.Addr().String()}}).Connect(ctx,
 			remote.Options{Prefix: "gaps", Timeout: 10 * time.Second, Events: told.events()})
@@ -221,14 +221,14 @@ func TestAFreshReadTakesItsDeltaFirst(t *testing.T) {
 	h := valkeyHarness(t, s)
 	h.Put("k", "old")
 	change := func() invalidation.Appended {
-		a, err := other.Append(t.Context(), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+		a, err := other.Append(within(t), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 		if err != nil {
 			t.Error(err)
 		}
 		return a
 	}
 	first := change()
-	_, err := conn.Delta(t.Context(), invalidation.DeltaQuery{Limit: 1})
+	_, err := conn.Delta(within(t), invalidation.DeltaQuery{Limit: 1})
 	require.NoError(t, err)
 	hook := func(words []string) {
 		if words[0] == "GET" {
@@ -237,7 +237,7 @@ func TestAFreshReadTakesItsDeltaFirst(t *testing.T) {
 		}
 	}
 	g.hook.Store(&hook)
-	items, d, err := conn.Get(t.Context(), []string{"k"}, &invalidation.DeltaQuery{Limit: 10})
+	items, d, err := conn.Get(within(t), []string{"k"}, &invalidation.DeltaQuery{Limit: 10})
 	g.hook.Store(nil)
 	require.NoError(t, err)
 	require.Equal(t, first.Tick, d.Tick)

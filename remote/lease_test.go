@@ -58,7 +58,12 @@ func (c *interrupted) Write(b []byte) (int, error) {
 	if err != nil {
 		return n, err
 	}
-	f()
+	ended := make(chan struct{})
+	go func() { // which a failed test ends, and not the client's goroutine
+		defer close(ended)
+		f()
+	}()
+	<-ended
 	m, err := c.Conn.Write(b[at:])
 	return n + m, err
 }
@@ -78,7 +83,7 @@ func interruptible(t *testing.T, s *valkeytest.Server, prefix string) (remote.Co
 func ask(t *testing.T, c remote.Conn, r remote.LeaseRequest) remote.Lease {
 	t.Helper()
 	r.TTL = time.Minute
-	l, err := c.Lease(context.Background(), []remote.LeaseRequest{r})
+	l, err := c.Lease(within(t), []remote.LeaseRequest{r})
 	require.NoError(t, err)
 	return l[0]
 }
@@ -86,13 +91,13 @@ func ask(t *testing.T, c remote.Conn, r remote.LeaseRequest) remote.Lease {
 // done returns when what was sent to the server before is done.
 func done(t *testing.T, c remote.Conn) {
 	for range 2 {
-		_, err := c.GetOne(context.Background(), "any")
+		_, err := c.GetOne(within(t), "any")
 		require.NoError(t, err)
 	}
 }
 
 func store(t *testing.T, c remote.Conn, key, token, envelope string) {
-	w, err := c.Write(context.Background(), []remote.Write{{Key: key, Token: token, Envelope: []byte(envelope), Expires: time.Now().Add(time.Minute), Unread: token == ""}})
+	w, err := c.Write(within(t), []remote.Write{{Key: key, Token: token, Envelope: []byte(envelope), Expires: time.Now().Add(time.Minute), Unread: token == ""}})
 	require.NoError(t, err)
 	require.True(t, w[0].Stored)
 }
@@ -115,7 +120,7 @@ func TestALeaseIsNotTakenForWhatIsThereAlready(t *testing.T) {
 	}
 	for name, seen := range map[string]string{"nothing seen": "", "another version seen": "1234567890123bad"} {
 		t.Run(name, func(t *testing.T) {
-			require.NoError(t, b.Delete(t.Context(), []string{k}))
+			require.NoError(t, b.Delete(within(t), []string{k}))
 			require.True(t, ask(t, b, remote.LeaseRequest{Key: k, Token: "b"}).Acquired)
 			i.before(betweenTheCommands, func() {
 				done(t, b)
@@ -145,7 +150,7 @@ func TestALeaseThatWentWhileTheValueWasAskedForIsNotOurs(t *testing.T) {
 		return 0
 	}
 	i.before(theScript, func() {
-		require.NoError(t, b.Delete(context.Background(), []string{k}))
+		require.NoError(t, b.Delete(within(t), []string{k}))
 		require.True(t, ask(t, b, remote.LeaseRequest{Key: k, Token: "c"}).Acquired)
 	})
 	l := ask(t, a, remote.LeaseRequest{Key: k, Token: "a", Seen: "1234567890123bad"})

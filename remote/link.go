@@ -21,13 +21,25 @@ type link struct {
 	mu     sync.Mutex  // guards that closed is set, and that nothing joins beside after it
 	closed atomic.Bool // the client of a cluster goes on for a while after its end
 	beside sync.WaitGroup
+
+	open context.Context // until Close
+	end  context.CancelFunc
 }
 
-// Close ends the client and waits for the requests that it makes return.
+func newLink() *link {
+	l := &link{}
+	l.open, l.end = context.WithCancel(context.Background())
+	return l
+}
+
+// Close ends the client and waits for the requests that it makes return. Those to
+// one server of a cluster would be tried again until their contexts end: the
+// client of the server does not learn that the cluster's has ended.
 func (l *link) Close() {
 	l.mu.Lock()
 	l.closed.Store(true)
 	l.mu.Unlock()
+	l.end()
 	l.Client.Close()
 	l.beside.Wait()
 }
@@ -49,7 +61,9 @@ func (l *link) Do(ctx context.Context, cmd valkey.Completed) valkey.ValkeyResult
 		l.note(r.NonValkeyError())
 		return r
 	}
-	return l.runBeside(ctx, 1, func() []valkey.ValkeyResult { return []valkey.ValkeyResult{l.Client.Do(ctx, cmd)} })[0]
+	return l.runBeside(ctx, 1, func(ctx context.Context) []valkey.ValkeyResult {
+		return []valkey.ValkeyResult{l.Client.Do(ctx, cmd)}
+	})[0]
 }
 
 // DoMulti implements [valkey.CommandClient].
@@ -72,7 +86,7 @@ func (l *link) DoMulti(ctx context.Context, cmds ...valkey.Completed) []valkey.V
 		l.note(rs[0].NonValkeyError())
 		return rs
 	}
-	return l.runBeside(ctx, len(cmds), func() []valkey.ValkeyResult { return l.Client.DoMulti(ctx, cmds...) })
+	return l.runBeside(ctx, len(cmds), func(ctx context.Context) []valkey.ValkeyResult { return l.Client.DoMulti(ctx, cmds...) })
 }
 
 // note keeps whether the connection is in doubt: a request that got no answer
@@ -83,7 +97,7 @@ func (l *link) note(err error) {
 	}
 }
 
-func (l *link) runBeside(ctx context.Context, n int, f func() []valkey.ValkeyResult) []valkey.ValkeyResult {
+func (l *link) runBeside(ctx context.Context, n int, f func(context.Context) []valkey.ValkeyResult) []valkey.ValkeyResult {
 	if l.waiting.Add(1) > maxWaiting {
 		l.waiting.Add(-1)
 		return failures(n, errNoConnection)
@@ -91,7 +105,13 @@ func (l *link) runBeside(ctx context.Context, n int, f func() []valkey.ValkeyRes
 	done := make(chan []valkey.ValkeyResult, 1)
 	if !l.spawn(func() {
 		defer l.waiting.Add(-1)
-		rs := f()
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(l.open, cancel)()
+		rs := f(ctx)
+		if err := rs[0].NonValkeyError(); err != nil && l.open.Err() != nil {
+			rs = failures(n, valkey.ErrClosing)
+		}
 		l.note(rs[0].NonValkeyError())
 		done <- rs
 	}) {

@@ -85,7 +85,7 @@ func (b valkeyBackend) Connect(ctx context.Context, o Options) (Conn, error) {
 	if o.Heartbeat == 0 {
 		o.Heartbeat = 250 * time.Millisecond
 	}
-	c := &valkeyConn{tracked: &link{}, plain: &link{}, o: o, log: logKey(o.Prefix), channel: channel(o.Prefix)}
+	c := &valkeyConn{tracked: newLink(), plain: newLink(), o: o, log: logKey(o.Prefix), channel: channel(o.Prefix)}
 	c.shards = newShards(c)
 	base := b.base(o)
 	track := base

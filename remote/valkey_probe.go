@@ -53,7 +53,7 @@ func (s server) DoMulti(ctx context.Context, cmds ...valkey.Completed) []valkey.
 	for i := range cmds {
 		cmds[i] = cmds[i].Pin() // see link.DoMulti
 	}
-	return s.via.runBeside(ctx, len(cmds), func() []valkey.ValkeyResult { return s.Client.DoMulti(ctx, cmds...) })
+	return s.via.runBeside(ctx, len(cmds), func(ctx context.Context) []valkey.ValkeyResult { return s.Client.DoMulti(ctx, cmds...) })
 }
 
 // probeTimeout is how long a server may take before it is asked again. An answer

@@ -19,6 +19,13 @@ import (
 	"github.com/tiercache/tiercache/remote"
 )
 
+// within is the context of one call. Reads without a deadline are tried for ever.
+func within(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 func eventually(t *testing.T, cond func() bool, what string) {
 	t.Helper()
 	poll := time.NewTicker(time.Millisecond)
@@ -61,12 +68,12 @@ func calls(ctx context.Context, c remote.Conn) map[string]error {
 func TestScriptsAreLoadedAgainWhenTheServerForgotThem(t *testing.T) {
 	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
 		c := connect(t, backend(s), "p", newNotices())
-		for name, err := range calls(t.Context(), c) {
+		for name, err := range calls(within(t), c) {
 			require.NoError(t, err, name)
 		}
 		// One flush before each script, so that none lives on what another loaded.
 		flush := func() { s.Do(t, "SCRIPT", "FLUSH") }
-		ctx, k := t.Context(), []string{"p:d:n:{k}"}
+		ctx, k := within(t), []string{"p:d:n:{k}"}
 		flush()
 		l, err := c.Lease(ctx, []remote.LeaseRequest{{Key: k[0], Token: "t", TTL: time.Minute}})
 		require.NoError(t, err)
@@ -101,7 +108,7 @@ func TestAKilledServerIsUnreachableUntilItIsBack(t *testing.T) {
 	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
 		n := newNotices()
 		c := connect(t, backend(s), "p", n)
-		for name, err := range calls(t.Context(), c) {
+		for name, err := range calls(within(t), c) {
 			require.NoError(t, err, name)
 		}
 		eventually(t, func() bool { _, subs, _ := n.counts(); return subs > 0 }, "it is subscribed")
@@ -116,13 +123,13 @@ func TestAKilledServerIsUnreachableUntilItIsBack(t *testing.T) {
 			require.NotErrorIs(t, err, remote.ErrClosed, name)
 		}
 		s.Restart()
-		eventually(t, func() bool { _, err := c.Delta(t.Context(), invalidation.DeltaQuery{Limit: 1}); return err == nil }, "reads work again")
-		for name, err := range calls(t.Context(), c) {
+		eventually(t, func() bool { _, err := c.Delta(within(t), invalidation.DeltaQuery{Limit: 1}); return err == nil }, "reads work again")
+		for name, err := range calls(within(t), c) {
 			require.NoError(t, err, name)
 		}
 		eventually(t, func() bool { _, now, _ := n.counts(); return now > subs }, "it is subscribed anew")
 		_, _, before := n.counts()
-		_, err := c.Append(t.Context(), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+		_, err := c.Append(within(t), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 		require.NoError(t, err)
 		eventually(t, func() bool { _, _, msgs := n.counts(); return msgs > before }, "messages come again")
 	})
@@ -131,11 +138,11 @@ func TestAKilledServerIsUnreachableUntilItIsBack(t *testing.T) {
 func TestAServerThatForgotTheLogWhileItWasDownSaysSo(t *testing.T) {
 	s := valkeytest.Start(t)
 	c := connect(t, backend(s), "p", newNotices())
-	_, err := c.Append(t.Context(), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+	_, err := c.Append(within(t), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 	require.NoError(t, err)
 	s.Restart()
 	eventually(t, func() bool {
-		d, err := c.Delta(t.Context(), invalidation.DeltaQuery{Limit: 1})
+		d, err := c.Delta(within(t), invalidation.DeltaQuery{Limit: 1})
 		require.True(t, err != nil || d.Incarnation == 0)
 		return err == nil
 	}, "reads work again")
@@ -145,13 +152,13 @@ func TestAServerThatForgotTheLogWhileItWasDownSaysSo(t *testing.T) {
 func TestAConnectionAfterARestartIsAnotherThoughItsNumberIsTheSame(t *testing.T) {
 	s := valkeytest.Start(t, valkeytest.Persist())
 	c := connect(t, backend(s), "p", newNotices())
-	_, err := c.Append(t.Context(), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+	_, err := c.Append(within(t), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 	require.NoError(t, err)
 	seen := make(map[int64]bool)
 	for range 4 {
 		var d invalidation.Delta
 		eventually(t, func() bool {
-			d, err = c.Delta(t.Context(), invalidation.DeltaQuery{Limit: 1})
+			d, err = c.Delta(within(t), invalidation.DeltaQuery{Limit: 1})
 			return err == nil
 		}, "reads work")
 		require.NotZero(t, d.Incarnation, "the log is still there")
@@ -164,7 +171,7 @@ func TestAConnectionAfterARestartIsAnotherThoughItsNumberIsTheSame(t *testing.T)
 func TestAFrozenServerHoldsNobodyBeyondTheDeadline(t *testing.T) {
 	s := valkeytest.Start(t)
 	c := connect(t, backend(s), "p", newNotices())
-	for name, err := range calls(t.Context(), c) {
+	for name, err := range calls(within(t), c) {
 		require.NoError(t, err, name)
 	}
 	s.Pause()
@@ -182,7 +189,7 @@ func TestAFrozenServerHoldsNobodyBeyondTheDeadline(t *testing.T) {
 func TestAFullServerRefusesWritesWithErrFull(t *testing.T) {
 	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
 		c := connect(t, backend(s), "p", newNotices())
-		ctx := t.Context()
+		ctx := within(t)
 		write := func(key string, size int) remote.Written {
 			w, err := c.Write(ctx, []remote.Write{{Key: key, Envelope: []byte(strings.Repeat("x", size)), Expires: time.Now().Add(time.Hour)}})
 			require.NoError(t, err, "a refusal is an answer")
@@ -231,22 +238,22 @@ func TestAnEmbeddedThatIsFullRefusesWhatCannotFitAndEvictsTheRest(t *testing.T) 
 	e := remote.NewEmbedded(10_000)
 	n := newNotices()
 	c := connect(t, e, "p", n)
-	w, err := c.Write(t.Context(), []remote.Write{{Key: "k", Envelope: make([]byte, 20_000), Expires: time.Now().Add(time.Hour), Unread: true}})
+	w, err := c.Write(within(t), []remote.Write{{Key: "k", Envelope: make([]byte, 20_000), Expires: time.Now().Add(time.Hour), Unread: true}})
 	require.NoError(t, err)
 	require.ErrorIs(t, w[0].Err, remote.ErrFull)
-	_, err = c.Append(t.Context(), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+	_, err = c.Append(within(t), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 	require.NoError(t, err)
 	for i := range 20 {
 		k := fmt.Sprint("k", i)
-		_, err := c.Write(t.Context(), []remote.Write{{Key: k, Envelope: make([]byte, 1000), Expires: time.Now().Add(time.Hour), Unread: true}})
+		_, err := c.Write(within(t), []remote.Write{{Key: k, Envelope: make([]byte, 1000), Expires: time.Now().Add(time.Hour), Unread: true}})
 		require.NoError(t, err)
 	}
-	info, err := c.Info(t.Context())
+	info, err := c.Info(within(t))
 	require.NoError(t, err)
 	require.LessOrEqual(t, info.UsedMemory, int64(10_000))
 	require.Equal(t, 2, n.of("k0"), "its write, and its eviction")
 	require.Equal(t, 1, n.of("k19"))
-	d, err := c.Delta(t.Context(), invalidation.DeltaQuery{Limit: 10})
+	d, err := c.Delta(within(t), invalidation.DeltaQuery{Limit: 10})
 	require.NoError(t, err)
 	require.NotZero(t, d.Incarnation, "the log is never evicted")
 }
@@ -255,13 +262,13 @@ func TestAServerEvictsWithANotice(t *testing.T) {
 	s := valkeytest.Start(t)
 	n := newNotices()
 	c := connect(t, backend(s), "p", n)
-	_, err := c.Write(t.Context(), []remote.Write{{Key: "k", Envelope: []byte("v"), Expires: time.Now().Add(time.Hour), Unread: true}})
+	_, err := c.Write(within(t), []remote.Write{{Key: "k", Envelope: []byte("v"), Expires: time.Now().Add(time.Hour), Unread: true}})
 	require.NoError(t, err)
 	eventually(t, func() bool { return n.of("k") == 1 }, "the notice of the write itself")
 	s.Do(t, "CONFIG", "SET", "maxmemory-policy", "allkeys-random")
 	s.Do(t, "CONFIG", "SET", "maxmemory", "1")
 	eventually(t, func() bool {
-		_, _ = c.Write(t.Context(), []remote.Write{{Key: "other", Envelope: []byte("v"), Expires: time.Now().Add(time.Hour), Unread: true}})
+		_, _ = c.Write(within(t), []remote.Write{{Key: "other", Envelope: []byte("v"), Expires: time.Now().Add(time.Hour), Unread: true}})
 		return n.of("k") == 2
 	}, "the notice of an eviction")
 }
@@ -296,7 +303,7 @@ func TestConnectSaysWhatIsWrong(t *testing.T) {
 		})
 	}
 	c := connect(t, remote.Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}, Password: "right-secret"}), "p", newNotices())
-	for name, err := range calls(t.Context(), c) {
+	for name, err := range calls(within(t), c) {
 		require.NoError(t, err, name)
 	}
 }
@@ -332,7 +339,7 @@ func TestAResumedPurgeSkipsWhatIsDone(t *testing.T) {
 	for _, k := range []string{"p:d:a:x", "p:d:b:x"} {
 		h.Put(k, "v")
 	}
-	done, err := c.Purge(t.Context(), remote.PurgeRequest{Prefixes: []string{"p:d:a:", "p:d:b:"}, Resume: "1:0"})
+	done, err := c.Purge(within(t), remote.PurgeRequest{Prefixes: []string{"p:d:a:", "p:d:b:"}, Resume: "1:0"})
 	require.NoError(t, err)
 	require.EqualValues(t, 1, done.Removed)
 	require.Equal(t, []string{"p:d:a:x"}, h.Keys("p:"))
@@ -357,10 +364,10 @@ func TestConnectNamesEveryOptionThatContradictsTheCache(t *testing.T) {
 		set(&o)
 		set(&everything)
 		all = append(all, name)
-		_, err := remote.Valkey(o).Connect(t.Context(), remote.Options{Prefix: "p", Events: newNotices().events()})
+		_, err := remote.Valkey(o).Connect(within(t), remote.Options{Prefix: "p", Events: newNotices().events()})
 		require.ErrorContains(t, err, name)
 	}
-	_, err := remote.Valkey(everything).Connect(t.Context(), remote.Options{Prefix: "p", Events: newNotices().events()})
+	_, err := remote.Valkey(everything).Connect(within(t), remote.Options{Prefix: "p", Events: newNotices().events()})
 	for _, name := range all {
 		require.ErrorContains(t, err, name, "one error names them all")
 	}
@@ -368,10 +375,10 @@ func TestConnectNamesEveryOptionThatContradictsTheCache(t *testing.T) {
 	// Without tracking there are no notices to silence.
 	s := valkeytest.Start(t)
 	c, err := remote.Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}, DisableCache: true, DisableAutoPipelining: true}).
-		Connect(t.Context(), remote.Options{Prefix: "p", Timeout: time.Second, NoTracking: true, Events: newNotices().events()})
+		Connect(within(t), remote.Options{Prefix: "p", Timeout: time.Second, NoTracking: true, Events: newNotices().events()})
 	require.NoError(t, err)
 	defer c.Close()
-	for name, err := range calls(t.Context(), c) {
+	for name, err := range calls(within(t), c) {
 		require.NoError(t, err, name)
 	}
 }
@@ -382,7 +389,7 @@ func TestInfoNamesWhatAnACLWithholds(t *testing.T) {
 	s.Do(t, "ACL", "SETUSER", "noinfo", "on", "nopass", "~*", "&*", "+@all", "-info")
 	for user, want := range map[string]string{"noconfig": "tracking table", "noinfo": "INFO"} {
 		c := connect(t, remote.Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}, Username: user, Password: "x"}), "p", newNotices())
-		i, err := c.Info(t.Context())
+		i, err := c.Info(within(t))
 		require.NoError(t, err)
 		require.Contains(t, i.Unknown, want)
 	}
@@ -395,7 +402,7 @@ func TestOnlyASilentServerIsUnreachable(t *testing.T) {
 	require.True(t, remote.Unreachable(remote.ErrClosed))
 	s := valkeytest.Start(t)
 	client := s.Client(t)
-	err := client.Do(t.Context(), client.B().Arbitrary("NOSUCHCOMMAND").Build()).Error()
+	err := client.Do(within(t), client.B().Arbitrary("NOSUCHCOMMAND").Build()).Error()
 	require.Error(t, err)
 	require.False(t, remote.Unreachable(err))
 	require.False(t, remote.Unreachable(fmt.Errorf("wrapped: %w", err)))
@@ -406,13 +413,13 @@ func TestOnlyASilentServerIsUnreachable(t *testing.T) {
 func TestAReplicaProvesNothing(t *testing.T) {
 	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
 		c := connect(t, backend(s), "p", newNotices())
-		_, err := c.Append(t.Context(), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+		_, err := c.Append(within(t), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 		require.NoError(t, err)
 		s.Do(t, "REPLICAOF", "127.0.0.1", "1") // nobody is there
-		_, err = c.Delta(t.Context(), invalidation.DeltaQuery{Limit: 10})
+		_, err = c.Delta(within(t), invalidation.DeltaQuery{Limit: 10})
 		require.ErrorContains(t, err, "primary")
 		s.Do(t, "REPLICAOF", "NO", "ONE")
-		_, err = c.Delta(t.Context(), invalidation.DeltaQuery{Limit: 10})
+		_, err = c.Delta(within(t), invalidation.DeltaQuery{Limit: 10})
 		require.NoError(t, err)
 	})
 }
@@ -431,7 +438,7 @@ func TestAChangeIsRecordedOverANewConnection(t *testing.T) {
 		p.Freeze(faultproxy.ToClient)
 		before, failed := p.Stats().Passed[faultproxy.Request], make(chan error, 1)
 		go func() {
-			_, err := c.Append(t.Context(), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+			_, err := c.Append(within(t), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 			failed <- err
 		}()
 		eventually(t, func() bool { return p.Stats().Passed[faultproxy.Request] > before }, "the change is on its way")

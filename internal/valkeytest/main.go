@@ -2,6 +2,7 @@ package valkeytest
 
 import (
 	"crypto/rand"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -80,13 +81,16 @@ func Prefix(t testing.TB) string {
 }
 
 // Main runs the tests of a package and exits: it ends the shared server, says what was skipped, and fails a package
-// whose tests passed but left goroutines behind. An option that ignores some goroutine needs a reason beside it.
+// whose tests passed but left goroutines behind, or whose tests hang, with a short list of where. An option that ignores some goroutine needs a reason beside it.
 func Main(m *testing.M, ignore ...goleak.Option) {
 	pkg.Lock()
 	pkg.inMain = true
 	pkg.Unlock()
 
+	flag.Parse()
+	stop := watch()
 	code := m.Run()
+	stop()
 
 	pkg.Lock()
 	defer pkg.Unlock()
