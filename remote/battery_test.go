@@ -61,19 +61,20 @@ func backend(s *valkeytest.Server) remote.Backend {
 	return remote.Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}})
 }
 
-func valkeyHarness(t *testing.T, s *valkeytest.Server) remotetest.Harness {
-	// A panic, since the functions are called from goroutines of a test.
-	do := func(args ...string) valkey.ValkeyMessage { return valkey.ValkeyMessage{} }
-	client := s.Client(t)
-	do = func(args ...string) valkey.ValkeyMessage {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		m, err := client.Do(ctx, client.B().Arbitrary(args...).Build()).ToMessage()
-		if err != nil && !valkey.IsValkeyNil(err) {
-			panic(strings.Join(args, " ") + ": " + err.Error())
-		}
-		return m
+// do is a command of a harness. It panics, since a harness is used by goroutines of a test.
+func do(client valkey.Client, args ...string) valkey.ValkeyMessage {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	m, err := client.Do(ctx, client.B().Arbitrary(args...).Build()).ToMessage()
+	if err != nil && !valkey.IsValkeyNil(err) {
+		panic(strings.Join(args, " ") + ": " + err.Error())
 	}
+	return m
+}
+
+func valkeyHarness(t *testing.T, s *valkeytest.Server) remotetest.Harness {
+	client := s.Client(t)
+	do := func(args ...string) valkey.ValkeyMessage { return do(client, args...) }
 	return remotetest.Harness{
 		Backend: backend(s),
 		Read: func(key string) (string, bool) {

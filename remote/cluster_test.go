@@ -35,15 +35,6 @@ func clusterHarness(t *testing.T, c *valkeytest.Cluster) remotetest.Harness {
 	client, err := valkey.NewClient(valkey.ClientOption{InitAddress: c.Addrs(), DisableCache: true})
 	require.NoError(t, err)
 	t.Cleanup(client.Close)
-	on := func(client valkey.Client, args ...string) valkey.ValkeyMessage {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		m, err := client.Do(ctx, client.B().Arbitrary(args...).Build()).ToMessage()
-		if err != nil && !valkey.IsValkeyNil(err) {
-			panic(strings.Join(args, " ") + ": " + err.Error())
-		}
-		return m
-	}
 	keyed := func(name, key string, args ...string) valkey.ValkeyMessage {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
@@ -58,12 +49,13 @@ func clusterHarness(t *testing.T, c *valkeytest.Cluster) remotetest.Harness {
 	}
 	primaries := func(args ...string) (out []valkey.ValkeyMessage) {
 		for _, p := range c.Primaries {
-			out = append(out, on(p.Client(t), args...))
+			out = append(out, do(p.Client(t), args...))
 		}
 		return out
 	}
 	return remotetest.Harness{
-		Backend: clusterBackend(c),
+		Backend:   clusterBackend(c),
+		LateDials: true,
 		Read: func(key string) (string, bool) {
 			m := keyed("GET", key)
 			raw, err := m.ToString()
@@ -207,10 +199,12 @@ func TestClosingEndsWhatIsTriedAgain(t *testing.T) {
 		eventually(t, func() bool { return dials.Load() > before+30 }, "they are tried again")
 		closed := make(chan error, 1)
 		go func() { closed <- conn.Close() }()
-		for _, ended := range []chan error{closed, purged} {
+		patience := time.After(20 * time.Second)
+		for ended, want := range map[chan error]error{closed: nil, purged: remote.ErrClosed} {
 			select {
-			case <-ended:
-			case <-within(t).Done():
+			case err := <-ended:
+				require.ErrorIs(t, err, want)
+			case <-patience:
 				t.Fatal("it waits for what may never end")
 			}
 		}

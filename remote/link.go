@@ -18,12 +18,10 @@ type link struct {
 	doubt   atomic.Bool
 	waiting atomic.Int64 // requests that run beside their callers
 
-	mu     sync.Mutex  // guards that closed is set, and that nothing joins beside after it
-	closed atomic.Bool // the client of a cluster goes on for a while after its end
+	mu     sync.Mutex      // guards that open is ended, and that nothing joins beside after it
+	open   context.Context // until Close; the client of a cluster goes on for a while after its end
+	end    context.CancelFunc
 	beside sync.WaitGroup
-
-	open context.Context // until Close
-	end  context.CancelFunc
 }
 
 func newLink() *link {
@@ -37,12 +35,13 @@ func newLink() *link {
 // client of the server does not learn that the cluster's has ended.
 func (l *link) Close() {
 	l.mu.Lock()
-	l.closed.Store(true)
-	l.mu.Unlock()
 	l.end()
+	l.mu.Unlock()
 	l.Client.Close()
 	l.beside.Wait()
 }
+
+func (l *link) closed() bool { return l.open.Err() != nil }
 
 // maxWaiting bounds the goroutines that wait for a connection; beyond it
 // requests fail at once.
@@ -53,7 +52,7 @@ var errNoConnection = errors.New("no connection, and too many requests wait for 
 // Do implements [valkey.CommandClient].
 func (l *link) Do(ctx context.Context, cmd valkey.Completed) valkey.ValkeyResult {
 	cmd = cmd.Pin() // see DoMulti
-	if l.closed.Load() {
+	if l.closed() {
 		return valkey.NewErrorResult(valkey.ErrClosing)
 	}
 	if !l.doubt.Load() {
@@ -78,7 +77,7 @@ func (l *link) DoMulti(ctx context.Context, cmds ...valkey.Completed) []valkey.V
 	for i := range cmds {
 		cmds[i] = cmds[i].Pin()
 	}
-	if l.closed.Load() {
+	if l.closed() {
 		return failures(len(cmds), valkey.ErrClosing)
 	}
 	if !l.doubt.Load() {
@@ -109,10 +108,13 @@ func (l *link) runBeside(ctx context.Context, n int, f func(context.Context) []v
 		defer cancel()
 		defer context.AfterFunc(l.open, cancel)()
 		rs := f(ctx)
-		if err := rs[0].NonValkeyError(); err != nil && l.open.Err() != nil {
-			rs = failures(n, valkey.ErrClosing)
-		}
 		l.note(rs[0].NonValkeyError())
+		for i := range rs {
+			// It may say that a context ended, which is not the caller's.
+			if rs[i].NonValkeyError() != nil && l.closed() {
+				rs[i] = valkey.NewErrorResult(valkey.ErrClosing)
+			}
+		}
 		done <- rs
 	}) {
 		l.waiting.Add(-1)
@@ -131,7 +133,7 @@ func (l *link) runBeside(ctx context.Context, n int, f func(context.Context) []v
 func (l *link) spawn(f func()) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed.Load() {
+	if l.closed() {
 		return false
 	}
 	l.beside.Go(f)

@@ -19,7 +19,8 @@ import (
 	"github.com/tiercache/tiercache/remote"
 )
 
-// within is the context of one call. Reads without a deadline are tried for ever.
+// within is a context for calls that are done within a minute. Reads without a
+// deadline are tried for ever.
 func within(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)

@@ -215,5 +215,11 @@ var guards = []guard{
 	{"I9 the claimed size of a compressed value", "internal/envelope/envelope.go",
 		"if err != nil || n > MaxPayload {", "if err != nil {", "./internal/envelope ."},
 	{"closing ends what the client tries again", "remote/link.go",
-		"	l.end()\n", "", "./remote TestClosingEnds"},
+		"	l.end()\n	l.mu.Unlock()", "	l.mu.Unlock()", "./remote TestClosingEnds"},
+	{"closing ends what runs beside its callers", "remote/link.go",
+		"		defer context.AfterFunc(l.open, cancel)()\n", "", "./remote TestClosingEnds"},
+	{"what closing ended says so", "remote/link.go",
+		"if rs[i].NonValkeyError() != nil && l.closed() {", "if false {", "./remote TestClosingEnds"},
+	{"a connection that is closed is not told as lost", "remote/valkey.go",
+		"	if !c.closed {\n		f()", "	if true {\n		f()", "./remote TestValkeyPassesTheBattery/.*/Lifecycle/ClosingIsNoLoss"},
 }

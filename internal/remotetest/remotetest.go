@@ -43,6 +43,11 @@ type Harness struct {
 	// those are left out.
 	NoTracking bool
 
+	// LateDials is for backends that may connect to a server, and tell so as a
+	// loss, after all that a store asked for has been answered: to the replicas of
+	// a cluster.
+	LateDials bool
+
 	// Races is how many times writes race; 0 means 20,000.
 	Races int
 }

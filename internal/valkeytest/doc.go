@@ -3,7 +3,8 @@
 // [Start] runs a server for one test, on a free loopback port and in a folder of its own; it may be killed, restarted,
 // paused and reconfigured at will. [Shared] is one server per test binary for tests that only need keys: they keep
 // apart by [Prefix] and leave the server as they found it (no FLUSHALL, no CONFIG SET). A package that uses Shared
-// hands its TestMain to [Main], which also fails the package when goroutines are left behind:
+// hands its TestMain to [Main], which also fails the package when goroutines are left behind, and says where its tests
+// hang:
 //
 //	func TestMain(m *testing.M) { valkeytest.Main(m) }
 //

@@ -81,13 +81,14 @@ func Prefix(t testing.TB) string {
 }
 
 // Main runs the tests of a package and exits: it ends the shared server, says what was skipped, and fails a package
-// whose tests passed but left goroutines behind, or whose tests hang, with a short list of where. An option that ignores some goroutine needs a reason beside it.
+// whose tests passed but left goroutines behind. Tests that hang it ends shortly before go test would, and says in a few
+// lines where they are. An option that ignores some goroutine needs a reason beside it.
 func Main(m *testing.M, ignore ...goleak.Option) {
 	pkg.Lock()
 	pkg.inMain = true
 	pkg.Unlock()
 
-	flag.Parse()
+	flag.Parse() // for watch: m.Run would do it later
 	stop := watch()
 	code := m.Run()
 	stop()
