@@ -19,7 +19,8 @@ const slots = 16384
 
 // StartCluster runs n primaries, which share the slots evenly, and as many
 // replicas; opts are for all. It returns when every node finds the cluster whole
-// and the replicas have synchronised.
+// and the replicas have synchronised. What is written from then on may reach them
+// up to a second later: before a primary is killed, [Server.AwaitReplica].
 func StartCluster(t testing.TB, n int, opts ...Option) *Cluster {
 	t.Helper()
 	return startCluster(t, n, true, opts...)

@@ -42,6 +42,9 @@ func TestAClusterServesFailsOverAndMovesSlots(t *testing.T) {
 	if v, err := c.Replicas[0].Do(t, "GET", "{b}x").ToString(); err != nil || v != "v" {
 		t.Fatalf("after the failover there is %q (%v)", v, err)
 	}
+	// A primary streams to a new replica from the first acknowledgement it gets after the copy is sent, which may be the
+	// one a second later: until then it would take with it what it was told.
+	c.Replicas[1].AwaitReplica(t, c.Primaries[1])
 	c.Primaries[1].Kill()
 	c.AwaitPromoted(t, c.Replicas[1])
 	if v, err := c.Replicas[1].Do(t, "GET", "{c}x").ToString(); err != nil || v != "v" {
