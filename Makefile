@@ -66,7 +66,7 @@ faults: ## the battery of faults (TIERCACHE_SEED=n repeats one), and the search 
 	@$(WITH_SERVER) && go test -count=1 -timeout=$(TIMEOUT) -v -run 'Faults|NoOrder|Without' $(TESTFLAGS) $(AT_FULL_SPEED)
 
 .PHONY: outage
-outage: ## what an outage costs readers and the origin, in figures: 2 minutes on an idle machine
+outage: ## what an outage costs readers and the origin, in figures: 4 minutes on an idle machine
 	@$(WITH_SERVER) && TIERCACHE_OUTAGE=1 go test -count=1 -timeout=$(TIMEOUT) -v -run TestOutageFigures $(TESTFLAGS) ./internal/coherence
 
 .PHONY: soak

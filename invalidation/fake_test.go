@@ -36,6 +36,7 @@ type script struct {
 	deltaErr, appendErr, renewErr error
 	deltas, appends, renews       int
 	answered                      func() // called before an append is answered
+	asked                         func() // called before a delta is answered
 }
 
 type change struct {
@@ -123,6 +124,9 @@ func (s *script) lose(tick Tick) {
 func (s *script) Delta(_ context.Context, q invalidation.DeltaQuery) (invalidation.Delta, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.asked != nil {
+		s.asked()
+	}
 	s.deltas++
 	if s.deltaErr != nil {
 		return invalidation.Delta{}, s.deltaErr

@@ -110,8 +110,28 @@ func (t *Tail) run() {
 			return
 		case <-tick.C:
 		case <-t.wake:
+			t.rest(tick.C)
 		}
 		t.beat()
+	}
+}
+
+// rest puts off a beat that something asked for, if those before it failed and
+// nobody has been answered since a loss: what asked may be the failure itself. Where
+// somebody accepts connections and ends them, as a proxy without its server does,
+// each attempt is told as a loss, and a loss asks for an attempt: a thousand a
+// second, which took a core from the loaders.
+func (t *Tail) rest(tick <-chan time.Time) {
+	failures := t.Health().Failures
+	if failures == 0 || t.View().Proof != 0 {
+		return
+	}
+	timer := time.NewTimer(min(time.Millisecond<<min(failures, 16), t.cfg.Heartbeat/4))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-tick:
+	case <-t.ctx.Done():
 	}
 }
 

@@ -459,3 +459,33 @@ func TestAMessageFromTheFarFutureIsNotApplied(t *testing.T) {
 		require.Equal(t, valid, s.judge(100, "s:x"))
 	})
 }
+
+// Guard: rest.
+//
+//	A: asks, for which a connection is made: that is told as a loss
+//	the connection ends: the question fails
+//	A: asks again, because of the loss
+func TestALossThatIsTheFailureDoesNotAskOverAndOver(t *testing.T) {
+	bubble(t, func(t *testing.T, s *scene) {
+		const most = 200
+		asked := 0
+		s.log.set(func(l *script) {
+			l.deltaErr = errDown
+			l.asked = func() {
+				if asked++; asked < most { // or it would never end
+					s.Lost()
+				}
+			}
+		})
+		s.Lost()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		require.Greater(t, asked, 10, "it is asked all the same")
+		require.Less(t, asked, most)
+
+		s.log.set(func(l *script) { l.deltaErr, l.asked = nil, nil })
+		time.Sleep(63 * time.Millisecond) // a quarter of the heartbeat
+		synctest.Wait()
+		require.Less(t, s.View().Age(mono.Now()), time.Second, "and soon after it is back")
+	}, heartbeat(250*time.Millisecond))
+}

@@ -196,7 +196,7 @@ func TestClosingEndsWhatIsTriedAgain(t *testing.T) {
 		}()
 		<-gone
 		before := dials.Load()
-		eventually(t, func() bool { return dials.Load() > before+30 }, "they are tried again")
+		eventually(t, func() bool { return dials.Load() > before+10 }, "they are tried again")
 		closed := make(chan error, 1)
 		go func() { closed <- conn.Close() }()
 		patience := time.After(20 * time.Second)

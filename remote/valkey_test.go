@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -447,4 +448,43 @@ func TestAChangeIsRecordedOverANewConnection(t *testing.T) {
 		p.Heal()
 		require.NoError(t, <-failed)
 	})
+}
+
+// Guard: RetryDelay. Each attempt makes a connection and its buffers, where there
+// is somebody who accepts it and ends it.
+func TestWhatGetsNoAnswerIsTriedAgainAFewTimes(t *testing.T) {
+	s := valkeytest.Start(t)
+	nobody, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer nobody.Close()
+	go func() {
+		for {
+			c, err := nobody.Accept()
+			if err != nil {
+				return
+			}
+			c.Close()
+		}
+	}()
+	var gone atomic.Bool
+	var dials atomic.Int64
+	o := valkey.ClientOption{InitAddress: []string{s.Addr}}
+	o.DialCtxFn = func(ctx context.Context, address string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+		if gone.Load() {
+			dials.Add(1)
+			address = nobody.Addr().String()
+		}
+		return d.DialContext(ctx, "tcp", address)
+	}
+	conn, err := remote.Valkey(o).Connect(within(t), remote.Options{Prefix: "p", Timeout: time.Second, Events: newNotices().events()})
+	require.NoError(t, err)
+	defer conn.Close()
+	gone.Store(true)
+	s.Kill()
+	before := dials.Load()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, err = conn.GetOne(ctx, "k")
+	require.Error(t, err)
+	require.LessOrEqual(t, dials.Load()-before, int64(13), "for the read and for the subscription")
 }

@@ -30,8 +30,8 @@ func TestI8OnlyTheFirstReadsOfAnOutageWaitForTheServer(t *testing.T) {
 		p.server.silence()
 		for i := range 2 {
 			took := elapsed(func() { find(t, c, strconv.Itoa(i), is("v")) })
-			assert.Positive(t, took)
-			assert.LessOrEqual(t, took, testTimeout)
+			assert.GreaterOrEqual(t, took, testTimeout-testTimeout/8)
+			assert.Less(t, took, testTimeout, "some of it is left to wake the caller")
 		}
 		require.True(t, p.away())
 		time.Sleep(10 * time.Millisecond) // releases of leases that may have been taken
@@ -398,11 +398,12 @@ func TestI8AnOutageIsSeenInHealthStatsAndTheLogOnce(t *testing.T) {
 // A server that is slow, not away, and tells so by its data only.
 func TestI8HealthIsNotWellWhileReadsAreRefused(t *testing.T) {
 	partitioned(t, func(t *testing.T, p *partition) {
-		p.server.delay(testTimeout - time.Millisecond)
+		inTime := testTimeout - testTimeout/8 // what every request waits for
+		p.server.delay(inTime)
 		assert.True(t, p.store.Health(t.Context()).Healthy)
 		p.server.delay(testTimeout + 10*time.Millisecond)
 		p.notice()
-		p.server.delay(testTimeout - time.Millisecond)
+		p.server.delay(inTime)
 		h := p.store.Health(t.Context()) // the next probe is yet to come
 		assert.False(t, h.Healthy)
 		assert.ErrorIs(t, h.RemoteErr, tier.ErrUnavailable)

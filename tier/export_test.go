@@ -1,8 +1,38 @@
 package tier
 
+import "context"
+
 // LeaseFirst has c ask for leases along with its reads for a long time to come,
 // as where nearly all of them miss.
 func LeaseFirst[V any](c *Cache[V]) { c.ns.misses.Store(1 << 30) }
 
 // RemoteName is the name under which the remote tier has a key.
 func RemoteName[V any](c *Cache[V], key string) string { return c.ns.remoteName(c.ns.hash(key)) }
+
+// LeadLate reads as somebody does who found nothing in the local tier before
+// between was called, and says where the value came from.
+func LeadLate[V any](c *Cache[V], key string, between func()) Origin {
+	h := c.ns.hash(key)
+	f, leads, _ := c.s.table.join(nil, h, key, true)
+	if !leads {
+		panic("another leads")
+	}
+	between()
+	f.name = c.ns.remoteName(h)
+	c.fly(context.Background(), f, nil, callConfig{})
+	out, _, _ := c.await(context.Background(), f, nil)
+	c.s.table.leave(f)
+	return out.origin
+}
+
+// Waiters is how many callers share the flight of key.
+func Waiters[V any](c *Cache[V], key string) int {
+	h := c.ns.hash(key)
+	s := c.s.table.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if k := s.keys[h]; k != nil && k.flight != nil {
+		return k.flight.waiters
+	}
+	return 0
+}

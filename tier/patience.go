@@ -2,6 +2,7 @@ package tier
 
 import (
 	"context"
+	"time"
 
 	"github.com/tiercache/tiercache/internal/mono"
 )
@@ -14,11 +15,18 @@ type patience struct {
 	until  mono.Time // requests that begin later get another
 }
 
-// request bounds one request to the remote tier: it is given up after the remote
-// timeout, or up to an eighth of that sooner.
+// waits is how long a request may be waited for. It is shorter than the remote
+// timeout by what may pass until its caller knows and asks the loader: an idle Go
+// process waits for timers in whole milliseconds, and so finds them up to one late.
+func (c *storeConfig) waits() time.Duration {
+	return c.timeout - min(c.timeout/16, 2*time.Millisecond)
+}
+
+// request bounds one request to the remote tier: it is given up before the remote
+// timeout is over, by up to an eighth of it.
 func (s *Store) request(ctx context.Context) (context.Context, context.CancelFunc) {
 	if ctx.Done() != nil { // it can end by itself
-		return context.WithTimeoutCause(ctx, s.cfg.timeout, errPatience)
+		return context.WithTimeoutCause(ctx, s.cfg.waits(), errPatience)
 	}
 	p := s.patience.Load()
 	if p == nil || mono.Now() >= p.until {
@@ -28,8 +36,8 @@ func (s *Store) request(ctx context.Context) (context.Context, context.CancelFun
 }
 
 func (s *Store) newPatience(old *patience) *patience {
-	p := &patience{until: mono.Now().Add(s.cfg.timeout / 8)}
-	p.Context, p.cancel = context.WithTimeoutCause(context.Background(), s.cfg.timeout, errPatience)
+	p := &patience{until: mono.Now().Add(s.cfg.timeout / 16)}
+	p.Context, p.cancel = context.WithTimeoutCause(context.Background(), s.cfg.waits(), errPatience)
 	if !s.patience.CompareAndSwap(old, p) {
 		p.cancel()
 		return s.patience.Load()

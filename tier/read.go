@@ -182,7 +182,7 @@ func (c *core) accepts(ctx context.Context, out outcome, f *flight, came arrival
 		return false
 	}
 	if o.fresh {
-		if out.begun < came.now {
+		if out.begun < came.now || out.origin == Local {
 			return false // notices of before the caller came may still be on their way
 		}
 		// Others' changes up to now are not known here yet.
@@ -198,6 +198,9 @@ func (c *core) accepts(ctx context.Context, out outcome, f *flight, came arrival
 	}
 	if notices > out.notices || came.view.Epoch > out.epoch || out.shard.Gone() {
 		return false // the key changed before the caller came, or may have
+	}
+	if out.origin == Loaded && c.s.table.predates(out.begun) {
+		return false // and what has changed need not have been told
 	}
 	stale, recent := c.s.cfg.maxStaleness, out.begun
 	if out.origin != Loaded {
@@ -257,6 +260,8 @@ func (c *core) fly(ctx context.Context, f *flight, load loadFunc, o callConfig) 
 		if c.setMeanwhile(f, o) {
 			return nil
 		}
+	case c.keptMeanwhile(f, o):
+		return nil
 	case c.leasesFirst(f, o):
 		l = c.newRun(load, o)
 		if l.readOrLease(ctx, f) {
@@ -297,6 +302,29 @@ func (c *core) setMeanwhile(f *flight, o callConfig) bool {
 	if it == nil {
 		return false
 	}
+	c.s.table.land(f)
+	f.finish(outcome{it: it, origin: Local})
+	return true
+}
+
+// keptMeanwhile ends the flight with a copy that was not to be served when its
+// leader looked, and is now: that of a flight which ended in between.
+//
+//	A: has loaded k and answered; its write is under way, the copy provisional
+//	reading goroutine: hands over the write's notice, and suspends the copy
+//	B: looks for k, and finds a copy that may be of before another's change
+//	A: hears that its write was stored, keeps the copy, lands
+//	B: leads a flight of its own, and would read remotely what is here
+func (c *core) keptMeanwhile(f *flight, o callConfig) bool {
+	if f.resident != nil || f.force || o.fresh || !c.usesLocal(o) || c.peekLocal(f.h, f.key) == nil {
+		return false
+	}
+	c.s.table.restart(f, c.s.tail.View()) // what others share it by is older than the judgement
+	it := c.peekLocal(f.h, f.key)
+	if it == nil || it.outage != nil {
+		return false
+	}
+	c.ns.stats.shared.Add(1)
 	c.s.table.land(f)
 	f.finish(outcome{it: it, origin: Local})
 	return true

@@ -2,8 +2,11 @@ package tier_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
+	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiercache/tiercache/internal/interpose"
@@ -98,6 +101,99 @@ func TestI4AFreshReadDoesNotShareAReadFromBeforeAWrite(t *testing.T) {
 		require.Equal(t, int64(0), <-old)
 		require.Equal(t, int64(1), <-fresh)
 	})
+}
+
+// What a flight has kept is served to who looked for it just before.
+//
+//	B: finds no copy of k that it may serve
+//	A: its write of k is acknowledged, and its copy kept
+//	B: leads a flight of its own
+func TestWhatWasKeptMeanwhileIsNotReadRemotely(t *testing.T) {
+	eachRemote(t, func(t *testing.T, w *world) {
+		s, hooks := w.open(quiet...)
+		c := cacheOf[int64](t, s)
+		require.NoError(t, c.Set(bg, "k", 1))
+		lookup(t, c, none)
+		was := s.Stats()
+		hooks.Before(func(o interpose.Op) error { assert.NotEqual(t, readOp(), o); return nil })
+		require.Equal(t, tier.Local, tier.LeadLate(c, "k", func() {}))
+		is := s.Stats()
+		require.Equal(t, was.Reads()+1, is.Reads())
+		require.Equal(t, was.Shared+1, is.Shared)
+	})
+}
+
+// Guard: a fresh caller does not accept a local copy, however recent the look at it.
+//
+//	B1: finds no copy of k that it may serve, and leads a flight
+//	A:  Set(k, new); its notice to B is late
+//	B2: reads k fresh and finds B1's flight
+//	B1: finds the old value, kept meanwhile
+func TestI4AFreshReadDoesNotShareALocalCopy(t *testing.T) {
+	eachRemote(t, func(t *testing.T, w *world) {
+		a, _ := w.open(quiet...)
+		b, hooks := w.open(quiet...)
+		ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
+		require.NoError(t, ca.Set(bg, "k", 0))
+		require.Equal(t, int64(0), lookup(t, cb, none).Value)
+		hooks.Filter(func(e interpose.Event) bool { return e.Changed == nil })
+		fresh := make(chan int64)
+		tier.LeadLate(cb, "k", func() {
+			require.NoError(t, ca.Set(bg, "k", 1))
+			go func() { fresh <- lookup(t, cb, none, tier.Fresh()).Value }()
+			within(t, "it shares the flight", func() bool { return tier.Waiters(cb, "k") == 2 })
+		})
+		require.Equal(t, int64(1), <-fresh)
+	})
+}
+
+// Guards: what began before a Sync is not listed, is suspended if it was, and is not
+// shared by who comes after.
+//
+//	A: k is missing, and is being loaded
+//	B: Delete(k), of which no notice tells: there was nothing
+//	A: Sync, before or after the load ends
+//	A: its write, which will be refused, is under way, and A reads k
+func TestI3AfterASyncNobodyIsGivenWhatWasDeletedBefore(t *testing.T) {
+	for _, first := range []bool{true, false} {
+		t.Run(fmt.Sprint("sync first: ", first), func(t *testing.T) {
+			eachRemote(t, func(t *testing.T, w *world) {
+				a, hooks := w.open(quiet...)
+				b, _ := w.open(quiet...)
+				ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
+				reading, loaded := make(chan struct{}), make(chan struct{})
+				old := make(chan int64)
+				go func() {
+					old <- lookup(t, ca, func(context.Context, *tier.Entry) (int64, error) {
+						close(reading)
+						<-loaded
+						return 0, nil
+					}).Value
+				}()
+				<-reading
+				require.NoError(t, cb.Delete(bg, "k"))
+				if first {
+					require.NoError(t, a.Sync(bg))
+				}
+				reached, goOn := stopAt(hooks.Before, interpose.Write, 1)
+				close(loaded)
+				<-reached
+				assert.Equal(t, int64(0), <-old)
+				if !first {
+					assert.NoError(t, a.Sync(bg))
+				}
+				_, found, peekErr := ca.Peek(bg, "k")
+				ctx, cancel := context.WithTimeout(bg, 20*time.Millisecond)
+				defer cancel()
+				_, err := ca.Get(ctx, "k", none)
+				close(goOn)
+				require.NoError(t, peekErr)
+				require.False(t, found)
+				require.ErrorIs(t, err, context.DeadlineExceeded, "it waits until the write is refused")
+				require.Equal(t, int64(1), lookup(t, ca, func(context.Context, *tier.Entry) (int64, error) { return 1, nil }).Value)
+			})
+		})
+	}
 }
 
 // Guard: errors are shared only if nothing has changed since the load began.

@@ -113,8 +113,8 @@ func newOutageRun(t *testing.T, addr string, leave time.Duration) *outageRun {
 func (o *outageRun) play(begin, end func()) {
 	var readers sync.WaitGroup
 	for _, s := range o.stores {
-		for range outageReaders {
-			readers.Go(func() { o.read(s) })
+		for i := range outageReaders {
+			readers.Go(func() { o.read(s, uint64(i/2)) })
 		}
 	}
 	rest := func(d time.Duration) { wait(context.Background(), d) }
@@ -124,7 +124,7 @@ func (o *outageRun) play(begin, end func()) {
 		}
 	}
 	loads := func(f func()) int64 { was := o.loads.Load(); f(); return o.loads.Load() - was }
-	rest(outageBefore) // all keys are read
+	rest(outageLife) // all keys are read, and the first of them have expired: as many loads as ever
 	o.before = loads(func() { rest(outageBefore) })
 	phase(phaseOut)
 	begin()
@@ -150,9 +150,10 @@ func (o *outageRun) play(begin, end func()) {
 	}
 }
 
-// read is one reader.
-func (o *outageRun) read(s *outageStore) {
-	rng := rand.New(rand.NewPCG(1, uint64(outageReaders)))
+// read is one reader. Two of each store are given the same seed, and so ask for the
+// same keys at about the same times.
+func (o *outageRun) read(s *outageStore, seed uint64) {
+	rng := rand.New(rand.NewPCG(1, seed))
 	ctx := context.Background()
 	for s.phase.Load() != phaseDone {
 		key := rng.IntN(outageKeys)
