@@ -135,7 +135,7 @@ func (c *Cache[V]) Lookup(ctx context.Context, key string, load Loader[V], optio
 	if load == nil {
 		return Result[V]{}, ErrNilLoader
 	}
-	out, err := c.lookup(ctx, key, single(load), callOptions(options))
+	out, err := c.lookup(ctx, key, c.single(load), callOptions(options))
 	if err != nil {
 		return Result[V]{}, err
 	}
@@ -152,11 +152,12 @@ func callOptions(options []CallOption) (o callConfig) {
 }
 
 // single makes a loadFunc of a Loader.
-func single[V any](load Loader[V]) loadFunc {
-	return func(ctx context.Context, _ []*flight, es []*Entry, out []loaded) {
-		v, err := load(ctx, es[0])
-		out[0] = loaded{newItemOf(v), err}
-	}
+func (c *Cache[V]) single(load Loader[V]) loadFunc { return loadFunc{c.typed.single, load} }
+
+// runSingle runs a Loader[V].
+func runSingle[V any](ctx context.Context, loader any, _ []*flight, es []*Entry, out []loaded) {
+	v, err := loader.(Loader[V])(ctx, es[0])
+	out[0] = loaded{newItemOf(v), err}
 }
 
 // result unpacks an outcome. The item's value is a V: whoever shares one sees to it.

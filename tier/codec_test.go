@@ -3,6 +3,7 @@ package tier
 import (
 	"bytes"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 
@@ -50,4 +51,20 @@ func codecFor[V any](t testing.TB) typed {
 	ty, err := newTyped[V](nil, false)
 	require.NoError(t, err)
 	return ty
+}
+
+// A long string is not copied out of what was read, and a short one is: it would
+// keep an envelope alive that is longer than itself.
+func TestALongStringIsAViewOfWhatWasRead(t *testing.T) {
+	text := codecFor[string](t)
+	for n, views := range map[int]bool{0: false, 1: false, viewFrom - 1: false, viewFrom: true, 1 << 16: true} {
+		b := bytes.Repeat([]byte("x"), n)
+		it := text.empty()
+		require.NoError(t, text.decode(b, it))
+		s := *it.value.(*string)
+		require.Equal(t, string(b), s)
+		require.Equal(t, views, n > 0 && unsafe.StringData(s) == unsafe.SliceData(b), n)
+		require.Equal(t, views, text.views(n))
+		require.False(t, codecFor[[]byte](t).views(n), "who is given bytes may write to them")
+	}
 }

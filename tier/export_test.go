@@ -19,7 +19,7 @@ func LeadLate[V any](c *Cache[V], key string, between func()) Origin {
 	}
 	between()
 	f.name = c.ns.remoteName(h)
-	c.fly(context.Background(), f, nil, callConfig{})
+	c.fly(context.Background(), f, loadFunc{}, callConfig{})
 	out, _, _ := c.await(context.Background(), f, nil)
 	c.s.table.leave(f)
 	return out.origin

@@ -19,7 +19,13 @@ type loaded struct {
 
 // loadFunc runs the user's loader for the flights, whose entries it fills, and
 // sets a result for each.
-type loadFunc func(ctx context.Context, fs []*flight, es []*Entry, out []loaded)
+//
+// It is no closure of the user's loader, which every read that finds nothing locally
+// would have to make: one in a thousand of those that share a load uses it.
+type loadFunc struct {
+	run    func(ctx context.Context, loader any, fs []*flight, es []*Entry, out []loaded)
+	loader any // a Loader or a BatchLoader
+}
 
 // errLeft is the cause of a load's end when nobody waits for it any more.
 var errLeft = errors.New("tier: nobody waits for the load")
@@ -239,7 +245,7 @@ func (l *loadRun) runLoader(fs []*flight) {
 		l.fill(fs, r)
 		l.over()
 	}()
-	l.load(&l.loadContext, fs, r.entries, r.loaded)
+	l.load.run(&l.loadContext, l.load.loader, fs, r.entries, r.loaded)
 	returned = true
 }
 

@@ -37,7 +37,7 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[
 	if len(missing) == 0 {
 		return found, nil
 	}
-	trips := c.lookupMany(ctx, missing, batch(load), callOptions(options))
+	trips := c.lookupMany(ctx, missing, loadFunc{c.typed.batch, load}, callOptions(options))
 	for i := range trips {
 		if t := &trips[i]; t.err == nil && !t.out.it.negative {
 			found[t.key] = *t.out.it.value.(*V)
@@ -46,24 +46,22 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[
 	return found, errors.Join(manyErrors(trips)...)
 }
 
-// batch makes a loadFunc of a BatchLoader.
-func batch[V any](load BatchLoader[V]) loadFunc {
-	return func(ctx context.Context, fs []*flight, es []*Entry, out []loaded) {
-		keys, entries := make([]string, len(fs)), Entries{make(map[string]*Entry, len(fs))}
-		for i, f := range fs {
-			keys[i], entries.byKey[f.key] = f.key, es[i]
-		}
-		values, err := load(ctx, keys, entries)
-		for i, f := range fs {
-			v, ok := values[f.key]
-			switch {
-			case ok:
-				out[i].it = newItemOf(v) // also beside an error: what was found is returned
-			case err != nil:
-				out[i].err = err
-			default:
-				out[i].err = ErrNotFound
-			}
+// runBatch runs a BatchLoader[V].
+func runBatch[V any](ctx context.Context, loader any, fs []*flight, es []*Entry, out []loaded) {
+	keys, entries := make([]string, len(fs)), Entries{make(map[string]*Entry, len(fs))}
+	for i, f := range fs {
+		keys[i], entries.byKey[f.key] = f.key, es[i]
+	}
+	values, err := loader.(BatchLoader[V])(ctx, keys, entries)
+	for i, f := range fs {
+		v, ok := values[f.key]
+		switch {
+		case ok:
+			out[i].it = newItemOf(v) // also beside an error: what was found is returned
+		case err != nil:
+			out[i].err = err
+		default:
+			out[i].err = ErrNotFound
 		}
 	}
 }

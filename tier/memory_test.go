@@ -172,3 +172,23 @@ func TestTheEmbeddedRemoteDropsTheLeastRecentlyUsed(t *testing.T) {
 	assert.Len(t, find(t, c, "huge", is(strings.Repeat("x", 200<<10))).Value, 200<<10)
 	eventually(t, "counted", func() bool { return s.Stats().Full == 2 })
 }
+
+// What a long string keeps alive beside itself when it was read, its envelope,
+// counts.
+func TestTheEnvelopeOfALongStringCounts(t *testing.T) {
+	hub := remote.NewEmbedded(0)
+	of := func(read bool) int64 {
+		s, err := tier.Open(t.Context(), tier.WithRemote(hub))
+		require.NoError(t, err)
+		defer s.Close()
+		c := view[string](t, s, "docs")
+		if !read {
+			require.NoError(t, c.Set(t.Context(), "k", strings.Repeat("x", 4096), tier.WithSources("a", "b")))
+		}
+		origin := find(t, c, "k", unneeded).Origin
+		require.Equal(t, read, origin == tier.Remote)
+		return s.Stats().LocalBytes
+	}
+	written := of(false)
+	require.InDelta(t, written+100, of(true), 50)
+}

@@ -1,9 +1,12 @@
 package tier
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
+	"unsafe"
 
 	"github.com/zeebo/xxh3"
 
@@ -16,29 +19,45 @@ import (
 type typed struct {
 	shape uint64              // a fingerprint, for the remote tier
 	holds func(it *item) bool // whether the item's value is of the type
+	// single and batch run a loader of the type: see loadFunc.
+	single, batch func(ctx context.Context, loader any, fs []*flight, es []*Entry, out []loaded)
 	// empty returns a new item with the zero value.
 	empty func() *item
 	// size is the heap that an item and its value keep alive.
 	size   func(it *item) int64
 	encode func(it *item) ([]byte, error)
-	// decode sets the item's value, and keeps nothing of b.
+	// decode sets the item's value. It keeps nothing of b, unless views says so of
+	// its length; b is never written to.
 	decode func(b []byte, it *item) error
+	// views reports whether a value decoded of n bytes is a view of them.
+	views func(n int) bool
 }
+
+// viewFrom is the length from which on a string that was read is not copied out of
+// its envelope: it keeps a hundred bytes or so alive beside it.
+const viewFrom = 1 << 10
+
+func never(int) bool       { return false }
+func ifLong(n int) bool    { return n >= viewFrom }
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // newTyped makes the functions for V, or says what of V would be lost.
 func newTyped[V any](codec Codec, localOnly bool) (typed, error) {
 	t := reflect.TypeFor[V]()
 	ty := typed{
-		shape: shape.Of(t),
-		holds: func(it *item) bool { _, ok := it.value.(*V); return ok },
-		empty: func() *item { var zero V; return newItemOf(zero) },
-		size:  sizer[V](),
+		shape:  shape.Of(t),
+		holds:  func(it *item) bool { _, ok := it.value.(*V); return ok },
+		empty:  func() *item { var zero V; return newItemOf(zero) },
+		size:   sizer[V](),
+		views:  never,
+		single: runSingle[V],
+		batch:  runBatch[V],
 	}
 	if codec == nil {
 		switch any(new(V)).(type) {
 		case *string:
 			ty.encode = func(it *item) ([]byte, error) { return []byte(*it.value.(*string)), nil }
-			ty.decode = func(b []byte, it *item) error { *it.value.(*string) = string(b); return nil }
+			ty.decode, ty.views = decodeString, ifLong
 			return ty, nil
 		case *[]byte:
 			ty.encode, ty.decode = encodeBytes, decodeBytes
@@ -74,6 +93,15 @@ func sizer[V any]() func(it *item) int64 {
 // ownSize is what the item of a V takes by itself. local.Overhead counts an entry
 // that only points to its value.
 func ownSize[V any]() int64 { return sizeof.Type[itemOf[V]]() - sizeof.Type[local.Entry[*item]]() }
+
+func decodeString(b []byte, it *item) error {
+	s := view(b)
+	if !ifLong(len(b)) {
+		s = strings.Clone(s)
+	}
+	*it.value.(*string) = s
+	return nil
+}
 
 // encodeBytes keeps nil and empty apart: the first byte says which it is.
 func encodeBytes(it *item) ([]byte, error) {

@@ -277,7 +277,7 @@ func (c *Cache[V]) Refresh(ctx context.Context, key string, load Loader[V]) (V, 
 	if err := c.admit(ctx, key); err != nil {
 		return zero, err
 	}
-	out, err := c.refresh(ctx, c.ns.hash(key), key, single(load))
+	out, err := c.refresh(ctx, c.ns.hash(key), key, c.single(load))
 	if err != nil {
 		return zero, err
 	}
@@ -310,7 +310,7 @@ func (c *core) refresh(ctx context.Context, h local.Key, key string, load loadFu
 
 // refreshLater renews an item in the background, unless that is being done.
 func (c *core) refreshLater(ctx context.Context, h local.Key, it *item, load loadFunc) {
-	if load == nil {
+	if load.loader == nil {
 		return
 	}
 	f, leads, _ := c.s.table.join(nil, h, it.key, false)
