@@ -61,6 +61,19 @@ func TestAClusterServesFailsOverAndMovesSlots(t *testing.T) {
 	}
 }
 
+func TestTheShardsOfAFileOfNodes(t *testing.T) {
+	const primary = "p1 127.0.0.1:1@2,,tls-port=0,shard-id=a master - 0 0 1 connected 0-16383\n"
+	for nodes, want := range map[string]bool{
+		primary + "r1 127.0.0.1:3@4,,tls-port=0,shard-id=a myself,slave p1 0 0 1 connected\nvars currentEpoch 1 lastVoteEpoch 0\n": true,
+		"r1 127.0.0.1:3@4,,shard-id=b,tls-port=0 slave p1 0 0 1 connected\n" + primary:                                             false,
+		"p1 127.0.0.1:1@2 master - 0 0 1 connected\nr1 127.0.0.1:3@4 slave p1 0 0 1 connected\n":                                   true, // before 7.2
+	} {
+		if oneShardEach(nodes) != want {
+			t.Error(nodes)
+		}
+	}
+}
+
 func TestATLSServerIsTrustedByItsOwnAuthorityAlone(t *testing.T) {
 	s := Start(t, TLS(), Config("requirepass", "secret"))
 	s.Do(t, "SET", "k", "v")
