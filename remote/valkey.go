@@ -41,7 +41,8 @@ type valkeyConn struct {
 	tracked, plain *link
 	shards         *shards
 	dials          atomic.Int64 // of the tracked client
-	admitted       sync.Map     // histories of servers that the log knows
+	admitted       sync.Map     // histories of servers that the log knows, and their places in admissions
+	admissions     atomic.Int64 // how many histories were admitted
 	// changes and scopes that were recorded since old ones were forgotten
 	changesSince, scopesSince atomic.Int64
 

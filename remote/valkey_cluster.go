@@ -342,12 +342,13 @@ func (k *shards) delta(ctx context.Context, q *invalidation.DeltaQuery) (invalid
 			continue
 		}
 		on := server{client, k.c.tracked}
+		before := k.c.admissions.Load()
 		_, d, history, err := k.c.get(ctx, on, nil, q)
 		if err != nil {
 			k.wakeUp() // another server may have it by now
 			return d, err
 		}
-		if admitted, err := k.c.admits(ctx, on, history, d); admitted || err != nil {
+		if admitted, err := k.c.admits(ctx, on, history, d, before); admitted || err != nil {
 			return d, err
 		}
 	}

@@ -42,11 +42,12 @@ func (c *valkeyConn) Get(ctx context.Context, keys []string, q *invalidation.Del
 		return c.shards.get(ctx, keys, q)
 	}
 	for {
+		before := c.admissions.Load()
 		items, d, history, err := c.get(ctx, c.tracked, keys, q)
 		if err != nil || q == nil {
 			return items, d, err
 		}
-		if admitted, err := c.admits(ctx, c.tracked, history, d); admitted || err != nil {
+		if admitted, err := c.admits(ctx, c.tracked, history, d, before); admitted || err != nil {
 			return items, d, err
 		}
 	}

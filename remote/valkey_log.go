@@ -73,9 +73,13 @@ func (c *valkeyConn) Delta(ctx context.Context, q invalidation.DeltaQuery) (inva
 }
 
 // admits reports whether the server of that history was known to the store
-// before d was read, or there is no log yet that could tell. If not, it is now.
-func (c *valkeyConn) admits(ctx context.Context, client valkey.Client, history string, d invalidation.Delta) (bool, error) {
-	if _, known := c.admitted.Load(history); known || d.Incarnation == 0 {
+// before d was read, when there had been that many admissions, or there is no log
+// yet that could tell. If not, it is now. That it is known by now says too little:
+//
+//	heartbeat: reads the log, and has the server admitted
+//	Sync:      has read it between the two, and does not know what changed by that
+func (c *valkeyConn) admits(ctx context.Context, client valkey.Client, history string, d invalidation.Delta, before int64) (bool, error) {
+	if place, known := c.admitted.Load(history); known && place.(int64) <= before || d.Incarnation == 0 {
 		return true, nil
 	}
 	_, err := c.admit(ctx, client, history)
@@ -100,7 +104,7 @@ func (c *valkeyConn) admit(ctx context.Context, client valkey.Client, history st
 		return false, failure(err)
 	}
 	if logged == 1 {
-		c.admitted.Store(history, nil)
+		c.admitted.LoadOrStore(history, c.admissions.Add(1))
 	}
 	return logged == 1, nil
 }

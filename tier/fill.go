@@ -142,11 +142,13 @@ func (l *loadRun) store(ctx context.Context, fills []filling) {
 		}
 	}
 	for i, fl := range fills {
-		l.settle(fl, written[i], mono.Now().Sub(begun))
+		took := mono.Now().Sub(begun)
+		l.settle(fl, written[i])
 		if !early {
 			fl.f.finish(outcome{it: fl.it, origin: Loaded})
 		}
 		l.s.table.land(fl.f)
+		l.countFill(written[i], took) // whoever sees it counted finds it done
 	}
 }
 
@@ -181,23 +183,11 @@ func (l *loadRun) list(fl *filling) {
 }
 
 // settle keeps or drops the local copy according to how its write went.
-func (l *loadRun) settle(fl filling, w remote.Written, took time.Duration) {
-	st := &l.ns.stats
-	err := w.Err
-	switch {
-	case err != nil:
-		st.fillErrors.Add(1)
-		if errors.Is(err, remote.ErrFull) {
-			st.full.Add(1)
-			// Neither the lease nor an older value is to stay.
-			_ = l.deleteAll(context.Background(), []string{fl.f.key}, undeclared)
-		}
-	case !w.Stored && !w.Expired:
-		st.fenced.Add(1)
-	default:
-		st.fills.Add(1)
+func (l *loadRun) settle(fl filling, w remote.Written) {
+	if errors.Is(w.Err, remote.ErrFull) {
+		// Neither the lease nor an older value is to stay.
+		_ = l.deleteAll(context.Background(), []string{fl.f.key}, undeclared)
 	}
-	l.s.observe(EventFill, l.ns, took, err)
 	if w.Stored && l.usesLocal(l.o) && l.s.table.keepWritten(fl.f.h, &fl.f.watch, fl.it) {
 		fl.it.provisional.Store(0)
 		fl.it.plan(&l.cfg)
@@ -205,6 +195,22 @@ func (l *loadRun) settle(fl filling, w remote.Written, took time.Duration) {
 	}
 	l.s.table.unlist(fl.f.h, &fl.f.watch, fl.it)
 	fl.it.release(l.s.tail)
+}
+
+func (l *loadRun) countFill(w remote.Written, took time.Duration) {
+	st := &l.ns.stats
+	switch {
+	case w.Err != nil:
+		st.fillErrors.Add(1)
+		if errors.Is(w.Err, remote.ErrFull) {
+			st.full.Add(1)
+		}
+	case !w.Stored && !w.Expired:
+		st.fenced.Add(1)
+	default:
+		st.fills.Add(1)
+	}
+	l.s.observe(EventFill, l.ns, took, w.Err)
 }
 
 // finished makes an item of what was loaded for a flight, and its envelope if

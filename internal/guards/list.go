@@ -24,6 +24,8 @@ var guards = []guard{
 		"if it.epoch != v.Epoch || !v.Covers(it.asOf) {", "if !v.Covers(it.asOf) {", "TestI2AnotherConnection"},
 	{"I3 published messages are applied", "invalidation/apply.go",
 		"func (t *Tail) Receive(m Message) {\n", "func (t *Tail) Receive(m Message) {\n	if true {\n		return\n	}\n", "TestI3"},
+	{"I3 what was read before a server was admitted is read again", "remote/valkey_log.go",
+		"known && place.(int64) <= before ||", "known && place.(int64) >= 0 ||", "./remote TestWhatWasReadBeforeAServer"},
 	{"I3 what began before a Sync is not listed", "tier/watch.go",
 		"	case t.predates(begun):\n", "	case false:\n", "TestI3AfterASync"},
 	{"I3 what was listed before a Sync is suspended", "tier/watch.go",

@@ -15,7 +15,7 @@ func TestARunThatHangsSaysWhere(t *testing.T) {
 		select {}
 	}
 	t.Parallel()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestARunThatHangsSaysWhere$", "-test.timeout=4s")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestARunThatHangsSaysWhere$", "-test.timeout=10s")
 	cmd.Env = append(os.Environ(), hangVar+"=1")
 	out, err := cmd.CombinedOutput()
 	if said := string(out); err == nil || strings.Count(said, "\n") > 5 || !strings.Contains(said, "]: internal/valkeytest.TestARunThatHangsSaysWhere\n") {

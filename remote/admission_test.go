@@ -1,0 +1,46 @@
+package remote
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/valkey-io/valkey-go"
+
+	"github.com/tiercache/tiercache/internal/valkeytest"
+	"github.com/tiercache/tiercache/invalidation"
+)
+
+// Guard: admits compares places.
+//
+//	Sync:      reads the log of a server that was not known
+//	heartbeat: has read it as well, and has the server admitted: all in the
+//	           namespaces in which keys are written changes
+//	Sync:      finds the server admitted, and is not to take what it has read
+func TestWhatWasReadBeforeAServerWasAdmittedIsReadAgain(t *testing.T) {
+	s := valkeytest.Start(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	nothing := func() {}
+	events := Events{Changed: func([]string) {}, Lost: nothing, Published: func(string) {}}
+	opened, err := Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}}).Connect(ctx, Options{Prefix: "p", Timeout: time.Second, Events: events})
+	require.NoError(t, err)
+	defer opened.Close()
+	c := opened.(*valkeyConn)
+	require.NoError(t, c.Renew(ctx, invalidation.Loss{}))
+	before := c.admissions.Load()
+	d, err := c.Delta(ctx, invalidation.DeltaQuery{})
+	require.NoError(t, err)
+	logged, err := c.admit(ctx, c.tracked, "another")
+	require.True(t, logged)
+	require.NoError(t, err)
+	for _, x := range []struct {
+		before int64
+		admits bool
+	}{{before, false}, {c.admissions.Load(), true}} {
+		admits, err := c.admits(ctx, c.tracked, "another", d, x.before)
+		require.NoError(t, err)
+		require.Equal(t, x.admits, admits)
+	}
+}
