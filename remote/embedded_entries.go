@@ -131,7 +131,9 @@ func (c *embeddedConn) writeLocked(w Write) Written {
 func (c *embeddedConn) Delete(ctx context.Context, keys []string) error {
 	return c.step(ctx, func() {
 		for _, k := range keys {
-			c.hub.removeLocked(k)
+			if !c.hub.removeLocked(k) {
+				c.hub.noticeLocked(k) // who may be loading it
+			}
 			c.hub.removeLocked(k + leaseSuffix)
 		}
 	})

@@ -216,6 +216,15 @@ if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 `)
 
-	// scriptDelete: KEYS data, lease.
-	scriptDelete = newScript(`return redis.call('UNLINK', KEYS[1]) + redis.call('DEL', KEYS[2])`)
+	// scriptDelete: KEYS data, lease. Of what is not there nobody would be told, who may
+	// be loading it; so it is made first. Without room for it that fails, and only the
+	// lease tells.
+	scriptDelete = newScript(`
+local found = redis.call('UNLINK', KEYS[1])
+if found == 0 then
+  redis.pcall('SET', KEYS[1], '', 'PX', 1000)
+  redis.call('UNLINK', KEYS[1])
+end
+return found + redis.call('DEL', KEYS[2])
+`)
 )

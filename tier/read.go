@@ -31,11 +31,14 @@ func (c *core) admit(ctx context.Context, key string) error {
 
 // arrival is what the process knew when a caller came.
 type arrival struct {
-	now  mono.Time
-	view *invalidation.View
+	now    mono.Time
+	view   *invalidation.View
+	synced mono.Time // when the latest Sync was called
 }
 
-func (s *Store) arrive() arrival { return arrival{mono.Now(), s.tail.View()} }
+func (s *Store) arrive() arrival {
+	return arrival{mono.Now(), s.tail.View(), mono.Time(s.table.synced.Load())}
+}
 
 // lookup gets a key's value by whatever way is first.
 func (c *core) lookup(ctx context.Context, key string, load loadFunc, o callConfig) (outcome, error) {
@@ -194,19 +197,23 @@ func (c *core) accepts(ctx context.Context, out outcome, f *flight, came arrival
 		if c.s.tail.CatchUp(rctx) != nil || c.s.conn.Prove(rctx, f.name) != nil {
 			return false
 		}
+		synced := came.synced
 		came, notices = c.s.arrive(), c.s.table.notices(f)
+		came.synced = synced
 	}
 	if notices > out.notices || came.view.Epoch > out.epoch || out.shard.Gone() {
 		return false // the key changed before the caller came, or may have
 	}
-	if out.origin == Loaded && c.s.table.predates(out.begun) {
+	if out.origin == Loaded && out.begun <= came.synced {
 		return false // and what has changed need not have been told
 	}
 	stale, recent := c.s.cfg.maxStaleness, out.begun
 	if out.origin != Loaded {
 		recent = min(recent, out.proof) // by which it was judged
 	}
-	if came.view.Age(came.now) > stale && came.now.Sub(recent) > stale {
+	// Nobody need have told of a change of a key that is loaded without its lease.
+	untold := f.offline && !c.cfg.localOnly
+	if (untold || came.view.Age(came.now) > stale) && came.now.Sub(recent) > stale {
 		return false // nothing was heard for so long that anything may have changed
 	}
 	if out.it != nil && !c.ofType(out.it) {

@@ -3,6 +3,7 @@ package tier_test
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -151,7 +152,7 @@ func TestI4AFreshReadDoesNotShareALocalCopy(t *testing.T) {
 // shared by who comes after.
 //
 //	A: k is missing, and is being loaded
-//	B: Delete(k), of which no notice tells: there was nothing
+//	B: Delete(k), of which no notice tells: the server had no room for one
 //	A: Sync, before or after the load ends
 //	A: its write, which will be refused, is under way, and A reads k
 func TestI3AfterASyncNobodyIsGivenWhatWasDeletedBefore(t *testing.T) {
@@ -171,6 +172,7 @@ func TestI3AfterASyncNobodyIsGivenWhatWasDeletedBefore(t *testing.T) {
 					}).Value
 				}()
 				<-reading
+				hooks.Filter(func(e interpose.Event) bool { return e.Changed == nil })
 				require.NoError(t, cb.Delete(bg, "k"))
 				if first {
 					require.NoError(t, a.Sync(bg))
@@ -194,6 +196,46 @@ func TestI3AfterASyncNobodyIsGivenWhatWasDeletedBefore(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Guard: a load without its lease is shared no longer than the bound.
+//
+//	A: its read of k gets no answer; it loads k, and the server may not track it
+//	B: Set(k, 1): nobody tells A
+//	A: reads k, later than the bound
+func TestI2ALoadWithoutALeaseIsNotSharedBeyondTheBound(t *testing.T) {
+	const bound = 100 * time.Millisecond
+	eachRemote(t, func(t *testing.T, w *world) {
+		options := []tier.Option{tier.WithHeartbeat(10 * time.Millisecond), tier.WithMaxStaleness(bound), tier.WithRemoteTimeout(10 * time.Second)}
+		a, hooks := w.open(options...)
+		b, _ := w.open(options...)
+		ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
+		var failed atomic.Bool
+		hooks.Before(func(o interpose.Op) error {
+			if o == readOp() && !failed.Swap(true) {
+				return context.DeadlineExceeded
+			}
+			return nil
+		})
+		loading, loaded := make(chan struct{}), make(chan struct{})
+		first, second := make(chan int64), make(chan int64)
+		go func() {
+			first <- lookup(t, ca, func(context.Context, *tier.Entry) (int64, error) {
+				close(loading)
+				<-loaded
+				return 0, nil
+			}).Value
+		}()
+		<-loading
+		assert.NoError(t, cb.Set(bg, "k", 1))
+		set := time.Now()
+		assert.Eventually(t, func() bool { return time.Since(set) > 2*bound }, time.Minute, time.Millisecond)
+		go func() { second <- lookup(t, ca, none).Value }()
+		assert.Eventually(t, func() bool { return tier.Waiters(ca, "k") == 2 }, time.Minute, time.Millisecond)
+		close(loaded)
+		assert.Equal(t, int64(0), <-first)
+		assert.Equal(t, int64(1), <-second)
+	})
 }
 
 // Guard: errors are shared only if nothing has changed since the load began.

@@ -56,6 +56,21 @@ var tracking = []test{
 		require.Empty(t, s.notices, "the message tells of it")
 	}},
 
+	// Who has read that there is nothing may be loading it.
+	{"ADeleteOfWhatIsMissingIsToldOnce", func(t *testing.T, h Harness) {
+		p := prefix()
+		s, other := h.open(t, p), h.open(t, p)
+		for name, by := range map[string]*store{"others": other, "own": s} {
+			k := s.key(name)
+			s.get(t, k)
+			s.delta(t)
+			by.delete(t, k)
+			s.delta(t)
+			require.Equal(t, 1, s.noticed(k), name)
+			require.False(t, s.get(t, k).Found())
+		}
+	}},
+
 	{"AMissingKeyIsTrackedToo", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
 		require.False(t, s.get(t, s.key("none")).Found())
