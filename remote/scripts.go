@@ -217,12 +217,12 @@ return redis.call('DEL', KEYS[1])
 `)
 
 	// scriptDelete: KEYS data, lease. Of what is not there nobody would be told, who may
-	// be loading it; so it is made first. Without room for it that fails, and only the
-	// lease tells.
+	// be loading it; so it is made first. (It is not refused for want of memory: the
+	// script has removed a key by then.)
 	scriptDelete = newScript(`
 local found = redis.call('UNLINK', KEYS[1])
 if found == 0 then
-  redis.pcall('SET', KEYS[1], '', 'PX', 1000)
+  redis.call('SET', KEYS[1], '', 'PX', 1000)
   redis.call('UNLINK', KEYS[1])
 end
 return found + redis.call('DEL', KEYS[2])

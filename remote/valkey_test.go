@@ -190,7 +190,8 @@ func TestAFrozenServerHoldsNobodyBeyondTheDeadline(t *testing.T) {
 
 func TestAFullServerRefusesWritesWithErrFull(t *testing.T) {
 	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
-		c := connect(t, backend(s), "p", newNotices())
+		notices := newNotices()
+		c := connect(t, backend(s), "p", notices)
 		ctx := within(t)
 		write := func(key string, size int) remote.Written {
 			w, err := c.Write(ctx, []remote.Write{{Key: key, Envelope: []byte(strings.Repeat("x", size)), Expires: time.Now().Add(time.Hour)}})
@@ -227,7 +228,11 @@ func TestAFullServerRefusesWritesWithErrFull(t *testing.T) {
 		require.NoError(t, err)
 		require.Greater(t, d.Tick, invalidation.Tick(1<<52))
 		require.False(t, remote.Unreachable(l[0].Err))
-		require.NoError(t, c.Delete(ctx, []string{"first"}), "deleting is always possible")
+		require.NoError(t, c.Delete(ctx, []string{"first", "second"}), "deleting is always possible")
+		_, err = c.Delta(ctx, invalidation.DeltaQuery{Limit: 10}) // whose answer comes after the notices
+		require.NoError(t, err)
+		require.Equal(t, 1, notices.of("first"))
+		require.Equal(t, 1, notices.of("second"), "what was not there is told as well")
 		s.Do(t, "CONFIG", "SET", "maxmemory", "0")
 		require.True(t, write("second", 100).Stored)
 		i, err := c.Info(ctx)

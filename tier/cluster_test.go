@@ -113,7 +113,7 @@ func TestI2AFillAfterItsSlotHasMoved(t *testing.T) {
 func TestI8OneSilentServerCostsTheOthersNothing(t *testing.T) {
 	c := valkeytest.StartCluster(t, 3, valkeytest.Config("cluster-node-timeout", "60000"))
 	s, err := tier.Open(bg, tier.WithValkeyClient(valkey.ClientOption{InitAddress: c.Addrs()}), tier.WithPrefix("p"),
-		tier.WithMaxStaleness(200*time.Millisecond), tier.WithHeartbeat(20*time.Millisecond))
+		tier.WithMaxStaleness(200*time.Millisecond), tier.WithHeartbeat(20*time.Millisecond), tier.WithRemoteTimeout(500*time.Millisecond))
 	require.NoError(t, err)
 	defer s.Close()
 	values, err := tier.New[int](s, "n")

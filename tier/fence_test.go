@@ -88,16 +88,7 @@ func TestALoadNeverOverwritesANewerWrite(t *testing.T) {
 				a, _ := w.open(quiet...)
 				b, _ := w.open(quiet...)
 				ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
-				reading, goOn := make(chan struct{}), make(chan struct{})
-				got := make(chan int64)
-				go func() {
-					got <- lookup(t, ca, func(context.Context, *tier.Entry) (int64, error) {
-						close(reading)
-						<-goOn
-						return 0, nil
-					}).Value
-				}()
-				<-reading
+				goOn, got := heldLoad(t, ca)
 				if how == "set" {
 					require.NoError(t, cb.Set(bg, "k", 1))
 				} else {

@@ -179,7 +179,7 @@ func (l *loadRun) list(fl *filling) {
 	}
 	fl.it.provisional.Store(int64(proof.Add(l.s.cfg.maxStaleness)))
 	fl.it.plan(&l.cfg)
-	l.s.table.list(fl.f.h, &fl.f.watch, fl.it, fl.f.begun)
+	l.s.table.list(fl.f.h, &fl.f.watch, fl.it)
 }
 
 // settle keeps or drops the local copy according to how its write went.

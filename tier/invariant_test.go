@@ -218,17 +218,7 @@ func TestI2AMessageAfterAGapMakesTheLogBeRead(t *testing.T) {
 	eachRemote(t, func(t *testing.T, w *world) {
 		a, _ := w.open(quiet...)
 		b, hooks := w.open(quiet...)
-		var heard atomic.Bool // a message: the subscription stands
-		hooks.Filter(func(e interpose.Event) bool {
-			if e.Message != "" {
-				heard.Store(true)
-			}
-			return true
-		})
-		within(t, "B hears messages", func() bool {
-			_, err := a.InvalidateSource(bg, "any")
-			return err == nil && heard.Load()
-		})
+		subscribed(t, a, hooks)
 		require.NoError(t, b.Sync(bg))
 		o := &origin{}
 		ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)

@@ -170,10 +170,14 @@ func (it *item) plan(c *cacheConfig) {
 	if c.early > 0 && !it.negative && !it.early.Load() {
 		at = min(at, it.earlyAt(c))
 	}
-	if p := it.provisional.Load(); p != 0 {
+	p := it.provisional.Load()
+	if p != 0 {
 		at = min(at, mono.Time(p))
 	}
 	it.check.Store(int64(at))
+	if it.provisional.Load() != p {
+		it.plan(c) // it was suspended in between, which is not to be undone
+	}
 }
 
 // suspend ends the provisional time of an item, if it is in it.

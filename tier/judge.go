@@ -111,7 +111,7 @@ func (c *core) itemOf(key string, e *envelope.Entry, stored remote.Item, b basis
 	it.born = now.Add(left - e.Life)
 	it.fresh, it.expires = it.born.Add(e.Fresh), now.Add(left)
 	c.limitLocal(it, now)
-	if c.typed.views(len(e.Payload)) {
+	if c.typed.views && len(e.Payload) >= viewFrom {
 		it.cost += int64(max(0, len(stored.Envelope())-len(e.Payload))) // kept alive with it
 	}
 	return it, 0, nil

@@ -75,3 +75,58 @@ func TestASetThatCameTooLateHasTheServersClockHeard(t *testing.T) {
 		require.Equal(t, int64(1), heard.Load())
 	})
 }
+
+// deafConn sends what is written to it when whoever wrote has given up.
+type deafConn struct {
+	remote.Conn
+	deaf    *bool
+	written chan remote.Written
+}
+
+type deafRoad struct {
+	remote.Backend
+	deaf    *bool
+	written chan remote.Written
+}
+
+func (r deafRoad) Connect(ctx context.Context, o remote.Options) (remote.Conn, error) {
+	c, err := r.Backend.Connect(ctx, o)
+	return deafConn{c, r.deaf, r.written}, err
+}
+
+func (c deafConn) Write(ctx context.Context, writes []remote.Write) ([]remote.Written, error) {
+	if !*c.deaf {
+		return c.Conn.Write(ctx, writes)
+	}
+	<-ctx.Done()
+	written, err := c.Conn.Write(context.WithoutCancel(ctx), writes)
+	if err == nil {
+		c.written <- written[0]
+	}
+	return nil, ctx.Err()
+}
+
+// Guard: what has been given up is refused. Requests share a context, and so the
+// later of them are given up sooner.
+//
+//	A: Set(k, 2) gets no answer, and is given up
+//	A: Set(k, 3) is acknowledged
+//	the first one arrives
+func TestI1ASetThatWasGivenUpIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const timeout = 64 * time.Millisecond
+		deaf, written := false, make(chan remote.Written, 1)
+		s, err := tier.Open(bg, tier.WithRemote(deafRoad{remote.NewEmbedded(0), &deaf, written}), tier.WithRemoteTimeout(timeout))
+		require.NoError(t, err)
+		defer s.Close()
+		c := cacheOf[int64](t, s)
+		time.Sleep(timeout) // until nobody waits
+		require.NoError(t, c.Set(bg, "k", 1))
+		time.Sleep(timeout/16 - 1)
+		deaf = true
+		require.ErrorIs(t, c.Set(bg, "k", 2), tier.ErrUnavailable)
+		require.Equal(t, remote.Written{}, <-written)
+		deaf = false
+		require.Equal(t, int64(1), lookup(t, c, none).Value)
+	})
+}

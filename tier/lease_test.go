@@ -29,6 +29,7 @@ func TestALeaseThatWasTakenAlongWithTheReadIsPutToUse(t *testing.T) {
 			a, b := f.process(tier.WithRemote(wire)), f.process(tier.WithValkey(s.URL()))
 			ca, cb := view[string](t, a, "docs"), view[string](t, b, "docs")
 			find(t, cb, "k", is("of b", "doc"))
+			filled(t, b, 1)
 			for i := range 10 {
 				find(t, ca, string(rune('0'+i)), is("missing"))
 			}

@@ -22,6 +22,10 @@ func (c *storeConfig) waits() time.Duration {
 	return c.timeout - min(c.timeout/16, 2*time.Millisecond)
 }
 
+// waitsAtLeast is how long a request is waited for that shares the patience of the
+// earliest.
+func (c *storeConfig) waitsAtLeast() time.Duration { return c.timeout - c.timeout/8 }
+
 // request bounds one request to the remote tier: it is given up before the remote
 // timeout is over, by up to an eighth of it.
 func (s *Store) request(ctx context.Context) (context.Context, context.CancelFunc) {

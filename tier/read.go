@@ -204,15 +204,15 @@ func (c *core) accepts(ctx context.Context, out outcome, f *flight, came arrival
 	if notices > out.notices || came.view.Epoch > out.epoch || out.shard.Gone() {
 		return false // the key changed before the caller came, or may have
 	}
-	if out.origin == Loaded && out.begun <= came.synced {
-		return false // and what has changed need not have been told
-	}
 	stale, recent := c.s.cfg.maxStaleness, out.begun
 	if out.origin != Loaded {
 		recent = min(recent, out.proof) // by which it was judged
 	}
 	// Nobody need have told of a change of a key that is loaded without its lease.
 	untold := f.offline && !c.cfg.localOnly
+	if untold && out.begun <= came.synced {
+		return false
+	}
 	if (untold || came.view.Age(came.now) > stale) && came.now.Sub(recent) > stale {
 		return false // nothing was heard for so long that anything may have changed
 	}

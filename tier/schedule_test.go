@@ -2,7 +2,6 @@ package tier_test
 
 import (
 	"context"
-	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -148,63 +147,25 @@ func TestI4AFreshReadDoesNotShareALocalCopy(t *testing.T) {
 	})
 }
 
-// Guards: what began before a Sync is not listed, is suspended if it was, and is not
-// shared by who comes after.
-//
-//	A: k is missing, and is being loaded
-//	B: Delete(k), of which no notice tells: the server had no room for one
-//	A: Sync, before or after the load ends
-//	A: its write, which will be refused, is under way, and A reads k
-func TestI3AfterASyncNobodyIsGivenWhatWasDeletedBefore(t *testing.T) {
-	for _, first := range []bool{true, false} {
-		t.Run(fmt.Sprint("sync first: ", first), func(t *testing.T) {
-			eachRemote(t, func(t *testing.T, w *world) {
-				a, hooks := w.open(quiet...)
-				b, _ := w.open(quiet...)
-				ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
-				reading, loaded := make(chan struct{}), make(chan struct{})
-				old := make(chan int64)
-				go func() {
-					old <- lookup(t, ca, func(context.Context, *tier.Entry) (int64, error) {
-						close(reading)
-						<-loaded
-						return 0, nil
-					}).Value
-				}()
-				<-reading
-				hooks.Filter(func(e interpose.Event) bool { return e.Changed == nil })
-				require.NoError(t, cb.Delete(bg, "k"))
-				if first {
-					require.NoError(t, a.Sync(bg))
-				}
-				reached, goOn := stopAt(hooks.Before, interpose.Write, 1)
-				close(loaded)
-				<-reached
-				assert.Equal(t, int64(0), <-old)
-				if !first {
-					assert.NoError(t, a.Sync(bg))
-				}
-				_, found, peekErr := ca.Peek(bg, "k")
-				ctx, cancel := context.WithTimeout(bg, 20*time.Millisecond)
-				defer cancel()
-				_, err := ca.Get(ctx, "k", none)
-				close(goOn)
-				require.NoError(t, peekErr)
-				require.False(t, found)
-				require.ErrorIs(t, err, context.DeadlineExceeded, "it waits until the write is refused")
-				require.Equal(t, int64(1), lookup(t, ca, func(context.Context, *tier.Entry) (int64, error) { return 1, nil }).Value)
-			})
-		})
-	}
-}
-
-// Guard: a load without its lease is shared no longer than the bound.
+// Guards: a load without its lease is shared neither for longer than the bound nor
+// across a Sync.
 //
 //	A: its read of k gets no answer; it loads k, and the server may not track it
 //	B: Set(k, 1): nobody tells A
-//	A: reads k, later than the bound
+//	A: reads k, later than the bound, or after a Sync
 func TestI2ALoadWithoutALeaseIsNotSharedBeyondTheBound(t *testing.T) {
 	const bound = 100 * time.Millisecond
+	afterALoadWithoutALease(t, bound, func(*tier.Store) {
+		set := time.Now()
+		assert.Eventually(t, func() bool { return time.Since(set) > 2*bound }, time.Minute, time.Millisecond)
+	})
+}
+
+func TestI3AfterASyncALoadWithoutALeaseIsNotShared(t *testing.T) {
+	afterALoadWithoutALease(t, time.Hour, func(a *tier.Store) { assert.NoError(t, a.Sync(bg)) })
+}
+
+func afterALoadWithoutALease(t *testing.T, bound time.Duration, then func(*tier.Store)) {
 	eachRemote(t, func(t *testing.T, w *world) {
 		options := []tier.Option{tier.WithHeartbeat(10 * time.Millisecond), tier.WithMaxStaleness(bound), tier.WithRemoteTimeout(10 * time.Second)}
 		a, hooks := w.open(options...)
@@ -217,22 +178,13 @@ func TestI2ALoadWithoutALeaseIsNotSharedBeyondTheBound(t *testing.T) {
 			}
 			return nil
 		})
-		loading, loaded := make(chan struct{}), make(chan struct{})
-		first, second := make(chan int64), make(chan int64)
-		go func() {
-			first <- lookup(t, ca, func(context.Context, *tier.Entry) (int64, error) {
-				close(loading)
-				<-loaded
-				return 0, nil
-			}).Value
-		}()
-		<-loading
+		goOn, first := heldLoad(t, ca)
 		assert.NoError(t, cb.Set(bg, "k", 1))
-		set := time.Now()
-		assert.Eventually(t, func() bool { return time.Since(set) > 2*bound }, time.Minute, time.Millisecond)
+		then(a)
+		second := make(chan int64, 1)
 		go func() { second <- lookup(t, ca, none).Value }()
 		assert.Eventually(t, func() bool { return tier.Waiters(ca, "k") == 2 }, time.Minute, time.Millisecond)
-		close(loaded)
+		close(goOn)
 		assert.Equal(t, int64(0), <-first)
 		assert.Equal(t, int64(1), <-second)
 	})

@@ -270,8 +270,7 @@ func (s *Store) AsOf() AsOf { return s.tail.View().AsOf() }
 
 // Sync returns once this process has applied every change that was acknowledged
 // to anybody before the call. It is one round trip, or two in a cluster, of which
-// every primary must answer. Reads that come after it do not share loads that began
-// before it, so it is not for the path of each request.
+// every primary must answer.
 func (s *Store) Sync(ctx context.Context) error {
 	if s.closed.Load() {
 		return ErrClosed

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"strings"
 	"unsafe"
 
 	"github.com/zeebo/xxh3"
@@ -26,20 +25,16 @@ type typed struct {
 	// size is the heap that an item and its value keep alive.
 	size   func(it *item) int64
 	encode func(it *item) ([]byte, error)
-	// decode sets the item's value. It keeps nothing of b, unless views says so of
-	// its length; b is never written to.
+	// decode sets the item's value. It keeps nothing of b, unless views says so and
+	// it is as long as viewFrom; b is never written to.
 	decode func(b []byte, it *item) error
-	// views reports whether a value decoded of n bytes is a view of them.
-	views func(n int) bool
+	// views tells that a value decoded of long bytes is a view of them.
+	views bool
 }
 
 // viewFrom is the length from which on a string that was read is not copied out of
 // its envelope: it keeps a hundred bytes or so alive beside it.
 const viewFrom = 1 << 10
-
-func never(int) bool       { return false }
-func ifLong(n int) bool    { return n >= viewFrom }
-func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // newTyped makes the functions for V, or says what of V would be lost.
 func newTyped[V any](codec Codec, localOnly bool) (typed, error) {
@@ -49,7 +44,6 @@ func newTyped[V any](codec Codec, localOnly bool) (typed, error) {
 		holds:  func(it *item) bool { _, ok := it.value.(*V); return ok },
 		empty:  func() *item { var zero V; return newItemOf(zero) },
 		size:   sizer[V](),
-		views:  never,
 		single: runSingle[V],
 		batch:  runBatch[V],
 	}
@@ -57,7 +51,7 @@ func newTyped[V any](codec Codec, localOnly bool) (typed, error) {
 		switch any(new(V)).(type) {
 		case *string:
 			ty.encode = func(it *item) ([]byte, error) { return []byte(*it.value.(*string)), nil }
-			ty.decode, ty.views = decodeString, ifLong
+			ty.decode, ty.views = decodeString, true
 			return ty, nil
 		case *[]byte:
 			ty.encode, ty.decode = encodeBytes, decodeBytes
@@ -95,11 +89,12 @@ func sizer[V any]() func(it *item) int64 {
 func ownSize[V any]() int64 { return sizeof.Type[itemOf[V]]() - sizeof.Type[local.Entry[*item]]() }
 
 func decodeString(b []byte, it *item) error {
-	s := view(b)
-	if !ifLong(len(b)) {
-		s = strings.Clone(s)
+	s := it.value.(*string)
+	if len(b) >= viewFrom {
+		*s = unsafe.String(unsafe.SliceData(b), len(b))
+	} else {
+		*s = string(b)
 	}
-	*it.value.(*string) = s
 	return nil
 }
 

@@ -228,50 +228,23 @@ func (t *table) keepWritten(h local.Key, w *watch, it *item) bool {
 }
 
 // list puts it into the local tier before its write is sent, if no notice came
-// since the mark, and no Sync since the load began.
-func (t *table) list(h local.Key, w *watch, it *item, begun mono.Time) {
+// since the mark.
+func (t *table) list(h local.Key, w *watch, it *item) {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case w.gone || w.notices != w.base:
-	case t.predates(begun):
-		t.local.Remove(h) // see loadRun.list
-	default:
+	if !w.gone && w.notices == w.base {
 		w.listed = t.put(h, it)
 	}
 }
 
-// sync has nothing be believed, until its write is acknowledged, whose load has
-// begun before now. A key that is deleted while the server does not have it is told
-// to nobody: only the lease is gone, and the write will be refused.
-//
-//	A: k is missing, and is being loaded
-//	B: Delete(k) is acknowledged
-//	A: the load ends, its value is listed, and its write under way
-//	A: Sync, and then a read: which is not to give that value
+// sync has loads that began before now be given to nobody who comes after it: the
+// server need not have told of changes of their keys (see core.accepts).
 func (t *table) sync(now mono.Time) {
 	for was := t.synced.Load(); was < int64(now) && !t.synced.CompareAndSwap(was, int64(now)); {
 		was = t.synced.Load()
 	}
-	for i := range t.shards {
-		s := &t.shards[i]
-		s.mu.Lock()
-		for h, k := range s.keys {
-			if k.flight == nil || !k.flight.watch.listed {
-				continue
-			}
-			if e := t.local.PeekEntry(h); e != nil {
-				e.Value.suspend()
-			}
-		}
-		s.mu.Unlock()
-	}
 }
-
-// predates reports whether what began then may not have seen what was
-// acknowledged before the latest Sync.
-func (t *table) predates(begun mono.Time) bool { return int64(begun) <= t.synced.Load() }
 
 // replace puts it into the local tier of a cache that has no other: what is
 // being loaded meanwhile is older, and so is every copy.

@@ -204,4 +204,35 @@ func stopAt(hook func(func(interpose.Op) error), op interpose.Op, nth int) (reac
 	return reached, goOn
 }
 
+// heldLoad has a reader load k, and returns when that runs: it gives 0 once goOn
+// is closed.
+func heldLoad(t *testing.T, c *tier.Cache[int64]) (goOn chan struct{}, got chan int64) {
+	running := make(chan struct{})
+	goOn, got = make(chan struct{}), make(chan int64, 1)
+	go func() {
+		got <- lookup(t, c, func(context.Context, *tier.Entry) (int64, error) {
+			close(running)
+			<-goOn
+			return 0, nil
+		}).Value
+	}()
+	<-running
+	return goOn, got
+}
+
+// subscribed waits until messages of a reach whoever the hooks are of.
+func subscribed(t *testing.T, a *tier.Store, hooks *interpose.Backend) {
+	var heard atomic.Bool
+	hooks.Filter(func(e interpose.Event) bool {
+		if e.Message != "" {
+			heard.Store(true)
+		}
+		return true
+	})
+	within(t, "messages are heard", func() bool {
+		_, err := a.InvalidateSource(bg, "any")
+		return err == nil && heard.Load()
+	})
+}
+
 func none(context.Context, *tier.Entry) (int64, error) { return 0, errCut }

@@ -93,8 +93,8 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*item, options
 			}
 			writes = append(writes, remote.Write{
 				Key: c.ns.remoteName(p.h), Envelope: sealed, Expires: c.s.serverTimeIn(kept), Unread: !c.cfg.remoteOnly,
-				// What is given up after the timeout is not to come after a later Set.
-				Before: c.s.serverTimeIn(c.s.cfg.timeout)})
+				// What has been given up is not to come after a later Set.
+				Before: c.s.serverTimeIn(c.s.cfg.waitsAtLeast())})
 		}
 		puts = append(puts, p)
 	}

@@ -24,8 +24,8 @@ const (
 )
 
 // StartCluster runs n primaries, which share the slots evenly, and as many
-// replicas; opts are for all. It returns when every node finds the cluster whole
-// and the replicas have synchronised. What is written from then on may reach them
+// replicas; opts are for all. It returns when every node finds the cluster whole and
+// has written down its shards, and the replicas have synchronised. What is written from then on may reach them
 // up to a second later: before a primary is killed, [Server.AwaitReplica].
 func StartCluster(t testing.TB, n int, opts ...Option) *Cluster {
 	t.Helper()
