@@ -159,6 +159,32 @@ func TestI8OneSilentServerCostsTheOthersNothing(t *testing.T) {
 	})
 }
 
+// Guard: a Sync ends the absence of every server (gate.Prove).
+//
+//	the server of k: falls silent; A loads k and keeps it for the outage
+//	the server of k: answers again, and A has not probed it yet
+//	B: Set(k, 2)
+//	A: Sync
+func TestI3AfterASyncNothingIsServedThatWasKeptForAnOutage(t *testing.T) {
+	c := valkeytest.StartCluster(t, 3, valkeytest.Config("cluster-node-timeout", "60000"))
+	w := &world{t, remote.Valkey(valkey.ClientOption{InitAddress: c.Addrs()}), "p", nil}
+	a, _ := w.open(tier.WithRemoteTimeout(500 * time.Millisecond))
+	b, _ := w.open(tier.WithRemoteTimeout(10 * time.Second))
+	ca, cb := cacheOf[int64](t, a, tier.WithOutageTTL(time.Minute)), cacheOf[int64](t, b)
+	load := func(context.Context, *tier.Entry) (int64, error) { return 1, nil }
+	key, silent := "", (primaryOf(t, c, "p:{p}:log")+1)%len(c.Primaries)
+	for i := 0; key == "" || primaryOf(t, c, tier.RemoteName(ca, key)) != silent; i++ {
+		key = fmt.Sprint(i)
+	}
+	c.Primaries[silent].Pause()
+	defer c.Primaries[silent].Resume()
+	within(t, "A keeps it for the outage", func() bool { return find(t, ca, key, load).Outage })
+	c.Primaries[silent].Resume()
+	require.NoError(t, cb.Set(bg, key, 2))
+	require.NoError(t, a.Sync(bg))
+	require.Equal(t, int64(2), find(t, ca, key, load).Value)
+}
+
 // A server that was replaced while it was away is forgotten.
 func TestI8AReplacedServerIsNotAwayForEver(t *testing.T) {
 	c := valkeytest.StartCluster(t, 3, valkeytest.Config("cluster-node-timeout", "1000"))

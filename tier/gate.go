@@ -65,6 +65,19 @@ func (g *gate) probeShard(ctx context.Context, b *breaker, names ...string) {
 	b.heard(ctx, sent, g.Conn.Prove(ctx, names...))
 }
 
+// Prove, when no key is named, has asked every server, and so none of them is away:
+// after a Sync nothing is served that was kept for an absence.
+func (g *gate) Prove(ctx context.Context, names ...string) error {
+	err := g.Conn.Prove(ctx, names...)
+	if err == nil && len(names) == 0 {
+		g.shards.Range(func(_, b any) bool {
+			b.(*breaker).answered()
+			return true
+		})
+	}
+	return err
+}
+
 // ofLog is the breaker of the server that has the change log.
 func (g *gate) ofLog() *breaker { return &g.server }
 

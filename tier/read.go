@@ -33,7 +33,7 @@ func (c *core) admit(ctx context.Context, key string) error {
 type arrival struct {
 	now    mono.Time
 	view   *invalidation.View
-	synced mono.Time // when the latest Sync was called
+	synced mono.Time // when the latest Sync that succeeded was called
 }
 
 func (s *Store) arrive() arrival {

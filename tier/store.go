@@ -275,12 +275,15 @@ func (s *Store) Sync(ctx context.Context) error {
 	if s.closed.Load() {
 		return ErrClosed
 	}
-	s.table.sync(mono.Now())
+	begun := mono.Now()
 	rctx, cancel := s.changeContext(ctx)
 	defer cancel()
 	err := s.tail.CatchUp(rctx)
 	if err == nil {
 		err = s.conn.Prove(rctx)
+	}
+	if err == nil {
+		s.table.sync(begun)
 	}
 	return remoteError(ctx, "sync", err)
 }

@@ -64,7 +64,7 @@ type table struct {
 	// shardOf is nil where there is one server.
 	shardOf func(name string) *remote.Shard
 	shards  [64]tableShard
-	// synced is a mono.Time, when the latest Sync was called: see sync.
+	// synced is a mono.Time, when the latest Sync that succeeded was called.
 	synced atomic.Int64
 }
 
@@ -238,10 +238,10 @@ func (t *table) list(h local.Key, w *watch, it *item) {
 	}
 }
 
-// sync has loads that began before now be given to nobody who comes after it: the
+// sync has loads that began before a Sync be given to nobody who comes after it: the
 // server need not have told of changes of their keys (see core.accepts).
-func (t *table) sync(now mono.Time) {
-	for was := t.synced.Load(); was < int64(now) && !t.synced.CompareAndSwap(was, int64(now)); {
+func (t *table) sync(begun mono.Time) {
+	for was := t.synced.Load(); was < int64(begun) && !t.synced.CompareAndSwap(was, int64(begun)); {
 		was = t.synced.Load()
 	}
 }

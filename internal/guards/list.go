@@ -28,6 +28,8 @@ var guards = []guard{
 		"  redis.call('SET', KEYS[1], '', 'PX', 1000)\n", "", "./remote TestValkeyPassesTheBattery/.*/Tracking/ADeleteOfWhatIsMissing"},
 	{"I3 published messages are applied", "invalidation/apply.go",
 		"func (t *Tail) Receive(m Message) {\n", "func (t *Tail) Receive(m Message) {\n	if true {\n		return\n	}\n", "TestI3"},
+	{"I3 a Sync ends every absence", "tier/gate.go",
+		"if err == nil && len(names) == 0 {", "if false {", "TestI3AfterASyncNothing"},
 	{"I3 a load without its lease is not shared across a Sync", "tier/read.go",
 		"if untold && out.begun <= came.synced {", "if false {", "TestI3AfterASync"},
 	{"I3 what was read before a server was admitted is read again", "remote/valkey_log.go",
