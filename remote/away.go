@@ -3,8 +3,6 @@ package remote
 import (
 	"errors"
 	"strings"
-
-	"github.com/valkey-io/valkey-go"
 )
 
 // Away reports whether err says that the server serves nobody at present: it
@@ -18,11 +16,11 @@ func Away(err error) bool {
 	if Unreachable(err) {
 		return true
 	}
-	var server *valkey.ValkeyError
-	if !errors.As(err, &server) {
+	text, refused := refusalOf(err)
+	if !refused {
 		return false
 	}
-	code, _, _ := strings.Cut(server.Error(), " ")
+	code, _, _ := strings.Cut(text, " ")
 	return servesNobody[code]
 }
 

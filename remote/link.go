@@ -13,8 +13,11 @@ import (
 // context. The client itself does: while one goroutine dials, the others wait
 // for it without looking at theirs. So once a connection is in doubt, and until
 // a request has been answered, requests run beside their callers.
+//
+// What is asked with ask goes past the client where it can: see wireOf.
 type link struct {
 	valkey.Client
+	directly
 	doubt   atomic.Bool
 	waiting atomic.Int64 // requests that run beside their callers
 
@@ -24,8 +27,10 @@ type link struct {
 	beside sync.WaitGroup
 }
 
-func newLink() *link {
+// newLink returns a link without a client, to the store with that prefix.
+func newLink(prefix string) *link {
 	l := &link{}
+	l.directly.probe = probeKey(prefix)
 	l.open, l.end = context.WithCancel(context.Background())
 	return l
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/wire"
 	"github.com/tiercache/tiercache/invalidation"
 )
 
@@ -53,7 +54,6 @@ type valkeyConn struct {
 
 	telling sync.Mutex // held while Events run, which come from both clients
 	closed  bool       // guarded by telling
-	changed []string   // guarded by telling: room for the keys of one event
 }
 
 // Check implements [Checker]: it names every option that contradicts what the
@@ -87,19 +87,24 @@ func (b valkeyBackend) Connect(ctx context.Context, o Options) (Conn, error) {
 	if o.Heartbeat == 0 {
 		o.Heartbeat = 250 * time.Millisecond
 	}
-	c := &valkeyConn{tracked: newLink(), plain: newLink(), o: o, log: logKey(o.Prefix), channel: channel(o.Prefix)}
+	c := &valkeyConn{tracked: newLink(o.Prefix), plain: newLink(o.Prefix), o: o, log: logKey(o.Prefix), channel: channel(o.Prefix)}
 	c.shards = newShards(c)
 	base := b.base(o)
 	track := base
-	track.DialCtxFn = c.dialing(base)
+	track.DialCtxFn = c.dialing(base, c.tracked, wire.Options{Invalidated: c.invalidated}, func(address string) {
+		c.dials.Add(1) // after a restart the server gives out the same ids again
+		c.shards.dialled(address)
+		c.event(c.o.Events.Lost)
+	})
 	if o.NoTracking {
 		track.DisableCache = true
 	} else {
 		track.ClientTrackingOptions = []string{"OPTOUT"}
-		track.OnInvalidations = c.invalidated
+		track.OnInvalidations = func([]valkey.ValkeyMessage) { c.invalidated(nil) } // a connection has ended
 	}
 	plain := base
 	plain.DisableCache = true
+	plain.DialCtxFn = c.dialing(base, c.plain, wire.Options{Message: c.published}, func(string) {})
 	var err error
 	if c.tracked.Client, err = dial(ctx, track); err != nil {
 		return nil, fmt.Errorf("connecting to %s: %w", b, err)
@@ -107,6 +112,10 @@ func (b valkeyBackend) Connect(ctx context.Context, o Options) (Conn, error) {
 	if c.plain.Client, err = dial(ctx, plain); err != nil {
 		c.tracked.Close()
 		return nil, fmt.Errorf("connecting to %s: %w", b, err)
+	}
+	if !c.sharded() && base.AlwaysPipelining {
+		c.tracked.goDirectly()
+		c.plain.goDirectly()
 	}
 	run, cancel := context.WithCancel(context.Background())
 	c.cancel = cancel
@@ -158,10 +167,10 @@ func (c *valkeyConn) Prove(ctx context.Context, keys ...string) error {
 	return c.shards.proveOf(ctx, keys)
 }
 
-// dialing dials as o says, and tells of each connection before it is used: that
+// dialing dials for l as o says, and tells of each connection before it is used: that
 // the one before is lost may be told after this one has answered, and what comes
 // from it is not to be judged by what that one had proven.
-func (c *valkeyConn) dialing(o valkey.ClientOption) func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
+func (c *valkeyConn) dialing(o valkey.ClientOption, l *link, w wire.Options, tell func(address string)) func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
 	return func(ctx context.Context, address string, d *net.Dialer, t *tls.Config) (conn net.Conn, err error) {
 		switch {
 		case o.DialCtxFn != nil:
@@ -173,21 +182,25 @@ func (c *valkeyConn) dialing(o valkey.ClientOption) func(context.Context, string
 		default:
 			conn, err = d.DialContext(ctx, "tcp", address)
 		}
-		if err == nil {
-			c.dials.Add(1) // after a restart the server gives out the same ids again
-			c.shards.dialled(address)
-			c.event(c.o.Events.Lost)
+		if err != nil {
+			return nil, err
 		}
-		return conn, err
+		if o.DisableTCPNoDelay {
+			delay(conn) // the client does not see what it would set this of
+		}
+		conn = l.wireOf(conn, w)
+		tell(address)
+		return conn, nil
 	}
 }
 
 // base is what both clients share.
 func (b valkeyBackend) base(o Options) valkey.ClientOption {
 	c := b.option
-	c.PipelineMultiplex = -1           // one connection: replies and pushes in one order
-	c.BlockingPipeline = math.MaxInt32 // never move a long pipeline to another connection
-	c.CacheSizeEachConn = 1 << 10      // unused: the decoded objects are ours to keep
+	c.PipelineMultiplex = -1                      // one connection: replies and pushes in one order
+	c.BlockingPipeline = math.MaxInt32            // never move a long pipeline to another connection
+	c.CacheSizeEachConn = 1 << 10                 // unused: the decoded objects are ours to keep
+	c.AlwaysPipelining = !c.DisableAutoPipelining // somebody is always reading
 	if c.Dialer.Timeout == 0 {
 		c.Dialer.Timeout = max(time.Second, o.Timeout)
 	}
@@ -239,29 +252,35 @@ func dial(ctx context.Context, o valkey.ClientOption) (valkey.Client, error) {
 	}
 }
 
-// invalidated runs on the tracked connection's reading goroutine.
-func (c *valkeyConn) invalidated(msgs []valkey.ValkeyMessage) {
-	if msgs == nil {
+// invalidated is told of keys, or with nil that a connection ended or that notices
+// are of all keys. It runs in whatever goroutine is reading.
+func (c *valkeyConn) invalidated(keys []string) {
+	if keys == nil {
 		c.tracked.doubt.Store(true)
 		c.shards.lost()
 		c.event(c.o.Events.Lost)
 		return
 	}
-	c.event(func() { c.tellChanged(msgs) })
+	c.event(func() { c.o.Events.Changed(keys) })
 }
 
-// tellChanged runs while telling is held.
-func (c *valkeyConn) tellChanged(msgs []valkey.ValkeyMessage) {
-	c.changed = c.changed[:0]
-	for i := range msgs {
-		key, err := msgs[i].ToString()
-		if err != nil {
-			c.o.Events.Lost() // a notice that cannot be read may be of any key
-			return
-		}
-		c.changed = append(c.changed, key)
+// published takes the messages of the store's channel past the client, which would
+// hand them on from a goroutine of its own.
+func (c *valkeyConn) published(channel, message string) bool {
+	if channel != c.channel {
+		return false
 	}
-	c.o.Events.Changed(c.changed)
+	c.event(func() { c.o.Events.Published(message) })
+	return true
+}
+
+func delay(conn net.Conn) {
+	if t, ok := conn.(*tls.Conn); ok {
+		conn = t.NetConn()
+	}
+	if t, ok := conn.(*net.TCPConn); ok {
+		_ = t.SetNoDelay(false)
+	}
 }
 
 // event calls f unless the connection is closed.
@@ -282,9 +301,7 @@ func (c *valkeyConn) subscribe(ctx context.Context) {
 	})
 	for pause := 10 * time.Millisecond; ctx.Err() == nil; pause = min(2*pause, time.Second) {
 		begun := time.Now()
-		_ = c.plain.Receive(hooked, c.subscription(), func(m valkey.PubSubMessage) {
-			c.event(func() { c.o.Events.Published(m.Message) })
-		})
+		_ = c.plain.Receive(hooked, c.subscription(), func(m valkey.PubSubMessage) { c.published(m.Channel, m.Message) })
 		if time.Since(begun) > time.Second {
 			pause = 10 * time.Millisecond
 		}
@@ -326,11 +343,11 @@ func failure(err error) error {
 	if err == nil {
 		return nil
 	}
-	var server *valkey.ValkeyError
+	text, _ := refusalOf(err)
 	switch {
 	case errors.Is(err, valkey.ErrClosing):
 		return fmt.Errorf("%w: %w", ErrClosed, err)
-	case errors.As(err, &server) && strings.HasPrefix(server.Error(), "OOM "):
+	case strings.HasPrefix(text, "OOM "):
 		return fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	return err
@@ -339,9 +356,8 @@ func failure(err error) error {
 // Unreachable reports whether err says that no answer came, rather than that
 // the server refused.
 func Unreachable(err error) bool {
-	var server *valkey.ValkeyError
 	var network net.Error
-	if errors.As(err, &server) && !errors.As(err, &network) {
+	if _, refused := refusalOf(err); refused && !errors.As(err, &network) {
 		return false
 	}
 	return err != nil

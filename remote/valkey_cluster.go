@@ -115,7 +115,7 @@ func (k *shards) prove(ctx context.Context) error {
 	}
 	// Perhaps a server has it of which the client does not know: being redirected,
 	// it will.
-	k.c.tracked.Do(ctx, k.c.tracked.B().Exists().Key(k.keyIn(slot)).Build())
+	k.c.tracked.ask(ctx, k.c.tracked.B().Exists().Key(k.keyIn(slot)).Build())
 	return errors.Join(fmt.Errorf("no primary of the cluster answers for slot %d", slot), err)
 }
 
@@ -315,7 +315,7 @@ func (k *shards) read(ctx context.Context, keys []string) ([]Item, error) {
 	for i, key := range keys {
 		cmds[i] = k.c.tracked.B().Get().Key(key).Build()
 	}
-	for i, r := range k.c.tracked.DoMulti(ctx, cmds...) {
+	for i, r := range k.c.tracked.ask(ctx, cmds...) {
 		var err error
 		if items[i], err = item(r); err != nil {
 			return nil, err

@@ -4,26 +4,28 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/wire"
 	"github.com/tiercache/tiercache/invalidation"
 )
 
 // GetOne implements [Conn].
 func (c *valkeyConn) GetOne(ctx context.Context, key string) (Item, error) {
-	return item(c.tracked.Do(ctx, c.tracked.B().Get().Key(key).Build()))
+	return item(c.tracked.get(ctx, key))
 }
 
 // item makes an Item of the answer to a GET. A value of another type than a
 // string counts as found and undecodable.
-func item(r valkey.ValkeyResult) (Item, error) {
-	s, err := r.ToString()
+func item(r reply) (Item, error) {
+	s, err := r.text()
 	switch {
 	case err == nil:
 		return Item{s, true}, nil
-	case valkey.IsValkeyNil(err):
+	case err == errNull:
 		return Item{}, nil
 	case isWrongType(err):
 		return Item{"", true}, nil
@@ -32,8 +34,8 @@ func item(r valkey.ValkeyResult) (Item, error) {
 }
 
 func isWrongType(err error) bool {
-	e, ok := valkey.IsValkeyErr(err)
-	return ok && len(e.Error()) >= 9 && e.Error()[:9] == "WRONGTYPE"
+	text, ok := refusalOf(err)
+	return ok && strings.HasPrefix(text, "WRONGTYPE")
 }
 
 // Get implements [Conn].
@@ -43,8 +45,13 @@ func (c *valkeyConn) Get(ctx context.Context, keys []string, q *invalidation.Del
 	}
 	for {
 		before := c.admissions.Load()
-		items, d, history, err := c.get(ctx, c.tracked, keys, q)
-		if err != nil || q == nil {
+		if q == nil {
+			items, d, _, err := c.get(ctx, c.tracked, keys, q)
+			return items, d, err
+		}
+		// The client asks: it is its connection that a delta proves.
+		items, d, history, err := c.get(ctx, byClient{c.tracked}, keys, q)
+		if err != nil {
 			return items, d, err
 		}
 		if admitted, err := c.admits(ctx, c.tracked, history, d, before); admitted || err != nil {
@@ -54,7 +61,7 @@ func (c *valkeyConn) Get(ctx context.Context, keys []string, q *invalidation.Del
 }
 
 // get asks one server.
-func (c *valkeyConn) get(ctx context.Context, client valkey.Client, keys []string, q *invalidation.DeltaQuery) ([]Item, invalidation.Delta, string, error) {
+func (c *valkeyConn) get(ctx context.Context, client asker, keys []string, q *invalidation.DeltaQuery) ([]Item, invalidation.Delta, string, error) {
 	build := func(b valkey.Builder, whole bool) (cmds []valkey.Completed) {
 		if q != nil {
 			cmds = c.deltaCommands(b, q, whole)
@@ -91,8 +98,8 @@ func (c *valkeyConn) get(ctx context.Context, client valkey.Client, keys []strin
 
 // itemsOf takes the answer to an MGET apart. A value of another type than a
 // string is nil there: whoever loads it puts another in its place.
-func itemsOf(r valkey.ValkeyResult, items []Item) error {
-	values, err := r.ToArray()
+func itemsOf(r reply, items []Item) error {
+	values, err := r.array()
 	if err != nil {
 		return failure(err)
 	}
@@ -100,11 +107,12 @@ func itemsOf(r valkey.ValkeyResult, items []Item) error {
 		return fmt.Errorf("%d keys were asked for, %d answered", len(items), len(values))
 	}
 	for i := range values {
-		switch s, err := values[i].ToString(); {
-		case err == nil:
-			items[i] = Item{s, true}
-		case !valkey.IsValkeyNil(err):
-			return failure(err)
+		switch v := &values[i]; v.Kind {
+		case wire.Text:
+			items[i] = Item{v.Text, true}
+		case wire.Null:
+		default:
+			return errAnswer
 		}
 	}
 	return nil
@@ -129,7 +137,7 @@ func (c *valkeyConn) each(ctx context.Context, keys []string, s script, names fu
 		return cmds
 	})
 	for i := range results {
-		if err := results[i].Error(); err != nil {
+		if err := results[i].err; err != nil {
 			return failure(err)
 		}
 	}
@@ -156,7 +164,7 @@ func (c *valkeyConn) Write(ctx context.Context, writes []Write) ([]Written, erro
 	})
 	out := make([]Written, len(writes))
 	for i := range writes {
-		stored, err := results[i].AsInt64()
+		stored, err := results[i].number()
 		out[i] = Written{Stored: stored == 1, Expired: stored == 2, Err: failure(err)}
 		if err != nil && Unreachable(out[i].Err) {
 			return nil, out[i].Err

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/valkey-io/valkey-go"
+
+	"github.com/tiercache/tiercache/internal/wire"
 )
 
 // Lease implements [Conn].
@@ -33,7 +35,7 @@ func (c *valkeyConn) Lease(ctx context.Context, reqs []LeaseRequest) ([]Lease, e
 			cmds = append(cmds, b.Getrange().Key(r.Key).Start(0).End(int64(len(r.Seen)-1)).Build())
 		}
 	}
-	results := c.tracked.DoMulti(ctx, cmds...)
+	results := c.tracked.ask(ctx, cmds...)
 	leases := make([]Lease, len(reqs))
 	var again []int
 	for i, r := range reqs {
@@ -59,10 +61,10 @@ func (c *valkeyConn) Lease(ctx context.Context, reqs []LeaseRequest) ([]Lease, e
 // asked: who holds it, or the value that another than Seen has been replaced by.
 //
 // A server that refuses to write, for want of memory or of replicas, still reads.
-func leaseOf(r LeaseRequest, taken, there valkey.ValkeyResult) (l Lease, whole bool) {
-	err := taken.Error()
+func leaseOf(r LeaseRequest, taken, there reply) (l Lease, whole bool) {
+	err := taken.err
 	l.Acquired = err == nil
-	if !valkey.IsValkeyNil(err) {
+	if err != errNull {
 		l.Err = failure(err)
 	}
 	if Unreachable(l.Err) {
@@ -81,12 +83,12 @@ func leaseOf(r LeaseRequest, taken, there valkey.ValkeyResult) (l Lease, whole b
 }
 
 // newsOf reads what the key holds, and whether that is news to who has Seen r's.
-func newsOf(r LeaseRequest, there valkey.ValkeyResult) (s string, news bool, err error) {
+func newsOf(r LeaseRequest, there reply) (s string, news bool, err error) {
 	if r.Any {
-		return "", false, there.Error()
+		return "", false, there.err
 	}
-	s, err = there.ToString()
-	if valkey.IsValkeyNil(err) || isWrongType(err) {
+	s, err = there.text()
+	if err == errNull || isWrongType(err) {
 		return "", false, nil
 	}
 	return s, err == nil && (r.Seen == "" || s != "" && s != r.Seen), err
@@ -120,19 +122,15 @@ func (c *valkeyConn) leaseAgain(ctx context.Context, reqs []LeaseRequest, leases
 	return nil
 }
 
-func parseLease(r valkey.ValkeyResult) Lease {
-	m, err := r.ToMessage()
-	if err != nil {
-		return Lease{Err: failure(err)}
-	}
-	if n, err := m.ToInt64(); err == nil {
-		if n == 1 {
+func parseLease(r reply) Lease {
+	if r.err == nil && r.Kind == wire.Int {
+		if r.Int == 1 {
 			return Lease{Acquired: true}
 		}
-		return Lease{Wait: max(time.Duration(-n), 0) * time.Millisecond}
+		return Lease{Wait: max(time.Duration(-r.Int), 0) * time.Millisecond}
 	}
-	s, err := m.ToString()
-	return Lease{Item: Item{s, true}, Err: err}
+	s, err := r.text()
+	return Lease{Item: Item{s, err == nil}, Err: failure(err)}
 }
 
 // Extend implements [Conn].

@@ -10,6 +10,7 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/wire"
 	"github.com/tiercache/tiercache/invalidation"
 )
 
@@ -27,11 +28,11 @@ func (c *valkeyConn) Append(ctx context.Context, ch invalidation.Change) (invali
 		args = append(args, string(s))
 	}
 	record := call{script: c.script(scriptAppend), keys: []string{c.log}, args: args}
-	fields, err := eval(ctx, c.plain, record).AsStrSlice()
+	fields, err := eval(ctx, c.plain, record).texts()
 	if Unreachable(err) && ctx.Err() == nil {
 		// The connection was lost, perhaps long ago. Should the change have been
 		// recorded all the same, then it is recorded twice, which does no harm.
-		fields, err = eval(ctx, c.plain, record).AsStrSlice()
+		fields, err = eval(ctx, c.plain, record).texts()
 	}
 	if err != nil {
 		return invalidation.Appended{}, failure(err)
@@ -63,7 +64,7 @@ func (c *valkeyConn) toForget(n int) int {
 func (c *valkeyConn) Renew(ctx context.Context, lost invalidation.Loss) error {
 	return failure(eval(ctx, c.plain, call{
 		script: scriptRenew, keys: []string{c.log}, args: []string{newIncarnation(), lost.Known.String(), invalidation.FormatIncarnation(lost.Forked)},
-	}).Error())
+	}).err)
 }
 
 // Delta implements [invalidation.Log].
@@ -78,7 +79,7 @@ func (c *valkeyConn) Delta(ctx context.Context, q invalidation.DeltaQuery) (inva
 //
 //	heartbeat: reads the log, and has the server admitted
 //	Sync:      has read it between the two, and does not know what changed by that
-func (c *valkeyConn) admits(ctx context.Context, client valkey.Client, history string, d invalidation.Delta, before int64) (bool, error) {
+func (c *valkeyConn) admits(ctx context.Context, client asker, history string, d invalidation.Delta, before int64) (bool, error) {
 	if place, known := c.admitted.Load(history); known && place.(int64) <= before || d.Incarnation == 0 {
 		return true, nil
 	}
@@ -88,18 +89,18 @@ func (c *valkeyConn) admits(ctx context.Context, client valkey.Client, history s
 
 // admit has the log, on the server of client, know a history. It reports whether
 // there is a log.
-func (c *valkeyConn) admit(ctx context.Context, client valkey.Client, history string) (bool, error) {
+func (c *valkeyConn) admit(ctx context.Context, client asker, history string) (bool, error) {
 	if _, known := c.admitted.Load(history); known {
 		return true, nil
 	}
 	results := run(ctx, client, func(b valkey.Builder, whole bool) (cmds []valkey.Completed) {
-		if client != valkey.Client(c.plain) { // which tracks nothing
+		if client != asker(c.plain) { // which tracks nothing
 			cmds = c.untracked(b)
 		}
 		admit := call{script: c.script(scriptAdmit), keys: []string{c.log}, args: []string{c.channel, history}}
 		return append(cmds, admit.build(b, whole))
 	})
-	logged, err := results[len(results)-1].AsInt64()
+	logged, err := results[len(results)-1].number()
 	if err != nil {
 		return false, failure(err)
 	}
@@ -143,7 +144,7 @@ func (c *valkeyConn) untracked(b valkey.Builder) []valkey.Completed {
 }
 
 // deltaOf reads the answers to deltaCommands and returns the others.
-func (c *valkeyConn) deltaOf(results []valkey.ValkeyResult) (d invalidation.Delta, history string, rest []valkey.ValkeyResult, err error) {
+func (c *valkeyConn) deltaOf(results []reply) (d invalidation.Delta, history string, rest []reply, err error) {
 	n := 1
 	if !c.o.NoTracking {
 		n = 2
@@ -156,11 +157,11 @@ func (c *valkeyConn) deltaOf(results []valkey.ValkeyResult) (d invalidation.Delt
 // parseDelta reads the answers to CLIENT ID and scriptDelta. A replica answers as
 // well, and proves nothing, since it does not hear of changes when they are
 // acknowledged.
-func parseDelta(id, answer valkey.ValkeyResult) (d invalidation.Delta, history string, err error) {
-	if d.Connection, err = id.AsInt64(); err != nil {
+func parseDelta(id, answer reply) (d invalidation.Delta, history string, err error) {
+	if d.Connection, err = id.number(); err != nil {
 		return d, "", failure(err)
 	}
-	fields, err := answer.ToArray()
+	fields, err := answer.array()
 	if err != nil {
 		return d, "", failure(err)
 	}
@@ -178,7 +179,7 @@ func parseDelta(id, answer valkey.ValkeyResult) (d invalidation.Delta, history s
 	}
 	d.Incarnation = p.incarnation(p.text(fields[4]))
 	d.Tick, d.Floor = p.tick(p.text(fields[5])), p.tick(p.text(fields[6]))
-	over, err := fields[7].AsInt64()
+	over, err := direct(fields[7]).number()
 	if err != nil {
 		return d, history, err
 	}
@@ -233,16 +234,16 @@ func (p *parser) fail(err error) {
 	}
 }
 
-func (p *parser) text(m valkey.ValkeyMessage) string {
-	s, err := m.ToString()
+func (p *parser) text(r wire.Reply) string {
+	s, err := direct(r).text()
 	if err != nil {
 		p.fail(err)
 	}
 	return s
 }
 
-func (p *parser) texts(m valkey.ValkeyMessage) []string {
-	s, err := m.AsStrSlice()
+func (p *parser) texts(r wire.Reply) []string {
+	s, err := direct(r).texts()
 	if err != nil {
 		p.fail(err)
 	}

@@ -48,6 +48,10 @@ func (s server) Do(ctx context.Context, cmd valkey.Completed) valkey.ValkeyResul
 	return s.DoMulti(ctx, cmd)[0]
 }
 
+func (s server) ask(ctx context.Context, cmds ...valkey.Completed) []reply {
+	return allOf(s.DoMulti(ctx, cmds...))
+}
+
 // DoMulti implements [valkey.CommandClient].
 func (s server) DoMulti(ctx context.Context, cmds ...valkey.Completed) []valkey.ValkeyResult {
 	for i := range cmds {
@@ -136,11 +140,11 @@ func (k *shards) probe(ctx context.Context, address string, client valkey.Client
 
 var errNotWhole = errors.New("the server is cut off from the cluster")
 
-func parseProbe(id, answer valkey.ValkeyResult) (s standing, at time.Time, err error) {
-	if s.connection, err = id.AsInt64(); err != nil {
+func parseProbe(id, answer reply) (s standing, at time.Time, err error) {
+	if s.connection, err = id.number(); err != nil {
 		return s, at, failure(err)
 	}
-	fields, err := answer.AsStrSlice()
+	fields, err := answer.texts()
 	if err != nil {
 		return s, at, failure(err)
 	}

@@ -33,17 +33,17 @@ func (c call) build(b valkey.Builder, whole bool) valkey.Completed {
 // know a script (it was restarted, or its cache flushed), everything is sent once
 // more with the scripts' text, from which they are known again; the commands are
 // such that this does no harm.
-func run(ctx context.Context, client valkey.Client, build func(b valkey.Builder, whole bool) []valkey.Completed) []valkey.ValkeyResult {
-	results := client.DoMulti(ctx, build(client.B(), false)...)
+func run(ctx context.Context, client asker, build func(b valkey.Builder, whole bool) []valkey.Completed) []reply {
+	results := client.ask(ctx, build(client.B(), false)...)
 	if !unknownScript(results) {
 		return results
 	}
-	return client.DoMulti(ctx, build(client.B(), true)...)
+	return client.ask(ctx, build(client.B(), true)...)
 }
 
-func unknownScript(results []valkey.ValkeyResult) bool {
+func unknownScript(results []reply) bool {
 	for i := range results {
-		if err := results[i].Error(); err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
+		if err := results[i].err; err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
 			return true
 		}
 	}
@@ -51,7 +51,7 @@ func unknownScript(results []valkey.ValkeyResult) bool {
 }
 
 // eval runs one script.
-func eval(ctx context.Context, client valkey.Client, c call) valkey.ValkeyResult {
+func eval(ctx context.Context, client asker, c call) reply {
 	return run(ctx, client, func(b valkey.Builder, whole bool) []valkey.Completed {
 		return []valkey.Completed{c.build(b, whole)}
 	})[0]

@@ -1,0 +1,267 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// Options of a connection.
+type Options struct {
+	// Invalidated is handed the keys of each notice, which are its to keep; nil is all there are. If
+	// it is nil notices go to the client.
+	Invalidated func(keys []string)
+	// Message is handed what is published. It returns whether it has taken it from
+	// the client.
+	Message func(channel, message string) bool
+	// Token: Found is called once, when the client has sent it, and so has done with
+	// greeting the server.
+	Token string
+	Found func(*Conn)
+	// Ended is called once, when nobody can ask any more.
+	Ended func()
+	// Go runs f in a goroutine that ends when the connection is closed; false: it
+	// runs no more.
+	Go func(f func()) bool
+}
+
+// Conn is the connection, as its client sees it.
+type Conn struct {
+	net.Conn
+	o   Options
+	try func([]byte) (int, error) // writes what it can without waiting; nil: it cannot
+
+	mu    sync.Mutex // guards what follows
+	err   error      // why it has ended
+	asked uint64     // requests so far
+	owed  debts
+
+	// Writing. Who sets writing owns it until it is handed on or ended.
+	writing bool
+	out     []byte // to be written next, in order
+	spare   []byte // the buffer that is not in use
+	held    []byte // what may not be written before the client's command is whole
+	client  sent   // what the client writes
+	claimed bool   // the client waits for the writing to be handed to it
+	found   bool   // the token
+
+	// Reading. Who sets reading owns it, and the fields of reading below.
+	reading        bool
+	leader         *request // who reads; nil: nobody or the client
+	leaderContext  context.Context
+	forClient      []byte    // what the client has not read yet
+	deadline       time.Time // of reads, as it was set
+	clientDeadline time.Time
+
+	turn  chan struct{} // hands the writing to the client
+	nudge chan struct{} // has the client look again
+
+	// Of whoever is reading.
+	in         []byte
+	begin, end int // what of it has not been handed out
+	paid       int // answers to requests that were handed out
+
+	// Of the client's reading.
+	tick     *time.Timer
+	lastPaid time.Time // when it last handed out all that was owed
+}
+
+const (
+	// inBuffer is what is read at once, mostly.
+	inBuffer = 64 << 10
+	// MaxRequest bounds the bytes of what is asked directly. What is longer would be
+	// copied once more than by the client.
+	MaxRequest = 64 << 10
+	// maxOut bounds what waits for being written.
+	maxOut = 4 << 20
+	// backAfter is when the client reads again if nobody has asked.
+	backAfter = time.Millisecond
+)
+
+var (
+	// ErrRefused is matched by errors of requests that were not sent, and that the
+	// client would: they are too long, or too many wait.
+	ErrRefused = errors.New("wire: too much to be sent directly")
+	errEnded   = errors.New("wire: the connection has ended")
+)
+
+// New returns the connection for the client of c.
+func New(c net.Conn, o Options) *Conn {
+	return &Conn{
+		Conn: c, o: o, try: tryWriting(c),
+		in: make([]byte, inBuffer), turn: make(chan struct{}, 1), nudge: make(chan struct{}, 1),
+	}
+}
+
+// request is what somebody asked directly.
+type request struct {
+	replies []Reply
+	err     error         // set before it is ended
+	done    chan struct{} // told when it is ended, unless its owner reads
+	ended   bool          // likewise, if its owner reads; guarded by Conn.mu
+	one     [1]Reply
+}
+
+var requests = sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }}
+
+// AskOne sends a command and returns its answer.
+func (c *Conn) AskOne(ctx context.Context, words ...string) (Reply, error) {
+	r := requests.Get().(*request)
+	r.replies = r.one[:]
+	back, err := c.ask(ctx, r, words)
+	if !back {
+		return Reply{}, err
+	}
+	reply := r.one[0]
+	*r = request{done: r.done}
+	requests.Put(r)
+	return reply, err
+}
+
+// Ask sends commands together and returns their answers.
+func (c *Conn) Ask(ctx context.Context, cmds ...[]string) ([]Reply, error) {
+	if len(cmds) == 0 {
+		return nil, ctx.Err()
+	}
+	r := requests.Get().(*request)
+	replies := make([]Reply, len(cmds))
+	r.replies = replies
+	back, err := c.ask(ctx, r, cmds...)
+	if !back {
+		return nil, err
+	}
+	*r = request{done: r.done}
+	requests.Put(r)
+	return replies, err
+}
+
+// ask returns whether r is nobody's but the caller's again. It is not if the
+// context has ended: what answers it has yet to come.
+func (c *Conn) ask(ctx context.Context, r *request, cmds ...[]string) (back bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return true, err
+	}
+	size := 0
+	for _, words := range cmds {
+		for _, w := range words {
+			size += len(w)
+		}
+	}
+	c.mu.Lock()
+	switch {
+	case c.err != nil:
+		err = c.err
+	case size > MaxRequest || len(c.out)+len(c.held) > maxOut:
+		err = ErrRefused
+	}
+	if err != nil {
+		c.mu.Unlock()
+		return true, err
+	}
+	to := &c.out
+	if !c.client.whole() {
+		to = &c.held
+	}
+	for _, words := range cmds {
+		*to = appendCommand(*to, words)
+	}
+	c.owed.push(debt{r: r, n: len(cmds)})
+	c.asked++
+	leads, writes := !c.reading, !c.writing && len(c.out) > 0
+	if leads {
+		c.reading, c.leader, c.leaderContext = true, r, ctx
+	}
+	if writes {
+		c.writing = true
+		c.flushLocked(true)
+	}
+	c.mu.Unlock()
+	if leads {
+		return c.lead(ctx, r)
+	}
+	select {
+	case <-r.done:
+		return true, r.err
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+}
+
+// endLocked tells the owner of r that it is answered, or never will be.
+func (c *Conn) endLocked(r *request) {
+	if r == c.leader {
+		r.ended = true
+		return
+	}
+	r.done <- struct{}{} // has room: there is one end
+}
+
+// fail ends the connection, and all that waits for answers.
+func (c *Conn) fail(err error) {
+	c.mu.Lock()
+	if c.err != nil {
+		c.mu.Unlock()
+		return
+	}
+	c.err = err
+	for h := c.owed.head(); h != nil; h = c.owed.head() {
+		if h.r != nil {
+			h.r.err = err
+			c.endLocked(h.r)
+		}
+		c.owed.drop()
+	}
+	if c.claimed {
+		c.claimed = false
+		c.turn <- struct{}{}
+	}
+	c.mu.Unlock()
+	c.Conn.Close()
+	c.wake()
+	if c.o.Ended != nil {
+		c.o.Ended()
+	}
+}
+
+// Close implements [net.Conn].
+func (c *Conn) Close() error {
+	c.fail(net.ErrClosed)
+	return nil
+}
+
+// wake has the client look whether there is something to read.
+func (c *Conn) wake() {
+	select {
+	case c.nudge <- struct{}{}:
+	default:
+	}
+}
+
+// SetDeadline implements [net.Conn].
+func (c *Conn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+// SetReadDeadline implements [net.Conn]. It holds for the client's reads alone.
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.clientDeadline = t
+	if c.leader != nil {
+		return nil
+	}
+	return c.setDeadlineLocked(t)
+}
+
+func (c *Conn) setDeadlineLocked(t time.Time) error {
+	if t.Equal(c.deadline) {
+		return nil
+	}
+	c.deadline = t
+	return c.Conn.SetReadDeadline(t)
+}
+
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

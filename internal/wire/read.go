@@ -1,0 +1,237 @@
+package wire
+
+import (
+	"context"
+	"time"
+)
+
+// lead reads until r is answered.
+func (c *Conn) lead(ctx context.Context, r *request) (back bool, err error) {
+	deadline, bounded := ctx.Deadline()
+	c.mu.Lock()
+	for !r.ended && err == nil {
+		c.setDeadlineLocked(deadline)
+		c.mu.Unlock()
+		silent := isTimeout(c.pump())
+		c.mu.Lock()
+		if silent && !r.ended {
+			if err = ctx.Err(); err == nil && bounded && !time.Now().Before(deadline) {
+				err = context.DeadlineExceeded // before its timer says so
+			}
+		}
+	}
+	c.reading, c.leader, c.leaderContext = false, nil, nil
+	if c.owed.n > 0 || c.err != nil {
+		c.wake()
+	}
+	c.mu.Unlock()
+	if err != nil {
+		return false, err
+	}
+	return true, r.err
+}
+
+// Read implements [net.Conn], for the client. Meanwhile it does the reading for all
+// others, but for those who come thick and read themselves.
+func (c *Conn) Read(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for stay := false; ; {
+		switch {
+		case len(c.forClient) > 0:
+			n := copy(p, c.forClient)
+			if c.forClient = c.forClient[n:]; len(c.forClient) == 0 {
+				c.forClient = nil
+			}
+			return n, nil
+		case c.err != nil:
+			return 0, c.err
+		case c.reading || stay && c.owed.n == 0:
+			asked := c.asked
+			stay = !c.waitLocked() || c.asked > asked
+		default:
+			if err := c.readLocked(); isTimeout(err) && !c.clientDeadline.IsZero() && !time.Now().Before(c.clientDeadline) {
+				return 0, err
+			}
+			stay = c.thick()
+		}
+	}
+}
+
+// readLocked reads once, as the client.
+func (c *Conn) readLocked() error {
+	c.reading = true
+	c.setDeadlineLocked(c.clientDeadline)
+	c.mu.Unlock()
+	err := c.pump()
+	c.mu.Lock()
+	c.reading = false
+	return err
+}
+
+// thick reports whether requests come so thick that their callers had better read
+// the answers themselves.
+func (c *Conn) thick() bool {
+	if c.owed.n > 0 || c.paid == 0 {
+		return false
+	}
+	c.paid = 0
+	last := c.lastPaid
+	c.lastPaid = time.Now()
+	return c.lastPaid.Sub(last) < backAfter
+}
+
+// waitLocked waits to be woken, for a moment. It returns true if it was not; who
+// reads is not to go on when his context has ended.
+func (c *Conn) waitLocked() (alone bool) {
+	if c.tick == nil {
+		c.tick = time.NewTimer(backAfter)
+	} else {
+		c.tick.Reset(backAfter)
+	}
+	c.mu.Unlock()
+	select {
+	case <-c.nudge:
+		c.tick.Stop()
+	case <-c.tick.C:
+		alone = true
+	}
+	c.mu.Lock()
+	if alone && c.leader != nil && c.leaderContext.Err() != nil {
+		c.setDeadlineLocked(time.Unix(1, 0)) // he sets it anew, should he go on
+	}
+	return alone
+}
+
+// pump reads what there is and hands out what is whole.
+func (c *Conn) pump() error {
+	if c.end == len(c.in) {
+		c.makeRoom()
+	}
+	n, err := c.Conn.Read(c.in[c.end:])
+	c.end += n
+	if n > 0 {
+		if bad := c.handOut(); bad != nil {
+			err = bad
+		}
+	}
+	if err != nil && !isTimeout(err) {
+		c.fail(err)
+	}
+	return err
+}
+
+// makeRoom moves a part of a message to the front, or gives it more room.
+func (c *Conn) makeRoom() {
+	in := c.in
+	if c.begin == 0 {
+		in = make([]byte, 2*len(c.in))
+	}
+	c.end = copy(in, c.in[c.begin:c.end])
+	c.in, c.begin = in, 0
+}
+
+func (c *Conn) handOut() error {
+	for c.begin < c.end {
+		n, err := scan(c.in[c.begin:c.end])
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return nil
+		}
+		m := c.in[c.begin : c.begin+n]
+		if m[0] == '>' {
+			c.push(m)
+		} else {
+			c.reply(m)
+		}
+		c.begin += n
+	}
+	c.begin, c.end = 0, 0
+	if len(c.in) > 16*inBuffer {
+		c.in = make([]byte, inBuffer)
+	}
+	return nil
+}
+
+// reply hands an answer to whom it is owed.
+func (c *Conn) reply(m []byte) {
+	c.mu.Lock()
+	h := c.owed.head()
+	for h != nil && h.pushes && m[0] != '-' { // it has had all that it will have
+		c.owed.drop()
+		h = c.owed.head()
+	}
+	if h == nil || h.r == nil {
+		switch {
+		case h == nil: // nobody asked, as in RESP2
+		case h.pushes:
+			c.owed.drop()
+		default:
+			c.owed.pay()
+		}
+		c.forClientLocked(m)
+		c.mu.Unlock()
+		return
+	}
+	r, at := h.r, len(h.r.replies)-h.n
+	replies := r.replies // r may be ended, and another's, when one of several is decoded
+	last := c.owed.pay()
+	c.mu.Unlock()
+	replies[at], _ = decode(m, 0)
+	if !last {
+		return
+	}
+	c.paid++
+	c.mu.Lock()
+	c.endLocked(r)
+	c.mu.Unlock()
+}
+
+func (c *Conn) forClientLocked(m []byte) {
+	c.forClient = append(c.forClient, m...)
+	if c.leader != nil {
+		c.wake()
+	}
+}
+
+// push hands over what the server says of its own accord.
+func (c *Conn) push(m []byte) {
+	p, _ := decode(m, 0)
+	kind := ""
+	if len(p.Array) > 1 {
+		kind = p.Array[0].Text
+	}
+	switch {
+	case kind == "invalidate" && c.o.Invalidated != nil:
+		c.o.Invalidated(keysOf(p.Array[1]))
+		return
+	case (kind == "message" || kind == "smessage") && len(p.Array) == 3 && c.o.Message != nil:
+		if c.o.Message(p.Array[1].Text, p.Array[2].Text) {
+			return
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if h := c.owed.head(); h != nil && h.pushes && subscribes([]byte(kind)) {
+		c.owed.pay()
+	}
+	c.forClientLocked(m)
+}
+
+// keysOf reads a notice. One that names no keys is of all, and so is one that
+// cannot be read.
+func keysOf(p Reply) []string {
+	if p.Kind != Array {
+		return nil
+	}
+	keys := make([]string, len(p.Array))
+	for i, k := range p.Array {
+		if k.Kind != Text {
+			return nil
+		}
+		keys[i] = k.Text
+	}
+	return keys
+}

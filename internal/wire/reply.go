@@ -1,0 +1,188 @@
+package wire
+
+import (
+	"bytes"
+	"errors"
+	"strconv"
+)
+
+// Kind is what a reply is.
+type Kind byte
+
+// The kinds of replies. What RESP3 has beyond them counts as what is next to it:
+// floats are text, sets and maps are arrays.
+const (
+	Null Kind = iota
+	Text
+	Error
+	Int // also booleans
+	Array
+)
+
+// Reply is an answer of the server, or part of one. It shares no memory with others.
+type Reply struct {
+	Kind  Kind
+	Text  string // of Text and Error
+	Int   int64
+	Array []Reply
+}
+
+var errProtocol = errors.New("wire: the server sent what is no RESP3")
+
+// line returns the text of the line that b begins with, less its type, and what
+// follows; ok is false if b does not hold it all. A line too short to be one is an
+// empty text.
+func line(b []byte) (text, rest []byte, ok bool) {
+	end := bytes.IndexByte(b, '\n')
+	if end < 0 {
+		return nil, nil, false
+	}
+	return b[1:max(1, end-1)], b[end+1:], true
+}
+
+// number reads a length or an integer.
+func number(b []byte) (int64, error) {
+	if len(b) > 0 && len(b) < 18 && b[0] != '-' { // nearly all
+		var n int64
+		for _, c := range b {
+			if c < '0' || c > '9' {
+				return 0, errProtocol
+			}
+			n = n*10 + int64(c-'0')
+		}
+		return n, nil
+	}
+	n, err := strconv.ParseInt(string(b), 10, 64)
+	if err != nil {
+		return 0, errProtocol
+	}
+	return n, nil
+}
+
+// maxElements bounds what one message says it consists of.
+const maxElements = 1 << 31
+
+// scan returns the length of the message that b begins with; 0 if b does not hold
+// it all.
+func scan(b []byte) (int, error) {
+	rest := b
+	for left := int64(1); left > 0; {
+		if len(rest) == 0 {
+			return 0, nil
+		}
+		kind := rest[0]
+		text, after, ok := line(rest)
+		if !ok {
+			return 0, nil
+		}
+		left--
+		switch kind {
+		case '+', '-', ':', '_', ',', '#', '(':
+		case '$', '!', '=', '*', '~', '>', '%', '|':
+			n, err := number(text) // of an empty text it is none
+			if err != nil || n > maxElements {
+				return 0, errProtocol
+			}
+			n = max(n, 0) // -1 is how RESP2 spells null
+			switch kind {
+			case '*', '~', '>':
+				left += n
+			case '%':
+				left += 2 * n
+			case '|':
+				left += 2*n + 1 // what it is an attribute of is still to come
+			default:
+				if text[0] == '-' {
+					break
+				}
+				if int64(len(after)) < n+2 {
+					return 0, nil
+				}
+				after = after[n+2:]
+			}
+		default:
+			return 0, errProtocol
+		}
+		rest = after
+	}
+	return len(b) - len(rest), nil
+}
+
+// maxDepth is far beyond what the commands in use nest.
+const maxDepth = 32
+
+// decode reads a message that scan has found whole, and returns what follows it.
+func decode(b []byte, depth int) (r Reply, rest []byte) {
+	kind := b[0]
+	text, rest, _ := line(b)
+	switch kind {
+	case '+', ',', '(':
+		return Reply{Kind: Text, Text: string(text)}, rest
+	case '-':
+		return Reply{Kind: Error, Text: string(text)}, rest
+	case '_':
+		return Reply{}, rest
+	case '#':
+		if string(text) == "t" {
+			return Reply{Kind: Int, Int: 1}, rest
+		}
+		return Reply{Kind: Int}, rest
+	}
+	n, err := number(text)
+	if err != nil {
+		return Reply{Kind: Error, Text: errProtocol.Error()}, rest
+	}
+	switch kind {
+	case ':':
+		return Reply{Kind: Int, Int: n}, rest
+	case '$', '=', '!':
+		if n < 0 {
+			return Reply{}, rest
+		}
+		text, rest = rest[:n], rest[n+2:]
+		switch {
+		case kind == '!':
+			return Reply{Kind: Error, Text: string(text)}, rest
+		case kind == '=' && len(text) >= 4:
+			text = text[4:] // "txt:"
+		}
+		return Reply{Kind: Text, Text: string(text)}, rest
+	case '|':
+		for range 2 * n {
+			_, rest = decode(rest, depth+1)
+		}
+		return decode(rest, depth)
+	case '%':
+		n *= 2
+	}
+	if n < 0 {
+		return Reply{}, rest
+	}
+	if depth >= maxDepth {
+		return Reply{Kind: Error, Text: "wire: an answer that is nested too deeply"}, nil
+	}
+	// Each element is three bytes at least.
+	r = Reply{Kind: Array, Array: make([]Reply, min(n, int64(len(rest)/3+1)))}
+	for i := range r.Array {
+		if len(rest) == 0 {
+			break // below what was nested too deeply
+		}
+		r.Array[i], rest = decode(rest, depth+1)
+	}
+	return r, rest
+}
+
+// appendCommand encodes a command.
+func appendCommand(b []byte, words []string) []byte {
+	b = append(b, '*')
+	b = strconv.AppendInt(b, int64(len(words)), 10)
+	b = append(b, '\r', '\n')
+	for _, w := range words {
+		b = append(b, '$')
+		b = strconv.AppendInt(b, int64(len(w)), 10)
+		b = append(b, '\r', '\n')
+		b = append(b, w...)
+		b = append(b, '\r', '\n')
+	}
+	return b
+}

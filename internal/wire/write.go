@@ -1,0 +1,174 @@
+package wire
+
+import (
+	"bytes"
+	"net"
+)
+
+// rounds is how often a caller writes for others before a goroutine does.
+const rounds = 4
+
+// flushLocked writes what is out, and what comes while it does. Its caller has set
+// writing, holds c.mu and has it again afterwards. A caller that waits for
+// an answer of its own is not to be held up by the network, nor by others for long.
+func (c *Conn) flushLocked(caller bool) {
+	for i := 0; ; i++ {
+		switch {
+		case c.claimed:
+			c.claimed = false
+			c.turn <- struct{}{}
+			return
+		case len(c.out) == 0 || c.err != nil:
+			c.writing = false
+			return
+		case caller && i == rounds:
+			c.goOn(nil)
+			return
+		}
+		b := c.out
+		c.out, c.spare = c.spare[:0], nil
+		c.mu.Unlock()
+		rest, err := b, error(nil)
+		if caller && c.try != nil {
+			var n int
+			if n, err = c.try(b); n > 0 {
+				rest = b[n:]
+			}
+		} else if !caller {
+			_, err = c.Conn.Write(b)
+			rest = nil
+		}
+		if err != nil {
+			c.fail(err)
+		}
+		c.mu.Lock()
+		if len(rest) > 0 && c.err == nil {
+			c.goOn(rest)
+			return
+		}
+		if cap(b) <= 2*MaxRequest {
+			c.spare = b[:0]
+		}
+	}
+}
+
+// goOn has a goroutine write the rest, and what comes.
+func (c *Conn) goOn(rest []byte) {
+	if c.o.Go == nil || !c.o.Go(func() {
+		if len(rest) > 0 {
+			if _, err := c.Conn.Write(rest); err != nil {
+				c.fail(err)
+			}
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.flushLocked(false)
+	}) { // it is being closed, and what is half written is the end of it
+		c.mu.Unlock()
+		c.fail(net.ErrClosed)
+		c.mu.Lock()
+	}
+}
+
+// Write implements [net.Conn], for the client.
+func (c *Conn) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	if c.err != nil {
+		defer c.mu.Unlock()
+		return 0, c.err
+	}
+	found := !c.found && c.o.Token != "" && bytes.Contains(b, []byte(c.o.Token))
+	if found {
+		c.found = true
+	}
+	var err error
+	if len(b) <= MaxRequest {
+		err = c.writeShort(b)
+	} else {
+		err = c.writeLong(b)
+	}
+	if !c.reading && c.owed.n > 0 {
+		c.wake()
+	}
+	c.mu.Unlock()
+	if err != nil {
+		c.fail(err)
+		return 0, err
+	}
+	if found && c.o.Found != nil {
+		c.o.Found(c)
+	}
+	return len(b), nil
+}
+
+// writeShort puts b behind what is out.
+func (c *Conn) writeShort(b []byte) error {
+	if err := c.follow(b); err != nil {
+		return err
+	}
+	c.out = append(c.out, b...)
+	c.release()
+	if !c.writing {
+		c.writing = true
+		c.flushLocked(false)
+	}
+	return c.err
+}
+
+// writeLong writes b itself, when it has the writing, instead of copying it.
+func (c *Conn) writeLong(b []byte) error {
+	if c.writing {
+		c.claimed = true
+		c.mu.Unlock()
+		<-c.turn
+		c.mu.Lock()
+		if c.err != nil {
+			return c.err
+		}
+	}
+	c.writing = true
+	before := c.out
+	c.out, c.spare = c.spare[:0], nil
+	// What is asked from here on comes after b, or waits for its command's end.
+	if err := c.follow(b); err != nil {
+		return err
+	}
+	c.mu.Unlock()
+	var err error
+	if len(before) > 0 {
+		_, err = c.Conn.Write(before)
+	}
+	if err == nil {
+		_, err = c.Conn.Write(b)
+	}
+	c.mu.Lock()
+	if err != nil {
+		return err
+	}
+	c.release()
+	c.flushLocked(false)
+	return c.err
+}
+
+// follow notes what the client will be owed for b.
+func (c *Conn) follow(b []byte) error {
+	c.client.feed(b, func(name []byte, words int) {
+		if subscribes(name) {
+			c.owed.push(debt{n: max(1, words), pushes: true})
+		} else {
+			c.owed.push(debt{n: 1})
+		}
+	})
+	if c.client.err {
+		return errProtocol
+	}
+	return nil
+}
+
+// release puts out what was held back, if the client's command is whole.
+func (c *Conn) release() {
+	if c.client.whole() {
+		c.out = append(c.out, c.held...)
+		c.held = c.held[:0]
+	}
+}
