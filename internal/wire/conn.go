@@ -6,7 +6,10 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/tiercache/tiercache/internal/mono"
 )
 
 // Options of a connection.
@@ -31,8 +34,9 @@ type Options struct {
 // Conn is the connection, as its client sees it.
 type Conn struct {
 	net.Conn
-	o   Options
-	try func([]byte) (int, error) // writes what it can without waiting; nil: it cannot
+	o        Options
+	try      func([]byte) (int, error) // writes what it can without waiting; nil: it cannot
+	requests sync.Pool
 
 	mu    sync.Mutex // guards what follows
 	err   error      // why it has ended
@@ -44,9 +48,16 @@ type Conn struct {
 	out     []byte // to be written next, in order
 	spare   []byte // the buffer that is not in use
 	held    []byte // what may not be written before the client's command is whole
+	waiting []debt // for what is held
 	client  sent   // what the client writes
 	claimed bool   // the client waits for the writing to be handed to it
 	found   bool   // the token
+	// Gathering: see gatherLocked.
+	woken    atomic.Int64 // who were told of an answer and have not run since
+	gathered int          // requests that were left to others to be written
+	since    mono.Time    // when the first of them came
+	hasty    int          // requests that are not to be left to others
+	haste    int          // how many the next time
 
 	// Reading. Who sets reading owns it, and the fields of reading below.
 	reading        bool
@@ -91,7 +102,7 @@ var (
 // New returns the connection for the client of c.
 func New(c net.Conn, o Options) *Conn {
 	return &Conn{
-		Conn: c, o: o, try: tryWriting(c),
+		Conn: c, o: o, try: tryWriting(c), requests: sync.Pool{New: newRequest},
 		in: make([]byte, inBuffer), turn: make(chan struct{}, 1), nudge: make(chan struct{}, 1),
 	}
 }
@@ -102,14 +113,15 @@ type request struct {
 	err     error         // set before it is ended
 	done    chan struct{} // told when it is ended, unless its owner reads
 	ended   bool          // likewise, if its owner reads; guarded by Conn.mu
+	left    bool          // its owner does not wait any more; guarded by Conn.mu
 	one     [1]Reply
 }
 
-var requests = sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }}
+func newRequest() any { return &request{done: make(chan struct{}, 1)} }
 
 // AskOne sends a command and returns its answer.
 func (c *Conn) AskOne(ctx context.Context, words ...string) (Reply, error) {
-	r := requests.Get().(*request)
+	r := c.requests.Get().(*request)
 	r.replies = r.one[:]
 	back, err := c.ask(ctx, r, words)
 	if !back {
@@ -117,7 +129,7 @@ func (c *Conn) AskOne(ctx context.Context, words ...string) (Reply, error) {
 	}
 	reply := r.one[0]
 	*r = request{done: r.done}
-	requests.Put(r)
+	c.requests.Put(r)
 	return reply, err
 }
 
@@ -126,7 +138,7 @@ func (c *Conn) Ask(ctx context.Context, cmds ...[]string) ([]Reply, error) {
 	if len(cmds) == 0 {
 		return nil, ctx.Err()
 	}
-	r := requests.Get().(*request)
+	r := c.requests.Get().(*request)
 	replies := make([]Reply, len(cmds))
 	r.replies = replies
 	back, err := c.ask(ctx, r, cmds...)
@@ -134,7 +146,7 @@ func (c *Conn) Ask(ctx context.Context, cmds ...[]string) ([]Reply, error) {
 		return nil, err
 	}
 	*r = request{done: r.done}
-	requests.Put(r)
+	c.requests.Put(r)
 	return replies, err
 }
 
@@ -161,20 +173,19 @@ func (c *Conn) ask(ctx context.Context, r *request, cmds ...[]string) (back bool
 		c.mu.Unlock()
 		return true, err
 	}
-	to := &c.out
-	if !c.client.whole() {
-		to = &c.held
+	if mine := (debt{r: r, n: len(cmds)}); c.client.whole() {
+		c.owed.push(mine)
+		c.out = appendCommands(c.out, cmds)
+	} else {
+		c.waiting = append(c.waiting, mine)
+		c.held = appendCommands(c.held, cmds)
 	}
-	for _, words := range cmds {
-		*to = appendCommand(*to, words)
-	}
-	c.owed.push(debt{r: r, n: len(cmds)})
 	c.asked++
 	leads, writes := !c.reading, !c.writing && len(c.out) > 0
 	if leads {
 		c.reading, c.leader, c.leaderContext = true, r, ctx
 	}
-	if writes {
+	if writes && (leads || !c.gatherLocked()) {
 		c.writing = true
 		c.flushLocked(true)
 	}
@@ -184,8 +195,10 @@ func (c *Conn) ask(ctx context.Context, r *request, cmds ...[]string) (back bool
 	}
 	select {
 	case <-r.done:
+		c.awake()
 		return true, r.err
 	case <-ctx.Done():
+		c.leave(r)
 		return false, ctx.Err()
 	}
 }
@@ -195,6 +208,9 @@ func (c *Conn) endLocked(r *request) {
 	if r == c.leader {
 		r.ended = true
 		return
+	}
+	if !r.left {
+		c.woken.Add(1)
 	}
 	r.done <- struct{}{} // has room: there is one end
 }
@@ -207,6 +223,10 @@ func (c *Conn) fail(err error) {
 		return
 	}
 	c.err = err
+	for _, d := range c.waiting {
+		c.owed.push(d)
+	}
+	c.waiting = nil
 	for h := c.owed.head(); h != nil; h = c.owed.head() {
 		if h.r != nil {
 			h.r.err = err

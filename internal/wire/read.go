@@ -21,6 +21,7 @@ func (c *Conn) lead(ctx context.Context, r *request) (back bool, err error) {
 		}
 	}
 	c.reading, c.leader, c.leaderContext = false, nil, nil
+	r.left = err != nil
 	if c.owed.n > 0 || c.err != nil {
 		c.wake()
 	}
@@ -105,6 +106,7 @@ func (c *Conn) waitLocked() (alone bool) {
 
 // pump reads what there is and hands out what is whole.
 func (c *Conn) pump() error {
+
 	if c.end == len(c.in) {
 		c.makeRoom()
 	}

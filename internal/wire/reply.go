@@ -83,21 +83,17 @@ func scan(b []byte) (int, error) {
 			if err != nil || n > maxElements {
 				return 0, errProtocol
 			}
-			n = max(n, 0) // -1 is how RESP2 spells null
-			switch kind {
-			case '*', '~', '>':
+			switch {
+			case n < 0: // RESP2's null
+			case kind == '*' || kind == '~' || kind == '>':
 				left += n
-			case '%':
+			case kind == '%':
 				left += 2 * n
-			case '|':
+			case kind == '|':
 				left += 2*n + 1 // what it is an attribute of is still to come
+			case int64(len(after)) < n+2:
+				return 0, nil
 			default:
-				if text[0] == '-' {
-					break
-				}
-				if int64(len(after)) < n+2 {
-					return 0, nil
-				}
 				after = after[n+2:]
 			}
 		default:
@@ -113,6 +109,12 @@ const maxDepth = 32
 
 // decode reads a message that scan has found whole, and returns what follows it.
 func decode(b []byte, depth int) (r Reply, rest []byte) {
+	switch {
+	case len(b) == 0: // behind what is nested too deeply
+		return Reply{}, nil
+	case depth > maxDepth:
+		return Reply{Kind: Error, Text: "wire: an answer that is nested too deeply"}, nil
+	}
 	kind := b[0]
 	text, rest, _ := line(b)
 	switch kind {
@@ -151,25 +153,26 @@ func decode(b []byte, depth int) (r Reply, rest []byte) {
 		for range 2 * n {
 			_, rest = decode(rest, depth+1)
 		}
-		return decode(rest, depth)
+		return decode(rest, depth+1)
 	case '%':
 		n *= 2
 	}
 	if n < 0 {
 		return Reply{}, rest
 	}
-	if depth >= maxDepth {
-		return Reply{Kind: Error, Text: "wire: an answer that is nested too deeply"}, nil
-	}
 	// Each element is three bytes at least.
 	r = Reply{Kind: Array, Array: make([]Reply, min(n, int64(len(rest)/3+1)))}
 	for i := range r.Array {
-		if len(rest) == 0 {
-			break // below what was nested too deeply
-		}
 		r.Array[i], rest = decode(rest, depth+1)
 	}
 	return r, rest
+}
+
+func appendCommands(b []byte, cmds [][]string) []byte {
+	for _, words := range cmds {
+		b = appendCommand(b, words)
+	}
+	return b
 }
 
 // appendCommand encodes a command.

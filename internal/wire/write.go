@@ -3,6 +3,9 @@ package wire
 import (
 	"bytes"
 	"net"
+	"time"
+
+	"github.com/tiercache/tiercache/internal/mono"
 )
 
 // rounds is how often a caller writes for others before a goroutine does.
@@ -13,6 +16,7 @@ const rounds = 4
 // an answer of its own is not to be held up by the network, nor by others for long.
 func (c *Conn) flushLocked(caller bool) {
 	for i := 0; ; i++ {
+		c.flushedLocked()
 		switch {
 		case c.claimed:
 			c.claimed = false
@@ -49,6 +53,83 @@ func (c *Conn) flushLocked(caller bool) {
 		if cap(b) <= 2*MaxRequest {
 			c.spare = b[:0]
 		}
+	}
+}
+
+const (
+	// gatherMost is how many requests are written together at most: the server is to
+	// have something to do meanwhile.
+	gatherMost = 16
+	// patience is how long it may take until who was told of an answer runs.
+	patience = 200 * time.Microsecond
+	// minHaste and maxHaste bound how many requests are sent at once when it took longer.
+	minHaste, maxHaste = 256, 1 << 16
+)
+
+// gatherLocked reports whether a request that was put out can be left to others to be
+// written. When answers have come, many wake at once, and most ask again: written
+// together that is a fraction of the work. So whoever asks while others have yet to
+// run leaves it to the last of them to write for all.
+//
+// They run when the scheduler lets them, which takes long where others compute. If it
+// does nobody relies on it for a while, and for longer the more often it does.
+func (c *Conn) gatherLocked() bool {
+	switch {
+	case c.hasty > 0:
+		c.hasty--
+		return false
+	case c.woken.Load() <= 0 || c.gathered >= gatherMost:
+		return false
+	}
+	if c.gathered++; c.gathered == 1 {
+		c.since = mono.Now()
+	}
+	return true
+}
+
+// flushedLocked is called before what was gathered is written.
+func (c *Conn) flushedLocked() {
+	if c.gathered == 0 {
+		return
+	}
+	c.gathered = 0
+	if mono.Now().Sub(c.since) > patience {
+		c.hasty = max(c.haste, minHaste)
+		c.haste = min(2*c.hasty, maxHaste)
+	} else {
+		c.haste -= c.haste / 8
+	}
+}
+
+// awake is called by who was told of an answer.
+func (c *Conn) awake() {
+	if c.woken.Add(-1) > 0 {
+		return
+	}
+	c.mu.Lock()
+	c.writeGatheredLocked()
+	c.mu.Unlock()
+}
+
+// leave is called by who does not wait any more.
+func (c *Conn) leave(r *request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r.left = true
+	select {
+	case <-r.done: // he was told
+		c.woken.Add(-1)
+	default:
+	}
+	if c.woken.Load() <= 0 {
+		c.writeGatheredLocked()
+	}
+}
+
+func (c *Conn) writeGatheredLocked() {
+	if len(c.out) > 0 && !c.writing {
+		c.writing = true
+		c.flushLocked(true)
 	}
 }
 
@@ -167,8 +248,11 @@ func (c *Conn) follow(b []byte) error {
 
 // release puts out what was held back, if the client's command is whole.
 func (c *Conn) release() {
-	if c.client.whole() {
+	if c.client.whole() && len(c.waiting) > 0 {
+		for _, d := range c.waiting {
+			c.owed.push(d)
+		}
 		c.out = append(c.out, c.held...)
-		c.held = c.held[:0]
+		c.waiting, c.held = nil, nil
 	}
 }

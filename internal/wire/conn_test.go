@@ -1,0 +1,479 @@
+package wire
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// server answers what is written to it: ECHO with its argument; SUBSCRIBE with pushes,
+// or not; PUSH with a notice of its argument, then with OK; SILENT not at all.
+type server struct {
+	net.Conn
+	mu    sync.Mutex // guards writing, and what follows
+	asked []string
+	chop  bool // answers come in pieces
+}
+
+func (s *server) run() {
+	r := bufio.NewReader(s.Conn)
+	for {
+		words, err := readCommand(r)
+		if err != nil {
+			return
+		}
+		s.mu.Lock()
+		s.asked = append(s.asked, strings.Join(words, " "))
+		s.mu.Unlock()
+		switch strings.ToUpper(words[0]) {
+		case "ECHO":
+			s.say(fmt.Sprintf("$%d\r\n%s\r\n", len(words[1]), words[1]))
+		case "PUSH":
+			s.say(">2\r\n$10\r\ninvalidate\r\n*1\r\n$" + fmt.Sprint(len(words[1])) + "\r\n" + words[1] + "\r\n+OK\r\n")
+		case "SUBSCRIBE":
+			if words[1] == "forbidden" {
+				s.say("-NOPERM no\r\n")
+				continue
+			}
+			for i, c := range words[1:] {
+				s.say(fmt.Sprintf(">3\r\n$9\r\nsubscribe\r\n$%d\r\n%s\r\n:%d\r\n", len(c), c, i+1))
+			}
+		case "SILENT":
+		default:
+			s.say("+" + words[0] + "\r\n")
+		}
+	}
+}
+
+func (s *server) say(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(text) > 0 {
+		n := len(text)
+		if s.chop {
+			n = 1 + rand.IntN(n)
+		}
+		if _, err := io.WriteString(s.Conn, text[:n]); err != nil {
+			return
+		}
+		text = text[n:]
+	}
+}
+
+func (s *server) heard() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.asked...)
+}
+
+func readCommand(r *bufio.Reader) (words []string, err error) {
+	var n, size int
+	if _, err = fmt.Fscanf(r, "*%d\r\n", &n); err != nil {
+		return nil, err
+	}
+	for range n {
+		if _, err = fmt.Fscanf(r, "$%d\r\n", &size); err != nil {
+			return nil, err
+		}
+		b := make([]byte, size+2)
+		if _, err = io.ReadFull(r, b); err != nil {
+			return nil, err
+		}
+		words = append(words, string(b[:size]))
+	}
+	return words, nil
+}
+
+// overTCP and inMemory are a connection to a server and that server. The
+// second kind is for bubbles.
+func overTCP(t *testing.T, o Options) (*Conn, *server) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	here, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	there, err := l.Accept()
+	require.NoError(t, err)
+	return serve(t, here, there, o)
+}
+
+func inMemory(t *testing.T, o Options) (*Conn, *server) {
+	here, there := net.Pipe()
+	return serve(t, here, there, o)
+}
+
+func serve(t *testing.T, here, there net.Conn, o Options) (*Conn, *server) {
+	s := &server{Conn: there}
+	var all sync.WaitGroup
+	all.Go(s.run)
+	o.Go = func(f func()) bool { all.Go(f); return true }
+	c := New(here, o)
+	t.Cleanup(func() {
+		c.Close()
+		there.Close()
+		all.Wait()
+	})
+	return c, s
+}
+
+// client reads what is for it as a client does, and returns its answers one by one.
+func client(t *testing.T, c *Conn) <-chan Reply {
+	replies := make(chan Reply, 1000)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var got []byte
+		b := make([]byte, 100)
+		for {
+			n, err := c.Read(b)
+			if err != nil {
+				return
+			}
+			got = append(got, b[:n]...)
+			for {
+				n, err := scan(got)
+				if err != nil || n == 0 {
+					break
+				}
+				r, _ := decode(got[:n], 0)
+				replies <- r
+				got = got[n:]
+			}
+		}
+	}()
+	t.Cleanup(func() { c.Close(); <-done })
+	return replies
+}
+
+func command(words ...string) []byte { return appendCommand(nil, words) }
+
+func within(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// Some ask, some give up, the client has requests of its own, in pieces or at length,
+// and the server answers in pieces: each gets what it asked for, and nobody waits for ever.
+func TestEveryAnswerGoesToWhoAsked(t *testing.T) {
+	c, s := overTCP(t, Options{})
+	s.chop = true
+	replies := client(t, c)
+	ctx := within(t)
+	var all sync.WaitGroup
+	for g := range 16 {
+		all.Go(func() {
+			for i := range 300 {
+				word := fmt.Sprintf("%d/%d ", g, i)
+				switch i % 8 {
+				case 0:
+					brief, cancel := context.WithTimeout(ctx, time.Duration(rand.IntN(100))*time.Microsecond)
+					if r, err := c.AskOne(brief, "ECHO", word); err == nil && r.Text != word {
+						t.Errorf("%q was answered with %q", word, r.Text)
+					}
+					cancel()
+				case 1:
+					other := strings.Repeat("x", rand.IntN(8<<10))
+					rs, err := c.Ask(ctx, []string{"ECHO", word}, []string{"ECHO", other})
+					if err != nil || rs[0].Text != word || rs[1].Text != other {
+						t.Errorf("%v, %v", rs, err)
+					}
+				default:
+					if r, err := c.AskOne(ctx, "ECHO", word); err != nil || r.Text != word {
+						t.Errorf("%q was answered with %q, %v", word, r.Text, err)
+					}
+				}
+			}
+		})
+	}
+	all.Go(func() {
+		for i := range 300 {
+			word := fmt.Sprint(i, strings.Repeat("y", i%3*rand.IntN(2*MaxRequest)))
+			b := command("ECHO", word)
+			for len(b) > 0 {
+				n := 1 + rand.IntN(len(b))
+				if _, err := c.Write(b[:n]); err != nil {
+					t.Error(err)
+					return
+				}
+				b = b[n:]
+			}
+			if r := <-replies; r.Text != word {
+				t.Errorf("the client's %.20q was answered with %.20q", word, r.Text)
+			}
+		}
+	})
+	all.Wait()
+}
+
+// Guard: push is handed over where it stands among the answers, by whoever reads.
+func TestANoticeIsHandedOverBeforeTheAnswerThatFollowsIt(t *testing.T) {
+	var told atomic.Value
+	c, _ := overTCP(t, Options{Invalidated: func(keys []string) { told.Store(keys[0]) }})
+	client(t, c)
+	ctx := within(t)
+	var all sync.WaitGroup
+	for range 4 { // so that now the caller reads, and now the client does
+		all.Go(func() {
+			for i := range 500 {
+				_, err := c.AskOne(ctx, "ECHO", fmt.Sprint(i))
+				require.NoError(t, err)
+			}
+		})
+	}
+	for i := range 1000 {
+		key := fmt.Sprint("k", i)
+		_, err := c.AskOne(ctx, "PUSH", key)
+		require.NoError(t, err)
+		require.Equal(t, key, told.Load())
+	}
+	all.Wait()
+}
+
+func TestANoticeOfEverythingNamesNoKeys(t *testing.T) {
+	told := make(chan []string, 1)
+	c, s := overTCP(t, Options{Invalidated: func(keys []string) { told <- keys }})
+	client(t, c)
+	for _, all := range []string{">2\r\n$10\r\ninvalidate\r\n_\r\n", ">2\r\n$10\r\ninvalidate\r\n*1\r\n:1\r\n"} {
+		s.say(all)
+		require.Nil(t, <-told)
+	}
+}
+
+// What nobody has asked for is read although those who asked last read for themselves.
+func TestWhatComesAfterManyReadsIsNotLeftLying(t *testing.T) {
+	told := make(chan string)
+	c, s := overTCP(t, Options{Invalidated: func(keys []string) { told <- keys[0] }})
+	client(t, c)
+	ctx := within(t)
+	for i := range 50 {
+		for range 20 {
+			_, err := c.AskOne(ctx, "ECHO", "x")
+			require.NoError(t, err)
+		}
+		s.say(fmt.Sprintf(">2\r\n$10\r\ninvalidate\r\n*1\r\n$2\r\n%02d\r\n", i))
+		require.Equal(t, fmt.Sprintf("%02d", i), <-told)
+	}
+}
+
+func TestAskReturnsWhenItsContextEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := inMemory(t, Options{})
+		client(t, c)
+		for name, end := range map[string]func() (context.Context, context.CancelFunc){
+			"deadline": func() (context.Context, context.CancelFunc) {
+				return context.WithTimeout(t.Context(), 50*time.Millisecond)
+			},
+			"somebody's decision": func() (context.Context, context.CancelFunc) {
+				ctx, cancel := context.WithCancel(t.Context())
+				time.AfterFunc(50*time.Millisecond, cancel)
+				return ctx, cancel
+			},
+		} {
+			for range 3 {
+				ctx, cancel := end()
+				begun := time.Now()
+				_, err := c.AskOne(ctx, "SILENT")
+				require.Error(t, err, name)
+				require.GreaterOrEqual(t, time.Since(begun), 50*time.Millisecond)
+				require.LessOrEqual(t, time.Since(begun), 52*time.Millisecond, name)
+				cancel()
+			}
+		}
+	})
+}
+
+// An answer that comes late is nobody's, and the next one is the next one's.
+func TestALateAnswerIsNobodys(t *testing.T) {
+	c, s := overTCP(t, Options{})
+	client(t, c)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
+	defer cancel()
+	_, err := c.AskOne(ctx, "SILENT")
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	s.say("+late\r\n")
+	r, err := c.AskOne(within(t), "ECHO", "in time")
+	require.NoError(t, err)
+	require.Equal(t, "in time", r.Text)
+}
+
+// Guard: held. What is asked while the client is half way through a command comes
+// after it.
+func TestNothingComesBetweenThePartsOfACommand(t *testing.T) {
+	c, s := overTCP(t, Options{})
+	replies := client(t, c)
+	b := command("ECHO", "in two parts")
+	_, err := c.Write(b[:20])
+	require.NoError(t, err)
+	answered := make(chan Reply)
+	go func() {
+		r, _ := c.AskOne(within(t), "ECHO", "asked")
+		answered <- r
+	}()
+	require.Eventually(t, func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.asked == 1
+	}, time.Minute, time.Millisecond)
+	_, err = c.Write(b[20:])
+	require.NoError(t, err)
+	require.Equal(t, "asked", (<-answered).Text)
+	require.Equal(t, "in two parts", (<-replies).Text)
+	require.Equal(t, []string{"ECHO in two parts", "ECHO asked"}, s.heard())
+}
+
+// Guard: debt.pushes. Subscribing is answered by pushes alone, unless it is refused.
+func TestSubscribingOwesNoAnswerUnlessItIsRefused(t *testing.T) {
+	c, _ := overTCP(t, Options{})
+	replies := client(t, c)
+	for _, words := range [][]string{{"SUBSCRIBE", "a", "b"}, {"SUBSCRIBE", "forbidden"}, {"subscribe", "c"}} {
+		_, err := c.Write(command(words...))
+		require.NoError(t, err)
+		r, err := c.AskOne(within(t), "ECHO", "x")
+		require.NoError(t, err)
+		require.Equal(t, "x", r.Text)
+	}
+	var kinds []Kind
+	for range 4 {
+		kinds = append(kinds, (<-replies).Kind)
+	}
+	require.Equal(t, []Kind{Array, Array, Error, Array}, kinds)
+}
+
+func TestMessagesAreTakenOrLeft(t *testing.T) {
+	taken := make(chan string, 2)
+	c, s := overTCP(t, Options{Message: func(channel, message string) bool {
+		if channel == "ours" {
+			taken <- message
+		}
+		return channel == "ours"
+	}})
+	replies := client(t, c)
+	s.say(">3\r\n$7\r\nmessage\r\n$4\r\nours\r\n$1\r\n1\r\n>3\r\n$7\r\nmessage\r\n$5\r\nother\r\n$1\r\n2\r\n>3\r\n$8\r\nsmessage\r\n$4\r\nours\r\n$1\r\n3\r\n")
+	require.Equal(t, "1", <-taken)
+	require.Equal(t, "3", <-taken)
+	require.Equal(t, "2", (<-replies).Array[2].Text)
+	require.Empty(t, replies)
+}
+
+// What is lost is lost to all who wait, once, and nobody can ask any more.
+func TestALostConnectionEndsAllThatWaits(t *testing.T) {
+	var ended atomic.Int64
+	c, s := overTCP(t, Options{Ended: func() { ended.Add(1) }})
+	client(t, c)
+	failed := make(chan error, 10)
+	for range 10 {
+		go func() {
+			_, err := c.Ask(within(t), []string{"SILENT"}, []string{"SILENT"})
+			failed <- err
+		}()
+	}
+	require.Eventually(t, func() bool { return len(s.heard()) == 20 }, time.Minute, time.Millisecond)
+	s.Conn.Close()
+	for range 10 {
+		require.Error(t, <-failed)
+	}
+	_, err := c.AskOne(within(t), "ECHO", "x")
+	require.Error(t, err)
+	_, err = c.Write(command("ECHO", "x"))
+	require.Error(t, err)
+	require.Eventually(t, func() bool { return ended.Load() > 0 }, time.Minute, time.Millisecond)
+	c.Close()
+	require.EqualValues(t, 1, ended.Load())
+}
+
+// A server that reads nothing holds up nobody who asks.
+func TestAServerThatDoesNotReadHoldsUpNobody(t *testing.T) {
+	here, there := func() (net.Conn, net.Conn) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer l.Close()
+		a, err := net.Dial("tcp", l.Addr().String())
+		require.NoError(t, err)
+		b, err := l.Accept()
+		require.NoError(t, err)
+		return a, b
+	}()
+	var all sync.WaitGroup
+	c := New(here, Options{Go: func(f func()) bool { all.Go(f); return true }})
+	client(t, c)
+	t.Cleanup(func() { c.Close(); there.Close(); all.Wait() })
+	long := strings.Repeat("x", MaxRequest-100)
+	refused := false
+	for range 1000 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		_, err := c.AskOne(ctx, "ECHO", long)
+		cancel()
+		require.Error(t, err)
+		if refused = err == ErrRefused; refused {
+			break
+		}
+	}
+	require.True(t, refused, "what waits is bounded")
+}
+
+func TestWhatIsTooLongIsRefused(t *testing.T) {
+	c, s := overTCP(t, Options{})
+	client(t, c)
+	_, err := c.AskOne(within(t), "ECHO", strings.Repeat("x", MaxRequest))
+	require.ErrorIs(t, err, ErrRefused)
+	require.Empty(t, s.heard())
+}
+
+// The client's deadlines hold for its own reads, as it greets the server.
+func TestTheClientsDeadlineEndsItsRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := inMemory(t, Options{})
+		require.NoError(t, c.SetDeadline(time.Now().Add(time.Second)))
+		_, err := c.Write(command("SILENT"))
+		require.NoError(t, err)
+		begun := time.Now()
+		_, err = c.Read(make([]byte, 10))
+		require.True(t, isTimeout(err), err)
+		require.Equal(t, time.Second, time.Since(begun))
+	})
+}
+
+// The connection is found when the client has sent the token, and not before.
+func TestTheTokenTellsWhichConnectionIsUsed(t *testing.T) {
+	var found atomic.Int64
+	c, _ := overTCP(t, Options{Token: "token", Found: func(*Conn) { found.Add(1) }})
+	replies := client(t, c)
+	for i, word := range []string{"hello", "a token", "token"} {
+		_, err := c.Write(command("ECHO", word))
+		require.NoError(t, err)
+		<-replies
+		require.EqualValues(t, min(i, 1), found.Load())
+	}
+}
+
+// Guard: hasty. Who was told of answers may not run for long, where others compute.
+func TestRequestsAreNotLeftToThoseWhoDoNotRun(t *testing.T) {
+	c := &Conn{}
+	c.woken.Store(1)
+	require.True(t, c.gatherLocked())
+	c.flushedLocked()
+	require.True(t, c.gatherLocked(), "it was quick")
+	c.since = c.since.Add(-2 * patience)
+	c.flushedLocked()
+	for range minHaste {
+		require.False(t, c.gatherLocked())
+	}
+	require.True(t, c.gatherLocked())
+	c.woken.Store(0)
+	require.False(t, c.gatherLocked(), "nobody is there to write for others")
+}
