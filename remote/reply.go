@@ -3,6 +3,7 @@ package remote
 import (
 	"errors"
 	"strconv"
+	"strings"
 
 	"github.com/valkey-io/valkey-go"
 
@@ -22,7 +23,8 @@ var errNull = errors.New("nothing is there")
 // refusal is a server's error.
 type refusal string
 
-func (r refusal) Error() string { return string(r) }
+// Error leaves out the code that says nothing, as the client does.
+func (r refusal) Error() string { return strings.TrimPrefix(string(r), "ERR ") }
 
 // refusalOf returns what a server said that refused.
 func refusalOf(err error) (text string, ok bool) {
@@ -32,7 +34,7 @@ func refusalOf(err error) (text string, ok bool) {
 	}
 	var direct refusal
 	if errors.As(err, &direct) {
-		return string(direct), true
+		return direct.Error(), true
 	}
 	return "", false
 }

@@ -31,6 +31,7 @@ type flight struct {
 	// Guarded by the shard of the table.
 	state   keyState // of the key, unless it has one already
 	waiters int
+	known   bool          // to others than its leader, who may hold it for as long as they like
 	seat    *seat         // in the run that loads it, once there is one
 	landed  bool          // left has happened
 	pinned  bool          // goes on without waiters
@@ -110,6 +111,7 @@ func (t *table) join(room *flight, h local.Key, key string, waits bool) (f *flig
 		k.flight = f
 	}
 	f = k.flight
+	f.known = f.known || !leads
 	if waits {
 		f.waiters++
 	}
@@ -161,6 +163,15 @@ func (t *table) pin(f *flight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.pinned = true
+}
+
+// forgotten reports whether nobody but its leader, who has left it, can reach f any
+// more: it was not loaded, and nobody joined it.
+func (t *table) forgotten(f *flight) bool {
+	s := t.shard(f.h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return f.landed && f.waiters == 0 && !f.known && f.seat == nil && s.keys[f.h] != &f.state
 }
 
 // departs tells the table in which run f is loaded. It returns false if nobody
@@ -228,6 +239,9 @@ func (t *table) stored(ctx context.Context, h local.Key) error {
 	var f *flight
 	if k := s.keys[h]; k != nil {
 		f = k.flight
+	}
+	if f != nil {
+		f.known = true
 	}
 	s.mu.Unlock()
 	if f == nil || !f.finished() {

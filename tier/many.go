@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
@@ -37,13 +38,16 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[
 	if len(missing) == 0 {
 		return found, nil
 	}
-	trips := c.lookupMany(ctx, missing, loadFunc{c.typed.batch, load}, callOptions(options))
-	for i := range trips {
-		if t := &trips[i]; t.err == nil && !t.out.it.negative {
+	p := partyOf(len(missing))
+	c.lookupMany(ctx, p, missing, loadFunc{c.typed.batch, load}, callOptions(options))
+	for i := range p.trips {
+		if t := &p.trips[i]; t.err == nil && !t.out.it.negative {
 			found[t.key] = *t.out.it.value.(*V)
 		}
 	}
-	return found, errors.Join(manyErrors(trips)...)
+	err := errors.Join(manyErrors(p.trips)...)
+	p.disband(c.s.table)
+	return found, err
 }
 
 // runBatch runs a BatchLoader[V].
@@ -77,11 +81,48 @@ type trip struct {
 	err     error
 }
 
-func (c *core) lookupMany(ctx context.Context, keys []string, load loadFunc, o callConfig) []trip {
-	trips := make([]trip, len(keys))
-	flights := make([]flight, len(keys)) // most will be needed, so at once
+// party is what a GetMany needs for its keys. It is half a kilobyte for each, so it
+// is used again.
+type party struct {
+	trips   []trip
+	flights []flight // most will be needed, so at once
+	lead    []*flight
+}
+
+var parties sync.Pool // of *party
+
+// maxParty bounds what is kept: a batch of thousands is rare.
+const maxParty = 1024
+
+func partyOf(n int) *party {
+	p, _ := parties.Get().(*party)
+	if p == nil || cap(p.trips) < n {
+		return &party{trips: make([]trip, n), flights: make([]flight, n), lead: make([]*flight, 0, n)}
+	}
+	p.trips, p.flights = p.trips[:n], p.flights[:n]
+	return p
+}
+
+// disband keeps the room for the next, if nobody else knows a flight of it.
+func (p *party) disband(t *table) {
+	if cap(p.trips) > maxParty {
+		return
+	}
+	for _, f := range p.lead {
+		if !t.forgotten(f) {
+			return
+		}
+	}
+	clear(p.trips)
+	clear(p.flights)
+	clear(p.lead)
+	p.lead = p.lead[:0]
+	parties.Put(p)
+}
+
+func (c *core) lookupMany(ctx context.Context, p *party, keys []string, load loadFunc, o callConfig) {
+	trips, flights := p.trips, p.flights
 	came := c.s.arrive()
-	lead := make([]*flight, 0, len(keys))
 	for i, key := range keys {
 		t := &trips[i]
 		t.key = key
@@ -99,17 +140,16 @@ func (c *core) lookupMany(ctx context.Context, keys []string, load loadFunc, o c
 		t.f, t.leads, t.notices = c.s.table.join(&flights[i], h, key, true)
 		if t.leads {
 			t.f.stale = t.spare
-			lead = append(lead, t.f)
+			p.lead = append(p.lead, t.f)
 		}
 	}
-	c.ns.nameAll(lead)
-	c.flyMany(ctx, lead, load, o)
+	c.ns.nameAll(p.lead)
+	c.flyMany(ctx, p.lead, load, o)
 	for i := range trips {
 		if t := &trips[i]; t.f != nil {
 			t.out, t.err = c.arriveAt(ctx, t, came, load, o)
 		}
 	}
-	return trips
 }
 
 // manyErrors is what went wrong on the trips, each error once.

@@ -84,13 +84,13 @@ func scan(b []byte) (int, error) {
 				return 0, errProtocol
 			}
 			switch {
+			case kind == '|':
+				left += 2*max(n, 0) + 1 // what it is an attribute of is still to come
 			case n < 0: // RESP2's null
 			case kind == '*' || kind == '~' || kind == '>':
 				left += n
 			case kind == '%':
 				left += 2 * n
-			case kind == '|':
-				left += 2*n + 1 // what it is an attribute of is still to come
 			case int64(len(after)) < n+2:
 				return 0, nil
 			default:

@@ -1,0 +1,167 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/valkey-io/valkey-go"
+
+	"github.com/tiercache/tiercache/internal/valkeytest"
+	"github.com/tiercache/tiercache/internal/wire"
+)
+
+// written keeps what is written to a connection.
+type written struct {
+	net.Conn
+	mu  sync.Mutex // guards all
+	all []byte
+}
+
+func (w *written) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	w.all = append(w.all, b...)
+	w.mu.Unlock()
+	return w.Conn.Write(b)
+}
+
+func (w *written) contains(what string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return bytes.Index(w.all, []byte(what))
+}
+
+// connectDirectly connects to a server of its own, and returns the connections that are
+// made.
+func connectDirectly(t *testing.T, o valkey.ClientOption) (*valkeyConn, *valkeytest.Server, func() []*written) {
+	s := valkeytest.Start(t)
+	var mu sync.Mutex // guards conns
+	var conns []*written
+	o.InitAddress = []string{s.Addr}
+	o.DialCtxFn = func(ctx context.Context, address string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+		c, err := d.DialContext(ctx, "tcp", address)
+		if err != nil {
+			return nil, err
+		}
+		w := &written{Conn: c}
+		mu.Lock()
+		defer mu.Unlock()
+		conns = append(conns, w)
+		return w, nil
+	}
+	nothing := func() {}
+	opened, err := Valkey(o).Connect(t.Context(), Options{Prefix: "p", Timeout: time.Second, NoTracking: o.DisableAutoPipelining,
+		Events: Events{Changed: func([]string) {}, Lost: nothing, Published: func(string) {}}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, opened.Close()) })
+	return opened.(*valkeyConn), s, func() []*written {
+		mu.Lock()
+		defer mu.Unlock()
+		return append([]*written(nil), conns...)
+	}
+}
+
+// directly waits until requests go over a connection past the client, and returns it.
+func (c *valkeyConn) directly(t *testing.T, not *wire.Conn) (w *wire.Conn) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		_, err := c.GetOne(t.Context(), "p:k")
+		w = c.tracked.wire.Load()
+		return err == nil && w != nil && w != not
+	}, time.Minute, time.Millisecond)
+	return w
+}
+
+// Guard: Found. A connection is greeted, and asked for notices, before anything is read
+// over it; and what is asked goes past the client, after a loss as well.
+func TestNothingIsReadOverAConnectionBeforeItIsTracked(t *testing.T) {
+	c, s, conns := connectDirectly(t, valkey.ClientOption{})
+	ctx, cancel := context.WithCancel(t.Context())
+	var readers sync.WaitGroup
+	defer readers.Wait()
+	defer cancel()
+	for range 8 {
+		readers.Go(func() {
+			for ctx.Err() == nil {
+				_, _ = c.GetOne(ctx, "p:k")
+			}
+		})
+	}
+	var w *wire.Conn
+	for range 20 {
+		w = c.directly(t, w)
+		s.Do(t, "CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "YES")
+	}
+	for _, conn := range conns() {
+		if read := conn.contains("GET"); read >= 0 {
+			tracking := conn.contains("TRACKING")
+			require.Positive(t, tracking)
+			require.Less(t, tracking, read)
+		}
+	}
+}
+
+// Guard: wireOf has the one before not be used any more.
+func TestAConnectionIsNotUsedOnceTheClientHasDialledAnother(t *testing.T) {
+	c, s, _ := connectDirectly(t, valkey.ClientOption{})
+	before := c.directly(t, nil)
+	conn, err := net.Dial("tcp", s.Addr)
+	require.NoError(t, err)
+	other := c.tracked.wireOf(conn, wire.Options{})
+	defer other.Close()
+	require.Nil(t, c.tracked.wire.Load())
+	_, err = before.Write([]byte("*2\r\n$6\r\nEXISTS\r\n$" + "1\r\nk\r\n"))
+	require.NoError(t, err)
+	require.Nil(t, c.tracked.wire.Load())
+}
+
+// One that is taken out of a pool for each request is nobody's to share.
+func TestConnectionsOfAPoolAreLeftToTheClient(t *testing.T) {
+	c, _, _ := connectDirectly(t, valkey.ClientOption{DisableAutoPipelining: true})
+	for range 10 {
+		_, err := c.GetOne(t.Context(), "p:k")
+		require.NoError(t, err)
+	}
+	require.Nil(t, c.tracked.wire.Load())
+}
+
+// What the client would do about a refusal is left to it.
+func TestRefusalsThatTheClientKnowsWhatToDoAboutAreLeftToIt(t *testing.T) {
+	for text, want := range map[string]bool{
+		"LOADING Valkey is loading the dataset in memory": true, "MOVED 1 a:1": true, "ASK 1 a:1": true, "TRYAGAIN": true,
+		"OOM command not allowed": false, "READONLY You can't write": false, "NOPERM no": false, "": false,
+	} {
+		require.Equal(t, want, elsewhere(wire.Reply{Kind: wire.Error, Text: text}), text)
+	}
+	require.False(t, elsewhere(wire.Reply{Kind: wire.Text, Text: "LOADING"}))
+}
+
+// A reply says the same whether the client has read it or not.
+func TestAReplyIsTheSameEitherWay(t *testing.T) {
+	c, _, _ := connectDirectly(t, valkey.ClientOption{})
+	c.directly(t, nil)
+	b := c.tracked.B()
+	commands := func() []valkey.Completed {
+		return []valkey.Completed{
+			b.Set().Key("p:k").Value("v").Build(), b.Get().Key("p:k").Build(), b.Get().Key("p:none").Build(),
+			b.Exists().Key("p:k").Build(), b.Lpush().Key("p:k").Element("x").Build(), b.Mget().Key("p:k", "p:none").Build(),
+			b.Arbitrary("EVAL").Args("return {1, 'a', {'b', false}}", "0").Build(), b.Arbitrary("NONE").Build(),
+		}
+	}
+	direct, client := c.tracked.ask(t.Context(), commands()...), c.tracked.slowly(t.Context(), commands()...)
+	require.NotNil(t, c.tracked.wire.Load())
+	for i := range direct {
+		require.Equal(t, client[i].Reply, direct[i].Reply, i)
+		require.Equal(t, client[i].err == nil, direct[i].err == nil, i)
+		require.Equal(t, client[i].err == errNull, direct[i].err == errNull, i)
+		if client[i].err != nil {
+			require.Equal(t, client[i].err.Error(), direct[i].err.Error())
+			require.Equal(t, Unreachable(client[i].err), Unreachable(direct[i].err))
+		}
+	}
+}
