@@ -92,12 +92,9 @@ const (
 	backAfter = time.Millisecond
 )
 
-var (
-	// ErrRefused is matched by errors of requests that were not sent, and that the
-	// client would: they are too long, or too many wait.
-	ErrRefused = errors.New("wire: too much to be sent directly")
-	errEnded   = errors.New("wire: the connection has ended")
-)
+// ErrRefused is matched by errors of requests that were not sent, and that the
+// client would: they are too long, or too many wait.
+var ErrRefused = errors.New("wire: too much to be sent directly")
 
 // New returns the connection for the client of c.
 func New(c net.Conn, o Options) *Conn {

@@ -272,7 +272,7 @@ func TestWhatComesAfterManyReadsIsNotLeftLying(t *testing.T) {
 
 func TestAskReturnsWhenItsContextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, _ := inMemory(t, Options{})
+		c, s := inMemory(t, Options{})
 		client(t, c)
 		for name, end := range map[string]func() (context.Context, context.CancelFunc){
 			"deadline": func() (context.Context, context.CancelFunc) {
@@ -285,6 +285,10 @@ func TestAskReturnsWhenItsContextEnds(t *testing.T) {
 			},
 		} {
 			for range 3 {
+				for range 3 { // come so thick that who asks reads himself
+					_, err := c.AskOne(t.Context(), "ECHO", "x")
+					require.NoError(t, err)
+				}
 				ctx, cancel := end()
 				begun := time.Now()
 				_, err := c.AskOne(ctx, "SILENT")
@@ -292,6 +296,7 @@ func TestAskReturnsWhenItsContextEnds(t *testing.T) {
 				require.GreaterOrEqual(t, time.Since(begun), 50*time.Millisecond)
 				require.LessOrEqual(t, time.Since(begun), 52*time.Millisecond, name)
 				cancel()
+				s.say("+late\r\n")
 			}
 		}
 	})
@@ -458,6 +463,48 @@ func TestTheTokenTellsWhichConnectionIsUsed(t *testing.T) {
 		require.NoError(t, err)
 		<-replies
 		require.EqualValues(t, min(i, 1), found.Load())
+	}
+}
+
+// Guard: awake and leave. What was left to others is written by the last of them, also
+// if he gives up just then.
+func TestWhoWasToldOfAnAnswerWritesForOthers(t *testing.T) {
+	for name, runs := range map[string]func(c *Conn){
+		"he runs": func(c *Conn) { c.awake() },
+		"he gives up": func(c *Conn) {
+			r := newRequest().(*request)
+			r.done <- struct{}{}
+			c.leave(r)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, s := overTCP(t, Options{})
+			client(t, c)
+			require.Eventually(t, func() bool {
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				return c.reading
+			}, time.Minute, time.Millisecond)
+			c.woken.Store(1)
+			answered := make(chan error)
+			go func() {
+				_, err := c.AskOne(within(t), "ECHO", "left to others")
+				answered <- err
+			}()
+			require.Eventually(t, func() bool {
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				return c.gathered == 1
+			}, time.Minute, time.Millisecond)
+			require.Empty(t, s.heard())
+			runs(c)
+			select {
+			case err := <-answered:
+				require.NoError(t, err)
+			case <-time.After(20 * time.Second):
+				t.Fatal("it was not written")
+			}
+		})
 	}
 }
 

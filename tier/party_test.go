@@ -1,0 +1,98 @@
+package tier
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiercache/tiercache/local"
+)
+
+// Guard: flight.known. A room is used again only if nobody can reach a flight of it.
+func TestARoomThatOthersKnowIsNotUsedAgain(t *testing.T) {
+	h := local.Key{Hi: 1, Lo: 2}
+	for name, c := range map[string]struct {
+		happens func(t *table, f *flight)
+		again   bool
+	}{
+		"nobody came":     {func(*table, *flight) {}, true},
+		"somebody joined": {func(t *table, f *flight) { t.join(nil, h, "k", true); t.leave(f) }, false},
+		"a refresh did":   {func(t *table, f *flight) { t.join(nil, h, "k", false) }, false},
+		"it was asked about": {func(t *table, f *flight) {
+			f.finish(outcome{})
+			ctx, cancel := context.WithCancel(context.Background())
+			cancel()
+			_ = t.stored(ctx, h)
+		}, false},
+		"a write goes on":    {func(t *table, f *flight) { t.watch(h, &watch{}) }, false},
+		"it is being loaded": {func(t *table, f *flight) { t.departs(f, &seat{}) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, err := local.New(local.Config[item]{MaxEntries: 10})
+			require.NoError(t, err)
+			table, p := newTable(l), partyOf(1)
+			f, leads, _ := table.join(&p.flights[0], h, "k", true)
+			require.True(t, leads)
+			p.lead = append(p.lead, f)
+			require.False(t, table.forgotten(f), "it is under way")
+			c.happens(table, f)
+			f.finish(outcome{})
+			table.land(f)
+			table.leave(f)
+			require.Equal(t, c.again, table.forgotten(f))
+			p.disband(table)
+			require.Equal(t, c.again, f.key == "", "it is emptied")
+		})
+	}
+}
+
+// Several read the same keys together, alone, and while they are set.
+func TestWhatGetManyUsesAgainMixesNothingUp(t *testing.T) {
+	ctx := t.Context()
+	s, err := Open(ctx)
+	require.NoError(t, err)
+	defer s.Close()
+	c, err := New[string](s, "docs")
+	require.NoError(t, err)
+	load := func(_ context.Context, keys []string, _ Entries) (map[string]string, error) {
+		out := make(map[string]string)
+		for _, k := range keys {
+			out[k] = "v of " + k
+		}
+		return out, nil
+	}
+	var all sync.WaitGroup
+	for g := range 8 {
+		all.Go(func() {
+			for i := range 300 {
+				keys := make([]string, 1+(g+i)%20)
+				for j := range keys {
+					keys[j] = fmt.Sprint("k", (g*i+j)%30)
+				}
+				got, err := c.GetMany(ctx, keys, load, NoLocal())
+				if err != nil {
+					t.Error(err)
+				}
+				for _, k := range keys {
+					if got[k] != "v of "+k {
+						t.Errorf("%s is %q", k, got[k])
+					}
+				}
+				switch i % 10 {
+				case 0:
+					if err := c.Delete(ctx, keys[0]); err != nil {
+						t.Error(err)
+					}
+				case 1:
+					if err := c.Set(ctx, keys[0], "v of "+keys[0]); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	all.Wait()
+}
