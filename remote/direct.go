@@ -12,6 +12,7 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/wire"
 )
 
@@ -40,10 +41,10 @@ type directly struct {
 	probe string // the key
 	wire  atomic.Pointer[wire.Conn]
 
-	finding sync.Mutex  // guards that what is found is the latest
-	dialled int         // connections so far; guarded by finding
-	wanted  atomic.Bool // one is to be looked for
-	on      atomic.Bool // the client has but one server
+	finding sync.Mutex   // guards that what is found is the latest
+	dialled int          // connections so far; guarded by finding
+	next    atomic.Int64 // a mono.Time, when one may be looked for
+	on      atomic.Bool  // the client has but one server
 }
 
 // probeKey is a key that no other store, nor an earlier one, asks for.
@@ -54,7 +55,6 @@ func probeKey(prefix string) string {
 // goDirectly is called once the client is known to have but one server.
 func (l *link) goDirectly() {
 	l.on.Store(true)
-	l.wanted.Store(true)
 }
 
 // wireOf returns a connection that was dialled for the client, for it to use. The one
@@ -80,23 +80,29 @@ func (l *link) wireOf(conn net.Conn, o wire.Options) net.Conn {
 	}
 	w = wire.New(conn, o)
 	l.wire.Store(nil)
-	l.wanted.Store(l.on.Load())
+	l.next.Store(0)
 	return w
 }
 
-// find has the client show which connection it uses.
+// find has the client show which connection it uses, unless that is known or was tried
+// a moment ago: between dialling and using a connection it may still show the one before.
 func (l *link) find() {
-	if !l.wanted.CompareAndSwap(true, false) {
+	if !l.on.Load() || l.wire.Load() != nil {
+		return
+	}
+	now, next := mono.Now(), l.next.Load()
+	if int64(now) < next || !l.next.CompareAndSwap(next, int64(now.Add(findEvery))) {
 		return
 	}
 	l.spawn(func() {
-		ctx, cancel := context.WithTimeout(l.open, time.Second)
+		ctx, cancel := context.WithTimeout(l.open, findEvery)
 		defer cancel()
-		if err := l.Client.Do(ctx, l.B().Exists().Key(l.probe).Build()).NonValkeyError(); err != nil {
-			l.wanted.Store(true) // with the next request that is answered
-		}
+		l.Client.Do(ctx, l.B().Exists().Key(l.probe).Build())
 	})
 }
+
+// findEvery is how often the client is asked at most.
+const findEvery = time.Second
 
 // get reads a key.
 func (l *link) get(ctx context.Context, key string) reply {
@@ -130,7 +136,7 @@ func (l *link) over(ctx context.Context, w *wire.Conn, cmds []valkey.Completed) 
 	}
 	answers, err := w.Ask(ctx, words...)
 	switch {
-	case errors.Is(err, wire.ErrRefused), err == nil && elsewhere(answers[0]):
+	case errors.Is(err, wire.ErrRefused), err == nil && othersAnswer(answers, cmds):
 		return nil
 	case err != nil && !gaveUp(err) && (l.closed() || allReadOnly(cmds)):
 		return nil // which the client tries again, too
@@ -149,6 +155,18 @@ func (l *link) over(ctx context.Context, w *wire.Conn, cmds []valkey.Completed) 
 // gaveUp reports whether err says that the caller's context ended.
 func gaveUp(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+}
+
+// othersAnswer reports whether the client is to send all again: nothing of it was done,
+// or nothing of it does anything.
+func othersAnswer(answers []wire.Reply, cmds []valkey.Completed) bool {
+	n := 0
+	for _, r := range answers {
+		if elsewhere(r) {
+			n++
+		}
+	}
+	return n > 0 && (n == len(answers) || allReadOnly(cmds))
 }
 
 // elsewhere reports whether the server has not done what it was asked, and the client

@@ -10,6 +10,7 @@ import (
 	"math"
 	mathrand "math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -188,7 +189,9 @@ func (c *valkeyConn) dialing(o valkey.ClientOption, l *link, w wire.Options, tel
 		if o.DisableTCPNoDelay {
 			delay(conn) // the client does not see what it would set this of
 		}
-		conn = l.wireOf(conn, w)
+		if o.Sentinel.MasterSet == "" || !slices.Contains(o.InitAddress, address) { // else it is a sentinel
+			conn = l.wireOf(conn, w)
+		}
 		tell(address)
 		return conn, nil
 	}

@@ -3,8 +3,8 @@ package wire
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,7 +20,7 @@ type Options struct {
 	// Message is handed what is published. It returns whether it has taken it from
 	// the client.
 	Message func(channel, message string) bool
-	// Token: Found is called once, when the client has sent it, and so has done with
+	// Token: Found is called whenever the client has sent it, and so has done with
 	// greeting the server.
 	Token string
 	Found func(*Conn)
@@ -37,6 +37,7 @@ type Conn struct {
 	o        Options
 	try      func([]byte) (int, error) // writes what it can without waiting; nil: it cannot
 	requests sync.Pool
+	noLeads  bool // reads have no deadlines, so only the client reads
 
 	mu    sync.Mutex // guards what follows
 	err   error      // why it has ended
@@ -51,7 +52,6 @@ type Conn struct {
 	waiting []debt // for what is held
 	client  sent   // what the client writes
 	claimed bool   // the client waits for the writing to be handed to it
-	found   bool   // the token
 	// Gathering: see gatherLocked.
 	woken    atomic.Int64 // who were told of an answer and have not run since
 	gathered int          // requests that were left to others to be written
@@ -72,8 +72,9 @@ type Conn struct {
 
 	// Of whoever is reading.
 	in         []byte
-	begin, end int // what of it has not been handed out
-	paid       int // answers to requests that were handed out
+	begin, end int     // what of it has not been handed out
+	part       scanner // of what begins there
+	paid       int     // answers to requests that were handed out
 
 	// Of the client's reading.
 	tick     *time.Timer
@@ -93,13 +94,14 @@ const (
 )
 
 // ErrRefused is matched by errors of requests that were not sent, and that the
-// client would: they are too long, or too many wait.
+// client would: they are too long, too many wait, or the connection has ended.
 var ErrRefused = errors.New("wire: too much to be sent directly")
 
 // New returns the connection for the client of c.
 func New(c net.Conn, o Options) *Conn {
 	return &Conn{
-		Conn: c, o: o, try: tryWriting(c), requests: sync.Pool{New: newRequest},
+		noLeads: c.SetReadDeadline(time.Time{}) != nil,
+		Conn:    c, o: o, try: tryWriting(c), requests: sync.Pool{New: newRequest},
 		in: make([]byte, inBuffer), turn: make(chan struct{}, 1), nudge: make(chan struct{}, 1),
 	}
 }
@@ -161,8 +163,8 @@ func (c *Conn) ask(ctx context.Context, r *request, cmds ...[]string) (back bool
 	}
 	c.mu.Lock()
 	switch {
-	case c.err != nil:
-		err = c.err
+	case c.err != nil: // the client will have another
+		err = fmt.Errorf("%w: %w", ErrRefused, c.err)
 	case size > MaxRequest || len(c.out)+len(c.held) > maxOut:
 		err = ErrRefused
 	}
@@ -178,7 +180,7 @@ func (c *Conn) ask(ctx context.Context, r *request, cmds ...[]string) (back bool
 		c.held = appendCommands(c.held, cmds)
 	}
 	c.asked++
-	leads, writes := !c.reading, !c.writing && len(c.out) > 0
+	leads, writes := !c.reading && !c.noLeads, !c.writing && len(c.out) > 0
 	if leads {
 		c.reading, c.leader, c.leaderContext = true, r, ctx
 	}
@@ -220,6 +222,12 @@ func (c *Conn) fail(err error) {
 		return
 	}
 	c.err = err
+	c.mu.Unlock()
+	c.Conn.Close()
+	if c.o.Ended != nil {
+		c.o.Ended() // before anybody is told, and asks again
+	}
+	c.mu.Lock()
 	for _, d := range c.waiting {
 		c.owed.push(d)
 	}
@@ -236,11 +244,7 @@ func (c *Conn) fail(err error) {
 		c.turn <- struct{}{}
 	}
 	c.mu.Unlock()
-	c.Conn.Close()
 	c.wake()
-	if c.o.Ended != nil {
-		c.o.Ended()
-	}
 }
 
 // Close implements [net.Conn].
@@ -281,4 +285,7 @@ func (c *Conn) setDeadlineLocked(t time.Time) error {
 	return c.Conn.SetReadDeadline(t)
 }
 
-func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
+func isTimeout(err error) bool {
+	var network net.Error
+	return errors.As(err, &network) && network.Timeout()
+}

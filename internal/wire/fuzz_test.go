@@ -23,6 +23,15 @@ func FuzzReply(f *testing.F) {
 		if err != nil || n == 0 {
 			return
 		}
+		var s scanner
+		for i := 0; i < n; i += 1 + i/8 {
+			part, err := s.scan(b[:i])
+			require.NoError(t, err)
+			require.Zero(t, part)
+		}
+		whole, err := s.scan(b[:n])
+		require.NoError(t, err)
+		require.Equal(t, n, whole, "it came in parts")
 		for i := range min(n, 1000) {
 			part, err := scan(b[:i])
 			require.NoError(t, err)

@@ -2,21 +2,28 @@ package wire
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
 // lead reads until r is answered.
 func (c *Conn) lead(ctx context.Context, r *request) (back bool, err error) {
 	deadline, bounded := ctx.Deadline()
+	handedOn := false
+	defer func() {
+		if !handedOn { // something panicked, and nobody would ever read again
+			c.fail(errAborted)
+		}
+	}()
 	c.mu.Lock()
 	for !r.ended && err == nil {
 		c.setDeadlineLocked(deadline)
 		c.mu.Unlock()
 		silent := isTimeout(c.pump())
 		c.mu.Lock()
-		if silent && !r.ended {
-			if err = ctx.Err(); err == nil && bounded && !time.Now().Before(deadline) {
-				err = context.DeadlineExceeded // before its timer says so
+		if !r.ended {
+			if err = ctx.Err(); err == nil && silent && bounded && !time.Now().Before(deadline) {
+				err = context.DeadlineExceeded
 			}
 		}
 	}
@@ -26,10 +33,28 @@ func (c *Conn) lead(ctx context.Context, r *request) (back bool, err error) {
 		c.wake()
 	}
 	c.mu.Unlock()
+	handedOn = true
 	if err != nil {
-		return false, err
+		return false, endOf(ctx, err)
 	}
 	return true, r.err
+}
+
+var errAborted = errors.New("wire: whoever read has panicked")
+
+// endOf waits until the context says itself that its deadline has passed, which may
+// be a little later than the connection does: callers ask it why they were given up.
+func endOf(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		late := time.NewTimer(5 * time.Millisecond)
+		defer late.Stop()
+		select {
+		case <-ctx.Done():
+		case <-late.C:
+			return err
+		}
+	}
+	return ctx.Err()
 }
 
 // Read implements [net.Conn], for the client. Meanwhile it does the reading for all
@@ -49,7 +74,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 			return 0, c.err
 		case c.reading || stay && c.owed.n == 0:
 			asked := c.asked
-			stay = !c.waitLocked() || c.asked > asked
+			stay = (!c.waitLocked() || c.asked > asked) && !c.noLeads
 		default:
 			if err := c.readLocked(); isTimeout(err) && !c.clientDeadline.IsZero() && !time.Now().Before(c.clientDeadline) {
 				return 0, err
@@ -73,7 +98,7 @@ func (c *Conn) readLocked() error {
 // thick reports whether requests come so thick that their callers had better read
 // the answers themselves.
 func (c *Conn) thick() bool {
-	if c.owed.n > 0 || c.paid == 0 {
+	if c.owed.n > 0 || c.paid == 0 || c.noLeads {
 		return false
 	}
 	c.paid = 0
@@ -107,8 +132,9 @@ func (c *Conn) waitLocked() (alone bool) {
 // pump reads what there is and hands out what is whole.
 func (c *Conn) pump() error {
 
-	if c.end == len(c.in) {
-		c.makeRoom()
+	if c.end == len(c.in) && !c.makeRoom() {
+		c.fail(errProtocol)
+		return errProtocol
 	}
 	n, err := c.Conn.Read(c.in[c.end:])
 	c.end += n
@@ -123,19 +149,26 @@ func (c *Conn) pump() error {
 	return err
 }
 
-// makeRoom moves a part of a message to the front, or gives it more room.
-func (c *Conn) makeRoom() {
+// makeRoom moves a part of a message to the front, or gives it more room, up to a
+// bound that is twice the longest value that a server takes by default.
+func (c *Conn) makeRoom() bool {
 	in := c.in
 	if c.begin == 0 {
+		if len(in) >= maxMessage {
+			return false
+		}
 		in = make([]byte, 2*len(c.in))
 	}
 	c.end = copy(in, c.in[c.begin:c.end])
 	c.in, c.begin = in, 0
+	return true
 }
+
+const maxMessage = 1 << 30
 
 func (c *Conn) handOut() error {
 	for c.begin < c.end {
-		n, err := scan(c.in[c.begin:c.end])
+		n, err := c.part.scan(c.in[c.begin:c.end])
 		if err != nil {
 			return err
 		}
@@ -191,7 +224,16 @@ func (c *Conn) reply(m []byte) {
 	c.mu.Unlock()
 }
 
+// forClientLocked leaves an answer to the client. Once the connection has ended it is
+// not said to whom what still comes was owed.
+//
+//	whoever reads: is handing out answers to others
+//	client:        closes the connection, which forgets what was owed
+//	whoever reads: finds an answer that nobody is owed
 func (c *Conn) forClientLocked(m []byte) {
+	if c.err != nil {
+		return
+	}
 	c.forClient = append(c.forClient, m...)
 	if c.leader != nil {
 		c.wake()

@@ -62,11 +62,22 @@ func number(b []byte) (int64, error) {
 // maxElements bounds what one message says it consists of.
 const maxElements = 1 << 31
 
+// scan is [scanner.scan] of what is there at once.
+func scan(b []byte) (int, error) { return new(scanner).scan(b) }
+
+// scanner finds the end of a message that comes in parts. It remembers how far it
+// got, as a message of many small parts would take long to be read anew with each.
+type scanner struct {
+	at   int   // where it goes on
+	left int64 // elements that are still to come, less one
+}
+
 // scan returns the length of the message that b begins with; 0 if b does not hold
-// it all.
-func scan(b []byte) (int, error) {
-	rest := b
-	for left := int64(1); left > 0; {
+// it all. Then it is to be called with the same and more.
+func (s *scanner) scan(b []byte) (int, error) {
+	rest := b[s.at:]
+	for left := s.left + 1; left > 0; {
+		s.at, s.left = len(b)-len(rest), left-1
 		if len(rest) == 0 {
 			return 0, nil
 		}
@@ -101,6 +112,7 @@ func scan(b []byte) (int, error) {
 		}
 		rest = after
 	}
+	*s = scanner{}
 	return len(b) - len(rest), nil
 }
 

@@ -7,13 +7,16 @@ type sent struct {
 	line  []byte // the beginning of a header
 	words int    // of the command, that are still to come
 	skip  int    // bytes of the word, with its end, that are still to come
-	first bool   // the word is the command's name
+	at    int    // which word of the command is the next to be whole
 	name  []byte // of the command, as far as it is needed
+	word  []byte // likewise, that is being read
+	tied  int    // commands that have yet to be whole before another's may follow
 	err   bool   // it is no command of RESP
 }
 
-// whole reports whether the next byte begins a command.
-func (s *sent) whole() bool { return s.words == 0 && s.skip == 0 && len(s.line) == 0 }
+// whole reports whether another's command may follow: the next byte begins one, and the
+// one before is not CLIENT CACHING, which is about the next.
+func (s *sent) whole() bool { return s.tied == 0 && s.words == 0 && s.skip == 0 && len(s.line) == 0 }
 
 // longest is the length of the longest name that matters, with its end:
 // "PUNSUBSCRIBE\r\n".
@@ -25,14 +28,13 @@ func (s *sent) feed(b []byte, command func(name []byte, words int)) {
 	for len(b) > 0 && !s.err {
 		if s.skip > 0 {
 			n := min(s.skip, len(b))
-			if s.first {
-				s.name = append(s.name, b[:min(n, longest-len(s.name))]...)
+			if s.at < 2 {
+				s.word = append(s.word, b[:min(n, longest-len(s.word))]...)
 			}
 			s.skip -= n
 			b = b[n:]
-			if s.skip == 0 && s.first {
-				s.first = false
-				command(bytes.TrimRight(s.name, "\r\n"), s.words)
+			if s.skip == 0 {
+				s.wordEnds(command)
 			}
 			continue
 		}
@@ -52,6 +54,22 @@ func (s *sent) feed(b []byte, command func(name []byte, words int)) {
 	}
 }
 
+func (s *sent) wordEnds(command func(name []byte, words int)) {
+	word := bytes.TrimRight(s.word, "\r\n")
+	switch {
+	case s.at == 0:
+		s.name = append(s.name[:0], word...)
+		command(s.name, s.words)
+	case s.at == 1 && bytes.EqualFold(s.name, []byte("CLIENT")) && bytes.EqualFold(word, []byte("CACHING")):
+		s.tied = 2
+	}
+	s.at++
+	s.word = s.word[:0]
+	if s.words == 0 && s.tied > 0 {
+		s.tied--
+	}
+}
+
 func (s *sent) header(b []byte) {
 	text, _, ok := line(b)
 	n, err := number(text)
@@ -59,7 +77,7 @@ func (s *sent) header(b []byte) {
 	case !ok || err != nil || n < 0:
 		s.err = true
 	case b[0] == '*' && s.words == 0:
-		s.words, s.first, s.name = int(n), true, s.name[:0]
+		s.words, s.at = int(n), 0
 	case b[0] == '$' && s.words > 0:
 		s.words--
 		s.skip = int(n) + 2

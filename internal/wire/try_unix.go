@@ -10,8 +10,13 @@ import (
 // tryWriting returns how to write to c without waiting, or nil. It is called by one
 // goroutine at a time.
 func tryWriting(c net.Conn) func([]byte) (int, error) {
-	sc, ok := c.(syscall.Conn)
-	if !ok {
+	var sc syscall.Conn
+	switch c := c.(type) { // and nothing that only has one inside: it may change what is written
+	case *net.TCPConn:
+		sc = c
+	case *net.UnixConn:
+		sc = c
+	default:
 		return nil
 	}
 	raw, err := sc.SyscallConn()

@@ -158,10 +158,7 @@ func (c *Conn) Write(b []byte) (int, error) {
 		defer c.mu.Unlock()
 		return 0, c.err
 	}
-	found := !c.found && c.o.Token != "" && bytes.Contains(b, []byte(c.o.Token))
-	if found {
-		c.found = true
-	}
+	found := c.o.Token != "" && len(b) <= MaxRequest && bytes.Contains(b, []byte(c.o.Token))
 	var err error
 	if len(b) <= MaxRequest {
 		err = c.writeShort(b)
