@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net"
 	"sync"
 	"testing"
@@ -106,18 +107,31 @@ func TestNothingIsReadOverAConnectionBeforeItIsTracked(t *testing.T) {
 	}
 }
 
-// Guard: wireOf has the one before not be used any more.
+// Guard: wireOf has the one before not be used any more, whatever it shows later.
 func TestAConnectionIsNotUsedOnceTheClientHasDialledAnother(t *testing.T) {
 	c, s, _ := connectDirectly(t, valkey.ClientOption{})
-	before := c.directly(t, nil)
-	conn, err := net.Dial("tcp", s.Addr)
-	require.NoError(t, err)
-	other := c.tracked.wireOf(conn, wire.Options{})
-	defer other.Close()
+	require.NotNil(t, c.directly(t, nil))
+	dialled := func() net.Conn {
+		conn, err := net.Dial("tcp", s.Addr)
+		require.NoError(t, err)
+		w := c.tracked.wireOf(conn, wire.Options{})
+		t.Cleanup(func() { w.Close() })
+		return w
+	}
+	shows := func(conn net.Conn) {
+		_, err := fmt.Fprintf(conn, "*2\r\n$6\r\nEXISTS\r\n$%d\r\n%s\r\n", len(c.tracked.probe), c.tracked.probe)
+		require.NoError(t, err)
+	}
+	first := dialled()
 	require.Nil(t, c.tracked.wire.Load())
-	_, err = before.Write([]byte("*2\r\n$6\r\nEXISTS\r\n$" + "1\r\nk\r\n"))
-	require.NoError(t, err)
+	shows(first)
+	require.Same(t, first, c.tracked.wire.Load())
+	second := dialled()
 	require.Nil(t, c.tracked.wire.Load())
+	shows(first)
+	require.Nil(t, c.tracked.wire.Load())
+	shows(second)
+	require.Same(t, second, c.tracked.wire.Load())
 }
 
 // One that is taken out of a pool for each request is nobody's to share.

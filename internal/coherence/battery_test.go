@@ -66,7 +66,7 @@ func TestFaults(t *testing.T) {
 			cfg := DefaultConfig()
 			cfg.Seed, cfg.NoTracking = seed(), noTracking
 			w := newWorld(t, cfg, false)
-			w.calm(2_000_000 / cfg.slowness())
+			w.calm(1_000_000 / cfg.slowness()) // half a minute where two packages share two cores
 			for range n {
 				w.round(chosen(faults))
 			}

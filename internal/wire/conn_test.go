@@ -402,7 +402,7 @@ func TestWhatOthersAreOwedIsNotTheClientsAfterTheEnd(t *testing.T) {
 func TestTheEndIsKnownBeforeAnybodyIsToldOfIt(t *testing.T) {
 	for range 50 {
 		var known atomic.Bool
-		c, s := overTCP(t, Options{Ended: func() { time.AfterFunc(0, func() {}); known.Store(true) }})
+		c, s := overTCP(t, Options{Ended: func() { known.Store(true) }})
 		client(t, c)
 		failed := make(chan bool)
 		go func() {
