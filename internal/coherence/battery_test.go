@@ -66,7 +66,7 @@ func TestFaults(t *testing.T) {
 			cfg := DefaultConfig()
 			cfg.Seed, cfg.NoTracking = seed(), noTracking
 			w := newWorld(t, cfg, false)
-			w.calm(1_000_000 / cfg.slowness()) // half a minute where two packages share two cores
+			w.calm(1_000_000 / cfg.slowness() / cfg.slowness()) // with the race detector, beside another package, 2,000 take a second
 			for range n {
 				w.round(chosen(faults))
 			}

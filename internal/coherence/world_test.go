@@ -166,7 +166,7 @@ func (w *world) reports() (out []Report) {
 	return out
 }
 
-const patience = 60 * time.Second
+const patience = 2 * time.Minute
 
 // until polls; it fails with the seed if the condition never comes.
 func (w *world) until(what string, ok func() bool) {

@@ -60,8 +60,9 @@ const (
 	// gatherMost is how many requests are written together at most: the server is to
 	// have something to do meanwhile.
 	gatherMost = 16
-	// patience is how long it may take until who was told of an answer runs.
-	patience = 200 * time.Microsecond
+	// patience is how long it may take until who was told of an answer runs. Who computes
+	// has the processor for up to ten times as long.
+	patience = time.Millisecond
 	// minHaste and maxHaste bound how many requests are sent at once when it took longer.
 	minHaste, maxHaste = 256, 1 << 16
 )
