@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -19,153 +18,6 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// server answers what is written to it: ECHO with its argument; SUBSCRIBE with pushes,
-// or not; PUSH with a notice of its argument, then with OK; SILENT not at all.
-type server struct {
-	net.Conn
-	mu    sync.Mutex // guards writing, and what follows
-	asked []string
-	chop  bool // answers come in pieces
-}
-
-func (s *server) run() {
-	r := bufio.NewReader(s.Conn)
-	for {
-		words, err := readCommand(r)
-		if err != nil {
-			return
-		}
-		s.mu.Lock()
-		s.asked = append(s.asked, strings.Join(words, " "))
-		s.mu.Unlock()
-		switch strings.ToUpper(words[0]) {
-		case "ECHO":
-			s.say(fmt.Sprintf("$%d\r\n%s\r\n", len(words[1]), words[1]))
-		case "PUSH":
-			s.say(">2\r\n$10\r\ninvalidate\r\n*1\r\n$" + fmt.Sprint(len(words[1])) + "\r\n" + words[1] + "\r\n+OK\r\n")
-		case "SUBSCRIBE":
-			if words[1] == "forbidden" {
-				s.say("-NOPERM no\r\n")
-				continue
-			}
-			for i, c := range words[1:] {
-				s.say(fmt.Sprintf(">3\r\n$9\r\nsubscribe\r\n$%d\r\n%s\r\n:%d\r\n", len(c), c, i+1))
-			}
-		case "SILENT":
-		default:
-			s.say("+" + words[0] + "\r\n")
-		}
-	}
-}
-
-func (s *server) say(text string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for len(text) > 0 {
-		n := len(text)
-		if s.chop {
-			n = 1 + rand.IntN(n)
-		}
-		if _, err := io.WriteString(s.Conn, text[:n]); err != nil {
-			return
-		}
-		text = text[n:]
-	}
-}
-
-func (s *server) heard() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return append([]string(nil), s.asked...)
-}
-
-func readCommand(r *bufio.Reader) (words []string, err error) {
-	var n, size int
-	if _, err = fmt.Fscanf(r, "*%d\r\n", &n); err != nil {
-		return nil, err
-	}
-	for range n {
-		if _, err = fmt.Fscanf(r, "$%d\r\n", &size); err != nil {
-			return nil, err
-		}
-		b := make([]byte, size+2)
-		if _, err = io.ReadFull(r, b); err != nil {
-			return nil, err
-		}
-		words = append(words, string(b[:size]))
-	}
-	return words, nil
-}
-
-// overTCP and inMemory are a connection to a server and that server. The
-// second kind is for bubbles.
-func overTCP(t *testing.T, o Options) (*Conn, *server) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	here, err := net.Dial("tcp", l.Addr().String())
-	require.NoError(t, err)
-	there, err := l.Accept()
-	require.NoError(t, err)
-	return serve(t, here, there, o)
-}
-
-func inMemory(t *testing.T, o Options) (*Conn, *server) {
-	here, there := net.Pipe()
-	return serve(t, here, there, o)
-}
-
-func serve(t *testing.T, here, there net.Conn, o Options) (*Conn, *server) {
-	s := &server{Conn: there}
-	var all sync.WaitGroup
-	all.Go(s.run)
-	o.Go = func(f func()) bool { all.Go(f); return true }
-	c := New(here, o)
-	t.Cleanup(func() {
-		c.Close()
-		there.Close()
-		all.Wait()
-	})
-	return c, s
-}
-
-// client reads what is for it as a client does, and returns its answers one by one.
-func client(t *testing.T, c *Conn) <-chan Reply {
-	replies := make(chan Reply, 1000)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		var got []byte
-		b := make([]byte, 100)
-		for {
-			n, err := c.Read(b)
-			if err != nil {
-				return
-			}
-			got = append(got, b[:n]...)
-			for {
-				n, err := scan(got)
-				if err != nil || n == 0 {
-					break
-				}
-				r, _ := decode(got[:n], 0)
-				replies <- r
-				got = got[n:]
-			}
-		}
-	}()
-	t.Cleanup(func() { c.Close(); <-done })
-	return replies
-}
-
-func command(words ...string) []byte { return appendCommand(nil, words) }
-
-func within(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	t.Cleanup(cancel)
-	return ctx
-}
 
 // Some ask, some give up, the client has requests of its own, in pieces or at length,
 // and the server answers in pieces: each gets what it asked for, and nobody waits for ever.
@@ -427,13 +279,7 @@ func (w *wrapped) Write(b []byte) (int, error) {
 }
 
 func TestNothingIsWrittenPastAConnectionThatHasAnotherInside(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	here, err := net.Dial("tcp", l.Addr().String())
-	require.NoError(t, err)
-	there, err := l.Accept()
-	require.NoError(t, err)
+	here, there := pair(t)
 	w := &wrapped{TCPConn: here.(*net.TCPConn)}
 	c, _ := serve(t, w, there, Options{})
 	client(t, c)
@@ -539,16 +385,7 @@ func TestALostConnectionEndsAllThatWaits(t *testing.T) {
 
 // A server that reads nothing holds up nobody who asks.
 func TestAServerThatDoesNotReadHoldsUpNobody(t *testing.T) {
-	here, there := func() (net.Conn, net.Conn) {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		defer l.Close()
-		a, err := net.Dial("tcp", l.Addr().String())
-		require.NoError(t, err)
-		b, err := l.Accept()
-		require.NoError(t, err)
-		return a, b
-	}()
+	here, there := pair(t)
 	var all sync.WaitGroup
 	c := New(here, Options{Go: func(f func()) bool { all.Go(f); return true }})
 	client(t, c)
