@@ -10,23 +10,20 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/valkey-io/valkey-go"
-
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/wire"
 )
 
-// asker sends commands and returns an answer for each.
+// asker sends a batch of commands and returns a reply for each, which are the batch's.
 type asker interface {
-	ask(ctx context.Context, cmds ...valkey.Completed) []reply
-	B() valkey.Builder
+	ask(ctx context.Context, b *batch) []reply
 }
 
 // byClient asks by way of a link's client.
 type byClient struct{ *link }
 
-func (b byClient) ask(ctx context.Context, cmds ...valkey.Completed) []reply {
-	return b.slowly(ctx, cmds...)
+func (c byClient) ask(ctx context.Context, b *batch) []reply {
+	return c.slowly(ctx, b)
 }
 
 // directly is the part of a link that goes past its client: over the connection that
@@ -84,6 +81,12 @@ func (l *link) wireOf(conn net.Conn, o wire.Options) net.Conn {
 	return w
 }
 
+// busy reports whether answers are being waited for.
+func (l *link) busy() bool {
+	w := l.wire.Load()
+	return w != nil && w.Busy()
+}
+
 // find has the client show which connection it uses, unless that is known or was tried
 // a moment ago: between dialling and using a connection it may still show the one before.
 func (l *link) find() {
@@ -115,39 +118,47 @@ func (l *link) get(ctx context.Context, key string) reply {
 			return reply{err: err}
 		}
 	}
-	return l.slowly(ctx, l.B().Get().Key(key).Build())[0]
+	b := newBatch()
+	defer b.done()
+	b.add("GET", key)
+	return l.slowly(ctx, b)[0]
 }
 
 // ask implements [asker].
-func (l *link) ask(ctx context.Context, cmds ...valkey.Completed) []reply {
-	if w := l.wire.Load(); w != nil && !l.closed() && len(cmds) > 0 {
-		if replies := l.over(ctx, w, cmds); replies != nil {
+func (l *link) ask(ctx context.Context, b *batch) []reply {
+	if w := l.wire.Load(); w != nil && !l.closed() && len(b.cmds) > 0 {
+		if replies := l.over(ctx, w, b); replies != nil {
 			return replies
 		}
 	}
-	return l.slowly(ctx, cmds...)
+	return l.slowly(ctx, b)
 }
 
 // over returns nil if the client is to do it.
-func (l *link) over(ctx context.Context, w *wire.Conn, cmds []valkey.Completed) []reply {
-	words := make([][]string, len(cmds))
-	for i := range cmds {
-		words[i] = cmds[i].Commands()
+func (l *link) over(ctx context.Context, w *wire.Conn, b *batch) []reply {
+	if cap(b.answers) < len(b.cmds) {
+		b.answers = make([]wire.Reply, len(b.cmds))
 	}
-	answers, err := w.Ask(ctx, words...)
+	answers := b.answers[:len(b.cmds)]
+	queued := b.queued
+	if queued != nil {
+		queued = b.queue
+	}
+	whole, err := w.Ask(ctx, answers, queued, b.cmds...)
+	if !whole {
+		b.lost, b.answers = true, nil
+	}
 	switch {
-	case errors.Is(err, wire.ErrRefused), err == nil && othersAnswer(answers, cmds):
+	case errors.Is(err, wire.ErrRefused), err == nil && othersAnswer(answers, b):
 		return nil
-	case err != nil && !gaveUp(err) && (l.closed() || allReadOnly(cmds)):
+	case err != nil && !gaveUp(err) && (l.closed() || b.onlyReads()):
 		return nil // which the client tries again, too
+	case err != nil:
+		return b.failed(err)
 	}
-	replies := make([]reply, len(cmds))
+	replies := b.room()
 	for i := range replies {
-		if err != nil {
-			replies[i].err = err
-		} else {
-			replies[i] = direct(answers[i])
-		}
+		replies[i] = direct(answers[i])
 	}
 	return replies
 }
@@ -159,14 +170,14 @@ func gaveUp(err error) bool {
 
 // othersAnswer reports whether the client is to send all again: nothing of it was done,
 // or nothing of it does anything.
-func othersAnswer(answers []wire.Reply, cmds []valkey.Completed) bool {
+func othersAnswer(answers []wire.Reply, b *batch) bool {
 	n := 0
 	for _, r := range answers {
 		if elsewhere(r) {
 			n++
 		}
 	}
-	return n > 0 && (n == len(answers) || allReadOnly(cmds))
+	return n > 0 && (n == len(answers) || b.onlyReads())
 }
 
 // elsewhere reports whether the server has not done what it was asked, and the client
@@ -182,29 +193,16 @@ func elsewhere(r wire.Reply) bool {
 	return false
 }
 
-func allReadOnly(cmds []valkey.Completed) bool {
-	for i := range cmds {
-		if !cmds[i].IsReadOnly() {
-			return false
-		}
-	}
-	return true
-}
-
 // slowly asks by way of the client.
-func (l *link) slowly(ctx context.Context, cmds ...valkey.Completed) []reply {
-	results := l.DoMulti(ctx, cmds...)
-	replies := allOf(results)
-	if len(results) > 0 && results[0].NonValkeyError() == nil {
+func (l *link) slowly(ctx context.Context, b *batch) []reply {
+	replies := b.by(ctx, l, l.B())
+	if len(replies) > 0 && answered(replies[0].err) {
 		l.find()
 	}
 	return replies
 }
 
-func allOf(results []valkey.ValkeyResult) []reply {
-	replies := make([]reply, len(results))
-	for i := range results {
-		replies[i] = clients(results[i])
-	}
-	return replies
+// answered reports whether an error is the server's, or none.
+func answered(err error) bool {
+	return err == nil || err == errNull || !Unreachable(err)
 }

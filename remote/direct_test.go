@@ -159,15 +159,17 @@ func TestRefusalsThatTheClientKnowsWhatToDoAboutAreLeftToIt(t *testing.T) {
 func TestAReplyIsTheSameEitherWay(t *testing.T) {
 	c, _, _ := connectDirectly(t, valkey.ClientOption{})
 	c.directly(t, nil)
-	b := c.tracked.B()
-	commands := func() []valkey.Completed {
-		return []valkey.Completed{
-			b.Set().Key("p:k").Value("v").Build(), b.Get().Key("p:k").Build(), b.Get().Key("p:none").Build(),
-			b.Exists().Key("p:k").Build(), b.Lpush().Key("p:k").Element("x").Build(), b.Mget().Key("p:k", "p:none").Build(),
-			b.Arbitrary("EVAL").Args("return {1, 'a', {'b', false}}", "0").Build(), b.Arbitrary("NONE").Build(),
+	commands := func() *batch {
+		b := newBatch()
+		for _, words := range [][]string{
+			{"SET", "p:k", "v"}, {"GET", "p:k"}, {"GET", "p:none"}, {"EXISTS", "p:k"}, {"LPUSH", "p:k", "x"}, {"MGET", "p:k", "p:none"},
+			{"EVAL", "return {1, 'a', {'b', false}}", "0"}, {"NONE"},
+		} {
+			b.add(words...)
 		}
+		return b
 	}
-	direct, client := c.tracked.ask(t.Context(), commands()...), c.tracked.slowly(t.Context(), commands()...)
+	direct, client := c.tracked.ask(t.Context(), commands()), c.tracked.slowly(t.Context(), commands())
 	require.NotNil(t, c.tracked.wire.Load())
 	for i := range direct {
 		require.Equal(t, client[i].Reply, direct[i].Reply, i)

@@ -98,6 +98,7 @@ func (c *embeddedConn) Release(ctx context.Context, keys []string, token string)
 
 // Write implements [Conn].
 func (c *embeddedConn) Write(ctx context.Context, writes []Write) (out []Written, err error) {
+	queue(writes)
 	err = c.step(ctx, func() {
 		for _, w := range writes {
 			out = append(out, c.writeLocked(w))

@@ -265,7 +265,7 @@ func (n *notices) events() remote.Events {
 		Changed: func(keys []string) {
 			locked(func() {
 				for _, k := range keys {
-					n.n[k]++
+					n.n[strings.Clone(k)]++
 				}
 			})
 		},

@@ -198,6 +198,19 @@ type Write struct {
 	// a change of it since. The write reads it first, so that its own notice is
 	// owed in any case.
 	Unread bool
+	// Queued, unless nil, is called at most once, before Write waits for the answer,
+	// and mostly before it sends anything: if the connection is busy, the writes go
+	// along with what is asked while it runs, or else when it returns.
+	Queued func()
+}
+
+// queue calls Queued of all.
+func queue(writes []Write) {
+	for i := range writes {
+		if f := writes[i].Queued; f != nil {
+			f()
+		}
+	}
 }
 
 // Written is the result of a Write.

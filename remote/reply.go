@@ -28,6 +28,9 @@ func (r refusal) Error() string { return strings.TrimPrefix(string(r), "ERR ") }
 
 // refusalOf returns what a server said that refused.
 func refusalOf(err error) (text string, ok bool) {
+	if err == nil {
+		return "", false
+	}
 	var server *valkey.ValkeyError
 	if errors.As(err, &server) {
 		return server.Error(), true

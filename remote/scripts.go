@@ -9,9 +9,14 @@ import (
 // script is a Lua script and the name under which servers cache it.
 type script struct{ text, sha string }
 
+// texts are those of all scripts, by their names.
+var texts = make(map[string]string)
+
 func newScript(text string) script {
 	sum := sha1.Sum([]byte(text)) // the protocol's choice
-	return script{text, hex.EncodeToString(sum[:])}
+	s := script{text, hex.EncodeToString(sum[:])}
+	texts[s.sha] = text
+	return s
 }
 
 // publishing is a script that publishes, and its like for clusters.

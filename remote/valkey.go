@@ -359,9 +359,10 @@ func failure(err error) error {
 // Unreachable reports whether err says that no answer came, rather than that
 // the server refused.
 func Unreachable(err error) bool {
-	var network net.Error
-	if _, refused := refusalOf(err); refused && !errors.As(err, &network) {
+	if err == nil {
 		return false
 	}
-	return err != nil
+	var network net.Error
+	_, refused := refusalOf(err)
+	return !refused || errors.As(err, &network)
 }

@@ -115,7 +115,9 @@ func (k *shards) prove(ctx context.Context) error {
 	}
 	// Perhaps a server has it of which the client does not know: being redirected,
 	// it will.
-	k.c.tracked.ask(ctx, k.c.tracked.B().Exists().Key(k.keyIn(slot)).Build())
+	b := newBatch()
+	b.add("EXISTS", k.keyIn(slot))
+	runOne(ctx, k.c.tracked, b)
 	return errors.Join(fmt.Errorf("no primary of the cluster answers for slot %d", slot), err)
 }
 
@@ -311,11 +313,12 @@ func (k *shards) get(ctx context.Context, keys []string, q *invalidation.DeltaQu
 }
 
 func (k *shards) read(ctx context.Context, keys []string) ([]Item, error) {
-	items, cmds := make([]Item, len(keys)), make([]valkey.Completed, len(keys))
-	for i, key := range keys {
-		cmds[i] = k.c.tracked.B().Get().Key(key).Build()
+	items, b := make([]Item, len(keys)), newBatch()
+	defer b.done()
+	for _, key := range keys {
+		b.add("GET", key)
 	}
-	for i, r := range k.c.tracked.ask(ctx, cmds...) {
+	for i, r := range k.c.tracked.ask(ctx, b) {
 		var err error
 		if items[i], err = item(r); err != nil {
 			return nil, err

@@ -62,20 +62,20 @@ func (c *valkeyConn) Get(ctx context.Context, keys []string, q *invalidation.Del
 
 // get asks one server.
 func (c *valkeyConn) get(ctx context.Context, client asker, keys []string, q *invalidation.DeltaQuery) ([]Item, invalidation.Delta, string, error) {
-	build := func(b valkey.Builder, whole bool) (cmds []valkey.Completed) {
-		if q != nil {
-			cmds = c.deltaCommands(b, q, whole)
-		}
-		switch len(keys) {
-		case 0:
-		case 1:
-			cmds = append(cmds, b.Get().Key(keys[0]).Build())
-		default:
-			cmds = append(cmds, b.Mget().Key(keys...).Build())
-		}
-		return cmds
+	b := newBatch()
+	defer b.done()
+	if q != nil {
+		c.addDelta(b, q)
 	}
-	results := run(ctx, client, build)
+	switch len(keys) {
+	case 0:
+	case 1:
+		b.add("GET", keys[0])
+	default:
+		b.add("MGET")
+		b.more(keys...)
+	}
+	results := run(ctx, client, b)
 	var d invalidation.Delta
 	var history string
 	if q != nil {
@@ -129,16 +129,15 @@ func (c *valkeyConn) LosesWrites() bool { return true }
 
 // each runs a script per key, in one round trip.
 func (c *valkeyConn) each(ctx context.Context, keys []string, s script, names func(key string) []string, args ...string) error {
-	results := run(ctx, c.tracked, func(b valkey.Builder, whole bool) []valkey.Completed {
-		cmds := make([]valkey.Completed, len(keys))
-		for i, k := range keys {
-			cmds[i] = call{script: s, keys: names(k), args: args}.build(b, whole)
-		}
-		return cmds
-	})
-	for i := range results {
-		if err := results[i].err; err != nil {
-			return failure(err)
+	b := newBatch()
+	defer b.done()
+	for _, k := range keys {
+		b.eval(s, names(k)...)
+		b.more(args...)
+	}
+	for _, r := range run(ctx, c.tracked, b) {
+		if r.err != nil {
+			return failure(r.err)
 		}
 	}
 	return nil
@@ -146,22 +145,17 @@ func (c *valkeyConn) each(ctx context.Context, keys []string, s script, names fu
 
 // Write implements [Conn].
 func (c *valkeyConn) Write(ctx context.Context, writes []Write) ([]Written, error) {
-	results := run(ctx, c.tracked, func(b valkey.Builder, whole bool) []valkey.Completed {
-		cmds := make([]valkey.Completed, len(writes))
-		for i, w := range writes {
-			ahead := c.ahead(w.Key)
-			expires, unread := stamp(w.Expires), "0"
-			if w.Unread {
-				unread = "1"
-			}
-			args := []string{w.Token, expires + valkey.BinaryString(w.Envelope), stamp(w.Expires.Add(ahead)), unread}
-			if !w.Before.IsZero() {
-				args = append(args, stamp(w.Before.Add(ahead)))
-			}
-			cmds[i] = call{script: scriptWrite, keys: pair(w.Key), args: args}.build(b, whole)
-		}
-		return cmds
-	})
+	b := newBatch()
+	defer b.done()
+	if c.tracked.busy() {
+		b.queued = func() { queue(writes) }
+	} else {
+		queue(writes) // whoever asks then goes first, and does not wait for these to be done
+	}
+	for i := range writes {
+		c.addWrite(b, &writes[i])
+	}
+	results := run(ctx, c.tracked, b)
 	out := make([]Written, len(writes))
 	for i := range writes {
 		stored, err := results[i].number()
@@ -171,6 +165,19 @@ func (c *valkeyConn) Write(ctx context.Context, writes []Write) ([]Written, erro
 		}
 	}
 	return out, nil
+}
+
+func (c *valkeyConn) addWrite(b *batch, w *Write) {
+	ahead := c.ahead(w.Key)
+	expires, unread := stamp(w.Expires), "0"
+	if w.Unread {
+		unread = "1"
+	}
+	b.eval(scriptWrite, w.Key, w.Key+leaseSuffix)
+	b.more(w.Token, expires+valkey.BinaryString(w.Envelope), stamp(w.Expires.Add(ahead)), unread)
+	if !w.Before.IsZero() {
+		b.more(stamp(w.Before.Add(ahead)))
+	}
 }
 
 // ahead is by how much the clock of the key's server is ahead of the one that

@@ -2,9 +2,8 @@ package remote
 
 import (
 	"context"
+	"strconv"
 	"time"
-
-	"github.com/valkey-io/valkey-go"
 
 	"github.com/tiercache/tiercache/internal/wire"
 )
@@ -22,20 +21,21 @@ import (
 // If it is taken, a script says by whom and reads both in one step, so that one
 // is told when either changes.
 func (c *valkeyConn) Lease(ctx context.Context, reqs []LeaseRequest) ([]Lease, error) {
-	b := c.tracked.B()
-	cmds := make([]valkey.Completed, 0, 2*len(reqs))
-	for _, r := range reqs {
-		cmds = append(cmds, b.Set().Key(r.Key+leaseSuffix).Value(r.Token).Nx().PxMilliseconds(max(r.TTL.Milliseconds(), 1)).Build())
+	b := newBatch()
+	defer b.done()
+	for i := range reqs {
+		r := &reqs[i]
+		b.add("SET", r.Key+leaseSuffix, r.Token, "NX", "PX", millis(r.TTL))
 		switch {
 		case r.Any:
-			cmds = append(cmds, b.Exists().Key(r.Key).Build())
+			b.add("EXISTS", r.Key)
 		case r.Seen == "":
-			cmds = append(cmds, b.Get().Key(r.Key).Build())
+			b.add("GET", r.Key)
 		default:
-			cmds = append(cmds, b.Getrange().Key(r.Key).Start(0).End(int64(len(r.Seen)-1)).Build())
+			b.add("GETRANGE", r.Key, "0", strconv.Itoa(len(r.Seen)-1))
 		}
 	}
-	results := c.tracked.ask(ctx, cmds...)
+	results := c.tracked.ask(ctx, b)
 	leases := make([]Lease, len(reqs))
 	var again []int
 	for i, r := range reqs {
@@ -96,18 +96,17 @@ func newsOf(r LeaseRequest, there reply) (s string, news bool, err error) {
 
 // leaseAgain completes what leaseOf could not tell.
 func (c *valkeyConn) leaseAgain(ctx context.Context, reqs []LeaseRequest, leases []Lease, again []int) error {
-	results := run(ctx, c.tracked, func(b valkey.Builder, whole bool) []valkey.Completed {
-		cmds := make([]valkey.Completed, len(again))
-		for i, n := range again {
-			r, force := reqs[n], "0"
-			if r.Any {
-				force = "1"
-			}
-			cmds[i] = call{script: scriptLease, keys: pair(r.Key),
-				args: []string{r.Token, millis(r.TTL), r.Seen, force}}.build(b, whole)
+	b := newBatch()
+	defer b.done()
+	for _, n := range again {
+		r, force := reqs[n], "0"
+		if r.Any {
+			force = "1"
 		}
-		return cmds
-	})
+		b.eval(scriptLease, pair(r.Key)...)
+		b.more(r.Token, millis(r.TTL), r.Seen, force)
+	}
+	results := run(ctx, c.tracked, b)
 	for i, n := range again {
 		acquired := leases[n].Acquired
 		leases[n] = parseLease(results[i])

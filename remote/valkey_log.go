@@ -20,19 +20,21 @@ func (c *valkeyConn) Append(ctx context.Context, ch invalidation.Change) (invali
 	if ch.All {
 		all = "1"
 	}
-	args := make([]string, 0, 7+len(ch.Scopes))
-	args = append(args, c.channel, newIncarnation(), ch.Known.String(),
-		strconv.FormatInt(ch.Retention.Microseconds(), 10), all,
-		valkey.BinaryString(invalidation.Body(ch.Scopes, ch.All)), strconv.Itoa(c.toForget(len(ch.Scopes))))
-	for _, s := range ch.Scopes {
-		args = append(args, string(s))
+	incarnation, body, forget := newIncarnation(), valkey.BinaryString(invalidation.Body(ch.Scopes, ch.All)), c.toForget(len(ch.Scopes))
+	record := func() ([]string, error) {
+		b := newBatch()
+		b.eval(c.script(scriptAppend), c.log)
+		b.more(c.channel, incarnation, ch.Known.String(), strconv.FormatInt(ch.Retention.Microseconds(), 10), all, body, strconv.Itoa(forget))
+		for _, s := range ch.Scopes {
+			b.more(string(s))
+		}
+		return runOne(ctx, c.plain, b).texts()
 	}
-	record := call{script: c.script(scriptAppend), keys: []string{c.log}, args: args}
-	fields, err := eval(ctx, c.plain, record).texts()
+	fields, err := record()
 	if Unreachable(err) && ctx.Err() == nil {
 		// The connection was lost, perhaps long ago. Should the change have been
 		// recorded all the same, then it is recorded twice, which does no harm.
-		fields, err = eval(ctx, c.plain, record).texts()
+		fields, err = record()
 	}
 	if err != nil {
 		return invalidation.Appended{}, failure(err)
@@ -62,9 +64,10 @@ func (c *valkeyConn) toForget(n int) int {
 
 // Renew implements [invalidation.Log].
 func (c *valkeyConn) Renew(ctx context.Context, lost invalidation.Loss) error {
-	return failure(eval(ctx, c.plain, call{
-		script: scriptRenew, keys: []string{c.log}, args: []string{newIncarnation(), lost.Known.String(), invalidation.FormatIncarnation(lost.Forked)},
-	}).err)
+	b := newBatch()
+	b.eval(scriptRenew, c.log)
+	b.more(newIncarnation(), lost.Known.String(), invalidation.FormatIncarnation(lost.Forked))
+	return failure(runOne(ctx, c.plain, b).err)
 }
 
 // Delta implements [invalidation.Log].
@@ -93,13 +96,14 @@ func (c *valkeyConn) admit(ctx context.Context, client asker, history string) (b
 	if _, known := c.admitted.Load(history); known {
 		return true, nil
 	}
-	results := run(ctx, client, func(b valkey.Builder, whole bool) (cmds []valkey.Completed) {
-		if client != asker(c.plain) { // which tracks nothing
-			cmds = c.untracked(b)
-		}
-		admit := call{script: c.script(scriptAdmit), keys: []string{c.log}, args: []string{c.channel, history}}
-		return append(cmds, admit.build(b, whole))
-	})
+	b := newBatch()
+	defer b.done()
+	if client != asker(c.plain) { // which tracks nothing
+		c.addUntracked(b)
+	}
+	b.eval(c.script(scriptAdmit), c.log)
+	b.more(c.channel, history)
+	results := run(ctx, client, b)
 	logged, err := results[len(results)-1].number()
 	if err != nil {
 		return false, failure(err)
@@ -119,31 +123,26 @@ func (c *valkeyConn) script(s publishing) script {
 	return s.single
 }
 
-func (c *valkeyConn) deltaCall(q invalidation.DeltaQuery) call {
-	args := make([]string, 0, 3+len(q.Scopes))
-	args = append(args, tickArg(q.Since), invalidation.FormatIncarnation(q.Incarnation), strconv.Itoa(q.Limit))
+// addDelta appends what reads the log. CLIENT ID is for invalidation.Delta.Connection.
+func (c *valkeyConn) addDelta(b *batch, q *invalidation.DeltaQuery) {
+	b.add("CLIENT", "ID")
+	c.addUntracked(b)
+	b.evalReadOnly(scriptDelta, c.log)
+	b.more(tickArg(q.Since), invalidation.FormatIncarnation(q.Incarnation), strconv.Itoa(q.Limit))
 	for _, s := range q.Scopes {
-		args = append(args, string(s))
+		b.more(string(s))
 	}
-	return call{script: scriptDelta, keys: []string{c.log}, args: args, readOnly: true}
 }
 
-// deltaCommands reads the log. CLIENT ID is for invalidation.Delta.Connection.
-func (c *valkeyConn) deltaCommands(b valkey.Builder, q *invalidation.DeltaQuery, whole bool) []valkey.Completed {
-	cmds := append([]valkey.Completed{b.ClientId().Build()}, c.untracked(b)...)
-	return append(cmds, c.deltaCall(*q).build(b, whole))
-}
-
-// untracked is what to send before a command that reads the log: each change of
-// it would be told twice if it were tracked.
-func (c *valkeyConn) untracked(b valkey.Builder) []valkey.Completed {
-	if c.o.NoTracking {
-		return nil
+// addUntracked appends what to send before a command that reads the log: each change
+// of it would be told twice if it were tracked.
+func (c *valkeyConn) addUntracked(b *batch) {
+	if !c.o.NoTracking {
+		b.add("CLIENT", "CACHING", "NO")
 	}
-	return []valkey.Completed{b.ClientCaching().No().Build()}
 }
 
-// deltaOf reads the answers to deltaCommands and returns the others.
+// deltaOf reads the answers to addDelta and returns the others.
 func (c *valkeyConn) deltaOf(results []reply) (d invalidation.Delta, history string, rest []reply, err error) {
 	n := 1
 	if !c.o.NoTracking {

@@ -48,8 +48,8 @@ func (s server) Do(ctx context.Context, cmd valkey.Completed) valkey.ValkeyResul
 	return s.DoMulti(ctx, cmd)[0]
 }
 
-func (s server) ask(ctx context.Context, cmds ...valkey.Completed) []reply {
-	return allOf(s.DoMulti(ctx, cmds...))
+func (s server) ask(ctx context.Context, b *batch) []reply {
+	return b.by(ctx, s, s.B())
 }
 
 // DoMulti implements [valkey.CommandClient].
@@ -117,9 +117,11 @@ func (k *shards) beginLocked(all *turns, address string, client valkey.Client) {
 // probe asks one server. That it is no primary is no error.
 func (k *shards) probe(ctx context.Context, address string, client valkey.Client) error {
 	sent := mono.Now()
-	results := run(ctx, server{client, k.c.tracked}, func(b valkey.Builder, whole bool) []valkey.Completed {
-		return []valkey.Completed{b.ClientId().Build(), call{script: scriptProbe, readOnly: true}.build(b, whole)}
-	})
+	b := newBatch()
+	defer b.done()
+	b.add("CLIENT", "ID")
+	b.evalReadOnly(scriptProbe)
+	results := run(ctx, server{client, k.c.tracked}, b)
 	said, at, err := parseProbe(results[0], results[1])
 	if err != nil {
 		return err

@@ -25,12 +25,15 @@ type filling struct {
 // fill ends the flights with what was loaded, and stores what may be stored.
 func (l *loadRun) fill(fs []*flight, r loadResult) {
 	ctx := context.WithoutCancel(l.values)
-	done := make([]finishedLoad, len(fs))
+	done := l.one.done[:]
+	if len(fs) > 1 {
+		done = make([]finishedLoad, len(fs))
+	}
 	for i, f := range fs {
 		done[i].it, done[i].envelope, done[i].kept, done[i].err = l.finished(ctx, f, r, i)
 	}
 	l.dropOlder(ctx, fs, done)
-	var fills []filling
+	fills := l.one.fills[:0]
 	var release []string
 	for i, f := range fs {
 		it, envelope, kept, err := done[i].it, done[i].envelope, done[i].kept, done[i].err
@@ -114,7 +117,10 @@ func (l *loadRun) keepUnstored(f *flight, it *item, kept time.Duration) {
 // is acknowledged it stays, unless notices tell of others' changes: see
 // keepWritten.
 func (l *loadRun) store(ctx context.Context, fills []filling) {
-	writes := make([]remote.Write, len(fills))
+	writes := l.one.writes[:]
+	if len(fills) > 1 {
+		writes = make([]remote.Write, len(fills))
+	}
 	var bytes int64
 	for i := range fills {
 		l.list(&fills[i])
@@ -124,10 +130,7 @@ func (l *loadRun) store(ctx context.Context, fills []filling) {
 	early := l.s.fills.TryAcquire(bytes)
 	if early {
 		defer l.s.fills.Release(bytes)
-		for _, fl := range fills {
-			fl.f.finish(outcome{it: fl.it, origin: Loaded})
-		}
-		runtime.Gosched() // whoever waited goes first
+		writes[len(writes)-1].Queued = func() { answer(fills) }
 	}
 	begun := mono.Now()
 	rctx, cancel := l.s.request(ctx)
@@ -144,12 +147,19 @@ func (l *loadRun) store(ctx context.Context, fills []filling) {
 	for i, fl := range fills {
 		took := mono.Now().Sub(begun)
 		l.settle(fl, written[i])
-		if !early {
-			fl.f.finish(outcome{it: fl.it, origin: Loaded})
-		}
+		fl.f.finish(outcome{it: fl.it, origin: Loaded}) // unless that was early
 		l.s.table.land(fl.f)
 		l.countFill(written[i], took) // whoever sees it counted finds it done
 	}
+}
+
+// answer ends the flights of what is about to be written. Whoever waited goes first:
+// his next request takes the write along, or is ahead of it.
+func answer(fills []filling) {
+	for _, fl := range fills {
+		fl.f.finish(outcome{it: fl.it, origin: Loaded})
+	}
+	runtime.Gosched()
 }
 
 // list marks the key as being written, and puts the value into the local tier

@@ -35,7 +35,8 @@ type flight struct {
 	seat    *seat         // in the run that loads it, once there is one
 	landed  bool          // left has happened
 	pinned  bool          // goes on without waiters
-	woken   chan struct{} // has a token when the key or its lease changed; nil before
+	stirred bool          // the key or its lease changed, and nobody sleeps
+	woken   chan struct{} // is told of it; nil before anybody slept
 
 	// Owned by the goroutine that flies it.
 	basis
@@ -83,7 +84,8 @@ func (f *flight) wakeUpLocked() {
 		return
 	}
 	if f.woken == nil {
-		f.woken = make(chan struct{}, 1)
+		f.stirred = true
+		return
 	}
 	select {
 	case f.woken <- struct{}{}:
@@ -304,6 +306,9 @@ func (t *table) sleep(ctx context.Context, f *flight, d time.Duration) error {
 	s.mu.Lock()
 	if f.woken == nil {
 		f.woken = make(chan struct{}, 1)
+		if f.stirred {
+			f.woken <- struct{}{}
+		}
 	}
 	woken := f.woken
 	s.mu.Unlock()

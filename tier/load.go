@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/remote"
 )
 
 // loaded is what a loader made of one key.
@@ -51,11 +52,14 @@ type loadRun struct {
 	begun   mono.Time // of the loader
 	// one has room for what a run of a single flight needs, as most are.
 	one struct {
-		fs    [1]*flight
-		seats [1]seat
-		es    [1]*Entry
-		entry Entry
-		out   [1]loaded
+		fs     [1]*flight
+		seats  [1]seat
+		es     [1]*Entry
+		entry  Entry
+		out    [1]loaded
+		done   [1]finishedLoad
+		fills  [1]filling
+		writes [1]remote.Write
 	}
 }
 
@@ -170,6 +174,9 @@ func (l *loadRun) depart(fs []*flight) (wanted []*flight) {
 	}
 	l.aboard.Store(int64(len(fs)))
 	wanted = fs[:0:0]
+	if len(fs) == 1 {
+		wanted = fs[:0] // the same, if it is wanted
+	}
 	for i, f := range fs {
 		seats[i].run = l
 		if l.s.table.departs(f, &seats[i]) {

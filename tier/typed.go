@@ -23,7 +23,8 @@ type typed struct {
 	// empty returns a new item with the zero value.
 	empty func() *item
 	// size is the heap that an item and its value keep alive.
-	size   func(it *item) int64
+	size func(it *item) int64
+	// encode returns the value's bytes, which nobody writes to: they may be the value.
 	encode func(it *item) ([]byte, error)
 	// decode sets the item's value. It keeps nothing of b, unless views says so and
 	// it is as long as viewFrom; b is never written to.
@@ -50,7 +51,7 @@ func newTyped[V any](codec Codec, localOnly bool) (typed, error) {
 	if codec == nil {
 		switch any(new(V)).(type) {
 		case *string:
-			ty.encode = func(it *item) ([]byte, error) { return []byte(*it.value.(*string)), nil }
+			ty.encode = encodeString
 			ty.decode, ty.views = decodeString, true
 			return ty, nil
 		case *[]byte:
@@ -87,6 +88,11 @@ func sizer[V any]() func(it *item) int64 {
 // ownSize is what the item of a V takes by itself. local.Overhead counts an entry
 // that only points to its value.
 func ownSize[V any]() int64 { return sizeof.Type[itemOf[V]]() - sizeof.Type[local.Entry[*item]]() }
+
+func encodeString(it *item) ([]byte, error) {
+	s := *it.value.(*string)
+	return unsafe.Slice(unsafe.StringData(s), len(s)), nil
+}
 
 func decodeString(b []byte, it *item) error {
 	s := it.value.(*string)

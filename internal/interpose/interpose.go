@@ -7,6 +7,7 @@ package interpose
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -105,6 +106,9 @@ func (b *Backend) Connect(ctx context.Context, o remote.Options) (remote.Conn, e
 	o.Events = remote.Events{
 		Changed: func(keys []string) {
 			keys = slices.Clone(keys) // it may be held
+			for i, k := range keys {
+				keys[i] = strings.Clone(k)
+			}
 			b.event(Event{Changed: keys, deliver: func() { inner.Changed(keys) }})
 		},
 		Lost: func() { b.event(Event{Lost: true, deliver: inner.Lost}) },

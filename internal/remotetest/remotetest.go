@@ -271,7 +271,7 @@ func (r *recorder) events() remote.Events {
 		Changed: func(keys []string) {
 			event(func() {
 				for _, k := range keys {
-					r.notices[k]++
+					r.notices[strings.Clone(k)]++
 				}
 			})
 		},

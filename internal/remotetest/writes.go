@@ -3,6 +3,7 @@ package remotetest
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -54,6 +55,19 @@ var writes = []test{
 			s.delta(t)
 			require.Equal(t, owed+1, s.noticed(k), "tracked from the write on: %s", name)
 		}
+	}},
+
+	{"WhoWritesIsToldOnceBeforeItWaits", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		calls := make([]int, 2)
+		var writes []remote.Write
+		for i := range calls {
+			writes = append(writes, remote.Write{Key: s.key(strconv.Itoa(i)), Envelope: []byte("v"), Expires: in(time.Hour), Queued: func() { calls[i]++ }})
+		}
+		w, err := s.Write(s.ctx, writes)
+		require.NoError(t, err)
+		require.True(t, w[0].Stored && w[1].Stored)
+		require.Equal(t, []int{1, 1}, calls)
 	}},
 
 	{"AFillWithItsLeaseSendsExactlyOneNotice", func(t *testing.T, h Harness) {

@@ -14,8 +14,8 @@ import (
 
 // Options of a connection.
 type Options struct {
-	// Invalidated is handed the keys of each notice, which are its to keep; nil is all there are. If
-	// it is nil notices go to the client.
+	// Invalidated is handed the keys of each notice, which are gone when it returns; nil
+	// is all there are. If it is nil notices go to the client.
 	Invalidated func(keys []string)
 	// Message is handed what is published. It returns whether it has taken it from
 	// the client.
@@ -72,9 +72,10 @@ type Conn struct {
 
 	// Of whoever is reading.
 	in         []byte
-	begin, end int     // what of it has not been handed out
-	part       scanner // of what begins there
-	paid       int     // answers to requests that were handed out
+	begin, end int      // what of it has not been handed out
+	part       scanner  // of what begins there
+	keys       []string // room for those of a notice
+	paid       int      // answers to requests that were handed out
 
 	// Of the client's reading.
 	tick     *time.Timer
@@ -113,6 +114,7 @@ type request struct {
 	done    chan struct{} // told when it is ended, unless its owner reads
 	ended   bool          // likewise, if its owner reads; guarded by Conn.mu
 	left    bool          // its owner does not wait any more; guarded by Conn.mu
+	queued  func()        // to be called before waiting
 	one     [1]Reply
 }
 
@@ -132,21 +134,32 @@ func (c *Conn) AskOne(ctx context.Context, words ...string) (Reply, error) {
 	return reply, err
 }
 
-// Ask sends commands together and returns their answers.
-func (c *Conn) Ask(ctx context.Context, cmds ...[]string) ([]Reply, error) {
+// Ask sends commands together and puts their answers into replies, which is as long.
+// If whole is false, some may still be put there.
+//
+// Unless queued is nil it is called before the answers are waited for, and mostly
+// before the commands are written: if it has somebody else ask, all is written
+// together.
+func (c *Conn) Ask(ctx context.Context, replies []Reply, queued func(), cmds ...[]string) (whole bool, err error) {
 	if len(cmds) == 0 {
-		return nil, ctx.Err()
+		return true, ctx.Err()
 	}
 	r := c.requests.Get().(*request)
-	replies := make([]Reply, len(cmds))
-	r.replies = replies
+	r.replies, r.queued = replies, queued
 	back, err := c.ask(ctx, r, cmds...)
 	if !back {
-		return nil, err
+		return false, err
 	}
 	*r = request{done: r.done}
 	c.requests.Put(r)
-	return replies, err
+	return true, err
+}
+
+// Busy reports whether somebody waits for an answer.
+func (c *Conn) Busy() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.owed.n > 0
 }
 
 // ask returns whether r is nobody's but the caller's again. It is not if the
@@ -180,6 +193,16 @@ func (c *Conn) ask(ctx context.Context, r *request, cmds ...[]string) (back bool
 		c.held = appendCommands(c.held, cmds)
 	}
 	c.asked++
+	if r.queued != nil {
+		c.mu.Unlock()
+		r.queued()
+		c.mu.Lock()
+		if r.told() { // others have written and read meanwhile
+			c.mu.Unlock()
+			c.awake()
+			return true, r.err
+		}
+	}
 	leads, writes := !c.reading && !c.noLeads, !c.writing && len(c.out) > 0
 	if leads {
 		c.reading, c.leader, c.leaderContext = true, r, ctx
@@ -199,6 +222,16 @@ func (c *Conn) ask(ctx context.Context, r *request, cmds ...[]string) (back bool
 	case <-ctx.Done():
 		c.leave(r)
 		return false, ctx.Err()
+	}
+}
+
+// told reports, once, whether it has ended.
+func (r *request) told() bool {
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -40,7 +40,7 @@ func TestEveryAnswerGoesToWhoAsked(t *testing.T) {
 					cancel()
 				case 1:
 					other := strings.Repeat("x", rand.IntN(8<<10))
-					rs, err := c.Ask(ctx, []string{"ECHO", word}, []string{"ECHO", other})
+					rs, err := askAll(ctx, c, []string{"ECHO", word}, []string{"ECHO", other})
 					if err != nil || rs[0].Text != word || rs[1].Text != other {
 						t.Errorf("%v, %v", rs, err)
 					}
@@ -75,7 +75,7 @@ func TestEveryAnswerGoesToWhoAsked(t *testing.T) {
 // Guard: push is handed over where it stands among the answers, by whoever reads.
 func TestANoticeIsHandedOverBeforeTheAnswerThatFollowsIt(t *testing.T) {
 	var told atomic.Value
-	c, _ := overTCP(t, Options{Invalidated: func(keys []string) { told.Store(keys[0]) }})
+	c, _ := overTCP(t, Options{Invalidated: func(keys []string) { told.Store(strings.Clone(keys[0])) }})
 	client(t, c)
 	ctx := within(t)
 	var all sync.WaitGroup
@@ -106,10 +106,30 @@ func TestANoticeOfEverythingNamesNoKeys(t *testing.T) {
 	}
 }
 
+func TestANoticeNamesItsKeys(t *testing.T) {
+	told := make(chan []string, 1)
+	c, s := overTCP(t, Options{Invalidated: func(keys []string) {
+		copies := make([]string, len(keys))
+		for i, k := range keys {
+			copies[i] = strings.Clone(k)
+		}
+		told <- copies
+	}})
+	client(t, c)
+	for _, keys := range [][]string{{"a"}, {"b", "", "a \r\n$9\r\n key"}, {"c"}} {
+		text := fmt.Sprintf(">2\r\n$10\r\ninvalidate\r\n*%d\r\n", len(keys))
+		for _, k := range keys {
+			text += fmt.Sprintf("$%d\r\n%s\r\n", len(k), k)
+		}
+		s.say(text)
+		require.Equal(t, keys, <-told)
+	}
+}
+
 // What nobody has asked for is read although those who asked last read for themselves.
 func TestWhatComesAfterManyReadsIsNotLeftLying(t *testing.T) {
 	told := make(chan string)
-	c, s := overTCP(t, Options{Invalidated: func(keys []string) { told <- keys[0] }})
+	c, s := overTCP(t, Options{Invalidated: func(keys []string) { told <- strings.Clone(keys[0]) }})
 	client(t, c)
 	ctx := within(t)
 	for i := range 50 {
@@ -239,7 +259,7 @@ func TestWhatOthersAreOwedIsNotTheClientsAfterTheEnd(t *testing.T) {
 	replies := client(t, c)
 	go func() {
 		defer close(answered)
-		_, _ = c.Ask(within(t), []string{"SILENT"}, []string{"SILENT"})
+		_, _ = askAll(within(t), c, []string{"SILENT"}, []string{"SILENT"})
 	}()
 	require.Eventually(t, func() bool { return len(s.heard()) == 2 }, time.Minute, time.Millisecond)
 	s.say("+one\r\n>2\r\n+invalidate\r\n*1\r\n+k\r\n+two\r\n+three\r\n")
@@ -365,7 +385,7 @@ func TestALostConnectionEndsAllThatWaits(t *testing.T) {
 	failed := make(chan error, 10)
 	for range 10 {
 		go func() {
-			_, err := c.Ask(within(t), []string{"SILENT"}, []string{"SILENT"})
+			_, err := askAll(within(t), c, []string{"SILENT"}, []string{"SILENT"})
 			failed <- err
 		}()
 	}
@@ -496,4 +516,48 @@ func TestRequestsAreNotLeftToThoseWhoDoNotRun(t *testing.T) {
 	require.True(t, c.gatherLocked())
 	c.woken.Store(0)
 	require.False(t, c.gatherLocked(), "nobody is there to write for others")
+}
+
+// Who asks while something is queued takes it along, and may have read its answer by
+// the time that it would be waited for.
+func TestWhatIsQueuedGoesAlongWithWhatIsAskedMeanwhile(t *testing.T) {
+	c, s := overTCP(t, Options{})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for name, meanwhile := range map[string]func(){
+		"nothing": func() {},
+		"others": func() {
+			c.mu.Lock()
+			require.NotEmpty(t, c.out, "not written yet")
+			c.mu.Unlock()
+			r, err := c.AskOne(ctx, "ECHO", "others")
+			require.NoError(t, err)
+			require.Equal(t, "others", r.Text)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			replies, calls, before := make([]Reply, 2), 0, len(s.heard())
+			whole, err := c.Ask(ctx, replies, func() { calls++; meanwhile() }, []string{"ECHO", "a"}, []string{"ECHO", "b"})
+			require.NoError(t, err)
+			require.True(t, whole)
+			require.Equal(t, 1, calls)
+			require.Equal(t, []Reply{{Kind: Text, Text: "a"}, {Kind: Text, Text: "b"}}, replies)
+			require.Equal(t, []string{"ECHO a", "ECHO b"}, s.heard()[before:before+2], "in the order in which it was asked")
+			require.False(t, c.Busy())
+		})
+	}
+	t.Run("the end of the connection", func(t *testing.T) {
+		_, err := c.Ask(ctx, make([]Reply, 1), func() { c.Close() }, []string{"ECHO", "a"})
+		require.ErrorIs(t, err, net.ErrClosed)
+	})
+}
+
+// A caller who does not wait to the end leaves room behind in which answers are put.
+func TestTheAnswersOfWhoLeftAreNotWhole(t *testing.T) {
+	c, _ := overTCP(t, Options{})
+	client(t, c)
+	ctx, cancel := context.WithCancel(t.Context())
+	whole, err := c.Ask(ctx, make([]Reply, 2), cancel, []string{"ECHO", "a"}, []string{"SILENT"})
+	require.ErrorIs(t, err, context.Canceled)
+	require.False(t, whole)
 }

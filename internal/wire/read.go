@@ -1,9 +1,11 @@
 package wire
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"time"
+	"unsafe"
 )
 
 // lead reads until r is answered.
@@ -131,7 +133,6 @@ func (c *Conn) waitLocked() (alone bool) {
 
 // pump reads what there is and hands out what is whole.
 func (c *Conn) pump() error {
-
 	if c.end == len(c.in) && !c.makeRoom() {
 		c.fail(errProtocol)
 		return errProtocol
@@ -214,7 +215,7 @@ func (c *Conn) reply(m []byte) {
 	replies := r.replies // r may be ended, and another's, when one of several is decoded
 	last := c.owed.pay()
 	c.mu.Unlock()
-	replies[at], _ = decode(m, 0)
+	replies[at], _ = decode(m)
 	if !last {
 		return
 	}
@@ -242,14 +243,20 @@ func (c *Conn) forClientLocked(m []byte) {
 
 // push hands over what the server says of its own accord.
 func (c *Conn) push(m []byte) {
-	p, _ := decode(m, 0)
+	if keys, ok := notice(m, c.keys); ok && c.o.Invalidated != nil {
+		c.o.Invalidated(keys)
+		clear(keys)
+		c.keys = keys[:0]
+		return
+	}
+	p, _ := decode(m)
 	kind := ""
 	if len(p.Array) > 1 {
 		kind = p.Array[0].Text
 	}
 	switch {
-	case kind == "invalidate" && c.o.Invalidated != nil:
-		c.o.Invalidated(keysOf(p.Array[1]))
+	case kind == "invalidate" && c.o.Invalidated != nil: // it names no keys, or cannot be read: of all
+		c.o.Invalidated(nil)
 		return
 	case (kind == "message" || kind == "smessage") && len(p.Array) == 3 && c.o.Message != nil:
 		if c.o.Message(p.Array[1].Text, p.Array[2].Text) {
@@ -264,18 +271,28 @@ func (c *Conn) push(m []byte) {
 	c.forClientLocked(m)
 }
 
-// keysOf reads a notice. One that names no keys is of all, and so is one that
-// cannot be read.
-func keysOf(p Reply) []string {
-	if p.Kind != Array {
-		return nil
+// noticeHead begins each notice that names keys.
+const noticeHead = ">2\r\n$10\r\ninvalidate\r\n*"
+
+// notice reads a notice that names keys, into room, and without copying them. ok is
+// false if it is none.
+func notice(m []byte, room []string) (keys []string, ok bool) {
+	if !bytes.HasPrefix(m, []byte(noticeHead)) {
+		return nil, false
 	}
-	keys := make([]string, len(p.Array))
-	for i, k := range p.Array {
-		if k.Kind != Text {
-			return nil
+	count, rest, _ := line(m[len(noticeHead)-1:])
+	n, err := number(count)
+	if err != nil || n <= 0 {
+		return nil, false
+	}
+	for keys = room[:0]; len(rest) > 0 && rest[0] == '$'; {
+		length, after, _ := line(rest)
+		size, err := number(length)
+		if err != nil || size < 0 {
+			return nil, false
 		}
-		keys[i] = k.Text
+		keys = append(keys, unsafe.String(unsafe.SliceData(after), size))
+		rest = after[size+2:]
 	}
-	return keys
+	return keys, len(keys) == int(n) && len(rest) == 0
 }

@@ -19,7 +19,8 @@ const (
 	Array
 )
 
-// Reply is an answer of the server, or part of one. It shares no memory with others.
+// Reply is an answer of the server, or part of one. It shares no memory with other
+// answers; the texts of an array that are shorter than 1 KiB may share theirs.
 type Reply struct {
 	Kind  Kind
 	Text  string // of Text and Error
@@ -120,7 +121,35 @@ func (s *scanner) scan(b []byte) (int, error) {
 const maxDepth = 32
 
 // decode reads a message that scan has found whole, and returns what follows it.
-func decode(b []byte, depth int) (r Reply, rest []byte) {
+func decode(b []byte) (r Reply, rest []byte) {
+	d := decoder{b: b, shares: len(b) > 0 && b[0] == '*'}
+	return d.decode(b, 0)
+}
+
+// decoder reads a message. The short texts of an array are parts of one copy of it,
+// of which each would else be a piece of memory.
+type decoder struct {
+	b      []byte
+	shares bool
+	all    string // a copy of b, once it is needed
+}
+
+// shortText is the length of texts that are not to keep the rest in memory.
+const shortText = 1 << 10
+
+// text returns a copy of the n bytes that rest, an end of d.b, begins with.
+func (d *decoder) text(rest []byte, n int) string {
+	if !d.shares || n >= shortText {
+		return string(rest[:n])
+	}
+	if d.all == "" {
+		d.all = string(d.b)
+	}
+	at := len(d.b) - len(rest)
+	return d.all[at : at+n]
+}
+
+func (d *decoder) decode(b []byte, depth int) (r Reply, rest []byte) {
 	switch {
 	case len(b) == 0: // behind what is nested too deeply
 		return Reply{}, nil
@@ -131,6 +160,9 @@ func decode(b []byte, depth int) (r Reply, rest []byte) {
 	text, rest, _ := line(b)
 	switch kind {
 	case '+', ',', '(':
+		if string(text) == "OK" {
+			return Reply{Kind: Text, Text: "OK"}, rest
+		}
 		return Reply{Kind: Text, Text: string(text)}, rest
 	case '-':
 		return Reply{Kind: Error, Text: string(text)}, rest
@@ -153,19 +185,20 @@ func decode(b []byte, depth int) (r Reply, rest []byte) {
 		if n < 0 {
 			return Reply{}, rest
 		}
-		text, rest = rest[:n], rest[n+2:]
+		value := d.text(rest, int(n))
+		rest = rest[n+2:]
 		switch {
 		case kind == '!':
-			return Reply{Kind: Error, Text: string(text)}, rest
-		case kind == '=' && len(text) >= 4:
-			text = text[4:] // "txt:"
+			return Reply{Kind: Error, Text: value}, rest
+		case kind == '=' && len(value) >= 4:
+			value = value[4:] // "txt:"
 		}
-		return Reply{Kind: Text, Text: string(text)}, rest
+		return Reply{Kind: Text, Text: value}, rest
 	case '|':
 		for range 2 * n {
-			_, rest = decode(rest, depth+1)
+			_, rest = d.decode(rest, depth+1)
 		}
-		return decode(rest, depth+1)
+		return d.decode(rest, depth+1)
 	case '%':
 		n *= 2
 	}
@@ -175,7 +208,7 @@ func decode(b []byte, depth int) (r Reply, rest []byte) {
 	// Each element is three bytes at least.
 	r = Reply{Kind: Array, Array: make([]Reply, min(n, int64(len(rest)/3+1)))}
 	for i := range r.Array {
-		r.Array[i], rest = decode(rest, depth+1)
+		r.Array[i], rest = d.decode(rest, depth+1)
 	}
 	return r, rest
 }

@@ -150,7 +150,7 @@ func client(t *testing.T, c *Conn) <-chan Reply {
 				if err != nil || n == 0 {
 					break
 				}
-				r, _ := decode(got[:n], 0)
+				r, _ := decode(got[:n])
 				replies <- r
 				got = got[n:]
 			}
@@ -161,6 +161,13 @@ func client(t *testing.T, c *Conn) <-chan Reply {
 }
 
 func command(words ...string) []byte { return appendCommand(nil, words) }
+
+// askAll is [Conn.Ask] with room of its own.
+func askAll(ctx context.Context, c *Conn, cmds ...[]string) ([]Reply, error) {
+	replies := make([]Reply, len(cmds))
+	_, err := c.Ask(ctx, replies, nil, cmds...)
+	return replies, err
+}
 
 func within(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -117,10 +117,8 @@ func (c *Conn) leave(r *request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r.left = true
-	select {
-	case <-r.done: // he was told
+	if r.told() {
 		c.woken.Add(-1)
-	default:
 	}
 	if c.woken.Load() <= 0 {
 		c.writeGatheredLocked()
