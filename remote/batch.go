@@ -37,12 +37,17 @@ func (b *batch) done() {
 	if b.lost || cap(b.words) > maxBatch || cap(b.answers) > maxBatch {
 		return
 	}
+	b.reset()
+	batches.Put(b)
+}
+
+// reset forgets all that the room holds.
+func (b *batch) reset() {
 	clear(b.cmds)
 	clear(b.words)
 	clear(b.answers)
 	clear(b.replies)
 	*b = batch{cmds: b.cmds[:0], words: b.words[:0], answers: b.answers[:0], replies: b.replies[:0]}
-	batches.Put(b)
 }
 
 // add appends a command.

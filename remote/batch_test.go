@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
+
+	"github.com/tiercache/tiercache/internal/wire"
 )
 
 // Guard: lost. What answers a request that was given up comes into the room that it was
@@ -31,6 +33,21 @@ func TestRoomThatAnswersMayStillComeIntoIsNotUsedAgain(t *testing.T) {
 	require.ErrorIs(t, c.tracked.ask(t.Context(), b)[0].err, errNull)
 	b.done()
 	require.Empty(t, b.cmds)
+}
+
+// Guard: over. Room that is not used keeps no value in memory.
+func TestRoomIsEmptyWhenItIsNotUsed(t *testing.T) {
+	c, _, _ := connectDirectly(t, valkey.ClientOption{})
+	c.directly(t, nil)
+	b := &batch{}
+	for range 3 {
+		b.add("PING")
+		require.Equal(t, "PONG", c.tracked.ask(t.Context(), b)[0].Text)
+		b.reset()
+		require.Equal(t, make([]wire.Reply, cap(b.answers)), b.answers[:cap(b.answers)])
+		require.Equal(t, make([]reply, cap(b.replies)), b.replies[:cap(b.replies)])
+		require.Equal(t, make([]string, cap(b.words)), b.words[:cap(b.words)])
+	}
 }
 
 // The keys of a command decide where a cluster's client sends it.

@@ -139,8 +139,8 @@ func (l *link) over(ctx context.Context, w *wire.Conn, b *batch) []reply {
 	if cap(b.answers) < len(b.cmds) {
 		b.answers = make([]wire.Reply, len(b.cmds))
 	}
-	answers := b.answers[:len(b.cmds)]
-	queued := b.queued
+	b.answers = b.answers[:len(b.cmds)]
+	answers, queued := b.answers, b.queued
 	if queued != nil {
 		queued = b.queue
 	}

@@ -45,7 +45,8 @@ type Options struct {
 // nor keep what they are given. None of them may be nil.
 type Events struct {
 	// Changed is told the names of keys that were written, deleted, evicted or
-	// whose expiry was touched, leases included (see [LeaseOf]).
+	// whose expiry was touched, leases included (see [LeaseOf]). The names are gone
+	// when it returns.
 	Changed func(keys []string)
 	// Lost says that notices may have been missed.
 	Lost func()

@@ -151,6 +151,8 @@ func (l *loadRun) store(ctx context.Context, fills []filling) {
 		l.s.table.land(fl.f)
 		l.countFill(written[i], took) // whoever sees it counted finds it done
 	}
+	clear(writes) // a loader may have kept what they lie in
+	clear(fills)
 }
 
 // answer ends the flights of what is about to be written. Whoever waited goes first:

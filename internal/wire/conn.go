@@ -135,14 +135,15 @@ func (c *Conn) AskOne(ctx context.Context, words ...string) (Reply, error) {
 }
 
 // Ask sends commands together and puts their answers into replies, which is as long.
-// If whole is false, some may still be put there.
+// If whole is false, some may still be put there: whoever reads has taken an answer off
+// what is owed before he has decoded it, and the connection may end in between.
 //
 // Unless queued is nil it is called before the answers are waited for, and mostly
 // before the commands are written: if it has somebody else ask, all is written
 // together.
 func (c *Conn) Ask(ctx context.Context, replies []Reply, queued func(), cmds ...[]string) (whole bool, err error) {
 	if len(cmds) == 0 {
-		return true, ctx.Err()
+		return true, nil
 	}
 	r := c.requests.Get().(*request)
 	r.replies, r.queued = replies, queued
@@ -152,7 +153,7 @@ func (c *Conn) Ask(ctx context.Context, replies []Reply, queued func(), cmds ...
 	}
 	*r = request{done: r.done}
 	c.requests.Put(r)
-	return true, err
+	return err == nil, err
 }
 
 // Busy reports whether somebody waits for an answer.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -559,5 +560,26 @@ func TestTheAnswersOfWhoLeftAreNotWhole(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	whole, err := c.Ask(ctx, make([]Reply, 2), cancel, []string{"ECHO", "a"}, []string{"SILENT"})
 	require.ErrorIs(t, err, context.Canceled)
+	require.False(t, whole)
+}
+
+// Nor are those of a connection that ends: the one that reads may be decoding one.
+func TestTheAnswersOverAConnectionThatEndedAreNotWhole(t *testing.T) {
+	c, _ := overTCP(t, Options{})
+	client(t, c)
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		for answered := false; !answered; runtime.Gosched() {
+			c.mu.Lock()
+			h := c.owed.head()
+			answered = h != nil && h.n == 1
+			c.mu.Unlock()
+		}
+		c.Close()
+	}()
+	whole, err := c.Ask(within(t), make([]Reply, 2), nil, []string{"ECHO", "a"}, []string{"SILENT"})
+	<-closed
+	require.ErrorIs(t, err, net.ErrClosed)
 	require.False(t, whole)
 }

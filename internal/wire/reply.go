@@ -122,7 +122,7 @@ const maxDepth = 32
 
 // decode reads a message that scan has found whole, and returns what follows it.
 func decode(b []byte) (r Reply, rest []byte) {
-	d := decoder{b: b, shares: len(b) > 0 && b[0] == '*'}
+	d := decoder{b: b, shares: len(b) > 0 && len(b) <= sharedMost && b[0] == '*'}
 	return d.decode(b, 0)
 }
 
@@ -136,6 +136,9 @@ type decoder struct {
 
 // shortText is the length of texts that are not to keep the rest in memory.
 const shortText = 1 << 10
+
+// sharedMost is the length of messages of which one text may keep all in memory.
+const sharedMost = 64 << 10
 
 // text returns a copy of the n bytes that rest, an end of d.b, begins with.
 func (d *decoder) text(rest []byte, n int) string {
