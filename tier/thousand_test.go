@@ -23,7 +23,7 @@ func TestAThousandStoresOpenedAndClosedLeaveNothing(t *testing.T) {
 	}
 	t.Run("embedded", func(t *testing.T) {
 		hub := remote.NewEmbedded(0)
-		leavesNothing(t, 1000, func() int { return 0 }, tier.WithRemote(hub))
+		leavesNothing(t, 1000, func() int { return 0 }, tier.WithRemote(hub), tier.WithRemoteTimeout(10*time.Second))
 	})
 	t.Run("valkey", func(t *testing.T) {
 		s := valkeytest.Start(t)
