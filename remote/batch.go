@@ -113,9 +113,9 @@ func (b *batch) failed(err error) []reply {
 }
 
 // by has a client do it.
-func (b *batch) by(ctx context.Context, client valkey.CoreClient, build valkey.Builder) []reply {
+func (b *batch) by(ctx context.Context, client valkey.CoreClient) []reply {
 	b.queue()
-	results, replies := client.DoMulti(ctx, b.forClient(build)...), b.room()
+	results, replies := client.DoMulti(ctx, b.forClient(client.B())...), b.room()
 	for i := range replies {
 		replies[i] = clients(results[i])
 	}
@@ -128,7 +128,6 @@ func (b *batch) forClient(build valkey.Builder) []valkey.Completed {
 	all := make([]valkey.Completed, len(b.cmds))
 	for i, words := range b.cmds {
 		from, to := keysIn(words)
-		from, to = min(from, len(words)), min(to, len(words))
 		c := build.Arbitrary(words[:from]...).Keys(words[from:to]...).Args(words[to:]...)
 		if onlyReads(words) {
 			all[i] = c.ReadOnly()
@@ -150,7 +149,7 @@ func keysIn(words []string) (from, to int) {
 	case "MGET":
 		return 1, len(words)
 	}
-	return 1, 2
+	return 1, min(2, len(words))
 }
 
 func onlyReads(words []string) bool {

@@ -195,14 +195,9 @@ func elsewhere(r wire.Reply) bool {
 
 // slowly asks by way of the client.
 func (l *link) slowly(ctx context.Context, b *batch) []reply {
-	replies := b.by(ctx, l, l.B())
-	if len(replies) > 0 && answered(replies[0].err) {
+	replies := b.by(ctx, l)
+	if len(replies) > 0 && (replies[0].err == errNull || !Unreachable(replies[0].err)) {
 		l.find()
 	}
 	return replies
-}
-
-// answered reports whether an error is the server's, or none.
-func answered(err error) bool {
-	return err == nil || err == errNull || !Unreachable(err)
 }

@@ -49,7 +49,7 @@ func (s server) Do(ctx context.Context, cmd valkey.Completed) valkey.ValkeyResul
 }
 
 func (s server) ask(ctx context.Context, b *batch) []reply {
-	return b.by(ctx, s, s.B())
+	return b.by(ctx, s)
 }
 
 // DoMulti implements [valkey.CommandClient].
