@@ -87,6 +87,13 @@ func (l *link) busy() bool {
 	return w != nil && w.Busy()
 }
 
+// look has whoever reads look.
+func (l *link) look(now mono.Time) {
+	if w := l.wire.Load(); w != nil {
+		w.Look(now)
+	}
+}
+
 // find has the client show which connection it uses, unless that is known or was tried
 // a moment ago: between dialling and using a connection it may still show the one before.
 func (l *link) find() {

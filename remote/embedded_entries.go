@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
 )
 
@@ -161,6 +162,9 @@ func (c *embeddedConn) Purge(ctx context.Context, p PurgeRequest) (done PurgePro
 	}
 	return done, err
 }
+
+// Look implements [Conn]: nothing is on its way.
+func (c *embeddedConn) Look(mono.Time) {}
 
 // LosesWrites implements [Conn].
 func (c *embeddedConn) LosesWrites() bool { return false }

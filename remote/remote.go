@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
 )
 
@@ -87,6 +88,10 @@ type Conn interface {
 	// LosesWrites reports whether the remote tier can lose the latest of what it
 	// has acknowledged and go on with what was before, change log and all.
 	LosesWrites() bool
+	// Look is called by those who are about to wait for what another asks: an
+	// answer that has come is then heard although the processors are busy. now is
+	// the present. It returns at once.
+	Look(now mono.Time)
 	// Info describes the server as it is now.
 	Info(ctx context.Context) (Info, error)
 	// Close ends the connection and waits for what it owns. Events are not

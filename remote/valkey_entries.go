@@ -9,6 +9,7 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/wire"
 	"github.com/tiercache/tiercache/invalidation"
 )
@@ -122,6 +123,9 @@ func itemsOf(r reply, items []Item) error {
 func (c *valkeyConn) Delete(ctx context.Context, keys []string) error {
 	return c.each(ctx, keys, scriptDelete, pair)
 }
+
+// Look implements [Conn]. In a cluster the client reads, and looks when it does.
+func (c *valkeyConn) Look(now mono.Time) { c.tracked.look(now) }
 
 // LosesWrites implements [Conn]: a replica is promoted that had not caught up, or
 // a server restarts from an older file.

@@ -107,8 +107,24 @@ func (c *Cache[V]) Get(ctx context.Context, key string, load Loader[V], options 
 			}
 		}
 	}
-	r, err := c.Lookup(ctx, key, load, options...)
-	return r.Value, err
+	if load == nil {
+		var zero V
+		return zero, ErrNilLoader
+	}
+	out, err := c.lookup(ctx, key, c.single(load), callOptions(options))
+	if err != nil {
+		var zero V
+		return zero, err
+	}
+	return valueOf[V](out)
+}
+
+// valueOf is the value of what is no error. It is a V: whoever shares one sees to it.
+func valueOf[V any](out served) (v V, err error) {
+	if out.it.negative {
+		return v, ErrNotFound
+	}
+	return *out.it.value.(*V), nil
 }
 
 // hit is the fast path: an entry that needs no closer look, or nil. The caller
@@ -139,10 +155,14 @@ func (c *Cache[V]) Lookup(ctx context.Context, key string, load Loader[V], optio
 	if err != nil {
 		return Result[V]{}, err
 	}
-	return result[V](&c.core, out)
+	return result[V](out)
 }
 
-func callOptions(options []CallOption) (o callConfig) {
+func callOptions(options []CallOption) callConfig {
+	if len(options) == 0 {
+		return callConfig{} // nor is there anything to be made for them
+	}
+	var o callConfig
 	for _, option := range options {
 		if option != nil {
 			option.applyCall(&o)
@@ -160,18 +180,16 @@ func runSingle[V any](ctx context.Context, loader any, _ []*flight, es []*Entry,
 	out[0] = loaded{newItemOf(v), err}
 }
 
-// result unpacks an outcome. The item's value is a V: whoever shares one sees to it.
-func result[V any](c *core, out outcome) (Result[V], error) {
+// result unpacks what is no error.
+func result[V any](out served) (Result[V], error) {
 	it, now := out.it, mono.Now()
 	r := Result[V]{
 		Origin: out.origin, Stale: out.stale, Outage: out.outage, AsOf: it.asOf,
 		Age: now.Sub(it.born), TTL: out.remaining(now), Sources: it.sources(),
 	}
-	if it.negative {
-		return r, ErrNotFound
-	}
-	r.Value = *it.value.(*V)
-	return r, nil
+	var err error
+	r.Value, err = valueOf[V](out)
+	return r, err
 }
 
 // Invalidate makes every entry of this cache's namespace, and of those below

@@ -20,9 +20,9 @@ func LeadLate[V any](c *Cache[V], key string, between func()) Origin {
 	between()
 	f.name = c.ns.remoteName(h)
 	c.fly(context.Background(), f, loadFunc{}, callConfig{})
-	out, _, _ := c.await(context.Background(), f, nil)
+	c.await(context.Background(), f, nil)
 	c.s.table.leave(f)
-	return out.origin
+	return f.out.origin
 }
 
 // Waiters is how many callers share the flight of key.

@@ -106,7 +106,7 @@ func (l *loadRun) keepUnstored(f *flight, it *item, kept time.Duration) {
 	if !keeps || !l.s.table.keep(f.h, &f.watch, it) {
 		it.release(l.s.tail)
 	}
-	l.finishAll([]*flight{f}, outcome{it: it, origin: Loaded})
+	l.finishAll([]*flight{f}, outcome{served: served{it: it, origin: Loaded}})
 }
 
 // store writes loaded values to the remote tier. Their callers are answered
@@ -147,7 +147,7 @@ func (l *loadRun) store(ctx context.Context, fills []filling) {
 	for i, fl := range fills {
 		took := mono.Now().Sub(begun)
 		l.settle(fl, written[i])
-		fl.f.finish(outcome{it: fl.it, origin: Loaded}) // unless that was early
+		fl.f.finish(outcome{served: served{it: fl.it, origin: Loaded}}) // unless that was early
 		l.s.table.land(fl.f)
 		l.countFill(written[i], took) // whoever sees it counted finds it done
 	}
@@ -159,7 +159,7 @@ func (l *loadRun) store(ctx context.Context, fills []filling) {
 // his next request takes the write along, or is ahead of it.
 func answer(fills []filling) {
 	for _, fl := range fills {
-		fl.f.finish(outcome{it: fl.it, origin: Loaded})
+		fl.f.finish(outcome{served: served{it: fl.it, origin: Loaded}})
 	}
 	runtime.Gosched()
 }

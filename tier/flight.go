@@ -64,14 +64,19 @@ type basis struct {
 	keyTick invalidation.Tick // View.Watermark then
 }
 
-// outcome is what a flight came to.
-type outcome struct {
-	it     *item // nil with err
-	err    error
+// served is what a caller is given.
+type served struct {
+	it     *item // nil with an error
 	origin Origin
 	stale  bool
-	outage bool  // served without proof while the server is away
-	spare  *item // with err: a value past its TTL, for those who accept that
+	outage bool // without proof while the server is away
+}
+
+// outcome is what a flight came to.
+type outcome struct {
+	served
+	err   error
+	spare *item // with err: a value past its TTL, for those who accept that
 	basis
 }
 

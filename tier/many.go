@@ -77,7 +77,7 @@ type trip struct {
 	leads   bool
 	notices int
 	spare   *item
-	out     outcome
+	out     served
 	err     error
 }
 
@@ -131,11 +131,12 @@ func (c *core) lookupMany(ctx context.Context, p *party, keys []string, load loa
 		}
 		h := c.ns.hash(key)
 		if c.usesLocal(o) && !o.fresh {
-			var ok bool
-			if t.out, ok = c.fromLocal(ctx, h, key, load); ok {
+			got, ok := c.fromLocal(ctx, h, key, load)
+			if ok {
+				t.out = got
 				continue
 			}
-			t.spare = t.out.it
+			t.spare = got.it
 		}
 		t.f, t.leads, t.notices = c.s.table.join(&flights[i], h, key, true)
 		if t.leads {
@@ -145,6 +146,9 @@ func (c *core) lookupMany(ctx context.Context, p *party, keys []string, load loa
 	}
 	c.ns.nameAll(p.lead)
 	c.flyMany(ctx, p.lead, load, o)
+	if len(p.lead) == 0 { // else it has just been looked
+		c.s.conn.Look(came.now)
+	}
 	for i := range trips {
 		if t := &trips[i]; t.f != nil {
 			t.out, t.err = c.arriveAt(ctx, t, came, load, o)
@@ -182,22 +186,22 @@ func manyError(keys []string, err error) error {
 
 // arriveAt waits for one key's flight. If its result may not be shared the key
 // is looked up on its own.
-func (c *core) arriveAt(ctx context.Context, t *trip, came arrival, load loadFunc, o callConfig) (outcome, error) {
-	out, ended, err := c.await(ctx, t.f, t.spare)
+func (c *core) arriveAt(ctx context.Context, t *trip, came arrival, load loadFunc, o callConfig) (served, error) {
+	instead, ended, err := c.await(ctx, t.f, t.spare)
 	c.s.table.leave(t.f)
 	if err != nil || !ended {
-		return out, err
+		return instead, err
 	}
-	if t.f.key != t.key || out.err == errAbandoned || !t.leads && !c.accepts(ctx, out, t.f, came, t.notices, o) {
+	if t.f.key != t.key || t.f.out.err == errAbandoned || !t.leads && !c.accepts(ctx, t.f, came, t.notices, o) {
 		if err := waitFor(ctx, &t.f.left); err != nil {
-			return outcome{}, err
+			return served{}, err
 		}
 		return c.lookup(ctx, t.key, load, o)
 	}
-	if !t.leads && out.err == nil {
+	if !t.leads && t.f.out.err == nil {
 		c.ns.stats.shared.Add(1)
 	}
-	return c.orSpare(out, t.spare)
+	return c.orSpare(&t.f.out, t.spare)
 }
 
 // flyMany is fly for several flights: one read, and one load for the rest.

@@ -88,7 +88,7 @@ func (c *core) landOnCopy(f *flight, o callConfig) bool {
 	}
 	c.countOutageHit()
 	c.s.table.land(f)
-	f.finish(outcome{it: it, origin: Local, outage: true})
+	f.finish(outcome{served: served{it: it, origin: Local, outage: true}})
 	return true
 }
 
@@ -106,7 +106,7 @@ func (c *core) dropCopy(h local.Key) {
 }
 
 // remaining is what is left of an item's TTL, or of its leave.
-func (o *outcome) remaining(now mono.Time) time.Duration {
+func (o served) remaining(now mono.Time) time.Duration {
 	left := o.it.fresh.Sub(now)
 	if o.outage {
 		left = min(left, o.it.outage.until.Sub(now))

@@ -17,8 +17,7 @@ func (c *Cache[V]) Peek(ctx context.Context, key string) (V, bool, error) {
 	if it == nil || it.negative {
 		return zero, false, err
 	}
-	r, err := result[V](&c.core, outcome{it: it})
-	return r.Value, err == nil, err
+	return *it.value.(*V), true, err
 }
 
 func (c *core) peek(ctx context.Context, key string) (*item, error) {

@@ -41,51 +41,57 @@ func (s *Store) arrive() arrival {
 }
 
 // lookup gets a key's value by whatever way is first.
-func (c *core) lookup(ctx context.Context, key string, load loadFunc, o callConfig) (outcome, error) {
+//
+// It and what it calls for those who share a flight need little stack: a crowd that
+// asks for one key comes in goroutines that were made a moment ago, and to have a
+// stack grow takes longer than all else that it does.
+func (c *core) lookup(ctx context.Context, key string, load loadFunc, o callConfig) (served, error) {
 	if err := c.admit(ctx, key); err != nil {
-		return outcome{}, err
+		return served{}, err
 	}
 	h := c.ns.hash(key)
 	var spare *item // past its TTL, but better than an error
 	for {
 		if ctx.Err() != nil {
-			return outcome{}, endOf(ctx)
+			return served{}, endOf(ctx)
 		}
 		if c.usesLocal(o) && !o.fresh {
-			out, ok := c.fromLocal(ctx, h, key, load)
+			got, ok := c.fromLocal(ctx, h, key, load)
 			if ok {
-				return out, nil
+				return got, nil
 			}
-			spare = out.it
+			spare = got.it
 		}
 		came := c.s.arrive()
 		f, leads, notices := c.s.table.join(nil, h, key, true)
 		if f.key != key { // another key of the same hash: after it
 			c.s.table.leave(f)
 			if err := waitFor(ctx, &f.left); err != nil {
-				return outcome{}, err
+				return served{}, err
 			}
 			continue
 		}
 		if leads {
 			f.name, f.stale = c.ns.remoteName(h), spare
 			spare = c.fly(ctx, f, load, o)
+		} else {
+			c.s.conn.Look(came.now)
 		}
-		out, ended, err := c.await(ctx, f, spare)
+		instead, ended, err := c.await(ctx, f, spare)
 		c.s.table.leave(f)
 		if err != nil || !ended {
-			return out, err
+			return instead, err
 		}
-		if !leads && !c.accepts(ctx, out, f, came, notices, o) || out.err == errAbandoned {
+		if !leads && !c.accepts(ctx, f, came, notices, o) || f.out.err == errAbandoned {
 			if err := waitFor(ctx, &f.left); err != nil {
-				return outcome{}, err
+				return served{}, err
 			}
 			continue
 		}
-		if !leads && out.err == nil {
+		if !leads && f.out.err == nil {
 			c.ns.stats.shared.Add(1)
 		}
-		return c.orSpare(out, spare)
+		return c.orSpare(&f.out, spare)
 	}
 }
 
@@ -102,33 +108,33 @@ func waitFor(ctx context.Context, e *event) error {
 
 // orSpare serves a value past its TTL instead of a loader's error, where that
 // was asked for.
-func (c *core) orSpare(out outcome, spare *item) (outcome, error) {
+func (c *core) orSpare(out *outcome, spare *item) (served, error) {
 	if out.err == nil || errors.Is(out.err, ErrNotFound) || errors.Is(out.err, ErrClosed) {
-		return out, out.err
+		return out.served, out.err
 	}
 	if spare == nil {
 		spare = out.spare
 	}
 	if spare != nil && c.ofType(spare) && c.cfg.staleOnError > 0 && c.stillServable(spare, c.cfg.staleOnError) {
 		c.ns.stats.stale.Add(1)
-		return outcome{it: spare, origin: Local, stale: true}, nil
+		return served{it: spare, origin: Local, stale: true}, nil
 	}
-	return outcome{}, out.err
+	return served{}, out.err
 }
 
 // fromLocal serves a local copy if it can be believed. If it cannot be served
 // as it is but may be once a load fails, it is returned with ok false.
-func (c *core) fromLocal(ctx context.Context, h local.Key, key string, load loadFunc) (out outcome, ok bool) {
+func (c *core) fromLocal(ctx context.Context, h local.Key, key string, load loadFunc) (served, bool) {
 	e := c.s.local.GetEntry(h)
 	if e == nil || e.Value.ns != c.ns || e.Value.key != key {
 		c.ns.stats.localMisses[Cold].Add(1)
-		return outcome{}, false
+		return served{}, false
 	}
 	it, now, v := &e.Value, mono.Now(), c.s.tail.View()
 	if !c.s.believes(it, v, now) {
 		if c.permitted(it, now) {
 			c.countOutageHit()
-			return outcome{it: it, origin: Local, outage: true}, true
+			return served{it: it, origin: Local, outage: true}, true
 		}
 		cause := Unproven
 		switch {
@@ -139,22 +145,22 @@ func (c *core) fromLocal(ctx context.Context, h local.Key, key string, load load
 			c.s.local.RemoveEntry(e)
 		}
 		c.ns.stats.localMisses[cause].Add(1)
-		return outcome{}, false
+		return served{}, false
 	}
 	if !it.servable(now) {
 		c.ns.stats.localMisses[Expired].Add(1)
-		return outcome{}, false
+		return served{}, false
 	}
 	if !c.ofType(it) {
 		c.ns.stats.localMisses[OtherType].Add(1)
-		return outcome{}, false
+		return served{}, false
 	}
 	if now < it.fresh {
 		if c.refreshesEarly(it, now) {
 			c.refreshLater(ctx, h, it, load)
 		}
 		c.ns.stats.localHits.add()
-		return outcome{it: it, origin: Local}, true
+		return served{it: it, origin: Local}, true
 	}
 	if now < it.fresh.Add(c.cfg.staleWhile) {
 		if int64(now) >= it.retry.Load() {
@@ -162,10 +168,10 @@ func (c *core) fromLocal(ctx context.Context, h local.Key, key string, load load
 		}
 		c.ns.stats.localHits.add()
 		c.ns.stats.stale.Add(1)
-		return outcome{it: it, origin: Local, stale: true}, true
+		return served{it: it, origin: Local, stale: true}, true
 	}
 	c.ns.stats.localMisses[Expired].Add(1)
-	return outcome{it: it}, false
+	return served{it: it}, false
 }
 
 // refreshesEarly reports, once for each item, that it is time to renew it ahead
@@ -180,7 +186,8 @@ func (c *core) refreshesEarly(it *item, now mono.Time) bool {
 
 // accepts decides R10: whether a caller that came when it did may be answered
 // by a flight that was already under way.
-func (c *core) accepts(ctx context.Context, out outcome, f *flight, came arrival, notices int, o callConfig) bool {
+func (c *core) accepts(ctx context.Context, f *flight, came arrival, notices int, o callConfig) bool {
+	out := &f.out
 	if out.err == errAbandoned || out.it != nil && !c.ofType(out.it) { // what another view was getting
 		return false
 	}
@@ -225,33 +232,37 @@ func (c *core) accepts(ctx context.Context, out outcome, f *flight, came arrival
 	return out.err == nil && c.trueNow(out.it)
 }
 
-// await waits for a flight's outcome, for ctx, or for the soft timeout if there
-// is a spare value; in the last case the flight has not ended.
-func (c *core) await(ctx context.Context, f *flight, spare *item) (out outcome, ended bool, err error) {
+// await waits for a flight to end, for ctx, or for the soft timeout if there
+// is a spare value; in the last case that is served instead.
+func (c *core) await(ctx context.Context, f *flight, spare *item) (instead served, ended bool, err error) {
+	if ctx.Done() == nil && (spare == nil || c.cfg.softTimeout == 0) {
+		<-f.done.wait()
+		return served{}, true, nil
+	}
+	return c.awaitAny(ctx, f, spare)
+}
+
+func (c *core) awaitAny(ctx context.Context, f *flight, spare *item) (instead served, ended bool, err error) {
 	var soft <-chan time.Time
 	if spare != nil && c.cfg.softTimeout > 0 {
 		timer := time.NewTimer(c.cfg.softTimeout)
 		defer timer.Stop()
 		soft = timer.C
 	}
-	if soft == nil && ctx.Done() == nil {
-		<-f.done.wait()
-		return f.out, true, nil
-	}
 	for {
 		if f.finished() {
-			return f.out, true, nil
+			return served{}, true, nil
 		}
 		select {
 		case <-f.done.wait():
 		case <-ctx.Done():
-			return outcome{}, false, endOf(ctx)
+			return served{}, false, endOf(ctx)
 		case <-soft:
 			soft = nil
 			if c.stillServable(spare, c.cfg.staleWindow()) {
 				c.s.table.pin(f)
 				c.ns.stats.stale.Add(1)
-				return outcome{it: spare, origin: Local, stale: true}, false, nil
+				return served{it: spare, origin: Local, stale: true}, false, nil
 			}
 		}
 	}
@@ -310,7 +321,7 @@ func (c *core) setMeanwhile(f *flight, o callConfig) bool {
 		return false
 	}
 	c.s.table.land(f)
-	f.finish(outcome{it: it, origin: Local})
+	f.finish(outcome{served: served{it: it, origin: Local}})
 	return true
 }
 
@@ -333,7 +344,7 @@ func (c *core) keptMeanwhile(f *flight, o callConfig) bool {
 	}
 	c.ns.stats.shared.Add(1)
 	c.s.table.land(f)
-	f.finish(outcome{it: it, origin: Local})
+	f.finish(outcome{served: served{it: it, origin: Local}})
 	return true
 }
 
@@ -437,7 +448,7 @@ func (c *core) serve(ctx context.Context, f *flight, stored remote.Item, load lo
 	if !c.usesLocal(o) || !c.s.table.keep(f.h, &f.watch, it) {
 		it.release(c.s.tail)
 	}
-	f.finish(outcome{it: it, origin: Remote, stale: late})
+	f.finish(outcome{served: served{it: it, origin: Remote, stale: late}})
 	c.s.table.land(f)
 	switch {
 	case late:

@@ -281,17 +281,16 @@ func (c *Cache[V]) Refresh(ctx context.Context, key string, load Loader[V]) (V, 
 	if err != nil {
 		return zero, err
 	}
-	r, err := result[V](&c.core, out)
-	return r.Value, err
+	return valueOf[V](out)
 }
 
-func (c *core) refresh(ctx context.Context, h local.Key, key string, load loadFunc) (outcome, error) {
+func (c *core) refresh(ctx context.Context, h local.Key, key string, load loadFunc) (served, error) {
 	for {
 		f, leads, _ := c.s.table.join(nil, h, key, true)
 		if !leads {
 			c.s.table.leave(f)
 			if err := waitFor(ctx, &f.left); err != nil {
-				return outcome{}, err
+				return served{}, err
 			}
 			continue
 		}
@@ -299,12 +298,12 @@ func (c *core) refresh(ctx context.Context, h local.Key, key string, load loadFu
 		c.s.table.restart(f, c.s.tail.View())
 		l := c.newRun(load, callConfig{})
 		l.start(ctx, l.only(f))
-		out, _, err := c.await(ctx, f, nil)
+		_, _, err := c.await(ctx, f, nil)
 		c.s.table.leave(f)
-		if err == nil {
-			err = out.err
+		if err != nil {
+			return served{}, err
 		}
-		return out, err
+		return f.out.served, f.out.err
 	}
 }
 

@@ -70,6 +70,8 @@ type Conn struct {
 	turn  chan struct{} // hands the writing to the client
 	nudge chan struct{} // has the client look again
 
+	looked atomic.Int64 // a mono.Time, when somebody last began to read, or was told to look
+
 	// Of whoever is reading.
 	in         []byte
 	begin, end int      // what of it has not been handed out
