@@ -125,6 +125,8 @@ func (o settings) play(p *pitch, all []work) *results {
 			}
 		}
 		runtime.GOMAXPROCS(machine)
+		clear(timed)
+		p.clear()
 	}
 	return r
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -21,14 +22,15 @@ type pitch struct {
 	short bool // tests: everything small
 
 	server   func() *valkeytest.Server
-	host     host
+	place    host // where the server runs
+	host     host // of what the contestants of one kind of work have opened
 	prefixes int
 }
 
 // addr is the server's, which runs from when it is first needed.
 func (p *pitch) addr() string {
 	if p.server == nil {
-		p.server = sync.OnceValue(func() *valkeytest.Server { return valkeytest.Start(&p.host) })
+		p.server = sync.OnceValue(func() *valkeytest.Server { return valkeytest.Start(&p.place) })
 	}
 	return p.server().Addr
 }
@@ -41,7 +43,16 @@ func (p *pitch) size(n int) int {
 	return n
 }
 
-func (p *pitch) leave() { p.host.leave() }
+func (p *pitch) leave() {
+	p.clear()
+	p.place.leave()
+}
+
+// clear ends what the contestants have opened, so that the next kind of work is not done beside their heaps and heartbeats.
+func (p *pitch) clear() {
+	p.host.leave()
+	runtime.GC()
+}
 
 // host stands in for a test, which is what valkeytest starts servers for.
 type host struct {
