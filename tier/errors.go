@@ -32,8 +32,8 @@ var (
 	ErrNilLoader = errors.New("tier: loader is nil")
 )
 
-// LoadPanic is the error of every caller of a load whose loader panicked or
-// ended its goroutine with runtime.Goexit. It is not cached.
+// LoadPanic is the error of every caller of a load whose loader panicked, or
+// whose loader or codec ended its goroutine with runtime.Goexit. It is not cached.
 type LoadPanic struct {
 	// Value is what was passed to panic; nil for Goexit.
 	Value any
@@ -43,7 +43,7 @@ type LoadPanic struct {
 
 func (p *LoadPanic) Error() string {
 	if p.Value == nil && len(p.Stack) == 0 {
-		return "tier: loader called runtime.Goexit"
+		return "tier: loader or codec called runtime.Goexit"
 	}
 	return fmt.Sprintf("tier: loader panicked: %v", p.Value)
 }

@@ -41,7 +41,8 @@ type loadRun struct {
 	token string // names this run as the holder of its leases
 
 	loadContext
-	timer  *time.Timer  // for tick
+	timer  *time.Timer // for tick
+	isOver atomic.Bool
 	aboard atomic.Int64 // flights whose seats are not empty
 
 	// claimed is set by whoever ends the flights of a loader that was begun: the
@@ -91,6 +92,9 @@ func (l *loadRun) only(f *flight) []*flight {
 
 // start has the flights' values loaded in a goroutine of its own.
 func (l *loadRun) start(ctx context.Context, fs []*flight) {
+	for _, f := range fs {
+		f.run = l
+	}
 	if !l.s.spawnLoad(func() { l.run(ctx, fs) }) {
 		l.finishAll(fs, outcome{err: ErrClosed})
 	}
@@ -109,6 +113,12 @@ func (c *core) finishAll(fs []*flight, out outcome) {
 // run holds a place among the store's flying goroutines until over is called,
 // which may be before it returns.
 func (l *loadRun) run(ctx context.Context, fs []*flight) {
+	returned := false
+	defer func() {
+		if !returned {
+			l.cutShort(fs)
+		}
+	}()
 	l.init(ctx, time.Now().Add(l.cfg.loadTimeout), loading{store: l.s, ns: l.ns, flights: fs})
 	l.timer = time.AfterFunc(time.Hour, l.tick) // which uses l.timer itself
 	l.timer.Reset(min(l.s.cfg.leaseTTL/3, l.cfg.loadTimeout))
@@ -118,13 +128,39 @@ func (l *loadRun) run(ctx context.Context, fs []*flight) {
 	}
 	if ready := l.take(fs); len(ready) > 0 {
 		l.runLoader(ready)
+	} else {
+		l.over()
+	}
+	returned = true
+}
+
+// cutShort ends a run whose goroutine is being ended: by its loader, which
+// runLoader sees to, or by a codec that called runtime.Goexit.
+func (l *loadRun) cutShort(fs []*flight) {
+	if l.isOver.Load() {
 		return
+	}
+	var leased []string
+	for _, f := range fs {
+		if f.run != l || f.finished() { // another's, by now
+			continue
+		}
+		if f.leased {
+			leased = append(leased, f.name)
+		}
+		l.fail(f, &LoadPanic{})
+	}
+	if len(leased) > 0 {
+		l.releaseLater(leased)
 	}
 	l.over()
 }
 
 // over gives up the run's place, once.
 func (l *loadRun) over() {
+	if l.isOver.Swap(true) {
+		return
+	}
 	l.timer.Stop()
 	l.cancelCause(nil)
 	l.s.mu.flying.Done()

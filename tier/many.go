@@ -221,6 +221,12 @@ func (c *core) flyMany(ctx context.Context, fs []*flight, load loadFunc, o callC
 		}
 		return
 	}
+	over := false
+	defer func() {
+		if !over {
+			c.cutOff(fs...)
+		}
+	}()
 	fs, rest := c.apart(ctx, fs, o)
 	var items []remote.Item
 	var err error
@@ -240,6 +246,7 @@ func (c *core) flyMany(ctx context.Context, fs []*flight, load loadFunc, o callC
 			rest = append(rest, f)
 		}
 	}
+	over = true
 	if len(rest) > 0 {
 		c.newRun(load, o).start(ctx, rest)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"strings"
 	"time"
 
@@ -92,7 +93,7 @@ func WithValkeyClient(o valkey.ClientOption) Option {
 // excludes WithValkey and WithValkeyClient.
 func WithRemote(b remote.Backend) Option {
 	return storeOption(func(c *storeConfig) {
-		if b == nil {
+		if v := reflect.ValueOf(b); b == nil || v.Kind() == reflect.Pointer && v.IsNil() {
 			c.errs = append(c.errs, errors.New("WithRemote: backend is nil"))
 			return
 		}

@@ -54,6 +54,7 @@ func TestOpenRejectsWhatCannotWork(t *testing.T) {
 		"WithValkey and WithRemote exclude":       {tier.WithValkey("valkey://127.0.0.1:1"), tier.WithRemote(hub)},
 		"WithRemote and WithRemote exclude":       {tier.WithRemote(hub), tier.WithRemote(hub)},
 		"WithValkeyClient and WithValkey exclude": {tier.WithValkeyClient(valkey.ClientOption{}), tier.WithValkey("valkey://127.0.0.1:1")},
+		"WithRemote: backend is nil":              {tier.WithRemote((*remote.Embedded)(nil))},
 		`WithPrefix ""`:                           {tier.WithPrefix("")},
 		`WithPrefix "a{b}"`:                       {tier.WithPrefix("a{b}")},
 		`WithPrefix "xxx`:                         {tier.WithPrefix(strings.Repeat("x", 65))},

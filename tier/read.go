@@ -272,6 +272,28 @@ func (c *core) awaitAny(ctx context.Context, f *flight, spare *item) (instead se
 // own goroutine and, if that does not answer, have the value loaded in another.
 // It returns the best value past its TTL that it came by.
 func (c *core) fly(ctx context.Context, f *flight, load loadFunc, o callConfig) (spare *item) {
+	over := false
+	defer func() {
+		if !over {
+			c.cutOff(f)
+		}
+	}()
+	spare = c.flyOne(ctx, f, load, o)
+	over = true
+	return spare
+}
+
+// cutOff ends flights whose goroutine is being ended, by a codec that called
+// runtime.Goexit: nobody would ever do so.
+func (c *core) cutOff(fs ...*flight) {
+	for _, f := range fs {
+		if !f.finished() {
+			c.finishAll([]*flight{f}, outcome{err: &LoadPanic{}})
+		}
+	}
+}
+
+func (c *core) flyOne(ctx context.Context, f *flight, load loadFunc, o callConfig) (spare *item) {
 	var l *loadRun
 	switch {
 	case c.cfg.localOnly:

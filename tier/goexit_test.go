@@ -1,0 +1,93 @@
+package tier_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/tier"
+)
+
+// quitting is a codec that ends the goroutines that call it, as one does that
+// calls FailNow in a test.
+type quitting struct{ encoding, decoding *atomic.Bool }
+
+func (q quitting) Marshal(v any) ([]byte, error) {
+	if q.encoding.Load() {
+		runtime.Goexit()
+	}
+	return json.Marshal(v)
+}
+
+func (q quitting) Unmarshal(b []byte, v any) error {
+	if q.decoding.Load() {
+		runtime.Goexit()
+	}
+	return json.Unmarshal(b, v)
+}
+
+// A codec that calls Goexit ends the goroutine that flies, and nobody waits for ever.
+func TestACodecThatCallsGoexitLeavesNobodyWaiting(t *testing.T) {
+	for _, first := range []struct {
+		name             string
+		leases, encoding bool
+	}{{"encoding", false, true}, {"encoding, the lease read along", true, true}, {"decoding", false, false}, {"decoding, the lease read along", true, false}} {
+		t.Run(first.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				server := remote.NewEmbedded(0)
+				s, err := tier.Open(t.Context(), tier.WithRemote(server))
+				require.NoError(t, err)
+				defer s.Close()
+				codec := quitting{new(atomic.Bool), new(atomic.Bool)}
+				c := view[int](t, s, "docs", tier.WithCodec(codec))
+				if first.leases {
+					tier.LeaseFirst(c)
+				}
+				if !first.encoding {
+					other, err := tier.Open(t.Context(), tier.WithRemote(server))
+					require.NoError(t, err)
+					defer other.Close()
+					require.NoError(t, view[int](t, other, "docs", tier.WithCodec(codec)).Set(t.Context(), "k", 7))
+				}
+				(map[bool]*atomic.Bool{true: codec.encoding, false: codec.decoding})[first.encoding].Store(true)
+				get := func() error {
+					_, err := c.Get(t.Context(), "k", func(context.Context, *tier.Entry) (int, error) { return 7, nil })
+					return err
+				}
+				many := func() error {
+					_, err := c.GetMany(t.Context(), []string{"k", "l"}, func(_ context.Context, keys []string, _ tier.Entries) (map[string]int, error) {
+						return map[string]int{"k": 7, "l": 8}, nil
+					})
+					return err
+				}
+				for _, read := range []func() error{get, many} {
+					errs := make(chan error, 10)
+					for range cap(errs) {
+						go func() {
+							err := errors.New("its own goroutine was ended")
+							defer func() { errs <- err }()
+							err = read()
+						}()
+					}
+					for range cap(errs) {
+						require.Error(t, <-errs)
+					}
+				}
+				codec.encoding.Store(false)
+				codec.decoding.Store(false)
+				begun := time.Now()
+				require.NoError(t, get())
+				require.NoError(t, many())
+				require.Less(t, time.Since(begun), time.Second, "no lease is left")
+			})
+		})
+	}
+}
