@@ -134,8 +134,14 @@ func (i Item) Expires() (time.Time, bool) {
 	if len(i.raw) < stampLen {
 		return time.Time{}, false
 	}
-	ms, err := strconv.ParseInt(i.raw[:stampLen], 10, 64)
-	return time.UnixMilli(ms), err == nil && ms > 0
+	var ms int64
+	for _, digit := range []byte(i.raw[:stampLen]) {
+		if digit < '0' || digit > '9' {
+			return time.Time{}, false
+		}
+		ms = 10*ms + int64(digit-'0')
+	}
+	return time.UnixMilli(ms), ms > 0
 }
 
 // Seen identifies this version of the value, for LeaseRequest.

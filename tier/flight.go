@@ -134,21 +134,24 @@ func (t *table) notices(f *flight) int {
 	return f.watch.notices
 }
 
-// restart notes what the read or load that f is about to begin will rest on.
-func (t *table) restart(f *flight, v *invalidation.View) {
+// restart notes what the read or load that f is about to begin will rest on. now
+// is no later than its beginning.
+func (t *table) restart(f *flight, v *invalidation.View, now mono.Time) {
 	s := t.shard(f.h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.watch.listed, f.watch.base = false, f.watch.notices
-	f.basis = basis{begun: mono.Now(), proof: v.Proof, seq: v.Seq, epoch: v.Epoch, keyTick: v.Watermark, notices: f.watch.notices}
+	f.basis = basis{begun: now, proof: v.Proof, seq: v.Seq, epoch: v.Epoch, keyTick: v.Watermark, notices: f.watch.notices}
 	if t.shardOf != nil && f.name != "" {
 		f.shard = t.shardOf(f.name)
 		f.proof = min(f.proof, f.shard.Proof())
 	}
 }
 
-// leave is called by each waiter once. The last one to go ends the load.
-func (t *table) leave(f *flight) {
+// leave is called by each waiter once. The last one to go ends the load. It reports
+// whether nobody can reach f any more: it was not loaded, and nobody but its leader,
+// who leaves it, has joined it.
+func (t *table) leave(f *flight) (gone bool) {
 	s := t.shard(f.h)
 	s.mu.Lock()
 	f.waiters--
@@ -159,10 +162,12 @@ func (t *table) leave(f *flight) {
 		seat = f.seat
 		s.landLocked(f)
 	}
+	gone = f.landed && f.waiters == 0 && !f.known && f.seat == nil && s.keys[f.h] != &f.state
 	s.mu.Unlock()
 	if seat != nil {
 		seat.leave()
 	}
+	return gone
 }
 
 // pin lets f go on without waiters.
@@ -171,15 +176,6 @@ func (t *table) pin(f *flight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.pinned = true
-}
-
-// forgotten reports whether nobody but its leader, who has left it, can reach f any
-// more: it was not loaded, and nobody joined it.
-func (t *table) forgotten(f *flight) bool {
-	s := t.shard(f.h)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return f.landed && f.waiters == 0 && !f.known && f.seat == nil && s.keys[f.h] != &f.state
 }
 
 // departs tells the table in which run f is loaded. It returns false if nobody

@@ -61,8 +61,9 @@ func (c *core) scopes(sources []string) []invalidation.Scope {
 // of the namespace may hold values of another.
 func (c *core) ofType(it *item) bool { return it.negative || c.typed.holds(it) }
 
-// open decodes a stored entry and judges it. Without an item the cause says why.
-func (c *core) open(ctx context.Context, key string, stored remote.Item, b basis) (*item, Cause, error) {
+// open decodes a stored entry and judges it. Without an item the cause says why. If
+// keeps is false it is not ready for the local tier.
+func (c *core) open(ctx context.Context, key string, stored remote.Item, b basis, now mono.Time, keeps bool) (*item, Cause, error) {
 	if !stored.Found() {
 		return nil, Cold, nil
 	}
@@ -73,7 +74,7 @@ func (c *core) open(ctx context.Context, key string, stored remote.Item, b basis
 	if e.Namespace != c.ns.path || e.Key != key {
 		return nil, Cold, nil // another key of the same hash
 	}
-	it, cause, err := c.itemOf(key, &e, stored, b)
+	it, cause, err := c.itemOf(key, &e, stored, b, now, keeps)
 	if err != nil || it == nil {
 		return nil, cause, err
 	}
@@ -85,13 +86,12 @@ func (c *core) open(ctx context.Context, key string, stored remote.Item, b basis
 }
 
 // itemOf decodes the value and turns the server's times into local ones.
-func (c *core) itemOf(key string, e *envelope.Entry, stored remote.Item, b basis) (*item, Cause, error) {
+func (c *core) itemOf(key string, e *envelope.Entry, stored remote.Item, b basis, now mono.Time, keeps bool) (*item, Cause, error) {
 	end, ok := stored.Expires()
 	if !ok {
 		return nil, Damaged, fmt.Errorf("%w: no expiry stamp", envelope.ErrDamaged)
 	}
-	now, v := mono.Now(), c.s.tail.View()
-	left := end.Sub(v.ServerTime(now))
+	left := end.Sub(c.s.tail.View().ServerTime(now))
 	if left <= 0 {
 		return nil, Expired, nil
 	}
@@ -110,6 +110,9 @@ func (c *core) itemOf(key string, e *envelope.Entry, stored remote.Item, b basis
 	left = min(left, e.Life) // a stamp from the future gives no longer life
 	it.born = now.Add(left - e.Life)
 	it.fresh, it.expires = it.born.Add(e.Fresh), now.Add(left)
+	if !keeps {
+		return it, 0, nil
+	}
 	c.limitLocal(it, now)
 	if c.typed.views && len(e.Payload) >= viewFrom {
 		it.cost += int64(max(0, len(stored.Envelope())-len(e.Payload))) // kept alive with it

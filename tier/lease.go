@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/remote"
 )
 
@@ -129,10 +130,10 @@ func (l *loadRun) lease(ctx context.Context, fs []*flight) (ready, held []*fligh
 
 func (l *loadRun) askLeases(ctx context.Context, fs []*flight) ([]remote.Lease, error) {
 	reqs := make([]remote.LeaseRequest, len(fs))
-	view := l.s.tail.View()
+	view, now := l.s.tail.View(), mono.Now()
 	for i, f := range fs {
 		// Registered before the request, since it reads the key (R9).
-		l.s.table.restart(f, view)
+		l.s.table.restart(f, view, now)
 		reqs[i] = remote.LeaseRequest{Key: f.name, Token: l.token, Seen: f.seen, TTL: l.s.cfg.leaseTTL, Any: f.force || f.empty}
 	}
 	rctx, cancel := l.s.request(ctx)

@@ -308,7 +308,7 @@ func (l *loadRun) prepare(fs []*flight) loadResult {
 	}
 	for _, f := range fs {
 		if f.offline && !l.cfg.localOnly { // else its basis is that of setMeanwhile
-			l.s.table.restart(f, view)
+			l.s.table.restart(f, view, mono.Now())
 		}
 		f.seq = view.Seq
 		if r.asOf != view.AsOf() {

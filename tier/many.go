@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
 )
@@ -46,7 +47,7 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[
 		}
 	}
 	err := errors.Join(manyErrors(p.trips)...)
-	p.disband(c.s.table)
+	p.disband()
 	return found, err
 }
 
@@ -87,6 +88,7 @@ type party struct {
 	trips   []trip
 	flights []flight // most will be needed, so at once
 	lead    []*flight
+	gone    int // of lead: flights that nobody can reach any more
 }
 
 var parties sync.Pool // of *party
@@ -104,19 +106,14 @@ func partyOf(n int) *party {
 }
 
 // disband keeps the room for the next, if nobody else knows a flight of it.
-func (p *party) disband(t *table) {
-	if cap(p.trips) > maxParty {
+func (p *party) disband() {
+	if cap(p.trips) > maxParty || p.gone < len(p.lead) {
 		return
-	}
-	for _, f := range p.lead {
-		if !t.forgotten(f) {
-			return
-		}
 	}
 	clear(p.trips)
 	clear(p.flights)
 	clear(p.lead)
-	p.lead = p.lead[:0]
+	p.lead, p.gone = p.lead[:0], 0
 	parties.Put(p)
 }
 
@@ -151,7 +148,7 @@ func (c *core) lookupMany(ctx context.Context, p *party, keys []string, load loa
 	}
 	for i := range trips {
 		if t := &trips[i]; t.f != nil {
-			t.out, t.err = c.arriveAt(ctx, t, came, load, o)
+			t.out, t.err = c.arriveAt(ctx, p, t, came, load, o)
 		}
 	}
 }
@@ -186,9 +183,11 @@ func manyError(keys []string, err error) error {
 
 // arriveAt waits for one key's flight. If its result may not be shared the key
 // is looked up on its own.
-func (c *core) arriveAt(ctx context.Context, t *trip, came arrival, load loadFunc, o callConfig) (served, error) {
+func (c *core) arriveAt(ctx context.Context, p *party, t *trip, came arrival, load loadFunc, o callConfig) (served, error) {
 	instead, ended, err := c.await(ctx, t.f, t.spare)
-	c.s.table.leave(t.f)
+	if c.s.table.leave(t.f) && t.leads {
+		p.gone++
+	}
 	if err != nil || !ended {
 		return instead, err
 	}
@@ -272,9 +271,9 @@ func (c *core) apart(ctx context.Context, fs []*flight, o callConfig) (there, of
 // the log was changing hands.
 func (c *core) readMany(ctx context.Context, fs []*flight, o callConfig) ([]remote.Item, error) {
 	for range 3 {
-		v := c.s.tail.View()
+		v, now := c.s.tail.View(), mono.Now()
 		for _, f := range fs {
-			c.s.table.restart(f, v)
+			c.s.table.restart(f, v, now)
 		}
 		rctx, cancel := c.s.request(ctx)
 		defer cancel()

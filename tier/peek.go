@@ -38,7 +38,7 @@ func (c *core) peek(ctx context.Context, key string) (*item, error) {
 		if !done {
 			continue
 		}
-		it, _, _ := c.open(ctx, key, stored, basis{epoch: v.Epoch, keyTick: v.Watermark})
+		it, _, _ := c.open(ctx, key, stored, basis{epoch: v.Epoch, keyTick: v.Watermark}, mono.Now(), false)
 		if it == nil {
 			return nil, nil
 		}

@@ -334,7 +334,7 @@ func (c *core) missed(why Cause) {
 // flight instead if the key was set since the caller looked there: a load that
 // began after that is not to overwrite it, any more than where leases see to it.
 func (c *core) setMeanwhile(f *flight, o callConfig) bool {
-	c.s.table.restart(f, c.s.tail.View())
+	c.s.table.restart(f, c.s.tail.View(), mono.Now())
 	if f.resident != nil || o.fresh {
 		return false
 	}
@@ -359,7 +359,7 @@ func (c *core) keptMeanwhile(f *flight, o callConfig) bool {
 	if f.resident != nil || f.force || o.fresh || !c.usesLocal(o) || c.peekLocal(f.h, f.key) == nil {
 		return false
 	}
-	c.s.table.restart(f, c.s.tail.View()) // what others share it by is older than the judgement
+	c.s.table.restart(f, c.s.tail.View(), mono.Now()) // what others share it by is older than the judgement
 	it := c.peekLocal(f.h, f.key)
 	if it == nil || it.outage != nil {
 		return false
@@ -374,7 +374,7 @@ func (c *core) keptMeanwhile(f *flight, o callConfig) bool {
 func (c *core) readFor(ctx context.Context, f *flight, load loadFunc, o callConfig) bool {
 	for range 3 {
 		view := c.s.tail.View()
-		c.s.table.restart(f, view)
+		c.s.table.restart(f, view, mono.Now())
 		stored, done, err := c.readOne(ctx, f.name, o, view)
 		if err != nil {
 			return c.unread(ctx, f, o, err)
@@ -447,7 +447,8 @@ func (c *core) failed(err error) {
 func (c *core) serve(ctx context.Context, f *flight, stored remote.Item, load loadFunc, o callConfig) bool {
 	f.seen = stored.Seen()
 	f.empty = stored.Found() && f.seen == ""
-	it, cause, err := c.open(ctx, f.key, stored, f.basis)
+	now := mono.Now()
+	it, cause, err := c.open(ctx, f.key, stored, f.basis, now, c.usesLocal(o))
 	if it == nil {
 		c.missed(cause)
 		if err != nil {
@@ -455,7 +456,6 @@ func (c *core) serve(ctx context.Context, f *flight, stored remote.Item, load lo
 		}
 		return false
 	}
-	now := mono.Now()
 	late := now >= it.fresh
 	if late && (now >= it.fresh.Add(c.cfg.staleWhile) || o.fresh || f.resident != nil) || f.replaces(it) {
 		if late {

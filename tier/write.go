@@ -295,7 +295,7 @@ func (c *core) refresh(ctx context.Context, h local.Key, key string, load loadFu
 			continue
 		}
 		f.name, f.force = c.ns.remoteName(h), true
-		c.s.table.restart(f, c.s.tail.View())
+		c.s.table.restart(f, c.s.tail.View(), mono.Now())
 		l := c.newRun(load, callConfig{})
 		l.start(ctx, l.only(f))
 		_, _, err := c.await(ctx, f, nil)
