@@ -42,18 +42,39 @@ func TestI8OnlyTheFirstReadsOfAnOutageWaitForTheServer(t *testing.T) {
 				assert.Equal(t, tier.Loaded, find(t, c, key, is("v")).Origin)
 				find(t, c, key, is("v"), tier.Fresh())
 				find(t, c, key, is("v"), tier.NoLocal())
-				got, err := c.GetMany(t.Context(), []string{key, "x"}, func(_ context.Context, keys []string, _ tier.Entries) (map[string]string, error) {
-					return many(keys...), nil
-				})
-				assert.NoError(t, err)
-				assert.Len(t, got, 2)
-				_, err = c.Refresh(t.Context(), key, is("v"))
+				for _, options := range [][]tier.CallOption{nil, {tier.NoLocal()}} {
+					got, err := c.GetMany(t.Context(), []string{key, "x"}, func(_ context.Context, keys []string, _ tier.Entries) (map[string]string, error) {
+						return many(keys...), nil
+					}, options...)
+					assert.NoError(t, err)
+					assert.Len(t, got, 2)
+				}
+				_, err := c.Refresh(t.Context(), key, is("v"))
 				assert.NoError(t, err)
 			}))
 			time.Sleep(10 * time.Millisecond)
 		}
 		assert.Zero(t, p.server.count(sentByReads...), "nothing is sent, nor released that was not taken")
 		assert.Equal(t, int64(1), p.store.Stats().Outages)
+	})
+}
+
+// What GetMany has asked for past flights is not asked for again by them.
+func TestI8AGetManyOfWhatIsNotKeptWaitsOnce(t *testing.T) {
+	partitioned(t, func(t *testing.T, p *partition) {
+		c := view[string](t, p.store, "docs")
+		p.server.silence()
+		assert.Less(t, elapsed(func() {
+			got, err := c.GetMany(t.Context(), []string{"a", "b"}, func(_ context.Context, keys []string, _ tier.Entries) (map[string]string, error) {
+				return many(keys...), nil
+			}, tier.NoLocal())
+			assert.NoError(t, err)
+			assert.Equal(t, many("a", "b"), got)
+		}), testTimeout)
+		ctx, cancel := context.WithTimeout(t.Context(), testTimeout/4)
+		defer cancel()
+		_, err := c.GetMany(ctx, []string{"a"}, noStrings, tier.NoLocal())
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
 	})
 }
 

@@ -159,7 +159,7 @@ func (c *core) explainRemote(ctx context.Context, h *Holding, key string, stored
 		h.Why = "it is the entry of another key of the same hash"
 		return nil
 	}
-	it, _, err := c.itemOf(key, &e, stored, basis{keyTick: c.s.AsOf().Tick}, mono.Now(), false)
+	it, _, err := c.itemOf(&reading{key: key, stored: stored, basis: basis{keyTick: c.s.AsOf().Tick}, now: mono.Now()}, &e)
 	if it == nil {
 		h.Why = "its TTL has passed"
 		if err != nil {

@@ -113,6 +113,15 @@ func newItemOf[V any](v V) *item {
 	return it
 }
 
+// clearItem makes the item of a V as newItemOf would of the zero V.
+func clearItem[V any](it *item) {
+	v, f := it.value.(*V), it.facts
+	var zero V
+	*v = zero
+	*f = facts{entry: f.entry}
+	*it = item{value: v, facts: f}
+}
+
 // believes decides rule R5 but for the TTL: whether a local copy is true as far
 // as this process can prove at now.
 func (s *Store) believes(it *item, v *invalidation.View, now mono.Time) bool {

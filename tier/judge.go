@@ -61,20 +61,29 @@ func (c *core) scopes(sources []string) []invalidation.Scope {
 // of the namespace may hold values of another.
 func (c *core) ofType(it *item) bool { return it.negative || c.typed.holds(it) }
 
-// open decodes a stored entry and judges it. Without an item the cause says why. If
-// keeps is false it is not ready for the local tier.
-func (c *core) open(ctx context.Context, key string, stored remote.Item, b basis, now mono.Time, keeps bool) (*item, Cause, error) {
-	if !stored.Found() {
+// reading is a stored entry that is being made an item of.
+type reading struct {
+	key    string
+	stored remote.Item
+	basis
+	now   mono.Time
+	keeps bool  // it is made ready for the local tier
+	room  *item // that is used again; nil: a new one
+}
+
+// open decodes a stored entry and judges it. Without an item the cause says why.
+func (c *core) open(ctx context.Context, r *reading) (*item, Cause, error) {
+	if !r.stored.Found() {
 		return nil, Cold, nil
 	}
-	e, err := envelope.Decode(stored.Envelope())
+	e, err := envelope.Decode(r.stored.Envelope())
 	if err != nil {
 		return nil, Damaged, err
 	}
-	if e.Namespace != c.ns.path || e.Key != key {
+	if e.Namespace != c.ns.path || e.Key != r.key {
 		return nil, Cold, nil // another key of the same hash
 	}
-	it, cause, err := c.itemOf(key, &e, stored, b, now, keeps)
+	it, cause, err := c.itemOf(r, &e)
 	if err != nil || it == nil {
 		return nil, cause, err
 	}
@@ -86,18 +95,23 @@ func (c *core) open(ctx context.Context, key string, stored remote.Item, b basis
 }
 
 // itemOf decodes the value and turns the server's times into local ones.
-func (c *core) itemOf(key string, e *envelope.Entry, stored remote.Item, b basis, now mono.Time, keeps bool) (*item, Cause, error) {
-	end, ok := stored.Expires()
+func (c *core) itemOf(r *reading, e *envelope.Entry) (*item, Cause, error) {
+	end, ok := r.stored.Expires()
 	if !ok {
 		return nil, Damaged, fmt.Errorf("%w: no expiry stamp", envelope.ErrDamaged)
 	}
-	left := end.Sub(c.s.tail.View().ServerTime(now))
+	left := end.Sub(c.s.tail.View().ServerTime(r.now))
 	if left <= 0 {
 		return nil, Expired, nil
 	}
-	it := c.empty()
-	it.ns, it.key, it.negative, it.nonce = c.ns, key, e.Negative, e.Nonce
-	it.asOf, it.keyTick, it.epoch, it.shard = e.AsOf, b.keyTick, b.epoch, b.shard
+	it := r.room
+	if it != nil {
+		c.typed.clear(it)
+	} else {
+		it = c.empty()
+	}
+	it.ns, it.key, it.negative, it.nonce = c.ns, r.key, e.Negative, e.Nonce
+	it.asOf, it.keyTick, it.epoch, it.shard = e.AsOf, r.keyTick, r.epoch, r.shard
 	it.dependOn(cloneAll(e.Sources))
 	if !e.Negative {
 		if e.Shape != c.typed.shape {
@@ -108,14 +122,14 @@ func (c *core) itemOf(key string, e *envelope.Entry, stored remote.Item, b basis
 		}
 	}
 	left = min(left, e.Life) // a stamp from the future gives no longer life
-	it.born = now.Add(left - e.Life)
-	it.fresh, it.expires = it.born.Add(e.Fresh), now.Add(left)
-	if !keeps {
+	it.born = r.now.Add(left - e.Life)
+	it.fresh, it.expires = it.born.Add(e.Fresh), r.now.Add(left)
+	if !r.keeps {
 		return it, 0, nil
 	}
-	c.limitLocal(it, now)
+	c.limitLocal(it, r.now)
 	if c.typed.views && len(e.Payload) >= viewFrom {
-		it.cost += int64(max(0, len(stored.Envelope())-len(e.Payload))) // kept alive with it
+		it.cost += int64(max(0, len(r.stored.Envelope())-len(e.Payload))) // kept alive with it
 	}
 	return it, 0, nil
 }

@@ -99,18 +99,18 @@ func (n *namespace) remoteName(h local.Key) string {
 	return unsafe.String(&b[0], len(b)) // nobody else has b
 }
 
-// nameAll gives the flights their remote names, which share one piece of memory.
-func (n *namespace) nameAll(fs []*flight) {
-	if len(fs) == 0 {
+// nameAll tells the remote names of count hashes, which share one piece of memory.
+func (n *namespace) nameAll(count int, hash func(i int) local.Key, tell func(i int, name string)) {
+	if count == 0 {
 		return
 	}
-	b := make([]byte, 0, len(fs)*n.nameLen())
-	for _, f := range fs {
-		b = n.appendName(b, f.h)
+	b := make([]byte, 0, count*n.nameLen())
+	for i := range count {
+		b = n.appendName(b, hash(i))
 	}
 	all := unsafe.String(&b[0], len(b)) // nobody else has b
-	for i, f := range fs {
-		f.name = all[i*n.nameLen() : (i+1)*n.nameLen()]
+	for i := range count {
+		tell(i, all[i*n.nameLen():(i+1)*n.nameLen()])
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/remote"
 )
 
@@ -40,10 +41,15 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[
 		return found, nil
 	}
 	p := partyOf(len(missing))
-	c.lookupMany(ctx, p, missing, loadFunc{c.typed.batch, load}, callOptions(options))
+	give := func(key string, it *item) {
+		if !it.negative {
+			found[key] = *it.value.(*V)
+		}
+	}
+	c.lookupMany(ctx, p, missing, loadFunc{c.typed.batch, load}, callOptions(options), give)
 	for i := range p.trips {
-		if t := &p.trips[i]; t.err == nil && !t.out.it.negative {
-			found[t.key] = *t.out.it.value.(*V)
+		if t := &p.trips[i]; t.err == nil && !t.given {
+			give(t.key, t.out.it)
 		}
 	}
 	err := errors.Join(manyErrors(p.trips)...)
@@ -74,7 +80,11 @@ func runBatch[V any](ctx context.Context, loader any, fs []*flight, es []*Entry,
 // trip is one key of a GetMany on its way.
 type trip struct {
 	key     string
-	f       *flight // nil if the local tier had it, or err
+	h       local.Key
+	given   bool    // its value was read aside
+	seen    string  // what was read aside and is no good, as of flight.seen
+	empty   bool    // likewise
+	f       *flight // nil if the local tier had it, it was given, or err
 	leads   bool
 	notices int
 	spare   *item
@@ -89,6 +99,9 @@ type party struct {
 	flights []flight // most will be needed, so at once
 	lead    []*flight
 	gone    int // of lead: flights that nobody can reach any more
+
+	aside bool  // the remote tier was asked already, past the flights
+	err   error // that it did not answer then
 }
 
 var parties sync.Pool // of *party
@@ -113,36 +126,46 @@ func (p *party) disband() {
 	clear(p.trips)
 	clear(p.flights)
 	clear(p.lead)
-	p.lead, p.gone = p.lead[:0], 0
+	*p = party{trips: p.trips, flights: p.flights, lead: p.lead[:0]}
 	parties.Put(p)
 }
 
-func (c *core) lookupMany(ctx context.Context, p *party, keys []string, load loadFunc, o callConfig) {
+// lookupMany gets the values of keys by whatever ways are first. What it gives is
+// gone when give returns.
+func (c *core) lookupMany(ctx context.Context, p *party, keys []string, load loadFunc, o callConfig, give func(key string, it *item)) {
 	trips, flights := p.trips, p.flights
 	came := c.s.arrive()
 	for i, key := range keys {
 		t := &trips[i]
 		t.key = key
-		if t.err = c.admit(ctx, key); t.err != nil {
+		if t.err = c.admit(ctx, key); t.err == nil {
+			t.h = c.ns.hash(key)
+		}
+	}
+	if c.readsAside(o) {
+		c.readAside(ctx, p, give)
+	}
+	for i := range trips {
+		t := &trips[i]
+		if t.err != nil || t.given {
 			continue
 		}
-		h := c.ns.hash(key)
 		if c.usesLocal(o) && !o.fresh {
-			got, ok := c.fromLocal(ctx, h, key, load)
+			got, ok := c.fromLocal(ctx, t.h, t.key, load)
 			if ok {
 				t.out = got
 				continue
 			}
 			t.spare = got.it
 		}
-		t.f, t.leads, t.notices = c.s.table.join(&flights[i], h, key, true)
+		t.f, t.leads, t.notices = c.s.table.join(&flights[i], t.h, t.key, true)
 		if t.leads {
-			t.f.stale = t.spare
+			t.f.stale, t.f.seen, t.f.empty = t.spare, t.seen, t.empty
 			p.lead = append(p.lead, t.f)
 		}
 	}
-	c.ns.nameAll(p.lead)
-	c.flyMany(ctx, p.lead, load, o)
+	c.ns.nameAll(len(p.lead), func(i int) local.Key { return p.lead[i].h }, func(i int, name string) { p.lead[i].name = name })
+	c.flyMany(ctx, p, load, o)
 	if len(p.lead) == 0 { // else it has just been looked
 		c.s.conn.Look(came.now)
 	}
@@ -203,8 +226,10 @@ func (c *core) arriveAt(ctx context.Context, p *party, t *trip, came arrival, lo
 	return c.orSpare(&t.f.out, t.spare)
 }
 
-// flyMany is fly for several flights: one read, and one load for the rest.
-func (c *core) flyMany(ctx context.Context, fs []*flight, load loadFunc, o callConfig) {
+// flyMany is fly for the flights that the party leads: one read, unless that was done
+// aside, and one load for the rest.
+func (c *core) flyMany(ctx context.Context, p *party, load loadFunc, o callConfig) {
+	fs := p.lead
 	if len(fs) == 0 {
 		return
 	}
@@ -223,13 +248,13 @@ func (c *core) flyMany(ctx context.Context, fs []*flight, load loadFunc, o callC
 	over := false
 	defer func() {
 		if !over {
-			c.cutOff(fs...)
+			c.cutOff(p.lead...)
 		}
 	}()
 	fs, rest := c.apart(ctx, fs, o)
 	var items []remote.Item
-	var err error
-	if len(fs) > 0 {
+	err := p.err
+	if len(fs) > 0 && !p.aside {
 		items, err = c.readMany(ctx, fs, o)
 	}
 	for i, f := range fs {
@@ -238,6 +263,8 @@ func (c *core) flyMany(ctx context.Context, fs []*flight, load loadFunc, o callC
 			if !c.unread(ctx, f, o, err) {
 				rest = append(rest, f)
 			}
+		case p.aside:
+			rest = append(rest, f)
 		case items == nil:
 			f.offline = true
 			rest = append(rest, f)

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiercache/tiercache/local"
+	"github.com/tiercache/tiercache/remote"
 )
 
 // Guard: flight.known. A room is used again only if nobody can reach a flight of it.
@@ -100,4 +101,31 @@ func TestWhatGetManyUsesAgainMixesNothingUp(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// Guard: readAside releases what it judged by.
+func TestGetManyOfWhatIsNotKeptHoldsNoMarks(t *testing.T) {
+	hub := remote.NewEmbedded(0)
+	views, stores := make([]*Cache[string], 2), make([]*Store, 2)
+	for i := range views {
+		s, err := Open(t.Context(), WithRemote(hub))
+		require.NoError(t, err)
+		defer s.Close()
+		stores[i] = s
+		views[i], err = New[string](s, "docs")
+		require.NoError(t, err)
+	}
+	var keys []string
+	for i := range 10 {
+		keys = append(keys, fmt.Sprint(i))
+		require.NoError(t, views[0].Set(t.Context(), keys[i], "v", WithSources("doc "+keys[i])))
+	}
+	require.NoError(t, stores[1].Sync(t.Context()))
+	before := stores[1].tail.Health().Scopes
+	for range 3 {
+		got, err := views[1].GetMany(t.Context(), keys, func(context.Context, []string, Entries) (map[string]string, error) { return nil, nil }, NoLocal())
+		require.NoError(t, err)
+		require.Len(t, got, 10)
+	}
+	require.LessOrEqual(t, stores[1].tail.Health().Scopes, before+1, "but for the namespace's")
 }

@@ -38,7 +38,7 @@ func (c *core) peek(ctx context.Context, key string) (*item, error) {
 		if !done {
 			continue
 		}
-		it, _, _ := c.open(ctx, key, stored, basis{epoch: v.Epoch, keyTick: v.Watermark}, mono.Now(), false)
+		it, _, _ := c.open(ctx, &reading{key: key, stored: stored, basis: basis{epoch: v.Epoch, keyTick: v.Watermark}, now: mono.Now()})
 		if it == nil {
 			return nil, nil
 		}

@@ -287,9 +287,13 @@ func (c *core) fly(ctx context.Context, f *flight, load loadFunc, o callConfig) 
 // runtime.Goexit: nobody would ever do so.
 func (c *core) cutOff(fs ...*flight) {
 	for _, f := range fs {
-		if !f.finished() {
-			c.finishAll([]*flight{f}, outcome{err: &LoadPanic{}})
+		if f.finished() {
+			continue
 		}
+		if f.resident != nil {
+			f.resident.retry.Store(int64(mono.Now().Add(refreshPause)))
+		}
+		c.finishAll([]*flight{f}, outcome{err: &LoadPanic{}})
 	}
 }
 
@@ -448,7 +452,7 @@ func (c *core) serve(ctx context.Context, f *flight, stored remote.Item, load lo
 	f.seen = stored.Seen()
 	f.empty = stored.Found() && f.seen == ""
 	now := mono.Now()
-	it, cause, err := c.open(ctx, f.key, stored, f.basis, now, c.usesLocal(o))
+	it, cause, err := c.open(ctx, &reading{key: f.key, stored: stored, basis: f.basis, now: now, keeps: c.usesLocal(o)})
 	if it == nil {
 		c.missed(cause)
 		if err != nil {

@@ -22,6 +22,8 @@ type typed struct {
 	single, batch func(ctx context.Context, loader any, fs []*flight, es []*Entry, out []loaded)
 	// empty returns a new item with the zero value.
 	empty func() *item
+	// clear makes an item that nobody holds as good as new.
+	clear func(it *item)
 	// size is the heap that an item and its value keep alive.
 	size func(it *item) int64
 	// encode returns the value's bytes, which nobody writes to: they may be the value.
@@ -44,6 +46,7 @@ func newTyped[V any](codec Codec, localOnly bool) (typed, error) {
 		shape:  shape.Of(t),
 		holds:  func(it *item) bool { _, ok := it.value.(*V); return ok },
 		empty:  func() *item { var zero V; return newItemOf(zero) },
+		clear:  clearItem[V],
 		size:   sizer[V](),
 		single: runSingle[V],
 		batch:  runBatch[V],

@@ -101,7 +101,11 @@ func (r *reading) many(s int) int64 {
 		keys = append(keys, r.keys[i])
 		expected[i] = r.reader.Call(i, false, now)
 	}
-	found, err := r.cache(s).GetMany(r.ctx, keys, r.loadMany)
+	var options []tier.CallOption
+	if r.rng.IntN(2) == 0 {
+		options = []tier.CallOption{tier.NoLocal()}
+	}
+	found, err := r.cache(s).GetMany(r.ctx, keys, r.loadMany, options...)
 	done := int64(0)
 	for key, v := range found {
 		i, _ := strconv.Atoi(key) // our own

@@ -1,0 +1,71 @@
+package tier
+
+import (
+	"context"
+
+	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/local"
+)
+
+// readsAside reports whether keys of a GetMany can be read without flights. Those
+// are there to count the notices of a key whose value is to be kept, and to have
+// others share what is read; a value that is not kept, and is there, can be given
+// away at once, in a fraction of the time. In a cluster each key has a server of its
+// own to be judged by.
+func (c *core) readsAside(o callConfig) bool {
+	return !c.usesLocal(o) && !o.fresh && !c.cfg.localOnly && c.cfg.early == 0 && !c.s.sharded
+}
+
+// readAside reads the remote tier for a party and gives away what can be believed and
+// is fresh. The rest is for flights, which need not read it before they ask for its
+// lease: that reads it, too.
+func (c *core) readAside(ctx context.Context, p *party, give func(key string, it *item)) {
+	v := c.s.tail.View()
+	if !c.s.heard(v, nil) {
+		return // it takes a delta to judge it
+	}
+	asked := make([]*trip, 0, len(p.trips))
+	for i := range p.trips {
+		if t := &p.trips[i]; t.err == nil {
+			asked = append(asked, t)
+		}
+	}
+	if len(asked) == 0 {
+		return
+	}
+	names := make([]string, len(asked))
+	c.ns.nameAll(len(asked), func(i int) local.Key { return asked[i].h }, func(i int, name string) { names[i] = name })
+	rctx, cancel := c.s.request(ctx)
+	defer cancel()
+	items, _, err := c.s.conn.Get(rctx, names, nil)
+	if err == nil && c.s.moved(v, nil) {
+		err = c.s.confirm(rctx, names...)
+	}
+	p.aside, p.err = true, err
+	if err != nil {
+		return
+	}
+	r := reading{basis: basis{epoch: v.Epoch, keyTick: v.Watermark}, now: mono.Now(), room: c.empty()}
+	hits := int64(0)
+	for i, t := range asked {
+		r.key, r.stored = t.key, items[i]
+		it, cause, err := c.open(ctx, &r)
+		switch {
+		case it == nil:
+			t.seen = r.stored.Seen()
+			t.empty = r.stored.Found() && t.seen == ""
+			c.missed(cause)
+			if err != nil {
+				c.s.observe(EventBadEntry, c.ns, 0, err)
+			}
+			continue
+		case r.now < it.fresh:
+			give(t.key, it)
+			t.given = true
+			hits++
+			c.ns.learn(false)
+		}
+		it.release(c.s.tail)
+	}
+	c.ns.stats.remoteHits.Add(hits)
+}
