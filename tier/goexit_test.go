@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"runtime"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -90,4 +91,60 @@ func TestACodecThatCallsGoexitLeavesNobodyWaiting(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Who takes the lease along with a read, finds a value and cannot decode it, for its
+// goroutine is being ended, gives the lease up: another's refresh need not wait for it.
+func TestACodecThatCallsGoexitLeavesNoLease(t *testing.T) {
+	onEachRemote(t, func(t *testing.T, f *fleet) {
+		codec := quitting{new(atomic.Bool), new(atomic.Bool)}
+		load := func(context.Context, *tier.Entry) (int, error) { return 7, nil }
+		c := view[int](t, f.process(), "docs", tier.WithCodec(codec))
+		other := view[int](t, f.process(), "docs", tier.WithCodec(quitting{new(atomic.Bool), new(atomic.Bool)}))
+		for _, read := range []func(keys ...string){
+			func(keys ...string) { _, _ = c.Get(t.Context(), keys[0], load) },
+			func(keys ...string) {
+				_, _ = c.GetMany(t.Context(), keys, func(context.Context, []string, tier.Entries) (map[string]int, error) { return nil, nil })
+			},
+		} {
+			require.NoError(t, other.Set(t.Context(), "k", 7))
+			f.sync()
+			tier.LeaseFirst(c)
+			codec.decoding.Store(true)
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				read("k", "l")
+				t.Error("it was to be ended")
+			}()
+			<-ended
+			codec.decoding.Store(false)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // leases last for 3
+			_, err := other.Refresh(ctx, "k", load)
+			cancel()
+			require.NoError(t, err)
+		}
+	})
+}
+
+// The end of a load's context ends its flights, and not once more a loader that calls
+// Goexit when it hears of that.
+func TestALoaderThatCallsGoexitWhenItsContextEndsEndsNothingTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := tier.Open(t.Context())
+		require.NoError(t, err)
+		defer s.Close()
+		c := view[int](t, s, "docs", tier.WithLoadTimeout(time.Second))
+		keys := make([]string, 3000)
+		for i := range keys {
+			keys[i] = strconv.Itoa(i)
+		}
+		_, err = c.GetMany(t.Context(), keys, func(ctx context.Context, _ []string, _ tier.Entries) (map[string]int, error) {
+			<-ctx.Done()
+			runtime.Goexit()
+			return nil, nil
+		})
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.NotContains(t, err.Error(), "Goexit")
+	})
 }

@@ -40,12 +40,19 @@ func (l *loadRun) readOrLease(ctx context.Context, f *flight) bool {
 	}
 	lease := &leases[0]
 	f.leased = lease.Acquired && lease.Err == nil
+	returned := false
+	defer func() {
+		if !returned && f.leased { // the codec has ended this goroutine
+			l.releaseAside(f)
+		}
+	}()
 	switch {
 	case lease.Item.Found():
 		served := l.serve(ctx, f, lease.Item, l.load, l.o)
 		if served && f.leased {
 			l.releaseAside(f)
 		}
+		returned = true
 		return served
 	case lease.Err != nil:
 		l.unleased(f, lease.Err)
@@ -56,6 +63,7 @@ func (l *loadRun) readOrLease(ctx context.Context, f *flight) bool {
 		f.held = true
 	}
 	l.missed(Cold)
+	returned = true
 	return false
 }
 
@@ -97,9 +105,11 @@ func (l *loadRun) lease(ctx context.Context, fs []*flight) (ready, held []*fligh
 			return append(ready, ask...), held
 		}
 		var again []*flight
+		for i, f := range ask { // before any is decoded: a codec may end this goroutine
+			f.leased = leases[i].Acquired && leases[i].Err == nil
+		}
 		for i, f := range ask {
 			lease := leases[i]
-			f.leased = lease.Acquired && lease.Err == nil
 			switch {
 			case lease.Item.Found() && l.serve(ctx, f, lease.Item, l.load, l.o):
 				if f.leased {

@@ -43,6 +43,7 @@ type loadRun struct {
 	loadContext
 	timer  *time.Timer // for tick
 	isOver atomic.Bool
+	outrun bool         // the end of the context has ended the flights; the run's own
 	aboard atomic.Int64 // flights whose seats are not empty
 
 	// claimed is set by whoever ends the flights of a loader that was begun: the
@@ -137,7 +138,7 @@ func (l *loadRun) run(ctx context.Context, fs []*flight) {
 // cutShort ends a run whose goroutine is being ended: by its loader, which
 // runLoader sees to, or by a codec that called runtime.Goexit.
 func (l *loadRun) cutShort(fs []*flight) {
-	if l.isOver.Load() {
+	if l.outrun || l.isOver.Load() {
 		return
 	}
 	var leased []string
@@ -281,6 +282,7 @@ func (l *loadRun) runLoader(fs []*flight) {
 			}
 		}
 		if l.claimed.Swap(true) {
+			l.outrun = true
 			return // the end of the context was quicker, and nobody waits
 		}
 		l.s.observe(EventLoad, l.ns, mono.Now().Sub(l.begun), firstError(r.loaded))

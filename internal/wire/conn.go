@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -38,6 +39,7 @@ type Conn struct {
 	try      func([]byte) (int, error) // writes what it can without waiting; nil: it cannot
 	requests sync.Pool
 	noLeads  bool // reads have no deadlines, so only the client reads
+	looks    bool // a read that was made to time out loses nothing
 
 	mu    sync.Mutex // guards what follows
 	err   error      // why it has ended
@@ -102,7 +104,13 @@ var ErrRefused = errors.New("wire: too much to be sent directly")
 
 // New returns the connection for the client of c.
 func New(c net.Conn, o Options) *Conn {
+	looks := false
+	switch c.(type) {
+	case *net.TCPConn, *net.UnixConn, *tls.Conn: // of others that is not known
+		looks = true
+	}
 	return &Conn{
+		looks:   looks,
 		noLeads: c.SetReadDeadline(time.Time{}) != nil,
 		Conn:    c, o: o, try: tryWriting(c), requests: sync.Pool{New: newRequest},
 		in: make([]byte, inBuffer), turn: make(chan struct{}, 1), nudge: make(chan struct{}, 1),

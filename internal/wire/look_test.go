@@ -44,6 +44,7 @@ func TestWhoReadsIsMadeToLook(t *testing.T) {
 		here, there := net.Pipe()
 		d := &drowsy{Conn: here, looks: make(chan struct{}, 100)}
 		c, _ := serve(t, d, there, Options{})
+		c.looks = true
 		answered := make(chan error, 1)
 		go func() {
 			_, err := c.AskOne(t.Context(), "ECHO", "x")
@@ -70,6 +71,10 @@ func TestWhoReadsIsMadeToLookNowAndThen(t *testing.T) {
 			asked <- err
 		}()
 		synctest.Wait()
+		time.Sleep(lookAfter)
+		c.Look(mono.Now())
+		require.Zero(t, d.times, "of such a connection it is not known what a read loses that times out")
+		c.looks = true
 		time.Sleep(lookAfter)
 		for range 10 {
 			c.Look(mono.Now())

@@ -150,7 +150,7 @@ func (c *Conn) Look(now mono.Time) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.reading && !c.noLeads {
+	if c.reading && c.looks {
 		c.setDeadlineLocked(time.Unix(1, 0)) // whoever reads sets it anew
 	}
 }
