@@ -34,12 +34,9 @@ type contestant struct {
 	prepare func(p *pitch) func(b *testing.B)
 }
 
-func allWork(million bool) []work {
-	var all []work
-	for _, some := range [][]work{localHits(), hitLatency(), remoteHits(), misses(), stampedes(), reaching(), bulk(million), many(), memory()} {
-		all = append(all, some...)
-	}
-	return all
+// allWork is all work by kind: what contestants have prepared is shared by the work of one kind, and gone with it.
+func allWork(million bool) [][]work {
+	return [][]work{localHits(), hitLatency(), remoteHits(), misses(), stampedes(), reaching(), bulk(million), many(), memory()}
 }
 
 func main() {
@@ -85,10 +82,20 @@ type settings struct {
 
 // play runs all rounds. Each begins with another contestant than the one before, so that nobody always comes after the
 // same neighbour.
-func (o settings) play(p *pitch, all []work) *results {
+func (o settings) play(p *pitch, all [][]work) *results {
 	machine := runtime.GOMAXPROCS(0)
 	defer runtime.GOMAXPROCS(machine)
 	r := &results{}
+	for i := range all {
+		o.playKind(p, all[i], r)
+		all[i] = nil
+		p.clear()
+	}
+	return r
+}
+
+func (o settings) playKind(p *pitch, all []work, r *results) {
+	machine := runtime.GOMAXPROCS(0)
 	for i := range all {
 		w := &all[i]
 		if !o.match.MatchString(w.name) {
@@ -125,10 +132,7 @@ func (o settings) play(p *pitch, all []work) *results {
 			}
 		}
 		runtime.GOMAXPROCS(machine)
-		clear(timed)
-		p.clear()
 	}
-	return r
 }
 
 func must(err error) {
