@@ -134,7 +134,7 @@ func (i Item) Expires() (time.Time, bool) {
 	if len(i.raw) < stampLen {
 		return time.Time{}, false
 	}
-	var ms int64
+	var ms int64 // read here, since it is done for every value that is read
 	for _, digit := range []byte(i.raw[:stampLen]) {
 		if digit < '0' || digit > '9' {
 			return time.Time{}, false

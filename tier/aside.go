@@ -52,12 +52,8 @@ func (c *core) readAside(ctx context.Context, p *party, give func(key string, it
 		it, cause, err := c.open(ctx, &r)
 		switch {
 		case it == nil:
-			t.seen = r.stored.Seen()
-			t.empty = r.stored.Found() && t.seen == ""
-			c.missed(cause)
-			if err != nil {
-				c.s.observe(EventBadEntry, c.ns, 0, err)
-			}
+			t.seen, t.empty = seenOf(r.stored)
+			c.unusable(cause, err)
 			continue
 		case r.now < it.fresh:
 			give(t.key, it)

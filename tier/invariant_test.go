@@ -210,46 +210,6 @@ func TestI2ALostMessageIsMadeGoodByTheNextHeartbeat(t *testing.T) {
 	})
 }
 
-// Guard: heard, in readAside.
-//
-//	A: invalidates; the message to B is lost, and B's proof grows too old
-//	B: what it reads past flights is judged by a delta as well, as in Get
-func TestI2WhatIsReadPastFlightsIsJudgedByAProof(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := &world{t, remote.NewEmbedded(0), "test", nil}
-		a, _ := w.open(quiet...)
-		b, hooks := w.open(tier.WithHeartbeat(10*time.Minute), tier.WithMaxStaleness(20*time.Minute), tier.WithRemoteTimeout(time.Hour))
-		o := &origin{}
-		ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
-		lookup(t, ca, o.load)
-		synctest.Wait() // it is stored
-		many := func() int64 {
-			found, err := cb.GetMany(bg, []string{"k"}, func(ctx context.Context, _ []string, e tier.Entries) (map[string]int64, error) {
-				v, err := o.load(ctx, e.For("k"))
-				return map[string]int64{"k": v}, err
-			}, tier.NoLocal())
-			require.NoError(t, err)
-			return found["k"]
-		}
-		hooks.Filter(func(e interpose.Event) bool { return e.Message == "" })
-		o.version.Add(1)
-		_, err := a.InvalidateSource(bg, "doc")
-		require.NoError(t, err)
-		answered := make(chan struct{})
-		defer close(answered)
-		hooks.Before(func(op interpose.Op) error {
-			if op == interpose.Delta { // a heartbeat
-				<-answered
-			}
-			return nil
-		})
-		time.Sleep(15 * time.Minute)
-		require.Equal(t, int64(0), many(), "nothing was heard yet")
-		time.Sleep(10 * time.Minute)
-		require.Equal(t, int64(1), many())
-	})
-}
-
 // Guard: the check of prev in Tail.recordLocked (rule R4).
 //
 //	A: changes doc (message 1, lost), then other (message 2)

@@ -446,18 +446,28 @@ func (c *core) failed(err error) {
 	c.s.observe(EventRemote, c.ns, 0, err)
 }
 
+// seenOf says which version was read, for who finds it wanting.
+func seenOf(stored remote.Item) (seen string, empty bool) {
+	seen = stored.Seen()
+	return seen, stored.Found() && seen == ""
+}
+
+// unusable counts what open made no item of.
+func (c *core) unusable(cause Cause, err error) {
+	c.missed(cause)
+	if err != nil {
+		c.s.observe(EventBadEntry, c.ns, 0, err)
+	}
+}
+
 // serve ends the flight with what was read, if it can be believed and is fresh
 // enough; if not, f remembers what is of use to a load.
 func (c *core) serve(ctx context.Context, f *flight, stored remote.Item, load loadFunc, o callConfig) bool {
-	f.seen = stored.Seen()
-	f.empty = stored.Found() && f.seen == ""
+	f.seen, f.empty = seenOf(stored)
 	now := mono.Now()
 	it, cause, err := c.open(ctx, &reading{key: f.key, stored: stored, basis: f.basis, now: now, keeps: c.usesLocal(o)})
 	if it == nil {
-		c.missed(cause)
-		if err != nil {
-			c.s.observe(EventBadEntry, c.ns, 0, err)
-		}
+		c.unusable(cause, err)
 		return false
 	}
 	late := now >= it.fresh

@@ -1,0 +1,143 @@
+package tier_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiercache/tiercache/internal/interpose"
+	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/tier"
+)
+
+// Guard: heard, in readAside.
+//
+//	A: invalidates; the message to B is lost, and B's proof grows too old
+//	B: what it reads past flights is judged by a delta as well, as in Get
+func TestI2WhatIsReadPastFlightsIsJudgedByAProof(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{t, remote.NewEmbedded(0), "test", nil}
+		a, _ := w.open(quiet...)
+		b, hooks := w.open(tier.WithHeartbeat(10*time.Minute), tier.WithMaxStaleness(20*time.Minute), tier.WithRemoteTimeout(time.Hour))
+		o := &origin{}
+		ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
+		lookup(t, ca, o.load)
+		synctest.Wait() // it is stored
+		many := func() int64 {
+			found, err := cb.GetMany(bg, []string{"k"}, func(ctx context.Context, _ []string, e tier.Entries) (map[string]int64, error) {
+				v, err := o.load(ctx, e.For("k"))
+				return map[string]int64{"k": v}, err
+			}, tier.NoLocal())
+			require.NoError(t, err)
+			return found["k"]
+		}
+		hooks.Filter(func(e interpose.Event) bool { return e.Message == "" })
+		o.version.Add(1)
+		_, err := a.InvalidateSource(bg, "doc")
+		require.NoError(t, err)
+		answered := make(chan struct{})
+		defer close(answered)
+		hooks.Before(func(op interpose.Op) error {
+			if op == interpose.Delta { // a heartbeat
+				<-answered
+			}
+			return nil
+		})
+		time.Sleep(15 * time.Minute)
+		require.Equal(t, int64(0), many(), "nothing was heard yet")
+		time.Sleep(10 * time.Minute)
+		require.Equal(t, int64(1), many())
+	})
+}
+
+// parts is a value in which what one key leaves out must not be another's.
+type parts struct {
+	Name string
+	List []string          `json:",omitempty"`
+	Map  map[string]string `json:",omitempty"`
+}
+
+// What the local tier is not to keep is read past flights, into room that is used
+// again for each key.
+func TestGetManyOfWhatIsNotKept(t *testing.T) {
+	onEachRemote(t, func(t *testing.T, f *fleet) {
+		sa, sb := f.process(), f.process()
+		a := view[parts](t, sa, "docs", tier.WithNegativeTTL(time.Hour))
+		b := view[parts](t, sb, "docs", tier.WithStaleWhileRevalidate(time.Hour))
+		all := map[string]parts{
+			"a": {Name: "a", List: []string{"1", "2"}, Map: map[string]string{"x": "y"}},
+			"b": {Name: "b"},
+			"c": {Name: "c", List: []string{"3"}},
+			"d": {Name: "d", Map: map[string]string{"z": ""}},
+		}
+		require.NoError(t, a.SetMany(t.Context(), all))
+		_, err := a.Get(t.Context(), "none", func(context.Context, *tier.Entry) (parts, error) { return parts{}, tier.ErrNotFound })
+		require.ErrorIs(t, err, tier.ErrNotFound)
+		require.NoError(t, a.Set(t.Context(), "changed", parts{Name: "old"}, tier.WithSources("doc")))
+		filled(t, sa, 1)
+		_, err = sa.InvalidateSource(t.Context(), "doc")
+		require.NoError(t, err)
+		others := f.keys()
+		require.NoError(t, a.Set(t.Context(), "damaged", parts{}))
+		for _, name := range f.keys() {
+			if !slices.Contains(others, name) {
+				f.put(name, "0000000000000 no entry")
+			}
+		}
+		f.sync()
+
+		var asked [][]string
+		load := func(_ context.Context, keys []string, _ tier.Entries) (map[string]parts, error) {
+			asked = append(asked, slices.Sorted(slices.Values(keys)))
+			out := make(map[string]parts)
+			for _, k := range keys {
+				out[k] = parts{Name: "loaded " + k}
+			}
+			return out, nil
+		}
+		keys := []string{"a", "b", "none", "c", "changed", "d", "a", "missing", "damaged"}
+		for _, k := range []string{"changed", "missing", "damaged"} {
+			all[k] = parts{Name: "loaded " + k}
+		}
+		for range 2 {
+			got, err := b.GetMany(t.Context(), keys, load, tier.NoLocal())
+			require.NoError(t, err)
+			require.Equal(t, all, got)
+			got["a"].List[0] = "nobody else's"
+			filled(t, sb, 3)
+		}
+		require.Equal(t, [][]string{{"changed", "damaged", "missing"}}, asked)
+		st := sb.Stats()
+		require.EqualValues(t, 6+9, st.RemoteHits)
+		require.Zero(t, st.LocalEntries, "nothing is kept")
+		require.EqualValues(t, 1, st.RemoteMisses[tier.Invalidated])
+		require.EqualValues(t, 1, st.RemoteMisses[tier.Damaged])
+		require.EqualValues(t, 1, st.RemoteMisses[tier.Cold])
+	})
+}
+
+// A value past its TTL is served as Get does: the read that finds it renews it.
+func TestGetManyOfWhatIsNotKeptServesStale(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		s := f.process()
+		c := view[string](t, s, "docs", tier.WithTTL(time.Minute), tier.WithStaleWhileRevalidate(time.Hour))
+		require.NoError(t, c.Set(t.Context(), "k", "old"))
+		load := func(context.Context, []string, tier.Entries) (map[string]string, error) {
+			return map[string]string{"k": "new"}, nil
+		}
+		time.Sleep(2 * time.Minute)
+		require.NoError(t, s.Sync(t.Context()))
+		got, err := c.GetMany(t.Context(), []string{"k"}, load, tier.NoLocal())
+		require.NoError(t, err)
+		require.Equal(t, "old", got["k"])
+		require.EqualValues(t, 1, s.Stats().Stale)
+		filled(t, s, 1)
+		got, err = c.GetMany(t.Context(), []string{"k"}, load, tier.NoLocal())
+		require.NoError(t, err)
+		require.Equal(t, "new", got["k"])
+	})
+}
