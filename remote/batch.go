@@ -86,6 +86,19 @@ func (b *batch) spellOut() {
 	}
 }
 
+// ready returns room for the answers, and what is to be called when the commands are
+// about to be sent.
+func (b *batch) ready() (answers []wire.Reply, queued func()) {
+	if cap(b.answers) < len(b.cmds) {
+		b.answers = make([]wire.Reply, len(b.cmds))
+	}
+	b.answers = b.answers[:len(b.cmds)]
+	if b.queued != nil {
+		queued = b.queue
+	}
+	return b.answers, queued
+}
+
 // queue is called once the commands are about to be sent.
 func (b *batch) queue() {
 	if f := b.queued; f != nil {

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/valkey-io/valkey-go"
+
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/wire"
 )
@@ -141,17 +143,40 @@ func (l *link) ask(ctx context.Context, b *batch) []reply {
 	return l.slowly(ctx, b)
 }
 
+// later is ask, and what run makes of it, for who does not wait: then is told of the
+// replies, perhaps by whoever reads the connection, which it must not hold up.
+func (l *link) later(ctx context.Context, b *batch, then func([]reply)) {
+	w := l.wire.Load()
+	if w == nil || l.closed() {
+		then(run(ctx, l, b))
+		return
+	}
+	answers, queued := b.ready()
+	err := w.Send(ctx, answers, queued, func(whole bool, err error) {
+		replies := l.heard(b, whole, err)
+		if replies != nil && !unknownScript(replies) {
+			then(replies)
+			return
+		}
+		if !l.spawn(func() { then(run(ctx, byClient{l}, b)) }) {
+			then(b.failed(valkey.ErrClosing))
+		}
+	}, b.cmds...)
+	if err != nil {
+		then(run(ctx, l, b))
+	}
+}
+
 // over returns nil if the client is to do it.
 func (l *link) over(ctx context.Context, w *wire.Conn, b *batch) []reply {
-	if cap(b.answers) < len(b.cmds) {
-		b.answers = make([]wire.Reply, len(b.cmds))
-	}
-	b.answers = b.answers[:len(b.cmds)]
-	answers, queued := b.answers, b.queued
-	if queued != nil {
-		queued = b.queue
-	}
+	answers, queued := b.ready()
 	whole, err := w.Ask(ctx, answers, queued, b.cmds...)
+	return l.heard(b, whole, err)
+}
+
+// heard returns the replies, or nil if the client is to do it.
+func (l *link) heard(b *batch, whole bool, err error) []reply {
+	answers := b.answers
 	if !whole {
 		b.lost, b.answers = true, nil
 	}

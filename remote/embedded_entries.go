@@ -97,6 +97,11 @@ func (c *embeddedConn) Release(ctx context.Context, keys []string, token string)
 	})
 }
 
+// WriteLater implements [Conn].
+func (c *embeddedConn) WriteLater(ctx context.Context, writes []Write, then func([]Written, error)) {
+	then(c.Write(ctx, writes))
+}
+
 // Write implements [Conn].
 func (c *embeddedConn) Write(ctx context.Context, writes []Write) (out []Written, err error) {
 	queue(writes)

@@ -75,6 +75,10 @@ type Conn interface {
 	Release(ctx context.Context, keys []string, token string) error
 	// Write stores values in one round trip.
 	Write(ctx context.Context, writes []Write) ([]Written, error)
+	// WriteLater is Write for who does not wait. then is told, once, what Write would
+	// have returned, perhaps before WriteLater returns, and perhaps by whoever reads the
+	// connection: it must be quick, and wait for nothing.
+	WriteLater(ctx context.Context, writes []Write, then func([]Written, error))
 	// Delete removes keys and their leases.
 	Delete(ctx context.Context, keys []string) error
 	// Purge removes every key that begins with one of the prefixes.

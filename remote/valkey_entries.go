@@ -149,8 +149,24 @@ func (c *valkeyConn) each(ctx context.Context, keys []string, s script, names fu
 
 // Write implements [Conn].
 func (c *valkeyConn) Write(ctx context.Context, writes []Write) ([]Written, error) {
-	b := newBatch()
+	b := c.batchOf(writes)
 	defer b.done()
+	return writtenOf(run(ctx, c.tracked, b))
+}
+
+// WriteLater implements [Conn].
+func (c *valkeyConn) WriteLater(ctx context.Context, writes []Write, then func([]Written, error)) {
+	b := c.batchOf(writes)
+	c.tracked.later(ctx, b, func(replies []reply) {
+		out, err := writtenOf(replies)
+		b.done()
+		then(out, err)
+	})
+}
+
+// batchOf puts writes into words.
+func (c *valkeyConn) batchOf(writes []Write) *batch {
+	b := newBatch()
 	if c.tracked.busy() {
 		b.queued = func() { queue(writes) }
 	} else {
@@ -159,10 +175,14 @@ func (c *valkeyConn) Write(ctx context.Context, writes []Write) ([]Written, erro
 	for i := range writes {
 		c.addWrite(b, &writes[i])
 	}
-	results := run(ctx, c.tracked, b)
-	out := make([]Written, len(writes))
-	for i := range writes {
-		stored, err := results[i].number()
+	return b
+}
+
+// writtenOf reads the answers to writes.
+func writtenOf(replies []reply) ([]Written, error) {
+	out := make([]Written, len(replies))
+	for i, r := range replies {
+		stored, err := r.number()
 		out[i] = Written{Stored: stored == 1, Expired: stored == 2, Err: failure(err)}
 		if err != nil && Unreachable(out[i].Err) {
 			return nil, out[i].Err

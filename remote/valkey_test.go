@@ -15,6 +15,7 @@ import (
 	"github.com/valkey-io/valkey-go"
 
 	"github.com/tiercache/tiercache/internal/faultproxy"
+	"github.com/tiercache/tiercache/internal/remotetest"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
@@ -53,11 +54,15 @@ func calls(ctx context.Context, c remote.Conn) map[string]error {
 	out["Lease"] = err
 	out["Extend"] = c.Extend(ctx, k, "t", time.Minute)
 	out["Release"] = c.Release(ctx, k, "t")
-	written, err := c.Write(ctx, []remote.Write{{Key: k[0], Envelope: []byte("value"), Expires: time.Now().Add(time.Minute)}})
-	for _, w := range written {
-		err = errors.Join(err, w.Err)
+	writes := []remote.Write{{Key: k[0], Envelope: []byte("value"), Expires: time.Now().Add(time.Minute)}}
+	worst := func(written []remote.Written, err error) error {
+		for _, w := range written {
+			err = errors.Join(err, w.Err)
+		}
+		return err
 	}
-	out["Write"] = err
+	out["Write"] = worst(c.Write(ctx, writes))
+	out["WriteLater"] = worst(remotetest.WriteLater(ctx, c, writes))
 	out["Delete"] = c.Delete(ctx, k)
 	_, out["Purge"] = c.Purge(ctx, remote.PurgeRequest{Prefixes: []string{"p:d:"}})
 	_, out["Info"] = c.Info(ctx)
@@ -84,6 +89,10 @@ func TestScriptsAreLoadedAgainWhenTheServerForgotThem(t *testing.T) {
 		require.NoError(t, c.Extend(ctx, k, "t", time.Minute))
 		flush()
 		w, err := c.Write(ctx, []remote.Write{{Key: k[0], Token: "t", Envelope: []byte("value"), Expires: time.Now().Add(time.Minute)}})
+		require.NoError(t, err)
+		require.True(t, w[0].Stored)
+		flush()
+		w, err = remotetest.WriteLater(ctx, c, []remote.Write{{Key: k[0], Envelope: []byte("value"), Expires: time.Now().Add(time.Minute)}})
 		require.NoError(t, err)
 		require.True(t, w[0].Stored)
 		flush()

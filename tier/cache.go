@@ -24,6 +24,7 @@ type core struct {
 	ns  *namespace
 	cfg cacheConfig
 	typed
+	pace pace
 }
 
 // New returns a view of a namespace: segments joined by ':', such as

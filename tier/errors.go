@@ -33,7 +33,8 @@ var (
 )
 
 // LoadPanic is the error of every caller of a load whose loader panicked, or
-// whose loader or codec ended its goroutine with runtime.Goexit. It is not cached.
+// whose loader or codec ended its goroutine with runtime.Goexit. (A caller whose own
+// goroutine that was is ended, too.) It is not cached.
 type LoadPanic struct {
 	// Value is what was passed to panic; nil for Goexit.
 	Value any

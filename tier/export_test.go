@@ -1,6 +1,9 @@
 package tier
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // LeaseFirst has c ask for leases along with its reads for a long time to come,
 // as where nearly all of them miss.
@@ -35,4 +38,12 @@ func Waiters[V any](c *Cache[V], key string) int {
 		return k.flight.waiters
 	}
 	return 0
+}
+
+// GoesAndComes tells s that its server went away, and came back.
+func GoesAndComes(s *Store) {
+	a := &absence{since: time.Now(), of: &s.conn.server, over: make(chan struct{})}
+	s.wentAway(a)
+	close(a.over)
+	s.cameBack(a)
 }

@@ -22,7 +22,8 @@ type filling struct {
 	write remote.Write
 }
 
-// fill ends the flights with what was loaded, and stores what may be stored.
+// fill ends the flights with what was loaded, stores what may be stored, and then the
+// run is over.
 func (l *loadRun) fill(fs []*flight, r loadResult) {
 	ctx := context.WithoutCancel(l.values)
 	done := l.one.done[:]
@@ -56,7 +57,11 @@ func (l *loadRun) fill(fs []*flight, r loadResult) {
 			release = append(release, f.name)
 		}
 	}
-	if len(release) > 0 {
+	switch {
+	case len(release) == 0:
+	case l.here: // nor does whoever called wait for that
+		l.releaseLater(release)
+	default:
 		rctx, cancel := l.s.request(ctx)
 		if err := l.s.conn.Release(rctx, release, l.token); err != nil {
 			l.failed(err)
@@ -65,6 +70,8 @@ func (l *loadRun) fill(fs []*flight, r loadResult) {
 	}
 	if len(fills) > 0 {
 		l.store(ctx, fills)
+	} else {
+		l.over()
 	}
 }
 
@@ -127,18 +134,43 @@ func (l *loadRun) store(ctx context.Context, fills []filling) {
 		writes[i] = fills[i].write
 		bytes += int64(len(writes[i].Envelope))
 	}
-	early := l.s.fills.TryAcquire(bytes)
-	if early {
-		defer l.s.fills.Release(bytes)
-		writes[len(writes)-1].Queued = func() { answer(fills) }
-	}
 	begun := mono.Now()
 	rctx, cancel := l.s.request(ctx)
-	written, err := l.s.conn.Write(rctx, writes)
-	cancel()
+	if !l.s.fills.TryAcquire(bytes) {
+		written, err := l.s.conn.Write(rctx, writes)
+		cancel()
+		l.stored(fills, begun, written, err)
+		return
+	}
+	writes[len(writes)-1].Queued = func() { l.answer(fills) }
+	l.s.conn.WriteLater(rctx, writes, func(written []remote.Written, err error) {
+		cancel()
+		l.s.fills.Release(bytes)
+		if l.s.cfg.observer == nil && wentWell(written, err) {
+			l.stored(fills, begun, written, err)
+			return
+		}
+		// What there is to do then takes its time, and so may the observer.
+		l.s.mu.flying.Go(func() { l.stored(fills, begun, written, err) })
+	})
+}
+
+func wentWell(written []remote.Written, err error) bool {
+	for i := range written {
+		err = worse(err, written[i].Err)
+	}
+	return err == nil
+}
+
+// stored ends a run whose writes are done, or given up.
+func (l *loadRun) stored(fills []filling, begun mono.Time, written []remote.Written, err error) {
 	if err != nil {
 		l.failed(err)
-		l.releaseLater(namesOf(writes))
+		keys := make([]string, len(fills))
+		for i := range fills {
+			keys[i] = fills[i].write.Key
+		}
+		l.releaseLater(keys)
 		written = make([]remote.Written, len(fills))
 		for i := range written {
 			written[i].Err = err
@@ -151,17 +183,20 @@ func (l *loadRun) store(ctx context.Context, fills []filling) {
 		l.s.table.land(fl.f)
 		l.countFill(written[i], took) // whoever sees it counted finds it done
 	}
-	clear(writes) // a loader may have kept what they lie in
+	clear(l.one.writes[:]) // a loader may have kept what they lie in
 	clear(fills)
+	l.over()
 }
 
 // answer ends the flights of what is about to be written. Whoever waited goes first:
 // his next request takes the write along, or is ahead of it.
-func answer(fills []filling) {
+func (l *loadRun) answer(fills []filling) {
 	for _, fl := range fills {
 		fl.f.finish(outcome{served: served{it: fl.it, origin: Loaded}})
 	}
-	runtime.Gosched()
+	if !l.here { // else it is the first of them
+		runtime.Gosched()
+	}
 }
 
 // list marks the key as being written, and puts the value into the local tier

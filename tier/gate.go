@@ -238,12 +238,28 @@ func (g *gate) Write(ctx context.Context, writes []remote.Write) ([]remote.Writt
 		return nil, err
 	}
 	written, err := g.Conn.Write(ctx, writes)
-	said := err
-	for i := range written {
-		said = worse(said, written[i].Err)
-	}
-	g.heard(ctx, r, said)
+	g.heardOf(ctx, r, written, err)
 	return written, err
+}
+
+func (g *gate) WriteLater(ctx context.Context, writes []remote.Write, then func([]remote.Written, error)) {
+	r, err := g.admit(len(writes), func(i int) string { return writes[i].Key })
+	if err != nil {
+		then(nil, err)
+		return
+	}
+	g.Conn.WriteLater(ctx, writes, func(written []remote.Written, err error) {
+		g.heardOf(ctx, r, written, err)
+		then(written, err)
+	})
+}
+
+// heardOf is heard of writes.
+func (g *gate) heardOf(ctx context.Context, r request, written []remote.Written, err error) {
+	for i := range written {
+		err = worse(err, written[i].Err)
+	}
+	g.heard(ctx, r, err)
 }
 
 // worse is what tells more about the server, of two errors about one request.

@@ -211,14 +211,6 @@ func (l *loadRun) release(keys []string) {
 	}
 }
 
-func namesOf(writes []remote.Write) []string {
-	out := make([]string, len(writes))
-	for i, w := range writes {
-		out[i] = w.Key
-	}
-	return out
-}
-
 // leasedNames returns the remote keys of the flights that are not offline.
 func leasedNames(fs []*flight) []string {
 	out := make([]string, 0, len(fs))

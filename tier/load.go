@@ -32,13 +32,14 @@ type loadFunc struct {
 var errLeft = errors.New("tier: nobody waits for the load")
 
 // loadRun is one run of a loader: it gets the leases, runs the loader and fills
-// the tiers, in a goroutine of its own. Its context ends when the last waiter
+// the tiers, mostly in a goroutine of its own (see mayRunHere). Its context ends when the last waiter
 // of every flight has left, with the load timeout, or with the store.
 type loadRun struct {
 	*core
 	load  loadFunc
 	o     callConfig
 	token string // names this run as the holder of its leases
+	here  bool   // in the goroutine of the caller that leads the flights
 
 	loadContext
 	timer  *time.Timer // for tick
@@ -89,6 +90,24 @@ func (c *core) newRun(load loadFunc, o callConfig) *loadRun {
 func (l *loadRun) only(f *flight) []*flight {
 	l.one.fs[0] = f
 	return l.one.fs[:]
+}
+
+// begin has the flights' values loaded, in this goroutine if that may be.
+func (l *loadRun) begin(ctx context.Context, fs []*flight) {
+	if !l.mayRunHere(ctx) {
+		l.start(ctx, fs)
+		return
+	}
+	if !l.s.board() {
+		l.finishAll(fs, outcome{err: ErrClosed})
+		return
+	}
+	defer l.s.mu.loading.Done()
+	for _, f := range fs {
+		f.run = l
+	}
+	l.here = true
+	l.run(ctx, fs)
 }
 
 // start has the flights' values loaded in a goroutine of its own.
@@ -285,10 +304,11 @@ func (l *loadRun) runLoader(fs []*flight) {
 			l.outrun = true
 			return // the end of the context was quicker, and nobody waits
 		}
-		l.s.observe(EventLoad, l.ns, mono.Now().Sub(l.begun), firstError(r.loaded))
+		took := mono.Now().Sub(l.begun)
+		l.pace.learn(took, returned)
+		l.s.observe(EventLoad, l.ns, took, firstError(r.loaded))
 		l.because(r.loaded)
 		l.fill(fs, r)
-		l.over()
 	}()
 	l.load.run(&l.loadContext, l.load.loader, fs, r.entries, r.loaded)
 	returned = true
@@ -356,6 +376,7 @@ func (l *loadRun) abandon() {
 	if l.claimed.Swap(true) {
 		return
 	}
+	l.pace.learn(0, false)
 	cause := context.Cause(l.Context)
 	l.s.observe(EventLoad, l.ns, mono.Now().Sub(l.begun), cause)
 	for _, f := range l.ready {

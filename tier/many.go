@@ -241,7 +241,7 @@ func (c *core) flyMany(ctx context.Context, p *party, load loadFunc, o callConfi
 			}
 		}
 		if len(rest) > 0 {
-			c.newRun(load, o).start(ctx, rest)
+			c.newRun(load, o).begin(ctx, rest)
 		}
 		return
 	}
@@ -274,7 +274,7 @@ func (c *core) flyMany(ctx context.Context, p *party, load loadFunc, o callConfi
 	}
 	over = true
 	if len(rest) > 0 {
-		c.newRun(load, o).start(ctx, rest)
+		c.newRun(load, o).begin(ctx, rest)
 	}
 }
 

@@ -10,16 +10,20 @@ import (
 // timeout, how long a server that is back goes unnoticed.
 const maxProbePause = 500 * time.Millisecond
 
-// wentAway is told that requests are refused from now on.
+// wentAway is told that requests are refused from now on, perhaps by whoever reads
+// the connection, whom no log may hold up.
 func (s *Store) wentAway(a *absence) {
-	s.cfg.logger.Warn("tiercache: the remote tier does not answer, reads go to their loaders", "error", a.cause)
-	s.spawn(func() { s.probe(a) })
+	s.spawn(func() {
+		s.cfg.logger.Warn("tiercache: the remote tier does not answer, reads go to their loaders", "error", a.cause)
+		s.probe(a)
+	})
 }
 
 // cameBack is told that they no longer are. Changes that could not be recorded
 // need not wait for the next heartbeat.
 func (s *Store) cameBack(a *absence) {
-	s.cfg.logger.Info("tiercache: the remote tier answers again", "away", time.Since(a.since).Round(time.Millisecond))
+	away := time.Since(a.since).Round(time.Millisecond)
+	s.spawn(func() { s.cfg.logger.Info("tiercache: the remote tier answers again", "away", away) })
 	if t := s.following.Load(); t != nil {
 		t.Wake()
 	}

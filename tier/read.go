@@ -318,7 +318,11 @@ func (c *core) flyOne(ctx context.Context, f *flight, load loadFunc, o callConfi
 	if l == nil {
 		l = c.newRun(load, o)
 	}
-	l.start(ctx, l.only(f))
+	if f.resident != nil {
+		l.start(ctx, l.only(f))
+	} else {
+		l.begin(ctx, l.only(f))
+	}
 	return spare
 }
 
@@ -480,6 +484,9 @@ func (c *core) serve(ctx context.Context, f *flight, stored remote.Item, load lo
 		return false
 	}
 	c.ns.stats.remoteHits.Add(1)
+	if late {
+		c.ns.stats.stale.Add(1)
+	}
 	c.ns.learn(false)
 	if !c.usesLocal(o) || !c.s.table.keep(f.h, &f.watch, it) {
 		it.release(c.s.tail)
@@ -488,7 +495,6 @@ func (c *core) serve(ctx context.Context, f *flight, stored remote.Item, load lo
 	c.s.table.land(f)
 	switch {
 	case late:
-		c.ns.stats.stale.Add(1)
 		c.refreshLater(ctx, f.h, it, load)
 	case !o.fresh && c.refreshesEarly(it, now):
 		c.refreshLater(ctx, f.h, it, load)

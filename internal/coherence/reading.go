@@ -69,22 +69,31 @@ func (r *reading) burst() {
 	r.tally.Reads.Add(done)
 }
 
+// callContext is for one call, which cannot be called off every other time: such callers
+// may run their loaders themselves.
+func (r *reading) callContext() context.Context {
+	if r.rng.IntN(2) == 0 {
+		return context.WithoutCancel(r.ctx)
+	}
+	return r.ctx
+}
+
 // get returns how many reads were checked.
 func (r *reading) get(s int, fresh bool) int64 {
 	e := r.reader.Call(s, fresh, Now())
 	var v Value
 	var err error
 	if fresh {
-		v, err = r.cache(s).Get(r.ctx, r.keys[s], r.loaders[s], tier.Fresh())
+		v, err = r.cache(s).Get(r.callContext(), r.keys[s], r.loaders[s], tier.Fresh())
 	} else {
-		v, err = r.cache(s).Get(r.ctx, r.keys[s], r.loaders[s])
+		v, err = r.cache(s).Get(r.callContext(), r.keys[s], r.loaders[s])
 	}
 	return r.judge(s, e, v, err)
 }
 
 func (r *reading) refresh(s int) int64 {
 	e := r.reader.Call(s, false, Now())
-	v, err := r.cache(s).Refresh(r.ctx, r.keys[s], r.loaders[s])
+	v, err := r.cache(s).Refresh(r.callContext(), r.keys[s], r.loaders[s])
 	return r.judge(s, e, v, err)
 }
 
@@ -105,7 +114,7 @@ func (r *reading) many(s int) int64 {
 	if r.rng.IntN(2) == 0 {
 		options = []tier.CallOption{tier.NoLocal()}
 	}
-	found, err := r.cache(s).GetMany(r.ctx, keys, r.loadMany, options...)
+	found, err := r.cache(s).GetMany(r.callContext(), keys, r.loadMany, options...)
 	done := int64(0)
 	for key, v := range found {
 		i, _ := strconv.Atoi(key) // our own
@@ -140,7 +149,8 @@ func (m *Member) report(v *Violation) {
 }
 
 // loader reads the truth of a subject. Some loads take time before that, and
-// some after it, so that changes overtake them.
+// some after it, so that changes overtake them; in every other member so few that
+// loads count as quick.
 func (m *Member) loader(s int) tier.Loader[Value] {
 	return func(ctx context.Context, e *tier.Entry) (Value, error) {
 		n := m.loads.Add(1)
@@ -165,14 +175,17 @@ func (m *Member) loadMany(ctx context.Context, keys []string, es tier.Entries) (
 }
 
 func (m *Member) loadOne(ctx context.Context, s int, n int64, slowly bool) Value {
-	subject := m.board.Subject(s)
+	subject, turns := m.board.Subject(s), int64(8)
+	if m.cfg.Member%2 == 1 {
+		turns = 32
+	}
 	start := Now()
-	if slowly && n%8 == 1 {
+	if slowly && n%turns == 1 {
 		wait(ctx, time.Millisecond)
 	}
 	v := subject.Truth()
 	subject.Note(Event{At: start, Kind: LoadStart, Member: m.cfg.Member, Version: v, Number: n})
-	if slowly && n%8 == 2 {
+	if slowly && n%turns == 2 {
 		wait(ctx, time.Millisecond)
 	}
 	subject.Note(Event{At: Now(), Kind: LoadEnd, Member: m.cfg.Member, Version: v, Number: n})

@@ -185,6 +185,10 @@ func (c *conn) Release(ctx context.Context, keys []string, token string) error {
 	return c.around(ctx, Release, func() error { return c.Conn.Release(ctx, keys, token) })
 }
 
+func (c *conn) WriteLater(ctx context.Context, w []remote.Write, then func([]remote.Written, error)) {
+	then(c.Write(ctx, w))
+}
+
 func (c *conn) Write(ctx context.Context, w []remote.Write) (out []remote.Written, err error) {
 	err = c.around(ctx, Write, func() error { out, err = c.Conn.Write(ctx, w); return err })
 	return out, err

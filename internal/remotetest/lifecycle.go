@@ -22,7 +22,9 @@ func (s *store) calls(ctx context.Context) map[string]error {
 	_, out["Lease"] = s.Lease(ctx, []remote.LeaseRequest{{Key: k[0], Token: "t", TTL: time.Minute}})
 	out["Extend"] = s.Extend(ctx, k, "t", time.Minute)
 	out["Release"] = s.Release(ctx, k, "t")
-	_, out["Write"] = s.Write(ctx, []remote.Write{{Key: k[0], Envelope: []byte("v"), Expires: in(time.Minute)}})
+	writes := []remote.Write{{Key: k[0], Envelope: []byte("v"), Expires: in(time.Minute)}}
+	_, out["Write"] = s.Conn.Write(ctx, writes)
+	_, out["WriteLater"] = WriteLater(ctx, s.Conn, writes)
 	out["Delete"] = s.Delete(ctx, k)
 	_, out["Purge"] = s.Purge(ctx, remote.PurgeRequest{Prefixes: []string{s.prefix + ":d:"}})
 	_, out["Info"] = s.Info(ctx)

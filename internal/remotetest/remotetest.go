@@ -115,6 +115,27 @@ type store struct {
 	*recorder
 	prefix string
 	ctx    context.Context
+	writes atomic.Int64
+}
+
+// Write also takes the way of those who do not wait, in turns: all that is true of the
+// one is true of the other.
+func (s *store) Write(ctx context.Context, writes []remote.Write) ([]remote.Written, error) {
+	if s.writes.Add(1)%2 == 0 {
+		return s.Conn.Write(ctx, writes)
+	}
+	return WriteLater(ctx, s.Conn, writes)
+}
+
+// WriteLater waits for what c's WriteLater tells.
+func WriteLater(ctx context.Context, c remote.Conn, writes []remote.Write) (out []remote.Written, err error) {
+	told := make(chan struct{}) // closing it twice panics
+	c.WriteLater(ctx, writes, func(w []remote.Written, e error) {
+		out, err = w, e
+		close(told)
+	})
+	<-told
+	return out, err
 }
 
 var prefixes atomic.Int64

@@ -1,6 +1,7 @@
 package remotetest
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -64,10 +65,17 @@ var writes = []test{
 		for i := range calls {
 			writes = append(writes, remote.Write{Key: s.key(strconv.Itoa(i)), Envelope: []byte("v"), Expires: in(time.Hour), Queued: func() { calls[i]++ }})
 		}
-		w, err := s.Write(s.ctx, writes)
-		require.NoError(t, err)
-		require.True(t, w[0].Stored && w[1].Stored)
-		require.Equal(t, []int{1, 1}, calls)
+		for times, write := range []func(context.Context, []remote.Write) ([]remote.Written, error){
+			s.Conn.Write,
+			func(ctx context.Context, w []remote.Write) ([]remote.Written, error) {
+				return WriteLater(ctx, s.Conn, w)
+			},
+		} {
+			w, err := write(s.ctx, writes)
+			require.NoError(t, err)
+			require.True(t, w[0].Stored && w[1].Stored)
+			require.Equal(t, []int{times + 1, times + 1}, calls)
+		}
 	}},
 
 	{"AFillWithItsLeaseSendsExactlyOneNotice", func(t *testing.T, h Harness) {

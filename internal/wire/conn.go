@@ -45,6 +45,8 @@ type Conn struct {
 	err   error      // why it has ended
 	asked uint64     // requests so far
 	owed  debts
+	late  *time.Timer // gives up requests that nobody waits for; nil before there were any
+	dueAt time.Time   // when it does; zero: it does not run
 
 	// Writing. Who sets writing owns it until it is handed on or ended.
 	writing bool
@@ -126,6 +128,10 @@ type request struct {
 	left    bool          // its owner does not wait any more; guarded by Conn.mu
 	queued  func()        // to be called before waiting
 	one     [1]Reply
+	// Of one that nobody waits for.
+	then    func(whole bool, err error) // told when it is ended; nil: somebody waits
+	until   time.Time                   // when it is given up
+	queuing bool                        // queued is running, and then comes after it; guarded by Conn.mu
 }
 
 func newRequest() any { return &request{done: make(chan struct{}, 1)} }
@@ -166,6 +172,19 @@ func (c *Conn) Ask(ctx context.Context, replies []Reply, queued func(), cmds ...
 	return err == nil, err
 }
 
+// Send is Ask for who does not wait: then is told, once, what Ask would have returned,
+// with the deadline of ctx and not its end by itself. It is called by whoever reads the
+// connection, or ends it, and so must be quick and wait for nothing; it may be called
+// before Send returns. With an error nothing was sent, and then is not called.
+func (c *Conn) Send(ctx context.Context, replies []Reply, queued func(), then func(whole bool, err error), cmds ...[]string) error {
+	deadline, ok := ctx.Deadline()
+	if !ok || len(cmds) == 0 {
+		return ErrRefused
+	}
+	_, err := c.ask(ctx, &request{replies: replies, queued: queued, then: then, until: deadline}, cmds...)
+	return err
+}
+
 // Busy reports whether somebody waits for an answer.
 func (c *Conn) Busy() bool {
 	c.mu.Lock()
@@ -174,47 +193,23 @@ func (c *Conn) Busy() bool {
 }
 
 // ask returns whether r is nobody's but the caller's again. It is not if the
-// context has ended: what answers it has yet to come.
+// context has ended: what answers it has yet to come. Nor is it if nobody waits for it.
 func (c *Conn) ask(ctx context.Context, r *request, cmds ...[]string) (back bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return true, err
 	}
-	size := 0
-	for _, words := range cmds {
-		for _, w := range words {
-			size += len(w)
-		}
-	}
 	c.mu.Lock()
-	switch {
-	case c.err != nil: // the client will have another
-		err = fmt.Errorf("%w: %w", ErrRefused, c.err)
-	case size > MaxRequest || len(c.out)+len(c.held) > maxOut:
-		err = ErrRefused
-	}
-	if err != nil {
+	if err := c.putOutLocked(r, cmds); err != nil {
 		c.mu.Unlock()
 		return true, err
 	}
-	if mine := (debt{r: r, n: len(cmds)}); c.client.whole() {
-		c.owed.push(mine)
-		c.out = appendCommands(c.out, cmds)
-	} else {
-		c.waiting = append(c.waiting, mine)
-		c.held = appendCommands(c.held, cmds)
-	}
-	c.asked++
-	if r.queued != nil {
+	ended := r.queued != nil && c.queueLocked(r)
+	if ended && r.then == nil {
 		c.mu.Unlock()
-		r.queued()
-		c.mu.Lock()
-		if r.told() { // others have written and read meanwhile
-			c.mu.Unlock()
-			c.awake()
-			return true, r.err
-		}
+		c.awake()
+		return true, r.err
 	}
-	leads, writes := !c.reading && !c.noLeads, !c.writing && len(c.out) > 0
+	leads, writes := !c.reading && !c.noLeads && r.then == nil, !c.writing && len(c.out) > 0
 	if leads {
 		c.reading, c.leader, c.leaderContext = true, r, ctx
 	}
@@ -223,7 +218,13 @@ func (c *Conn) ask(ctx context.Context, r *request, cmds ...[]string) (back bool
 		c.flushLocked(true)
 	}
 	c.mu.Unlock()
-	if leads {
+	switch {
+	case ended:
+		r.tell()
+		return false, nil
+	case r.then != nil:
+		return false, nil
+	case leads:
 		return c.lead(ctx, r)
 	}
 	select {
@@ -234,6 +235,48 @@ func (c *Conn) ask(ctx context.Context, r *request, cmds ...[]string) (back bool
 		c.leave(r)
 		return false, ctx.Err()
 	}
+}
+
+// putOutLocked puts the commands behind what is out, or refuses to.
+func (c *Conn) putOutLocked(r *request, cmds [][]string) error {
+	size := 0
+	for _, words := range cmds {
+		for _, w := range words {
+			size += len(w)
+		}
+	}
+	switch {
+	case c.err != nil: // the client will have another
+		return fmt.Errorf("%w: %w", ErrRefused, c.err)
+	case size > MaxRequest || len(c.out)+len(c.held) > maxOut:
+		return ErrRefused
+	}
+	if mine := (debt{r: r, n: len(cmds)}); c.client.whole() {
+		c.owed.push(mine)
+		c.out = appendCommands(c.out, cmds)
+	} else {
+		c.waiting = append(c.waiting, mine)
+		c.held = appendCommands(c.held, cmds)
+	}
+	c.asked++
+	if r.then != nil {
+		c.timeLocked(r.until)
+	}
+	return nil
+}
+
+// queueLocked has others ask. It reports whether they have written and read
+// meanwhile, and r has ended.
+func (c *Conn) queueLocked(r *request) (ended bool) {
+	r.queuing = true
+	c.mu.Unlock()
+	r.queued()
+	c.mu.Lock()
+	r.queuing = false
+	if r.then != nil {
+		return r.left
+	}
+	return r.told()
 }
 
 // told reports, once, whether it has ended.
@@ -276,12 +319,20 @@ func (c *Conn) fail(err error) {
 		c.owed.push(d)
 	}
 	c.waiting = nil
+	var sent []*request
 	for h := c.owed.head(); h != nil; h = c.owed.head() {
-		if h.r != nil {
-			h.r.err = err
-			c.endLocked(h.r)
+		switch r := h.r; {
+		case r == nil:
+		case r.then == nil:
+			r.err = err
+			c.endLocked(r)
+		case r.endsLocked(err):
+			sent = append(sent, r)
 		}
 		c.owed.drop()
+	}
+	if c.late != nil {
+		c.late.Stop()
 	}
 	if c.claimed {
 		c.claimed = false
@@ -289,6 +340,9 @@ func (c *Conn) fail(err error) {
 	}
 	c.mu.Unlock()
 	c.wake()
+	for _, r := range sent {
+		r.tell()
+	}
 }
 
 // Close implements [net.Conn].

@@ -15,6 +15,8 @@
 //     that order, one at a time.
 //   - Ask returns when its context ends, whatever the server does. Where that is
 //     not its deadline but somebody's decision it may be two milliseconds late.
+//   - [Conn.Send] waits for nothing, and what it is given is told once how that went: by
+//     whoever reads, whom it must not hold up, or within a moment of the deadline.
 //   - The client sees a connection of its own: all it did not ask for, but what the
 //     functions of Options have taken, is kept from it.
 //
@@ -24,6 +26,6 @@
 // for what the server sends of its own accord: the next who asks finds it, and if
 // nobody does the client is back within a millisecond or two.
 //
-// Nothing is tried again. An error of Ask leaves open whether the server did what
+// Nothing is tried again. An error of Ask, or what is told after Send, leaves open whether the server did what
 // it was asked.
 package wire

@@ -18,13 +18,16 @@ func (d *debts) push(x debt) {
 	if d.n == len(d.ring) {
 		grown := make([]debt, max(64, 2*len(d.ring)))
 		for i := range d.n {
-			grown[i] = d.ring[(d.first+i)&(len(d.ring)-1)]
+			grown[i] = *d.at(i)
 		}
 		d.ring, d.first = grown, 0
 	}
-	d.ring[(d.first+d.n)&(len(d.ring)-1)] = x
+	*d.at(d.n) = x
 	d.n++
 }
+
+// at is the i-th, the oldest first.
+func (d *debts) at(i int) *debt { return &d.ring[(d.first+i)&(len(d.ring)-1)] }
 
 // head is the oldest, or nil.
 func (d *debts) head() *debt {

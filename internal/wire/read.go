@@ -246,8 +246,16 @@ func (c *Conn) reply(m []byte) {
 	}
 	c.paid++
 	c.mu.Lock()
-	c.endLocked(r)
+	if r.then == nil {
+		c.endLocked(r)
+		c.mu.Unlock()
+		return
+	}
+	told := r.endsLocked(nil)
 	c.mu.Unlock()
+	if told {
+		r.tell()
+	}
 }
 
 // forClientLocked leaves an answer to the client. Once the connection has ended it is
