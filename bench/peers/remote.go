@@ -107,13 +107,11 @@ func misses() []work {
 				return c.Do(ctx, c.B().Set().Key(key).Value(value).Ex(time.Hour).Build()).Error()
 			}
 		}},
-		{ours, func(p *pitch) func(string) error {
-			c := view[string](p.store(p.prefix()), "blobs")
-			load := func(context.Context, *tier.Entry) (string, error) { return value, nil }
-			return func(key string) error {
-				_, err := c.Get(ctx, key, load)
-				return err
-			}
+		{ours, func(p *pitch) func(string) error { return loading(ctx, p, value) }},
+		{ours + ",_may_be_called_off", func(p *pitch) func(string) error {
+			mayEnd, cancel := context.WithCancel(ctx)
+			p.host.Cleanup(cancel)
+			return loading(mayEnd, p, value)
 		}},
 		{"three-step_cache-aside", func(p *pitch) func(string) error {
 			c := p.valkey()
@@ -145,6 +143,16 @@ func misses() []work {
 		}})
 	}
 	return []work{serial, parallel}
+}
+
+// loading asks ours for keys that it has to load. Whoever cannot be called off may run the loader himself.
+func loading(ctx context.Context, p *pitch, value string) func(key string) error {
+	c := view[string](p.store(p.prefix()), "blobs")
+	load := func(context.Context, *tier.Entry) (string, error) { return value, nil }
+	return func(key string) error {
+		_, err := c.Get(ctx, key, load)
+		return err
+	}
 }
 
 // fill stores a value if the placeholder is still the caller's.
