@@ -35,8 +35,8 @@ func (c *core) readAside(ctx context.Context, p *party, give func(key string, it
 	}
 	names := make([]string, len(asked))
 	c.ns.nameAll(len(asked), func(i int) local.Key { return asked[i].h }, func(i int, name string) { names[i] = name })
-	rctx, cancel := c.s.request(ctx)
-	defer cancel()
+	rctx := c.s.request(ctx)
+	defer rctx.End()
 	items, _, err := c.s.conn.Get(rctx, names, nil)
 	if err == nil && c.s.moved(v, nil) {
 		err = c.s.confirm(rctx, names...)

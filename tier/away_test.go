@@ -258,6 +258,23 @@ func TestI8CallersWhoGiveUpSoonerDoNotMakeTheServerAway(t *testing.T) {
 	}, rarely...)
 }
 
+// Those who could have left, and did not, do.
+func TestI8CallersWhoWaitForAsLongAsTheyMayMakeTheServerAway(t *testing.T) {
+	rarely := []tier.Option{tier.WithHeartbeat(time.Hour), tier.WithMaxStaleness(2 * time.Hour)}
+	partitioned(t, func(t *testing.T, p *partition) {
+		c := view[string](t, p.store, "docs")
+		p.server.silence()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		for i := range 3 {
+			v, err := c.Get(ctx, strconv.Itoa(i), is("v"))
+			assert.NoError(t, err)
+			assert.Equal(t, "v", v)
+		}
+		assert.EqualValues(t, 1, p.store.Stats().Outages)
+	}, rarely...)
+}
+
 func TestI8AServerThatRefusesToStoreIsNotAway(t *testing.T) {
 	partitioned(t, func(t *testing.T, p *partition) {
 		c := view[string](t, p.store, "docs")

@@ -79,8 +79,8 @@ func (c *Cache[V]) Explain(ctx context.Context, key string) (Explanation, error)
 	if c.cfg.localOnly {
 		return e, nil
 	}
-	rctx, cancel := c.s.request(ctx)
-	defer cancel()
+	rctx := c.s.request(ctx)
+	defer rctx.End()
 	if err := c.s.tail.CatchUp(rctx); err != nil {
 		return e, remoteError(ctx, "explain", err)
 	}

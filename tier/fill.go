@@ -62,11 +62,11 @@ func (l *loadRun) fill(fs []*flight, r loadResult) {
 	case l.here: // nor does whoever called wait for that
 		l.releaseLater(release)
 	default:
-		rctx, cancel := l.s.request(ctx)
+		rctx := l.s.request(ctx)
 		if err := l.s.conn.Release(rctx, release, l.token); err != nil {
 			l.failed(err)
 		}
-		cancel()
+		rctx.End()
 	}
 	if len(fills) > 0 {
 		l.store(ctx, fills)
@@ -135,16 +135,16 @@ func (l *loadRun) store(ctx context.Context, fills []filling) {
 		bytes += int64(len(writes[i].Envelope))
 	}
 	begun := mono.Now()
-	rctx, cancel := l.s.request(ctx)
+	rctx := l.s.request(ctx)
 	if !l.s.fills.TryAcquire(bytes) {
 		written, err := l.s.conn.Write(rctx, writes)
-		cancel()
+		rctx.End()
 		l.stored(fills, begun, written, err)
 		return
 	}
 	writes[len(writes)-1].Queued = func() { l.answer(fills) }
 	l.s.conn.WriteLater(rctx, writes, func(written []remote.Written, err error) {
-		cancel()
+		rctx.End()
 		l.s.fills.Release(bytes)
 		if l.s.cfg.observer == nil && wentWell(written, err) {
 			l.stored(fills, begun, written, err)

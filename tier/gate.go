@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/bound"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
@@ -163,7 +164,7 @@ func (b *breaker) heard(ctx context.Context, sent standing, err error) {
 	case errors.Is(err, remote.ErrClosed):
 	case !remote.Away(err):
 		b.answered()
-	case ctx.Err() != nil && context.Cause(ctx) != errPatience:
+	case ctx.Err() != nil && bound.Cause(ctx) != errPatience:
 		// Its caller gave up sooner, which says nothing about the server.
 	default:
 		b.unanswered(sent, err)

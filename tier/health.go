@@ -46,8 +46,8 @@ func (s *Store) Health(ctx context.Context) Health {
 	if s.closed.Load() {
 		return Health{Remote: s.cfg.backend.String(), RemoteErr: ErrClosed}
 	}
-	rctx, cancel := s.request(ctx)
-	defer cancel()
+	rctx := s.request(ctx)
+	defer rctx.End()
 	info, err := s.conn.Info(rctx)
 	t := s.tail.Health()
 	h := Health{

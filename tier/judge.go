@@ -167,8 +167,8 @@ func (c *core) hold(ctx context.Context, it *item) bool {
 	if it.keyMark != nil {
 		scopes = append(scopes, it.keyMark.Scope())
 	}
-	rctx, cancel := c.s.request(ctx)
-	defer cancel()
+	rctx := c.s.request(ctx)
+	defer rctx.End()
 	if err := t.Learn(rctx, scopes); err != nil {
 		c.failed(err)
 		return false

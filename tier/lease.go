@@ -146,8 +146,8 @@ func (l *loadRun) askLeases(ctx context.Context, fs []*flight) ([]remote.Lease, 
 		l.s.table.restart(f, view, now)
 		reqs[i] = remote.LeaseRequest{Key: f.name, Token: l.token, Seen: f.seen, TTL: l.s.cfg.leaseTTL, Any: f.force || f.empty}
 	}
-	rctx, cancel := l.s.request(ctx)
-	defer cancel()
+	rctx := l.s.request(ctx)
+	defer rctx.End()
 	leases, err := l.s.conn.Lease(rctx, reqs)
 	if err == nil && l.s.movedAny(view, fs) {
 		err = l.s.confirm(rctx, leasedNames(fs)...)

@@ -215,8 +215,8 @@ func (l *loadRun) extend() {
 	if len(keys) == 0 || l.cfg.localOnly {
 		return
 	}
-	rctx, cancel := l.s.request(&l.loadContext) // not of the first caller, who may have left
-	defer cancel()
+	rctx := l.s.request(&l.loadContext) // not of the first caller, who may have left
+	defer rctx.End()
 	if err := l.s.conn.Extend(rctx, keys, l.token, l.s.cfg.leaseTTL); err != nil {
 		l.failed(err)
 	}

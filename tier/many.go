@@ -302,8 +302,8 @@ func (c *core) readMany(ctx context.Context, fs []*flight, o callConfig) ([]remo
 		for _, f := range fs {
 			c.s.table.restart(f, v, now)
 		}
-		rctx, cancel := c.s.request(ctx)
-		defer cancel()
+		rctx := c.s.request(ctx)
+		defer rctx.End()
 		names := leasedNames(fs)
 		if !o.fresh && c.s.heardAll(v, fs) {
 			items, _, err := c.s.conn.Get(rctx, names, nil)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/bound"
 	"github.com/tiercache/tiercache/internal/mono"
 )
 
@@ -26,17 +27,26 @@ func (c *storeConfig) waits() time.Duration {
 // earliest.
 func (c *storeConfig) waitsAtLeast() time.Duration { return c.timeout - c.timeout/8 }
 
+// End implements [requestContext]. Others have the same.
+func (p *patience) End() {}
+
+// requestContext is to be ended when the request is.
+type requestContext interface {
+	context.Context
+	End()
+}
+
 // request bounds one request to the remote tier: it is given up before the remote
 // timeout is over, by up to an eighth of it.
-func (s *Store) request(ctx context.Context) (context.Context, context.CancelFunc) {
-	if ctx.Done() != nil { // it can end by itself
-		return context.WithTimeoutCause(ctx, s.cfg.waits(), errPatience)
-	}
+func (s *Store) request(ctx context.Context) requestContext {
 	p := s.patience.Load()
 	if p == nil || mono.Now() >= p.until {
 		p = s.newPatience(p)
 	}
-	return p, func() {}
+	if ctx.Done() == nil {
+		return p
+	}
+	return bound.New(ctx, p, errPatience)
 }
 
 func (s *Store) newPatience(old *patience) *patience {

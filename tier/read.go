@@ -199,8 +199,8 @@ func (c *core) accepts(ctx context.Context, f *flight, came arrival, notices int
 		if c.s.conn.away() != nil || c.s.conn.of(f.name).current.Load() != nil {
 			return false
 		}
-		rctx, cancel := c.s.request(ctx)
-		defer cancel()
+		rctx := c.s.request(ctx)
+		defer rctx.End()
 		if c.s.tail.CatchUp(rctx) != nil || c.s.conn.Prove(rctx, f.name) != nil {
 			return false
 		}
@@ -399,8 +399,8 @@ func (c *core) readFor(ctx context.Context, f *flight, load loadFunc, o callConf
 // for too long to judge what is read, the delta comes with it. done is false
 // if that has to be asked again.
 func (c *core) readOne(ctx context.Context, name string, o callConfig, v *invalidation.View) (stored remote.Item, done bool, err error) {
-	rctx, cancel := c.s.request(ctx)
-	defer cancel()
+	rctx := c.s.request(ctx)
+	defer rctx.End()
 	shard := c.s.shardOf(name)
 	if !o.fresh && c.s.heard(v, shard) {
 		if stored, err = c.s.conn.GetOne(rctx, name); err == nil && c.s.moved(v, shard) {

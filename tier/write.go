@@ -165,8 +165,8 @@ func (c *core) putAll(ctx context.Context, puts []put, writes []remote.Write) er
 	for _, p := range puts {
 		c.s.table.mark(p.h, p.w)
 	}
-	rctx, cancel := c.s.request(ctx)
-	defer cancel()
+	rctx := c.s.request(ctx)
+	defer rctx.End()
 	var written []remote.Written
 	err := c.declare(rctx)
 	if err == nil {
@@ -195,8 +195,8 @@ func (c *core) settlePut(ctx context.Context, p put, w remote.Write, done remote
 	if done.Err != nil {
 		if errors.Is(done.Err, remote.ErrFull) {
 			c.ns.stats.full.Add(1)
-			rctx, cancel := c.s.request(ctx)
-			defer cancel()
+			rctx := c.s.request(ctx)
+			defer rctx.End()
 			if err := c.s.conn.Delete(rctx, []string{w.Key}); err != nil {
 				return remoteError(ctx, "set", err)
 			}
@@ -254,8 +254,8 @@ func (c *core) deleteAll(ctx context.Context, keys []string, before func(context
 	if c.cfg.localOnly {
 		return nil
 	}
-	rctx, cancel := c.s.request(ctx)
-	defer cancel()
+	rctx := c.s.request(ctx)
+	defer rctx.End()
 	err := before(rctx)
 	if err == nil {
 		err = c.s.conn.Delete(rctx, names)

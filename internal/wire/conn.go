@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/bound"
 	"github.com/tiercache/tiercache/internal/mono"
 )
 
@@ -227,14 +228,24 @@ func (c *Conn) ask(ctx context.Context, r *request, cmds ...[]string) (back bool
 	case leads:
 		return c.lead(ctx, r)
 	}
+	end, limit := endsOf(ctx)
 	select {
 	case <-r.done:
 		c.awake()
 		return true, r.err
-	case <-ctx.Done():
-		c.leave(r)
-		return false, ctx.Err()
+	case <-end:
+	case <-limit:
 	}
+	c.leave(r)
+	return false, ctx.Err()
+}
+
+// endsOf returns what is closed when ctx ends: either.
+func endsOf(ctx context.Context) (end, limit <-chan struct{}) {
+	if b, ok := ctx.(*bound.Context); ok {
+		return b.Ends()
+	}
+	return ctx.Done(), nil
 }
 
 // putOutLocked puts the commands behind what is out, or refuses to.

@@ -1,0 +1,114 @@
+// Package bound ends the context of a request when its caller's ends, or when it has
+// been waited for long enough, which many requests share.
+//
+// [context.WithDeadlineCause] sets a timer for each, makes five pieces of memory, and
+// has the caller's context remember it: with 32 callers, a sixth of what a read of the
+// remote tier costs. Whoever waits for an answer can as well look at two contexts.
+package bound
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+)
+
+// Context has the values of the caller's.
+type Context struct {
+	context.Context                 // the caller's
+	limit           context.Context // has a deadline
+	why             error           // the cause of its end
+
+	joined atomic.Pointer[joined] // nil until somebody asks for Done
+	ending atomic.Pointer[ending] // nil until the end was seen
+}
+
+// ending is why a context has ended, once and for all.
+type ending struct{ err, cause error }
+
+// joined is a context as the standard library makes them.
+type joined struct {
+	context.Context
+	cancel context.CancelFunc
+}
+
+// New returns a context that ends with caller's, or with limit, which has a deadline;
+// why is the cause then.
+func New(caller, limit context.Context, why error) *Context {
+	return &Context{Context: caller, limit: limit, why: why}
+}
+
+// Ends returns what is closed when the caller's context ends, and when the limit does.
+func (c *Context) Ends() (caller, limit <-chan struct{}) { return c.Context.Done(), c.limit.Done() }
+
+// Deadline implements [context.Context].
+func (c *Context) Deadline() (time.Time, bool) {
+	at, _ := c.limit.Deadline()
+	if own, ok := c.Context.Deadline(); ok && own.Before(at) {
+		at = own
+	}
+	return at, true
+}
+
+// Done implements [context.Context]. It costs what New saves.
+func (c *Context) Done() <-chan struct{} {
+	if j := c.joined.Load(); j != nil {
+		return j.Done()
+	}
+	at, _ := c.limit.Deadline()
+	ctx, cancel := context.WithDeadlineCause(c.Context, at, c.why)
+	j := &joined{ctx, cancel}
+	if !c.joined.CompareAndSwap(nil, j) {
+		cancel()
+		j = c.joined.Load()
+	}
+	return j.Done()
+}
+
+// Err implements [context.Context].
+func (c *Context) Err() error {
+	if e := c.ended(); e != nil {
+		return e.err
+	}
+	return nil
+}
+
+func (c *Context) ended() *ending {
+	if e := c.ending.Load(); e != nil {
+		return e
+	}
+	if j := c.joined.Load(); j != nil {
+		return c.ends(j.Err(), context.Cause(j.Context))
+	}
+	if err := c.Context.Err(); err != nil {
+		return c.ends(err, context.Cause(c.Context))
+	}
+	return c.ends(c.limit.Err(), c.why)
+}
+
+// ends remembers which of the two was seen to end first: the other may follow.
+func (c *Context) ends(err, cause error) *ending {
+	if err == nil {
+		return nil
+	}
+	c.ending.CompareAndSwap(nil, &ending{err, cause})
+	return c.ending.Load()
+}
+
+// End is called when the context is not needed any more.
+func (c *Context) End() {
+	if j := c.joined.Load(); j != nil {
+		j.cancel()
+	}
+}
+
+// Cause is [context.Cause], which does not know of limits.
+func Cause(ctx context.Context) error {
+	c, ok := ctx.(*Context)
+	if !ok {
+		return context.Cause(ctx)
+	}
+	if e := c.ended(); e != nil {
+		return e.cause
+	}
+	return nil
+}
