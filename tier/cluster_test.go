@@ -53,6 +53,7 @@ func TestI2ACopyIsServedOnlyWhileItsServerProvesItself(t *testing.T) {
 	for _, key := range keys {
 		within(t, "a copy is here", func() bool { return local(key) })
 	}
+	filled(t, s, int64(len(keys))) // else a copy may be there provisionally
 	silent := (log + 1) % len(c.Primaries)
 	c.Primaries[silent].Pause()
 	defer c.Primaries[silent].Resume()

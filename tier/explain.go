@@ -102,11 +102,11 @@ func (c *core) holdingOf(it *item) Holding {
 func (c *core) explainLocal(h *Holding, it *item) {
 	now, v := mono.Now(), c.s.tail.View()
 	switch {
-	case it.outage != nil && !c.s.believes(it, v, now) && c.permitted(it, now):
+	case it.more().outage != nil && !c.s.believes(it, v, now) && c.permitted(it, now):
 		h.Valid, h.Outage = true, true
-	case it.epoch == unprovable && !it.outage.absence.lasts():
+	case it.epoch == unprovable && !it.more().outage.absence.lasts():
 		h.Why = "it was kept for an outage that is over"
-	case it.epoch == unprovable && (now >= it.outage.until || now >= it.fresh):
+	case it.epoch == unprovable && (now >= it.more().outage.until || now >= it.fresh):
 		h.Why = "its TTL for an outage has passed"
 	case it.epoch == unprovable:
 		h.Why = "a change, while the remote tier is away"
@@ -114,10 +114,10 @@ func (c *core) explainLocal(h *Holding, it *item) {
 		h.Why = fmt.Sprintf("the change log has not been heard for %v, more than the maximum staleness", v.Age(now).Round(time.Millisecond))
 	case it.epoch != v.Epoch:
 		h.Why = "it was read before the connection was lost"
-	case it.shard.Gone():
+	case it.more().shard.Gone():
 		h.Why = "it was read from another server than the one that has its key now, or over another connection"
-	case it.shard.Age(now) > c.s.cfg.maxStaleness:
-		h.Why = fmt.Sprintf("the server that has its key has not been heard for %v", it.shard.Age(now).Round(time.Millisecond))
+	case it.more().shard.Age(now) > c.s.cfg.maxStaleness:
+		h.Why = fmt.Sprintf("the server that has its key has not been heard for %v", it.more().shard.Age(now).Round(time.Millisecond))
 	case !c.s.believes(it, v, now):
 		h.Why, h.Changed = "a change", "unknown"
 		if !v.Covers(it.asOf) {
@@ -129,7 +129,7 @@ func (c *core) explainLocal(h *Holding, it *item) {
 				h.ChangedAt = AsOf{Incarnation: v.Incarnation, Tick: m.Last()}
 			}
 		}
-		if m := it.keyMark; m != nil && m.Last() > it.keyTick {
+		if m := it.more().keyMark; m != nil && m.Last() > it.more().keyTick {
 			h.Changed, h.ChangedAt = "the key itself", AsOf{Incarnation: v.Incarnation, Tick: m.Last()}
 		}
 		h.Why = h.Changed + " changed"

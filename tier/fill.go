@@ -210,7 +210,9 @@ func (l *loadRun) list(fl *filling) {
 	//
 	// Nor is it known in a cluster that the write comes to the server that was read.
 	fl.write.Unread = !clean || l.s.sharded
-	if fl.it.shard = l.s.shardOf(fl.f.name); fl.it.shard != fl.f.shard {
+	shard := l.s.shardOf(fl.f.name)
+	l.hasShard(fl.it, shard)
+	if shard != fl.f.shard {
 		clean = false
 	}
 	if !clean || !l.usesLocal(l.o) || view.Proof == 0 {
@@ -222,7 +224,7 @@ func (l *loadRun) list(fl *filling) {
 	}
 	proof := view.Proof
 	if l.s.sharded {
-		proof = min(proof, fl.it.shard.Proof())
+		proof = min(proof, shard.Proof())
 	}
 	fl.it.provisional.Store(int64(proof.Add(l.s.cfg.maxStaleness)))
 	fl.it.plan(&l.cfg)
@@ -285,7 +287,7 @@ func (l *loadRun) finished(ctx context.Context, f *flight, r loadResult, i int) 
 	}
 	it.negative = negative
 	l.describe(it, f.key, cfg, r.asOf, fresh, kept)
-	it.epoch, it.shard, it.keyTick = f.epoch, f.shard, f.keyTick
+	l.restsOn(it, &f.basis)
 	if !l.hold(ctx, it) {
 		l.ns.stats.overtaken.Add(1)
 		return it, nil, 0, nil

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
@@ -34,19 +35,28 @@ type item struct {
 	// owed: the next notice of the key is that of our own write of the item, and
 	// says nothing new. Guarded by the shard of the table.
 	owed bool
+	did  atomic.Uint32 // of early and released
 }
+
+// What is done with an item once.
+const (
+	early    = 1 << iota // a refresh ahead of the TTL was started
+	released             // the marks were given back, so they no longer follow the log
+)
+
+// once reports whether what had not been done before.
+func (it *item) once(what uint32) bool { return it.did.Or(what)&what == 0 }
+
+// has reports whether what was done.
+func (it *item) has(what uint32) bool { return it.did.Load()&what != 0 }
 
 // facts is what is known of an item beside its value.
 type facts struct {
-	entry *local.Entry[item] // that it lies in
-
 	asOf    AsOf
 	common  *invalidation.Held // the marks of its namespaces
 	made    *origins           // nil if it names no sources
-	keyTick invalidation.Tick  // as of when the key held this, where keys are scopes
-	keyMark *invalidation.Mark // of the key itself, where keys are scopes
+	special *special           // nil if there is nothing in it
 	epoch   uint64             // tracking epoch in which it was read
-	shard   *remote.Shard      // over which it was read; nil where there is one server
 
 	born    mono.Time
 	fresh   mono.Time // end of its TTL
@@ -54,18 +64,57 @@ type facts struct {
 
 	nonce uint64
 	cost  int64 // 0: to be estimated
-	// early is set while or after a refresh ahead of the TTL was started.
-	early atomic.Bool
-	// released: the marks were given back, so they no longer follow the log.
-	released atomic.Bool
 	// provisional is until when it is believed although its own write has not
 	// been acknowledged; 0 once it has. See filling.
 	provisional atomic.Int64
-	// outage is set on what may be served without proof while the server is away.
-	outage *outage
 	// retry is when a refresh of the stale item may be tried again.
 	retry atomic.Int64
 }
+
+// special is what few stores have to know of an item.
+type special struct {
+	shard   *remote.Shard      // over which it was read, in a cluster
+	keyTick invalidation.Tick  // as of when the key held this, where keys are scopes
+	keyMark *invalidation.Mark // of the key itself, likewise
+	outage  *outage            // of what may be served without proof while the server is away
+}
+
+var nothingSpecial special
+
+// more is what is special about the item, to be read.
+func (it *item) more() *special {
+	if it.special == nil {
+		return &nothingSpecial
+	}
+	return it.special
+}
+
+// specially is what is special about the item, to be set before it can be found.
+func (it *item) specially() *special {
+	if it.special == nil {
+		it.special = &special{}
+	}
+	return it.special
+}
+
+// restsOn notes by what it was read, or loaded.
+func (c *core) restsOn(it *item, b *basis) {
+	it.epoch = b.epoch
+	c.hasShard(it, b.shard)
+	if c.keysAreScopes() {
+		it.specially().keyTick = b.keyTick
+	}
+}
+
+// hasShard notes over which server of a cluster it was read or is written.
+func (c *core) hasShard(it *item, s *remote.Shard) {
+	if s != nil || it.special != nil {
+		it.specially().shard = s
+	}
+}
+
+// keysAreScopes reports whether the log tells of changes of keys.
+func (c *core) keysAreScopes() bool { return c.s.cfg.noTracking && !c.cfg.localOnly }
 
 // origins is what an item was made from. marks follow the log until they are
 // released.
@@ -109,8 +158,12 @@ func newItemOf[V any](v V) *item {
 	x := &itemOf[V]{value: v}
 	it := &x.Value
 	it.value, it.facts = &x.value, &x.facts
-	it.entry = &x.Entry
 	return it
+}
+
+// entry is what the item lies in, as all do.
+func (it *item) entry() *local.Entry[item] {
+	return (*local.Entry[item])(unsafe.Add(unsafe.Pointer(it), -int(unsafe.Offsetof(local.Entry[item]{}.Value))))
 }
 
 // clearItem makes the item of a V as newItemOf would of the zero V.
@@ -118,14 +171,14 @@ func clearItem[V any](it *item) {
 	v, f := it.value.(*V), it.facts
 	var zero V
 	*v = zero
-	*f = facts{entry: f.entry}
+	*f = facts{}
 	*it = item{value: v, facts: f}
 }
 
 // believes decides rule R5 but for the TTL: whether a local copy is true as far
 // as this process can prove at now.
 func (s *Store) believes(it *item, v *invalidation.View, now mono.Time) bool {
-	if !s.proven(v, now) || s.sharded && it.shard.Age(now) > s.cfg.maxStaleness {
+	if !s.proven(v, now) || s.sharded && it.more().shard.Age(now) > s.cfg.maxStaleness {
 		return false
 	}
 	if it.seq.Load() == v.Seq {
@@ -155,7 +208,7 @@ func (it *item) recheck(v *invalidation.View) bool {
 			return false
 		}
 	}
-	if it.keyMark != nil && it.keyMark.Last() > it.keyTick {
+	if x := it.special; x != nil && x.keyMark != nil && x.keyMark.Last() > x.keyTick {
 		return false
 	}
 	it.seq.Store(v.Seq)
@@ -164,19 +217,19 @@ func (it *item) recheck(v *invalidation.View) bool {
 
 // release gives the marks back, once.
 func (it *item) release(t *invalidation.Tail) {
-	if it.released.Swap(true) {
+	if !it.once(released) {
 		return
 	}
 	t.Release(it.marks())
-	if it.keyMark != nil {
-		t.Release([]*invalidation.Mark{it.keyMark})
+	if m := it.more().keyMark; m != nil {
+		t.Release([]*invalidation.Mark{m})
 	}
 }
 
 // plan sets check from what the item knows of its times.
 func (it *item) plan(c *cacheConfig) {
 	at := min(it.fresh, it.expires)
-	if c.early > 0 && !it.negative && !it.early.Load() {
+	if c.early > 0 && !it.negative && !it.has(early) {
 		at = min(at, it.earlyAt(c))
 	}
 	p := it.provisional.Load()
@@ -214,6 +267,9 @@ func (it *item) servable(now mono.Time) bool {
 // are shared and left out.
 func (it *item) estimate() int64 {
 	n := int64(len(it.key))
+	if it.special != nil {
+		n += int64(unsafe.Sizeof(special{}))
+	}
 	if it.made != nil {
 		n += 48 + 8*int64(len(it.made.sources)) // origins, and its marks
 	}

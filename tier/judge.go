@@ -28,12 +28,12 @@ func (c *core) trueNow(it *item) bool {
 
 // keyChanged judges the key's own scope, where keys are scopes.
 func (c *core) keyChanged(it *item) bool {
-	if !c.s.cfg.noTracking || c.cfg.localOnly {
+	if !c.keysAreScopes() {
 		return false
 	}
 	marks := c.s.tail.Hold([]invalidation.Scope{c.keyScope(it.key)})
 	defer c.s.tail.Release(marks)
-	verdict, _ := c.s.tail.Judge(AsOf{Incarnation: it.asOf.Incarnation, Tick: it.keyTick}, marks)
+	verdict, _ := c.s.tail.Judge(AsOf{Incarnation: it.asOf.Incarnation, Tick: it.more().keyTick}, marks)
 	return verdict != invalidation.Valid
 }
 
@@ -111,7 +111,8 @@ func (c *core) itemOf(r *reading, e *envelope.Entry) (*item, Cause, error) {
 		it = c.empty()
 	}
 	it.ns, it.key, it.negative, it.nonce = c.ns, r.key, e.Negative, e.Nonce
-	it.asOf, it.keyTick, it.epoch, it.shard = e.AsOf, r.keyTick, r.epoch, r.shard
+	it.asOf = e.AsOf
+	c.restsOn(it, &r.basis)
 	it.dependOn(cloneAll(e.Sources))
 	if !e.Negative {
 		if e.Shape != c.typed.shape {
@@ -153,8 +154,8 @@ func (c *core) hold(ctx context.Context, it *item) bool {
 	if it.made != nil {
 		it.made.marks = t.Hold(sourceScopes(it.made.sources))
 	}
-	if c.s.cfg.noTracking && !c.cfg.localOnly {
-		it.keyMark = t.Hold([]invalidation.Scope{c.keyScope(it.key)})[0]
+	if c.keysAreScopes() {
+		it.specially().keyMark = t.Hold([]invalidation.Scope{c.keyScope(it.key)})[0]
 	}
 	verdict := c.judge(it)
 	if verdict != invalidation.Unknown {
@@ -164,8 +165,8 @@ func (c *core) hold(ctx context.Context, it *item) bool {
 		return false
 	}
 	scopes := c.scopes(it.sources())
-	if it.keyMark != nil {
-		scopes = append(scopes, it.keyMark.Scope())
+	if m := it.more().keyMark; m != nil {
+		scopes = append(scopes, m.Scope())
 	}
 	rctx := c.s.request(ctx)
 	defer rctx.End()
@@ -178,8 +179,8 @@ func (c *core) hold(ctx context.Context, it *item) bool {
 
 func (c *core) judge(it *item) invalidation.Verdict {
 	verdict := c.judgeMarks(it, it.common, it.marks())
-	if verdict == invalidation.Valid && it.keyMark != nil {
-		verdict, _ = c.s.tail.Judge(AsOf{Incarnation: it.asOf.Incarnation, Tick: it.keyTick}, []*invalidation.Mark{it.keyMark})
+	if x := it.more(); verdict == invalidation.Valid && x.keyMark != nil {
+		verdict, _ = c.s.tail.Judge(AsOf{Incarnation: it.asOf.Incarnation, Tick: x.keyTick}, []*invalidation.Mark{x.keyMark})
 	}
 	return verdict
 }

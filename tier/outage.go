@@ -36,13 +36,14 @@ func (c *core) permit(f *flight, it *item) bool {
 	if a == nil {
 		return false
 	}
-	it.outage = &outage{absence: a, begun: f.begun, until: f.begun.Add(jittered(c.cfg.outageTTL, c.cfg.jitter))}
+	o := &outage{absence: a, begun: f.begun, until: f.begun.Add(jittered(c.cfg.outageTTL, c.cfg.jitter))}
+	it.specially().outage = o
 	if !c.cfg.localOnly { // else only the log tells of changes, and will do so later
 		it.epoch = unprovable
-		it.fresh = min(it.fresh, it.outage.until)
+		it.fresh = min(it.fresh, o.until)
 		it.plan(&c.cfg)
 	}
-	it.cost += int64(unsafe.Sizeof(*it.outage))
+	it.cost += int64(unsafe.Sizeof(*o) + unsafe.Sizeof(special{}))
 	return true
 }
 
@@ -59,7 +60,7 @@ func (c *core) breaker(name string) *breaker {
 // new ones. A view serves others' copies no longer than it would its own, and
 // none without the option.
 func (c *core) permitted(it *item, now mono.Time) bool {
-	o := it.outage
+	o := it.more().outage
 	return o != nil && now < o.until && now < it.fresh && now < o.begun.Add(c.cfg.outageTTL) &&
 		o.absence.lasts() && c.ofType(it) && c.trueNow(it)
 }
@@ -100,7 +101,7 @@ func (c *core) countOutageHit() {
 // dropCopy removes the copy of a key whose loader has answered with something
 // that is not kept.
 func (c *core) dropCopy(h local.Key) {
-	if e := c.s.local.PeekEntry(h); e != nil && e.Value.outage != nil {
+	if e := c.s.local.PeekEntry(h); e != nil && e.Value.more().outage != nil {
 		c.s.local.RemoveEntry(e)
 	}
 }
@@ -109,7 +110,7 @@ func (c *core) dropCopy(h local.Key) {
 func (o served) remaining(now mono.Time) time.Duration {
 	left := o.it.fresh.Sub(now)
 	if o.outage {
-		left = min(left, o.it.outage.until.Sub(now))
+		left = min(left, o.it.more().outage.until.Sub(now))
 	}
 	return left
 }

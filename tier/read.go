@@ -140,7 +140,7 @@ func (c *core) fromLocal(ctx context.Context, h local.Key, key string, load load
 		switch {
 		case it.epoch == unprovable:
 			c.s.local.RemoveEntry(e)
-		case c.s.proven(v, now) && (it.shard.Gone() || it.shard.Age(now) <= c.s.cfg.maxStaleness):
+		case c.s.proven(v, now) && (it.more().shard.Gone() || it.more().shard.Age(now) <= c.s.cfg.maxStaleness):
 			cause = Invalidated
 			c.s.local.RemoveEntry(e)
 		}
@@ -177,7 +177,7 @@ func (c *core) fromLocal(ctx context.Context, h local.Key, key string, load load
 // refreshesEarly reports, once for each item, that it is time to renew it ahead
 // of its TTL.
 func (c *core) refreshesEarly(it *item, now mono.Time) bool {
-	if c.cfg.early == 0 || it.negative || now < it.earlyAt(&c.cfg) || it.early.Swap(true) {
+	if c.cfg.early == 0 || it.negative || now < it.earlyAt(&c.cfg) || !it.once(early) {
 		return false
 	}
 	it.plan(&c.cfg)
@@ -369,7 +369,7 @@ func (c *core) keptMeanwhile(f *flight, o callConfig) bool {
 	}
 	c.s.table.restart(f, c.s.tail.View(), mono.Now()) // what others share it by is older than the judgement
 	it := c.peekLocal(f.h, f.key)
-	if it == nil || it.outage != nil {
+	if it == nil || it.more().outage != nil {
 		return false
 	}
 	c.ns.stats.shared.Add(1)

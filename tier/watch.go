@@ -83,7 +83,7 @@ func newTable(l *local.Cache[item]) *table {
 }
 
 // put puts an item into the local tier, which is done once with each.
-func (t *table) put(h local.Key, it *item) bool { return t.local.PutEntry(h, it.entry, it.cost) }
+func (t *table) put(h local.Key, it *item) bool { return t.local.PutEntry(h, it.entry(), it.cost) }
 
 func (t *table) shard(h local.Key) *tableShard { return &t.shards[h.Lo%uint64(len(t.shards))] }
 
@@ -214,11 +214,11 @@ func (t *table) keepWritten(h local.Key, w *watch, it *item) bool {
 	defer s.mu.Unlock()
 	w.listed = false
 	if w.gone || w.notices > w.base+1 {
-		t.local.RemoveEntry(it.entry)
+		t.local.RemoveEntry(it.entry())
 		return false
 	}
 	it.owed = w.notices == w.base
-	if t.local.PeekEntry(h) == it.entry {
+	if t.local.PeekEntry(h) == it.entry() {
 		return true
 	}
 	if it.provisional.Load() != 0 {
@@ -262,5 +262,5 @@ func (t *table) unlist(h local.Key, w *watch, it *item) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w.listed = false
-	t.local.RemoveEntry(it.entry)
+	t.local.RemoveEntry(it.entry())
 }

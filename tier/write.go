@@ -83,7 +83,7 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*item, options
 		it := items[i]
 		c.describe(it, key, cfg, asOf, fresh, kept)
 		p := put{c.ns.hash(key), it, &watch{}}
-		it.epoch, it.shard = c.s.tail.View().Epoch, c.s.shardOf(c.ns.remoteName(p.h))
+		c.restsOn(it, &basis{epoch: c.s.tail.View().Epoch, shard: c.s.shardOf(c.ns.remoteName(p.h))})
 		if !c.cfg.localOnly {
 			sealed, err := c.seal(it, fresh, kept)
 			if err != nil {

@@ -75,7 +75,7 @@ var guards = []guard{
 	{"I6 what came from another connection is judged by what that one proves", "tier/proof.go",
 		"return s.tail.View().Epoch != v.Epoch || shard.Gone()", "return false", "TestI6WhatAnotherServer"},
 	{"I2 a copy is believed while its server proves itself", "tier/item.go",
-		"|| s.sharded && it.shard.Age(now) > s.cfg.maxStaleness", "", "TestI2ACopyIs"},
+		"|| s.sharded && it.more().shard.Age(now) > s.cfg.maxStaleness", "", "TestI2ACopyIs"},
 	{"I2 a slot that is being moved is nobody's", "remote/valkey_cluster.go",
 		"table[moving] = noShard", "_ = moving", "./remote TestAMovedSlot"},
 	{"I2 another set of slots is another shard", "remote/valkey_probe.go",
