@@ -117,9 +117,13 @@ func (l *link) find() {
 const findEvery = time.Second
 
 // get reads a key.
-func (l *link) get(ctx context.Context, key string) reply {
+func (l *link) get(ctx context.Context, key string) reply { return l.one(ctx, nil, "GET", key) }
+
+// one asks with one command that only reads. Its answer may be put into room, if that
+// is not nil.
+func (l *link) one(ctx context.Context, room *wire.Room, words ...string) reply {
 	if w := l.wire.Load(); w != nil && !l.closed() {
-		r, err := w.AskOne(ctx, "GET", key)
+		r, err := w.AskInto(ctx, room, words...)
 		if err == nil && !elsewhere(r) {
 			return direct(r)
 		}
@@ -129,7 +133,10 @@ func (l *link) get(ctx context.Context, key string) reply {
 	}
 	b := newBatch()
 	defer b.done()
-	b.add("GET", key)
+	for _, w := range words {
+		b.words = append(b.words, strings.Clone(w)) // whose memory may be used again before the client has done with it
+	}
+	b.cmds = append(b.cmds, b.words)
 	return l.slowly(ctx, b)[0]
 }
 

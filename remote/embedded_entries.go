@@ -97,6 +97,12 @@ func (c *embeddedConn) Release(ctx context.Context, keys []string, token string)
 	})
 }
 
+// GetInto implements [Conn].
+func (c *embeddedConn) GetInto(ctx context.Context, keys []string, _ *Room) ([]Item, error) {
+	items, _, err := c.Get(ctx, keys, nil)
+	return items, err
+}
+
 // WriteLater implements [Conn].
 func (c *embeddedConn) WriteLater(ctx context.Context, writes []Write, then func([]Written, error)) {
 	then(c.Write(ctx, writes))

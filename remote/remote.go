@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/internal/wire"
 	"github.com/tiercache/tiercache/invalidation"
 )
 
@@ -64,6 +65,9 @@ type Conn interface {
 	// taken before the keys are read. A value of another type than a string is
 	// missing among several, and found and empty if it is asked for alone.
 	Get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) ([]Item, invalidation.Delta, error)
+	// GetInto is Get of several keys without q. The items are gone when room is used
+	// again, which after an error is not to be.
+	GetInto(ctx context.Context, keys []string, room *Room) ([]Item, error)
 	// GetOne is Get of one key.
 	GetOne(ctx context.Context, key string) (Item, error)
 	// Lease takes leases of keys, or reads those that there are, in one round
@@ -107,6 +111,14 @@ type Conn interface {
 type Item struct {
 	raw   string
 	found bool
+}
+
+// Room is memory that reads are put into, one after the other. The zero Room is ready
+// for use.
+type Room struct {
+	answer wire.Room
+	words  []string
+	items  []Item
 }
 
 // stampLen is the length of the expiry stamp before each envelope: the server's

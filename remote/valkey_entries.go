@@ -61,6 +61,22 @@ func (c *valkeyConn) Get(ctx context.Context, keys []string, q *invalidation.Del
 	}
 }
 
+// GetInto implements [Conn].
+func (c *valkeyConn) GetInto(ctx context.Context, keys []string, room *Room) ([]Item, error) {
+	if c.sharded() {
+		items, _, err := c.shards.get(ctx, keys, nil)
+		return items, err
+	}
+	clear(room.words[:cap(room.words)])
+	room.words = append(append(room.words[:0], "MGET"), keys...)
+	clear(room.items[:cap(room.items)])
+	if cap(room.items) < len(keys) {
+		room.items = make([]Item, len(keys))
+	}
+	room.items = room.items[:len(keys)]
+	return room.items, itemsOf(c.tracked.one(ctx, &room.answer, room.words...), room.items)
+}
+
 // get asks one server.
 func (c *valkeyConn) get(ctx context.Context, client asker, keys []string, q *invalidation.DeltaQuery) ([]Item, invalidation.Delta, string, error) {
 	b := newBatch()

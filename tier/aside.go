@@ -2,9 +2,13 @@ package tier
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/local"
+	"github.com/tiercache/tiercache/remote"
 )
 
 // readsAside reports whether keys of a GetMany can be read without flights. Those
@@ -33,16 +37,10 @@ func (c *core) readAside(ctx context.Context, p *party, give func(key string, it
 	if len(asked) == 0 {
 		return
 	}
-	names := make([]string, len(asked))
-	c.ns.nameAll(len(asked), func(i int) local.Key { return asked[i].h }, func(i int, name string) { names[i] = name })
-	rctx := c.s.request(ctx)
-	defer rctx.End()
-	items, _, err := c.s.conn.Get(rctx, names, nil)
-	if err == nil && c.s.moved(v, nil) {
-		err = c.s.confirm(rctx, names...)
-	}
+	items, err := c.readInto(ctx, &p.room, asked, v)
 	p.aside, p.err = true, err
 	if err != nil {
+		p.room = room{} // the answer may still come
 		return
 	}
 	r := reading{basis: basis{epoch: v.Epoch, keyTick: v.Watermark}, now: mono.Now(), room: c.empty()}
@@ -53,6 +51,7 @@ func (c *core) readAside(ctx context.Context, p *party, give func(key string, it
 		switch {
 		case it == nil:
 			t.seen, t.empty = seenOf(r.stored)
+			t.seen = strings.Clone(t.seen) // or a load would keep all that was read in memory
 			c.unusable(cause, err)
 			continue
 		case r.now < it.fresh:
@@ -64,4 +63,29 @@ func (c *core) readAside(ctx context.Context, p *party, give func(key string, it
 		it.release(c.s.tail)
 	}
 	c.ns.stats.remoteHits.Add(hits)
+}
+
+// room is what reading aside needs, to be used again when all has been given away.
+type room struct {
+	names  []string
+	spelt  []byte // that they are parts of
+	answer remote.Room
+}
+
+// readInto reads what the trips ask for, and what of it is to be judged by v. Only
+// codecs of ours are known to keep nothing of what they decode; for others all has
+// memory of its own.
+func (c *core) readInto(ctx context.Context, r *room, asked []*trip, v *invalidation.View) (items []remote.Item, err error) {
+	if !c.typed.ours {
+		r = &room{}
+	}
+	r.names = slices.Grow(r.names[:0], len(asked))[:len(asked)]
+	r.spelt = c.ns.nameAll(r.spelt, len(asked), func(i int) local.Key { return asked[i].h }, func(i int, name string) { r.names[i] = name })
+	rctx := c.s.request(ctx)
+	defer rctx.End()
+	items, err = c.s.conn.GetInto(rctx, r.names, &r.answer)
+	if err == nil && c.s.moved(v, nil) {
+		err = c.s.confirm(rctx, r.names...)
+	}
+	return items, err
 }

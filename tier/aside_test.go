@@ -2,7 +2,9 @@ package tier_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -140,4 +142,42 @@ func TestGetManyOfWhatIsNotKeptServesStale(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "new", got["k"])
 	})
+}
+
+// keeping is a codec that keeps what it is not to keep.
+type keeping struct{ kept *[][]byte }
+
+func (k keeping) Marshal(v any) ([]byte, error) { return []byte(v.(string)), nil }
+
+func (k keeping) Unmarshal(b []byte, v any) error {
+	*k.kept = append(*k.kept, b)
+	*v.(*string) = string(b)
+	return nil
+}
+
+// Guard: typed.ours. What a codec of the user's was given is not written to later,
+// although it is told not to keep it.
+func TestWhatACodecKeepsIsNotUsedAgain(t *testing.T) {
+	onEachRemote(t, func(t *testing.T, f *fleet) {
+		var kept [][]byte
+		c := view[string](t, f.process(), "docs", tier.WithCodec(keeping{&kept}))
+		var expected []string
+		for i := range 20 {
+			key, value := strconv.Itoa(i), fmt.Sprintf("the value of %d", i)
+			require.NoError(t, c.Set(t.Context(), key, value))
+			got, err := c.GetMany(t.Context(), []string{key, "none"}, noneLoaded[string], tier.NoLocal())
+			require.NoError(t, err)
+			require.Equal(t, map[string]string{key: value}, got)
+			expected = append(expected, value)
+		}
+		require.Len(t, kept, len(expected))
+		for i, b := range kept {
+			require.Equal(t, expected[i], string(b))
+		}
+	})
+}
+
+// noneLoaded finds nothing.
+func noneLoaded[V any](context.Context, []string, tier.Entries) (map[string]V, error) {
+	return nil, nil
 }

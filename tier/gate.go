@@ -219,6 +219,16 @@ func (g *gate) Get(ctx context.Context, keys []string, q *invalidation.DeltaQuer
 	return items, d, err
 }
 
+func (g *gate) GetInto(ctx context.Context, keys []string, room *remote.Room) ([]remote.Item, error) {
+	r, err := g.admit(len(keys), func(i int) string { return keys[i] })
+	if err != nil {
+		return nil, err
+	}
+	items, err := g.Conn.GetInto(ctx, keys, room)
+	g.heard(ctx, r, err)
+	return items, err
+}
+
 func (g *gate) Lease(ctx context.Context, reqs []remote.LeaseRequest) ([]remote.Lease, error) {
 	r, err := g.admit(len(reqs), func(i int) string { return reqs[i].Key })
 	if err != nil {

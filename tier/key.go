@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"unsafe"
@@ -99,12 +100,13 @@ func (n *namespace) remoteName(h local.Key) string {
 	return unsafe.String(&b[0], len(b)) // nobody else has b
 }
 
-// nameAll tells the remote names of count hashes, which share one piece of memory.
-func (n *namespace) nameAll(count int, hash func(i int) local.Key, tell func(i int, name string)) {
+// nameAll tells the remote names of count hashes, which share one piece of memory: that
+// of b, if there is enough of it. It returns that piece.
+func (n *namespace) nameAll(b []byte, count int, hash func(i int) local.Key, tell func(i int, name string)) []byte {
 	if count == 0 {
-		return
+		return b
 	}
-	b := make([]byte, 0, count*n.nameLen())
+	b = slices.Grow(b[:0], count*n.nameLen())
 	for i := range count {
 		b = n.appendName(b, hash(i))
 	}
@@ -112,6 +114,7 @@ func (n *namespace) nameAll(count int, hash func(i int) local.Key, tell func(i i
 	for i := range count {
 		tell(i, all[i*n.nameLen():(i+1)*n.nameLen()])
 	}
+	return b
 }
 
 func (n *namespace) nameLen() int { return len(n.name) + hashText + 2 }

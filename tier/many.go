@@ -102,6 +102,7 @@ type party struct {
 
 	aside bool  // the remote tier was asked already, past the flights
 	err   error // that it did not answer then
+	room  room
 }
 
 var parties sync.Pool // of *party
@@ -126,7 +127,7 @@ func (p *party) disband() {
 	clear(p.trips)
 	clear(p.flights)
 	clear(p.lead)
-	*p = party{trips: p.trips, flights: p.flights, lead: p.lead[:0]}
+	*p = party{trips: p.trips, flights: p.flights, lead: p.lead[:0], room: p.room}
 	parties.Put(p)
 }
 
@@ -164,7 +165,7 @@ func (c *core) lookupMany(ctx context.Context, p *party, keys []string, load loa
 			p.lead = append(p.lead, t.f)
 		}
 	}
-	c.ns.nameAll(len(p.lead), func(i int) local.Key { return p.lead[i].h }, func(i int, name string) { p.lead[i].name = name })
+	c.ns.nameAll(nil, len(p.lead), func(i int) local.Key { return p.lead[i].h }, func(i int, name string) { p.lead[i].name = name })
 	c.flyMany(ctx, p, load, o)
 	if len(p.lead) == 0 { // else it has just been looked
 		c.s.conn.Look(came.now)

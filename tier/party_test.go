@@ -2,12 +2,14 @@ package tier
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/interpose"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/remote"
 )
@@ -128,4 +130,33 @@ func TestGetManyOfWhatIsNotKeptHoldsNoMarks(t *testing.T) {
 		require.Len(t, got, 10)
 	}
 	require.LessOrEqual(t, stores[1].tail.Health().Scopes, before+1, "but for the namespace's")
+}
+
+// Guard: what readAside forgets. The answer to who does not wait may still be put into
+// the room.
+func TestTheRoomOfAnAnswerThatMayStillComeIsNotUsedAgain(t *testing.T) {
+	hooks := &interpose.Backend{Inner: remote.NewEmbedded(0)}
+	s, err := Open(t.Context(), WithRemote(hooks))
+	require.NoError(t, err)
+	defer s.Close()
+	c, err := New[string](s, "docs")
+	require.NoError(t, err)
+	read := func() *party {
+		p := partyOf(1)
+		p.trips[0] = trip{key: "k", h: c.ns.hash("k")}
+		c.readAside(t.Context(), p, func(string, *item) { t.Error("there is none") })
+		require.True(t, p.aside)
+		return p
+	}
+	require.NotNil(t, read().room.names)
+	failed := errors.New("gave up")
+	hooks.Before(func(op interpose.Op) error {
+		if op == interpose.Get {
+			return failed
+		}
+		return nil
+	})
+	p := read()
+	require.ErrorIs(t, p.err, failed)
+	require.Equal(t, room{}, p.room)
 }

@@ -31,6 +31,8 @@ type typed struct {
 	// decode sets the item's value. It keeps nothing of b, unless views says so and
 	// it is as long as viewFrom; b is never written to.
 	decode func(b []byte, it *item) error
+	// ours: the codec is one that comes with this package.
+	ours bool
 	// views tells that a value decoded of long bytes is a view of them.
 	views bool
 }
@@ -52,6 +54,7 @@ func newTyped[V any](codec Codec, localOnly bool) (typed, error) {
 		batch:  runBatch[V],
 	}
 	if codec == nil {
+		ty.ours = true
 		switch any(new(V)).(type) {
 		case *string:
 			ty.encode = encodeString

@@ -185,6 +185,11 @@ func (c *conn) Release(ctx context.Context, keys []string, token string) error {
 	return c.around(ctx, Release, func() error { return c.Conn.Release(ctx, keys, token) })
 }
 
+func (c *conn) GetInto(ctx context.Context, keys []string, room *remote.Room) (items []remote.Item, err error) {
+	err = c.around(ctx, Get, func() error { items, err = c.Conn.GetInto(ctx, keys, room); return err })
+	return items, err
+}
+
 func (c *conn) WriteLater(ctx context.Context, w []remote.Write, then func([]remote.Written, error)) {
 	then(c.Write(ctx, w))
 }

@@ -61,6 +61,29 @@ var reads = []test{
 		require.Empty(t, items)
 	}},
 
+	{"ManyAreReadIntoOneRoom", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		a, b, none, other := s.key("a"), s.key("b"), s.key("none"), s.key("other")
+		s.write(t, a, "A")
+		s.write(t, b, strings.Repeat("long", 1000))
+		if h.PutList != nil {
+			h.PutList(other)
+		}
+		room := &remote.Room{}
+		for _, keys := range [][]string{{a, b, none, a}, {none}, {b, a}, {other, a}} {
+			items, err := s.GetInto(s.ctx, keys, room)
+			require.NoError(t, err)
+			require.Len(t, items, len(keys))
+			for i, item := range items {
+				expected := remote.Item{}
+				if keys[i] != other { // which alone is found
+					expected = s.get(t, keys[i])
+				}
+				require.Equal(t, expected, item)
+			}
+		}
+	}},
+
 	{"AReadCanBringTheDelta", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
 		first := s.append(t, "s:one")

@@ -129,6 +129,7 @@ type request struct {
 	left    bool          // its owner does not wait any more; guarded by Conn.mu
 	queued  func()        // to be called before waiting
 	one     [1]Reply
+	room    *Room // for its only answer; nil: it has none
 	// Of one that nobody waits for.
 	then    func(whole bool, err error) // told when it is ended; nil: somebody waits
 	until   time.Time                   // when it is given up
@@ -139,7 +140,10 @@ func newRequest() any { return &request{done: make(chan struct{}, 1)} }
 
 // AskOne sends a command and returns its answer.
 func (c *Conn) AskOne(ctx context.Context, words ...string) (Reply, error) {
-	r := c.requests.Get().(*request)
+	return c.askOne(ctx, c.requests.Get().(*request), words)
+}
+
+func (c *Conn) askOne(ctx context.Context, r *request, words []string) (Reply, error) {
 	r.replies = r.one[:]
 	back, err := c.ask(ctx, r, words)
 	if !back {
@@ -149,6 +153,14 @@ func (c *Conn) AskOne(ctx context.Context, words ...string) (Reply, error) {
 	*r = request{done: r.done}
 	c.requests.Put(r)
 	return reply, err
+}
+
+// AskInto is AskOne of a command whose answer is gone when room is used again. After an
+// error it is not to be: the answer may still be put there.
+func (c *Conn) AskInto(ctx context.Context, room *Room, words ...string) (Reply, error) {
+	r := c.requests.Get().(*request)
+	r.room = room
+	return c.askOne(ctx, r, words)
 }
 
 // Ask sends commands together and puts their answers into replies, which is as long.

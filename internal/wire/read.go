@@ -237,10 +237,10 @@ func (c *Conn) reply(m []byte) {
 		return
 	}
 	r, at := h.r, len(h.r.replies)-h.n
-	replies := r.replies // r may be ended, and another's, when one of several is decoded
+	replies, room := r.replies, r.room // r may be ended, and another's, when one of several is decoded
 	last := c.owed.pay()
 	c.mu.Unlock()
-	replies[at], _ = decode(m)
+	replies[at], _ = decodeInto(m, room)
 	if !last {
 		return
 	}

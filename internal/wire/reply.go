@@ -121,8 +121,12 @@ func (s *scanner) scan(b []byte) (int, error) {
 const maxDepth = 32
 
 // decode reads a message that scan has found whole, and returns what follows it.
-func decode(b []byte) (r Reply, rest []byte) {
-	d := decoder{b: b, shares: len(b) > 0 && len(b) <= sharedMost && b[0] == '*'}
+func decode(b []byte) (r Reply, rest []byte) { return decodeInto(b, nil) }
+
+// decodeInto is decode with room for what it needs, unless that is nil.
+func decodeInto(b []byte, room *Room) (r Reply, rest []byte) {
+	d := decoder{b: b, room: room.fits(b)}
+	d.shares = len(b) > 0 && b[0] == '*' && (len(b) <= sharedMost || d.room != nil)
 	return d.decode(b, 0)
 }
 
@@ -132,6 +136,7 @@ type decoder struct {
 	b      []byte
 	shares bool
 	all    string // a copy of b, once it is needed
+	room   *Room  // for it, and for the replies of an array
 }
 
 // shortText is the length of texts that are not to keep the rest in memory.
@@ -146,7 +151,7 @@ func (d *decoder) text(rest []byte, n int) string {
 		return string(rest[:n])
 	}
 	if d.all == "" {
-		d.all = string(d.b)
+		d.all = d.room.copy(d.b)
 	}
 	at := len(d.b) - len(rest)
 	return d.all[at : at+n]
@@ -209,7 +214,12 @@ func (d *decoder) decode(b []byte, depth int) (r Reply, rest []byte) {
 		return Reply{}, rest
 	}
 	// Each element is three bytes at least.
-	r = Reply{Kind: Array, Array: make([]Reply, min(n, int64(len(rest)/3+1)))}
+	n = min(n, int64(len(rest)/3+1))
+	if r.Kind = Array; depth == 0 {
+		r.Array = d.room.array(int(n))
+	} else {
+		r.Array = make([]Reply, n)
+	}
 	for i := range r.Array {
 		r.Array[i], rest = d.decode(rest, depth+1)
 	}

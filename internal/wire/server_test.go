@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// server answers what is written to it: ECHO with its argument; SUBSCRIBE with pushes,
+// server answers what is written to it: ECHO with its argument; ARRAY with all of its own; SUBSCRIBE with pushes,
 // or not; PUSH with a notice of its argument, then with OK; SILENT not at all.
 type server struct {
 	net.Conn
@@ -37,6 +37,8 @@ func (s *server) run() {
 		switch strings.ToUpper(words[0]) {
 		case "ECHO":
 			s.say(fmt.Sprintf("$%d\r\n%s\r\n", len(words[1]), words[1]))
+		case "ARRAY":
+			s.say(string(array(words[1:]...)))
 		case "PUSH":
 			s.say(">2\r\n$10\r\ninvalidate\r\n*1\r\n$" + fmt.Sprint(len(words[1])) + "\r\n" + words[1] + "\r\n+OK\r\n")
 		case "SUBSCRIBE":
