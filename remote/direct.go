@@ -153,24 +153,27 @@ func (l *link) ask(ctx context.Context, b *batch) []reply {
 // later is ask, and what run makes of it, for who does not wait: then is told of the
 // replies, perhaps by whoever reads the connection, which it must not hold up.
 func (l *link) later(ctx context.Context, b *batch, then func([]reply)) {
-	w := l.wire.Load()
-	if w == nil || l.closed() {
-		then(run(ctx, l, b))
-		return
-	}
-	answers, queued := b.ready()
-	err := w.Send(ctx, answers, queued, func(whole bool, err error) {
-		replies := l.heard(b, whole, err)
-		if replies != nil && !unknownScript(replies) {
-			then(replies)
-			return
-		}
+	aside := func() {
+		b.queue()
 		if !l.spawn(func() { then(run(ctx, byClient{l}, b)) }) {
 			then(b.failed(valkey.ErrClosing))
 		}
-	}, b.cmds...)
-	if err != nil {
-		then(run(ctx, l, b))
+	}
+	w := l.wire.Load()
+	if w == nil {
+		aside()
+		return
+	}
+	answers, queued := b.ready()
+	if w.Send(ctx, answers, queued, func(whole bool, err error) {
+		replies := l.heard(b, whole, err)
+		if replies == nil || unknownScript(replies) {
+			aside()
+			return
+		}
+		then(replies)
+	}, b.cmds...) != nil {
+		aside()
 	}
 }
 

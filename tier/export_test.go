@@ -47,3 +47,6 @@ func GoesAndComes(s *Store) {
 	close(a.over)
 	s.cameBack(a)
 }
+
+// CostOf is what the local tier counts for key, without what it needs itself.
+func CostOf[V any](c *Cache[V], key string) int64 { return c.peekLocal(c.ns.hash(key), key).cost }

@@ -162,30 +162,32 @@ func wentWell(written []remote.Written, err error) bool {
 	return err == nil
 }
 
-// stored ends a run whose writes are done, or given up.
+// stored ends a run whose writes are done, or given up. The observer, which may end
+// this goroutine, comes last.
 func (l *loadRun) stored(fills []filling, begun mono.Time, written []remote.Written, err error) {
+	defer l.over()
+	took := mono.Now().Sub(begun)
 	if err != nil {
-		l.failed(err)
 		keys := make([]string, len(fills))
+		written = make([]remote.Written, len(fills))
 		for i := range fills {
-			keys[i] = fills[i].write.Key
+			keys[i], written[i].Err = fills[i].write.Key, err
 		}
 		l.releaseLater(keys)
-		written = make([]remote.Written, len(fills))
-		for i := range written {
-			written[i].Err = err
-		}
 	}
 	for i, fl := range fills {
-		took := mono.Now().Sub(begun)
 		l.settle(fl, written[i])
 		fl.f.finish(outcome{served: served{it: fl.it, origin: Loaded}}) // unless that was early
 		l.s.table.land(fl.f)
-		l.countFill(written[i], took) // whoever sees it counted finds it done
 	}
 	clear(l.one.writes[:]) // a loader may have kept what they lie in
 	clear(fills)
-	l.over()
+	if err != nil {
+		l.failed(err)
+	}
+	for i := range written {
+		l.countFill(written[i], took) // whoever sees it counted finds it done
+	}
 }
 
 // answer ends the flights of what is about to be written. Whoever waited goes first:
@@ -286,8 +288,8 @@ func (l *loadRun) finished(ctx context.Context, f *flight, r loadResult, i int) 
 		it = l.empty()
 	}
 	it.negative = negative
-	l.describe(it, f.key, cfg, r.asOf, fresh, kept)
 	l.restsOn(it, &f.basis)
+	l.describe(it, f.key, cfg, r.asOf, fresh, kept)
 	if !l.hold(ctx, it) {
 		l.ns.stats.overtaken.Add(1)
 		return it, nil, 0, nil

@@ -3,12 +3,17 @@ package tier_test
 import (
 	"context"
 	"log/slog"
+	"runtime"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/interpose"
 	"github.com/tiercache/tiercache/internal/valkeytest"
+	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier"
 )
 
@@ -72,4 +77,71 @@ func TestALogThatIsSlowHoldsUpNobody(t *testing.T) {
 	tier.GoesAndComes(s)
 	close(log.goOn)
 	require.NoError(t, s.Close())
+}
+
+// Nor does who runs a loader himself wait until the client has stored what is too long
+// for the short way.
+func TestWhoRunsALoaderDoesNotWaitForItsFill(t *testing.T) {
+	srv := valkeytest.Start(t)
+	s, err := tier.Open(t.Context(), tier.WithValkey(srv.URL()), tier.WithRemoteTimeout(time.Minute))
+	require.NoError(t, err)
+	defer s.Close()
+	c := view[string](t, s, "docs")
+	quick(t, c)
+	answered := make(chan error, 1)
+	go func() {
+		_, err := c.Get(bg, "k", func(context.Context, *tier.Entry) (string, error) {
+			srv.Pause()
+			return strings.Repeat("long", 100<<10), nil
+		})
+		answered <- err
+	}()
+	select {
+	case err := <-answered:
+		require.NoError(t, err)
+	case <-time.After(20 * time.Second):
+		t.Error("it waits for the server")
+	}
+	srv.Resume()
+}
+
+// An observer that ends the goroutine that calls it, as FailNow does, does not keep the
+// store from closing, nor flights from ending.
+func TestAnObserverOfAFillMayEndItsGoroutine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hooks := &interpose.Backend{Inner: remote.NewEmbedded(0)}
+		s, err := tier.Open(t.Context(), tier.WithRemote(hooks), tier.WithObserver(func(e tier.Event) {
+			if e.Kind == tier.EventFill || e.Kind == tier.EventRemote {
+				runtime.Goexit()
+			}
+		}))
+		require.NoError(t, err)
+		c := view[string](t, s, "docs")
+		require.Equal(t, "v", find(t, c, "k", is("v")).Value)
+		hooks.Before(func(op interpose.Op) error {
+			if op == interpose.Write {
+				return errOrigin
+			}
+			return nil
+		})
+		require.Equal(t, "v", find(t, c, "l", is("v")).Value)
+		_, err = c.Refresh(bg, "l", is("w")) // after the fill
+		require.NoError(t, err)
+		require.NoError(t, s.Close())
+	})
+}
+
+// What is loaded or set counts for as much as what is read.
+func TestWhatIsLoadedIsCountedLikeWhatIsRead(t *testing.T) {
+	for name, options := range tracking {
+		t.Run(name, func(t *testing.T) {
+			f := embeddedFleet(t, options)
+			a, b := view[int](t, f.process(), "docs"), view[int](t, f.process(), "docs")
+			find(t, a, "k", is(1))
+			filled(t, f.stores[0], 1)
+			f.sync()
+			require.Equal(t, tier.Remote, find(t, b, "k", is(2)).Origin)
+			require.Equal(t, tier.CostOf(b, "k"), tier.CostOf(a, "k"))
+		})
+	}
 }

@@ -38,7 +38,7 @@ type flight struct {
 	stirred bool          // the key or its lease changed, and nobody sleeps
 	woken   chan struct{} // is told of it; nil before anybody slept
 
-	// Owned by the goroutine that flies it.
+	// Owned by the goroutine that flies it, and then by who is told how its write went.
 	basis
 	seen    string   // the remote version that was found wanting
 	empty   bool     // that was no bytes at all
@@ -205,8 +205,9 @@ func (t *table) seats() (all []*seat) {
 
 func (f *flight) finished() bool { return f.done.happened() }
 
-// finish gives the waiters their result. Only the goroutine that flies f calls
-// it, and only the first call counts.
+// finish gives the waiters their result. Only the goroutine that flies f calls it, and
+// when that has handed over f's write, who is told how that went; only the first call
+// counts.
 func (f *flight) finish(out outcome) {
 	if !f.finished() {
 		out.basis = f.basis

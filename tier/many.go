@@ -86,6 +86,7 @@ type trip struct {
 	empty   bool    // likewise
 	f       *flight // nil if the local tier had it, it was given, or err
 	leads   bool
+	left    bool
 	notices int
 	spare   *item
 	out     served
@@ -146,6 +147,7 @@ func (c *core) lookupMany(ctx context.Context, p *party, keys []string, load loa
 	if c.readsAside(o) {
 		c.readAside(ctx, p, give)
 	}
+	defer c.leaveAll(trips) // those of whom a loader or codec has ended this goroutine
 	for i := range trips {
 		t := &trips[i]
 		if t.err != nil || t.given {
@@ -173,6 +175,16 @@ func (c *core) lookupMany(ctx context.Context, p *party, keys []string, load loa
 	for i := range trips {
 		if t := &trips[i]; t.f != nil {
 			t.out, t.err = c.arriveAt(ctx, p, t, came, load, o)
+		}
+	}
+}
+
+// leaveAll leaves the flights that were not left yet.
+func (c *core) leaveAll(trips []trip) {
+	for i := range trips {
+		if t := &trips[i]; t.f != nil && !t.left {
+			t.left = true
+			c.s.table.leave(t.f)
 		}
 	}
 }
@@ -209,7 +221,7 @@ func manyError(keys []string, err error) error {
 // is looked up on its own.
 func (c *core) arriveAt(ctx context.Context, p *party, t *trip, came arrival, load loadFunc, o callConfig) (served, error) {
 	instead, ended, err := c.await(ctx, t.f, t.spare)
-	if c.s.table.leave(t.f) && t.leads {
+	if t.left = true; c.s.table.leave(t.f) && t.leads {
 		p.gone++
 	}
 	if err != nil || !ended {

@@ -176,8 +176,9 @@ func WithLogger(l *slog.Logger) Option {
 }
 
 // WithObserver has f called after loads, fills, writes and invalidations, and
-// for what goes wrong; not for local hits, which are in Stats. f is called on
-// the working goroutine, without locks, and must be quick. Default none.
+// for what goes wrong; not for local hits, which are in Stats. f is called
+// without locks, on the working goroutine, which may be a caller's, or on one of its
+// own, and must be quick. Default none.
 func WithObserver(f func(Event)) Option {
 	return storeOption(func(c *storeConfig) { c.observer = f })
 }

@@ -37,13 +37,16 @@ func (c *core) permit(f *flight, it *item) bool {
 		return false
 	}
 	o := &outage{absence: a, begun: f.begun, until: f.begun.Add(jittered(c.cfg.outageTTL, c.cfg.jitter))}
+	if it.special == nil {
+		it.cost += int64(unsafe.Sizeof(special{}))
+	}
 	it.specially().outage = o
 	if !c.cfg.localOnly { // else only the log tells of changes, and will do so later
 		it.epoch = unprovable
 		it.fresh = min(it.fresh, o.until)
 		it.plan(&c.cfg)
 	}
-	it.cost += int64(unsafe.Sizeof(*o) + unsafe.Sizeof(special{}))
+	it.cost += int64(unsafe.Sizeof(*o))
 	return true
 }
 

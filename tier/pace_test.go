@@ -191,3 +191,33 @@ func TestWhoRunsALoaderDoesNotWaitForTheLeasesRelease(t *testing.T) {
 		require.True(t, released)
 	})
 }
+
+// Nor those who wait for a load that he shared beside it.
+func TestAGetManyWhoseLoaderCallsGoexitLeavesWhatItShares(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		c := view[int](t, f.process(), "docs")
+		quick(t, c)
+		ctx, cancel := context.WithCancel(bg)
+		told := make(chan error, 1)
+		go func() {
+			_, _ = c.Get(ctx, "k", func(ctx context.Context, _ *tier.Entry) (int, error) {
+				<-ctx.Done()
+				told <- context.Cause(ctx)
+				return 0, ctx.Err()
+			})
+		}()
+		synctest.Wait()
+		gone := make(chan struct{})
+		go func() {
+			defer close(gone)
+			_, _ = c.GetMany(bg, []string{"k", "l"}, func(context.Context, []string, tier.Entries) (map[string]int, error) {
+				runtime.Goexit()
+				return nil, nil
+			})
+		}()
+		<-gone
+		cancel()
+		synctest.Wait()
+		require.Len(t, told, 1, "the last who waited has left")
+	})
+}

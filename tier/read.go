@@ -269,7 +269,7 @@ func (c *core) awaitAny(ctx context.Context, f *flight, spare *item) (instead se
 }
 
 // fly is what the caller that leads a flight does: read the remote tier in its
-// own goroutine and, if that does not answer, have the value loaded in another.
+// own goroutine and, if that does not answer, have the value loaded, mostly in another.
 // It returns the best value past its TTL that it came by.
 func (c *core) fly(ctx context.Context, f *flight, load loadFunc, o callConfig) (spare *item) {
 	over := false

@@ -42,8 +42,8 @@ type Store struct {
 	mu struct {
 		sync.Mutex // guards what follows
 		namespaces map[string]*namespace
-		flying     sync.WaitGroup // goroutines of loads and refreshes
-		loading    sync.WaitGroup // goroutines of loaders
+		flying     sync.WaitGroup // loads and refreshes, until they are told how their fills went
+		loading    sync.WaitGroup // goroutines of loaders, and callers who run one
 		closing    bool
 	}
 	ended    chan struct{} // Close has finished

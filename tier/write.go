@@ -81,9 +81,9 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*item, options
 	var errs []error
 	for i, key := range keys {
 		it := items[i]
-		c.describe(it, key, cfg, asOf, fresh, kept)
 		p := put{c.ns.hash(key), it, &watch{}}
 		c.restsOn(it, &basis{epoch: c.s.tail.View().Epoch, shard: c.s.shardOf(c.ns.remoteName(p.h))})
+		c.describe(it, key, cfg, asOf, fresh, kept)
 		if !c.cfg.localOnly {
 			sealed, err := c.seal(it, fresh, kept)
 			if err != nil {

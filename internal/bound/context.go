@@ -77,12 +77,22 @@ func (c *Context) ended() *ending {
 		return e
 	}
 	if j := c.joined.Load(); j != nil {
-		return c.ends(j.Err(), context.Cause(j.Context))
+		if err := j.Err(); err != nil {
+			return c.ends(err, context.Cause(j.Context))
+		}
+	} // whose timer may be later than the limit's own
+	caller, limit := c.Context.Err(), c.limit.Err()
+	if caller != nil && (limit == nil || !c.limitIsFirst()) {
+		return c.ends(caller, context.Cause(c.Context))
 	}
-	if err := c.Context.Err(); err != nil {
-		return c.ends(err, context.Cause(c.Context))
-	}
-	return c.ends(c.limit.Err(), c.why)
+	return c.ends(limit, c.why)
+}
+
+// limitIsFirst reports which deadline is earlier, for who looks when both have passed.
+func (c *Context) limitIsFirst() bool {
+	at, _ := c.limit.Deadline()
+	own, ok := c.Context.Deadline()
+	return ok && c.Context.Err() == context.DeadlineExceeded && at.Before(own)
 }
 
 // ends remembers which of the two was seen to end first: the other may follow.

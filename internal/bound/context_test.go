@@ -128,3 +128,40 @@ func TestWhatIsDerivedFromItEndsWithIt(t *testing.T) {
 	})
 	require.NoError(t, bound.Cause(context.Background()))
 }
+
+// The limit may be told of its end before what was joined is, and so may who waits for
+// either.
+func TestItHasEndedOnceEitherHas(t *testing.T) {
+	for name, end := range map[string]func(caller, limit context.CancelFunc){
+		"the caller": func(caller, _ context.CancelFunc) { caller() },
+		"the limit":  func(_, limit context.CancelFunc) { limit() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			caller, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			limit, stop := context.WithTimeout(context.Background(), time.Hour)
+			defer stop()
+			ctx := bound.New(caller, limit, errLimit)
+			defer ctx.End()
+			ctx.Done()
+			end(cancel, stop)
+			require.Equal(t, context.Canceled, ctx.Err())
+			require.Error(t, bound.Cause(ctx))
+		})
+	}
+}
+
+func TestTheEarlierDeadlineIsTheCause(t *testing.T) {
+	for own, cause := range map[time.Duration]error{time.Millisecond: context.DeadlineExceeded, time.Minute: errLimit} {
+		synctest.Test(t, func(t *testing.T) {
+			caller, cancel := context.WithTimeout(t.Context(), own)
+			defer cancel()
+			limit, stop := context.WithTimeout(context.Background(), time.Second)
+			defer stop()
+			ctx := bound.New(caller, limit, errLimit)
+			time.Sleep(time.Hour)
+			require.Equal(t, context.DeadlineExceeded, ctx.Err())
+			require.Equal(t, cause, bound.Cause(ctx))
+		})
+	}
+}

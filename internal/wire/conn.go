@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -126,7 +127,7 @@ type request struct {
 	err     error         // set before it is ended
 	done    chan struct{} // told when it is ended, unless its owner reads
 	ended   bool          // likewise, if its owner reads; guarded by Conn.mu
-	left    bool          // its owner does not wait any more; guarded by Conn.mu
+	left    bool          // its owner does not wait any more, or was told; guarded by Conn.mu
 	queued  func()        // to be called before waiting
 	one     [1]Reply
 	room    *Room // for its only answer; nil: it has none
@@ -249,7 +250,7 @@ func (c *Conn) ask(ctx context.Context, r *request, cmds ...[]string) (back bool
 	case <-limit:
 	}
 	c.leave(r)
-	return false, ctx.Err()
+	return false, cmp.Or(ctx.Err(), context.DeadlineExceeded) // never nil, whatever the context
 }
 
 // endsOf returns what is closed when ctx ends: either.
