@@ -133,10 +133,10 @@ func (l *link) one(ctx context.Context, room *wire.Room, words ...string) reply 
 	}
 	b := newBatch()
 	defer b.done()
+	b.add()
 	for _, w := range words {
-		b.words = append(b.words, strings.Clone(w)) // whose memory may be used again before the client has done with it
+		b.more(strings.Clone(w)) // whose memory may be used again before the client has done with it
 	}
-	b.cmds = append(b.cmds, b.words)
 	return l.slowly(ctx, b)[0]
 }
 

@@ -16,7 +16,7 @@ import (
 //
 // It runs in a goroutine of its own, or in that of a caller whose context cannot
 // end (its Done is nil), if the loads of the Cache took less than 0.1 ms of late:
-// to have another goroutine run it would cost a third of the time of the read.
+// to have another goroutine run it would take a quarter longer, all in all.
 // Then runtime.Goexit ends that caller as well, and locks of the thread are his.
 type Loader[V any] func(ctx context.Context, e *Entry) (V, error)
 

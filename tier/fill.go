@@ -146,20 +146,13 @@ func (l *loadRun) store(ctx context.Context, fills []filling) {
 	l.s.conn.WriteLater(rctx, writes, func(written []remote.Written, err error) {
 		rctx.End()
 		l.s.fills.Release(bytes)
-		if l.s.cfg.observer == nil && wentWell(written, err) {
+		if l.s.cfg.observer == nil && worst(written, err) == nil {
 			l.stored(fills, begun, written, err)
 			return
 		}
 		// What there is to do then takes its time, and so may the observer.
 		l.s.mu.flying.Go(func() { l.stored(fills, begun, written, err) })
 	})
-}
-
-func wentWell(written []remote.Written, err error) bool {
-	for i := range written {
-		err = worse(err, written[i].Err)
-	}
-	return err == nil
 }
 
 // stored ends a run whose writes are done, or given up. The observer, which may end

@@ -249,7 +249,7 @@ func (g *gate) Write(ctx context.Context, writes []remote.Write) ([]remote.Writt
 		return nil, err
 	}
 	written, err := g.Conn.Write(ctx, writes)
-	g.heardOf(ctx, r, written, err)
+	g.heard(ctx, r, worst(written, err))
 	return written, err
 }
 
@@ -260,17 +260,17 @@ func (g *gate) WriteLater(ctx context.Context, writes []remote.Write, then func(
 		return
 	}
 	g.Conn.WriteLater(ctx, writes, func(written []remote.Written, err error) {
-		g.heardOf(ctx, r, written, err)
+		g.heard(ctx, r, worst(written, err))
 		then(written, err)
 	})
 }
 
-// heardOf is heard of writes.
-func (g *gate) heardOf(ctx context.Context, r request, written []remote.Written, err error) {
+// worst is what tells most about the server, of what came of a request to write.
+func worst(written []remote.Written, err error) error {
 	for i := range written {
 		err = worse(err, written[i].Err)
 	}
-	g.heard(ctx, r, err)
+	return err
 }
 
 // worse is what tells more about the server, of two errors about one request.

@@ -131,7 +131,7 @@ func (c *core) finishAll(fs []*flight, out outcome) {
 }
 
 // run holds a place among the store's flying goroutines until over is called,
-// which may be before it returns.
+// which may be before it returns, or after, when its fill has been answered.
 func (l *loadRun) run(ctx context.Context, fs []*flight) {
 	returned := false
 	defer func() {

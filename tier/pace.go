@@ -41,11 +41,11 @@ func (p *pace) learn(took time.Duration, returned bool) {
 // instead of waiting for a goroutine that does.
 //
 // A goroutine of its own is what lets a caller leave its load to others, or to
-// nobody; and on a processor that has nothing else to do it costs 30 µs, of which
+// nobody; and on a processor that has nothing else to do it costs 25 to 30 µs, of which
 // most is waking another, that then looks for work in vain. So whoever cannot leave,
-// and has a loader that takes less than that, does without. The only promise that is
-// lost is that of WithLoadTimeout to this very caller, should a loader that was quick
-// for so long hang, and ignore the end of its context.
+// and has a loader to which that matters, does without. Two promises are lost to this
+// very caller: that of WithLoadTimeout, should a loader that was quick for so long hang
+// and ignore the end of its context, and that a Goexit is an error.
 //
 // What is renewed in the background is never loaded here: Close waits for that
 // goroutine.

@@ -2,7 +2,7 @@
 // been waited for long enough, which many requests share.
 //
 // [context.WithDeadlineCause] sets a timer for each, makes five pieces of memory, and
-// has the caller's context remember it: with 32 callers, a sixth of what a read of the
+// has the caller's context remember it: with 32 callers, a ninth of what a read of the
 // remote tier costs. Whoever waits for an answer can as well look at two contexts.
 package bound
 

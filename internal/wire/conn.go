@@ -141,11 +141,14 @@ func newRequest() any { return &request{done: make(chan struct{}, 1)} }
 
 // AskOne sends a command and returns its answer.
 func (c *Conn) AskOne(ctx context.Context, words ...string) (Reply, error) {
-	return c.askOne(ctx, c.requests.Get().(*request), words)
+	return c.AskInto(ctx, nil, words...)
 }
 
-func (c *Conn) askOne(ctx context.Context, r *request, words []string) (Reply, error) {
-	r.replies = r.one[:]
+// AskInto is AskOne of a command whose answer is gone when room, unless that is nil, is
+// used again. After an error it is not to be: the answer may still be put there.
+func (c *Conn) AskInto(ctx context.Context, room *Room, words ...string) (Reply, error) {
+	r := c.requests.Get().(*request)
+	r.replies, r.room = r.one[:], room
 	back, err := c.ask(ctx, r, words)
 	if !back {
 		return Reply{}, err
@@ -154,14 +157,6 @@ func (c *Conn) askOne(ctx context.Context, r *request, words []string) (Reply, e
 	*r = request{done: r.done}
 	c.requests.Put(r)
 	return reply, err
-}
-
-// AskInto is AskOne of a command whose answer is gone when room is used again. After an
-// error it is not to be: the answer may still be put there.
-func (c *Conn) AskInto(ctx context.Context, room *Room, words ...string) (Reply, error) {
-	r := c.requests.Get().(*request)
-	r.room = room
-	return c.askOne(ctx, r, words)
 }
 
 // Ask sends commands together and puts their answers into replies, which is as long.

@@ -16,8 +16,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
-
-	"github.com/tiercache/tiercache/internal/bound"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -584,38 +582,4 @@ func TestTheAnswersOverAConnectionThatEndedAreNotWhole(t *testing.T) {
 	<-closed
 	require.ErrorIs(t, err, net.ErrClosed)
 	require.False(t, whole)
-}
-
-// Guard: both cases of ask. A request is waited for until its caller's context ends, or
-// its limit.
-func TestAskEndsWithEitherOfTwoContexts(t *testing.T) {
-	for name, shared := range map[string]bool{"who reads": false, "who waits for another to read": true} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				c, _ := inMemory(t, Options{})
-				client(t, c)
-				limit, stop := context.WithTimeout(context.Background(), time.Second)
-				defer stop()
-				caller, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-				defer cancel()
-				ended := make(chan error)
-				if shared {
-					go func() { _, err := c.AskOne(limit, "SILENT"); ended <- err }()
-					synctest.Wait()
-				}
-				begun := time.Now()
-				_, err := c.AskOne(bound.New(caller, limit, net.ErrClosed), "SILENT")
-				require.Equal(t, context.DeadlineExceeded, err)
-				require.Equal(t, time.Millisecond, time.Since(begun))
-				long, cancel := context.WithCancel(t.Context())
-				defer cancel()
-				_, err = c.AskOne(bound.New(long, limit, net.ErrClosed), "SILENT")
-				require.Equal(t, context.DeadlineExceeded, err)
-				require.Equal(t, time.Second, time.Since(begun))
-				if shared {
-					require.Equal(t, context.DeadlineExceeded, <-ended)
-				}
-			})
-		})
-	}
 }

@@ -26,6 +26,6 @@
 // for what the server sends of its own accord: the next who asks finds it, and if
 // nobody does the client is back within a millisecond or two.
 //
-// Nothing is tried again. An error of Ask, or what is told after Send, leaves open whether the server did what
-// it was asked.
+// Nothing is tried again. An error of Ask, or one that is told after Send, leaves open
+// whether the server did what it was asked.
 package wire
