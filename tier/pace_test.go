@@ -160,6 +160,7 @@ func TestACallerWhoseLoaderCallsGoexitLeavesNobodyWaiting(t *testing.T) {
 		var p *tier.LoadPanic
 		require.ErrorAs(t, <-told, &p)
 		<-ended
+		synctest.Wait() // until the lease has been given up
 		at := time.Now()
 		require.Equal(t, 3, find(t, c, "k", is(3)).Value)
 		require.Zero(t, time.Since(at), "no lease is left")
