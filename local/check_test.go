@@ -44,23 +44,29 @@ func check[V any](t *testing.T, c *Cache[V]) {
 func checkIndex[V any](t *testing.T, x *index[V]) {
 	t.Helper()
 	live, filled := 0, 0
-	s := *x.slots.Load()
-	for i := range s {
-		e := s[i].Load()
-		if e == nil {
-			continue
+	gs := *x.groups.Load()
+	for i := range gs {
+		for slot := range gs[i].slots {
+			e := gs[i].slots[slot].Load()
+			if empty, none := gs[i].has(empty, slot), gs[i].has(grave, slot); (empty || none) != (e == nil) {
+				t.Fatalf("group %d, slot %d: %v with tags %x", i, slot, e, gs[i].tags.Load())
+			} else if !empty {
+				filled++
+			}
+			if e == nil {
+				continue
+			}
+			live++
+			if x.find(e.key) != e {
+				t.Fatalf("group %d, slot %d: %v is not found", i, slot, e.key)
+			}
 		}
-		filled++
-		if e == x.grave {
-			continue
-		}
-		live++
-		if x.find(e.key) != e {
-			t.Fatalf("slot %d: %v is not found", i, e.key)
+		if !gs[i].has(grave, groupSlots) {
+			t.Fatalf("group %d has a tag too many: %x", i, gs[i].tags.Load())
 		}
 	}
-	if live != x.live || filled != x.filled || filled > len(s)*5/8 {
-		t.Fatalf("counted %d live, %d filled of %d; there are %d, %d", x.live, x.filled, len(s), live, filled)
+	if live != x.live || filled != x.filled || 10*filled > 7*groupSlots*len(gs) {
+		t.Fatalf("counted %d live, %d filled in %d groups; there are %d, %d", live, filled, len(gs), x.live, x.filled)
 	}
 }
 

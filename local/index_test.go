@@ -2,6 +2,7 @@ package local
 
 import (
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,59 +16,82 @@ func newIndex() *index[int] {
 
 func e(lo uint64, v int) *Entry[int] { return &Entry[int]{key: Key{Lo: lo}, Value: v} }
 
-// Keys with these low bits lie in slots 0 and 7, the first and the last of eight.
+// Keys with these low bits have the first group and the last as their home.
 const first, last = 0, 1<<64 - 1
 
+// crowd stores more entries of one home than a group has slots, among others so that there is more than one group. Half of
+// them have the same tag.
+func crowd(t *testing.T, x *index[int], home uint64) (all []*Entry[int]) {
+	t.Helper()
+	for i := range uint64(30) {
+		x.put(e((i+1)<<59, -1))
+	}
+	for i := range uint64(groupSlots + 3) {
+		n := e(home, int(i))
+		n.key.Hi = (i+1)<<8 | i%2*i
+		x.put(n)
+		all = append(all, n)
+	}
+	checkIndex(t, x)
+	if n := len(*x.groups.Load()); n < 3 {
+		t.Fatalf("%d groups", n)
+	}
+	return all
+}
+
 func TestAGraveDoesNotEndASearch(t *testing.T) {
-	for _, home := range []uint64{first, last} { // from the last slot, a search goes on at the first
+	for _, home := range []uint64{first, last} { // from the last group, a search goes on at the first
 		x := newIndex()
-		a, b, c := e(home, 1), e(home, 2), e(home, 3)
-		b.key.Hi, c.key.Hi = 1, 2
-		x.put(a)
-		x.put(b)
-		x.put(c)
-		x.remove(a.key)
-		if x.find(b.key) != b || x.find(c.key) != c || x.find(a.key) != nil {
-			t.Error("lost after the one before it left")
+		all := crowd(t, x, home)
+		filled := x.filled
+		for i, gone := range all {
+			if x.remove(gone.key) != gone || x.find(gone.key) != nil || x.remove(gone.key) != nil {
+				t.Fatalf("%d was not removed", i)
+			}
+			for j, stays := range all[i+1:] {
+				if x.find(stays.key) != stays {
+					t.Fatalf("%d was lost after %d left", i+1+j, i)
+				}
+			}
+			checkIndex(t, x)
 		}
-		x.remove(b.key)
-		if x.find(c.key) != c {
-			t.Error("lost after the two before it left")
+		if x.filled == filled-len(all) {
+			t.Error("there are no graves")
 		}
-		if x.put(b); x.find(b.key) != b || x.filled != 3 {
+		graves := x.filled - x.live
+		if x.put(all[0]); x.find(all[0].key) != all[0] || x.filled-x.live != graves-1 {
 			t.Error("a grave was not filled again")
 		}
 		checkIndex(t, x)
 	}
 }
 
-// TestAnEmptyKeyIsNoGrave because a grave's own key is zero, too.
-func TestAnEmptyKeyIsNoGrave(t *testing.T) {
+// TestAnEmptyKeyIsAKey and so is one whose tag would be that of an empty slot, or of a grave.
+func TestAnEmptyKeyIsAKey(t *testing.T) {
 	x := newIndex()
-	zero, other := e(first, 1), e(first, 2)
-	other.key.Hi = 1
-	x.put(zero)
-	x.put(other)
-	x.remove(zero.key) // leaves a grave where the zero key belongs
-	if got := x.find(Key{}); got != nil {
-		t.Errorf("found a grave: %v", got)
+	for hi := range uint64(3) {
+		if got := x.find(Key{Hi: hi}); got != nil {
+			t.Errorf("found %v", got)
+		}
+		n := e(first, 1)
+		n.key.Hi = hi
+		if x.put(n); x.find(Key{Hi: hi}) != n {
+			t.Errorf("key %d cannot be stored", hi)
+		}
+		checkIndex(t, x)
 	}
-	if x.put(zero); x.find(Key{}) != zero {
-		t.Error("the zero key cannot be stored")
-	}
-	checkIndex(t, x)
 }
 
-func TestGravesBeforeAHoleAreDugAway(t *testing.T) {
+func TestWhereNoSearchGoesOnNoGraveIsLeft(t *testing.T) {
 	x := newIndex()
 	var keys []Key
-	for i := range 4 {
+	for i := range groupSlots - 3 {
 		n := e(last, i)
 		n.key.Hi = uint64(i)
 		keys = append(keys, n.key)
 		x.put(n)
 	}
-	for _, k := range keys { // in order: all but the last removal leave a grave
+	for _, k := range keys {
 		x.remove(k)
 		checkIndex(t, x)
 	}
@@ -76,7 +100,34 @@ func TestGravesBeforeAHoleAreDugAway(t *testing.T) {
 	}
 }
 
-// TestChurnDoesNotGrowTheIndex stores ever new keys: without digging and rebuilding, graves would fill it.
+// TestTagsAreFoundByTheLowestMark for all tags, at any slot, beside any others.
+func TestTagsAreFoundByTheLowestMark(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 3))
+	for range 200_000 {
+		var w tags = allEmpty
+		var each [groupSlots]uint8
+		for slot := range each {
+			each[slot] = uint8(r.IntN(6)) // few, so that they meet, and differ by one
+			if r.IntN(3) == 0 {
+				each[slot] = uint8(r.Uint32())
+			}
+			w = w.set(slot, each[slot])
+		}
+		tag := each[r.IntN(groupSlots)] + uint8(r.IntN(2))
+		m := w.with(tag)
+		want := slices.Index(each[:], tag)
+		if (m != 0) != (want >= 0) || m != 0 && m.at() != want {
+			t.Fatalf("tag %d in %v: %x", tag, each, m)
+		}
+		for slot, there := range each {
+			if there == tag && m>>(8*slot+7)&1 != 1 {
+				t.Fatalf("tag %d in slot %d of %v is not marked: %x", tag, slot, each, m)
+			}
+		}
+	}
+}
+
+// TestChurnDoesNotGrowTheIndex stores ever new keys: without rebuilding, graves would fill it.
 func TestChurnDoesNotGrowTheIndex(t *testing.T) {
 	x := newIndex()
 	r := rand.New(rand.NewPCG(1, 1))
@@ -92,13 +143,13 @@ func TestChurnDoesNotGrowTheIndex(t *testing.T) {
 		}
 	}
 	checkIndex(t, x)
-	if n := len(*x.slots.Load()); n > 501*9/4 {
-		t.Errorf("%d slots for 500 entries", n)
+	if n := len(*x.groups.Load()); n > 2*501/groupSlots+1 {
+		t.Errorf("%d groups for 500 entries", n)
 	}
 }
 
 // TestReadersFindWhatIsThere keeps some entries in the index while a writer stores, removes and replaces others
-// around them, and rebuilds the slots: readers must find them every time.
+// around them, and rebuilds the groups: readers must find them every time.
 func TestReadersFindWhatIsThere(t *testing.T) {
 	x := newIndex()
 	r := rand.New(rand.NewPCG(1, 2))
@@ -121,7 +172,7 @@ func TestReadersFindWhatIsThere(t *testing.T) {
 			}
 		})
 	}
-	slots := x.slots.Load()
+	groups := x.groups.Load()
 	rebuilt := 0
 	for range 300 {
 		var guests []Key
@@ -135,8 +186,8 @@ func TestReadersFindWhatIsThere(t *testing.T) {
 			stays := staying[i%len(staying)]
 			x.put(&Entry[int]{key: stays.key, Value: i})
 		}
-		if now := x.slots.Load(); now != slots {
-			slots = now
+		if now := x.groups.Load(); now != groups {
+			groups = now
 			rebuilt++
 		}
 	}

@@ -368,4 +368,12 @@ var guards = []guard{
 		"f.known = f.known || !leads", "", "TestARoomThatOthersKnow"},
 	{"a connection that is closed is not told as lost", "remote/valkey.go",
 		"	if !c.closed {\n		f()", "	if true {\n		f()", "./remote TestValkeyPassesTheBattery/.*/Lifecycle/ClosingIsNoLoss"},
+	{"a full group of the index keeps a grave", "local/index.go",
+		"if tags(g.tags.Load()).with(empty) != 0 { // then", "if true { // then", "./local TestAGraveDoesNot"},
+	{"a search of the index goes on behind a full group", "local/index.go",
+		"		if t.with(empty) != 0 {\n			return nil\n", "		if true {\n			return nil\n", "./local TestAGraveDoesNot"},
+	{"no tag of an entry is that of an empty slot", "local/index.go",
+		"max(uint8(k.Hi), grave+1)", "uint8(k.Hi)", "./local TestAnEmptyKeyIsAKey"},
+	{"a value of the same key takes the other's place at once", "local/index.go",
+		"return g.slots[slot].Swap(e) //", "old = g.slots[slot].Swap(nil)\n		g.slots[slot].Store(e)\n		return old //", "./local TestAReplacedKey"},
 }
