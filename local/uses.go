@@ -2,10 +2,12 @@ package local
 
 import "sync/atomic"
 
-// A Get applies uses itself only when useHigh of them wait in the ring, and no more than useBatch then: some 200 ns of
-// work. Where there are writers, they come first, because each applies all; so hits stay short beside them.
+// A Get applies uses itself only when useHigh of them wait in the ring, and no more than useBatch then. That is some 200 ns
+// of work where all of it is in the processor's caches, and more than a microsecond where writers have pushed it out.
+// But where there are writers they come first, because each applies all; so hits stay short beside them.
 const (
-	useHigh  = 16
+	useRoom  = 128
+	useHigh  = useRoom * 7 / 8
 	useBatch = 4
 )
 
@@ -18,7 +20,7 @@ const (
 type uses[V any] struct {
 	tail atomic.Uint32 // next to claim, by any reader
 	head atomic.Uint32 // next to take; changed only under the shard's lock
-	ring [32]atomic.Pointer[Entry[V]]
+	ring [useRoom]atomic.Pointer[Entry[V]]
 }
 
 // add records a use of e, unless the ring is full or another reader is just adding. It reports whether it did and how

@@ -27,7 +27,7 @@ func TestUsesAreTakenInOrder(t *testing.T) {
 
 func TestAFullRingForgets(t *testing.T) {
 	u := new(uses[int])
-	for i := range 40 {
+	for i := range useRoom + 8 {
 		if _, ok := u.add(e(0, i)); ok != (i < len(u.ring)) {
 			t.Fatalf("use %d: %v", i, ok)
 		}
@@ -66,8 +66,8 @@ func TestTakingLeavesNothingBehind(t *testing.T) {
 // TestAForgottenUseDoesNotCount: had its time been noted although the ring was full, the next use, within the window,
 // would be skipped, and the entry would stay old.
 func TestAForgottenUseDoesNotCount(t *testing.T) {
-	c := newCache(t, Config[int]{MaxEntries: 100, Shards: 1})
-	for i := range 100 {
+	c := newCache(t, Config[int]{MaxEntries: 2 * useRoom, Shards: 1})
+	for i := range 2 * useRoom {
 		c.Put(testKey(i), i, 0)
 	}
 	s := &c.shards[0]
