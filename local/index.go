@@ -12,14 +12,15 @@ import (
 // Readers have it without a lock, so the key never changes, nor what the cache knows the Value as: a new value is a new
 // entry. Whoever finds an Entry may go on using its Value after it has left.
 type Entry[V any] struct {
-	cost  int64  // with Overhead
-	place uint32 // in the shard's order, and guarded like it
+	cost int64 // with Overhead
 
 	// What a search and a hit look at.
 	key  Key
 	used atomic.Uint64 // clock time of the latest recorded use
 
 	Value V
+
+	place uint32 // in the shard's order, and guarded like it
 }
 
 // Key returns the key under which the entry was put.

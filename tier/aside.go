@@ -54,7 +54,7 @@ func (c *core) readAside(ctx context.Context, p *party, give func(key string, it
 			t.seen = strings.Clone(t.seen) // or a load would keep all that was read in memory
 			c.unusable(cause, err)
 			continue
-		case r.now < it.fresh:
+		case r.now < it.facts().fresh:
 			give(t.key, it)
 			t.given = true
 			hits++

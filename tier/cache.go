@@ -51,11 +51,11 @@ func New[V any](s *Store, path string, options ...CacheOption) (*Cache[V], error
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
 	cfg.timedOut = fmt.Errorf("tier: load took longer than %v: %w", cfg.loadTimeout, context.DeadlineExceeded)
-	ty, err := newTyped[V](cfg.codec, cfg.localOnly)
+	ty, err := newTyped[V](s.namespace(path), cfg.codec, cfg.localOnly)
 	if err != nil {
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
-	return &Cache[V]{core{s: s, ns: s.namespace(path), cfg: cfg, typed: ty}}, nil
+	return &Cache[V]{core{s: s, ns: ty.kind.ns, cfg: cfg, typed: ty}}, nil
 }
 
 // Origin says which tier answered a read.
@@ -102,10 +102,8 @@ type Result[V any] struct {
 func (c *Cache[V]) Get(ctx context.Context, key string, load Loader[V], options ...CallOption) (V, error) {
 	if len(options) == 0 && load != nil {
 		if it := c.hit(key); it != nil {
-			if v, ok := it.value.(*V); ok {
-				c.ns.stats.localHits.add()
-				return *v, nil
-			}
+			c.ns.stats.localHits.add()
+			return *valueIn[V](it), nil
 		}
 	}
 	if load == nil {
@@ -117,30 +115,44 @@ func (c *Cache[V]) Get(ctx context.Context, key string, load Loader[V], options 
 		var zero V
 		return zero, err
 	}
-	return valueOf[V](out)
+	return c.unpack(out)
 }
 
-// valueOf is the value of what is no error. It is a V: whoever shares one sees to it.
-func valueOf[V any](out served) (v V, err error) {
+// unpack is the value of what is no error.
+func (c *Cache[V]) unpack(out served) (v V, err error) {
 	if out.it.negative {
 		return v, ErrNotFound
 	}
-	return *out.it.value.(*V), nil
+	return c.valueOf(out.it), nil
 }
 
-// hit is the fast path: an entry that needs no closer look, or nil. The caller
-// counts it if it can use the value.
+// valueOf is the value of an item that is not negative. It is a V: whoever shares one
+// sees to it.
+func (c *Cache[V]) valueOf(it *item) V {
+	if it.kind != c.kind {
+		panic("tier: an item of another type")
+	}
+	return *valueIn[V](it)
+}
+
+// hit is the fast path: a value of the cache's type that needs no closer look, or nil.
+// The caller counts it.
+//
+// The clock is read when both cache lines that a hit needs are on their way: reading it
+// waits for what was begun before. That nothing at all has changed since the item was
+// last checked is as true if seq is read before the view.
 func (c *core) hit(key string) *item {
 	e := c.s.local.GetEntry(c.ns.hash(key))
 	if e == nil {
 		return nil
 	}
 	it := &e.Value
-	now, v := mono.Now(), c.s.tail.View()
-	if int64(now) >= it.check.Load() || !c.s.believes(it, v, now) {
+	if it.kind != c.kind || it.key != key || c.cfg.remoteOnly {
 		return nil
 	}
-	if it.ns != c.ns || it.key != key || it.negative || c.cfg.remoteOnly {
+	seq := it.seq.Load()
+	now, v := mono.Now(), c.s.tail.View()
+	if int64(now) >= it.check.Load() || !c.s.hears(it, v, now) || seq != v.Seq && !it.recheck(v) {
 		return nil
 	}
 	return it
@@ -156,7 +168,7 @@ func (c *Cache[V]) Lookup(ctx context.Context, key string, load Loader[V], optio
 	if err != nil {
 		return Result[V]{}, err
 	}
-	return result[V](out)
+	return c.result(out)
 }
 
 func callOptions(options []CallOption) callConfig {
@@ -176,20 +188,20 @@ func callOptions(options []CallOption) callConfig {
 func (c *Cache[V]) single(load Loader[V]) loadFunc { return loadFunc{c.typed.single, load} }
 
 // runSingle runs a Loader[V].
-func runSingle[V any](ctx context.Context, loader any, _ []*flight, es []*Entry, out []loaded) {
+func runSingle[V any](ctx context.Context, k *kind, loader any, _ []*flight, es []*Entry, out []loaded) {
 	v, err := loader.(Loader[V])(ctx, es[0])
-	out[0] = loaded{newItemOf(v), err}
+	out[0] = loaded{newItemOf(k, v), err}
 }
 
 // result unpacks what is no error.
-func result[V any](out served) (Result[V], error) {
+func (c *Cache[V]) result(out served) (Result[V], error) {
 	it, now := out.it, mono.Now()
 	r := Result[V]{
-		Origin: out.origin, Stale: out.stale, Outage: out.outage, AsOf: it.asOf,
-		Age: now.Sub(it.born), TTL: out.remaining(now), Sources: it.sources(),
+		Origin: out.origin, Stale: out.stale, Outage: out.outage, AsOf: it.facts().asOf,
+		Age: now.Sub(it.facts().born), TTL: out.remaining(now), Sources: it.sources(),
 	}
 	var err error
-	r.Value, err = valueOf[V](out)
+	r.Value, err = c.unpack(out)
 	return r, err
 }
 

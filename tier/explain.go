@@ -94,25 +94,27 @@ func (c *Cache[V]) Explain(ctx context.Context, key string) (Explanation, error)
 
 func (c *core) holdingOf(it *item) Holding {
 	now := mono.Now()
-	return Holding{Present: true, Negative: it.negative, AsOf: it.asOf,
-		Age: now.Sub(it.born), TTL: it.fresh.Sub(now), Sources: it.sources()}
+	f := it.facts()
+	return Holding{Present: true, Negative: it.negative, AsOf: f.asOf,
+		Age: now.Sub(f.born), TTL: f.fresh.Sub(now), Sources: it.sources()}
 }
 
 // explainLocal follows the steps of fromLocal.
 func (c *core) explainLocal(h *Holding, it *item) {
 	now, v := mono.Now(), c.s.tail.View()
+	f := it.facts()
 	switch {
 	case it.more().outage != nil && !c.s.believes(it, v, now) && c.permitted(it, now):
 		h.Valid, h.Outage = true, true
-	case it.epoch == unprovable && !it.more().outage.absence.lasts():
+	case f.epoch == unprovable && !it.more().outage.absence.lasts():
 		h.Why = "it was kept for an outage that is over"
-	case it.epoch == unprovable && (now >= it.more().outage.until || now >= it.fresh):
+	case f.epoch == unprovable && (now >= it.more().outage.until || now >= f.fresh):
 		h.Why = "its TTL for an outage has passed"
-	case it.epoch == unprovable:
+	case f.epoch == unprovable:
 		h.Why = "a change, while the remote tier is away"
 	case v.Age(now) > c.s.cfg.maxStaleness:
 		h.Why = fmt.Sprintf("the change log has not been heard for %v, more than the maximum staleness", v.Age(now).Round(time.Millisecond))
-	case it.epoch != v.Epoch:
+	case f.epoch != v.Epoch:
 		h.Why = "it was read before the connection was lost"
 	case it.more().shard.Gone():
 		h.Why = "it was read from another server than the one that has its key now, or over another connection"
@@ -120,11 +122,11 @@ func (c *core) explainLocal(h *Holding, it *item) {
 		h.Why = fmt.Sprintf("the server that has its key has not been heard for %v", it.more().shard.Age(now).Round(time.Millisecond))
 	case !c.s.believes(it, v, now):
 		h.Why, h.Changed = "a change", "unknown"
-		if !v.Covers(it.asOf) {
+		if !v.Covers(f.asOf) {
 			h.Changed, h.ChangedAt = "everything", AsOf{Incarnation: v.Incarnation, Tick: v.Floor}
 		}
-		for _, m := range slices.Concat(it.common.Marks, it.marks()) {
-			if m.Last() > it.asOf.Tick {
+		for _, m := range slices.Concat(f.common.Marks, it.marks()) {
+			if m.Last() > f.asOf.Tick {
 				h.Changed = scopeName(m.Scope(), it.sources())
 				h.ChangedAt = AsOf{Incarnation: v.Incarnation, Tick: m.Last()}
 			}
@@ -133,7 +135,7 @@ func (c *core) explainLocal(h *Holding, it *item) {
 			h.Changed, h.ChangedAt = "the key itself", AsOf{Incarnation: v.Incarnation, Tick: m.Last()}
 		}
 		h.Why = h.Changed + " changed"
-	case now >= it.expires || now >= it.fresh:
+	case now >= f.expires || now >= f.fresh:
 		h.Why = "its TTL has passed"
 	case !it.servable(now):
 		h.Why = "it is still being stored"
@@ -174,29 +176,30 @@ func (c *core) explainRemote(ctx context.Context, h *Holding, key string, stored
 // explainChange asks the log itself, so that it can name the change.
 func (c *core) explainChange(ctx context.Context, h *Holding, it *item) error {
 	v := c.s.tail.View()
+	f := it.facts()
 	scopes := c.scopes(it.sources())
 	last, err := c.s.tail.LastChanges(ctx, scopes)
 	if err != nil {
 		return err
 	}
 	switch {
-	case it.asOf.Incarnation != v.Incarnation:
+	case f.asOf.Incarnation != v.Incarnation:
 		h.Changed, h.Why = "everything", "the change log was lost since, and begun anew"
 		return nil
-	case it.asOf.Tick < v.Floor:
+	case f.asOf.Tick < v.Floor:
 		h.Changed, h.ChangedAt = "everything", AsOf{Incarnation: v.Incarnation, Tick: v.Floor}
 		h.Why = "everything changed"
 		return nil
 	}
 	for i, t := range last {
-		if t > it.asOf.Tick {
+		if t > f.asOf.Tick {
 			h.Changed, h.ChangedAt = scopeName(scopes[i], it.sources()), AsOf{Incarnation: v.Incarnation, Tick: t}
 			h.Why = h.Changed + " changed"
 			return nil
 		}
 	}
 	switch {
-	case mono.Now() >= it.fresh:
+	case mono.Now() >= f.fresh:
 		h.Why = "its TTL has passed"
 	default:
 		h.Valid = true

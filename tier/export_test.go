@@ -49,4 +49,6 @@ func GoesAndComes(s *Store) {
 }
 
 // CostOf is what the local tier counts for key, without what it needs itself.
-func CostOf[V any](c *Cache[V], key string) int64 { return c.peekLocal(c.ns.hash(key), key).cost }
+func CostOf[V any](c *Cache[V], key string) int64 {
+	return c.peekLocal(c.ns.hash(key), key).facts().cost
+}

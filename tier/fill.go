@@ -221,7 +221,7 @@ func (l *loadRun) list(fl *filling) {
 	if l.s.sharded {
 		proof = min(proof, shard.Proof())
 	}
-	fl.it.provisional.Store(int64(proof.Add(l.s.cfg.maxStaleness)))
+	fl.it.facts().provisional.Store(int64(proof.Add(l.s.cfg.maxStaleness)))
 	fl.it.plan(&l.cfg)
 	l.s.table.list(fl.f.h, &fl.f.watch, fl.it)
 }
@@ -233,7 +233,7 @@ func (l *loadRun) settle(fl filling, w remote.Written) {
 		_ = l.deleteAll(context.Background(), []string{fl.f.key}, undeclared)
 	}
 	if w.Stored && l.usesLocal(l.o) && l.s.table.keepWritten(fl.f.h, &fl.f.watch, fl.it) {
-		fl.it.provisional.Store(0)
+		fl.it.facts().provisional.Store(0)
 		fl.it.plan(&l.cfg)
 		return
 	}
@@ -279,8 +279,8 @@ func (l *loadRun) finished(ctx context.Context, f *flight, r loadResult, i int) 
 	}
 	if negative {
 		it = l.empty()
+		it.kind = l.kind.absent
 	}
-	it.negative = negative
 	l.restsOn(it, &f.basis)
 	l.describe(it, f.key, cfg, r.asOf, fresh, kept)
 	if !l.hold(ctx, it) {
@@ -305,9 +305,10 @@ func (l *loadRun) finished(ctx context.Context, f *flight, r loadResult, i int) 
 // describe sets all but the value of an item that was loaded or set just now.
 func (c *core) describe(it *item, key string, cfg entryConfig, asOf AsOf, fresh, kept time.Duration) {
 	now := mono.Now()
-	it.ns, it.key = c.ns, key
+	f := it.facts()
+	it.key = key
 	it.dependOn(cfg.sources)
-	it.nonce, it.asOf, it.cost = rand.Uint64()|1, asOf, cfg.cost
-	it.born, it.fresh, it.expires = now, now.Add(fresh), now.Add(kept)
+	f.nonce, f.asOf, f.cost = rand.Uint64()|1, asOf, cfg.cost
+	f.born, f.fresh, f.expires = now, now.Add(fresh), now.Add(kept)
 	c.limitLocal(it, now)
 }

@@ -82,7 +82,9 @@ type outcome struct {
 }
 
 // replaces reports whether it is the very version that f is to replace.
-func (f *flight) replaces(it *item) bool { return f.resident != nil && f.resident.nonce == it.nonce }
+func (f *flight) replaces(it *item) bool {
+	return f.resident != nil && f.resident.facts().nonce == it.facts().nonce
+}
 
 // wakeUpLocked is nil-safe and never blocks.
 func (f *flight) wakeUpLocked() {

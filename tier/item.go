@@ -2,12 +2,14 @@ package tier
 
 import (
 	"math"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"time"
 	"unsafe"
 
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/internal/sizeof"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/remote"
@@ -16,26 +18,47 @@ import (
 // item is a decoded entry. But for the atomic fields it never changes once it
 // can be found, and its value is shared with every caller.
 //
-// What a hit reads is here, in as few cache lines as it takes, and the rest in
-// facts: with ten thousand entries, a third of the time of a hit is spent waiting
-// for memory. See itemOf.
+// What a hit reads is here, and the rest in facts: with ten thousand entries, a
+// third of the time of a hit is spent waiting for memory. All that decides about it
+// is in the first cache line of what it lies in, and seq in the second, with the
+// value. See itemOf.
 type item struct {
 	key string
 	// check is when a hit has to look closer: the earliest of fresh, expires,
 	// the time to refresh early and the provisional deadline.
 	check atomic.Int64
+	*kind
 	// seq is the View.Seq at which recheck last found the item valid; 0 never is
 	// one. Nothing else writes it: an item that was judged right when it was read
 	// may have been read over a connection that is lost by now.
-	seq   atomic.Uint64
-	value any // a *V; the zero V if negative
-	ns    *namespace
-	*facts
+	seq atomic.Uint64
+}
+
+// kind is what the items of one namespace and one type have in common. Those that
+// stand for "not found" have one of their own, so that a hit compares kinds and nothing
+// else.
+type kind struct {
+	ns       *namespace
 	negative bool
-	// owed: the next notice of the key is that of our own write of the item, and
-	// says nothing new. Guarded by the shard of the table.
-	owed bool
-	did  atomic.Uint32 // of early and released
+	absent   *kind   // the negative one of the type; nil if this is it
+	factsAt  uintptr // where the facts are, seen from the item
+	padding  int     // see roomOf
+}
+
+// kindOf is the kind of a namespace's items of type V.
+func kindOf[V any](ns *namespace) *kind {
+	t := reflect.TypeFor[V]()
+	if made, ok := ns.kinds.Load(t); ok {
+		return made.(*kind)
+	}
+	at := unsafe.Offsetof(itemOf[V]{}.facts) - unsafe.Offsetof(itemOf[V]{}.Value)
+	_, padding := roomOf[V]()
+	k := &kind{ns: ns, factsAt: at, padding: padding}
+	none := *k
+	none.negative = true
+	k.absent = &none
+	made, _ := ns.kinds.LoadOrStore(t, k)
+	return made.(*kind)
 }
 
 // What is done with an item once.
@@ -45,18 +68,19 @@ const (
 )
 
 // once reports whether what had not been done before.
-func (it *item) once(what uint32) bool { return it.did.Or(what)&what == 0 }
+func (it *item) once(what uint32) bool { return it.facts().did.Or(what)&what == 0 }
 
 // has reports whether what was done.
-func (it *item) has(what uint32) bool { return it.did.Load()&what != 0 }
+func (it *item) has(what uint32) bool { return it.facts().did.Load()&what != 0 }
 
 // facts is what is known of an item beside its value.
 type facts struct {
+	// What recheck reads, in one cache line if the value has 48 bytes.
 	asOf    AsOf
+	epoch   uint64             // tracking epoch in which it was read
 	common  *invalidation.Held // the marks of its namespaces
 	made    *origins           // nil if it names no sources
 	special *special           // nil if there is nothing in it
-	epoch   uint64             // tracking epoch in which it was read
 
 	born    mono.Time
 	fresh   mono.Time // end of its TTL
@@ -69,6 +93,11 @@ type facts struct {
 	provisional atomic.Int64
 	// retry is when a refresh of the stale item may be tried again.
 	retry atomic.Int64
+
+	did atomic.Uint32 // of early and released
+	// owed: the next notice of the key is that of our own write of the item, and
+	// says nothing new. Guarded by the shard of the table.
+	owed bool
 }
 
 // special is what few stores have to know of an item.
@@ -83,23 +112,25 @@ var nothingSpecial special
 
 // more is what is special about the item, to be read.
 func (it *item) more() *special {
-	if it.special == nil {
+	f := it.facts()
+	if f.special == nil {
 		return &nothingSpecial
 	}
-	return it.special
+	return f.special
 }
 
 // specially is what is special about the item, to be set before it can be found.
 func (it *item) specially() *special {
-	if it.special == nil {
-		it.special = &special{}
+	f := it.facts()
+	if f.special == nil {
+		f.special = &special{}
 	}
-	return it.special
+	return f.special
 }
 
 // restsOn notes by what it was read, or loaded.
 func (c *core) restsOn(it *item, b *basis) {
-	it.epoch = b.epoch
+	it.facts().epoch = b.epoch
 	c.hasShard(it, b.shard)
 	if c.keysAreScopes() {
 		it.specially().keyTick = b.keyTick
@@ -108,7 +139,7 @@ func (c *core) restsOn(it *item, b *basis) {
 
 // hasShard notes over which server of a cluster it was read or is written.
 func (c *core) hasShard(it *item, s *remote.Shard) {
-	if s != nil || it.special != nil {
+	if s != nil || it.facts().special != nil {
 		it.specially().shard = s
 	}
 }
@@ -125,24 +156,24 @@ type origins struct {
 
 // sources returns what the item was made from, which nobody changes.
 func (it *item) sources() []string {
-	if it.made == nil {
+	if it.facts().made == nil {
 		return nil
 	}
-	return it.made.sources
+	return it.facts().made.sources
 }
 
 func (it *item) dependOn(sources []string) {
 	if len(sources) > 0 {
-		it.made = &origins{sources: sources}
+		it.facts().made = &origins{sources: sources}
 	}
 }
 
 // marks returns those of the sources.
 func (it *item) marks() []*invalidation.Mark {
-	if it.made == nil {
+	if it.facts().made == nil {
 		return nil
 	}
-	return it.made.marks
+	return it.facts().made.marks
 }
 
 // itemOf is an item in one piece of memory with the room that the local tier
@@ -153,13 +184,52 @@ type itemOf[V any] struct {
 	facts facts
 }
 
-// newItemOf returns the item of v.
-func newItemOf[V any](v V) *item {
-	x := &itemOf[V]{value: v}
-	it := &x.Value
-	it.value, it.facts = &x.value, &x.facts
-	return it
+// longer is an itemOf with what it takes to begin with a cache line. Pieces of memory lie
+// at multiples of the size that the allocator has for them, up to 512 bytes: with 240
+// every other item would have its first line in two.
+type longer[V, Padding any] struct {
+	itemOf[V]
+	_ Padding
 }
+
+const cacheLine = 64
+
+// roomOf returns what the item of a V takes on the heap, and how many bytes of that are
+// padding.
+func roomOf[V any]() (size int64, padding int) {
+	sizes := [...]int64{
+		sizeof.Type[itemOf[V]](), sizeof.Type[longer[V, [16]byte]](), sizeof.Type[longer[V, [32]byte]](), sizeof.Type[longer[V, [48]byte]](),
+	}
+	for i, size := range sizes {
+		if size%cacheLine == 0 && size <= 512 {
+			return size, 16 * i
+		}
+	}
+	return sizes[0], 0
+}
+
+// newItemOf returns the item of v, whose kind is that of V.
+func newItemOf[V any](k *kind, v V) *item {
+	var x *itemOf[V]
+	switch k.padding {
+	case 16:
+		x = &new(longer[V, [16]byte]).itemOf
+	case 32:
+		x = &new(longer[V, [32]byte]).itemOf
+	case 48:
+		x = &new(longer[V, [48]byte]).itemOf
+	default:
+		x = new(itemOf[V])
+	}
+	x.Value.kind, x.value = k, v
+	return &x.Value
+}
+
+// valueIn is where the item of a V has its value; the zero V if it is negative.
+func valueIn[V any](it *item) *V { return &(*itemOf[V])(unsafe.Pointer(it.entry())).value }
+
+// facts are those of the item.
+func (it *item) facts() *facts { return (*facts)(unsafe.Add(unsafe.Pointer(it), it.factsAt)) }
 
 // entry is what the item lies in, as all do.
 func (it *item) entry() *local.Entry[item] {
@@ -167,24 +237,23 @@ func (it *item) entry() *local.Entry[item] {
 }
 
 // clearItem makes the item of a V as newItemOf would of the zero V.
-func clearItem[V any](it *item) {
-	v, f := it.value.(*V), it.facts
+func clearItem[V any](k *kind, it *item) {
 	var zero V
-	*v = zero
-	*f = facts{}
-	*it = item{value: v, facts: f}
+	*valueIn[V](it) = zero
+	*it.facts() = facts{}
+	*it = item{kind: k}
 }
 
 // believes decides rule R5 but for the TTL: whether a local copy is true as far
 // as this process can prove at now.
 func (s *Store) believes(it *item, v *invalidation.View, now mono.Time) bool {
-	if !s.proven(v, now) || s.sharded && it.more().shard.Age(now) > s.cfg.maxStaleness {
-		return false
-	}
-	if it.seq.Load() == v.Seq {
-		return true // nothing at all has changed since it was last checked
-	}
-	return it.recheck(v)
+	return s.hears(it, v, now) && (it.seq.Load() == v.Seq || it.recheck(v))
+}
+
+// hears reports whether changes of the item are heard: in the log, and from the server
+// over which it was read.
+func (s *Store) hears(it *item, v *invalidation.View, now mono.Time) bool {
+	return s.proven(v, now) && (!s.sharded || it.more().shard.Age(now) <= s.cfg.maxStaleness)
 }
 
 // proven reports whether changes in the log are heard.
@@ -195,20 +264,21 @@ func (s *Store) proven(v *invalidation.View, now mono.Time) bool {
 // recheck looks at the marks. v was loaded before them, so a change that comes
 // in between is seen here or moves Seq beyond the one noted.
 func (it *item) recheck(v *invalidation.View) bool {
-	if it.epoch != v.Epoch || !v.Covers(it.asOf) {
+	f := it.facts()
+	if f.epoch != v.Epoch || !v.Covers(f.asOf) {
 		return false
 	}
-	for _, m := range it.common.Marks {
-		if m.Last() > it.asOf.Tick {
+	for _, m := range f.common.Marks {
+		if m.Last() > f.asOf.Tick {
 			return false
 		}
 	}
 	for _, m := range it.marks() {
-		if m.Last() > it.asOf.Tick {
+		if m.Last() > f.asOf.Tick {
 			return false
 		}
 	}
-	if x := it.special; x != nil && x.keyMark != nil && x.keyMark.Last() > x.keyTick {
+	if x := f.special; x != nil && x.keyMark != nil && x.keyMark.Last() > x.keyTick {
 		return false
 	}
 	it.seq.Store(v.Seq)
@@ -228,50 +298,55 @@ func (it *item) release(t *invalidation.Tail) {
 
 // plan sets check from what the item knows of its times.
 func (it *item) plan(c *cacheConfig) {
-	at := min(it.fresh, it.expires)
+	f := it.facts()
+	at := min(f.fresh, f.expires)
 	if c.early > 0 && !it.negative && !it.has(early) {
 		at = min(at, it.earlyAt(c))
 	}
-	p := it.provisional.Load()
+	p := f.provisional.Load()
 	if p != 0 {
 		at = min(at, mono.Time(p))
 	}
 	it.check.Store(int64(at))
-	if it.provisional.Load() != p {
+	if f.provisional.Load() != p {
 		it.plan(c) // it was suspended in between, which is not to be undone
 	}
 }
 
 // suspend ends the provisional time of an item, if it is in it.
 func (it *item) suspend() bool {
-	if it.provisional.Load() == 0 {
+	f := it.facts()
+	if f.provisional.Load() == 0 {
 		return false
 	}
-	it.provisional.Store(math.MinInt64)
+	f.provisional.Store(math.MinInt64)
 	it.check.Store(math.MinInt64)
 	return true
 }
 
 // earlyAt is when c.early of the TTL has passed.
 func (it *item) earlyAt(c *cacheConfig) mono.Time {
-	return it.born.Add(time.Duration(c.early * float64(it.fresh.Sub(it.born))))
+	f := it.facts()
+	return f.born.Add(time.Duration(c.early * float64(f.fresh.Sub(f.born))))
 }
 
 // servable reports whether the item's life, and its provisional time, last.
 func (it *item) servable(now mono.Time) bool {
-	p := it.provisional.Load()
-	return now < it.expires && (p == 0 || now < mono.Time(p))
+	f := it.facts()
+	p := f.provisional.Load()
+	return now < f.expires && (p == 0 || now < mono.Time(p))
 }
 
 // estimate is the heap the item keeps alive beside itself and its value. Marks
 // are shared and left out.
 func (it *item) estimate() int64 {
+	f := it.facts()
 	n := int64(len(it.key))
-	if it.special != nil {
+	if f.special != nil {
 		n += int64(unsafe.Sizeof(special{}))
 	}
-	if it.made != nil {
-		n += 48 + 8*int64(len(it.made.sources)) // origins, and its marks
+	if f.made != nil {
+		n += 48 + 8*int64(len(f.made.sources)) // origins, and its marks
 	}
 	for _, s := range it.sources() {
 		n += int64(len(s)) + 16

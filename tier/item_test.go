@@ -8,15 +8,57 @@ import (
 )
 
 func TestAnItemKnowsWhatItLiesIn(t *testing.T) {
-	x := (*itemOf[string])(unsafe.Pointer(newItemOf("v").entry()))
+	x := (*itemOf[string])(unsafe.Pointer(newItemOf(kindOf[string](&namespace{}), "v").entry()))
 	require.Same(t, &x.Entry, x.Value.entry())
 	require.Equal(t, "v", x.value)
-	require.Same(t, &x.value, x.Value.value)
-	require.Same(t, &x.facts, x.Value.facts)
+	require.Same(t, &x.value, valueIn[string](&x.Value))
+	require.Same(t, &x.facts, x.Value.facts())
 }
 
-// The allocator has room of 240 bytes, and then of 256.
+// What decides about a hit is in one cache line, and 48 bytes of value in the next.
 func TestAnItemTakesNoMoreRoomThanItNeeds(t *testing.T) {
-	require.EqualValues(t, 232, unsafe.Sizeof(itemOf[string]{}))
-	require.EqualValues(t, 256, unsafe.Sizeof(itemOf[[5]uint64]{}))
+	type value [6]uint64
+	var x itemOf[value]
+	header := unsafe.Offsetof(x.Value)
+	require.EqualValues(t, 64, header+unsafe.Offsetof(x.Value.seq))
+	require.EqualValues(t, 128, unsafe.Offsetof(x.value)+unsafe.Sizeof(x.value))
+	require.EqualValues(t, 240, unsafe.Sizeof(x))
+}
+
+func TestItemsBeginWithACacheLine(t *testing.T) {
+	begins[struct{}](t, 192)
+	begins[string](t, 256)
+	begins[[5]uint64](t, 256)
+	begins[[6]uint64](t, 256)
+	begins[[8]uint64](t, 256)
+	begins[[9]uint64](t, 320)
+	begins[[9]string](t, 384)
+	begins[[20]string](t, 512)
+}
+
+func begins[V any](t *testing.T, want int64) {
+	t.Helper()
+	size, padding := roomOf[V]()
+	require.Equal(t, want, size)
+	require.Less(t, padding, cacheLine)
+	k := kindOf[V](&namespace{})
+	for range 100 {
+		var v V
+		onHeap = newItemOf(k, v)
+		require.Zero(t, uintptr(unsafe.Pointer(onHeap.entry()))%cacheLine)
+	}
+}
+
+var onHeap *item
+
+// Views of one namespace and one type share their entries.
+func TestATypeHasOneKindInANamespace(t *testing.T) {
+	one, other := &namespace{}, &namespace{}
+	k := kindOf[string](one)
+	require.Same(t, k, kindOf[string](one))
+	require.NotSame(t, k, kindOf[[]byte](one))
+	require.NotSame(t, k, kindOf[string](other))
+	require.Same(t, one, k.ns)
+	require.True(t, k.absent.negative)
+	require.False(t, k.negative)
 }

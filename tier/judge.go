@@ -15,7 +15,7 @@ import (
 // stillServable reports whether a value is at most window past its TTL and
 // nothing it depends on has changed.
 func (c *core) stillServable(it *item, window time.Duration) bool {
-	return mono.Now() < it.fresh.Add(window) && c.trueNow(it)
+	return mono.Now() < it.facts().fresh.Add(window) && c.trueNow(it)
 }
 
 // trueNow decides R1 by what is known locally, for an item whose own marks may
@@ -33,7 +33,7 @@ func (c *core) keyChanged(it *item) bool {
 	}
 	marks := c.s.tail.Hold([]invalidation.Scope{c.keyScope(it.key)})
 	defer c.s.tail.Release(marks)
-	verdict, _ := c.s.tail.Judge(AsOf{Incarnation: it.asOf.Incarnation, Tick: it.more().keyTick}, marks)
+	verdict, _ := c.s.tail.Judge(AsOf{Incarnation: it.facts().asOf.Incarnation, Tick: it.more().keyTick}, marks)
 	return verdict != invalidation.Valid
 }
 
@@ -59,7 +59,7 @@ func (c *core) scopes(sources []string) []invalidation.Scope {
 
 // ofType reports whether the item's value is of this view's type: another view
 // of the namespace may hold values of another.
-func (c *core) ofType(it *item) bool { return it.negative || c.typed.holds(it) }
+func (c *core) ofType(it *item) bool { return it.negative || it.kind == c.kind }
 
 // reading is a stored entry that is being made an item of.
 type reading struct {
@@ -110,8 +110,11 @@ func (c *core) itemOf(r *reading, e *envelope.Entry) (*item, Cause, error) {
 	} else {
 		it = c.empty()
 	}
-	it.ns, it.key, it.negative, it.nonce = c.ns, r.key, e.Negative, e.Nonce
-	it.asOf = e.AsOf
+	f := it.facts()
+	if e.Negative {
+		it.kind = c.kind.absent
+	}
+	it.key, f.nonce, f.asOf = r.key, e.Nonce, e.AsOf
 	c.restsOn(it, &r.basis)
 	it.dependOn(cloneAll(e.Sources))
 	if !e.Negative {
@@ -123,25 +126,26 @@ func (c *core) itemOf(r *reading, e *envelope.Entry) (*item, Cause, error) {
 		}
 	}
 	left = min(left, e.Life) // a stamp from the future gives no longer life
-	it.born = r.now.Add(left - e.Life)
-	it.fresh, it.expires = it.born.Add(e.Fresh), r.now.Add(left)
+	f.born = r.now.Add(left - e.Life)
+	f.fresh, f.expires = f.born.Add(e.Fresh), r.now.Add(left)
 	if !r.keeps {
 		return it, 0, nil
 	}
 	c.limitLocal(it, r.now)
 	if c.typed.views && len(e.Payload) >= viewFrom {
-		it.cost += int64(max(0, len(r.stored.Envelope())-len(e.Payload))) // kept alive with it
+		f.cost += int64(max(0, len(r.stored.Envelope())-len(e.Payload))) // kept alive with it
 	}
 	return it, 0, nil
 }
 
 // limitLocal applies WithLocalTTL, and estimates the local copy's size.
 func (c *core) limitLocal(it *item, now mono.Time) {
+	f := it.facts()
 	if c.cfg.localTTL > 0 {
-		it.expires = min(it.expires, now.Add(c.cfg.localTTL))
+		f.expires = min(f.expires, now.Add(c.cfg.localTTL))
 	}
-	if it.cost == 0 {
-		it.cost = c.typed.size(it)
+	if f.cost == 0 {
+		f.cost = c.typed.size(it)
 	}
 	it.plan(&c.cfg)
 }
@@ -150,9 +154,10 @@ func (c *core) limitLocal(it *item, now mono.Time) {
 // the log about what is older than this process's knowledge (R6).
 func (c *core) hold(ctx context.Context, it *item) bool {
 	t := c.s.tail
-	it.common = c.ns.standing.Held()
-	if it.made != nil {
-		it.made.marks = t.Hold(sourceScopes(it.made.sources))
+	f := it.facts()
+	f.common = c.ns.standing.Held()
+	if f.made != nil {
+		f.made.marks = t.Hold(sourceScopes(f.made.sources))
 	}
 	if c.keysAreScopes() {
 		it.specially().keyMark = t.Hold([]invalidation.Scope{c.keyScope(it.key)})[0]
@@ -178,20 +183,20 @@ func (c *core) hold(ctx context.Context, it *item) bool {
 }
 
 func (c *core) judge(it *item) invalidation.Verdict {
-	verdict := c.judgeMarks(it, it.common, it.marks())
+	verdict := c.judgeMarks(it, it.facts().common, it.marks())
 	if x := it.more(); verdict == invalidation.Valid && x.keyMark != nil {
-		verdict, _ = c.s.tail.Judge(AsOf{Incarnation: it.asOf.Incarnation, Tick: x.keyTick}, []*invalidation.Mark{x.keyMark})
+		verdict, _ = c.s.tail.Judge(AsOf{Incarnation: it.facts().asOf.Incarnation, Tick: x.keyTick}, []*invalidation.Mark{x.keyMark})
 	}
 	return verdict
 }
 
 // judgeMarks decides R1 by the marks of the namespaces and of the sources.
 func (c *core) judgeMarks(it *item, common *invalidation.Held, own []*invalidation.Mark) invalidation.Verdict {
-	verdict, _ := c.s.tail.Judge(it.asOf, common.Marks)
+	verdict, _ := c.s.tail.Judge(it.facts().asOf, common.Marks)
 	if verdict == invalidation.Changed || len(own) == 0 {
 		return verdict
 	}
-	if more, _ := c.s.tail.Judge(it.asOf, own); more != invalidation.Valid {
+	if more, _ := c.s.tail.Judge(it.facts().asOf, own); more != invalidation.Valid {
 		return more
 	}
 	return verdict

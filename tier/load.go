@@ -24,7 +24,7 @@ type loaded struct {
 // It is no closure of the user's loader, which every read that finds nothing locally
 // would have to make: one in a thousand of those that share a load uses it.
 type loadFunc struct {
-	run    func(ctx context.Context, loader any, fs []*flight, es []*Entry, out []loaded)
+	run    func(ctx context.Context, k *kind, loader any, fs []*flight, es []*Entry, out []loaded)
 	loader any // a Loader or a BatchLoader
 }
 
@@ -310,7 +310,7 @@ func (l *loadRun) runLoader(fs []*flight) {
 		l.because(r.loaded)
 		l.fill(fs, r)
 	}()
-	l.load.run(&l.loadContext, l.load.loader, fs, r.entries, r.loaded)
+	l.load.run(&l.loadContext, l.kind, l.load.loader, fs, r.entries, r.loaded)
 	returned = true
 }
 
@@ -391,7 +391,7 @@ func (l *loadRun) abandon() {
 // fail ends a flight whose load failed.
 func (l *loadRun) fail(f *flight, err error) {
 	if f.resident != nil {
-		f.resident.retry.Store(int64(mono.Now().Add(refreshPause)))
+		f.resident.facts().retry.Store(int64(mono.Now().Add(refreshPause)))
 	}
 	if context.Cause(l.Context) != errLeft { // else nobody is told
 		l.ns.stats.loadErrors.Add(1)

@@ -28,11 +28,9 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[
 	for _, key := range keys {
 		if len(options) == 0 {
 			if it := c.hit(key); it != nil {
-				if v, ok := it.value.(*V); ok {
-					c.ns.stats.localHits.add()
-					found[key] = *v
-					continue
-				}
+				c.ns.stats.localHits.add()
+				found[key] = *valueIn[V](it)
+				continue
 			}
 		}
 		missing = append(missing, key)
@@ -43,7 +41,7 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[
 	p := partyOf(len(missing))
 	give := func(key string, it *item) {
 		if !it.negative {
-			found[key] = *it.value.(*V)
+			found[key] = c.valueOf(it)
 		}
 	}
 	c.lookupMany(ctx, p, missing, loadFunc{c.typed.batch, load}, callOptions(options), give)
@@ -58,7 +56,7 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[
 }
 
 // runBatch runs a BatchLoader[V].
-func runBatch[V any](ctx context.Context, loader any, fs []*flight, es []*Entry, out []loaded) {
+func runBatch[V any](ctx context.Context, k *kind, loader any, fs []*flight, es []*Entry, out []loaded) {
 	keys, entries := make([]string, len(fs)), Entries{make(map[string]*Entry, len(fs))}
 	for i, f := range fs {
 		keys[i], entries.byKey[f.key] = f.key, es[i]
@@ -68,7 +66,7 @@ func runBatch[V any](ctx context.Context, loader any, fs []*flight, es []*Entry,
 		v, ok := values[f.key]
 		switch {
 		case ok:
-			out[i].it = newItemOf(v) // also beside an error: what was found is returned
+			out[i].it = newItemOf(k, v) // also beside an error: what was found is returned
 		case err != nil:
 			out[i].err = err
 		default:

@@ -37,16 +37,17 @@ func (c *core) permit(f *flight, it *item) bool {
 		return false
 	}
 	o := &outage{absence: a, begun: f.begun, until: f.begun.Add(jittered(c.cfg.outageTTL, c.cfg.jitter))}
-	if it.special == nil {
-		it.cost += int64(unsafe.Sizeof(special{}))
+	known := it.facts()
+	if known.special == nil {
+		known.cost += int64(unsafe.Sizeof(special{}))
 	}
 	it.specially().outage = o
 	if !c.cfg.localOnly { // else only the log tells of changes, and will do so later
-		it.epoch = unprovable
-		it.fresh = min(it.fresh, o.until)
+		known.epoch = unprovable
+		known.fresh = min(known.fresh, o.until)
 		it.plan(&c.cfg)
 	}
-	it.cost += int64(unsafe.Sizeof(*o))
+	known.cost += int64(unsafe.Sizeof(*o))
 	return true
 }
 
@@ -64,7 +65,7 @@ func (c *core) breaker(name string) *breaker {
 // none without the option.
 func (c *core) permitted(it *item, now mono.Time) bool {
 	o := it.more().outage
-	return o != nil && now < o.until && now < it.fresh && now < o.begun.Add(c.cfg.outageTTL) &&
+	return o != nil && now < o.until && now < it.facts().fresh && now < o.begun.Add(c.cfg.outageTTL) &&
 		o.absence.lasts() && c.ofType(it) && c.trueNow(it)
 }
 
@@ -111,7 +112,7 @@ func (c *core) dropCopy(h local.Key) {
 
 // remaining is what is left of an item's TTL, or of its leave.
 func (o served) remaining(now mono.Time) time.Duration {
-	left := o.it.fresh.Sub(now)
+	left := o.it.facts().fresh.Sub(now)
 	if o.outage {
 		left = min(left, o.it.more().outage.until.Sub(now))
 	}

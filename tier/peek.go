@@ -17,7 +17,7 @@ func (c *Cache[V]) Peek(ctx context.Context, key string) (V, bool, error) {
 	if it == nil || it.negative {
 		return zero, false, err
 	}
-	return *it.value.(*V), true, err
+	return c.valueOf(it), true, err
 }
 
 func (c *core) peek(ctx context.Context, key string) (*item, error) {
@@ -43,7 +43,7 @@ func (c *core) peek(ctx context.Context, key string) (*item, error) {
 			return nil, nil
 		}
 		it.release(c.s.tail)
-		if mono.Now() >= it.fresh {
+		if mono.Now() >= it.facts().fresh {
 			return nil, nil
 		}
 		return it, nil
@@ -61,7 +61,7 @@ func (c *core) peekLocal(h local.Key, key string) *item {
 		return nil
 	}
 	it, now, v := &e.Value, mono.Now(), c.s.tail.View()
-	if it.ns != c.ns || it.key != key || !c.ofType(it) || now >= it.fresh ||
+	if it.ns != c.ns || it.key != key || !c.ofType(it) || now >= it.facts().fresh ||
 		!it.servable(now) || !c.s.believes(it, v, now) && !c.permitted(it, now) {
 		return nil
 	}

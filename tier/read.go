@@ -138,7 +138,7 @@ func (c *core) fromLocal(ctx context.Context, h local.Key, key string, load load
 		}
 		cause := Unproven
 		switch {
-		case it.epoch == unprovable:
+		case it.facts().epoch == unprovable:
 			c.s.local.RemoveEntry(e)
 		case c.s.proven(v, now) && (it.more().shard.Gone() || it.more().shard.Age(now) <= c.s.cfg.maxStaleness):
 			cause = Invalidated
@@ -155,15 +155,15 @@ func (c *core) fromLocal(ctx context.Context, h local.Key, key string, load load
 		c.ns.stats.localMisses[OtherType].Add(1)
 		return served{}, false
 	}
-	if now < it.fresh {
+	if now < it.facts().fresh {
 		if c.refreshesEarly(it, now) {
 			c.refreshLater(ctx, h, it, load)
 		}
 		c.ns.stats.localHits.add()
 		return served{it: it, origin: Local}, true
 	}
-	if now < it.fresh.Add(c.cfg.staleWhile) {
-		if int64(now) >= it.retry.Load() {
+	if now < it.facts().fresh.Add(c.cfg.staleWhile) {
+		if int64(now) >= it.facts().retry.Load() {
 			c.refreshLater(ctx, h, it, load)
 		}
 		c.ns.stats.localHits.add()
@@ -291,7 +291,7 @@ func (c *core) cutOff(fs ...*flight) {
 			continue
 		}
 		if f.resident != nil {
-			f.resident.retry.Store(int64(mono.Now().Add(refreshPause)))
+			f.resident.facts().retry.Store(int64(mono.Now().Add(refreshPause)))
 		}
 		c.finishAll([]*flight{f}, outcome{err: &LoadPanic{}})
 	}
@@ -474,8 +474,8 @@ func (c *core) serve(ctx context.Context, f *flight, stored remote.Item, load lo
 		c.unusable(cause, err)
 		return false
 	}
-	late := now >= it.fresh
-	if late && (now >= it.fresh.Add(c.cfg.staleWhile) || o.fresh || f.resident != nil) || f.replaces(it) {
+	late := now >= it.facts().fresh
+	if late && (now >= it.facts().fresh.Add(c.cfg.staleWhile) || o.fresh || f.resident != nil) || f.replaces(it) {
 		if late {
 			c.missed(Expired)
 			f.stale = it

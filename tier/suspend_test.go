@@ -19,11 +19,12 @@ import (
 //	the notice of a change suspends the copy, between A's look and its store
 func TestASuspensionIsNotUndone(t *testing.T) {
 	const rounds = 100_000
-	items := make([]*item, rounds)
+	items, k := make([]*item, rounds), kindOf[string](&namespace{})
 	for i := range items {
-		items[i] = newItemOf("")
-		items[i].fresh, items[i].expires = mono.Now().Add(time.Hour), mono.Now().Add(time.Hour)
-		items[i].provisional.Store(int64(items[i].fresh))
+		items[i] = newItemOf(k, "")
+		f := items[i].facts()
+		f.fresh, f.expires = mono.Now().Add(time.Hour), mono.Now().Add(time.Hour)
+		f.provisional.Store(int64(f.fresh))
 	}
 	var both sync.WaitGroup
 	var ready atomic.Int64
@@ -39,8 +40,12 @@ func TestASuspensionIsNotUndone(t *testing.T) {
 		}
 	})
 	both.Go(func() {
+		var soon atomic.Int64
 		for i, it := range items {
 			inStep(i)
+			for range i % 32 { // now before the look, now after the store, and sometimes between them
+				soon.Add(1)
+			}
 			it.suspend()
 		}
 	})

@@ -16,10 +16,10 @@ import (
 
 // typed is what a cache has to know of the type of its values.
 type typed struct {
-	shape uint64              // a fingerprint, for the remote tier
-	holds func(it *item) bool // whether the item's value is of the type
+	shape uint64 // a fingerprint, for the remote tier
+	kind  *kind  // of the items
 	// single and batch run a loader of the type: see loadFunc.
-	single, batch func(ctx context.Context, loader any, fs []*flight, es []*Entry, out []loaded)
+	single, batch func(ctx context.Context, k *kind, loader any, fs []*flight, es []*Entry, out []loaded)
 	// empty returns a new item with the zero value.
 	empty func() *item
 	// clear makes an item that nobody holds as good as new.
@@ -42,13 +42,13 @@ type typed struct {
 const viewFrom = 1 << 10
 
 // newTyped makes the functions for V, or says what of V would be lost.
-func newTyped[V any](codec Codec, localOnly bool) (typed, error) {
-	t := reflect.TypeFor[V]()
+func newTyped[V any](ns *namespace, codec Codec, localOnly bool) (typed, error) {
+	t, k := reflect.TypeFor[V](), kindOf[V](ns)
 	ty := typed{
 		shape:  shape.Of(t),
-		holds:  func(it *item) bool { _, ok := it.value.(*V); return ok },
-		empty:  func() *item { var zero V; return newItemOf(zero) },
-		clear:  clearItem[V],
+		kind:   k,
+		empty:  func() *item { var zero V; return newItemOf(k, zero) },
+		clear:  func(it *item) { clearItem[V](k, it) },
 		size:   sizer[V](),
 		single: runSingle[V],
 		batch:  runBatch[V],
@@ -75,11 +75,11 @@ func newTyped[V any](codec Codec, localOnly bool) (typed, error) {
 	}
 	ty.encode = func(it *item) (b []byte, err error) {
 		defer recovered("encoding", &err)
-		return codec.Marshal(*it.value.(*V))
+		return codec.Marshal(*valueIn[V](it))
 	}
 	ty.decode = func(b []byte, it *item) (err error) {
 		defer recovered("decoding", &err)
-		return codec.Unmarshal(b, it.value)
+		return codec.Unmarshal(b, valueIn[V](it))
 	}
 	return ty, nil
 }
@@ -88,20 +88,23 @@ func newTyped[V any](codec Codec, localOnly bool) (typed, error) {
 func sizer[V any]() func(it *item) int64 {
 	own := ownSize[V]()
 	word := sizeof.Type[V]() // counted as a part of the item
-	return func(it *item) int64 { return own + it.estimate() + sizeof.Of(it.value) - word }
+	return func(it *item) int64 { return own + it.estimate() + sizeof.Of(valueIn[V](it)) - word }
 }
 
 // ownSize is what the item of a V takes by itself. local.Overhead counts an entry
 // that only points to its value.
-func ownSize[V any]() int64 { return sizeof.Type[itemOf[V]]() - sizeof.Type[local.Entry[*item]]() }
+func ownSize[V any]() int64 {
+	size, _ := roomOf[V]()
+	return size - sizeof.Type[local.Entry[*item]]()
+}
 
 func encodeString(it *item) ([]byte, error) {
-	s := *it.value.(*string)
+	s := *valueIn[string](it)
 	return unsafe.Slice(unsafe.StringData(s), len(s)), nil
 }
 
 func decodeString(b []byte, it *item) error {
-	s := it.value.(*string)
+	s := valueIn[string](it)
 	if len(b) >= viewFrom {
 		*s = unsafe.String(unsafe.SliceData(b), len(b))
 	} else {
@@ -112,7 +115,7 @@ func decodeString(b []byte, it *item) error {
 
 // encodeBytes keeps nil and empty apart: the first byte says which it is.
 func encodeBytes(it *item) ([]byte, error) {
-	b := *it.value.(*[]byte)
+	b := *valueIn[[]byte](it)
 	if b == nil {
 		return []byte{0}, nil
 	}
@@ -120,7 +123,7 @@ func encodeBytes(it *item) ([]byte, error) {
 }
 
 func decodeBytes(b []byte, it *item) error {
-	p := it.value.(*[]byte)
+	p := valueIn[[]byte](it)
 	switch {
 	case len(b) == 1 && b[0] == 0:
 		*p = nil

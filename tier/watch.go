@@ -83,7 +83,9 @@ func newTable(l *local.Cache[item]) *table {
 }
 
 // put puts an item into the local tier, which is done once with each.
-func (t *table) put(h local.Key, it *item) bool { return t.local.PutEntry(h, it.entry(), it.cost) }
+func (t *table) put(h local.Key, it *item) bool {
+	return t.local.PutEntry(h, it.entry(), it.facts().cost)
+}
 
 func (t *table) shard(h local.Key) *tableShard { return &t.shards[h.Lo%uint64(len(t.shards))] }
 
@@ -149,8 +151,8 @@ func (t *table) notice(h local.Key) {
 	switch {
 	case e == nil:
 	case own && e.Value.suspend():
-	case e.Value.owed:
-		e.Value.owed = false
+	case e.Value.facts().owed:
+		e.Value.facts().owed = false
 	default:
 		t.local.RemoveEntry(e)
 	}
@@ -217,11 +219,11 @@ func (t *table) keepWritten(h local.Key, w *watch, it *item) bool {
 		t.local.RemoveEntry(it.entry())
 		return false
 	}
-	it.owed = w.notices == w.base
+	it.facts().owed = w.notices == w.base
 	if t.local.PeekEntry(h) == it.entry() {
 		return true
 	}
-	if it.provisional.Load() != 0 {
+	if it.facts().provisional.Load() != 0 {
 		return false // it was there and has been evicted: its marks are on their way back
 	}
 	return t.put(h, it)

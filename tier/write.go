@@ -16,7 +16,7 @@ import (
 // seal encodes an item for the remote tier.
 func (c *core) seal(it *item, fresh, kept time.Duration) ([]byte, error) {
 	e := envelope.Entry{
-		Nonce: it.nonce, AsOf: it.asOf, Shape: c.typed.shape, Negative: it.negative,
+		Nonce: it.facts().nonce, AsOf: it.facts().asOf, Shape: c.typed.shape, Negative: it.negative,
 		Fresh: fresh, Life: kept, Namespace: c.ns.path, Key: it.key, Sources: it.sources(),
 	}
 	if !it.negative {
@@ -35,7 +35,7 @@ func (c *core) seal(it *item, fresh, kept time.Duration) ([]byte, error) {
 // of memory (remote.ErrFull): the key is then deleted, so that no older value
 // stays. After ErrUnavailable the remote tier may or may not have it.
 func (c *Cache[V]) Set(ctx context.Context, key string, value V, options ...EntryOption) error {
-	return c.setAll(ctx, []string{key}, []*item{newItemOf(value)}, options)
+	return c.setAll(ctx, []string{key}, []*item{newItemOf(c.kind, value)}, options)
 }
 
 // SetMany is Set of several keys in one round trip, with the same options. Each
@@ -43,7 +43,7 @@ func (c *Cache[V]) Set(ctx context.Context, key string, value V, options ...Entr
 func (c *Cache[V]) SetMany(ctx context.Context, values map[string]V, options ...EntryOption) error {
 	keys, items := make([]string, 0, len(values)), make([]*item, 0, len(values))
 	for k, v := range values {
-		keys, items = append(keys, k), append(items, newItemOf(v))
+		keys, items = append(keys, k), append(items, newItemOf(c.kind, v))
 	}
 	return c.setAll(ctx, keys, items, options)
 }
@@ -281,7 +281,7 @@ func (c *Cache[V]) Refresh(ctx context.Context, key string, load Loader[V]) (V, 
 	if err != nil {
 		return zero, err
 	}
-	return valueOf[V](out)
+	return c.unpack(out)
 }
 
 func (c *core) refresh(ctx context.Context, h local.Key, key string, load loadFunc) (served, error) {
