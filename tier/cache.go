@@ -51,11 +51,11 @@ func New[V any](s *Store, path string, options ...CacheOption) (*Cache[V], error
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
 	cfg.timedOut = fmt.Errorf("tier: load took longer than %v: %w", cfg.loadTimeout, context.DeadlineExceeded)
-	ty, err := newTyped[V](s.namespace(path), cfg.codec, cfg.localOnly)
-	if err != nil {
+	if err := checkType[V](cfg.codec, cfg.localOnly); err != nil {
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
-	return &Cache[V]{core{s: s, ns: ty.kind.ns, cfg: cfg, typed: ty}}, nil
+	ns := s.namespace(path)
+	return &Cache[V]{core{s: s, ns: ns, cfg: cfg, typed: newTyped[V](ns, cfg.codec)}}, nil
 }
 
 // Origin says which tier answered a read.

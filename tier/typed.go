@@ -41,8 +41,24 @@ type typed struct {
 // its envelope: it keeps a hundred bytes or so alive beside it.
 const viewFrom = 1 << 10
 
-// newTyped makes the functions for V, or says what of V would be lost.
-func newTyped[V any](ns *namespace, codec Codec, localOnly bool) (typed, error) {
+// checkType says what of V our codec would lose, if it is to store values of that.
+func checkType[V any](codec Codec, localOnly bool) error {
+	if codec != nil || localOnly {
+		return nil
+	}
+	t := reflect.TypeFor[V]()
+	switch t {
+	case reflect.TypeFor[string](), reflect.TypeFor[[]byte]():
+		return nil
+	}
+	if err := shape.CheckJSON(t); err != nil {
+		return fmt.Errorf("values of type %s need WithCodec: %w", t, err)
+	}
+	return nil
+}
+
+// newTyped makes the functions for V, in a namespace.
+func newTyped[V any](ns *namespace, codec Codec) typed {
 	t, k := reflect.TypeFor[V](), kindOf[V](ns)
 	ty := typed{
 		shape:  shape.Of(t),
@@ -59,13 +75,10 @@ func newTyped[V any](ns *namespace, codec Codec, localOnly bool) (typed, error) 
 		case *string:
 			ty.encode = encodeString
 			ty.decode, ty.views = decodeString, true
-			return ty, nil
+			return ty
 		case *[]byte:
 			ty.encode, ty.decode = encodeBytes, decodeBytes
-			return ty, nil
-		}
-		if err := shape.CheckJSON(t); err != nil && !localOnly {
-			return ty, fmt.Errorf("values of type %s need WithCodec: %w", t, err)
+			return ty
 		}
 		codec = jsonCodec{}
 	} else {
@@ -81,7 +94,7 @@ func newTyped[V any](ns *namespace, codec Codec, localOnly bool) (typed, error) 
 		defer recovered("decoding", &err)
 		return codec.Unmarshal(b, valueIn[V](it))
 	}
-	return ty, nil
+	return ty
 }
 
 // sizer returns what tells the size of items of V.
