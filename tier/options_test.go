@@ -159,6 +159,7 @@ func TestNewRejectsTypesThatTheDefaultCodecWouldLosePartsOf(t *testing.T) {
 	assert.ErrorContains(t, err, "chan")
 	_, err = tier.New[complex128](s, "docs")
 	assert.ErrorContains(t, err, "complex128")
+	assert.Empty(t, s.Stats().Namespaces)
 	_, err = tier.New[deep](s, "docs", tier.WithCodec(gobCodec{}))
 	assert.NoError(t, err)
 	_, err = tier.New[deep](s, "docs", tier.WithLocalOnly())
