@@ -44,29 +44,24 @@ func check[V any](t *testing.T, c *Cache[V]) {
 func checkIndex[V any](t *testing.T, x *index[V]) {
 	t.Helper()
 	live, filled := 0, 0
-	gs := *x.groups.Load()
-	for i := range gs {
-		for slot := range gs[i].slots {
-			e := gs[i].slots[slot].Load()
-			if empty, none := gs[i].has(empty, slot), gs[i].has(grave, slot); (empty || none) != (e == nil) {
-				t.Fatalf("group %d, slot %d: %v with tags %x", i, slot, e, gs[i].tags.Load())
-			} else if !empty {
-				filled++
-			}
-			if e == nil {
-				continue
-			}
-			live++
-			if x.find(e.key) != e {
-				t.Fatalf("group %d, slot %d: %v is not found", i, slot, e.key)
-			}
+	gs := x.groups.Load()
+	for slot := range gs.slots {
+		e := gs.slots[slot].Load()
+		if tag := gs.tag(slot); (tag <= grave) != (e == nil) || e != nil && tag != tagOf(e.key) {
+			t.Fatalf("slot %d: %v with tag %x", slot, e, tag)
+		} else if tag != empty {
+			filled++
 		}
-		if !gs[i].has(grave, groupSlots) {
-			t.Fatalf("group %d has a tag too many: %x", i, gs[i].tags.Load())
+		if e == nil {
+			continue
+		}
+		live++
+		if x.find(e.key) != e {
+			t.Fatalf("slot %d: %v is not found", slot, e.key)
 		}
 	}
-	if live != x.live || filled != x.filled || 10*filled > 7*groupSlots*len(gs) {
-		t.Fatalf("counted %d live, %d filled in %d groups; there are %d, %d", live, filled, len(gs), x.live, x.filled)
+	if live != x.live || filled != x.filled || 10*filled > 7*len(gs.slots) {
+		t.Fatalf("counted %d live, %d filled of %d; there are %d, %d", live, filled, len(gs.slots), x.live, x.filled)
 	}
 }
 
