@@ -23,17 +23,8 @@ func got[V any](t *testing.T, c *tier.Cache[V], v V) (got V, loads int) {
 	return got, loads
 }
 
-// alone is a store without a server.
-func alone(t *testing.T) *tier.Store {
-	t.Helper()
-	s, err := tier.Open(bg)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, s.Close()) })
-	return s
-}
-
 func TestAHitIsOfTheViewsType(t *testing.T) {
-	s := alone(t)
+	s := embeddedFleet(t, nil).process()
 	text, number := view[string](t, s, "docs", tier.WithLocalOnly()), view[int64](t, s, "docs", tier.WithLocalOnly())
 	for range 3 {
 		require.NoError(t, text.Set(bg, "k", "v"))
@@ -47,7 +38,7 @@ func TestAHitIsOfTheViewsType(t *testing.T) {
 }
 
 func TestI1AHitIsOfWhatHasNotChanged(t *testing.T) {
-	s := alone(t)
+	s := embeddedFleet(t, nil).process()
 	c := view[string](t, s, "docs", tier.WithLocalOnly())
 	require.NoError(t, c.Set(bg, "k", "v", tier.WithSources("doc")))
 	require.NoError(t, c.Set(bg, "other", "v"))
@@ -74,7 +65,7 @@ func TestI2AHitIsProven(t *testing.T) {
 		require.Zero(t, loads)
 		hooks.Before(func(interpose.Op) error { return errCut })
 		hooks.Filter(func(interpose.Event) bool { return false })
-		time.Sleep(2 * time.Second)
+		time.Sleep(2 * time.Second) // fake time
 		_, loads = got(t, c, "w")
 		require.Equal(t, 1, loads)
 	})

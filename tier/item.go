@@ -18,10 +18,10 @@ import (
 // item is a decoded entry. But for the atomic fields it never changes once it
 // can be found, and its value is shared with every caller.
 //
-// What a hit reads is here, and the rest in facts: with ten thousand entries, a
-// third of the time of a hit is spent waiting for memory. All that decides about it
-// is in the first cache line of what it lies in, and seq in the second, with the
-// value. See itemOf.
+// What a hit reads is here, and the rest in facts: with ten thousand entries, much
+// of its time goes by waiting for memory. But for seq, which is in the second cache
+// line with the value, all that decides about a hit is in the first of what the item
+// lies in. See itemOf.
 type item struct {
 	key string
 	// check is when a hit has to look closer: the earliest of fresh, expires,

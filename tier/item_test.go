@@ -25,6 +25,16 @@ func TestAnItemTakesNoMoreRoomThanItNeeds(t *testing.T) {
 	require.EqualValues(t, 240, unsafe.Sizeof(x))
 }
 
+// Guard: the values of items are found by their place, so another type's would be read as
+// if it were one of ours.
+func TestAValueOfAnotherTypeIsNotGivenOut(t *testing.T) {
+	ns := &namespace{}
+	c := &Cache[string]{core{ns: ns, typed: newTyped[string](ns, nil)}}
+	require.Equal(t, "v", c.valueOf(newItemOf(c.kind, "v")))
+	require.Panics(t, func() { c.valueOf(newItemOf(kindOf[[]byte](ns), []byte("v"))) })
+	require.Panics(t, func() { c.valueOf(newItemOf(c.kind.absent, "")) })
+}
+
 func TestItemsBeginWithACacheLine(t *testing.T) {
 	begins[struct{}](t, 192)
 	begins[string](t, 256)

@@ -47,10 +47,6 @@ func checkType[V any](codec Codec, localOnly bool) error {
 		return nil
 	}
 	t := reflect.TypeFor[V]()
-	switch t {
-	case reflect.TypeFor[string](), reflect.TypeFor[[]byte]():
-		return nil
-	}
 	if err := shape.CheckJSON(t); err != nil {
 		return fmt.Errorf("values of type %s need WithCodec: %w", t, err)
 	}

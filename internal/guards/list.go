@@ -378,6 +378,8 @@ var guards = []guard{
 		"return gs.slots[slot].Swap(e) //", "old = gs.slots[slot].Swap(nil)\n		gs.slots[slot].Store(e)\n		return old //", "./local TestAReplacedKey"},
 	{"a hit is of the view's type", "tier/cache.go",
 		"if it.kind != c.kind || it.key", "if it.ns != c.ns || it.key", "TestAHitIsOf"},
+	{"a value is given out as what it is", "tier/cache.go",
+		"	if it.kind != c.kind {\n		panic", "	if false {\n		panic", "TestAValueOfAnotherTypeIsNot"},
 	{"a hit is not of what is not found", "tier/fill.go",
 		"		it.kind = l.kind.absent\n", "", "TestNotFound"},
 	{"a hit that changes came after is looked at closer", "tier/cache.go",
