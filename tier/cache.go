@@ -138,9 +138,10 @@ func (c *Cache[V]) valueOf(it *item) V {
 // hit is the fast path: a value of the cache's type that needs no closer look, or nil.
 // The caller counts it.
 //
-// The clock is read when both cache lines that a hit needs are on their way: reading it
-// waits for what was begun before. That nothing at all has changed since the item was
-// last checked is as true if seq is read before the view.
+// What will soon be over is looked at closer by who then does the rest, with the clock
+// itself. Where Soon has to read that, it is done when both cache lines that a hit needs
+// are on their way: reading it waits for what was begun before. That nothing at all has
+// changed since the item was last checked is as true if seq is read before the view.
 func (c *core) hit(key string) *item {
 	e := c.s.local.GetEntry(c.ns.hash(key))
 	if e == nil {
@@ -151,7 +152,7 @@ func (c *core) hit(key string) *item {
 		return nil
 	}
 	seq := it.seq.Load()
-	now, v := mono.Now(), c.s.tail.View()
+	now, v := c.s.clock.Soon(), c.s.tail.View()
 	if int64(now) >= it.check.Load() || !c.s.hears(it, v, now) || seq != v.Seq && !it.recheck(v) {
 		return nil
 	}

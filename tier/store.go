@@ -24,6 +24,7 @@ type Store struct {
 	tail  *invalidation.Tail
 	local *local.Cache[item]
 	table *table
+	clock *mono.Clock // for hits
 	// sharded: the keys are on several servers, each of which proves its own part.
 	sharded bool
 	// following is tail once it has started: notices can come before.
@@ -80,7 +81,7 @@ func Open(ctx context.Context, options ...Option) (*Store, error) {
 	if cfg.backend == nil {
 		cfg.backend = remote.NewEmbedded(0)
 	}
-	s := &Store{cfg: cfg, ended: make(chan struct{}), fills: semaphore.NewWeighted(maxFilling), tokens: tokenPrefix()}
+	s := &Store{cfg: cfg, ended: make(chan struct{}), fills: semaphore.NewWeighted(maxFilling), tokens: tokenPrefix(), clock: mono.NewClock()}
 	s.mu.namespaces = make(map[string]*namespace)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.start(ctx); err != nil {

@@ -117,7 +117,7 @@ func copyTree() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	list, err := exec.Command("git", "ls-files", "-co", "--exclude-standard", "*.go", "go.mod", "go.sum").Output()
+	list, err := exec.Command("git", "ls-files", "-co", "--exclude-standard", "*.go", "*.s", "go.mod", "go.sum").Output()
 	if err != nil {
 		return dir, fmt.Errorf("git ls-files (run it in the root of the checkout): %w", err)
 	}

@@ -1,0 +1,9 @@
+//go:build !(linux && amd64)
+
+package mono
+
+func counter() uint64 { return 0 }
+
+func counterIsTrusted() bool { return false }
+
+func inBubble() bool { return false }
