@@ -117,13 +117,15 @@ func (l *link) find() {
 const findEvery = time.Second
 
 // get reads a key.
-func (l *link) get(ctx context.Context, key string) reply { return l.one(ctx, nil, "GET", key) }
+func (l *link) get(ctx context.Context, key string) reply {
+	return l.into(ctx, nil, []string{"GET", key})
+}
 
-// one asks with one command that only reads. Its answer may be put into room, if that
-// is not nil.
-func (l *link) one(ctx context.Context, room *wire.Room, words ...string) reply {
+// into sends commands that only read, two at most, and returns the answer to the last. That
+// may be put into room, if that is not nil.
+func (l *link) into(ctx context.Context, room *wire.Room, cmds ...[]string) reply {
 	if w := l.wire.Load(); w != nil && !l.closed() {
-		r, err := w.AskInto(ctx, room, words...)
+		r, err := w.AskInto(ctx, room, cmds...)
 		if err == nil && !elsewhere(r) {
 			return direct(r)
 		}
@@ -133,11 +135,13 @@ func (l *link) one(ctx context.Context, room *wire.Room, words ...string) reply 
 	}
 	b := newBatch()
 	defer b.done()
-	b.add()
-	for _, w := range words {
-		b.more(strings.Clone(w)) // whose memory may be used again before the client has done with it
+	for _, words := range cmds {
+		b.add()
+		for _, w := range words {
+			b.more(strings.Clone(w)) // whose memory may be used again before the client has done with it
+		}
 	}
-	return l.slowly(ctx, b)[0]
+	return l.slowly(ctx, b)[len(cmds)-1]
 }
 
 // ask implements [asker].

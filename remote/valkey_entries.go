@@ -61,6 +61,9 @@ func (c *valkeyConn) Get(ctx context.Context, keys []string, q *invalidation.Del
 	}
 }
 
+// untracked has the keys of the command that follows not tracked.
+var untracked = []string{"CLIENT", "CACHING", "NO"}
+
 // GetInto implements [Conn].
 func (c *valkeyConn) GetInto(ctx context.Context, keys []string, room *Room) ([]Item, error) {
 	if c.sharded() {
@@ -74,7 +77,10 @@ func (c *valkeyConn) GetInto(ctx context.Context, keys []string, room *Room) ([]
 		room.items = make([]Item, len(keys))
 	}
 	room.items = room.items[:len(keys)]
-	return room.items, itemsOf(c.tracked.one(ctx, &room.answer, room.words...), room.items)
+	if c.o.NoTracking {
+		return room.items, itemsOf(c.tracked.into(ctx, &room.answer, room.words), room.items)
+	}
+	return room.items, itemsOf(c.tracked.into(ctx, &room.answer, untracked, room.words), room.items)
 }
 
 // get asks one server.

@@ -124,8 +124,10 @@ func (p *party) disband() {
 		return
 	}
 	clear(p.trips)
-	clear(p.flights)
-	clear(p.lead)
+	if len(p.lead) > 0 { // else none of them was begun
+		clear(p.flights)
+		clear(p.lead)
+	}
 	*p = party{trips: p.trips, flights: p.flights, lead: p.lead[:0], room: p.room}
 	parties.Put(p)
 }

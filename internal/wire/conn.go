@@ -129,8 +129,8 @@ type request struct {
 	ended   bool          // likewise, if its owner reads; guarded by Conn.mu
 	left    bool          // its owner does not wait any more, or was told; guarded by Conn.mu
 	queued  func()        // to be called before waiting
-	one     [1]Reply
-	room    *Room // for its only answer; nil: it has none
+	few     [2]Reply
+	room    *Room // for the last of them; nil: it has none
 	// Of one that nobody waits for.
 	then    func(whole bool, err error) // told when it is ended; nil: somebody waits
 	until   time.Time                   // when it is given up
@@ -141,19 +141,20 @@ func newRequest() any { return &request{done: make(chan struct{}, 1)} }
 
 // AskOne sends a command and returns its answer.
 func (c *Conn) AskOne(ctx context.Context, words ...string) (Reply, error) {
-	return c.AskInto(ctx, nil, words...)
+	return c.AskInto(ctx, nil, words)
 }
 
-// AskInto is AskOne of a command whose answer is gone when room, unless that is nil, is
-// used again. After an error it is not to be: the answer may still be put there.
-func (c *Conn) AskInto(ctx context.Context, room *Room, words ...string) (Reply, error) {
+// AskInto is Ask of a command or two, and returns the answer to the last. That is gone
+// when room, unless that is nil, is used again. After an error it is not to be: the answer
+// may still be put there. If there are two, the first is to be answered by less than an array.
+func (c *Conn) AskInto(ctx context.Context, room *Room, cmds ...[]string) (Reply, error) {
 	r := c.requests.Get().(*request)
-	r.replies, r.room = r.one[:], room
-	back, err := c.ask(ctx, r, words)
+	r.replies, r.room = r.few[:len(cmds)], room
+	back, err := c.ask(ctx, r, cmds...)
 	if !back {
 		return Reply{}, err
 	}
-	reply := r.one[0]
+	reply := r.replies[len(cmds)-1]
 	*r = request{done: r.done}
 	c.requests.Put(r)
 	return reply, err

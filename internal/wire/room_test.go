@@ -67,7 +67,7 @@ func TestAskInto(t *testing.T) {
 	room := &Room{}
 	for i := range 100 {
 		want := []string{fmt.Sprint(i), "b"}
-		r, err := c.AskInto(within(t), room, "ARRAY", want[0], want[1])
+		r, err := c.AskInto(within(t), room, []string{"ECHO", "first"}, []string{"ARRAY", want[0], want[1]})
 		require.NoError(t, err)
 		require.Equal(t, want, textsOf(r))
 		own, err := c.AskOne(within(t), "ECHO", "has none")
