@@ -33,6 +33,7 @@ type Tail struct {
 	view atomic.Pointer[View]
 	// generation counts the tables of marks that were given up; it moves under mu.
 	generation atomic.Uint64
+	_          [64]byte // readers of view should not suffer from who locks mu
 
 	// mu guards what the process knows and the publishing of views. Nothing is
 	// called under it.

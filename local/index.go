@@ -109,9 +109,11 @@ func (x *index[V]) find(k Key) *Entry[V] {
 	gs := x.groups.Load()
 	tag := tagOf(k)
 	for i := home(k, len(gs.tags)); ; {
+		slots := gs.slots[groupSlots*i : groupSlots*i+groupSlots : len(gs.slots)]
+		_ = slots[0].Load() // or the slots would be fetched when the tags are there
 		t := tags(gs.tags[i].Load())
 		for m := t.with(tag); m != 0; m &= m - 1 {
-			if e := gs.slots[groupSlots*i+m.at()].Load(); e != nil && e.key == k {
+			if e := slots[m.at()%groupSlots].Load(); e != nil && e.key == k {
 				return e
 			}
 		}

@@ -34,8 +34,9 @@ type Cache[V any] struct {
 	config Config[V]
 	routes [256]uint8 // the shard for each first byte of a hash
 	shards []shard[V]
-	clock  clock
 	_      [64]byte // readers of what is above should not suffer from writes to what is below
+	clock  clock
+	_      [64]byte // likewise
 
 	total    total
 	rejected atomic.Uint64

@@ -29,6 +29,7 @@ type Store struct {
 	sharded bool
 	// following is tail once it has started: notices can come before.
 	following atomic.Pointer[invalidation.Tail]
+	_         [cacheLine]byte // hits, which read what is above, should not suffer from writes to what is below
 
 	tokens    string // what those of this store begin with
 	lastToken atomic.Uint64
