@@ -78,6 +78,32 @@ func (c *valkeyConn) directly(t *testing.T, not *wire.Conn) (w *wire.Conn) {
 	return w
 }
 
+// The server would keep a table of what nobody keeps, and tell of it.
+func TestWhatIsReadIntoRoomIsNotTracked(t *testing.T) {
+	c, _, _ := connectDirectly(t, valkey.ClientOption{})
+	keys := []string{"p:a", "p:b", "p:none"}
+	read := func() {
+		items, err := c.GetInto(t.Context(), keys, &Room{})
+		require.NoError(t, err)
+		require.Len(t, items, len(keys))
+	}
+	tracked := func() int64 {
+		i, err := c.Info(t.Context())
+		require.NoError(t, err)
+		return i.TrackedKeys
+	}
+	require.Nil(t, c.tracked.wire.Load(), "by the client")
+	read()
+	require.Zero(t, tracked())
+	c.directly(t, nil)
+	before := tracked()
+	read()
+	require.Equal(t, before, tracked())
+	_, _, err := c.Get(t.Context(), keys, nil)
+	require.NoError(t, err)
+	require.Equal(t, before+int64(len(keys)), tracked())
+}
+
 // Guard: Found. A connection is greeted, and asked for notices, before anything is read
 // over it; and what is asked goes past the client, after a loss as well.
 func TestNothingIsReadOverAConnectionBeforeItIsTracked(t *testing.T) {

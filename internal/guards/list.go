@@ -398,4 +398,6 @@ var guards = []guard{
 		"if float64(passed) > ", "if false && float64(passed) > ", "./internal/mono TestACounterThat"},
 	{"the processor's counter does not tell the time of bubbles", "internal/mono/clock.go",
 		" && !inBubble()", "", "./internal/mono TestSoonIsNow"},
+	{"what nobody keeps is not tracked", "remote/valkey_entries.go",
+		"&room.answer, untracked, room.words)", "&room.answer, room.words)", "./remote TestWhatIsReadIntoRoomIsNotTracked"},
 }

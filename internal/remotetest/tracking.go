@@ -44,6 +44,19 @@ var tracking = []test{
 		}
 	}},
 
+	{"WhatIsReadIntoRoomAsWellIsNoticedAllTheSame", func(t *testing.T, h Harness) {
+		p := prefix()
+		s, other := h.open(t, p), h.open(t, p)
+		k := s.key("k")
+		h.Put(k, "old")
+		s.get(t, k)
+		_, err := s.GetInto(s.ctx, []string{s.key("other"), k}, &remote.Room{})
+		require.NoError(t, err)
+		other.write(t, k, "new")
+		s.delta(t)
+		require.Equal(t, 1, s.noticed(k))
+	}},
+
 	{"AChangeIsNotNoticedByThoseWhoReadTheLog", func(t *testing.T, h Harness) {
 		p := prefix()
 		s, other := h.open(t, p), h.open(t, p)
