@@ -65,7 +65,7 @@ func (l *link) wireOf(conn net.Conn, o wire.Options) net.Conn {
 	number := l.dialled
 	o.Token, o.Go = l.probe, l.spawn
 	var w *wire.Conn
-	o.Found = func(*wire.Conn) {
+	o.Found = func() {
 		l.finding.Lock()
 		defer l.finding.Unlock()
 		if l.dialled == number {

@@ -26,7 +26,7 @@ type Options struct {
 	// Token: Found is called whenever the client has sent it, and so has done with
 	// greeting the server.
 	Token string
-	Found func(*Conn)
+	Found func()
 	// Ended is called once, when nobody can ask any more.
 	Ended func()
 	// Go runs f in a goroutine that ends when the connection is closed; false: it

@@ -450,7 +450,7 @@ func TestTheClientsDeadlineEndsItsRead(t *testing.T) {
 // The connection is found when the client has sent the token, and not before.
 func TestTheTokenTellsWhichConnectionIsUsed(t *testing.T) {
 	var found atomic.Int64
-	c, _ := overTCP(t, Options{Token: "token", Found: func(*Conn) { found.Add(1) }})
+	c, _ := overTCP(t, Options{Token: "token", Found: func() { found.Add(1) }})
 	replies := client(t, c)
 	for i, word := range []string{"hello", "a token", "token"} {
 		_, err := c.Write(command("ECHO", word))

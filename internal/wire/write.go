@@ -173,7 +173,7 @@ func (c *Conn) Write(b []byte) (int, error) {
 		return 0, err
 	}
 	if found && c.o.Found != nil {
-		c.o.Found(c)
+		c.o.Found()
 	}
 	return len(b), nil
 }
