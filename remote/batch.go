@@ -169,6 +169,8 @@ func onlyReads(words []string) bool {
 	switch words[0] {
 	case "GET", "MGET", "EXISTS", "GETRANGE", "EVALSHA_RO", "EVAL_RO":
 		return true
+	case "CLIENT":
+		return words[1] == "CACHING"
 	}
 	return false
 }

@@ -61,6 +61,7 @@ func TestABatchTellsTheKeysOfItsCommands(t *testing.T) {
 	b.more("token")
 	b.evalReadOnly(scriptProbe)
 	b.add("CLIENT", "ID")
+	b.add(untrackNext...)
 	b.add("SET", "k!", "k", "NX")
 	b.spellOut()
 	require.Equal(t, []string{"EVAL", scriptWrite.text, "2", "k", "k!", "token"}, b.cmds[2])
@@ -72,6 +73,6 @@ func TestABatchTellsTheKeysOfItsCommands(t *testing.T) {
 		keys = append(keys, words[from:to])
 		reads = append(reads, onlyReads(words))
 	}
-	require.Equal(t, [][]string{{"k"}, {"a", "b", "c"}, {"k", "k!"}, {}, {}, {"k!"}}, keys)
-	require.Equal(t, []bool{true, true, false, true, false, false}, reads)
+	require.Equal(t, [][]string{{"k"}, {"a", "b", "c"}, {"k", "k!"}, {}, {}, {}, {"k!"}}, keys)
+	require.Equal(t, []bool{true, true, false, true, false, true, false}, reads)
 }

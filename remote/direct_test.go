@@ -92,16 +92,33 @@ func TestWhatIsReadIntoRoomIsNotTracked(t *testing.T) {
 		require.NoError(t, err)
 		return i.TrackedKeys
 	}
-	require.Nil(t, c.tracked.wire.Load(), "by the client")
+	c.tracked.on.Store(false) // by the client, and it is not to look for its connection, for that reads a key
 	read()
 	require.Zero(t, tracked())
+	c.tracked.on.Store(true)
 	c.directly(t, nil)
+	_, err := c.GetOne(t.Context(), "p:k") // after all that looked for it
+	require.NoError(t, err)
 	before := tracked()
 	read()
 	require.Equal(t, before, tracked())
-	_, _, err := c.Get(t.Context(), keys, nil)
+	_, _, err = c.Get(t.Context(), keys, nil)
 	require.NoError(t, err)
 	require.Equal(t, before+int64(len(keys)), tracked())
+}
+
+// The client sends again what only reads, and so it must know that this does.
+func TestWhatIsReadIntoRoomIsReadOverTheNextConnection(t *testing.T) {
+	c, s, _ := connectDirectly(t, valkey.ClientOption{})
+	admin := s.Client(t)
+	for range 30 {
+		w := c.directly(t, nil)
+		require.NoError(t, admin.Do(t.Context(), admin.B().Arbitrary("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes").Build()).Error())
+		for c.tracked.wire.Load() == w {
+			_, err := c.GetInto(t.Context(), []string{"p:a", "p:b"}, &Room{})
+			require.NoError(t, err)
+		}
+	}
 }
 
 // Guard: Found. A connection is greeted, and asked for notices, before anything is read

@@ -65,8 +65,8 @@ type Conn interface {
 	// taken before the keys are read. A value of another type than a string is
 	// missing among several, and found and empty if it is asked for alone.
 	Get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) ([]Item, invalidation.Delta, error)
-	// GetInto is Get of several keys without q, for who keeps none of them: it asks for no
-	// notices of theirs, and leaves alone what was asked for before. The items are gone
+	// GetInto is Get of several keys without q, for who keeps none of them: it need not ask
+	// for notices of theirs, and leaves alone what was asked for before. The items are gone
 	// when room is used again, which after an error is not to be.
 	GetInto(ctx context.Context, keys []string, room *Room) ([]Item, error)
 	// GetOne is Get of one key.

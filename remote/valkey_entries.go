@@ -61,8 +61,8 @@ func (c *valkeyConn) Get(ctx context.Context, keys []string, q *invalidation.Del
 	}
 }
 
-// untracked has the keys of the command that follows not tracked.
-var untracked = []string{"CLIENT", "CACHING", "NO"}
+// untrackNext has the keys of the command that follows not tracked.
+var untrackNext = []string{"CLIENT", "CACHING", "NO"}
 
 // GetInto implements [Conn].
 func (c *valkeyConn) GetInto(ctx context.Context, keys []string, room *Room) ([]Item, error) {
@@ -80,7 +80,7 @@ func (c *valkeyConn) GetInto(ctx context.Context, keys []string, room *Room) ([]
 	if c.o.NoTracking {
 		return room.items, itemsOf(c.tracked.into(ctx, &room.answer, room.words), room.items)
 	}
-	return room.items, itemsOf(c.tracked.into(ctx, &room.answer, untracked, room.words), room.items)
+	return room.items, itemsOf(c.tracked.into(ctx, &room.answer, untrackNext, room.words), room.items)
 }
 
 // get asks one server.

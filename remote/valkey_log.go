@@ -138,7 +138,7 @@ func (c *valkeyConn) addDelta(b *batch, q *invalidation.DeltaQuery) {
 // of it would be told twice if it were tracked.
 func (c *valkeyConn) addUntracked(b *batch) {
 	if !c.o.NoTracking {
-		b.add(untracked...)
+		b.add(untrackNext...)
 	}
 }
 

@@ -11,10 +11,12 @@ const Slack = 1 << 17 * time.Nanosecond
 
 const (
 	// window is for how many ticks of the processor's counter a reading of the clock is
-	// used again: less than Slack if it counts at more than 500 MHz, and 22 µs at 3 GHz.
-	// The difference is for what the processor does out of order: it may read the counter
-	// some hundred instructions early.
+	// used again: 22 µs at 3 GHz, and 109 at slowest. What is left of Slack then is for
+	// what the processor does out of order: it may read the counter some hundred
+	// instructions early.
 	window = 1 << 16
+	// slowest is how many ticks a counter has to make in a nanosecond.
+	slowest = 0.6
 	// off is when nothing is used again: no counter reaches it, or ever has less than
 	// window to go from it.
 	off = 1 << 63
@@ -23,15 +25,15 @@ const (
 // Clock tells what will soon be the time, for a third of what [Now] costs. It asks the
 // processor's counter whether the reading of before will do: between two readings the
 // counter says no more than that little has passed, so it need not be known how fast it
-// counts. A virtual machine whose counter was stopped for a while, and its clock was not,
-// takes it for before that in what it runs of the same window afterwards: as does whoever
-// had read the clock itself just then.
+// counts.
 //
 // Who asks whether something is over by now (a TTL, a proof) errs towards yes by at
-// most Slack, and never towards no.
+// most Slack, and never towards no. There is one exception. A virtual machine that is
+// stopped, and continued with its clock set forward and its counter not, may go on using
+// the reading of before for what it has yet to run of window.
 //
 // It reads as Now does where the counter may stop or change its rate, where the kernel
-// does not keep its own time by it, on anything but linux/amd64, and in bubbles of
+// does not itself tell the time by it, on anything but linux/amd64, and in bubbles of
 // testing/synctest, whose time the counter does not follow. A Clock must be made and
 // used in the same bubble, or outside of all.
 type Clock struct {
@@ -75,14 +77,15 @@ func (c *Clock) Soon() Time {
 }
 
 // keep replaces the reading of ticks by now, which was read while the counter went from
-// before to after, unless somebody else does so. A counter that has been so slow since
-// then that Slack does not hold is not used again.
+// before to after, unless somebody else does so. A counter that has been too slow since
+// then, or is behind, is not used again: another processor's may have been ahead when that
+// was read.
 func (c *Clock) keep(ticks, before uint64, now Time, after uint64) {
 	if !c.ticks.CompareAndSwap(ticks, off) {
 		return
 	}
 	passed := now.Sub(Time(c.at.Load()))
-	if float64(passed) > float64(after-ticks)*(float64(Slack)/window) {
+	if before < ticks || float64(passed)*slowest > float64(after-ticks) {
 		return
 	}
 	c.at.Store(int64(now))

@@ -1,3 +1,5 @@
+//go:build gc && !purego
+
 package mono
 
 import (
@@ -21,16 +23,33 @@ func counter() uint64
 func cpuid(leaf uint32) (eax, ebx, ecx, edx uint32)
 
 // counterIsTrusted reports whether the counter counts at one rate whatever the processor
-// does, and the kernel, which compares those of all processors, keeps its time by it.
+// does, and is the same on all processors, as the kernel says by telling the time by it.
 //
-// A hypervisor does not offer an invariant counter to a guest that it would move to a
-// machine where that goes at another rate.
+// With kvm-clock that says something only if processes read the time themselves, as they do while
+// the hypervisor gives its word for it (PVCLOCK_TSC_STABLE_BIT, which each such reading
+// looks at: arch/x86/include/asm/vdso/gettimeofday.h). A hypervisor does not offer an
+// invariant counter to a guest that it would move to where that goes at another rate.
 var counterIsTrusted = sync.OnceValue(func() bool {
 	const path = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
 	source, err := os.ReadFile(path)
-	return err == nil && isInvariant() &&
+	return err == nil && isInvariant() && readsTimeItself() &&
 		slices.Contains([]string{"tsc", "kvm-clock", "hyperv_clocksource_tsc_page"}, strings.TrimSpace(string(source)))
 })
+
+// readsTimeItself reports whether the time is told without asking the kernel: in much
+// less than it takes to ask it anything.
+func readsTimeItself() bool {
+	shortest := func(f func()) uint64 {
+		least := uint64(off)
+		for range 64 {
+			before := counter()
+			f()
+			least = min(least, counter()-before)
+		}
+		return least
+	}
+	return 3*shortest(func() { Now() }) < 2*shortest(func() { syscall.Getppid() })
+}
 
 // isInvariant reads the bit "TscInvariant": AMD64 Architecture Programmer's Manual,
 // volume 3, appendix E.4.6; Intel has the same.

@@ -47,14 +47,16 @@ var tracking = []test{
 	{"WhatIsReadIntoRoomAsWellIsNoticedAllTheSame", func(t *testing.T, h Harness) {
 		p := prefix()
 		s, other := h.open(t, p), h.open(t, p)
-		k := s.key("k")
-		h.Put(k, "old")
-		s.get(t, k)
-		_, err := s.GetInto(s.ctx, []string{s.key("other"), k}, &remote.Room{})
+		before, after := s.key("before"), s.key("after")
+		s.get(t, before)
+		_, err := s.GetInto(s.ctx, []string{s.key("other"), before, after}, &remote.Room{})
 		require.NoError(t, err)
-		other.write(t, k, "new")
+		s.get(t, after)
+		other.write(t, before, "new")
+		other.write(t, after, "new")
 		s.delta(t)
-		require.Equal(t, 1, s.noticed(k))
+		require.Equal(t, 1, s.noticed(before))
+		require.Equal(t, 1, s.noticed(after))
 	}},
 
 	{"AChangeIsNotNoticedByThoseWhoReadTheLog", func(t *testing.T, h Harness) {

@@ -130,7 +130,7 @@ type request struct {
 	left    bool          // its owner does not wait any more, or was told; guarded by Conn.mu
 	queued  func()        // to be called before waiting
 	few     [2]Reply
-	room    *Room // for the last of them; nil: it has none
+	room    *Room // for the last answer; nil: it has none
 	// Of one that nobody waits for.
 	then    func(whole bool, err error) // told when it is ended; nil: somebody waits
 	until   time.Time                   // when it is given up
@@ -146,18 +146,17 @@ func (c *Conn) AskOne(ctx context.Context, words ...string) (Reply, error) {
 
 // AskInto is Ask of a command or two, and returns the answer to the last. That is gone
 // when room, unless that is nil, is used again. After an error it is not to be: the answer
-// may still be put there. If there are two, the first is to be answered by less than an array.
+// may still be put there.
 func (c *Conn) AskInto(ctx context.Context, room *Room, cmds ...[]string) (Reply, error) {
 	r := c.requests.Get().(*request)
 	r.replies, r.room = r.few[:len(cmds)], room
-	back, err := c.ask(ctx, r, cmds...)
-	if !back {
-		return Reply{}, err
+	if back, err := c.ask(ctx, r, cmds...); !back || err != nil {
+		return Reply{}, err // whoever reads may have taken the first answer off what is owed, and put it there yet
 	}
 	reply := r.replies[len(cmds)-1]
 	*r = request{done: r.done}
 	c.requests.Put(r)
-	return reply, err
+	return reply, nil
 }
 
 // Ask sends commands together and puts their answers into replies, which is as long.

@@ -240,10 +240,11 @@ func (c *Conn) reply(m []byte) {
 	replies, room := r.replies, r.room // r may be ended, and another's, when one of several is decoded
 	last := c.owed.pay()
 	c.mu.Unlock()
-	replies[at], _ = decodeInto(m, room)
 	if !last {
+		replies[at], _ = decode(m)
 		return
 	}
+	replies[at], _ = decodeInto(m, room)
 	c.paid++
 	c.mu.Lock()
 	if r.then == nil {
