@@ -403,5 +403,5 @@ var guards = []guard{
 	{"what nobody keeps is not tracked", "remote/valkey_entries.go",
 		"&room.answer, untrackNext, room.words)", "&room.answer, room.words)", "./remote TestWhatIsReadIntoRoomIsNotTracked"},
 	{"what nobody keeps is read again over the next connection", "remote/batch.go",
-		"return words[1] == \"CACHING\"", "return false", "./remote TestWhatIsReadIntoRoomIsReadOver"},
+		"return words[1] == \"CACHING\" //", "return false //", "./remote TestWhatIsReadIntoRoomIsReadOver"},
 }
