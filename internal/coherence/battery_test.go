@@ -134,6 +134,9 @@ func (w *world) conclude() {
 		for _, v := range r.Violations {
 			w.t.Errorf("seed %d: %v", w.cfg.Seed, v)
 		}
+		for _, err := range r.Failures {
+			w.t.Errorf("seed %d: a read of member %d failed: %s", w.cfg.Seed, r.Member, err)
+		}
 	}
 	w.t.Logf("faults by number: %v", numbered(w.faults, w.t.Failed()))
 	require.Zero(w.t, violated, "violations")

@@ -60,6 +60,7 @@ type Member struct {
 
 	mu         sync.Mutex // guards what follows
 	violations []*Violation
+	failures   []string // the first errors of reads
 	staleness  [numPhases]Histogram
 }
 
@@ -186,6 +187,7 @@ type Report struct {
 	LocalHits  int64
 	Violations []*Violation
 	Violated   int64
+	Failures   []string // the first errors of reads; Tally has their number
 	Staleness  [numPhases]Histogram
 }
 
@@ -195,7 +197,8 @@ func (m *Member) Report() Report {
 	defer m.mu.Unlock()
 	return Report{
 		Member: m.cfg.Member, Reads: m.tally.Reads.Load(), Changes: m.tally.Changes.Load(), Loads: m.tally.Loads.Load(),
-		LocalHits: m.tally.LocalHits.Load(), Violations: m.violations, Violated: m.tally.Violations.Load(), Staleness: m.staleness,
+		LocalHits: m.tally.LocalHits.Load(), Violations: m.violations, Violated: m.tally.Violations.Load(),
+		Failures: m.failures, Staleness: m.staleness,
 	}
 }
 
