@@ -97,9 +97,15 @@ func (c *embeddedConn) Release(ctx context.Context, keys []string, token string)
 	})
 }
 
-// GetInto implements [Conn].
-func (c *embeddedConn) GetInto(ctx context.Context, keys []string, _ *Room) ([]Item, error) {
-	items, _, err := c.Get(ctx, keys, nil)
+// GetInto implements [Conn]. It tracks nothing: that would keep keys whose memory is
+// the caller's to use again.
+func (c *embeddedConn) GetInto(ctx context.Context, keys []string, _ *Room) (items []Item, err error) {
+	err = c.step(ctx, func() {
+		for _, k := range keys {
+			raw, ok := c.hub.getLocked(k)
+			items = append(items, Item{raw, ok})
+		}
+	})
 	return items, err
 }
 

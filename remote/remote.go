@@ -67,7 +67,8 @@ type Conn interface {
 	Get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) ([]Item, invalidation.Delta, error)
 	// GetInto is Get of several keys without q, for who keeps none of them: it need not ask
 	// for notices of theirs, and leaves alone what was asked for before. The items are gone
-	// when room is used again, which after an error is not to be.
+	// when room is used again, and so may be the keys, of which nothing is to be kept; after
+	// an error neither is.
 	GetInto(ctx context.Context, keys []string, room *Room) ([]Item, error)
 	// GetOne is Get of one key.
 	GetOne(ctx context.Context, key string) (Item, error)

@@ -196,6 +196,8 @@ var guards = []guard{
 		"return 2 - redis.call('EXISTS', KEYS[1])\n", "return 1\n", "./remote ."},
 	{"R9 a write that has expired owes no notice (in process)", "remote/embedded_entries.go",
 		"return Written{Stored: there, Expired: !there}", "return Written{Stored: there || true}", "./remote ."},
+	{"names in memory that is used again are not kept (in process)", "remote/embedded_entries.go",
+		"			raw, ok := c.hub.getLocked(k)\n			items = append(items, Item{raw, ok})\n", "			items = append(items, c.readLocked(k))\n", "./remote TestWhatIsReadIntoRoomInProcess"},
 	{"R9 a write that has expired owes no notice (Valkey)", "remote/scripts.go",
 		"return 2 - redis.call('EXISTS', KEYS[1])\n", "redis.call('EXISTS', KEYS[1])\nreturn 1\n", "./remote ."},
 	{"R8 a lease lasts no longer than leases do (in process)", "remote/embedded_entries.go",
