@@ -29,6 +29,7 @@ var needs = map[string]string{
 	"+get":             "an entry is read",
 	"+mget":            "several entries are read",
 	"+getrange":        "a value that another has replaced is found",
+	"+getdel":          "a loaded value is stored",
 	"+exists":          "a value is set",
 	"+set":             "a loaded value is stored",
 	"+del":             "a lease is given up",

@@ -215,7 +215,10 @@ func LeaseOf(name string) (key string, ok bool) {
 // Write returns.
 type Write struct {
 	Key, Token string
-	Envelope   []byte
+	// LeaseTTL is how long leases last. If another has that of the key now, whose has
+	// Token, he has it for that long from now on.
+	LeaseTTL time.Duration
+	Envelope []byte
 	// Expires is by the server's clock, and must be after 2001. What has expired
 	// when it arrives (its life was short, or the clock was set forwards meanwhile)
 	// owes no notice; an older value is gone.

@@ -167,20 +167,31 @@ local own = string.match(redis.call('CLUSTER', 'NODES'), '[^\n]*myself[^\n]*')
 return {role, history, t[1], t[2], state or '', own or ''}
 `)
 
-	// scriptWrite: KEYS data, lease; ARGV token, value, its expiry in ms, unread,
-	// latest moment in ms or nothing.
-	// Commands inside a script are what most of its time goes into.
+	// scriptWrite: KEYS data, lease; ARGV token, value, its expiry in ms, unread, how
+	// long leases last in ms, latest moment in ms or nothing.
+	// Commands inside a script are what most of its time goes into; so the lease is
+	// looked at and ended by one, and another's is put back. That is no reason to be
+	// told that it has gone, as reading it would be. But it writes before the value
+	// does, and a server lets such a script go on when memory is full: as one with
+	// flags, it does not begin then.
 	// The last one has the key tracked again, which SET has ended, and tells
 	// whether the value is there at all: see Written.Expired.
-	scriptWrite = newScript(`
-if ARGV[1] ~= '' and redis.pcall('GET', KEYS[2]) ~= ARGV[1] then return 0 end
-if ARGV[5] then
+	scriptWrite = newScript(`#!lua
+if ARGV[6] then
   local t = redis.call('TIME')
-  if t[1] * 1000 + t[2] / 1000 > tonumber(ARGV[5]) then return 0 end
+  if t[1] * 1000 + t[2] / 1000 > tonumber(ARGV[6]) then return 0 end
+end
+if ARGV[1] ~= '' then
+  local held = redis.pcall('GETDEL', KEYS[2])
+  if held ~= ARGV[1] then
+    if type(held) == 'string' then redis.call('SET', KEYS[2], held, 'PX', ARGV[5]) end
+    if type(held) == 'table' and string.sub(held.err, 1, 9) ~= 'WRONGTYPE' then return held end
+    return 0
+  end
 end
 if ARGV[4] == '1' then redis.call('EXISTS', KEYS[1]) end
 redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
-redis.call('DEL', KEYS[2])
+if ARGV[1] == '' then redis.call('DEL', KEYS[2]) end
 return 2 - redis.call('EXISTS', KEYS[1])
 `)
 

@@ -43,7 +43,7 @@ func (l *loadRun) fill(fs []*flight, r loadResult) {
 			l.fail(f, err)
 		case envelope != nil && !f.offline:
 			fills = append(fills, filling{f: f, it: it, write: remote.Write{
-				Key: f.name, Token: l.token, Envelope: envelope, Expires: l.s.serverTimeIn(kept)}})
+				Key: f.name, Token: l.token, LeaseTTL: l.s.cfg.leaseTTL, Envelope: envelope, Expires: l.s.serverTimeIn(kept)}})
 			continue
 		default:
 			if envelope != nil && f.refused {

@@ -205,7 +205,7 @@ func (s *store) write(t testing.TB, key, envelope string) remote.Written {
 
 func (s *store) writeWith(t testing.TB, key, token, envelope string) remote.Written {
 	t.Helper()
-	w, err := s.Write(s.ctx, []remote.Write{{Key: key, Token: token, Envelope: []byte(envelope), Expires: in(time.Hour), Unread: token == ""}})
+	w, err := s.Write(s.ctx, []remote.Write{{Key: key, Token: token, LeaseTTL: time.Hour, Envelope: []byte(envelope), Expires: in(time.Hour), Unread: token == ""}})
 	require.NoError(t, err)
 	require.Len(t, w, 1)
 	require.NoError(t, w[0].Err)
