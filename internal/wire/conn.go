@@ -64,11 +64,13 @@ type Conn struct {
 	since    mono.Time    // when the first of them came
 	hasty    int          // requests that are not to be left to others
 	haste    int          // how many the next time
+	along    along
 
 	// Reading. Who sets reading owns it, and the fields of reading below.
 	reading        bool
 	leader         *request // who reads; nil: nobody or the client
 	leaderContext  context.Context
+	waits          bool      // the client does, beside who reads
 	forClient      []byte    // what the client has not read yet
 	deadline       time.Time // of reads, as it was set
 	clientDeadline time.Time
@@ -118,6 +120,7 @@ func New(c net.Conn, o Options) *Conn {
 		noLeads: c.SetReadDeadline(time.Time{}) != nil,
 		Conn:    c, o: o, try: tryWriting(c), requests: sync.Pool{New: newRequest},
 		in: make([]byte, inBuffer), turn: make(chan struct{}, 1), nudge: make(chan struct{}, 1),
+		along: along{needed: minStreak},
 	}
 }
 
@@ -212,6 +215,7 @@ func (c *Conn) ask(ctx context.Context, r *request, cmds ...[]string) (back bool
 		c.mu.Unlock()
 		return true, err
 	}
+	asked := c.asked
 	ended := r.queued != nil && c.queueLocked(r)
 	if ended && r.then == nil {
 		c.mu.Unlock()
@@ -221,6 +225,9 @@ func (c *Conn) ask(ctx context.Context, r *request, cmds ...[]string) (back bool
 	leads, writes := !c.reading && !c.noLeads && r.then == nil, !c.writing && len(c.out) > 0
 	if leads {
 		c.reading, c.leader, c.leaderContext = true, r, ctx
+	}
+	if writes && r.then != nil && c.asked == asked && c.leaveLocked(r) {
+		writes = false
 	}
 	if writes && (leads || !c.gatherLocked()) {
 		c.writing = true
@@ -270,6 +277,7 @@ func (c *Conn) putOutLocked(r *request, cmds [][]string) error {
 	case size > MaxRequest || len(c.out)+len(c.held) > maxOut:
 		return ErrRefused
 	}
+	c.nextLocked()
 	if mine := (debt{r: r, n: len(cmds)}); c.client.whole() {
 		c.owed.push(mine)
 		c.out = appendCommands(c.out, cmds)

@@ -16,7 +16,8 @@
 //   - Ask returns when its context ends, whatever the server does. Where that is
 //     not its deadline but somebody's decision it may be two milliseconds late.
 //   - [Conn.Send] waits for nothing, and what it is given is told once how that went: by
-//     whoever reads, whom it must not hold up, or within a moment of the deadline.
+//     whoever reads, whom it must not hold up, or within a moment of the deadline. It may
+//     be written a millisecond or two later, with the next request: see along.
 //   - The client sees a connection of its own: all it did not ask for, but what the
 //     functions of Options have taken, is kept from it.
 //

@@ -78,7 +78,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 			return 0, c.err
 		case c.reading || stay && c.owed.n == 0:
 			asked := c.asked
-			stay = (!c.waitLocked() || c.asked > asked) && !c.noLeads
+			alone := c.waitLocked()
+			c.takeLeftLocked()
+			stay = (!alone || c.asked > asked) && !c.noLeads
 		default:
 			if err := c.readLocked(); isTimeout(err) && !c.clientDeadline.IsZero() && !time.Now().Before(c.clientDeadline) {
 				return 0, err
@@ -119,6 +121,7 @@ func (c *Conn) waitLocked() (alone bool) {
 	} else {
 		c.tick.Reset(backAfter)
 	}
+	c.waits = true
 	c.mu.Unlock()
 	select {
 	case <-c.nudge:
@@ -127,6 +130,7 @@ func (c *Conn) waitLocked() (alone bool) {
 		alone = true
 	}
 	c.mu.Lock()
+	c.waits = false
 	if alone && c.leader != nil && c.leaderContext.Err() != nil {
 		c.setDeadlineLocked(time.Unix(1, 0)) // he sets it anew, should he go on
 	}

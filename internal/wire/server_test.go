@@ -19,9 +19,12 @@ import (
 // or not; PUSH with a notice of its argument, then with OK; SILENT not at all.
 type server struct {
 	net.Conn
-	mu    sync.Mutex // guards writing, and what follows
-	asked []string
-	chop  bool // answers come in pieces
+	mu   sync.Mutex // guards writing, and what follows
+	chop bool       // answers come in pieces
+	read struct {
+		mu    sync.Mutex // guards what follows; writing may wait for ever
+		asked []string
+	}
 }
 
 func (s *server) run() {
@@ -31,9 +34,9 @@ func (s *server) run() {
 		if err != nil {
 			return
 		}
-		s.mu.Lock()
-		s.asked = append(s.asked, strings.Join(words, " "))
-		s.mu.Unlock()
+		s.read.mu.Lock()
+		s.read.asked = append(s.read.asked, strings.Join(words, " "))
+		s.read.mu.Unlock()
 		switch strings.ToUpper(words[0]) {
 		case "ECHO":
 			s.say(fmt.Sprintf("$%d\r\n%s\r\n", len(words[1]), words[1]))
@@ -72,9 +75,9 @@ func (s *server) say(text string) {
 }
 
 func (s *server) heard() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return append([]string(nil), s.asked...)
+	s.read.mu.Lock()
+	defer s.read.mu.Unlock()
+	return append([]string(nil), s.read.asked...)
 }
 
 func readCommand(r *bufio.Reader) (words []string, err error) {

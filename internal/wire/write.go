@@ -90,6 +90,7 @@ func (c *Conn) gatherLocked() bool {
 
 // flushedLocked is called before what was gathered is written.
 func (c *Conn) flushedLocked() {
+	c.along.left = false
 	if c.gathered == 0 {
 		return
 	}
