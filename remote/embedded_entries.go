@@ -150,10 +150,25 @@ func (c *embeddedConn) writeLocked(w Write) Written {
 func (c *embeddedConn) Delete(ctx context.Context, keys []string) error {
 	return c.step(ctx, func() {
 		for _, k := range keys {
-			if !c.hub.removeLocked(k) {
-				c.hub.noticeLocked(k) // who may be loading it
+			c.deleteLocked(k)
+		}
+	})
+}
+
+func (c *embeddedConn) deleteLocked(key string) {
+	if !c.hub.removeLocked(key) {
+		c.hub.noticeLocked(key) // who may be loading it
+	}
+	c.hub.removeLocked(key + leaseSuffix)
+}
+
+// Discard implements [Conn].
+func (c *embeddedConn) Discard(ctx context.Context, keys []string, token string) error {
+	return c.step(ctx, func() {
+		for _, k := range keys {
+			if c.holdsLocked(k, token) {
+				c.deleteLocked(k)
 			}
-			c.hub.removeLocked(k + leaseSuffix)
 		}
 	})
 }

@@ -87,6 +87,8 @@ type Conn interface {
 	WriteLater(ctx context.Context, writes []Write, then func([]Written, error))
 	// Delete removes keys and their leases.
 	Delete(ctx context.Context, keys []string) error
+	// Discard is Delete of those keys whose leases token holds.
+	Discard(ctx context.Context, keys []string, token string) error
 	// Purge removes every key that begins with one of the prefixes.
 	Purge(ctx context.Context, p PurgeRequest) (PurgeProgress, error)
 	// Shard returns what to judge a key by that is about to be read.
@@ -215,8 +217,9 @@ func LeaseOf(name string) (key string, ok bool) {
 // Write returns.
 type Write struct {
 	Key, Token string
-	// LeaseTTL is how long leases last. If another has that of the key now, whose has
-	// Token, he has it for that long from now on.
+	// LeaseTTL is how long leases last; 0: 3 s. If another than Token holds that of the
+	// key, he may hold it for that long from now on: a dead owner blocks the key for
+	// longer, once for each fill that comes too late.
 	LeaseTTL time.Duration
 	Envelope []byte
 	// Expires is by the server's clock, and must be after 2001. What has expired

@@ -173,7 +173,7 @@ return {role, history, t[1], t[2], state or '', own or ''}
 	// looked at and ended by one, and another's is put back. That is no reason to be
 	// told that it has gone, as reading it would be. But it writes before the value
 	// does, and a server lets such a script go on when memory is full: as one with
-	// flags, it does not begin then.
+	// flags, it does not begin then, whoever holds the lease.
 	// The last one has the key tracked again, which SET has ended, and tells
 	// whether the value is there at all: see Written.Expired.
 	scriptWrite = newScript(`#!lua
@@ -235,12 +235,19 @@ return redis.call('DEL', KEYS[1])
 	// scriptDelete: KEYS data, lease. Of what is not there nobody would be told, who may
 	// be loading it; so it is made first. (It is not refused for want of memory: the
 	// script has removed a key by then.)
-	scriptDelete = newScript(`
+	scriptDelete = newScript(luaDelete)
+
+	// scriptDiscard: KEYS data, lease; ARGV token.
+	scriptDiscard = newScript(`
+if redis.pcall('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+` + luaDelete)
+)
+
+const luaDelete = `
 local found = redis.call('UNLINK', KEYS[1])
 if found == 0 then
   redis.call('SET', KEYS[1], '', 'PX', 1000)
   redis.call('UNLINK', KEYS[1])
 end
 return found + redis.call('DEL', KEYS[2])
-`)
-)
+`

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -146,6 +147,11 @@ func (c *valkeyConn) Delete(ctx context.Context, keys []string) error {
 	return c.each(ctx, keys, scriptDelete, pair)
 }
 
+// Discard implements [Conn].
+func (c *valkeyConn) Discard(ctx context.Context, keys []string, token string) error {
+	return c.each(ctx, keys, scriptDiscard, pair, token)
+}
+
 // Look implements [Conn]. In a cluster the client reads, and looks when it does.
 func (c *valkeyConn) Look(now mono.Time) { c.tracked.look(now) }
 
@@ -220,11 +226,13 @@ func (c *valkeyConn) addWrite(b *batch, w *Write) {
 		unread = "1"
 	}
 	b.eval(scriptWrite, w.Key, w.Key+leaseSuffix)
-	b.more(w.Token, expires+valkey.BinaryString(w.Envelope), stamp(w.Expires.Add(ahead)), unread, millis(w.LeaseTTL))
+	b.more(w.Token, expires+valkey.BinaryString(w.Envelope), stamp(w.Expires.Add(ahead)), unread, millis(cmp.Or(w.LeaseTTL, defaultLeaseTTL)))
 	if !w.Before.IsZero() {
 		b.more(stamp(w.Before.Add(ahead)))
 	}
 }
+
+const defaultLeaseTTL = 3 * time.Second
 
 // ahead is by how much the clock of the key's server is ahead of the one that
 // everybody goes by.

@@ -40,8 +40,3 @@ func (c *core) declare(ctx context.Context) error {
 	}
 	return err
 }
-
-// undeclared is declare for what the cache deletes of its own accord: nobody has
-// said that the key changed, and an older value that comes back is no less true
-// than it was.
-func undeclared(context.Context) error { return nil }

@@ -102,7 +102,7 @@ func (l *loadRun) dropOlder(ctx context.Context, fs []*flight, done []finishedLo
 		}
 	}
 	if len(keys) > 0 {
-		_ = l.deleteAll(ctx, keys, undeclared) // counted there
+		_ = l.deleteAll(ctx, keys, l.s.conn.Delete) // counted there
 	}
 }
 
@@ -168,10 +168,17 @@ func (l *loadRun) stored(fills []filling, begun mono.Time, written []remote.Writ
 		}
 		l.releaseLater(keys)
 	}
+	var refused []string
 	for i, fl := range fills {
+		if e := written[i].Err; err == nil && e != nil && !errors.Is(e, remote.ErrFull) { // which settle sees to
+			refused = append(refused, fl.write.Key)
+		}
 		l.settle(fl, written[i])
 		fl.f.finish(outcome{served: served{it: fl.it, origin: Loaded}}) // unless that was early
 		l.s.table.land(fl.f)
+	}
+	if len(refused) > 0 {
+		l.releaseLater(refused) // or the next load would wait for our lease to end
 	}
 	clear(l.one.writes[:]) // a loader may have kept what they lie in
 	clear(fills)
@@ -229,8 +236,14 @@ func (l *loadRun) list(fl *filling) {
 // settle keeps or drops the local copy according to how its write went.
 func (l *loadRun) settle(fl filling, w remote.Written) {
 	if errors.Is(w.Err, remote.ErrFull) {
-		// Neither the lease nor an older value is to stay.
-		_ = l.deleteAll(context.Background(), []string{fl.f.key}, undeclared)
+		// Neither the lease nor an older value is to stay, if the lease is ours: the
+		// server has not looked.
+		//
+		//	A: loads the key
+		//	B: sets it, which ends A's lease; there is no more memory
+		//	A: is refused, and must not remove what B has set
+		_ = l.deleteAll(context.Background(), []string{fl.f.key},
+			func(ctx context.Context, names []string) error { return l.s.conn.Discard(ctx, names, l.token) })
 	}
 	if w.Stored && l.usesLocal(l.o) && l.s.table.keepWritten(fl.f.h, &fl.f.watch, fl.it) {
 		fl.it.facts().provisional.Store(0)

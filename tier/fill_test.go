@@ -58,6 +58,72 @@ func TestAFillThatTheServerHasNoRoomForDoesNotHoldUpTheConnection(t *testing.T) 
 	srv.Do(t, "CONFIG", "SET", "maxmemory", "0")
 }
 
+// Guard: settle. The server is full before it has looked whose the lease is:
+//
+//	A: loads the key
+//	B: sets it, or loads it; there is no more memory
+//	A: its fill is refused
+func TestAFillThatTheServerHasNoRoomForLeavesWhatOthersHave(t *testing.T) {
+	srv := valkeytest.Start(t, valkeytest.Config("maxmemory-policy", "noeviction"))
+	open := func() (*tier.Store, *tier.Cache[string]) {
+		srv.Do(t, "CONFIG", "SET", "maxmemory", "0")
+		s, err := tier.Open(t.Context(), tier.WithValkey(srv.URL()), tier.WithRemoteTimeout(5*time.Second))
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, s.Close()) })
+		return s, view[string](t, s, "docs")
+	}
+	refused := func(key string, meanwhile func()) {
+		s, c := open()
+		find(t, c, key, func(context.Context, *tier.Entry) (string, error) {
+			meanwhile()
+			srv.Do(t, "CONFIG", "SET", "maxmemory", "1")
+			return "older", nil
+		})
+		eventually(t, "it was refused", func() bool { return s.Stats().Full == 1 })
+	}
+	_, other := open()
+	refused("set", func() { require.NoError(t, other.Set(t.Context(), "set", "newer")) })
+	_, c := open()
+	require.Equal(t, "newer", find(t, c, "set", is("anew")).Value)
+
+	lease := ""
+	refused("loaded", func() {
+		keys, err := srv.Do(t, "KEYS", "*!").AsStrSlice()
+		require.NoError(t, err)
+		require.Len(t, keys, 1)
+		lease = keys[0]
+		srv.Do(t, "SET", lease, "another's", "PX", "60000")
+	})
+	token, err := srv.Do(t, "GET", lease).ToString()
+	require.NoError(t, err)
+	require.Equal(t, "another's", token)
+}
+
+// Guard: refused. The next load of the key would wait until the lease of the one before
+// has ended.
+func TestAFillThatIsRefusedGivesUpItsLease(t *testing.T) {
+	srv := valkeytest.Start(t)
+	srv.Do(t, "ACL", "SETUSER", "default", "-getdel")
+	s, err := tier.Open(t.Context(), tier.WithValkey(srv.URL()))
+	require.NoError(t, err)
+	defer s.Close()
+	c := view[string](t, s, "docs")
+	leases := func() []string {
+		keys, err := srv.Do(t, "KEYS", "*!").AsStrSlice()
+		require.NoError(t, err)
+		return keys
+	}
+	for i := range 3 {
+		find(t, c, "k", func(context.Context, *tier.Entry) (string, error) {
+			require.Len(t, leases(), 1)
+			srv.Do(t, "PEXPIRE", leases()[0], "3600000") // it does not end by itself
+			return "v", nil
+		})
+		eventually(t, "it was refused", func() bool { return s.Stats().FillErrors == int64(i+1) })
+		eventually(t, "the lease is given up", func() bool { return len(leases()) == 0 })
+	}
+}
+
 // blocking is a log that is slow: it waits for goOn.
 type blocking struct {
 	slog.Handler

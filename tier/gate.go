@@ -292,11 +292,19 @@ func (g *gate) Extend(ctx context.Context, keys []string, token string, ttl time
 }
 
 func (g *gate) Delete(ctx context.Context, keys []string) error {
+	return g.removed(ctx, keys, func() error { return g.Conn.Delete(ctx, keys) })
+}
+
+func (g *gate) Discard(ctx context.Context, keys []string, token string) error {
+	return g.removed(ctx, keys, func() error { return g.Conn.Discard(ctx, keys, token) })
+}
+
+func (g *gate) removed(ctx context.Context, keys []string, remove func() error) error {
 	r, err := g.admit(len(keys), func(i int) string { return keys[i] })
 	if err != nil {
 		return err
 	}
-	err = g.Conn.Delete(ctx, keys)
+	err = remove()
 	g.heard(ctx, r, err)
 	return err
 }

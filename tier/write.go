@@ -235,13 +235,24 @@ func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
 		return nil
 	}
 	begun := mono.Now()
-	err := c.changingKeys(ctx, "delete", keys, func() error { return c.deleteAll(ctx, keys, c.declare) })
+	err := c.changingKeys(ctx, "delete", keys, func() error { return c.deleteAll(ctx, keys, c.deleteDeclared) })
 	c.s.observe(EventWrite, c.ns, mono.Now().Sub(begun), err)
 	return err
 }
 
-// deleteAll deletes keys once before has returned without an error.
-func (c *core) deleteAll(ctx context.Context, keys []string, before func(context.Context) error) error {
+// deleteDeclared is how keys are deleted that somebody has said changed. Of those that the
+// cache deletes of its own accord nobody has, and an older value that comes back is no
+// less true than it was.
+func (c *core) deleteDeclared(ctx context.Context, names []string) error {
+	if err := c.declare(ctx); err != nil {
+		return err
+	}
+	return c.s.conn.Delete(ctx, names)
+}
+
+// deleteAll has keys removed, and tells those in this process who are about to read or
+// keep them.
+func (c *core) deleteAll(ctx context.Context, keys []string, remove func(ctx context.Context, names []string) error) error {
 	names := make([]string, len(keys))
 	for i, key := range keys {
 		h := c.ns.hash(key)
@@ -256,10 +267,7 @@ func (c *core) deleteAll(ctx context.Context, keys []string, before func(context
 	}
 	rctx := c.s.request(ctx)
 	defer rctx.End()
-	err := before(rctx)
-	if err == nil {
-		err = c.s.conn.Delete(rctx, names)
-	}
+	err := remove(rctx, names)
 	if err != nil {
 		c.failed(err)
 	}

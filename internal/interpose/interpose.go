@@ -203,6 +203,10 @@ func (c *conn) Delete(ctx context.Context, keys []string) error {
 	return c.around(ctx, Delete, func() error { return c.Conn.Delete(ctx, keys) })
 }
 
+func (c *conn) Discard(ctx context.Context, keys []string, token string) error {
+	return c.around(ctx, Delete, func() error { return c.Conn.Discard(ctx, keys, token) })
+}
+
 func (c *conn) Append(ctx context.Context, ch invalidation.Change) (a invalidation.Appended, err error) {
 	err = c.around(ctx, Append, func() error { a, err = c.Conn.Append(ctx, ch); return err })
 	return a, err

@@ -217,6 +217,21 @@ var leases = []test{
 		require.True(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "d"}).Acquired)
 	}},
 
+	{"OnlyTheHolderDiscards", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		k, free := s.key("k"), s.key("free")
+		h.Put(k, "older")
+		h.Put(free, "older")
+		require.True(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "a", Any: true}).Acquired)
+		require.NoError(t, s.Discard(s.ctx, []string{free, k}, "b"))
+		require.True(t, s.get(t, k).Found())
+		require.False(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "c", Any: true}).Acquired)
+		require.NoError(t, s.Discard(s.ctx, []string{free, k}, "a"))
+		require.True(t, s.get(t, free).Found(), "nobody holds its lease")
+		require.False(t, s.get(t, k).Found())
+		require.True(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "c"}).Acquired)
+	}},
+
 	{"TheHolderWhoAsksAgainStillHasIt", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
 		k := s.key("k")

@@ -27,6 +27,7 @@ func (s *store) calls(ctx context.Context) map[string]error {
 	_, out["Write"] = s.Conn.Write(ctx, writes)
 	_, out["WriteLater"] = WriteLater(ctx, s.Conn, writes)
 	out["Delete"] = s.Delete(ctx, k)
+	out["Discard"] = s.Discard(ctx, k, "t")
 	_, out["Purge"] = s.Purge(ctx, remote.PurgeRequest{Prefixes: []string{s.prefix + ":d:"}})
 	_, out["Info"] = s.Info(ctx)
 	_, out["Delta"] = s.Delta(ctx, invalidation.DeltaQuery{Limit: 1})

@@ -21,8 +21,12 @@ var tracking = []test{
 			"ForeignDelete": func(k string) { h.Delete(k) },
 			"OthersWrite":   func(k string) { other.write(t, k, "new") },
 			"OthersDelete":  func(k string) { other.delete(t, k) },
-			"OwnWrite":      func(k string) { s.write(t, k, "new") },
-			"OwnDelete":     func(k string) { s.delete(t, k) },
+			"OthersDiscard": func(k string) {
+				other.lease(t, remote.LeaseRequest{Key: k, Token: "t", Any: true})
+				require.NoError(t, other.Discard(other.ctx, []string{k}, "t"))
+			},
+			"OwnWrite":  func(k string) { s.write(t, k, "new") },
+			"OwnDelete": func(k string) { s.delete(t, k) },
 		} {
 			for how, read := range map[string]func(key string) error{
 				"GetOne":  func(k string) error { _, err := s.GetOne(s.ctx, k); return err },

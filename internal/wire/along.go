@@ -13,6 +13,8 @@ const (
 	// minStreak and maxStreak bound how often in a row it has to have come so soon before
 	// it is relied on.
 	minStreak, maxStreak = 16, 1 << 16
+	// leastTime is how much time a request must have that is left.
+	leastTime = 20 * time.Millisecond
 )
 
 // along leaves a request that nobody waits for to whoever asks next, who then writes
@@ -21,8 +23,9 @@ const (
 //
 // It is done only while one caller asks again at once, time after time, and nobody else
 // has a request under way; and only while the client waits beside who reads, since it
-// writes within a millisecond or two what nobody has taken along. When it has to, nobody
-// is relied on for a while, and for longer the more often it does.
+// writes within a millisecond or two what nobody has taken along, or when the scheduler
+// lets it: after 10 ms or so where all processors compute. When it has to, nobody is
+// relied on for a while, and for longer the more often it does.
 type along struct {
 	left   bool      // what is out waits to be taken along
 	since  mono.Time // when the last one was put out; 0: somebody has asked since
@@ -35,7 +38,7 @@ type along struct {
 func (c *Conn) leaveLocked(r *request) bool {
 	c.along.since = mono.Now()
 	first := c.owed.head() // nil: r is held back
-	c.along.left = c.waits && c.along.streak >= c.along.needed && first != nil && first.r == r
+	c.along.left = c.waits && c.along.streak >= c.along.needed && first != nil && first.r == r && time.Until(r.until) > leastTime
 	return c.along.left
 }
 

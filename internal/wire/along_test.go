@@ -117,6 +117,20 @@ func TestWhatIsLeftIsWrittenBeforeTheClientReads(t *testing.T) {
 	})
 }
 
+func TestWhatHasLittleTimeIsNotLeft(t *testing.T) {
+	alone(t, func(l lone) {
+		l.untilLeft()
+		l.asks()
+		ctx, cancel := context.WithTimeout(l.t.Context(), leastTime)
+		defer cancel()
+		_, then := send(l.t, ctx, l.c, nil, []string{"ECHO", "hurry"})
+		synctest.Wait()
+		require.Equal(t, "ECHO hurry", l.heard())
+		l.asks()
+		require.Equal(t, told{true, nil}, <-then)
+	})
+}
+
 func TestNothingIsLeftWhileOthersWaitOrTheClientDoesNot(t *testing.T) {
 	alone(t, func(l lone) {
 		l.untilLeft()

@@ -206,7 +206,7 @@ func (c *Conn) writeLong(b []byte) error {
 	}
 	c.writing = true
 	before := c.out
-	c.out, c.spare = c.spare[:0], nil
+	c.out, c.spare, c.along.left = c.spare[:0], nil, false
 	// What is asked from here on comes after b, or waits for its command's end.
 	if err := c.follow(b); err != nil {
 		return err
