@@ -2,13 +2,18 @@ package tier_test
 
 import (
 	"context"
+	"crypto/tls"
+	"net"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/valkey-io/valkey-go"
 
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/tier"
@@ -200,9 +205,17 @@ func TestARequestThatFailsIsCountedAndTold(t *testing.T) {
 // A call without a deadline must not wait for a server that is gone.
 func TestNoCallHangsWithoutADeadlineWhenTheServerIsGone(t *testing.T) {
 	srv := valkeytest.Start(t)
-	s, err := tier.Open(t.Context(), tier.WithValkey(srv.URL()), tier.WithRemoteTimeout(100*time.Millisecond))
+	var gone atomic.Bool // from then on nobody answers, although another test's server may be given the port
+	option := valkey.ClientOption{InitAddress: []string{srv.Addr}, DialCtxFn: func(ctx context.Context, address string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+		if gone.Load() {
+			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+		}
+		return d.DialContext(ctx, "tcp", address)
+	}}
+	s, err := tier.Open(t.Context(), tier.WithValkeyClient(option), tier.WithRemoteTimeout(100*time.Millisecond))
 	require.NoError(t, err)
 	defer s.Close()
+	gone.Store(true)
 	srv.Kill()
 	for what, call := range map[string]func() error{
 		"sync":   func() error { return s.Sync(context.Background()) },
