@@ -16,11 +16,7 @@ import (
 //	         was built with
 func TestWhatIsReadIntoRoomInProcessIsNotTracked(t *testing.T) {
 	e := remote.NewEmbedded(0)
-	nothing := func() {}
-	c, err := e.Connect(t.Context(), remote.Options{Prefix: "p",
-		Events: remote.Events{Changed: func([]string) {}, Lost: nothing, Published: func(string) {}}})
-	require.NoError(t, err)
-	defer c.Close()
+	c := connect(t, e, "p", newNotices())
 	tracked := func() int64 {
 		i, err := c.Info(t.Context())
 		require.NoError(t, err)

@@ -226,7 +226,7 @@ func (c *valkeyConn) addWrite(b *batch, w *Write) {
 		unread = "1"
 	}
 	b.eval(scriptWrite, w.Key, w.Key+leaseSuffix)
-	b.more(w.Token, expires+valkey.BinaryString(w.Envelope), stamp(w.Expires.Add(ahead)), unread, millis(cmp.Or(w.LeaseTTL, defaultLeaseTTL)))
+	b.more(w.Token, expires+valkey.BinaryString(w.Envelope), stamp(w.Expires.Add(ahead)), unread, millis(cmp.Or(max(w.LeaseTTL, 0), defaultLeaseTTL)))
 	if !w.Before.IsZero() {
 		b.more(stamp(w.Before.Add(ahead)))
 	}

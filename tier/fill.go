@@ -161,16 +161,14 @@ func (l *loadRun) stored(fills []filling, begun mono.Time, written []remote.Writ
 	defer l.over()
 	took := mono.Now().Sub(begun)
 	if err != nil {
-		keys := make([]string, len(fills))
 		written = make([]remote.Written, len(fills))
-		for i := range fills {
-			keys[i], written[i].Err = fills[i].write.Key, err
+		for i := range written {
+			written[i].Err = err
 		}
-		l.releaseLater(keys)
 	}
 	var refused []string
 	for i, fl := range fills {
-		if e := written[i].Err; err == nil && e != nil && !errors.Is(e, remote.ErrFull) { // which settle sees to
+		if e := written[i].Err; e != nil && !errors.Is(e, remote.ErrFull) { // which settle sees to
 			refused = append(refused, fl.write.Key)
 		}
 		l.settle(fl, written[i])

@@ -33,12 +33,11 @@ type along struct {
 	needed int       // how often it has to have
 }
 
-// leaveLocked reports whether r, which was put out and which nobody waits for, can be left
+// leaveLocked reports whether r, which was put out and which nobody waits for, is left
 // to be taken along.
 func (c *Conn) leaveLocked(r *request) bool {
 	c.along.since = mono.Now()
-	first := c.owed.head() // nil: r is held back
-	c.along.left = c.waits && c.along.streak >= c.along.needed && first != nil && first.r == r && time.Until(r.until) > leastTime
+	c.along.left = c.waits && c.along.streak >= c.along.needed && c.owed.n == 1 && time.Until(r.until) > leastTime
 	return c.along.left
 }
 

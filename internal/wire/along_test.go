@@ -34,6 +34,12 @@ func (l lone) asks() {
 	synctest.Wait() // a pipe is written by a goroutine, which has to have ended
 }
 
+// passes has time pass, which is the bubble's: nothing waits for it.
+func (l lone) passes(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 // sends reports whether the request was written at once, and not left.
 func (l lone) sends(what string) bool {
 	_, then := send(l.t, within(l.t), l.c, nil, []string{"ECHO", what})
@@ -62,10 +68,10 @@ func TestWhatNobodyWaitsForIsTakenAlongByWhoAlwaysAsksAgain(t *testing.T) {
 	alone(t, func(l lone) {
 		require.Greater(t, l.untilLeft(), minStreak)
 		before := len(l.s.heard())
-		time.Sleep(soon / 2)
+		l.passes(soon / 2)
 		l.asks()
 		require.Equal(t, []string{"ECHO sent", "ECHO asked"}, l.s.heard()[before:])
-		time.Sleep(backAfter) // the client looks, and finds nothing left
+		l.passes(backAfter) // the client looks, and finds nothing left
 		require.False(t, l.sends("again"), "it was no trouble")
 	})
 }
@@ -73,8 +79,7 @@ func TestWhatNobodyWaitsForIsTakenAlongByWhoAlwaysAsksAgain(t *testing.T) {
 func TestWhatNobodyTakesAlongIsWrittenSoon(t *testing.T) {
 	alone(t, func(l lone) {
 		l.untilLeft()
-		time.Sleep(2 * backAfter)
-		synctest.Wait()
+		l.passes(2 * backAfter)
 		require.Equal(t, "ECHO sent", l.heard())
 		require.Greater(t, l.untilLeft(), 2*minStreak, "it takes longer to be believed again")
 		l.asks()
@@ -83,15 +88,15 @@ func TestWhatNobodyTakesAlongIsWrittenSoon(t *testing.T) {
 			l.asks()
 		}
 		require.False(t, l.sends("sent"))
-		time.Sleep(2 * backAfter)
+		l.passes(2 * backAfter)
 		require.LessOrEqual(t, l.untilLeft(), 2*minStreak+1, "and not for ever")
 	})
 }
 
 func TestOnlyWhoAsksAgainAtOnceIsReliedOn(t *testing.T) {
 	for name, slow := range map[string]func(l lone){
-		"he takes his time":  func(l lone) { time.Sleep(2 * soon); l.asks() },
-		"the client does it": func(l lone) { l.c.wake(); synctest.Wait(); time.Sleep(2 * soon); l.asks() },
+		"he takes his time":  func(l lone) { l.passes(2 * soon); l.asks() },
+		"the client does it": func(l lone) { l.c.wake(); synctest.Wait(); l.passes(2 * soon); l.asks() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			alone(t, func(l lone) {
@@ -146,7 +151,7 @@ func TestNothingIsLeftWhileOthersWaitOrTheClientDoesNot(t *testing.T) {
 	alone(t, func(l lone) {
 		l.untilLeft()
 		l.asks()
-		time.Sleep(5 * backAfter) // now it reads
+		l.passes(5 * backAfter) // now it reads
 		l.c.mu.Lock()
 		l.c.along.streak = maxStreak
 		l.c.mu.Unlock()

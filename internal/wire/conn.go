@@ -215,7 +215,6 @@ func (c *Conn) ask(ctx context.Context, r *request, cmds ...[]string) (back bool
 		c.mu.Unlock()
 		return true, err
 	}
-	asked := c.asked
 	ended := r.queued != nil && c.queueLocked(r)
 	if ended && r.then == nil {
 		c.mu.Unlock()
@@ -226,7 +225,7 @@ func (c *Conn) ask(ctx context.Context, r *request, cmds ...[]string) (back bool
 	if leads {
 		c.reading, c.leader, c.leaderContext = true, r, ctx
 	}
-	if writes && r.then != nil && c.asked == asked && c.leaveLocked(r) {
+	if writes && r.then != nil && c.leaveLocked(r) {
 		writes = false
 	}
 	if writes && (leads || !c.gatherLocked()) {

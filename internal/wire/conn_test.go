@@ -561,5 +561,3 @@ func TestTheAnswersOfWhoLeftAreNotWhole(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	require.False(t, whole)
 }
-
-// Nor are those of a connection that ends: the one that reads may be decoding one.

@@ -25,6 +25,7 @@ func closeAfterTheFirstAnswer(c *Conn) (closed chan struct{}) {
 	return closed
 }
 
+// Whoever reads may be decoding one.
 func TestTheAnswersOverAConnectionThatEndedAreNotWhole(t *testing.T) {
 	c, _ := overTCP(t, Options{})
 	client(t, c)
