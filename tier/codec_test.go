@@ -49,7 +49,9 @@ func FuzzCodecs(f *testing.F) {
 			again := ty.empty()
 			require.NoError(t, ty.decode(stored, again))
 			require.Equal(t, ty.value(it), ty.value(again))
-			require.Positive(t, ty.size(it))
+			size, whole := ty.size(it, len(stored))
+			require.Positive(t, size)
+			require.True(t, whole)
 		}
 	})
 }

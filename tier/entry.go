@@ -51,7 +51,8 @@ func (e *Entry) SetTTL(d time.Duration) {
 	e.cfg.ttl, e.cfg.ttlSet = d, true
 }
 
-// SetCost replaces the estimate of the value's heap bytes in the local tier.
+// SetCost replaces the estimate of the value's heap bytes in the local tier, which is
+// a guess for values that are not plain data: see [WithLocalBytes].
 func (e *Entry) SetCost(bytes int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

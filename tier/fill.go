@@ -321,5 +321,5 @@ func (c *core) describe(it *item, key string, cfg entryConfig, asOf AsOf, fresh,
 	it.dependOn(cfg.sources)
 	f.nonce, f.asOf, f.cost = rand.Uint64()|1, asOf, cfg.cost
 	f.born, f.fresh, f.expires = now, now.Add(fresh), now.Add(kept)
-	c.limitLocal(it, now)
+	c.limitLocal(it, now, 0) // what it takes encoded is known later, if ever: see seal
 }

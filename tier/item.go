@@ -65,6 +65,7 @@ func kindOf[V any](ns *namespace) *kind {
 const (
 	early    = 1 << iota // a refresh ahead of the TTL was started
 	released             // the marks were given back, so they no longer follow the log
+	guessed              // the cost is a guess, since the value cannot be looked into
 )
 
 // once reports whether what had not been done before.
@@ -94,7 +95,7 @@ type facts struct {
 	// retry is when a refresh of the stale item may be tried again.
 	retry atomic.Int64
 
-	did atomic.Uint32 // of early and released
+	did atomic.Uint32 // of early, released and guessed
 	// owed: the next notice of the key is that of our own write of the item, and
 	// says nothing new. Guarded by the shard of the table.
 	owed bool

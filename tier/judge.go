@@ -131,23 +131,34 @@ func (c *core) itemOf(r *reading, e *envelope.Entry) (*item, Cause, error) {
 	if !r.keeps {
 		return it, 0, nil
 	}
-	c.limitLocal(it, r.now)
+	c.limitLocal(it, r.now, len(e.Payload))
 	if c.typed.views && len(e.Payload) >= viewFrom {
 		f.cost += int64(max(0, len(r.stored.Envelope())-len(e.Payload))) // kept alive with it
 	}
 	return it, 0, nil
 }
 
-// limitLocal applies WithLocalTTL, and estimates the local copy's size.
-func (c *core) limitLocal(it *item, now mono.Time) {
+// limitLocal applies WithLocalTTL, and estimates the local copy's size; encoded is what
+// the value takes encoded, or 0 if that is not known.
+func (c *core) limitLocal(it *item, now mono.Time, encoded int) {
 	f := it.facts()
 	if c.cfg.localTTL > 0 {
 		f.expires = min(f.expires, now.Add(c.cfg.localTTL))
 	}
 	if f.cost == 0 {
-		f.cost = c.typed.size(it)
+		var whole bool
+		if f.cost, whole = c.typed.size(it, encoded); !whole {
+			it.once(guessed)
+		}
 	}
 	it.plan(&c.cfg)
+}
+
+// correctGuess makes a cost that was guessed no less than what the value takes encoded.
+func (c *core) correctGuess(it *item, encoded int) {
+	if it.has(guessed) {
+		it.facts().cost, _ = c.typed.size(it, encoded)
+	}
 }
 
 // hold takes the marks of all that the item depends on and decides R1, asking

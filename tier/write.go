@@ -24,6 +24,7 @@ func (c *core) seal(it *item, fresh, kept time.Duration) ([]byte, error) {
 		if e.Payload, err = c.encode(it); err != nil {
 			return nil, fmt.Errorf("tier: encoding a value of namespace %q: %w", c.ns.path, err)
 		}
+		c.correctGuess(it, len(e.Payload))
 	}
 	return envelope.Encode(&e, c.cfg.compress)
 }
