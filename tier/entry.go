@@ -51,7 +51,9 @@ func (e *Entry) SetTTL(d time.Duration) {
 	e.cfg.ttl, e.cfg.ttlSet = d, true
 }
 
-// SetCost replaces the estimate of the value's heap bytes in the local tier.
+// SetCost replaces the estimate of the value's heap bytes in the local tier. It
+// is stored with the value: where that is read from the remote tier it counts as
+// at least what was read, and at most 64 times that and 4 KiB.
 func (e *Entry) SetCost(bytes int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
