@@ -65,7 +65,8 @@ func WithSources(ids ...string) EntryOption {
 	return entryOption(func(c *entryConfig) { c.addSources(ids) })
 }
 
-// WithCost replaces the estimate of the value's heap bytes in the local tier.
+// WithCost replaces the estimate of the value's heap bytes in the local tier, as
+// [Entry.SetCost] does.
 func WithCost(bytes int64) EntryOption {
 	return entryOption(func(c *entryConfig) { c.setCost(bytes) })
 }

@@ -52,7 +52,9 @@ func (e *Entry) SetTTL(d time.Duration) {
 }
 
 // SetCost replaces the estimate of the value's heap bytes in the local tier, which is
-// a guess for values that are not plain data: see [WithLocalBytes].
+// a guess for values that are not plain data: see [WithLocalBytes]. It is stored with
+// the value: where that is read from the remote tier it counts as at least what was
+// read, and at most 64 times that and 4 KiB.
 func (e *Entry) SetCost(bytes int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -43,7 +43,7 @@ func (l *loadRun) fill(fs []*flight, r loadResult) {
 			l.fail(f, err)
 		case envelope != nil && !f.offline:
 			fills = append(fills, filling{f: f, it: it, write: remote.Write{
-				Key: f.name, Token: l.token, LeaseTTL: l.s.cfg.leaseTTL, Envelope: envelope, Expires: l.s.serverTimeIn(kept)}})
+				Key: f.name, Token: l.token, LeaseTTL: l.s.cfg.leaseTTL, Envelope: envelope, Expires: expiryOf(envelope)}})
 			continue
 		default:
 			if envelope != nil && f.refused {
@@ -304,7 +304,7 @@ func (l *loadRun) finished(ctx context.Context, f *flight, r loadResult, i int) 
 		}
 		return it, nil, kept, nil
 	}
-	envelope, err = l.seal(it, fresh, kept)
+	envelope, err = l.seal(it, fresh, kept, cfg.cost)
 	if err != nil {
 		l.ns.stats.encodeErrors.Add(1)
 		l.s.observe(EventFill, l.ns, 0, err)

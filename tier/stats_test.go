@@ -99,8 +99,8 @@ func TestChangesAndEvictionsAreCounted(t *testing.T) {
 
 func TestCausesOriginsAndKindsHaveNames(t *testing.T) {
 	assert.Equal(t, "local remote loaded ?", fmt.Sprint(tier.Local, tier.Remote, tier.Loaded, tier.Origin(9)))
-	assert.Equal(t, "cold expired invalidated unproven damaged other type ?",
-		fmt.Sprint(tier.Cold, tier.Expired, tier.Invalidated, tier.Unproven, tier.Damaged, tier.OtherType, tier.Cause(99)))
+	assert.Equal(t, "cold expired invalidated unproven damaged other type other format ?",
+		fmt.Sprint(tier.Cold, tier.Expired, tier.Invalidated, tier.Unproven, tier.Damaged, tier.OtherType, tier.OtherFormat, tier.Cause(99)))
 	assert.Equal(t, "load fill write invalidate remote error bad entry ?", fmt.Sprint(tier.EventLoad, tier.EventFill, tier.EventWrite,
 		tier.EventInvalidate, tier.EventRemote, tier.EventBadEntry, tier.EventKind(99)))
 }
