@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/klauspost/compress/s2"
@@ -228,85 +227,38 @@ type person struct {
 func TestAStoredValueOfAnotherTypeIsACountedMiss(t *testing.T) {
 	onEachRemote(t, func(t *testing.T, f *fleet) {
 		sa, sb := f.process(), f.process()
-		find(t, view[string](t, sa, "docs"), "k", is(`{"Name":"Ada","Age":36}`))
+		a := view[string](t, sa, "docs")
+		find(t, a, "k", is(`{"Name":"Ada","Age":36}`))
 		filled(t, sa, 1)
-		for i, s := range []*tier.Store{sa, sb} { // here it is a local copy, there a remote one
-			c := view[person](t, s, "docs")
-			_, ok, err := c.Peek(t.Context(), "k")
-			require.NoError(t, err)
-			assert.False(t, ok)
-			e := explain(t, c, "k")
-			assert.False(t, e.Local.Valid)
-			assert.Contains(t, e.Remote.Why, "another type")
-			r := find(t, c, "k", is(person{"Ada", 36}))
-			assert.Equal(t, person{"Ada", 36}, r.Value)
-			assert.Equal(t, tier.Loaded, r.Origin)
-			st := s.Stats()
-			assert.Equal(t, int64(1), st.RemoteMisses[tier.OtherType])
-			assert.Equal(t, int64(1-i), st.LocalMisses[tier.OtherType])
-			assert.Equal(t, int64(2-i), reads(st.Counts), "%+v", st.Counts)
-			filled(t, s, int64(2-i))
-			require.NoError(t, view[string](t, s, "docs").Set(t.Context(), "k", "a string again"))
-			f.sync()
-			f.sync()
-		}
-	})
-}
-
-// Regression: the other view's callers were given the value, and with it an error.
-func TestViewsOfDifferentTypesShareNoLoad(t *testing.T) {
-	inBubbles(t, func(t *testing.T, f *fleet) {
-		s := f.process()
-		words := view[string](t, s, "docs", tier.WithStaleOnError(time.Hour))
-		numbers := view[int](t, s, "docs", tier.WithStaleOnError(time.Hour))
-		for _, outcome := range []error{nil, errOrigin} {
-			goOn := make(chan struct{})
-			go words.Get(t.Context(), "k", func(context.Context, *tier.Entry) (string, error) { <-goOn; return "v", outcome })
-			synctest.Wait()
-			results := make(chan int, 2)
-			for range 2 {
-				go func() {
-					v, err := numbers.Get(t.Context(), "k", is(1))
-					if err != nil {
-						assert.ErrorIs(t, err, outcome)
-					}
-					results <- v
-				}()
-			}
-			many := make(chan map[string]int)
-			go func() {
-				m, err := numbers.GetMany(t.Context(), []string{"k"}, func(context.Context, []string, tier.Entries) (map[string]int, error) {
-					return map[string]int{"k": 1}, nil
-				})
-				if err != nil {
-					assert.ErrorIs(t, err, outcome)
-				}
-				many <- m
-			}()
-			synctest.Wait()
-			close(goOn)
-			a, b, c := <-results, <-results, <-many
-			if outcome == nil {
-				assert.Equal(t, []int{1, 1, 1}, []int{a, b, c["k"]})
-			}
-			synctest.Wait()
-			// Next, a load that fails, and could fall back on what is of another type.
-			require.NoError(t, words.Set(t.Context(), "k", "stale", tier.WithTTL(time.Millisecond)))
-			time.Sleep(time.Second)
-		}
+		c := view[person](t, sb, "docs")
+		_, ok, err := c.Peek(t.Context(), "k")
+		require.NoError(t, err)
+		assert.False(t, ok)
+		e := explain(t, c, "k")
+		assert.False(t, e.Local.Valid)
+		assert.Contains(t, e.Remote.Why, "another type")
+		r := find(t, c, "k", is(person{"Ada", 36}))
+		assert.Equal(t, person{"Ada", 36}, r.Value)
+		assert.Equal(t, tier.Loaded, r.Origin)
+		st := sb.Stats()
+		assert.Equal(t, int64(1), st.RemoteMisses[tier.OtherType])
+		assert.Equal(t, int64(1), reads(st.Counts), "%+v", st.Counts)
+		filled(t, sb, 1)
+		f.sync()
+		assert.Equal(t, tier.Loaded, find(t, a, "k", is("a string again"), tier.Fresh()).Origin)
 	})
 }
 
 // Two types of one structure are one to the remote tier, as after a rename in a
-// deployment. In one process, each view gets values of its own type.
+// deployment.
 func TestTwoTypesOfOneStructureShareTheRemoteTier(t *testing.T) {
 	type human person
 	onEachRemote(t, func(t *testing.T, f *fleet) {
 		sa, sb := f.process(), f.process()
-		find(t, view[person](t, sa, "docs"), "k", is(person{"Ada", 36}))
+		a := view[person](t, sa, "docs")
+		find(t, a, "k", is(person{"Ada", 36}))
 		filled(t, sa, 1)
-		assert.Equal(t, human{"Ada", 36}, find(t, view[human](t, sb, "docs"), "k", unneeded).Value)
-		c := view[human](t, sa, "docs")
+		c := view[human](t, sb, "docs")
 		ada := human{"Ada", 36}
 		v, there, err := c.Peek(t.Context(), "k")
 		require.NoError(t, err)
@@ -316,7 +268,7 @@ func TestTwoTypesOfOneStructureShareTheRemoteTier(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, map[string]human{"k": ada}, many)
 		assert.Equal(t, ada, find(t, c, "k", unneeded).Value)
-		assert.Equal(t, person{"Ada", 36}, find(t, view[person](t, sa, "docs"), "k", unneeded).Value)
+		assert.Equal(t, person{"Ada", 36}, find(t, a, "k", unneeded).Value)
 	})
 }
 
@@ -325,14 +277,16 @@ func TestTwoTypesOfOneStructureShareTheRemoteTier(t *testing.T) {
 func TestAValueOfAnotherCodecIsACountedMiss(t *testing.T) {
 	onEachRemote(t, func(t *testing.T, f *fleet) {
 		sa, sb := f.process(), f.process()
-		plain := func(s *tier.Store) *tier.Cache[string] { return view[string](t, s, "docs") }
-		coded := func(s *tier.Store) *tier.Cache[string] { return view[string](t, s, "docs", tier.WithCodec(jsonish{})) }
-		require.NoError(t, coded(sa).Set(t.Context(), "k", "v"))
+		plain := func(s *tier.Store, path string) *tier.Cache[string] { return view[string](t, s, path) }
+		coded := func(s *tier.Store, path string) *tier.Cache[string] {
+			return view[string](t, s, path, tier.WithCodec(jsonish{}))
+		}
+		require.NoError(t, coded(sa, "docs").Set(t.Context(), "k", "v"))
 		f.sync()
-		assert.Equal(t, "v", find(t, plain(sb), "k", is("v")).Value)
-		require.NoError(t, plain(sa).Set(t.Context(), "j", "v"))
+		assert.Equal(t, "v", find(t, plain(sb, "docs"), "k", is("v")).Value)
+		require.NoError(t, plain(sa, "pages").Set(t.Context(), "k", "v"))
 		f.sync()
-		assert.Equal(t, "v", find(t, coded(sb), "j", is("v")).Value)
+		assert.Equal(t, "v", find(t, coded(sb, "pages"), "k", is("v")).Value)
 		assert.Equal(t, int64(2), sb.Stats().RemoteMisses[tier.OtherType])
 	})
 }

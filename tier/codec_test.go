@@ -58,7 +58,7 @@ func FuzzCodecs(f *testing.F) {
 
 func codecFor[V any](t testing.TB) typed {
 	require.NoError(t, checkType[V](nil, false))
-	return newTyped[V](&namespace{}, nil)
+	return newTyped[V](newKind[V](&namespace{}), nil)
 }
 
 // A long string is not copied out of what was read, and a short one is: it would

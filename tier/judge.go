@@ -58,9 +58,9 @@ func (c *core) scopes(sources []string) []invalidation.Scope {
 	return slices.Concat(c.ns.scopes, sourceScopes(sources))
 }
 
-// ofType reports whether the item's value is of this view's type: another view
-// of the namespace may hold values of another.
-func (c *core) ofType(it *item) bool { return it.negative || it.kind == c.kind }
+// ofType reports whether the item is of this view's namespace and kind: what is left of
+// views of another is not.
+func (c *core) ofType(it *item) bool { return it.kind == c.kind || it.kind == c.kind.absent }
 
 // reading is a stored entry that is being made an item of.
 type reading struct {

@@ -55,9 +55,9 @@ func checkType[V any](codec Codec, localOnly bool) error {
 	return nil
 }
 
-// newTyped makes the functions for V, in a namespace.
-func newTyped[V any](ns *namespace, codec Codec) typed {
-	t, k := reflect.TypeFor[V](), kindOf[V](ns)
+// newTyped makes the functions for V, whose items are of kind k.
+func newTyped[V any](k *kind, codec Codec) typed {
+	t := reflect.TypeFor[V]()
 	ty := typed{
 		shape:  shape.Of(t),
 		kind:   k,

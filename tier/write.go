@@ -68,10 +68,10 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*item, options
 			o.applyEntry(&cfg)
 		}
 	}
-	fresh, kept, err := cfg.life(&c.cfg, c.s.cfg.maxTTL, false)
-	if err := errors.Join(cfg.err, err); err != nil {
+	if err := cfg.check(c.s.cfg.maxTTL); err != nil {
 		return fmt.Errorf("tier: set: %w", err)
 	}
+	fresh, kept := cfg.life(&c.cfg, c.s.cfg.maxTTL, false)
 	for _, key := range keys {
 		if err := c.admitWrite(ctx, key); err != nil {
 			return err
@@ -107,7 +107,7 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*item, options
 	if len(puts) > 0 {
 		errs = append(errs, c.changingKeys(ctx, "set", keys, func() error { return c.putAll(ctx, puts, writes) }))
 	}
-	err = errors.Join(errs...)
+	err := errors.Join(errs...)
 	c.s.observe(EventWrite, c.ns, mono.Now().Sub(begun), err)
 	return err
 }
