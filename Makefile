@@ -73,6 +73,12 @@ outage: ## what an outage costs readers and the origin, in figures: 4 minutes on
 soak: ## faults and reads for DURATION=1h, with memory, goroutines and staleness; 1,000 stores opened and closed
 	@$(WITH_SERVER) && TIERCACHE_SOAK=$(or $(DURATION),1h) go test -count=1 -timeout=0 -v -run 'TestSoak|AThousandStores' $(TESTFLAGS) ./internal/coherence ./tier
 
+.PHONY: stress
+stress: race ## every call with contexts that end, against bad servers and proxies: DURATION=5m, and as long with the race detector
+	@$(WITH_SERVER) && for race in '' $(RACE); do \
+		echo "go test $$race" && TIERCACHE_STRESS=$(or $(DURATION),5m) go test $$race -count=1 -timeout=0 -v $(TESTFLAGS) ./internal/stress || exit 1; \
+	done
+
 .PHONY: guards
 guards: ## take each guard of the protocol out and see a test fail
 	@$(WITH_SERVER) && go run ./internal/guards

@@ -34,8 +34,12 @@ type lane struct {
 	d   Direction
 	rng *rand.Rand
 
-	writing sync.Mutex // held for a whole message, while the way is not open too
+	due time.Time // of the latest message, for Latency; the goroutine of pump has it alone
+
+	writing sync.Mutex // held for a whole message, while the way is not open too; guards what follows
 	to      net.Conn
+	cuts    *rand.Rand
+	left    int // bytes until CutWithin ends the connection; 0: not drawn yet
 
 	mu     sync.Mutex // guards what follows
 	pushes []*message // held, in the order they came
@@ -47,7 +51,7 @@ func newConn(p *Proxy, client net.Conn, number uint64) *conn {
 	c := &conn{p: p, number: number, client: client}
 	c.gone, c.end = context.WithCancel(p.ctx)
 	for _, d := range []Direction{ToServer, ToClient} {
-		c.lanes[d] = &lane{c: c, d: d, rng: rand.New(rand.NewPCG(p.seed, number<<1|uint64(d)))}
+		c.lanes[d] = &lane{c: c, d: d, rng: rand.New(rand.NewPCG(p.seed, number<<1|uint64(d))), cuts: rand.New(rand.NewPCG(p.seed+1, number<<1|uint64(d)))}
 	}
 	return c
 }
@@ -58,6 +62,10 @@ func (c *conn) serve() {
 	defer c.readers.Wait()
 	defer c.timers.Wait()
 	defer c.close(false)
+	if text := c.p.greeting(c.lanes[ToServer].rng); text != "" {
+		c.greet(text)
+		return
+	}
 	if !c.dial() {
 		return
 	}
@@ -65,6 +73,36 @@ func (c *conn) serve() {
 	back.Go(func() { c.lanes[ToClient].pump(c.server) })
 	c.lanes[ToServer].pump(c.client)
 	back.Wait()
+}
+
+// greetWithin is when a greeted connection is told at the latest, and closed at
+// the latest after that: before its client has asked anything, or while it asks.
+const greetWithin = 2 * time.Millisecond
+
+// greet tells the client what it has not asked for, and leaves the connection to
+// be closed.
+func (c *conn) greet(text string) {
+	rng := c.lanes[ToServer].rng
+	if c.pause(time.Duration(rng.Int64N(2) * rng.Int64N(int64(greetWithin)))) {
+		c.p.greeted.Add(1)
+		_, _ = c.client.Write([]byte(text)) // the client may be gone
+		c.pause(time.Duration(rng.Int64N(2) * rng.Int64N(int64(greetWithin))))
+	}
+}
+
+// pause returns false if the connection is gone before d is over.
+func (c *conn) pause(d time.Duration) bool {
+	if d <= 0 {
+		return c.gone.Err() == nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-c.gone.Done():
+		return false
+	}
 }
 
 // dial connects to the server, once the way there is open.
@@ -118,11 +156,24 @@ func (l *lane) pump(from net.Conn) {
 	arrived := make(chan message, inFlight)
 	l.c.readers.Go(func() { l.read(from, arrived) })
 	for m := range arrived {
-		if !l.handle(&m) {
+		if !l.await(&m) || !l.handle(&m) {
 			return
 		}
 	}
 	l.pass() // the end of a connection is held up as everything else is
+}
+
+// await has a message be late. What follows it is no sooner.
+func (l *lane) await(m *message) bool {
+	d := l.c.p.delay(l.d)
+	if d <= 0 {
+		return true
+	}
+	if due := m.at.Add(time.Duration(l.rng.Int64N(int64(d)))); due.After(l.due) {
+		l.due = due
+	}
+	l.c.p.late.Add(1)
+	return l.c.pause(time.Until(l.due))
 }
 
 func (l *lane) read(from net.Conn, arrived chan<- message) {
@@ -136,6 +187,7 @@ func (l *lane) read(from net.Conn, arrived chan<- message) {
 		if err != nil {
 			return
 		}
+		m.at = time.Now()
 		select {
 		case arrived <- m:
 		case <-l.c.gone.Done():
@@ -309,10 +361,34 @@ func (l *lane) writeLocked(ms ...*message) bool {
 	return true
 }
 
+// cutAt reports whether the connection is to end within the next n bytes, and
+// after how many. It is called with writing held.
+func (l *lane) cutAt(n int) (int, bool) {
+	most := l.c.p.cutWithin()
+	if most <= 0 {
+		l.left = 0
+		return 0, false
+	}
+	if l.left == 0 {
+		l.left = 1 + l.cuts.IntN(most)
+	}
+	if l.left <= n {
+		return l.left, true
+	}
+	l.left -= n
+	return 0, false
+}
+
 // throttleSteps is in how many parts a second's bytes are sent.
 const throttleSteps = 100
 
 func (l *lane) send(b []byte, rate int) bool {
+	if n, ends := l.cutAt(len(b)); ends {
+		l.c.p.cuts.Add(1)
+		_, _ = l.to.Write(b[:n]) // it ends in any case
+		l.c.close(l.cuts.IntN(2) == 0)
+		return false
+	}
 	if _, err := l.to.Write(b); err != nil {
 		l.c.close(false)
 		return false

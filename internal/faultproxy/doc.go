@@ -5,7 +5,9 @@
 // of channels), its replies and the client's requests differently: a [Rule] drops,
 // holds, delays, duplicates or reorders messages of one [Class]. Beneath that it
 // treats bytes: [Proxy.Freeze] (half-open: connections stay, or are accepted, and
-// nothing is forwarded), [Proxy.Throttle], [Proxy.Cut] and [Proxy.Reset].
+// nothing is forwarded), [Proxy.Throttle], [Proxy.Latency], [Proxy.Cut],
+// [Proxy.Reset], [Proxy.CutWithin] (in the middle of a message) and [Proxy.Greet]
+// (told something before anything was asked, and closed).
 //
 // # What it promises
 //

@@ -3,6 +3,7 @@ package faultproxy
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -24,10 +25,17 @@ type Proxy struct {
 	rules  []Rule
 	rates  [2]int           // bytes per second by direction; 0 is no limit
 	gates  [2]chan struct{} // by direction; closed: open
+	delays [2]time.Duration // by direction; 0: none
+	cut    int              // connections end after at most that many bytes; 0: they do not
+	greet  []string         // what new connections are told instead of being forwarded
+	share  float64          // of new connections that are greeted
 	conns  map[*conn]struct{}
 	count  uint64
 
 	connections atomic.Int64
+	greeted     atomic.Int64
+	cuts        atomic.Int64
+	late        atomic.Int64
 	passed      [numClasses]atomic.Int64
 	done        [numActions]atomic.Int64
 }
@@ -91,6 +99,29 @@ func (p *Proxy) Throttle(d Direction, bytesPerSecond int) {
 	p.set(func() { p.rates[d] = bytesPerSecond })
 }
 
+// Latency has every message of a direction arrive late, by a random time of at
+// most d, in the order in which they were sent; 0 ends it.
+func (p *Proxy) Latency(direction Direction, d time.Duration) {
+	p.set(func() { p.delays[direction] = d })
+}
+
+// CutWithin ends each connection, in the middle of a message, after a random
+// number of bytes, at most n, of either direction; 0 ends that.
+func (p *Proxy) CutWithin(n int) { p.set(func() { p.cut = n }) }
+
+// Greet has a share of the new connections be told one of the texts before
+// anything was asked, and then be closed, as a server at maxclients or in
+// protected mode does. Without texts that ends.
+func (p *Proxy) Greet(share float64, texts ...string) {
+	p.set(func() { p.share, p.greet = share, texts })
+}
+
+// What servers say to connections that they close.
+const (
+	MaxClients = "-ERR max number of clients reached\r\n"
+	Denied     = "-DENIED Valkey is running in protected mode because protected mode is enabled and no password is set for the default user.\r\n"
+)
+
 // Freeze stops forwarding in the directions without closing anything; new
 // connections are accepted and not served either.
 func (p *Proxy) Freeze(ds ...Direction) {
@@ -146,9 +177,14 @@ func (p *Proxy) Release() {
 	}
 }
 
-// Heal ends all that Apply, Throttle and Freeze began, and releases what is held.
+// Heal ends all that Apply, Throttle, Latency, CutWithin, Greet and Freeze began,
+// and releases what is held.
 func (p *Proxy) Heal() {
 	p.Apply()
+	p.Latency(ToServer, 0)
+	p.Latency(ToClient, 0)
+	p.CutWithin(0)
+	p.Greet(0)
 	p.Throttle(ToServer, 0)
 	p.Throttle(ToClient, 0)
 	p.Thaw()
@@ -172,7 +208,7 @@ func (p *Proxy) end(reset bool) int {
 
 // Stats returns what was done so far.
 func (p *Proxy) Stats() Stats {
-	s := Stats{Connections: p.connections.Load()}
+	s := Stats{Connections: p.connections.Load(), Greeted: p.greeted.Load(), Cut: p.cuts.Load(), Late: p.late.Load()}
 	for i := range s.Passed {
 		s.Passed[i] = p.passed[i].Load()
 	}
@@ -228,6 +264,31 @@ func (p *Proxy) policy(d Direction) (rules []Rule, rate int, target string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.rules, p.rates[d], p.target
+}
+
+// delay is by how much messages of a direction are late at most.
+func (p *Proxy) delay(d Direction) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.delays[d]
+}
+
+// cutWithin is after how many bytes connections end at most, or 0.
+func (p *Proxy) cutWithin() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cut
+}
+
+// greeting returns what a new connection is to be told instead of being
+// forwarded, or "".
+func (p *Proxy) greeting(rng *rand.Rand) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.greet) == 0 || rng.Float64() >= p.share {
+		return ""
+	}
+	return p.greet[rng.IntN(len(p.greet))]
 }
 
 // gate returns what is closed when the direction of c is open.

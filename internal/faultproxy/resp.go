@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"time"
 )
 
 // message is one complete RESP value as it was on the wire.
 type message struct {
 	raw  []byte
-	push string // name of the push, such as "invalidate" or "message"; empty for anything else
+	push string    // name of the push, such as "invalidate" or "message"; empty for anything else
+	at   time.Time // when it arrived
 }
 
 // maxMessage bounds what is kept of one message, and what a length may claim.

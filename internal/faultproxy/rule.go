@@ -58,6 +58,9 @@ func (r *Rule) matches(c Class, m *message) bool {
 // Stats counts what became of messages.
 type Stats struct {
 	Connections int64
+	Greeted     int64             // connections that Greet ended
+	Cut         int64             // connections that CutWithin ended
+	Late        int64             // messages that Latency delayed
 	Passed      [numClasses]int64 // unharmed
 	Done        [numActions]int64 // messages that an action was applied to
 }
