@@ -11,6 +11,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/shape"
 	"github.com/tiercache/tiercache/internal/sizeof"
+	"github.com/tiercache/tiercache/internal/wire"
 	"github.com/tiercache/tiercache/local"
 )
 
@@ -40,8 +41,16 @@ type typed struct {
 }
 
 // viewFrom is the length from which on a string that was read is not copied out of
-// its envelope: it keeps a hundred bytes or so alive beside it.
-const viewFrom = 1 << 10
+// its envelope: it keeps a hundred bytes or so alive beside it. It is not less than
+// the length from which on an envelope has memory of its own, or callers would be
+// given parts of what belongs to others:
+//
+//	A: reads 50 keys; their short envelopes lie in one copy of the answer
+//	A: is given a string of 300 bytes that is a part of it
+//	A: keeps that one, and with it all 50, though it counts as 300 bytes; if the
+//	   copy lies in memory that answers are put into one after the other:
+//	B: reads other keys, and A's string says what B's answer says
+const viewFrom = wire.OwnText
 
 // checkType says what of V our codec would lose, if it is to store values of that.
 func checkType[V any](codec Codec, localOnly bool) error {

@@ -139,8 +139,13 @@ type decoder struct {
 	room   *Room  // for it, and for the replies of an array
 }
 
+// OwnText is the length from which on a text has memory of its own: it shares none
+// with other texts of its answer, and keeps nothing else alive. Package tier gives
+// parts of such texts away as they are, and may not of shorter ones.
+const OwnText = 1 << 10
+
 // shortText is the length of texts that are not to keep the rest in memory.
-const shortText = 1 << 10
+const shortText = OwnText
 
 // sharedMost is the length of messages of which one text may keep all in memory.
 const sharedMost = 64 << 10
