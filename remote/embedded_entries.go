@@ -135,7 +135,7 @@ func (c *embeddedConn) writeLocked(w Write) Written {
 	if w.Unread {
 		c.hub.trackLocked(w.Key, c)
 	}
-	raw := stamp(w.Expires) + string(w.Envelope)
+	raw := string(w.Envelope)
 	if int64(len(raw)) > c.hub.maxBytes {
 		return Written{Err: fmt.Errorf("%w: %d bytes, the embedded remote holds %d", ErrFull, len(raw), c.hub.maxBytes)}
 	}

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/envelope"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/wire"
 	"github.com/tiercache/tiercache/invalidation"
@@ -125,51 +126,22 @@ type Room struct {
 	items  []Item
 }
 
-// stampLen is the length of the expiry stamp before each envelope: the server's
-// clock in ms, when the value expires. It comes with the value, so that reading
-// the remaining life costs no second command.
-const stampLen = 13
-
-// stamp is the expiry as it is put before an envelope.
-func stamp(expires time.Time) string {
-	const zeros = "0000000000000"
-	s := strconv.FormatInt(max(expires.UnixMilli(), 1), 10)
-	return zeros[min(len(s), stampLen):] + s
-}
+// stamp is a moment by the server's clock as scripts take it: in ms.
+func stamp(at time.Time) string { return strconv.FormatInt(max(at.UnixMilli(), 1), 10) }
 
 // Found reports whether there was a value at all.
 func (i Item) Found() bool { return i.found }
 
-// Envelope is the value as it was given to Write, or something else that
-// somebody put there.
-func (i Item) Envelope() string {
-	if len(i.raw) < stampLen {
-		return ""
-	}
-	return i.raw[stampLen:]
-}
-
-// Expires is when the value expires by the server's clock.
-func (i Item) Expires() (time.Time, bool) {
-	if len(i.raw) < stampLen {
-		return time.Time{}, false
-	}
-	var ms int64 // read here, since it is done for every value that is read
-	for _, digit := range []byte(i.raw[:stampLen]) {
-		if digit < '0' || digit > '9' {
-			return time.Time{}, false
-		}
-		ms = 10*ms + int64(digit-'0')
-	}
-	return time.UnixMilli(ms), ms > 0
-}
+// Envelope is the value as it was given to Write, or whatever another program
+// put there.
+func (i Item) Envelope() string { return i.raw }
 
 // Seen identifies this version of the value, for LeaseRequest.
-func (i Item) Seen() string { return i.raw[:min(len(i.raw), stampLen+SeenLen)] }
+func (i Item) Seen() string { return i.raw[:min(len(i.raw), SeenLen)] }
 
-// SeenLen is how many leading bytes of an envelope tell two writes apart:
-// callers put something random there.
-const SeenLen = 32
+// SeenLen is how many leading bytes of an envelope tell two writes apart: those
+// of an entry's head, in which there is a random number.
+const SeenLen = envelope.HeadLen
 
 // LeaseRequest asks for the right to load a key. If the key's value is another
 // than the one the caller has Seen (the zero string: none), it gets that
@@ -221,8 +193,10 @@ type Write struct {
 	// key, he may hold it for that long from now on: a dead owner blocks the key for
 	// longer, once for each fill that comes too late.
 	LeaseTTL time.Duration
+	// Envelope is stored as it is, and written to by nobody from here on: it may
+	// still be sent when a Write returns whose context has ended.
 	Envelope []byte
-	// Expires is by the server's clock, and must be after 2001. What has expired
+	// Expires is by the server's clock, as the envelope says. What has expired
 	// when it arrives (its life was short, or the clock was set forwards meanwhile)
 	// owes no notice; an older value is gone.
 	Expires time.Time

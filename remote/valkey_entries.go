@@ -221,12 +221,12 @@ func writtenOf(replies []reply) ([]Written, error) {
 
 func (c *valkeyConn) addWrite(b *batch, w *Write) {
 	ahead := c.ahead(w.Key)
-	expires, unread := stamp(w.Expires), "0"
+	unread := "0"
 	if w.Unread {
 		unread = "1"
 	}
 	b.eval(scriptWrite, w.Key, w.Key+leaseSuffix)
-	b.more(w.Token, expires+valkey.BinaryString(w.Envelope), stamp(w.Expires.Add(ahead)), unread, millis(cmp.Or(max(w.LeaseTTL, 0), defaultLeaseTTL)))
+	b.more(w.Token, valkey.BinaryString(w.Envelope), stamp(w.Expires.Add(ahead)), unread, millis(cmp.Or(max(w.LeaseTTL, 0), defaultLeaseTTL)))
 	if !w.Before.IsZero() {
 		b.more(stamp(w.Before.Add(ahead)))
 	}

@@ -24,12 +24,20 @@ type core struct {
 	ns  *namespace
 	cfg cacheConfig
 	typed
-	pace pace
+	pace  pace
+	inUse *viewsInUse
 }
 
 // New returns a view of a namespace: segments joined by ':', such as
 // "docs:technical"; invalidating "docs" covers it. It returns one error that
 // names every bad option, and what of V the codec would lose.
+//
+// Views of one namespace in a store share its entries, and so must agree in V, in
+// the codec's type and in [WithLocalOnly]: a view that does not is refused, by an
+// error that names both, until the garbage collector has found that no Cache of
+// the other kind is referenced or loading any more. What those have left in the
+// local tier is then not served. In TTLs, loads, what is done about stale values
+// and [WithRemoteOnly] views may differ: each entry carries its own.
 func New[V any](s *Store, path string, options ...CacheOption) (*Cache[V], error) {
 	if s == nil {
 		return nil, errors.New("tier: new cache: store is nil")
@@ -55,7 +63,11 @@ func New[V any](s *Store, path string, options ...CacheOption) (*Cache[V], error
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
 	ns := s.namespace(path)
-	return &Cache[V]{core{s: s, ns: ns, cfg: cfg, typed: newTyped[V](ns, cfg.codec)}}, nil
+	k, use, err := admitView[V](ns, &cfg)
+	if err != nil {
+		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
+	}
+	return &Cache[V]{core{s: s, ns: ns, cfg: cfg, typed: newTyped[V](k, cfg.codec), inUse: use}}, nil
 }
 
 // Origin says which tier answered a read.
@@ -130,7 +142,7 @@ func (c *Cache[V]) unpack(out served) (v V, err error) {
 // sees to it.
 func (c *Cache[V]) valueOf(it *item) V {
 	if it.kind != c.kind {
-		panic("tier: an item of another type")
+		panic("tier: an item of another kind of view")
 	}
 	return *valueIn[V](it)
 }

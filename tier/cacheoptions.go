@@ -139,13 +139,15 @@ func WithCompression(minBytes int) CacheOption {
 }
 
 // WithLocalOnly keeps entries in this process alone. Invalidations reach them;
-// Set and Delete of other processes do not. It excludes WithRemoteOnly,
-// WithCodec and WithCompression.
+// Set and Delete of other processes do not, nor do its own reach the remote tier.
+// So all views of its namespace in the process have it, or none: see [New]. It
+// excludes WithRemoteOnly, WithCodec and WithCompression.
 func WithLocalOnly() CacheOption {
 	return cacheOption(func(c *cacheConfig) { c.localOnly = true })
 }
 
-// WithRemoteOnly keeps no local copies. It excludes WithLocalOnly, WithLocalTTL
+// WithRemoteOnly keeps no local copies. Other views of the namespace may: what any
+// of them changes, all see. It excludes WithLocalOnly, WithLocalTTL
 // and WithOutageTTL.
 func WithRemoteOnly() CacheOption {
 	return cacheOption(func(c *cacheConfig) { c.remoteOnly = true })

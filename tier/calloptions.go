@@ -65,7 +65,8 @@ func WithSources(ids ...string) EntryOption {
 	return entryOption(func(c *entryConfig) { c.addSources(ids) })
 }
 
-// WithCost replaces the estimate of the value's heap bytes in the local tier.
+// WithCost replaces the estimate of the value's heap bytes in the local tier, as
+// [Entry.SetCost] does.
 func WithCost(bytes int64) EntryOption {
 	return entryOption(func(c *entryConfig) { c.setCost(bytes) })
 }
@@ -84,7 +85,16 @@ func (c *entryConfig) setCost(n int64) {
 	c.cost = n
 }
 
-// addSources adds what is not there yet.
+// check returns the first thing that is wrong with what was asked for.
+func (c *entryConfig) check(maxTTL time.Duration) error {
+	if c.err == nil && c.ttlSet {
+		return checkTTL("TTL", c.ttl, maxTTL)
+	}
+	return c.err
+}
+
+// addSources adds what is not there yet, up to the first that is wrong: the entry is not
+// kept then.
 func (c *entryConfig) addSources(ids []string) {
 	for _, id := range ids {
 		if err := invalidation.CheckSource(id); err != nil {
@@ -103,8 +113,9 @@ func (c *entryConfig) addSources(ids []string) {
 	}
 }
 
-// life returns how long the entry is fresh and how long it is kept.
-func (c *entryConfig) life(cfg *cacheConfig, maxTTL time.Duration, negative bool) (fresh, kept time.Duration, err error) {
+// life returns how long the entry, which check has found good, is fresh and how long it
+// is kept.
+func (c *entryConfig) life(cfg *cacheConfig, maxTTL time.Duration, negative bool) (fresh, kept time.Duration) {
 	ttl := cfg.ttl
 	switch {
 	case c.ttlSet:
@@ -114,12 +125,9 @@ func (c *entryConfig) life(cfg *cacheConfig, maxTTL time.Duration, negative bool
 	case negative:
 		ttl = min(cfg.negativeTTL, ttl)
 	}
-	if err := checkTTL("TTL", ttl, maxTTL); err != nil {
-		return 0, 0, err
-	}
 	fresh = jittered(ttl, cfg.jitter)
 	if negative {
-		return fresh, fresh, nil
+		return fresh, fresh
 	}
-	return fresh, min(fresh+cfg.staleWindow(), maxTTL), nil
+	return fresh, min(fresh+cfg.staleWindow(), maxTTL)
 }

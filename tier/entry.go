@@ -25,8 +25,10 @@ type Loader[V any] func(ctx context.Context, e *Entry) (V, error)
 type BatchLoader[V any] func(ctx context.Context, keys []string, e Entries) (map[string]V, error)
 
 // Entry is how a loader describes the value it makes. Its methods may be
-// called from several goroutines until the loader returns. Bad arguments are
-// reported as the error of the load.
+// called from several goroutines until the loader returns. A bad argument is the
+// error of the load, whatever the loader returns: nothing is kept, and errors.Is
+// finds the loader's own error too, unless that is ErrNotFound, which would say
+// that there is no value.
 type Entry struct {
 	mu      sync.Mutex // guards the rest
 	cfg     entryConfig
@@ -51,7 +53,10 @@ func (e *Entry) SetTTL(d time.Duration) {
 	e.cfg.ttl, e.cfg.ttlSet = d, true
 }
 
-// SetCost replaces the estimate of the value's heap bytes in the local tier.
+// SetCost replaces the estimate of the value's heap bytes in the local tier, which is
+// a guess for values that are not plain data: see [WithLocalBytes]. It is stored with
+// the value: where that is read from the remote tier it counts as at least what was
+// read, and at most 64 times that and 4 KiB.
 func (e *Entry) SetCost(bytes int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -140,7 +140,7 @@ func (c *core) explainLocal(h *Holding, it *item) {
 	case !it.servable(now):
 		h.Why = "it is still being stored"
 	case !c.ofType(it):
-		h.Why = "its value is of another type"
+		h.Why = "it was kept by views of another type or codec, or by some that were WithLocalOnly where this one is not, or the other way round"
 	default:
 		h.Valid = true
 	}

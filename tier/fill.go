@@ -3,6 +3,7 @@ package tier
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"runtime"
 	"time"
@@ -43,7 +44,7 @@ func (l *loadRun) fill(fs []*flight, r loadResult) {
 			l.fail(f, err)
 		case envelope != nil && !f.offline:
 			fills = append(fills, filling{f: f, it: it, write: remote.Write{
-				Key: f.name, Token: l.token, LeaseTTL: l.s.cfg.leaseTTL, Envelope: envelope, Expires: l.s.serverTimeIn(kept)}})
+				Key: f.name, Token: l.token, LeaseTTL: l.s.cfg.leaseTTL, Envelope: envelope, Expires: expiryOf(envelope)}})
 			continue
 		default:
 			if envelope != nil && f.refused {
@@ -273,21 +274,22 @@ func (l *loadRun) countFill(w remote.Written, took time.Duration) {
 func (l *loadRun) finished(ctx context.Context, f *flight, r loadResult, i int) (it *item, envelope []byte, kept time.Duration, err error) {
 	cfg, discard := r.entries[i].taken()
 	it, err = r.loaded[i].it, r.loaded[i].err
+	// First of all: "not found" that forgets its sources would be believed although they
+	// changed, and what was wrong with them would never be told.
+	if wrong := cfg.check(l.s.cfg.maxTTL); wrong != nil {
+		return nil, nil, 0, badArgument(wrong, err)
+	}
 	negative := errors.Is(err, ErrNotFound)
-	switch {
-	case negative:
+	if err != nil && !negative {
+		return nil, nil, 0, err
+	}
+	if negative {
 		l.ns.stats.notFound.Add(1)
 		if l.cfg.negativeTTL == 0 || discard {
 			return nil, nil, 0, err
 		}
-	case err == nil:
-		err = cfg.err
 	}
-	fresh, kept, lifeErr := cfg.life(&l.cfg, l.s.cfg.maxTTL, negative)
-	if err != nil && !negative || lifeErr != nil {
-		err = errors.Join(err, lifeErr)
-		return nil, nil, 0, err
-	}
+	fresh, kept := cfg.life(&l.cfg, l.s.cfg.maxTTL, negative)
 	if negative {
 		it = l.empty()
 		it.kind = l.kind.absent
@@ -304,13 +306,26 @@ func (l *loadRun) finished(ctx context.Context, f *flight, r loadResult, i int) 
 		}
 		return it, nil, kept, nil
 	}
-	envelope, err = l.seal(it, fresh, kept)
+	envelope, err = l.seal(it, fresh, kept, cfg.cost)
 	if err != nil {
 		l.ns.stats.encodeErrors.Add(1)
 		l.s.observe(EventFill, l.ns, 0, err)
 		return it, nil, 0, nil // the value is good, it just cannot be kept
 	}
 	return it, envelope, kept, nil
+}
+
+// badArgument is the error of a load whose loader has said something wrong of its entry,
+// and returned err, which may be nil. It does not match ErrNotFound: whether there is a
+// value is not known.
+func badArgument(wrong, err error) error {
+	switch {
+	case err == nil:
+		return wrong
+	case errors.Is(err, ErrNotFound):
+		return fmt.Errorf("%w; the loader returned %q", wrong, err.Error())
+	}
+	return fmt.Errorf("%w; the loader returned: %w", wrong, err)
 }
 
 // describe sets all but the value of an item that was loaded or set just now.
@@ -321,5 +336,5 @@ func (c *core) describe(it *item, key string, cfg entryConfig, asOf AsOf, fresh,
 	it.dependOn(cfg.sources)
 	f.nonce, f.asOf, f.cost = rand.Uint64()|1, asOf, cfg.cost
 	f.born, f.fresh, f.expires = now, now.Add(fresh), now.Add(kept)
-	c.limitLocal(it, now)
+	c.limitLocal(it, now, 0) // what it takes encoded is known later, if ever: see seal
 }

@@ -23,20 +23,6 @@ func got[V any](t *testing.T, c *tier.Cache[V], v V) (got V, loads int) {
 	return got, loads
 }
 
-func TestAHitIsOfTheViewsType(t *testing.T) {
-	s := embeddedFleet(t, nil).process()
-	text, number := view[string](t, s, "docs", tier.WithLocalOnly()), view[int64](t, s, "docs", tier.WithLocalOnly())
-	for range 3 {
-		require.NoError(t, text.Set(bg, "k", "v"))
-		v, loads := got(t, text, "w")
-		require.Equal(t, "v", v)
-		require.Zero(t, loads)
-		n, loads := got(t, number, 7)
-		require.EqualValues(t, 7, n)
-		require.Equal(t, 1, loads)
-	}
-}
-
 func TestI1AHitIsOfWhatHasNotChanged(t *testing.T) {
 	s := embeddedFleet(t, nil).process()
 	c := view[string](t, s, "docs", tier.WithLocalOnly())

@@ -2,7 +2,6 @@ package tier
 
 import (
 	"math"
-	"reflect"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -34,37 +33,33 @@ type item struct {
 	seq atomic.Uint64
 }
 
-// kind is what the items of one namespace and one type have in common. Those that
-// stand for "not found" have one of their own, so that a hit compares kinds and nothing
-// else.
+// kind is what the items of one namespace and of views that can be used at once have in
+// common: see views. Those that stand for "not found" have one of their own, so that a
+// hit compares kinds and nothing else.
 type kind struct {
 	ns       *namespace
 	negative bool
-	absent   *kind   // the negative one of the type; nil if this is it
+	absent   *kind   // the negative one; nil if this is it
 	factsAt  uintptr // where the facts are, seen from the item
 	padding  int     // see roomOf
 }
 
-// kindOf is the kind of a namespace's items of type V.
-func kindOf[V any](ns *namespace) *kind {
-	t := reflect.TypeFor[V]()
-	if made, ok := ns.kinds.Load(t); ok {
-		return made.(*kind)
-	}
+// newKind returns a kind of a namespace's items of type V.
+func newKind[V any](ns *namespace) *kind {
 	at := unsafe.Offsetof(itemOf[V]{}.facts) - unsafe.Offsetof(itemOf[V]{}.Value)
 	_, padding := roomOf[V]()
 	k := &kind{ns: ns, factsAt: at, padding: padding}
 	none := *k
 	none.negative = true
 	k.absent = &none
-	made, _ := ns.kinds.LoadOrStore(t, k)
-	return made.(*kind)
+	return k
 }
 
 // What is done with an item once.
 const (
 	early    = 1 << iota // a refresh ahead of the TTL was started
 	released             // the marks were given back, so they no longer follow the log
+	guessed              // the cost is a guess, since the value cannot be looked into
 )
 
 // once reports whether what had not been done before.
@@ -94,7 +89,7 @@ type facts struct {
 	// retry is when a refresh of the stale item may be tried again.
 	retry atomic.Int64
 
-	did atomic.Uint32 // of early and released
+	did atomic.Uint32 // of early, released and guessed
 	// owed: the next notice of the key is that of our own write of the item, and
 	// says nothing new. Guarded by the shard of the table.
 	owed bool

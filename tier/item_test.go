@@ -8,7 +8,7 @@ import (
 )
 
 func TestAnItemKnowsWhatItLiesIn(t *testing.T) {
-	x := (*itemOf[string])(unsafe.Pointer(newItemOf(kindOf[string](&namespace{}), "v").entry()))
+	x := (*itemOf[string])(unsafe.Pointer(newItemOf(newKind[string](&namespace{}), "v").entry()))
 	require.Same(t, &x.Entry, x.Value.entry())
 	require.Equal(t, "v", x.value)
 	require.Same(t, &x.value, valueIn[string](&x.Value))
@@ -29,9 +29,9 @@ func TestAnItemTakesNoMoreRoomThanItNeeds(t *testing.T) {
 // if it were one of ours.
 func TestAValueOfAnotherTypeIsNotGivenOut(t *testing.T) {
 	ns := &namespace{}
-	c := &Cache[string]{core{ns: ns, typed: newTyped[string](ns, nil)}}
+	c := &Cache[string]{core{ns: ns, typed: newTyped[string](newKind[string](ns), nil)}}
 	require.Equal(t, "v", c.valueOf(newItemOf(c.kind, "v")))
-	require.Panics(t, func() { c.valueOf(newItemOf(kindOf[[]byte](ns), []byte("v"))) })
+	require.Panics(t, func() { c.valueOf(newItemOf(newKind[[]byte](ns), []byte("v"))) })
 	require.Panics(t, func() { c.valueOf(newItemOf(c.kind.absent, "")) })
 }
 
@@ -51,7 +51,7 @@ func begins[V any](t *testing.T, want int64) {
 	size, padding := roomOf[V]()
 	require.Equal(t, want, size)
 	require.Less(t, padding, cacheLine)
-	k := kindOf[V](&namespace{})
+	k := newKind[V](&namespace{})
 	for range 100 {
 		var v V
 		onHeap = newItemOf(k, v)
@@ -60,15 +60,3 @@ func begins[V any](t *testing.T, want int64) {
 }
 
 var onHeap *item
-
-// Views of one namespace and one type share their entries.
-func TestATypeHasOneKindInANamespace(t *testing.T) {
-	one, other := &namespace{}, &namespace{}
-	k := kindOf[string](one)
-	require.Same(t, k, kindOf[string](one))
-	require.NotSame(t, k, kindOf[[]byte](one))
-	require.NotSame(t, k, kindOf[string](other))
-	require.Same(t, one, k.ns)
-	require.True(t, k.absent.negative)
-	require.False(t, k.negative)
-}

@@ -2,6 +2,7 @@ package tier
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -57,9 +58,9 @@ func (c *core) scopes(sources []string) []invalidation.Scope {
 	return slices.Concat(c.ns.scopes, sourceScopes(sources))
 }
 
-// ofType reports whether the item's value is of this view's type: another view
-// of the namespace may hold values of another.
-func (c *core) ofType(it *item) bool { return it.negative || it.kind == c.kind }
+// ofType reports whether the item is of this view's namespace and kind: what is left of
+// views of another is not.
+func (c *core) ofType(it *item) bool { return it.kind == c.kind || it.kind == c.kind.absent }
 
 // reading is a stored entry that is being made an item of.
 type reading struct {
@@ -77,7 +78,10 @@ func (c *core) open(ctx context.Context, r *reading) (*item, Cause, error) {
 		return nil, Cold, nil
 	}
 	e, err := envelope.Decode(r.stored.Envelope())
-	if err != nil {
+	switch {
+	case errors.Is(err, envelope.ErrFormat):
+		return nil, OtherFormat, nil // nothing is wrong: two releases share the tier
+	case err != nil:
 		return nil, Damaged, err
 	}
 	if e.Namespace != c.ns.path || e.Key != r.key {
@@ -96,11 +100,7 @@ func (c *core) open(ctx context.Context, r *reading) (*item, Cause, error) {
 
 // itemOf decodes the value and turns the server's times into local ones.
 func (c *core) itemOf(r *reading, e *envelope.Entry) (*item, Cause, error) {
-	end, ok := r.stored.Expires()
-	if !ok {
-		return nil, Damaged, fmt.Errorf("%w: no expiry stamp", envelope.ErrDamaged)
-	}
-	left := end.Sub(c.s.tail.View().ServerTime(r.now))
+	left := e.Expires.Sub(c.s.tail.View().ServerTime(r.now))
 	if left <= 0 {
 		return nil, Expired, nil
 	}
@@ -125,29 +125,44 @@ func (c *core) itemOf(r *reading, e *envelope.Entry) (*item, Cause, error) {
 			return nil, OtherType, err
 		}
 	}
-	left = min(left, e.Life) // a stamp from the future gives no longer life
+	left = min(left, e.Life) // an expiry in the far future gives no longer life
 	f.born = r.now.Add(left - e.Life)
 	f.fresh, f.expires = f.born.Add(e.Fresh), r.now.Add(left)
 	if !r.keeps {
 		return it, 0, nil
 	}
-	c.limitLocal(it, r.now)
-	if c.typed.views && len(e.Payload) >= viewFrom {
-		f.cost += int64(max(0, len(r.stored.Envelope())-len(e.Payload))) // kept alive with it
+	stored := len(r.stored.Envelope())
+	if e.Cost > 0 {
+		f.cost = envelope.StatedCost(e.Cost, int64(max(stored, len(e.Payload))))
+	}
+	c.limitLocal(it, r.now, len(e.Payload))
+	if e.Cost == 0 && c.typed.views && len(e.Payload) >= viewFrom {
+		f.cost += int64(max(0, stored-len(e.Payload))) // kept alive with it
 	}
 	return it, 0, nil
 }
 
-// limitLocal applies WithLocalTTL, and estimates the local copy's size.
-func (c *core) limitLocal(it *item, now mono.Time) {
+// limitLocal applies WithLocalTTL, and estimates the local copy's size unless it is
+// stated; encoded is what the value takes encoded, or 0 if that is not known.
+func (c *core) limitLocal(it *item, now mono.Time, encoded int) {
 	f := it.facts()
 	if c.cfg.localTTL > 0 {
 		f.expires = min(f.expires, now.Add(c.cfg.localTTL))
 	}
 	if f.cost == 0 {
-		f.cost = c.typed.size(it)
+		var whole bool
+		if f.cost, whole = c.typed.size(it, encoded); !whole {
+			it.once(guessed)
+		}
 	}
 	it.plan(&c.cfg)
+}
+
+// correctGuess makes a cost that was guessed no less than what the value takes encoded.
+func (c *core) correctGuess(it *item, encoded int) {
+	if it.has(guessed) {
+		it.facts().cost, _ = c.typed.size(it, encoded)
+	}
 }
 
 // hold takes the marks of all that the item depends on and decides R1, asking

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"unsafe"
 
@@ -43,7 +42,7 @@ type namespace struct {
 	misses atomic.Int32
 	// declared is nil until keys of it were set or deleted.
 	declared atomic.Pointer[declaration]
-	kinds    sync.Map // *kind by the reflect.Type of the values
+	views    views
 }
 
 // learn notes what a read of the remote tier came to. Each counts for an eighth;

@@ -114,7 +114,9 @@ func WithPrefix(prefix string) Option {
 }
 
 // WithLocalBytes bounds the local tier by estimated heap bytes, bookkeeping
-// included. Default 64 MiB; 0 removes the bound, which needs WithLocalEntries.
+// included. Of a value that is not plain data (it holds a mutex, a channel, a func, or
+// another package's unexported fields) the inside is not read: it counts what the
+// value takes encoded, or 64 bytes for each reference. Default 64 MiB; 0 removes the bound, which needs WithLocalEntries.
 func WithLocalBytes(n int64) Option {
 	return storeOption(func(c *storeConfig) { c.localBytes = n })
 }

@@ -162,7 +162,7 @@ func TestNewRejectsTypesThatTheDefaultCodecWouldLosePartsOf(t *testing.T) {
 	assert.Empty(t, s.Stats().Namespaces)
 	_, err = tier.New[deep](s, "docs", tier.WithCodec(gobCodec{}))
 	assert.NoError(t, err)
-	_, err = tier.New[deep](s, "docs", tier.WithLocalOnly())
+	_, err = tier.New[deep](s, "mine", tier.WithLocalOnly())
 	assert.NoError(t, err)
 }
 

@@ -61,7 +61,7 @@ func (c *core) peekLocal(h local.Key, key string) *item {
 		return nil
 	}
 	it, now, v := &e.Value, mono.Now(), c.s.tail.View()
-	if it.ns != c.ns || it.key != key || !c.ofType(it) || now >= it.facts().fresh ||
+	if !c.ofType(it) || it.key != key || now >= it.facts().fresh ||
 		!it.servable(now) || !c.s.believes(it, v, now) && !c.permitted(it, now) {
 		return nil
 	}

@@ -126,7 +126,7 @@ func (c *core) orSpare(out *outcome, spare *item) (served, error) {
 // as it is but may be once a load fails, it is returned with ok false.
 func (c *core) fromLocal(ctx context.Context, h local.Key, key string, load loadFunc) (served, bool) {
 	e := c.s.local.GetEntry(h)
-	if e == nil || e.Value.ns != c.ns || e.Value.key != key {
+	if e == nil || !c.ofType(&e.Value) || e.Value.key != key {
 		c.ns.stats.localMisses[Cold].Add(1)
 		return served{}, false
 	}
@@ -149,10 +149,6 @@ func (c *core) fromLocal(ctx context.Context, h local.Key, key string, load load
 	}
 	if !it.servable(now) {
 		c.ns.stats.localMisses[Expired].Add(1)
-		return served{}, false
-	}
-	if !c.ofType(it) {
-		c.ns.stats.localMisses[OtherType].Add(1)
 		return served{}, false
 	}
 	if now < it.facts().fresh {
@@ -188,7 +184,7 @@ func (c *core) refreshesEarly(it *item, now mono.Time) bool {
 // by a flight that was already under way.
 func (c *core) accepts(ctx context.Context, f *flight, came arrival, notices int, o callConfig) bool {
 	out := &f.out
-	if out.err == errAbandoned || out.it != nil && !c.ofType(out.it) { // what another view was getting
+	if out.err == errAbandoned || out.it != nil && !c.ofType(out.it) { // the latter by the last of views of another kind
 		return false
 	}
 	if o.fresh {
@@ -222,9 +218,6 @@ func (c *core) accepts(ctx context.Context, f *flight, came arrival, notices int
 	}
 	if (untold || came.view.Age(came.now) > stale) && came.now.Sub(recent) > stale {
 		return false // nothing was heard for so long that anything may have changed
-	}
-	if out.it != nil && !c.ofType(out.it) {
-		return false // of another view, whose values are of another type
 	}
 	if out.seq >= came.view.Seq {
 		return true

@@ -16,11 +16,12 @@ const (
 	Unproven                 // the local copy could not be proven recent
 	Damaged                  // the stored bytes were not a valid entry
 	OtherType                // the stored value was of another type
+	OtherFormat              // the stored entry was in a format of another release
 	numCauses
 )
 
 func (c Cause) String() string {
-	return [...]string{"cold", "expired", "invalidated", "unproven", "damaged", "other type", "?"}[min(c, numCauses)]
+	return [...]string{"cold", "expired", "invalidated", "unproven", "damaged", "other type", "other format", "?"}[min(c, numCauses)]
 }
 
 // MarshalText makes causes readable as the keys of a JSON object.

@@ -18,9 +18,10 @@ func TestEveryReadCountsOnce(t *testing.T) {
 	onEachRemote(t, func(t *testing.T, f *fleet) {
 		sa, sb := f.process(), f.process()
 		a, b := view[string](t, sa, "docs"), view[string](t, sb, "docs")
-		odd := view[int](t, sb, "docs") // of another type
+		odd := view[int](t, sb, "odd") // of another type than the other process's
 		other := view[string](t, sb, "other")
 		require.NoError(t, a.Set(t.Context(), "set", "v"))
+		require.NoError(t, view[string](t, sa, "odd").Set(t.Context(), "set", "v"))
 		f.sync()
 		n := int64(0)
 		count := func(calls ...func()) {
@@ -50,9 +51,10 @@ func TestEveryReadCountsOnce(t *testing.T) {
 			func() { other.Get(t.Context(), "k", is("v")) },
 		)
 		st := sb.Stats()
-		assert.Len(t, st.Namespaces, 2)
+		assert.Len(t, st.Namespaces, 3)
+		assert.Equal(t, int64(2), reads(st.Namespaces["odd"]))
 		assert.Equal(t, int64(1), reads(st.Namespaces["other"]))
-		assert.Equal(t, n-1, reads(st.Namespaces["docs"]))
+		assert.Equal(t, n-3, reads(st.Namespaces["docs"]))
 		assert.Equal(t, int64(1), st.LoadErrors)
 		assert.Equal(t, int64(1), st.NotFound)
 		assert.InDelta(t, float64(st.LocalHits)/float64(n), st.LocalHitRate(), 1e-9)
@@ -99,8 +101,8 @@ func TestChangesAndEvictionsAreCounted(t *testing.T) {
 
 func TestCausesOriginsAndKindsHaveNames(t *testing.T) {
 	assert.Equal(t, "local remote loaded ?", fmt.Sprint(tier.Local, tier.Remote, tier.Loaded, tier.Origin(9)))
-	assert.Equal(t, "cold expired invalidated unproven damaged other type ?",
-		fmt.Sprint(tier.Cold, tier.Expired, tier.Invalidated, tier.Unproven, tier.Damaged, tier.OtherType, tier.Cause(99)))
+	assert.Equal(t, "cold expired invalidated unproven damaged other type other format ?",
+		fmt.Sprint(tier.Cold, tier.Expired, tier.Invalidated, tier.Unproven, tier.Damaged, tier.OtherType, tier.OtherFormat, tier.Cause(99)))
 	assert.Equal(t, "load fill write invalidate remote error bad entry ?", fmt.Sprint(tier.EventLoad, tier.EventFill, tier.EventWrite,
 		tier.EventInvalidate, tier.EventRemote, tier.EventBadEntry, tier.EventKind(99)))
 }

@@ -19,7 +19,7 @@ import (
 //	the notice of a change suspends the copy, between A's look and its store
 func TestASuspensionIsNotUndone(t *testing.T) {
 	const rounds = 100_000
-	items, k := make([]*item, rounds), kindOf[string](&namespace{})
+	items, k := make([]*item, rounds), newKind[string](&namespace{})
 	for i := range items {
 		items[i] = newItemOf(k, "")
 		f := items[i].facts()

@@ -24,8 +24,10 @@ type typed struct {
 	empty func() *item
 	// clear makes an item that nobody holds as good as new.
 	clear func(it *item)
-	// size is the heap that an item and its value keep alive.
-	size func(it *item) int64
+	// size is the heap that an item and its value keep alive. If the value is of a kind
+	// that cannot be looked into, whole is false and size a guess, which is no less than
+	// encoded: what the value took encoded, or 0 if that is not known.
+	size func(it *item, encoded int) (size int64, whole bool)
 	// encode returns the value's bytes, which nobody writes to: they may be the value.
 	encode func(it *item) ([]byte, error)
 	// decode sets the item's value. It keeps nothing of b, unless views says so and
@@ -53,9 +55,9 @@ func checkType[V any](codec Codec, localOnly bool) error {
 	return nil
 }
 
-// newTyped makes the functions for V, in a namespace.
-func newTyped[V any](ns *namespace, codec Codec) typed {
-	t, k := reflect.TypeFor[V](), kindOf[V](ns)
+// newTyped makes the functions for V, whose items are of kind k.
+func newTyped[V any](k *kind, codec Codec) typed {
+	t := reflect.TypeFor[V]()
 	ty := typed{
 		shape:  shape.Of(t),
 		kind:   k,
@@ -94,10 +96,18 @@ func newTyped[V any](ns *namespace, codec Codec) typed {
 }
 
 // sizer returns what tells the size of items of V.
-func sizer[V any]() func(it *item) int64 {
+func sizer[V any]() func(it *item, encoded int) (int64, bool) {
 	own := ownSize[V]()
 	word := sizeof.Type[V]() // counted as a part of the item
-	return func(it *item) int64 { return own + it.estimate() + sizeof.Of(valueIn[V](it)) - word }
+	values := sizeof.For(reflect.TypeFor[V]())
+	return func(it *item, encoded int) (int64, bool) {
+		size, whole := values.Of(valueIn[V](it))
+		size -= word
+		if !whole {
+			size = max(size, int64(encoded))
+		}
+		return own + it.estimate() + size, whole
+	}
 }
 
 // ownSize is what the item of a V takes by itself. local.Overhead counts an entry

@@ -13,20 +13,26 @@ import (
 	"github.com/tiercache/tiercache/remote"
 )
 
-// seal encodes an item for the remote tier.
-func (c *core) seal(it *item, fresh, kept time.Duration) ([]byte, error) {
+// seal encodes an item for the remote tier. cost is what was stated, if it was:
+// each process estimates for itself.
+func (c *core) seal(it *item, fresh, kept time.Duration, cost int64) ([]byte, error) {
+	f := it.facts()
 	e := envelope.Entry{
-		Nonce: it.facts().nonce, AsOf: it.facts().asOf, Shape: c.typed.shape, Negative: it.negative,
-		Fresh: fresh, Life: kept, Namespace: c.ns.path, Key: it.key, Sources: it.sources(),
+		Head:  envelope.Head{Expires: c.s.serverTimeIn(kept), Nonce: f.nonce, AsOf: f.asOf, Shape: c.typed.shape, Negative: it.negative},
+		Fresh: fresh, Life: kept, Cost: cost, Namespace: c.ns.path, Key: it.key, Sources: it.sources(),
 	}
 	if !it.negative {
 		var err error
 		if e.Payload, err = c.encode(it); err != nil {
 			return nil, fmt.Errorf("tier: encoding a value of namespace %q: %w", c.ns.path, err)
 		}
+		c.correctGuess(it, len(e.Payload))
 	}
 	return envelope.Encode(&e, c.cfg.compress)
 }
+
+// expiryOf is when the server is to forget what was sealed, by its clock.
+func expiryOf(sealed []byte) time.Time { return envelope.ExpiryOf(sealed) }
 
 // Set stores value under key in both tiers; other processes drop their copies.
 // When it returns, no read in this process sees an older value, and no load that
@@ -62,10 +68,10 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*item, options
 			o.applyEntry(&cfg)
 		}
 	}
-	fresh, kept, err := cfg.life(&c.cfg, c.s.cfg.maxTTL, false)
-	if err := errors.Join(cfg.err, err); err != nil {
+	if err := cfg.check(c.s.cfg.maxTTL); err != nil {
 		return fmt.Errorf("tier: set: %w", err)
 	}
+	fresh, kept := cfg.life(&c.cfg, c.s.cfg.maxTTL, false)
 	for _, key := range keys {
 		if err := c.admitWrite(ctx, key); err != nil {
 			return err
@@ -85,14 +91,14 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*item, options
 		c.restsOn(it, &basis{epoch: c.s.tail.View().Epoch, shard: c.s.shardOf(c.ns.remoteName(p.h))})
 		c.describe(it, key, cfg, asOf, fresh, kept)
 		if !c.cfg.localOnly {
-			sealed, err := c.seal(it, fresh, kept)
+			sealed, err := c.seal(it, fresh, kept, cfg.cost)
 			if err != nil {
 				c.ns.stats.encodeErrors.Add(1)
 				errs = append(errs, err)
 				continue
 			}
 			writes = append(writes, remote.Write{
-				Key: c.ns.remoteName(p.h), Envelope: sealed, Expires: c.s.serverTimeIn(kept), Unread: !c.cfg.remoteOnly,
+				Key: c.ns.remoteName(p.h), Envelope: sealed, Expires: expiryOf(sealed), Unread: !c.cfg.remoteOnly,
 				// What has been given up is not to come after a later Set.
 				Before: c.s.serverTimeIn(c.s.cfg.waitsAtLeast())})
 		}
@@ -101,7 +107,7 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*item, options
 	if len(puts) > 0 {
 		errs = append(errs, c.changingKeys(ctx, "set", keys, func() error { return c.putAll(ctx, puts, writes) }))
 	}
-	err = errors.Join(errs...)
+	err := errors.Join(errs...)
 	c.s.observe(EventWrite, c.ns, mono.Now().Sub(begun), err)
 	return err
 }

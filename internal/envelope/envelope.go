@@ -1,17 +1,31 @@
-// Package envelope is how an entry is written in the remote tier: the value's
+// Package envelope is the format of an entry in the remote tier: the value's
 // bytes with all that a reader needs to decide whether to believe them.
+// docs/format.md describes it, with what may change and what may not:
 //
-// What is read is hostile. Decode accepts nothing but what Encode wrote, bounds
-// every length by the input's, and checks a sum over all of it; it never
-// panics and never allocates more than the input's size plus MaxPayload. The
-// sum detects damage, not forgery: whoever can write to the server can write a
-// correct envelope.
+//	 0  13  expiry: when the entry ends, ms by the server's clock, digits  \
+//	13   8  random number, which tells two writes of one key apart         |
+//	21   1  version of the format                                          |
+//	22   1  flags                                                          | the head,
+//	23   8  as-of: incarnation of the change log                           | the same in
+//	31   8  as-of: tick                                                    | every version
+//	39   8  shape: fingerprint of the value's type and codec               | from 2 on
+//	47   4  check: xxh3 of bytes 0-46                                      /
+//	51      TTL, life; optional fields, each with a tag; namespace, key,
+//	        sources; the encoded value
+//	end  8  sum: xxh3 of all from byte 13 on
+//
+// What is read is hostile. Decode accepts nothing but what Encode of this or of
+// a later version wrote, bounds every length by the input's, and checks a sum
+// over all of it; it never panics and never allocates more than the input's size
+// plus MaxPayload. Check and sum detect damage, not forgery: a program that can
+// write to the server can write a correct entry.
 package envelope
 
 import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 	"unsafe"
 
@@ -22,25 +36,53 @@ import (
 )
 
 const (
-	version = 1
+	version = 2
 
 	flagNegative   = 1
 	flagCompressed = 2
+	knownFlags     = flagNegative | flagCompressed
 
-	// headLen: nonce 8, version 1, flags 1, incarnation 8, tick 8, shape 8.
-	headLen = 34
-	sumLen  = 8
+	// Where the parts of the head begin.
+	nonceAt       = 13 // behind the expiry
+	versionAt     = 21
+	flagsAt       = 22
+	incarnationAt = 23
+	tickAt        = 31
+	shapeAt       = 39
+	checkAt       = 47
+
+	// HeadLen is how many leading bytes of an entry DecodeHead needs. They tell
+	// two writes of one key apart.
+	HeadLen = 51
+
+	sumLen = 8
+
+	// Optional fields, in ascending order of their numbers, which are the lower
+	// seven bits of a tag. A reader that does not know a tag skips the field, or
+	// treats the entry as a miss if the tag has the bit mustUnderstand.
+	tagCost        = 1
+	tagValidator   = 2
+	tagLoadTook    = 3
+	mustUnderstand = 0x80
 
 	// MaxSources is how many sources one entry may name.
 	MaxSources = 10_000
 	// MaxPayload bounds a value's encoded size, before and after compression.
 	MaxPayload = 64 << 20
+	// MaxValidator bounds the length of a validator.
+	MaxValidator = 1 << 10
+
+	century = 100 * 366 * 24 * time.Hour // bounds every duration
 )
 
-// Entry is what an envelope holds. The strings of a decoded one are parts of
-// the input and keep it in memory.
-type Entry struct {
-	// Nonce tells two writes of one key apart; it comes first.
+// Head is what the first HeadLen bytes of an entry say: enough to compare an
+// entry with a copy of it, without the value.
+type Head struct {
+	// Expires is when the entry ends by the server's clock, in whole
+	// milliseconds. It comes with the value, so that reading the remaining life
+	// costs no second command.
+	Expires time.Time
+	// Nonce is a random number that tells two writes of one key apart.
 	Nonce uint64
 	AsOf  invalidation.AsOf
 	// Shape is a fingerprint of the value's type: bytes of another are not
@@ -48,22 +90,38 @@ type Entry struct {
 	Shape uint64
 	// Negative: the loader said that there is no value.
 	Negative bool
+
+	compressed bool
+}
+
+// Entry is what is stored under a key. The strings of a decoded one are parts of
+// the input and keep it in memory.
+type Entry struct {
+	Head
 	// Fresh is how long the value is served as fresh, Life how long it is kept
 	// in the server, both from when it was written, in whole milliseconds.
-	Fresh, Life    time.Duration
+	Fresh, Life time.Duration
+
+	// Cost is what the writer said that the value takes in a local tier, in
+	// bytes; 0: nothing. It is no more to be trusted than the rest: see
+	// StatedCost.
+	Cost int64
+	// Validator names the version of the value at its origin (an ETag, say), at
+	// most MaxValidator bytes; empty: none.
+	Validator string
+	// LoadTook is how long the loader ran, in whole microseconds; 0: unknown.
+	LoadTook time.Duration
+
 	Namespace, Key string
 	Sources        []string
 	Payload        []byte
 }
 
-// Encode returns the envelope of e. A payload of at least compress bytes is
+// Encode returns e as it is stored. A payload of at least compress bytes is
 // compressed if that makes it smaller; 0 never compresses.
 func Encode(e *Entry, compress int) ([]byte, error) {
-	if len(e.Payload) > MaxPayload {
-		return nil, fmt.Errorf("encoded value is %d bytes long, the limit is %d", len(e.Payload), MaxPayload)
-	}
-	if len(e.Sources) > MaxSources {
-		return nil, fmt.Errorf("an entry names %d sources, the limit is %d", len(e.Sources), MaxSources)
+	if err := e.check(); err != nil {
+		return nil, err
 	}
 	payload, flags := e.Payload, byte(0)
 	if compress > 0 && len(payload) >= compress {
@@ -75,55 +133,157 @@ func Encode(e *Entry, compress int) ([]byte, error) {
 		flags |= flagNegative
 	}
 	b := make([]byte, 0, size(e)+len(payload))
+	b = appendExpiry(b, e.Expires)
 	b = binary.BigEndian.AppendUint64(b, e.Nonce)
 	b = append(b, version, flags)
 	for _, n := range [...]uint64{e.AsOf.Incarnation, uint64(e.AsOf.Tick), e.Shape} {
 		b = binary.BigEndian.AppendUint64(b, n)
 	}
+	b = binary.BigEndian.AppendUint32(b, uint32(xxh3.Hash(b)))
 	b = binary.AppendUvarint(b, uint64(e.Fresh.Milliseconds()))
 	b = binary.AppendUvarint(b, uint64(e.Life.Milliseconds()))
+	b = appendFields(b, e)
 	b = appendString(appendString(b, e.Namespace), e.Key)
 	b = binary.AppendUvarint(b, uint64(len(e.Sources)))
 	for _, s := range e.Sources {
 		b = appendString(b, s)
 	}
 	b = append(b, payload...)
-	return binary.BigEndian.AppendUint64(b, xxh3.Hash(b)), nil
+	return binary.BigEndian.AppendUint64(b, xxh3.Hash(b[nonceAt:])), nil
+}
+
+// check refuses what Decode would.
+func (e *Entry) check() error {
+	switch {
+	case len(e.Payload) > MaxPayload:
+		return fmt.Errorf("encoded value is %d bytes long, the limit is %d", len(e.Payload), MaxPayload)
+	case len(e.Sources) > MaxSources:
+		return fmt.Errorf("an entry names %d sources, the limit is %d", len(e.Sources), MaxSources)
+	case len(e.Validator) > MaxValidator:
+		return fmt.Errorf("validator is %d bytes long, the limit is %d", len(e.Validator), MaxValidator)
+	case e.Cost < 0:
+		return fmt.Errorf("cost %d: must not be negative", e.Cost)
+	case e.LoadTook < 0 || e.LoadTook > century:
+		return fmt.Errorf("a load took %v: must be between 0 and a hundred years", e.LoadTook)
+	}
+	return nil
 }
 
 func size(e *Entry) int {
-	n := headLen + sumLen + 5*binary.MaxVarintLen64 + len(e.Namespace) + len(e.Key)
+	n := HeadLen + sumLen + 8*binary.MaxVarintLen64 + len(e.Validator) + len(e.Namespace) + len(e.Key)
 	for _, s := range e.Sources {
 		n += len(s) + binary.MaxVarintLen32
 	}
 	return n
 }
 
+// appendExpiry writes a time as 13 digits: until 2286. What is outside of that
+// is written as the nearest that is inside.
+func appendExpiry(b []byte, at time.Time) []byte {
+	var digits [nonceAt]byte
+	ms := min(max(at.UnixMilli(), 1), 1e13-1)
+	for i := len(digits) - 1; i >= 0; i-- {
+		digits[i] = '0' + byte(ms%10)
+		ms /= 10
+	}
+	return append(b, digits[:]...)
+}
+
+// appendFields writes how many optional fields there are, and the fields.
+func appendFields(b []byte, e *Entry) []byte {
+	count := len(b)
+	b = append(b, 0)
+	if e.Cost > 0 {
+		b[count]++
+		b = appendNumber(b, tagCost, uint64(e.Cost))
+	}
+	if e.Validator != "" {
+		b[count]++
+		b = appendString(append(b, tagValidator), e.Validator)
+	}
+	if took := e.LoadTook.Microseconds(); took > 0 {
+		b[count]++
+		b = appendNumber(b, tagLoadTook, uint64(took))
+	}
+	return b
+}
+
+// appendNumber writes a field that holds one number.
+func appendNumber(b []byte, tag byte, n uint64) []byte {
+	b = append(b, tag, 0)
+	at := len(b)
+	b = binary.AppendUvarint(b, n)
+	b[at-1] = byte(len(b) - at)
+	return b
+}
+
 func appendString(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-// ErrDamaged is matched by every error of Decode.
-var ErrDamaged = errors.New("not a valid entry")
+// Every error of Decode and DecodeHead matches one of these.
+var (
+	// ErrDamaged: the bytes are no entry of any version.
+	ErrDamaged = errors.New("not a valid entry")
+	// ErrFormat: they are one that was written by another version, or with
+	// something in it that has to be understood and is not.
+	ErrFormat = errors.New("the entry is in a format that this release does not read")
+)
 
-// Decode reads an envelope.
-func Decode(raw string) (e Entry, err error) {
-	if len(raw) < headLen+sumLen {
-		return e, fmt.Errorf("%w: %d bytes", ErrDamaged, len(raw))
+// ExpiryOf is when an entry that Encode returned ends, as it says itself.
+func ExpiryOf(encoded []byte) time.Time {
+	at, _ := readExpiry(unsafe.String(unsafe.SliceData(encoded), len(encoded)))
+	return at
+}
+
+// DecodeHead reads what an entry begins with; raw may be cut behind HeadLen
+// bytes, or later.
+func DecodeHead(raw string) (h Head, err error) {
+	err = h.decode(raw)
+	return h, err
+}
+
+func (h *Head) decode(raw string) error {
+	if len(raw) < HeadLen {
+		return fmt.Errorf("%w: %d bytes", ErrDamaged, len(raw))
 	}
-	body, sum := raw[:len(raw)-sumLen], raw[len(raw)-sumLen:]
-	if xxh3.HashString(body) != uint64At(sum) {
+	if uint32(xxh3.HashString(raw[:checkAt])) != uint32At(raw[checkAt:]) {
+		return fmt.Errorf("%w: wrong check of its head", ErrDamaged)
+	}
+	flags := raw[flagsAt]
+	switch {
+	case raw[versionAt] != version:
+		return unreadable(raw[versionAt])
+	case flags&^knownFlags != 0:
+		return fmt.Errorf("%w: flags %#x", ErrFormat, flags)
+	}
+	var ok bool
+	if h.Expires, ok = readExpiry(raw); !ok {
+		return fmt.Errorf("%w: no expiry", ErrDamaged)
+	}
+	h.Nonce = uint64At(raw[nonceAt:])
+	h.AsOf = invalidation.AsOf{Incarnation: uint64At(raw[incarnationAt:]), Tick: invalidation.Tick(uint64At(raw[tickAt:]))}
+	h.Shape = uint64At(raw[shapeAt:])
+	h.Negative, h.compressed = flags&flagNegative != 0, flags&flagCompressed != 0
+	return nil
+}
+
+// Decode reads what is stored under a key.
+func Decode(raw string) (e Entry, err error) {
+	if err = e.Head.decode(raw); err != nil {
+		if isVersion1(raw) {
+			err = unreadable(1)
+		}
+		return e, err
+	}
+	if !sumIsRight(raw) {
 		return e, fmt.Errorf("%w: wrong checksum", ErrDamaged)
 	}
-	if body[8] != version {
-		return e, fmt.Errorf("%w: version %d", ErrDamaged, body[8])
+	r := reader{rest: raw[HeadLen : len(raw)-sumLen]}
+	e.Fresh, e.Life = r.duration(time.Millisecond), r.duration(time.Millisecond)
+	if err := e.readFields(&r); err != nil {
+		return e, err
 	}
-	flags := body[9]
-	e.Nonce, e.Negative = uint64At(body), flags&flagNegative != 0
-	e.AsOf = invalidation.AsOf{Incarnation: uint64At(body[10:]), Tick: invalidation.Tick(uint64At(body[18:]))}
-	e.Shape = uint64At(body[26:])
-	r := reader{rest: body[headLen:]}
-	e.Fresh, e.Life = r.millis(), r.millis()
 	e.Namespace, e.Key = r.text(), r.text()
 	n := r.number()
 	if n > MaxSources || n > uint64(len(r.rest)) {
@@ -136,10 +296,69 @@ func Decode(raw string) (e Entry, err error) {
 		return e, fmt.Errorf("%w: cut short", ErrDamaged)
 	}
 	e.Payload = unsafeBytes(r.rest)
-	if flags&flagCompressed != 0 {
+	if e.compressed {
 		e.Payload, err = decompress(e.Payload)
 	}
 	return e, err
+}
+
+// sumIsRight checks all but the expiry, which the check of the head covers: so a
+// process of version 1, in whose entries the expiry stood outside, finds the sum
+// right and says that it is the version which it does not know.
+func sumIsRight(raw string) bool {
+	end := len(raw) - sumLen
+	return end >= nonceAt && xxh3.HashString(raw[nonceAt:end]) == uint64At(raw[end:])
+}
+
+// isVersion1 reports whether raw is an entry of version 1, whose head had no
+// check. It is asked only about what is no entry of a later one.
+func isVersion1(raw string) bool {
+	return len(raw) >= HeadLen && raw[versionAt] == 1 && sumIsRight(raw)
+}
+
+func unreadable(v byte) error {
+	return fmt.Errorf("%w: version %d, not %d", ErrFormat, v, version)
+}
+
+// readFields reads the optional fields. Their numbers ascend, so that none
+// appears twice.
+func (e *Entry) readFields(r *reader) error {
+	last := byte(0)
+	for range r.byte() {
+		tag, value := r.byte(), reader{rest: r.text()}
+		if tag&^mustUnderstand <= last {
+			r.bad = true
+		}
+		last = tag &^ mustUnderstand
+		switch {
+		case r.bad:
+		case tag == tagCost:
+			n := value.number()
+			e.Cost = int64(n)
+			r.bad = n == 0 || n > math.MaxInt64
+		case tag == tagValidator:
+			e.Validator, value.rest = value.rest, ""
+			r.bad = e.Validator == "" || len(e.Validator) > MaxValidator
+		case tag == tagLoadTook:
+			e.LoadTook = value.duration(time.Microsecond)
+			r.bad = e.LoadTook == 0
+		case tag&mustUnderstand != 0:
+			return fmt.Errorf("%w: it has to know field %d", ErrFormat, last)
+		default:
+			value.rest = ""
+		}
+		if r.bad = r.bad || value.bad || value.rest != ""; r.bad {
+			return fmt.Errorf("%w: bad field %d", ErrDamaged, last)
+		}
+	}
+	return nil
+}
+
+// StatedCost is what an entry with the cost counts in a local tier, given how
+// long it is encoded: stored bytes are hostile, and must neither make a large
+// value seem small nor have a small one push everything else out.
+func StatedCost(cost, encoded int64) int64 {
+	return min(max(cost, encoded), 64*encoded+4<<10)
 }
 
 // decompress checks the claimed length before anything is allocated for it.
@@ -159,6 +378,16 @@ func decompress(b []byte) ([]byte, error) {
 type reader struct {
 	rest string
 	bad  bool
+}
+
+func (r *reader) byte() byte {
+	if r.rest == "" {
+		r.bad = true
+		return 0
+	}
+	b := r.rest[0]
+	r.rest = r.rest[1:]
+	return b
 }
 
 func (r *reader) number() uint64 {
@@ -182,15 +411,30 @@ func (r *reader) text() string {
 	return s
 }
 
-// millis reads a duration of less than a hundred years.
-func (r *reader) millis() time.Duration {
+// duration reads a number of units, of a hundred years at most.
+func (r *reader) duration(unit time.Duration) time.Duration {
 	n := r.number()
-	if n > 100*366*24*3600*1000 {
+	if n > uint64(century/unit) {
 		r.bad = true
 		return 0
 	}
-	return time.Duration(n) * time.Millisecond
+	return time.Duration(n) * unit
 }
+
+// readExpiry reads the digits that s begins with. It does so by hand, since it is
+// done for every entry that is read.
+func readExpiry(s string) (time.Time, bool) {
+	var ms int64
+	for _, digit := range []byte(s[:nonceAt]) {
+		if digit < '0' || digit > '9' {
+			return time.Time{}, false
+		}
+		ms = 10*ms + int64(digit-'0')
+	}
+	return time.UnixMilli(ms), ms > 0
+}
+
+func uint32At(s string) uint32 { return binary.BigEndian.Uint32(unsafeBytes(s[:4])) }
 
 func uint64At(s string) uint64 { return binary.BigEndian.Uint64(unsafeBytes(s[:8])) }
 

@@ -3,7 +3,7 @@ package model
 // A is who changes the source and the key. Both change something else.
 const a, b = 0, 1
 
-func (g *Guards) changes(s *State, next func(string, State)) {
+func (g *Guards) changes(s *State, next step) {
 	if s.P[a].Change.Phase == Idle && s.Left.Invalidations > 0 {
 		then(s, a, "the source has changed; an invalidation is called", next, func(s *State, p *Process) {
 			s.Left.Invalidations--
@@ -20,35 +20,94 @@ func (g *Guards) changes(s *State, next func(string, State)) {
 			})
 		}
 	}
-	if s.P[a].Change.Phase == Idle && s.Left.Sets > 0 {
-		then(s, a, "sets the key to a new version", next, func(s *State, p *Process) {
-			s.Left.Sets--
-			s.Truth++
-			s.of(a).declare()
-			g.disturb(p)
-			p.Change = Change{Phase: Sent, Set: true, Version: s.Truth, From: p.Know}
-		})
+	for i := range s.P {
+		g.writes(s, i, next)
 	}
 	for i := range s.P {
 		g.change(s, i, next)
 	}
 }
 
-// disturb has a process forget what it knows of a key that it is changing.
-func (g *Guards) disturb(p *Process) {
-	p.Local, p.Read.Noticed = Entry{}, true
+// writes are the calls of Set and Delete. There is one at a time: which of two
+// that overlap comes last is not promised.
+func (g *Guards) writes(s *State, i int, next step) {
+	if l := s.P[i].Late; l.Version > 0 {
+		then(s, i, "its write that was given up arrives", next, func(s *State, p *Process) {
+			s.write(i, l.Delete, Entry{Version: l.Version, Inc: l.Inc, Tick: l.Tick})
+			p.Late = Late{}
+		})
+	}
+	for j := range s.P {
+		if c := s.P[j].Change; c.Set && c.Phase != Idle || j == i && c.Phase != Idle {
+			return
+		}
+	}
+	if s.Left.Sets[i] > 0 {
+		then(s, i, "sets the key to a new version", next, func(s *State, p *Process) {
+			s.Left.Sets[i]--
+			g.begins(s, i, false)
+		})
+	}
+	if s.Left.Deletes[i] > 0 {
+		then(s, i, "the source has changed; the key is deleted", next, func(s *State, p *Process) {
+			s.Left.Deletes[i]--
+			g.begins(s, i, true)
+		})
+	}
 }
 
-func (g *Guards) change(s *State, i int, next func(string, State)) {
+// begins calls Set or Delete.
+func (g *Guards) begins(s *State, i int, deletes bool) {
+	p := &s.P[i]
+	s.Truth++
+	s.of(i).declare()
+	g.disturb(p)
+	p.Change = Change{Phase: Sent, Set: true, Delete: deletes, Version: s.Truth, From: p.Know}
+}
+
+// write is what Set and Delete do to the server of process i.
+func (s *State) write(i int, deletes bool, e Entry) {
+	v := s.of(i)
+	s.changed(v)
+	s.Nonces++
+	v.Lease = 0
+	if deletes {
+		e = Entry{}
+	} else {
+		e.Nonce = s.Nonces
+	}
+	v.Entry = e
+}
+
+// giveUp returns from a Set or a Delete without its answer. The server refuses the
+// write from then on; without that guard it may still come.
+func (g *Guards) giveUp(s *State, i int) {
+	p := &s.P[i]
+	if c := p.Change; c.Phase == Sent && !g.GiveUp {
+		p.Late = Late{c.Delete, c.Version, c.From.Inc, c.From.Tick}
+	}
+	p.Change = Change{} // it promised nothing, and may have been done
+	g.disturb(p)
+}
+
+// disturb has a process forget what it knows of a key that it is changing.
+func (g *Guards) disturb(p *Process) {
+	p.Local, p.Susp, p.Owed, p.SuspOwed, p.Read.Noticed = Entry{}, Entry{}, false, false, true
+}
+
+func (g *Guards) change(s *State, i int, next step) {
 	c := s.P[i].Change
+	if c.Set && c.Phase != Idle && s.Left.GiveUps > 0 && s.P[i].Late.Version == 0 {
+		then(s, i, "the caller gives up", next, func(s *State, _ *Process) {
+			s.Left.GiveUps--
+			g.giveUp(s, i)
+		})
+	}
 	switch c.Phase {
 	case Sent:
 		then(s, i, "the change arrives", next, func(s *State, p *Process) {
 			if c.Set {
-				v := s.of(i)
-				s.changed(v)
-				v.Entry = Entry{Version: c.Version, Inc: c.From.Inc, Tick: c.From.Tick}
-				v.Lease = 0
+				s.write(i, c.Delete, Entry{Version: c.Version, Inc: c.From.Inc, Tick: c.From.Tick})
 			} else {
 				g.append(s, i, !c.Other)
 			}

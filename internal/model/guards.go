@@ -1,5 +1,7 @@
 package model
 
+import "github.com/tiercache/tiercache/internal/model/search"
+
 // Guards are what the protocol does against old values. The zero value has none.
 type Guards struct {
 	JudgeEntries   bool // R1: an entry is believed only if nothing changed after its as-of
@@ -28,20 +30,30 @@ type Guards struct {
 	CheckShared    bool // R10: who shares a load checks it against what was known on arrival
 	ProveShared    bool // R10: and, if that was not proven, does not share what is as old
 	ProofOfRead    bool // R10: a remote read is as old as the proof that it is judged by, not as its question
+
+	GiveUp      bool // G1, G3, G4: when Set or Delete returns, the write was performed or never will be
+	FlushNotice bool // B1: if the log is still there after a flush notice, the server was set back
+	FlushProof  bool // B1: a flush notice ends the proof
+	Counters    bool // B2: a server that has counted less than before was set back
+	// Of copies that a lost connection suspends, where Limits.Suspend.
+	SameWrite   bool // V3 a: such a copy is believed again only if the entry is still that write
+	JudgeAgain  bool // V3 e: and nothing that it depends on changed
+	TrackAgain  bool // V3: asking for the write has the server track the key
+	SameEpoch   bool // V3 c: an answer over a connection that is lost proves nothing
+	OwesNothing bool // V3: no notice is let pass as that of the copy's own write
 }
 
 // All are the guards of the protocol.
-func All() Guards {
-	return Guards{true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true}
-}
+func All() Guards { return search.AllOf[Guards]() }
 
 // Limits bound the search: how often each thing may happen. Those of two elements
 // are for each process.
 type Limits struct {
 	Invalidations int8    // of the source, by process A
 	Others        [2]int8 // changes of something else
-	Sets          int8    // of the key, by process A
-	Fails         int8    // of those, calls that fail
+	Sets, Deletes [2]int8 // of the key
+	Fails         int8    // invalidations that fail
+	GiveUps       int8    // Sets and Deletes that are given up
 
 	Reads, Fresh [2]int8 // remote reads, plain and fresh
 	Shares       [2]int8 // callers that share one
@@ -51,9 +63,18 @@ type Limits struct {
 	LogLosses   int8
 	Failovers   int8
 	Splits      int8 // each of which ends
+	Images      int8 // of the server
+	Reloads     int8 // of an image by the running server
+	Rollbacks   int8 // of the server's machine to an image
 	Expiries    int8 // of a lease
 	Steps       int8 // of time
 
-	Warm  bool // not a limit: server and replica begin with an entry of version 0
-	Split bool // the replica is promoted beside the primary at the beginning
+	// These are no limits.
+	Warm    bool // server and replica begin with an entry of version 0
+	Split   bool // the replica is promoted beside the primary at the beginning
+	Suspend bool // a lost connection suspends local copies, rather than drops them
+	Unseen  bool // a machine may be set back to an image after which a process has read no delta
 }
+
+// writes reports whether keys are written.
+func (l *Limits) writes() bool { return l.Sets != [2]int8{} || l.Deletes != [2]int8{} }

@@ -1,14 +1,14 @@
 package model
 
 // losses are what the world does to servers, networks and time.
-func (g *Guards) losses(s *State, next func(string, State)) {
+func (g *Guards) losses(s *State, next step) {
 	happens := func(left *int8, what string, f func(s *State)) {
 		if *left > 0 {
 			*left--
 			c := *s
 			*left++
 			f(&c)
-			next(what, c)
+			next("", what, c)
 		}
 	}
 	for i := range s.P {
@@ -34,10 +34,45 @@ func (g *Guards) losses(s *State, next func(string, State)) {
 	if s.Left.Failovers+s.Left.Splits > 0 && s.Replica != replicated(s.Server) {
 		c := *s
 		c.Replica = replicated(s.Server)
-		next("the replica catches up", c)
+		next("", "the replica catches up", c)
 	}
 	happens(&s.Left.Failovers, "the primary dies, the replica is promoted", func(s *State) { g.failover(s) })
+	g.setsBack(s, happens)
 	happens(&s.Left.Steps, "time passes", func(s *State) { s.age() })
+}
+
+// setsBack are the steps of a server that is set back to an image of itself, under
+// the history that it has.
+func (g *Guards) setsBack(s *State, happens func(left *int8, what string, f func(s *State))) {
+	if s.Left.Reloads+s.Left.Rollbacks > 0 {
+		happens(&s.Left.Images, "an image of the server is made", func(s *State) {
+			s.Replica = replicated(s.Server)
+			s.Server.Images++
+		})
+	}
+	if s.Replica.Images == s.Server.Images {
+		return // there is none
+	}
+	happens(&s.Left.Reloads, "the running server loads its image", func(s *State) {
+		images := s.Server.Images // it goes on counting
+		s.Server = s.Replica
+		s.Server.Images = images
+		for i := range s.P {
+			p := &s.P[i]
+			p.Flush |= 1 << p.Notice
+			p.Notice++
+		}
+	})
+	for i := range s.P {
+		if !s.Left.Unseen && s.P[i].Images < s.Server.Images {
+			return
+		}
+	}
+	happens(&s.Left.Rollbacks, "the machine of the server is set back to the image", func(s *State) {
+		s.Server = s.Replica
+		g.disconnect(s, a)
+		g.disconnect(s, b)
+	})
 }
 
 // replicated is what a replica has of a server: no connections.
@@ -82,9 +117,15 @@ func (g *Guards) disconnect(s *State, i int) {
 	if g.LostProof {
 		p.Proof = old
 	}
-	p.Notice, p.Message, p.Beat = false, Message{}, Beat{}
+	p.Notice, p.Flush, p.Message, p.Beat = 0, 0, Message{}, Beat{}
 	if g.Epoch {
-		p.Local = Entry{}
+		if s.Left.Suspend && p.Local.Inc != 0 {
+			p.Susp, p.SuspOwed = p.Local, p.Owed
+		}
+		p.Local, p.Owed = Entry{}, false
+	}
+	if p.Read.Reval && p.Read.Phase == Answered && !g.SameEpoch {
+		return
 	}
 	p.Read.Noticed = true
 	if p.Read.Phase == Sent || p.Read.Phase == Answered {
@@ -93,7 +134,7 @@ func (g *Guards) disconnect(s *State, i int) {
 	}
 	if c := &p.Change; c.Phase == Sent || c.Phase == Answered {
 		if c.Set {
-			*c = Change{} // it promised nothing, and may have been done
+			g.giveUp(s, i)
 		} else {
 			s.Left.Fails++
 			g.fail(s, p)

@@ -20,11 +20,41 @@ func (g *Guards) serves(p *Process) bool {
 
 // notice is told that the key changed.
 func (g *Guards) notice(p *Process) {
-	p.Notice = false
+	p.Notice--
+	flush := p.Flush&1 != 0
+	if p.Flush >>= 1; flush {
+		g.flushed(p)
+	}
+	p.Read.AfterNote = max(p.Read.AfterNote-1, 0)
+	p.Beat.AfterNote = max(p.Beat.AfterNote-1, 0)
 	p.Read.Noticed = true
+	if p.Owed {
+		p.Owed = false
+		return
+	}
+	p.Susp, p.SuspOwed = Entry{}, false
 	if g.NoticeEvicts {
 		p.Local = Entry{}
 	}
+}
+
+// flushed is told that the server has forgotten, or changed, everything. The copies
+// are of an epoch that is over.
+func (g *Guards) flushed(p *Process) {
+	p.Local, p.Owed, p.Susp, p.SuspOwed = Entry{}, false, Entry{}, false
+	p.Flushed = true
+	if g.FlushProof {
+		p.Proof = old
+	}
+}
+
+// isBack reports whether an answered delta shows that the server was set back, and
+// the log does not say that a process has found that out already. Either a flush
+// notice came before the answer, and the log is still there; or the server has
+// counted less than it had.
+func (g *Guards) isBack(p *Process, from, log Log) bool {
+	found := g.FlushNotice && p.Flushed || g.Counters && log.Images < p.Images
+	return found && log.Inc == p.Know.Inc && log.Back <= from.Tick
 }
 
 // apply makes the answer to a delta read known, and reports whether it could be
@@ -46,7 +76,12 @@ func (g *Guards) apply(s *State, i int, from, log Log) bool {
 		}
 		return false
 	}
-	log.Strange = false
+	if g.isBack(p, from, log) {
+		s.of(i).setBack(from.Tick)
+		return false
+	}
+	p.Images, p.Flushed = log.Images, false
+	log.Strange, log.Images, log.Back = false, 0, 0
 	switch {
 	case log.Inc != p.Know.Inc:
 		g.adopt(p, log)

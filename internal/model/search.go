@@ -2,10 +2,8 @@ package model
 
 import (
 	"fmt"
-	"strings"
-	"unsafe"
 
-	"github.com/zeebo/xxh3"
+	"github.com/tiercache/tiercache/internal/model/search"
 )
 
 // violated notes which invariant a read of version breaks: 1, 2 or 4.
@@ -33,74 +31,25 @@ func (g *Guards) check(s *State) {
 	}
 }
 
-// Result is what a search found.
-type Result struct {
-	States int
-	// Bad is the invariant that can be violated, or empty, and Schedule the
-	// shortest way there.
-	Bad      string
-	Schedule []string
-	// Complete: every reachable state was looked at.
-	Complete bool
-}
-
-// key identifies a state by a 128-bit hash of its bytes, of which two states are
-// not going to have the same.
-func (s *State) key() xxh3.Uint128 {
-	return xxh3.Hash128((*[unsafe.Sizeof(State{})]byte)(unsafe.Pointer(s))[:])
-}
+// step receives a state that can follow.
+type step = search.Step[State]
 
 // Search looks at every state that is reachable within the limits, nearest first,
 // until one violates an invariant, or there are more than most.
-func Search(g Guards, l Limits, most int) Result {
-	type origin struct {
-		from int32
-		how  string
-	}
-	seen := map[xxh3.Uint128]struct{}{}
-	origins := []origin{{}}
-	here, next := []State{start(l)}, []State(nil)
-	for first := 0; len(here) > 0; here, next = next, here[:0] {
-		bad := -1
-		begin := len(origins)
-		for at := range here {
-			g.steps(&here[at], func(how string, n State) {
+func Search(g Guards, l Limits, most int) search.Result {
+	return search.Run(search.Model[State]{
+		Start: []State{start(l)},
+		Next: func(s *State, next step) {
+			g.steps(s, func(where, event string, n State) {
 				g.check(&n)
-				key := n.key()
-				if _, known := seen[key]; known {
-					return
-				}
-				seen[key] = struct{}{}
-				if n.Bad != (Bad{}) && bad < 0 {
-					bad = len(origins)
-				}
-				origins = append(origins, origin{int32(first + at), how})
-				next = append(next, n)
+				next(where, event, n)
 			})
-		}
-		if bad >= 0 {
-			r := Result{States: len(origins), Bad: next[bad-begin].Bad.String()}
-			for at := int32(bad); at != 0; at = origins[at].from {
-				r.Schedule = append([]string{origins[at].how}, r.Schedule...)
+		},
+		Violation: func(s *State) string {
+			if s.Bad == (Bad{}) {
+				return ""
 			}
-			return r
-		}
-		if len(origins) > most {
-			return Result{States: len(origins)}
-		}
-		first = begin
-	}
-	return Result{States: len(origins), Complete: true}
-}
-
-func (r Result) String() string {
-	if r.Bad == "" {
-		return fmt.Sprintf("%d states, no violation (complete: %t)", r.States, r.Complete)
-	}
-	var out strings.Builder
-	fmt.Fprintf(&out, "%s, after\n", r.Bad)
-	for i, what := range r.Schedule {
-		fmt.Fprintf(&out, "  %2d  %s\n", i+1, what)
-	}
-	return out.String()
+			return s.Bad.String()
+		},
+	}, most)
 }

@@ -55,12 +55,26 @@ func (v *Server) admit() {
 	}
 }
 
+// setBack has all that was set change, since the server was set back and may have
+// lost some of it; unless another process did that, after known.
+func (v *Server) setBack(known int8) {
+	log := &v.Log
+	if log.Inc == 0 || log.Back > known {
+		return
+	}
+	log.Tick++
+	log.Back = log.Tick
+	if log.Written {
+		log.Source = log.Tick
+	}
+}
+
 // changed tells who tracks the key of v that it changed.
 func (s *State) changed(v *Server) {
 	for i := range s.P {
 		if v.Tracked[i] {
 			v.Tracked[i] = false
-			s.P[i].Notice = true
+			s.P[i].Notice++
 		}
 	}
 }

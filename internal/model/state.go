@@ -12,12 +12,13 @@ const (
 // State is everything there is. All of it is bytes: see key.
 type State struct {
 	Server  Server
-	Replica Server // what it has of Server
+	Replica Server // what it has of Server; where that is set back, an image of it
 	// Promoted is the replica in charge beside the old primary, to which A goes on.
 	Promoted Server
 	Split    bool // it is
 	P        [2]Process
 	Truth    int8
+	Nonces   int8 // writes so far
 	// Acked is how long ago each version's change was acknowledged; 0 is not yet,
 	// 1 just now.
 	Acked [maxVersion + 1]int8
@@ -34,15 +35,25 @@ type State struct {
 type Log struct {
 	Inc, Tick, Source, Other int8
 	AfterInc, After          int8 // where in another log whoever began this one was
+	Back                     int8 // the tick at which it was admitted that its server was set back
 	Histories                int8 // those that it knows, a bit for each
 	Written                  bool // it knows that keys are set
+	Images                   int8 // in an answer: the server's
 	// Strange, in an answer: it came from a server whose history the log, which is
 	// there, does not know.
 	Strange bool
 }
 
-// Entry is a value and its as-of; nothing if Inc is 0.
-type Entry struct{ Version, Inc, Tick int8 }
+// Entry is a value, its as-of, and the random number that names its write; nothing
+// if Inc is 0.
+type Entry struct{ Version, Inc, Tick, Nonce int8 }
+
+// Late is a Set, or a Delete, whose caller has given up, and which is still on its
+// way; nothing if Version is 0.
+type Late struct {
+	Delete             bool
+	Version, Inc, Tick int8
+}
 
 // Server is what Valkey holds.
 type Server struct {
@@ -51,6 +62,9 @@ type Server struct {
 	Lease   int8    // 1+process, or 0
 	Tracked [2]bool // who is told when the key changes
 	History int8    // a bit
+	// Images were made of it until now. It stands for what the server counts, of
+	// which an image has less than a server that went on.
+	Images int8
 }
 
 // of is the server that a process is connected to.
@@ -65,26 +79,33 @@ func (s *State) of(i int) *Server {
 func (v *Server) delta() Log {
 	l := v.Log
 	l.Strange = l.Inc != 0 && l.Histories&v.History == 0
-	l.Histories, l.Written = 0, false
+	l.Histories, l.Written, l.Images = 0, false, v.Images
 	return l
 }
 
 // Process is one store.
 type Process struct {
-	Moved   bool // to the promoted server of a split
-	New     bool // the connection, over which nothing has been applied yet
-	Know    Log  // as far as it has applied it; Tick is the watermark
-	Pending bool
-	Proof   int8 // its age
-	Local   Entry
-	Own     int8 // the version whose change has returned here
+	Moved    bool // to the promoted server of a split
+	New      bool // the connection, over which nothing has been applied yet
+	Know     Log  // as far as it has applied it; Tick is the watermark
+	Pending  bool
+	Proof    int8 // its age
+	Local    Entry
+	Owed     bool  // the next notice is of our own write of Local
+	Susp     Entry // the copy of before a lost connection, which is not served
+	SuspOwed bool
+	Own      int8 // the version whose change has returned here
+	Flushed  bool // a flush notice came, and no delta since
+	Images   int8 // the server's, as of the latest delta
 
 	Read   Read
 	Waiter Waiter
 	Beat   Beat
 	Change Change
 
-	Notice  bool // on its way: the key changed
+	Late    Late
+	Notice  int8 // on their way: the key changed
+	Flush   int8 // a bit for each of these, the next one lowest: everything changed
 	Message Message
 }
 
@@ -110,7 +131,9 @@ type Read struct {
 	Fresh     bool
 	Offline   bool  // the server did not answer: loads without lease and fill
 	Noticed   bool  // the key changed, or may have
-	AfterNote bool  // the answer comes after the notice that is on its way
+	AfterNote int8  // how many of the notices under way come before the answer
+	Reval     bool  // it asks for the write of the suspended copy, not for the value
+	Copy      Entry // that copy
 	With      bool  // the delta was asked for too
 	Delta     Log   // the answer to that
 	From      Log   // what was known then
@@ -130,14 +153,15 @@ type Beat struct {
 	Age       int8 // since it was sent
 	From      Log  // what was known then
 	Answer    Log
-	AfterNote bool
+	AfterNote int8
 }
 
 // Change is an invalidation under way, of the source or of something else, or a
-// Set.
+// Set or a Delete.
 type Change struct {
 	Phase   Phase
 	Set     bool
+	Delete  bool // a Set of nothing
 	Other   bool
 	Version int8
 	From    Log // what was known when it was sent
@@ -156,9 +180,10 @@ type Message struct {
 func start(l Limits) State {
 	s := State{Left: l}
 	s.Server.History = 1
-	s.Server.Log = Log{Inc: 1, Tick: 1, Histories: 1, Written: l.Sets > 0}
+	s.Server.Log = Log{Inc: 1, Tick: 1, Histories: 1, Written: l.writes()}
 	if l.Warm {
-		s.Server.Entry = Entry{Inc: 1, Tick: 1}
+		s.Server.Entry = Entry{Inc: 1, Tick: 1, Nonce: 1}
+		s.Nonces = 1
 	}
 	s.Replica = s.Server
 	for i := range s.P {

@@ -1,7 +1,7 @@
 package model
 
 // steps calls next with every state that can follow s, and what led there.
-func (g *Guards) steps(s *State, next func(what string, s State)) {
+func (g *Guards) steps(s *State, next step) {
 	for i := range s.P {
 		g.reads(s, i, next)
 		g.beats(s, i, next)
@@ -14,14 +14,14 @@ func (g *Guards) steps(s *State, next func(what string, s State)) {
 var names = [2]string{"A", "B"}
 
 // then copies s, lets f change the copy and hands it on.
-func then(s *State, p int, what string, next func(string, State), f func(s *State, p *Process)) {
+func then(s *State, p int, what string, next step, f func(s *State, p *Process)) {
 	c := *s
 	f(&c, &c.P[p])
-	next(names[p]+": "+what, c)
+	next(names[p], what, c)
 }
 
 // reads are the steps of a read that is not answered by the local copy.
-func (g *Guards) reads(s *State, i int, next func(string, State)) {
+func (g *Guards) reads(s *State, i int, next step) {
 	p := &s.P[i]
 	r := &p.Read
 	switch r.Phase {
@@ -30,6 +30,14 @@ func (g *Guards) reads(s *State, i int, next func(string, State)) {
 			then(s, i, "a read is sent and answered", next, func(s *State, p *Process) {
 				s.Left.Reads[i]--
 				g.send(s, i, false)
+			})
+		}
+		if p.Susp.Inc != 0 && s.Left.Reads[i] > 0 {
+			then(s, i, "the write of the suspended copy is asked for and answered", next, func(s *State, p *Process) {
+				s.Left.Reads[i]--
+				p.Read = Read{Need: s.need(i, false), Reval: true, Copy: p.Susp}
+				p.Read.With = p.Proof > bound && g.DeltaIfOld
+				g.answer(s, i)
 			})
 		}
 		if s.Left.Fresh[i] > 0 {
@@ -79,18 +87,40 @@ func (g *Guards) answer(s *State, i int) {
 	if r.With {
 		r.Delta, r.From = v.delta(), p.Know
 	}
-	v.Tracked[i] = true
+	if !r.Reval || g.TrackAgain {
+		v.Tracked[i] = true
+	}
 }
 
 // handle believes the answer, or begins a load.
 func (g *Guards) handle(s *State, i int) {
 	p := &s.P[i]
-	if p.Read.AfterNote && p.Notice {
+	for p.Read.AfterNote > 0 && p.Notice > 0 {
 		g.notice(p)
 	}
 	r := &p.Read
+	if g.FlushProof && p.Flushed && !r.With {
+		r.Phase, r.With = Sent, true // the answer may be of before what was set
+		return
+	}
 	if r.With && !g.apply(s, i, r.From, r.Delta) {
 		r.Phase = Sent
+		return
+	}
+	if r.Reval {
+		r.Reval = false
+		same := r.Entry.Nonce == r.Copy.Nonce || !g.SameWrite
+		owed := p.SuspOwed && !g.OwesNothing
+		p.Susp, p.SuspOwed = Entry{}, false
+		if !same || g.JudgeAgain && !g.valid(p, r.Copy) {
+			r.Phase = Sent // a GET, or a lease
+			return
+		}
+		r.Entry = r.Copy
+		g.finish(s, i, true)
+		if p.Local.Inc != 0 {
+			p.Owed = owed
+		}
 		return
 	}
 	if g.valid(p, r.Entry) {
@@ -111,7 +141,8 @@ func (g *Guards) handle(s *State, i int) {
 // begin takes the as-of.
 func (g *Guards) begin(p *Process) {
 	p.Read.Phase, p.Read.Age = Loading, 0
-	p.Read.AfterNote, p.Read.With, p.Read.Delta, p.Read.From = false, false, Log{}, Log{}
+	p.Read.AfterNote, p.Read.With, p.Read.Delta, p.Read.From = 0, false, Log{}, Log{}
+	p.Read.Reval, p.Read.Copy = false, Entry{}
 	p.Read.Entry = Entry{Inc: p.Know.Inc, Tick: p.Know.Tick}
 }
 
@@ -127,11 +158,13 @@ func (g *Guards) fill(s *State, i int) {
 	stored := !r.Offline && (held || !g.Lease) && g.valid(p, r.Entry)
 	noticed := p.Notice // of before the write: it comes first
 	if stored {
-		if noticed {
+		for range noticed {
 			g.notice(p)
 		}
-		v.Tracked[i] = false // its own notice is expected
+		v.Tracked[i] = true // it reads the key before it stores (Unread), so one notice is owed
 		s.changed(v)
+		s.Nonces++
+		r.Entry.Nonce = s.Nonces
 		v.Entry = r.Entry
 		v.Tracked[i] = true
 	}
@@ -139,6 +172,9 @@ func (g *Guards) fill(s *State, i int) {
 		v.Lease = 0
 	}
 	g.finish(s, i, stored)
+	if stored && p.Local.Inc != 0 && p.Local.Nonce == s.Nonces {
+		p.Owed = true
+	}
 }
 
 // finish answers the callers with the read's entry, and keeps it if it is known
@@ -153,7 +189,8 @@ func (g *Guards) finish(s *State, i int, keep bool) {
 		s.violated(false, r.Entry.Version, i)
 	}
 	if keep && (!r.Noticed || !g.Register) {
-		p.Local = r.Entry
+		p.Local, p.Owed = r.Entry, false
+		p.Susp, p.SuspOwed = Entry{}, false
 	}
 	p.Read, p.Waiter = Read{}, Waiter{}
 }
@@ -171,7 +208,7 @@ func (g *Guards) shares(p *Process) bool {
 }
 
 // beats are the steps of a heartbeat.
-func (g *Guards) beats(s *State, i int, next func(string, State)) {
+func (g *Guards) beats(s *State, i int, next step) {
 	switch s.P[i].Beat.Phase {
 	case Idle:
 		if s.Left.Beats[i] == 0 {
@@ -183,7 +220,7 @@ func (g *Guards) beats(s *State, i int, next func(string, State)) {
 		})
 	case Answered:
 		then(s, i, "the heartbeat's answer is applied", next, func(s *State, p *Process) {
-			if p.Beat.AfterNote && p.Notice {
+			for p.Beat.AfterNote > 0 && p.Notice > 0 {
 				g.notice(p)
 			}
 			if g.apply(s, i, p.Beat.From, p.Beat.Answer) {
@@ -198,8 +235,8 @@ func (g *Guards) beats(s *State, i int, next func(string, State)) {
 }
 
 // deliveries are of what comes unasked.
-func (g *Guards) deliveries(s *State, i int, next func(string, State)) {
-	if s.P[i].Notice {
+func (g *Guards) deliveries(s *State, i int, next step) {
+	if s.P[i].Notice > 0 {
 		then(s, i, "is told that the key changed", next, func(s *State, p *Process) { g.notice(p) })
 	}
 	if s.P[i].Message != (Message{}) {

@@ -2,6 +2,7 @@ package remotetest
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -154,12 +155,13 @@ var leases = []test{
 		p := prefix()
 		a, b := h.open(t, p), h.open(t, p)
 		k := a.key("k")
-		h.Put(k, "somebody's value")
+		value := strings.Repeat("x", remote.SeenLen) + "and more"
+		h.Put(k, value)
 		require.True(t, b.lease(t, remote.LeaseRequest{Key: k, Token: "b", Any: true}).Acquired)
 		l := a.lease(t, remote.LeaseRequest{Key: k, Token: "a"})
 		require.False(t, l.Acquired)
 		require.True(t, l.Item.Found())
-		require.Equal(t, "somebody's value"[:13+3], l.Item.Seen())
+		require.Equal(t, value[:remote.SeenLen], l.Item.Seen())
 	}},
 
 	{"AValueThatIsANumberIsNoAnswerOfTheScript", func(t *testing.T, h Harness) {

@@ -8,9 +8,15 @@
 //
 //   - that a string or a slice is part of a larger array; only the part in sight is counted;
 //   - that a map once was larger; its size is deduced from the entries it has;
-//   - what a channel holds or a func has captured; both count as the pointer they are;
 //   - that an object belongs to others as well, or to the program text, as string constants do. It is counted;
 //     the location of a time.Time is not.
 //
-// The value must not be modified meanwhile.
+// # What is not read
+//
+// Values are shared, and read-only by contract; but what they hold may have an inside that its own methods change, as an
+// http.Client has its table of idle connections. To read that meanwhile is a data race, and ends the process if it is a
+// map. So the walk enters only what its type proves to be plain: see planOf. For what it does not enter it has a guess,
+// 64 bytes for each reference, and says so.
+//
+// The plain part of a value must not be modified while it is sized.
 package sizeof

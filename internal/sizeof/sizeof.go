@@ -3,7 +3,6 @@ package sizeof
 import (
 	"reflect"
 	"slices"
-	"time"
 	"unsafe"
 )
 
@@ -14,23 +13,31 @@ const (
 )
 
 // Of returns the heap bytes that v keeps alive, v itself included: what a pointer points to, a slice's header and
-// array, a struct with all it refers to, unexported fields too. An object met twice is counted once. Of(nil) is 0.
-//
-// The work is bounded. After about 100,000 visited values, the rest of a slice or map is taken to be like the part
-// that was seen; the rest of a chain of pointers is left out. Of never panics.
+// array, a struct with all it refers to. An object met twice is counted once. Of(nil) is 0. It is [Sizer.Of] of v's type.
 func Of(v any) int64 {
 	if v == nil {
 		return 0
 	}
-	w := walk{left: maxVisits}
-	size := w.boxed(reflect.ValueOf(v))
+	size, _ := For(reflect.TypeOf(v)).Of(v)
+	return size
+}
+
+// Of returns the heap bytes that v, which is not nil, keeps alive, itself included. v is a V or a pointer to one. If not
+// all of it may be read (see planOf), whole is false and size has a guess for the rest: 64 bytes for each reference that is
+// not followed.
+//
+// The work is bounded. After about 100,000 visited values, the rest of a slice or map is taken to be like the part
+// that was seen; the rest of a chain of pointers is left out. Of never panics.
+func (s *Sizer) Of(v any) (size int64, whole bool) {
+	w := walk{s: s, left: maxVisits}
+	size = w.boxed(reflect.ValueOf(v))
 	for len(w.queue) > 0 && w.left > 0 {
 		last := len(w.queue) - 1
 		next := w.queue[last]
 		w.queue = w.queue[:last]
 		size += w.referred(next)
 	}
-	return size
+	return size, !w.unread
 }
 
 // Type returns what a T takes on the heap by itself, without what it refers to.
@@ -43,12 +50,14 @@ type object struct {
 }
 
 type walk struct {
-	left  int // visits
-	depth int
-	few   [8]object // the first that were met; most values are no more than these
-	met   int       // of few
-	seen  map[object]struct{}
-	queue []reflect.Value // to be followed from depth 0
+	s      *Sizer
+	left   int // visits
+	depth  int
+	unread bool      // something was not read
+	few    [8]object // the first that were met; most values are no more than these
+	met    int       // of few
+	seen   map[object]struct{}
+	queue  []reflect.Value // to be followed from depth 0
 }
 
 // first reports whether the object has not been met before.
@@ -83,7 +92,11 @@ func (w *walk) boxed(v reflect.Value) int64 {
 // referred sizes what v refers to, without the words of v itself: those belong to the object that v lies in.
 func (w *walk) referred(v reflect.Value) int64 {
 	t := v.Type()
-	if !hasPointers(t) || w.left <= 0 {
+	var p *plan
+	if t.Kind() == reflect.Struct {
+		p = w.s.planOf(t)
+	}
+	if w.left <= 0 || p == nil && !w.s.refers(t) || p != nil && !p.refers() {
 		return 0
 	}
 	if w.depth >= maxDepth {
@@ -120,9 +133,10 @@ func (w *walk) referred(v reflect.Value) int64 {
 		}
 		return mapSize(t, v.Len()) + w.mapped(v)
 	case reflect.Struct:
-		return w.fields(v, t)
+		return w.fields(v, p)
 	}
-	return 0 // chan, func, unsafe.Pointer: not followed
+	w.unread = true // chan, func, unsafe.Pointer
+	return unreadBytes
 }
 
 // text sizes the bytes of s. Those of one-byte strings are the runtime's.
@@ -133,18 +147,19 @@ func (w *walk) text(s string) int64 {
 	return class(len(s), false)
 }
 
-func (w *walk) fields(v reflect.Value, t reflect.Type) (sum int64) {
-	if t == reflect.TypeFor[time.Time]() {
-		return 0 // its location is the program's
+func (w *walk) fields(v reflect.Value, p *plan) (sum int64) {
+	if p.guess > 0 {
+		w.unread = true
+		return p.guess
 	}
-	for i := range t.NumField() {
+	for _, i := range p.fields {
 		sum += w.referred(v.Field(i))
 	}
 	return sum
 }
 
 func (w *walk) elements(v reflect.Value) (sum int64) {
-	if !hasPointers(v.Type().Elem()) {
+	if !w.s.refers(v.Type().Elem()) {
 		return 0
 	}
 	n := v.Len()
@@ -160,7 +175,7 @@ func (w *walk) elements(v reflect.Value) (sum int64) {
 func (w *walk) mapped(v reflect.Value) (sum int64) {
 	key, elem := v.Type().Key(), v.Type().Elem()
 	sum = int64(v.Len()) * (indirect(key) + indirect(elem))
-	if !hasPointers(key) && !hasPointers(elem) {
+	if !w.s.refers(key) && !w.s.refers(elem) {
 		return sum
 	}
 	found, done := int64(0), 0

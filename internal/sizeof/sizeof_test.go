@@ -243,7 +243,7 @@ func TestLongChainsNeedNoDeepStack(t *testing.T) {
 	if got, want := Of(chain(n)), class(int(unsafe.Sizeof(node{})), true)*n; got != want {
 		t.Errorf("%d, want %d", got, want)
 	}
-	w := walk{left: maxVisits, seen: make(map[object]struct{})}
+	w := walk{s: For(reflect.TypeFor[*node]()), left: maxVisits, seen: make(map[object]struct{})}
 	w.referred(reflect.ValueOf(chain(n)))
 	if len(w.queue) == 0 {
 		t.Error("followed to the end on the stack")
@@ -259,7 +259,7 @@ func TestWorkIsBoundedAndTheRestExtrapolated(t *testing.T) {
 	for i := range long {
 		long[i] = new(small)
 	}
-	w := walk{left: maxVisits, seen: make(map[object]struct{})}
+	w := walk{s: For(reflect.TypeFor[*node]()), left: maxVisits, seen: make(map[object]struct{})}
 	got, want := float64(w.boxed(reflect.ValueOf(long))), float64(24+8*n+8*n)
 	if math.Abs(got/want-1) > 0.01 {
 		t.Errorf("slice: %.0f, want %.0f", got, want)

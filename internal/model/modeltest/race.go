@@ -1,6 +1,6 @@
 //go:build race
 
-package model
+package modeltest
 
 // raceDetector: a search is one goroutine, and takes ten times as long.
 const raceDetector = true

@@ -1,0 +1,251 @@
+package sizeof
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	htmltemplate "html/template"
+	"io"
+	"log/slog"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"reflect"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"text/template"
+	"time"
+	"unsafe"
+)
+
+// message is laid out as the generated code of protobuf has it: a mark that it is not to be copied, and state that reading
+// it may change.
+type message struct {
+	State struct {
+		_    [0]func()
+		_    [0]sync.Mutex
+		info *int
+	}
+	sizeCache int32
+	lazy      map[int]string
+	Title     string
+}
+
+// size is what a method that looks as if it only read can do.
+func (m *message) size(i int) {
+	m.sizeCache = int32(i)
+	m.lazy = map[int]string{i: "decoded when first asked for"}
+}
+
+type noCopy struct{}
+
+func (*noCopy) Lock()   {}
+func (*noCopy) Unlock() {}
+
+// lazyList is not to be copied, as go vet sees to.
+type lazyList struct {
+	_     noCopy
+	Items []string
+}
+
+type counted struct {
+	hits atomic.Int64
+	Last []string
+}
+
+type guarded struct {
+	inner struct {
+		sync.Mutex
+		m map[int]int
+	}
+	Public map[int]int // which the mutex may be there for
+}
+
+type callback struct {
+	Func func()
+	Seen []int
+}
+
+type queue struct {
+	Next chan int
+	Seen []int
+}
+
+type spied struct {
+	P    unsafe.Pointer
+	Seen []int
+}
+
+// TestWhatChangesInsideIsNotRead while it changes: the race detector, or the runtime if it is a map, would end the process.
+func TestWhatChangesInsideIsNotRead(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Trailer", "T")
+		_, _ = w.Write([]byte("x"))
+		w.Header().Set("T", "t")
+	}))
+	defer server.Close()
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4}}
+	defer client.CloseIdleConnections()
+	get := func(int) {
+		if r, err := client.Get(server.URL); err == nil {
+			_, _ = io.Copy(io.Discard, r.Body)
+			_ = r.Body.Close()
+		}
+	}
+	var (
+		m       sync.Map
+		buffer  bytes.Buffer
+		text    strings.Builder
+		plain   = template.Must(template.New("t").Parse(`{{define "a"}}x{{end}}{{range .}}{{.}}{{end}}`))
+		html    = htmltemplate.Must(htmltemplate.New("t").Parse(`<a href="{{.}}">{{.}}</a>`))
+		logger  = slog.New(slog.NewTextHandler(io.Discard, nil))
+		expr    = regexp.MustCompile(`(a|b)*c{2,5}`)
+		db      = sql.OpenDB(noDB{})
+		msg     = &message{Title: "t"}
+		list    = &lazyList{}
+		hits    = &counted{}
+		locked  = &guarded{Public: map[int]int{}}
+		called  = &callback{}
+		queued  = &queue{}
+		spying  = &spied{}
+		answer  *http.Response
+		ctx, up = context.WithCancel(context.WithValue(t.Context(), noCopy{}, "v"))
+	)
+	defer up()
+	defer db.Close()
+	answer, err := client.Get(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	locked.inner.m = map[int]int{}
+	for name, one := range map[string]struct {
+		v      any
+		change func(i int)
+	}{
+		"http.Client":      {client, get},
+		"http.Response":    {answer, func(int) { _, _ = io.Copy(io.Discard, answer.Body) }},
+		"sync.Map":         {&m, func(i int) { m.Store(i, i) }},
+		"bytes.Buffer":     {&buffer, func(int) { buffer.WriteString("more") }},
+		"strings.Builder":  {&text, func(int) { text.WriteString("more") }},
+		"template":         {plain, func(i int) { _ = plain.Execute(io.Discard, []int{i}); _, _ = plain.New("more").Parse("x") }},
+		"html template":    {html, func(int) { _ = html.Execute(io.Discard, "x") }},
+		"logger":           {logger, func(i int) { logger.Info("x", "i", i) }},
+		"context":          {ctx, func(int) { _, end := context.WithCancel(ctx); end() }},
+		"regexp":           {expr, func(int) { expr.MatchString("ababccc"); expr.Longest() }},
+		"sql.DB":           {db, func(int) { _ = db.Ping() }},
+		"message":          {msg, msg.size},
+		"not to be copied": {list, func(int) { list.Items = append(list.Items, "x") }},
+		"counted":          {hits, func(int) { hits.hits.Add(1); hits.Last = []string{"x"} }},
+		"guarded":          {locked, func(i int) { locked.inner.m[i] = i; locked.Public[i] = i }},
+		"func":             {called, func(i int) { called.Seen = append(called.Seen, i) }},
+		"chan":             {queued, func(i int) { queued.Seen = append(queued.Seen, i) }},
+		"unsafe.Pointer":   {spying, func(i int) { spying.Seen = append(spying.Seen, i) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			type own struct { // a struct of this package, as users would cache it
+				Title string
+				by    any
+				at    []any
+			}
+			value := &own{"title", one.v, []any{one.v, one.v}}
+			s := For(reflect.TypeOf(value))
+			stop, sized := make(chan struct{}), make(chan struct{})
+			var both sync.WaitGroup
+			both.Go(func() {
+				defer close(stop)
+				for i := range 300 {
+					one.change(i)
+				}
+				<-sized
+			})
+			both.Go(func() {
+				for first := true; ; first = false {
+					size, whole := s.Of(value)
+					direct, wholly := For(reflect.TypeOf(one.v)).Of(one.v)
+					if size < direct || whole || wholly || direct < 16 {
+						t.Errorf("%d %v, by itself %d %v", size, whole, direct, wholly)
+					}
+					if first {
+						close(sized)
+					}
+					select {
+					case <-stop:
+						return
+					default:
+					}
+				}
+			})
+			both.Wait()
+		})
+	}
+}
+
+type noDB struct{}
+
+func (noDB) Connect(context.Context) (driver.Conn, error) { return nil, driver.ErrBadConn }
+func (noDB) Driver() driver.Driver                        { return nil }
+
+// TestDataIsReadWhereverItIsFrom and its size is no guess.
+func TestDataIsReadWhereverItIsFrom(t *testing.T) {
+	n := func(i int) *big.Int { return new(big.Int).Lsh(big.NewInt(int64(i+1)), 8000) }
+	for name, make_ := range map[string]func(i int) any{
+		"big.Int":   func(i int) any { return n(i) },
+		"big.Rat":   func(i int) any { return new(big.Rat).SetInt(n(i)) },
+		"big.Float": func(i int) any { return new(big.Float).SetInt(n(i)) },
+		"url": func(i int) any {
+			return &url.URL{Path: text(i, 500), User: url.UserPassword(text(i, 20), text(i, 500))}
+		},
+		"time":            func(int) any { now := time.Now(); return &now },
+		"netip.Addr":      func(int) any { a := netip.MustParseAddr("fe80::1%eth0"); return &a },
+		"netip.Prefix":    func(int) any { return []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")} },
+		"cookie":          func(i int) any { return &http.Cookie{Name: text(i, 100), Unparsed: []string{text(i, 100)}} },
+		"sql.NullString":  func(i int) any { return &sql.NullString{String: text(i, 100)} },
+		"without a name":  func(i int) any { return &struct{ a, b string }{b: text(i, 100)} },
+		"list of its own": func(i int) any { return []*author{{name: text(i, 100)}} },
+		"map of its own":  func(i int) any { return map[small]author{{}: {name: text(i, 100)}} },
+		"not comparable": func(i int) any {
+			return &struct {
+				_ [0]func()
+				s string
+			}{s: text(i, 100)}
+		},
+	} {
+		if _, whole := For(reflect.TypeOf(make_(0))).Of(make_(0)); !whole {
+			t.Errorf("%s: not read", name)
+		}
+		checkSize(t, name, 0.05, make_)
+	}
+}
+
+// TestAGuessIsAsStated where nothing may be read: 64 bytes for each reference.
+func TestAGuessIsAsStated(t *testing.T) {
+	type decimal struct { // like this one's, a pointer in another package's type
+		Amount *big.Int
+		By     bytes.Buffer
+	}
+	for name, one := range map[string]struct {
+		v    any
+		want int64
+	}{
+		"func":                   {func() {}, 64},
+		"chan":                   {make(chan [100]int), 64},
+		"map of funcs":           {map[int]func(){1: nil, 2: nil}, Of(map[int]uintptr{1: 1, 2: 2}) + 2*64},
+		"pointer to the opaque":  {&queue{Seen: make([]int, 1000)}, 32 + 2*64},
+		"array of it":            {&[3]queue{}, 96 + 3*2*64},
+		"another package's":      {new(bytes.Buffer), 48 + 64},
+		"with another package's": {&decimal{Amount: big.NewInt(1)}, 48 + Of(big.NewInt(1)) + 64},
+		"any: whatever is in it": {&[]any{&author{name: text(1, 100)}}, 24 + 16 + 32 + 64},
+	} {
+		got, whole := For(reflect.TypeOf(one.v)).Of(one.v)
+		if whole || got != one.want {
+			t.Errorf("%s: %d (whole: %v), want %d", name, got, whole, one.want)
+		}
+	}
+}

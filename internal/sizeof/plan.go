@@ -1,0 +1,206 @@
+package sizeof
+
+import (
+	"math/big"
+	"net/netip"
+	"net/url"
+	"reflect"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Sizer sizes the values of one type. Which fields of which structs may be read it decides once per type. Its methods may
+// be called from any goroutine.
+type Sizer struct {
+	own   []string // packages whose unexported fields are read
+	plans sync.Map // of reflect.Type to *plan, for structs
+}
+
+var sizers sync.Map // of reflect.Type to *Sizer
+
+// For returns the Sizer of type t, which is not nil.
+func For(t reflect.Type) *Sizer {
+	if s, ok := sizers.Load(t); ok {
+		return s.(*Sizer)
+	}
+	s, _ := sizers.LoadOrStore(t, &Sizer{own: packagesOf(t, nil)})
+	return s.(*Sizer)
+}
+
+// plan is how the values of a struct type are walked.
+type plan struct {
+	fields []int // to be followed, in order
+	// guess is what the fields are taken to refer to if none of them may be read; 0: fields holds all that refer to something.
+	guess int64
+}
+
+func (p *plan) refers() bool { return len(p.fields) > 0 || p.guess > 0 }
+
+// planOf decides what of a struct may be read while the program goes on to use it.
+//
+//   - Nothing if it holds, by value, what goroutines synchronize by or what code hides in: it has an inside that its
+//     methods change. Neither are pointers to it followed: those are the same inside.
+//   - Everything if its type is of the package of V, which knows that cached values are read-only.
+//   - Otherwise everything or nothing: a type of another package is data only if all its fields are exported and none is
+//     an interface with methods. Exported fields beside others are part of an inside, too: html/template changes the
+//     Tree of a template when it is first executed.
+func (s *Sizer) planOf(t reflect.Type) *plan {
+	if known, ok := s.plans.Load(t); ok {
+		return known.(*plan)
+	}
+	p := &plan{}
+	switch {
+	case belongsToProgram(t) || !hasPointers(t):
+	case holdsInside(t) || !slices.Contains(s.own, packageOf(t)) && !standardData[t] && !isData(t):
+		p.guess = unreadBytes * references(t)
+	default:
+		for i := range t.NumField() {
+			if s.refers(t.Field(i).Type) {
+				p.fields = append(p.fields, i)
+			}
+		}
+	}
+	s.plans.Store(t, p)
+	return p
+}
+
+// refers reports whether a value of type t can keep other objects alive.
+func (s *Sizer) refers(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Array:
+		return t.Len() > 0 && s.refers(t.Elem())
+	case reflect.Struct:
+		return s.planOf(t).refers()
+	}
+	return hasPointers(t)
+}
+
+// unreadBytes is what each reference that is not followed is taken to keep alive. It is a guess.
+const unreadBytes = 64
+
+// references counts those in a value of type t: pointers and what holds one.
+func references(t reflect.Type) (n int64) {
+	switch t.Kind() {
+	case reflect.Array:
+		if t.Len() > 0 {
+			n = int64(t.Len()) * references(t.Elem())
+		}
+	case reflect.Struct:
+		for i := range t.NumField() {
+			n += references(t.Field(i).Type)
+		}
+	default:
+		if hasPointers(t) {
+			n = 1
+		}
+	}
+	return n
+}
+
+// standardData are types of the standard library whose unexported fields never change, unless by a method that is called
+// to change the value.
+var standardData = map[reflect.Type]bool{
+	reflect.TypeFor[big.Int]():      true,
+	reflect.TypeFor[big.Rat]():      true,
+	reflect.TypeFor[big.Float]():    true,
+	reflect.TypeFor[url.Userinfo](): true,
+}
+
+// belongsToProgram reports whether what a t refers to is shared by all that are like it: the location of a time, the
+// zone of an address.
+func belongsToProgram(t reflect.Type) bool {
+	switch t {
+	case reflect.TypeFor[time.Time](), reflect.TypeFor[netip.Addr](), reflect.TypeFor[netip.AddrPort](), reflect.TypeFor[netip.Prefix]():
+		return true
+	}
+	return t.PkgPath() == "unique"
+}
+
+// holdsInside reports whether a value of type t holds, by value and at any depth, something of sync or sync/atomic, a
+// channel, a func, an unsafe.Pointer, or what go vet would not let one copy. Such a mark may have no length.
+func holdsInside(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Chan, reflect.Func, reflect.UnsafePointer:
+		return true
+	case reflect.Array:
+		if t.Len() == 0 && t.Elem().Kind() == reflect.Func {
+			return false // that is how a type says that it cannot be compared
+		}
+		return holdsInside(t.Elem())
+	case reflect.Struct:
+		if p := t.PkgPath(); p == "sync" || p == "sync/atomic" || reflect.PointerTo(t).Implements(reflect.TypeFor[sync.Locker]()) {
+			return true
+		}
+		for i := range t.NumField() {
+			if holdsInside(t.Field(i).Type) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// isData reports whether a struct of a package that is not V's is nothing but its exported fields.
+func isData(t reflect.Type) bool {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		behaves := f.Type.Kind() == reflect.Interface && f.Type.NumMethod() > 0
+		if behaves || !f.IsExported() && f.Name != "_" {
+			return false
+		}
+	}
+	return true
+}
+
+// packageOf is the package that a struct's unexported fields are of; a struct without a name has no other.
+func packageOf(t reflect.Type) string {
+	if t.Name() == "" {
+		for i := range t.NumField() {
+			if f := t.Field(i); !f.IsExported() {
+				return f.PkgPath
+			}
+		}
+	}
+	return t.PkgPath()
+}
+
+// packagesOf appends the packages of the types that a V is put together of, as []docs.Page is of docs.Page.
+func packagesOf(t reflect.Type, out []string) []string {
+	p := t.PkgPath()
+	if t.Kind() == reflect.Struct {
+		p = packageOf(t)
+	}
+	if p != "" && !standard(p) {
+		out = append(out, p)
+	}
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
+		if t.Kind() == reflect.Map {
+			out = packagesOf(t.Key(), out)
+		}
+		if t.Name() == "" { // else it may be recursive, and its elements are its package's own business
+			out = packagesOf(t.Elem(), out)
+		}
+	}
+	return out
+}
+
+// standard reports whether a package is of the standard library, none of which is written for cached values. Its import
+// paths begin without a dot; so do those of programs that nobody else imports.
+func standard(path string) bool {
+	first, _, _ := strings.Cut(path, "/")
+	return !strings.Contains(first, ".") && first != "main" && first != program()
+}
+
+// program is how the import paths of the main module begin; empty if that is not known.
+var program = sync.OnceValue(func() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	first, _, _ := strings.Cut(info.Main.Path, "/")
+	return first
+})

@@ -1,0 +1,82 @@
+package tier
+
+import (
+	"fmt"
+	"reflect"
+	"sync"
+	"weak"
+)
+
+// viewShape is what all views of a namespace that are in use at a time agree in, since
+// they are served each other's entries. What they may differ in (TTLs, loads, what is
+// done about stale values, WithRemoteOnly) each entry carries itself, or concerns the
+// reader alone. WithLocalOnly does not:
+//
+//	A: local-only, loads k and keeps 1, which the server has not seen
+//	another process: Set(k, 2); the server tells nobody here, as nobody has read k
+//	B: both tiers, finds the copy, valid by all that was heard, until its TTL
+type viewShape struct {
+	values, codec reflect.Type // codec is nil for the default
+	localOnly     bool
+}
+
+func shapeOf[V any](cfg *cacheConfig) viewShape {
+	return viewShape{reflect.TypeFor[V](), reflect.TypeOf(cfg.codec), cfg.localOnly}
+}
+
+func (v viewShape) String() string {
+	switch {
+	case v.localOnly:
+		return fmt.Sprintf("values of type %v, WithLocalOnly", v.values)
+	case v.codec != nil:
+		return fmt.Sprintf("values of type %v, WithCodec(%v)", v.values, v.codec)
+	}
+	return fmt.Sprintf("values of type %v, the default codec", v.values)
+}
+
+// viewsInUse is referenced by every Cache of one shape, and by nothing else for long: so
+// the garbage collector knows when none is left.
+type viewsInUse struct{ ns *namespace }
+
+// views admits views to a namespace.
+type views struct {
+	mu    sync.Mutex // guards the rest
+	shape viewShape  // of the latest
+	// kind is that of their entries. Other views have one of their own, so that what is
+	// left of earlier ones in the local tier is a miss for them, "not found" included.
+	kind  *kind
+	inUse weak.Pointer[viewsInUse]
+}
+
+// admitView returns the kind of the entries of a view of V, and what the view has to
+// refer to for as long as it is used. It fails while there is a view of another shape.
+func admitView[V any](ns *namespace, cfg *cacheConfig) (*kind, *viewsInUse, error) {
+	v, shape := &ns.views, shapeOf[V](cfg)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	use := v.inUse.Value()
+	if v.kind != nil && shape != v.shape {
+		if use != nil {
+			return nil, nil, mixedViews(ns.path, v.shape, shape)
+		}
+		v.kind = nil
+	}
+	if v.kind == nil {
+		v.shape, v.kind = shape, newKind[V](ns)
+	}
+	if use == nil {
+		use = &viewsInUse{ns}
+		v.inUse = weak.Make(use)
+	}
+	return v.kind, use, nil
+}
+
+func mixedViews(path string, there, wanted viewShape) error {
+	a, b := there.String(), wanted.String()
+	if a == b {
+		b += " (another type of that name)"
+	}
+	return fmt.Errorf("views of one namespace share its entries, so they must agree in type, codec and WithLocalOnly: "+
+		"one with %s is in use, this one has %s; give this one a namespace of its own, such as %q, "+
+		"or drop every Cache of the other kind before", a, b, path+":other")
+}
