@@ -22,10 +22,23 @@ import (
 //	TIERCACHE_SEED=n        repeats a plan; 0 or none is a plan that is always the same
 //	TIERCACHE_FAULTS=word   only faults with that word in their names
 //	TIERCACHE_SOAK=1h       goes on for so long (make soak)
+//	TIERCACHE_ENDED=n       n of 100 contexts end early; 0 shows whether a violation needs that
+//	TIERCACHE_OWN_READS=0   nothing is judged by I10
 
 func seed() uint64 {
 	n, _ := strconv.ParseUint(os.Getenv("TIERCACHE_SEED"), 10, 64) // none is 0
 	return n
+}
+
+// testConfig is DefaultConfig with the plan's seed and what the environment asks for.
+func testConfig() Config {
+	cfg := DefaultConfig()
+	cfg.Seed = seed()
+	if n, err := strconv.Atoi(os.Getenv("TIERCACHE_ENDED")); err == nil {
+		cfg.Ended = n
+	}
+	cfg.OwnReads = os.Getenv("TIERCACHE_OWN_READS") != "0"
+	return cfg
 }
 
 func chosen(all []fault) (out []fault) {
@@ -63,8 +76,8 @@ func TestFaults(t *testing.T) {
 			name, n = "without tracking", max(1, n/6)
 		}
 		t.Run(name, func(t *testing.T) {
-			cfg := DefaultConfig()
-			cfg.Seed, cfg.NoTracking = seed(), noTracking
+			cfg := testConfig()
+			cfg.NoTracking = noTracking
 			w := newWorld(t, cfg, false)
 			w.calm(1_000_000 / cfg.slowness() / cfg.slowness()) // with the race detector, beside another package, 2,000 take a second
 			for range n {
@@ -111,10 +124,11 @@ func (w *world) round(all []fault) {
 func (w *world) conclude() {
 	w.t.Helper()
 	reports := w.reports()
-	var reads, local, changes, violated int64
+	var reads, local, changes, ended, violated int64
 	var stale [numPhases]Histogram
 	for _, r := range reports {
-		reads, local, changes, violated = reads+r.Reads, local+r.LocalHits, changes+r.Changes, violated+r.Violated
+		reads, local, changes = reads+r.Reads, local+r.LocalHits, changes+r.Changes
+		ended, violated = ended+r.Ended, violated+r.Violated
 		for p := range stale {
 			stale[p].Merge(&r.Staleness[p])
 		}
@@ -124,8 +138,8 @@ func (w *world) conclude() {
 		injections += n
 	}
 	w.t.Logf("\n%s", w.table())
-	w.t.Logf("seed %d: %d kinds, %d injections, %d checked reads (%d local), %d changes, %d violations, %d failed reads",
-		w.cfg.Seed, len(w.injections), injections, reads, local, changes, violated, w.failures())
+	w.t.Logf("seed %d: %d kinds, %d injections, %d checked reads (%d local), %d changes, %d reads whose context ended, %d violations, %d failed reads",
+		w.cfg.Seed, len(w.injections), injections, reads, local, changes, ended, violated, w.failures())
 	for p, name := range []string{"healthy", "during faults"} {
 		h := &stale[p]
 		w.t.Logf("staleness %s: p50 %v, p99 %v, p99.9 %v, max %v of %d samples", name, h.Quantile(.5), h.Quantile(.99), h.Quantile(.999), h.Max, h.Count)
@@ -140,6 +154,7 @@ func (w *world) conclude() {
 	}
 	w.t.Logf("faults by number: %v", numbered(w.faults, w.t.Failed()))
 	require.Zero(w.t, violated, "violations")
+	require.True(w.t, ended > 0 || w.cfg.Ended == 0, "reads whose context ended")
 	require.Zero(w.t, w.failures(), "failed reads: their loaders never do (I8)")
 	if !raceDetector { // which makes all else so slow that little is local
 		require.Greater(w.t, local, reads/4, "most reads have to be local ones, or this shows little")
@@ -187,7 +202,7 @@ func (w *world) table() string {
 	}
 	sort.Strings(names)
 	var out strings.Builder
-	fmt.Fprintf(&out, "%-40s %-12s %10s %14s  %s\n", "fault", "of", "injections", "checked reads", "violations of I1, I2, I4, I5")
+	fmt.Fprintf(&out, "%-40s %-12s %10s %14s  %s\n", "fault", "of", "injections", "checked reads", "violations of I1, I2, I4, I5, I10")
 	for _, name := range names {
 		fmt.Fprintf(&out, "%-40s %-12s %10d %14d  %d\n", name, w.decided[name], w.injections[name], w.reads[name], w.violated[name])
 	}
@@ -209,8 +224,7 @@ func TestSoak(t *testing.T) {
 	if err != nil {
 		t.Skip("SKIPPED: make soak DURATION=1h")
 	}
-	cfg := DefaultConfig()
-	cfg.Seed = seed()
+	cfg := testConfig()
 	if cfg.Seed == 0 {
 		cfg.Seed = uint64(time.Now().UnixNano())
 	}

@@ -19,6 +19,9 @@ const (
 // it. It holds no pointers, and everything in it is atomic.
 type Board struct {
 	phase    atomic.Int64
+	since    atomic.Int64 // the present phase
+	quiet    atomic.Int64
+	given    atomic.Int64 // 1 + the subject whose write failed last: see Board.GivenUp
 	excusing atomic.Int64
 	stop     atomic.Int64
 	faults   trace
@@ -52,32 +55,65 @@ const (
 )
 
 // SetPhase begins a phase.
-func (b *Board) SetPhase(p Phase) { b.phase.Store(int64(p)) }
+func (b *Board) SetPhase(p Phase) {
+	b.since.Store(int64(Now()))
+	b.phase.Store(int64(p))
+}
+
+// HealthyFor reports whether nothing has been done to the fleet for so long.
+func (b *Board) HealthyFor(d time.Duration, now Time) bool {
+	return Phase(b.phase.Load()) == Healthy && now-Time(b.since.Load()) >= Time(d)
+}
+
+// OnlyCells has members change nothing that is told by the change log, until it is
+// called with false.
+func (b *Board) OnlyCells(only bool) {
+	b.quiet.Store(0)
+	if only {
+		b.quiet.Store(1)
+	}
+}
+
+// GivenUp notes that a write of the subject has failed: another member is to write
+// it soon, since what was given up may be on its way still.
+func (b *Board) GivenUp(subject int) { b.given.Store(int64(subject) + 1) }
+
+// LatestGivenUp returns the subject whose write failed last.
+func (b *Board) LatestGivenUp() (subject int, ok bool) {
+	n := b.given.Load()
+	return int(n) - 1, n > 0
+}
 
 // Tally is what a member has done so far, for those who wait for it to do
 // something.
 type Tally struct {
 	Reads, Changes, Syncs, Loads, LocalHits, Failures, Violations atomic.Int64
 
+	// Ended are the calls that failed because their context had ended.
+	Ended atomic.Int64
+
 	// Changing is the subject that the member changes, or did last: that is where
 	// readers are most likely to find something wrong.
 	Changing atomic.Int64
 
-	_ [8]int64 // its own cache lines
+	_ [7]int64 // its own cache lines
 }
 
 // Subject is one thing that can change. It has one writer at a time, the member
-// that owns it; its versions count up from 1, 0 is what there was before.
+// that owns it or that holds it; its versions count up from 1, 0 is what there was
+// before.
 type Subject struct {
-	truth atomic.Int64
-	acks  struct {
+	truth  atomic.Int64
+	holder atomic.Int64 // 1 + the member, for subjects that several members change
+	acks   struct {
 		writing atomic.Int64 // a lock for two rare writers: the owner, and Forgive
 		count   atomic.Int64
 		ring    [ackRing]ack // nth acknowledgement at n%ackRing
 	}
 	returned  [MaxMembers]atomic.Int64 // versions whose change has returned there
 	told      [MaxMembers]atomic.Int64 // versions that member knows of by a Sync
-	excused   atomic.Int64             // latest version acknowledged during an Excuse
+	seen      [MaxMembers]sight
+	excused   atomic.Int64 // latest version acknowledged during an Excuse
 	suspended atomic.Int64
 	wanted    atomic.Int64 // a change is wanted from the owner
 	trace     trace
@@ -87,10 +123,30 @@ type Subject struct {
 // be trusted if nth is the same before and after the other two were read.
 type ack struct{ nth, version, at atomic.Int64 }
 
+// sight is the highest version that reads of a member have given, and not later
+// than when one first did.
+type sight struct{ at, version atomic.Int64 }
+
+// Saw notes that a read of member gave version.
+func (s *Subject) Saw(member int, version int64, at Time) {
+	seen := &s.seen[member]
+	for old := seen.version.Load(); old < version; old = seen.version.Load() {
+		if seen.version.CompareAndSwap(old, version) {
+			seen.at.Store(int64(at))
+		}
+	}
+}
+
+// Hold makes member the writer, unless there is one.
+func (s *Subject) Hold(member int) bool { return s.holder.CompareAndSwap(0, int64(member)+1) }
+
+// Free ends a Hold.
+func (s *Subject) Free(member int) { s.holder.CompareAndSwap(int64(member)+1, 0) }
+
 // Truth returns the present version.
 func (s *Subject) Truth() int64 { return s.truth.Load() }
 
-// Advance begins the next version. Only the owner calls it.
+// Advance begins the next version. Only the writer calls it.
 func (s *Subject) Advance() int64 { return s.truth.Add(1) }
 
 // Returned notes that the call of member that changes the subject to version has
@@ -150,8 +206,12 @@ func (s *Subject) Told(member int, version int64) {
 }
 
 // Replaced notes that a member's process died and another took its place: what
-// it alone distrusted has died with it.
-func (s *Subject) Replaced(member int) { s.returned[member].Store(0) }
+// it alone distrusted, had read and was writing has died with it.
+func (s *Subject) Replaced(member int) {
+	s.returned[member].Store(0)
+	s.seen[member].version.Store(0)
+	s.Free(member)
+}
 
 // Suspend has nothing decided about the subject until Resume, for faults from
 // which the cache does not promise to protect it.

@@ -150,8 +150,7 @@ func TestClusterFaults(t *testing.T) {
 	if raceDetector {
 		t.Skip("it is run at full speed as well")
 	}
-	cfg := DefaultConfig()
-	cfg.Seed = seed()
+	cfg := testConfig()
 	// Seven servers share the machine with the fleet.
 	cfg.MaxStaleness, cfg.Timeout = 2*cfg.MaxStaleness, 2*cfg.Timeout
 	w := emptyWorld(t, cfg)

@@ -18,7 +18,19 @@
 //   - I5: v is at least every version acknowledged before this member's latest
 //     Sync began: of those it has been told, so the value of a load that began
 //     before would be believed although the change is known.
+//   - I10: v is at least every version that a read of this member has given before
+//     this one was called. Where a fault has its hand in that is not promised: it is
+//     judged while the fleet is healthy, and nothing has failed in this member.
 //   - v has existed when the read returned; else the harness is broken.
+//
+// A read that gives "not found" has given the latest version of which that is true.
+//
+// A share of all contexts ends early, at any moment of its call. A read may fail
+// then, with an error that matches the context's, and for no other reason. A write
+// that failed was performed before it returned or never will be: whichever, no
+// version below one that is acknowledged later is read again, also if another
+// member wrote that. So the writers of a cell change, and one whose write failed is
+// soon written by another member.
 //
 // # What it costs
 //

@@ -1,7 +1,10 @@
 package coherence
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"log/slog"
 	"strconv"
 	"strings"
 	"time"
@@ -9,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiercache/tiercache/internal/faultproxy"
+	"github.com/tiercache/tiercache/tier"
 )
 
 // fault is one thing that production does to a cache. run does it, lets it last,
@@ -20,6 +24,10 @@ type fault struct {
 	// the fault until each has been written again. Each has its reason beside it.
 	spares     spared
 	stepsClock bool // and so needs a server whose clock can be
+	// lies: what is read while it lasts is not judged at all, but that the processes
+	// live and go on; docs change once more, and everything is flushed, before they
+	// are judged again.
+	lies bool
 }
 
 // spared says where a fault may do to a key what the cache does not promise to
@@ -60,6 +68,7 @@ var faults = []fault{
 	{name: "kill -9 of a client process", run: func(w *world) int {
 		i := here + w.rng.IntN(there-here)
 		w.procs[i].Kill()
+		w.hold(2 * w.cfg.Timeout) // what it was writing when it died is performed, or is too late
 		for s := range w.board.subjects {
 			w.board.Subject(s).Replaced(i)
 		}
@@ -136,7 +145,7 @@ var faults = []fault{
 	}},
 	// What was sent arrives late, after what was sent on other connections: see
 	// TestI1ASetThatFailedDoesNotOverwriteALaterOne.
-	{name: "connections forgotten, and remembered", spares: everywhere, run: func(w *world) int {
+	{name: "connections forgotten, and remembered", run: func(w *world) int {
 		return w.some(func(p *faultproxy.Proxy) { p.FreezePresent() })
 	}},
 	{name: "half-open, to the server", run: func(w *world) int {
@@ -145,11 +154,102 @@ var faults = []fault{
 	{name: "half-open, to the client", run: func(w *world) int {
 		return w.some(func(p *faultproxy.Proxy) { p.Freeze(faultproxy.ToClient) })
 	}},
+	// A write that is given up arrives when another member has written since.
+	{name: "messages late, in order", run: times(3, func(w *world) {
+		w.some(func(p *faultproxy.Proxy) {
+			p.Latency(faultproxy.ToServer, w.cfg.Timeout/2)
+			if w.rng.IntN(4) == 0 {
+				p.Latency(faultproxy.ToClient, w.cfg.Timeout/2)
+			}
+		})
+	})},
 	{name: "throttled", run: func(w *world) int {
 		return w.some(func(p *faultproxy.Proxy) { p.Throttle(faultproxy.ToClient, 20_000) })
 	}},
 	{name: "connections cut", run: times(4, func(w *world) { w.any().Cut() })},
 	{name: "connections reset", run: times(4, func(w *world) { w.any().Reset() })},
+	{name: "connections cut within a message", run: func(w *world) int {
+		return w.some(func(p *faultproxy.Proxy) { p.CutWithin(1 << (5 + w.rng.IntN(12))) })
+	}},
+	{name: "a proxy that speaks first", run: func(w *world) int {
+		return w.some(func(p *faultproxy.Proxy) {
+			p.Greet(0.2+0.8*w.rng.Float64(), faultproxy.MaxClients, faultproxy.Denied)
+			p.Cut()
+		})
+	}},
+	{name: "maxclients reached", run: func(w *world) int {
+		s := w.server.Session(w.t)
+		defer s.Close()
+		for range 3 {
+			s.Do(fmt.Sprint("CONFIG SET maxclients ", 1+w.rng.IntN(2*there)), "CLIENT KILL TYPE normal SKIPME yes", "CLIENT KILL TYPE pubsub")
+			w.hold(w.span() / 2)
+			s.Do("CONFIG SET maxclients 10000")
+		}
+		return 3
+	}},
+	{name: "rights revoked", run: func(w *world) int {
+		for _, right := range []string{"-@read", "-@write", "-@scripting", "-@sortedset", "-@pubsub"} {
+			w.do("ACL", "SETUSER", "default", right)
+			w.hold(w.span() / 2)
+			w.do("ACL", "SETUSER", "default", "+@all")
+			w.hold(time.Duration(w.rng.Int64N(int64(2 * w.cfg.Heartbeat))))
+		}
+		return 5
+	}},
+	// An answer that comes twice answers the next request, so anything may be believed.
+	{name: "answers duplicated", lies: true, run: thenCut(func(w *world) int {
+		return w.some(func(p *faultproxy.Proxy) {
+			p.Apply(faultproxy.Rule{Class: faultproxy.Reply, Action: faultproxy.Duplicate, Share: 0.02})
+		})
+	})},
+	// What the server had acknowledged since its snapshot is lost, and made up for by
+	// the members that know of it.
+	{name: "set back to a snapshot, by a restart", run: func(w *world) int {
+		w.setBack(func() {}, func() {
+			w.server.Kill()
+			w.server.Restart()
+		})
+		return 1
+	}},
+	{name: "set back to a snapshot, DEBUG RELOAD", run: func(w *world) int {
+		w.setBack(func() {}, func() { w.do("DEBUG", "RELOAD", "NOSAVE") })
+		return 1
+	}},
+	// As a virtual machine is: the process goes on as it was, its replication id, offset
+	// and counters too, and connections of later are gone. (What cannot be had here: a
+	// replication offset that goes back. It stays 0 without replica.)
+	{name: "set back to a snapshot, with the process", run: func(w *world) int {
+		w.setBack(func() {}, func() {
+			s := w.server.Session(w.t)
+			defer s.Close()
+			s.Do("CLIENT KILL TYPE normal SKIPME yes", "CLIENT KILL TYPE pubsub", "DEBUG RELOAD NOSAVE", "CONFIG RESETSTAT")
+		})
+		return 1
+	}},
+	// What tells that keys are written must last as long as the keys do.
+	{name: "clock stepped by days, then set back to a snapshot", stepsClock: true, run: func(w *world) int {
+		w.setBack(func() {
+			for _, d := range []time.Duration{8 * 24 * time.Hour, -8 * 24 * time.Hour} {
+				w.server.StepClock(d)
+				w.recovered()
+				w.fill(w.members[0].Store())
+				w.server.StepClock(0)
+				w.recovered()
+			}
+			w.rewriteCells()
+		}, func() {
+			w.server.Kill()
+			w.server.Restart()
+		})
+		return 3
+	}},
+	{name: "a store of short WithMaxTTL, then set back to a snapshot", run: func(w *world) int {
+		w.setBack(w.trim, func() {
+			w.server.Kill()
+			w.server.Restart()
+		})
+		return 1
+	}},
 }
 
 func init() {
@@ -166,6 +266,47 @@ func (w *world) step(d time.Duration) int {
 	w.hold(w.span())
 	w.server.StepClock(0)
 	return 2
+}
+
+// setBack has the server save, and later have what it had then. Every other time
+// nothing but keys changes in between, so that the change log is what it was.
+func (w *world) setBack(before, back func()) {
+	w.board.Excuse()
+	before()
+	if w.rng.IntN(2) == 0 {
+		w.board.OnlyCells(true)
+		w.hold(time.Second) // as long as a change may take
+	}
+	w.server.Save(w.t)
+	w.hold(w.span())
+	back()
+	w.recovered()
+	w.board.OnlyCells(false)
+	w.server.DropSnapshot()
+	w.board.Forgive(Now())
+}
+
+// trim opens a store whose entries are short-lived, and which has no use for older
+// changes, if the others allow it. It changes things until it has trimmed the log.
+func (w *world) trim() {
+	const short = time.Second
+	s, err := tier.Open(context.Background(), tier.WithValkey(w.server.URL()), tier.WithPrefix(w.cfg.Prefix), tier.WithMaxTTL(short),
+		tier.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil))))
+	if err != nil {
+		return // refused, which is safe
+	}
+	defer s.Close()
+	w.hold(short + short/4)
+	w.fill(s)
+	w.rewriteCells()
+}
+
+// fill records so many changes that the change log is trimmed. Not each has to be
+// acknowledged.
+func (w *world) fill(s *tier.Store) {
+	for i := range 100 {
+		_, _ = s.InvalidateSource(context.Background(), fmt.Sprint("fill-", i))
+	}
 }
 
 // times repeats what is over at once, while the fleet goes on.

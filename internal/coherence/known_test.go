@@ -204,6 +204,42 @@ func TestI2AClockThatIsSetForwardsDuringALoadHidesNoChange(t *testing.T) {
 	require.Equal(t, int64(2), a.get("k", 2), "later than the bound")
 }
 
+// I1, I6: what the log knew was trimmed by a clock that was wrong for a while.
+//
+//	A:      Set(k, 1): the log knows that keys are written
+//	server: its clock is set eight days forwards; changes are recorded, and trim the
+//	        log; its clock is set right
+//	A:      Set(k, 1); the server saves; Set(k, 2) returns
+//	server: is killed, and restarted from what it had saved
+func TestI6AStepOfDaysDoesNotHideASetThatARestartLost(t *testing.T) {
+	valkeytest.NeedSteppedClock(t)
+	ctx := context.Background()
+	s := valkeytest.Start(t, valkeytest.SteppedClock())
+	a, b := newNode(t, s.Addr, "p"), newNode(t, s.Addr, "p")
+	require.NoError(t, a.cache.Set(ctx, "k", 1))
+	s.StepClock(8 * 24 * time.Hour)
+	a.synced()
+	b.synced()
+	for range 100 {
+		_, err := b.store.InvalidateSource(ctx, "other")
+		require.NoError(t, err)
+	}
+	s.StepClock(0)
+	a.synced()
+	b.synced()
+	require.Eventually(t, func() bool { return a.cache.Set(ctx, "k", 1) == nil }, patience, time.Millisecond)
+	s.Save(t)
+	require.NoError(t, a.cache.Set(ctx, "k", 2))
+	require.Equal(t, int64(2), b.get("k", 2))
+	s.Kill()
+	s.Restart()
+	for _, n := range []*node{a, b} {
+		n.synced()
+		require.Equal(t, int64(2), n.get("k", 2))
+		require.Equal(t, int64(2), n.get("k", 2, tier.Fresh()))
+	}
+}
+
 // I2, I4: a proof by a server that is no primary any more.
 //
 //	B:           holds k, connected to the primary

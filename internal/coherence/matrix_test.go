@@ -28,7 +28,7 @@ func matrix() string {
 	for _, k := range allFaults() {
 		fmt.Fprintf(&out, "| *of %s:* | | | |\n", k.of)
 		for _, f := range k.faults {
-			fmt.Fprintf(&out, "| %s | yes | %s | %s |\n", f.name, yes[f.spares.in(Config{})], yes[f.spares.in(Config{NoTracking: true})])
+			fmt.Fprintf(&out, "| %s | %s | %s | %s |\n", f.name, yes[f.lies], yes[f.lies || f.spares.in(Config{})], yes[f.lies || f.spares.in(Config{NoTracking: true})])
 		}
 	}
 	return out.String()

@@ -2,6 +2,7 @@ package coherence
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -31,6 +32,10 @@ type Config struct {
 	Burst           int           // reads of each reader between two ticks of Pace
 	Pace            time.Duration // of readers and writers
 	Changes         int           // of each member, per 1000 ticks
+	Ended           int           // contexts that end early, of 100
+	MaxTTL          time.Duration // of the store; 0: the default
+	OwnReads        bool          // are judged by I10
+	Beside          bool          // a local-only view beside the others of the cells, if New allows it
 }
 
 // DefaultConfig returns what the tests use: changes every few milliseconds, and
@@ -39,7 +44,7 @@ func DefaultConfig() Config {
 	return Config{
 		Members: 1, Prefix: "coherence", Seed: 1,
 		MaxStaleness: 100 * time.Millisecond, Heartbeat: 20 * time.Millisecond, Timeout: 30 * time.Millisecond,
-		Docs: 40, Cells: 16, Readers: 2, Burst: 400, Pace: time.Millisecond, Changes: 100,
+		Docs: 40, Cells: 16, Readers: 2, Burst: 400, Pace: time.Millisecond, Changes: 100, Ended: 30, OwnReads: true,
 	}
 }
 
@@ -54,14 +59,48 @@ type Member struct {
 	board *Board
 	tally *Tally
 	store *tier.Store
-	docs  []*tier.Cache[Value] // by namespace; doc s is in docs[s%len(docs)]
-	cells *tier.Cache[Value]
+	docs  []views // by namespace; doc s is in docs[s%len(docs)]
+	own   []views // local-only ones, of namespaces below those
+	cells views
 	loads atomic.Int64
+
+	localCells *tier.Cache[Value] // see reading.beside
+
+	// What has failed in the store, for [Reader.Calm].
+	failed struct {
+		count atomic.Int64 // when it was last looked at
+		at    atomic.Int64 // when more was found
+	}
 
 	mu         sync.Mutex // guards what follows
 	violations []*Violation
 	failures   []string // the first errors of reads
 	staleness  [numPhases]Histogram
+}
+
+// views are of one namespace, the one that most reads use first.
+type views []*tier.Cache[Value]
+
+// ttl is of all views but those that let it pass.
+const ttl = 10 * time.Second
+
+// newViews returns views of a namespace of all kinds that share its entries. Most
+// entries are made by the first one, and live long.
+func newViews(s *tier.Store, path string, first ...tier.CacheOption) (out views, err error) {
+	const stale = 20 * time.Millisecond
+	for _, options := range [][]tier.CacheOption{
+		append(first, tier.WithTTL(ttl)),
+		{tier.WithTTL(ttl), tier.WithRemoteOnly()},
+		{tier.WithTTL(stale), tier.WithStaleWhileRevalidate(ttl), tier.WithStaleOnError(ttl)},
+		{tier.WithTTL(ttl), tier.WithLocalTTL(stale), tier.WithJitter(0.5)},
+	} {
+		c, err := tier.New[Value](s, path, options...)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, c)
+	}
+	return out, nil
 }
 
 // docNamespaces is over how many namespaces docs are spread: a change of one of
@@ -86,19 +125,37 @@ func Join(ctx context.Context, cfg Config, b *Board, backend remote.Backend) (*M
 	if cfg.NoTracking {
 		options = append(options, tier.WithoutTracking())
 	}
+	if cfg.MaxTTL != 0 {
+		options = append(options, tier.WithMaxTTL(cfg.MaxTTL))
+	}
 	var err error
 	if m.store, err = tier.Open(ctx, options...); err != nil {
 		return nil, err
 	}
-	for i := range docNamespaces {
-		c, err := tier.New[Value](m.store, "docs:"+strconv.Itoa(i), tier.WithEarlyRefresh(0.5), tier.WithTTL(10*time.Second))
-		if err != nil {
-			return nil, err
-		}
-		m.docs = append(m.docs, c)
+	if err := m.open(); err != nil {
+		return nil, errors.Join(err, m.store.Close())
 	}
-	m.cells, err = tier.New[Value](m.store, "cells", tier.WithTTL(10*time.Second))
-	return m, err
+	return m, nil
+}
+
+// open makes the views.
+func (m *Member) open() (err error) {
+	for i := range docNamespaces {
+		path := "docs:" + strconv.Itoa(i)
+		shared, err := newViews(m.store, path, tier.WithEarlyRefresh(0.5))
+		if err != nil {
+			return err
+		}
+		own, err := tier.New[Value](m.store, path+":own", tier.WithTTL(ttl), tier.WithLocalOnly())
+		if err != nil {
+			return err
+		}
+		m.docs, m.own = append(m.docs, shared), append(m.own, views{own})
+	}
+	if m.cells, err = newViews(m.store, "cells"); err == nil && m.cfg.Beside {
+		m.localCells, _ = tier.New[Value](m.store, "cells", tier.WithLocalOnly()) // refused, which is safe
+	}
+	return err
 }
 
 // Store returns the member's store.
@@ -114,12 +171,15 @@ func (m *Member) Run(ctx context.Context) error {
 		all.Go(func() { m.read(ctx, m.rng(i)) })
 	}
 	all.Go(func() { m.change(ctx, m.rng(100)) })
-	all.Go(func() { m.sync(ctx) })
+	all.Go(func() { m.sync(ctx, m.rng(101)) })
 	told := int64(0)
 	m.paced(ctx, m.cfg.Heartbeat, func() {
 		hits := m.store.Stats().LocalHits
 		m.tally.LocalHits.Add(hits - told) // added: another process may have had this place before
 		told = hits
+		if n := m.failedSoFar(); m.failed.count.Swap(n) != n {
+			m.failed.at.Store(int64(Now()))
+		}
 	})
 	cancel()
 	all.Wait()
@@ -151,8 +211,27 @@ func (m *Member) isCell(subject int) bool { return subject >= m.cfg.Docs }
 
 func (m *Member) subjects() int { return m.cfg.Docs + m.cfg.Cells }
 
-// cache returns where values of the subject are.
-func (m *Member) cache(subject int) *tier.Cache[Value] {
+// failedSoFar counts what has failed in the store: a load whose value another
+// process's load, which began earlier, may replace.
+func (m *Member) failedSoFar() int64 {
+	st := m.store.Stats()
+	return st.RemoteErrors + st.Unleased + st.FillErrors + st.Outages
+}
+
+// settled is how long a load that began without the fleet's lease, or before the
+// fault was healed, may have effects.
+const settled = time.Second
+
+// calm reports whether nothing that can excuse that a read is older than one at
+// that time has happened since shortly before.
+func (m *Member) calm(at Time) bool {
+	now := Now()
+	return m.board.HealthyFor(settled+time.Duration(now-at), now) &&
+		Time(m.failed.at.Load())+Time(settled) < at && m.failed.count.Load() == m.failedSoFar()
+}
+
+// views returns those of the subject's values.
+func (m *Member) views(subject int) views {
 	if m.isCell(subject) {
 		return m.cells
 	}
@@ -162,13 +241,15 @@ func (m *Member) cache(subject int) *tier.Cache[Value] {
 func source(subject int) string { return "doc-" + strconv.Itoa(subject) }
 
 // sync asks to be told of all changes, again and again.
-func (m *Member) sync(ctx context.Context) {
+func (m *Member) sync(ctx context.Context, rng *rand.Rand) {
 	acked := make([]int64, m.subjects())
 	m.paced(ctx, m.cfg.Heartbeat, func() {
 		for s := range acked {
 			acked[s] = m.board.Subject(s).LatestAck()
 		}
-		if m.store.Sync(ctx) != nil {
+		brief, cancel := m.context(ctx, rng)
+		defer cancel()
+		if m.store.Sync(brief) != nil {
 			return
 		}
 		for s, v := range acked {
@@ -178,6 +259,28 @@ func (m *Member) sync(ctx context.Context) {
 	})
 }
 
+// context is one for a single call: a share of them ends early, by a deadline or
+// because it is called off, between 50 µs and 5 ms after it began.
+func (m *Member) context(ctx context.Context, rng *rand.Rand) (context.Context, context.CancelFunc) {
+	if rng.IntN(100) >= m.cfg.Ended {
+		return ctx, func() {}
+	}
+	return brief(ctx, rng)
+}
+
+func brief(ctx context.Context, rng *rand.Rand) (context.Context, context.CancelFunc) {
+	d := briefest << rng.IntN(7)
+	d += time.Duration(rng.Int64N(int64(d)))
+	if rng.IntN(2) == 0 {
+		return context.WithTimeout(ctx, d)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	timer := time.AfterFunc(d, cancel)
+	return ctx, func() { timer.Stop(); cancel() }
+}
+
+const briefest = 50 * time.Microsecond
+
 // Report is what a member found.
 type Report struct {
 	Member     int
@@ -185,6 +288,7 @@ type Report struct {
 	Changes    int64
 	Loads      int64
 	LocalHits  int64
+	Ended      int64
 	Violations []*Violation
 	Violated   int64
 	Failures   []string // the first errors of reads; Tally has their number
@@ -198,7 +302,7 @@ func (m *Member) Report() Report {
 	return Report{
 		Member: m.cfg.Member, Reads: m.tally.Reads.Load(), Changes: m.tally.Changes.Load(), Loads: m.tally.Loads.Load(),
 		LocalHits: m.tally.LocalHits.Load(), Violations: m.violations, Violated: m.tally.Violations.Load(),
-		Failures: m.failures, Staleness: m.staleness,
+		Failures: m.failures, Staleness: m.staleness, Ended: m.tally.Ended.Load(),
 	}
 }
 

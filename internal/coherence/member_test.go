@@ -27,7 +27,7 @@ func TestAHealthyFleetIsCoherent(t *testing.T) {
 	for name, backend := range backends {
 		for _, noTracking := range []bool{false, true} {
 			t.Run(name+map[bool]string{true: " without tracking"}[noTracking], func(t *testing.T) {
-				cfg := DefaultConfig()
+				cfg := testConfig()
 				cfg.Members, cfg.Prefix, cfg.NoTracking = 3, valkeytest.Prefix(t), noTracking
 				b := NewBoard()
 				reports := runFleet(t, cfg, b, backend(t), func() {
@@ -48,6 +48,56 @@ func TestAHealthyFleetIsCoherent(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Views of one namespace that cannot share its entries, and stores of one prefix that
+// do not do the same for each other, are refused, or else they do no harm.
+func TestWhatDoesNotGoTogetherIsRefusedOrCoherent(t *testing.T) {
+	for name, set := range map[string]func(cfg *Config){
+		"a local-only view beside others":  func(cfg *Config) { cfg.Beside = true },
+		"tracking beside WithoutTracking":  func(cfg *Config) { cfg.NoTracking = cfg.Member == 2 },
+		"a shorter WithMaxTTL beside long": func(cfg *Config) { cfg.MaxTTL = time.Duration(cfg.Member%2) * 20 * time.Second },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := valkeytest.Shared(t)
+			cfg := testConfig()
+			cfg.Members, cfg.Prefix, cfg.URL, cfg.Ended, cfg.OwnReads = 3, valkeytest.Prefix(t), s.URL(), 0, false
+			b := NewBoard()
+			var members []*Member
+			var running sync.WaitGroup
+			for i := range cfg.Members {
+				one := cfg
+				one.Member = i
+				set(&one)
+				m, err := Join(t.Context(), one, b, nil)
+				if err != nil {
+					t.Logf("member %d: %v", i, err)
+					continue
+				}
+				t.Logf("member %d joined; local-only view: %v", i, m.localCells != nil)
+				members = append(members, m)
+				running.Go(func() {
+					if err := m.Run(context.Background()); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			require.NotEmpty(t, members)
+			require.Eventually(t, func() bool {
+				for _, m := range members {
+					if m.tally.Reads.Load() < 100_000 || m.tally.Changes.Load() < 200 {
+						return false
+					}
+				}
+				return true
+			}, patience, 5*time.Millisecond)
+			b.Stop()
+			running.Wait()
+			for _, m := range members {
+				require.Empty(t, m.Report().Violations, "member %d", m.cfg.Member)
+			}
+		})
 	}
 }
 

@@ -13,6 +13,10 @@ type Reader struct {
 	bound    Time
 	subjects [MaxSubjects]cursor
 
+	// Calm reports whether nothing since at can excuse that a read is older than
+	// one before. Without it that is not judged.
+	Calm func(at Time) bool
+
 	// Staleness is how long old values were seen, by phase: a sample for each
 	// new version that this reader saw, 0 if it saw no older one after the change
 	// was acknowledged.
@@ -40,9 +44,16 @@ type Expected struct {
 	Bounded  int64 // I2
 	Fresh    int64 // I4; 0 for other reads
 	Told     int64 // I5
+	Seen     int64 // by this member's reads before: I10
+	seenAt   Time
 	acked    int64
 	off      bool
+	apart    bool
 }
+
+// Apart says that the read is of another key than the subject's others: it neither
+// has to give what they gave nor they what it gives.
+func (e *Expected) Apart() { e.apart, e.Seen = true, 0 }
 
 // Call takes what a read of the subject that begins now must give.
 func (r *Reader) Call(subject int, fresh bool, now Time) Expected {
@@ -53,6 +64,10 @@ func (r *Reader) Call(subject int, fresh bool, now Time) Expected {
 	}
 	if fresh {
 		e.Fresh = e.acked
+	}
+	if r.Calm != nil { // the time first: a later one would excuse less
+		e.seenAt = Time(s.seen[r.member].at.Load())
+		e.Seen = s.seen[r.member].version.Load()
 	}
 	c := &r.subjects[subject]
 	c.follow(s, now-r.bound)
@@ -88,13 +103,37 @@ func (r *Reader) Return(subject int, e Expected, version int64, load int64) *Vio
 	if e.acked > 0 {
 		r.account(subject, s, e, version)
 	}
+	if !e.apart {
+		s.Saw(r.member, version, Now())
+	}
 	if version >= e.Returned && version >= e.Bounded && version >= e.Told && version >= e.Fresh && version <= s.Truth() {
-		return nil
+		if version >= e.Seen || !r.Calm(e.seenAt) { // without Calm, Seen is 0
+			return nil
+		}
 	}
 	if e.off || s.suspended.Load() != 0 {
 		return nil
 	}
 	return r.violation(subject, s, e, version, load)
+}
+
+// absentEvery is which versions of docs are "not found": one in so many.
+const absentEvery = 5
+
+func absent(version int64) bool { return version%absentEvery == absentEvery-1 }
+
+// ReturnAbsent decides about a read that gave "not found": which version that was
+// is not known, so the latest one that it can have been counts.
+func (r *Reader) ReturnAbsent(subject int, e Expected) *Violation {
+	version := r.board.subjects[subject].Truth()
+	for version >= 0 && !absent(version) {
+		version--
+	}
+	s := &r.board.subjects[subject]
+	if version >= max(e.Returned, e.Bounded, e.Told, e.Fresh) || e.off || s.suspended.Load() != 0 {
+		return nil
+	}
+	return r.violation(subject, s, e, version, 0)
 }
 
 // account keeps how stale what was read is.
@@ -136,8 +175,13 @@ func (r *Reader) violation(subject int, s *Subject, e Expected, version, load in
 		v.Invariant, v.Least = "I4", e.Fresh
 	case version < e.Told:
 		v.Invariant, v.Least = "I5", e.Told
-	default:
+	case version < e.Bounded:
 		v.Invariant, v.Least = "I2", e.Bounded
+	default:
+		v.Invariant, v.Least = "I10 (own reads go back)", e.Seen
+	}
+	if e.apart {
+		v.Invariant += ", for a key apart"
 	}
 	v.Schedule = r.board.schedule(v)
 	return v

@@ -115,6 +115,66 @@ func TestI5AValueOfBeforeAChangeThatTheMemberWasToldOf(t *testing.T) {
 	h.violates(12, 0, false, "I5", 1)
 }
 
+// Own reads do not go back, as long as nothing excuses it, whoever is to tell of the
+// change.
+func TestI10AReadThatGoesBack(t *testing.T) {
+	h := newHistory(t)
+	h.change(1, 10, false)
+	h.change(1, 20, false)
+	h.allowed(30, 1, false)
+	h.allowed(31, 0, false) // not judged without Calm
+	calm := true
+	h.r.Calm = func(Time) bool { return calm }
+	h.violates(32, 0, false, "I10 (own reads go back)", 1)
+	h.allowed(33, 2, false)
+	h.violates(34, 1, false, "I10 (own reads go back)", 2)
+
+	e := h.r.Call(0, false, at(35))
+	e.Apart()
+	require.Nil(t, h.r.Return(0, e, 0, 7), "another key")
+	other := NewReader(h.b, 2, staleness)
+	other.Calm = h.r.Calm
+	require.Nil(t, other.Return(0, other.Call(0, false, at(36)), 0, 7), "another process")
+	calm = false
+	h.allowed(37, 1, false)
+	calm = true
+	h.b.Subject(0).Replaced(0)
+	h.allowed(38, 0, false)
+}
+
+// "Not found" is the latest version that is that.
+func TestNotFoundIsJudgedAsTheLatestVersionThatIs(t *testing.T) {
+	h := newHistory(t)
+	absentAt := func(ms int) *Violation { return h.r.ReturnAbsent(0, h.r.Call(0, false, at(ms))) }
+	for h.b.Subject(0).Truth() < absentEvery-2 {
+		h.change(0, 1, true)
+	}
+	v := absentAt(2)
+	require.NotNil(t, v, "no version has been not found")
+	require.Equal(t, "I1", v.Invariant)
+	require.True(t, absent(h.change(0, 3, true)))
+	require.Nil(t, absentAt(4))
+	e := h.r.Call(0, false, at(5))
+	require.False(t, absent(h.change(0, 6, true)))
+	require.Nil(t, h.r.ReturnAbsent(0, e), "it was called before")
+	require.NotNil(t, absentAt(7))
+	h.b.Subject(0).Suspend()
+	require.Nil(t, absentAt(8))
+}
+
+func TestASubjectHasOneWriterAtATime(t *testing.T) {
+	s := NewBoard().Subject(0)
+	require.True(t, s.Hold(1))
+	require.False(t, s.Hold(1))
+	require.False(t, s.Hold(2))
+	s.Free(2) // not its
+	require.False(t, s.Hold(2))
+	s.Replaced(1) // its process has died
+	require.True(t, s.Hold(2))
+	s.Free(2)
+	require.True(t, s.Hold(0))
+}
+
 func TestAVersionThatNeverWas(t *testing.T) {
 	h := newHistory(t)
 	h.change(1, 10, true)

@@ -2,6 +2,7 @@ package coherence
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"strconv"
 	"time"
@@ -13,14 +14,23 @@ import (
 type reading struct {
 	*Member
 	ctx     context.Context
+	forever context.Context // ctx, which cannot end: callers of one may run their loaders themselves
 	rng     *rand.Rand
 	reader  *Reader
 	keys    []string
 	loaders []tier.Loader[Value]
+
+	// A context that ends early is used by several reads, as that of a request is.
+	brief context.Context
+	end   context.CancelFunc
 }
 
 func (m *Member) newReading(ctx context.Context, rng *rand.Rand) *reading {
 	r := &reading{Member: m, ctx: ctx, rng: rng, reader: NewReader(m.board, m.cfg.Member, m.cfg.MaxStaleness)}
+	r.forever, r.end = context.WithoutCancel(ctx), func() {}
+	if m.cfg.OwnReads {
+		r.reader.Calm = m.calm
+	}
 	for s := range m.subjects() {
 		r.keys = append(r.keys, strconv.Itoa(s))
 		r.loaders = append(r.loaders, m.loader(s))
@@ -30,6 +40,7 @@ func (m *Member) newReading(ctx context.Context, rng *rand.Rand) *reading {
 
 func (m *Member) read(ctx context.Context, rng *rand.Rand) {
 	r := m.newReading(ctx, rng)
+	defer r.finish()
 	m.paced(ctx, m.cfg.Pace, r.burst)
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -37,6 +48,8 @@ func (m *Member) read(ctx context.Context, rng *rand.Rand) {
 		m.staleness[p].Merge(&r.reader.Staleness[p])
 	}
 }
+
+func (r *reading) finish() { r.end() }
 
 // pick is any subject, or every fourth time one that is being changed.
 func (r *reading) pick(i int) int {
@@ -46,7 +59,8 @@ func (r *reading) pick(i int) int {
 	return r.rng.IntN(r.subjects())
 }
 
-// burst is mostly plain reads, and one of each of the others now and then.
+// burst is mostly plain reads, with other views between them, and some of the other
+// calls.
 func (r *reading) burst() {
 	done := int64(0)
 	for i := range r.cfg.Burst {
@@ -56,91 +70,225 @@ func (r *reading) burst() {
 				return
 			}
 		}
-		done += r.get(r.pick(i), false)
+		switch s := r.pick(i); {
+		case i%128 == 127:
+			done += r.getFrom(r.anyView(s), s, nil)
+		case i%8 == 7 && !r.isCell(s):
+			done += r.getOwn(s)
+		default:
+			done += r.getFrom(r.views(s)[0], s, nil)
+		}
 	}
-	switch s := r.pick(r.rng.IntN(8)); r.rng.IntN(8) {
-	case 0, 1, 2, 3:
+	switch s := r.pick(r.rng.IntN(8)); r.rng.IntN(18) {
+	case 0, 1, 2, 3, 4, 5:
 		done += r.get(r.pick(0), true)
-	case 4:
+	case 6, 7:
 		done += r.refresh(s)
-	case 5:
-		done += r.many(s)
+	case 8, 9, 10:
+		done += r.many(s, r.someOptions()...)
+	case 11:
+		done += r.getFrom(r.anyView(s), s, noLocal)
+	case 12:
+		done += r.lookup(s)
+	case 13, 14:
+		done += r.peek(s)
+	case 15:
+		done += r.ahead(s)
+	case 16:
+		done += r.badly(s)
+	case 17:
+		r.beside(s)
 	}
 	r.tally.Reads.Add(done)
 }
 
-// callContext is for one call, which cannot be called off every other time: such callers
-// may run their loaders themselves.
+var (
+	fresh   = []tier.CallOption{tier.Fresh()}
+	noLocal = []tier.CallOption{tier.NoLocal()}
+)
+
+func (r *reading) anyView(s int) *tier.Cache[Value] {
+	all := r.views(s)
+	return all[r.rng.IntN(len(all))]
+}
+
+func (r *reading) someOptions() []tier.CallOption {
+	return [][]tier.CallOption{nil, noLocal, noLocal, fresh}[r.rng.IntN(4)]
+}
+
+// callContext is for one call. Of those that do not end early every other one cannot
+// be called off.
 func (r *reading) callContext() context.Context {
+	if r.rng.IntN(100) < r.cfg.Ended {
+		return r.briefly()
+	}
 	if r.rng.IntN(2) == 0 {
-		return context.WithoutCancel(r.ctx)
+		return r.forever
 	}
 	return r.ctx
 }
 
-// get returns how many reads were checked.
-func (r *reading) get(s int, fresh bool) int64 {
-	e := r.reader.Call(s, fresh, Now())
-	var v Value
-	var err error
-	if fresh {
-		v, err = r.cache(s).Get(r.callContext(), r.keys[s], r.loaders[s], tier.Fresh())
-	} else {
-		v, err = r.cache(s).Get(r.callContext(), r.keys[s], r.loaders[s])
+// briefly returns the present context that ends early, or the next one if it was
+// over when it was last used: so one call each begins with one that has ended.
+func (r *reading) briefly() context.Context {
+	if r.brief == nil || r.brief.Err() != nil {
+		r.end()
+		last := r.brief
+		if r.brief, r.end = brief(r.ctx, r.rng); last != nil {
+			return last
+		}
 	}
-	return r.judge(s, e, v, err)
+	return r.brief
+}
+
+// get returns how many reads were checked.
+func (r *reading) get(s int, reflects bool) int64 {
+	if reflects {
+		return r.getFrom(r.anyView(s), s, fresh)
+	}
+	return r.getFrom(r.views(s)[0], s, nil)
+}
+
+func (r *reading) getFrom(c *tier.Cache[Value], s int, options []tier.CallOption) int64 {
+	ctx := r.callContext()
+	e := r.reader.Call(s, len(options) == 1 && &options[0] == &fresh[0], Now())
+	v, err := c.Get(ctx, r.keys[s], r.loaders[s], options...)
+	return r.judge(ctx, s, e, v, err)
+}
+
+// getOwn reads a key that this process has for itself, made from the same source.
+func (r *reading) getOwn(s int) int64 {
+	ctx := r.callContext()
+	e := r.reader.Call(s, false, Now())
+	e.Apart()
+	v, err := r.own[s%docNamespaces][0].Get(ctx, r.keys[s], r.loaders[s])
+	return r.judge(ctx, s, e, v, err)
+}
+
+// badly reads a key whose loader names a source that is none, beside the right one:
+// that is an error, which nothing may swallow. If something does, the value is judged.
+func (r *reading) badly(s int) int64 {
+	if r.isCell(s) {
+		return 0
+	}
+	ctx := r.callContext()
+	e := r.reader.Call(s, false, Now())
+	e.Apart()
+	v, err := r.anyView(s).Get(ctx, "bad-"+r.keys[s], func(ctx context.Context, entry *tier.Entry) (Value, error) {
+		entry.DependsOn("", source(s))
+		v := r.loadOne(ctx, s, r.loads.Add(1), true)
+		if absent(v.version()) {
+			return 0, tier.ErrNotFound
+		}
+		return v, nil
+	})
+	if err == nil || errors.Is(err, tier.ErrNotFound) {
+		return r.judge(ctx, s, e, v, err)
+	}
+	return 0
+}
+
+// beside reads and sets a cell through a local-only view of the namespace of others,
+// if such views are allowed to be: what it is given is its own affair, what the others
+// are given is not.
+func (r *reading) beside(s int) {
+	if r.localCells == nil || !r.isCell(s) {
+		return
+	}
+	ctx := r.callContext()
+	_, _ = r.localCells.Get(ctx, r.keys[s], r.loaders[s])
+	if r.rng.IntN(4) == 0 {
+		_ = r.localCells.Set(ctx, r.keys[s], newValue(r.board.Subject(s).Truth(), 0))
+	}
+}
+
+func (r *reading) lookup(s int) int64 {
+	ctx := r.callContext()
+	e := r.reader.Call(s, false, Now())
+	out, err := r.anyView(s).Lookup(ctx, r.keys[s], r.loaders[s])
+	return r.judge(ctx, s, e, out.Value, err)
 }
 
 func (r *reading) refresh(s int) int64 {
+	ctx := r.callContext()
 	e := r.reader.Call(s, false, Now())
-	v, err := r.cache(s).Refresh(r.callContext(), r.keys[s], r.loaders[s])
-	return r.judge(s, e, v, err)
+	v, err := r.anyView(s).Refresh(ctx, r.keys[s], r.loaders[s])
+	return r.judge(ctx, s, e, v, err)
+}
+
+// peek judges what it finds; that it finds nothing is always right.
+func (r *reading) peek(s int) int64 {
+	ctx := r.callContext()
+	e := r.reader.Call(s, false, Now())
+	v, ok, err := r.anyView(s).Peek(ctx, r.keys[s])
+	if errors.Is(err, tier.ErrUnavailable) || err == nil && !ok {
+		return 0 // it has no loader
+	}
+	return r.judge(ctx, s, e, v, err)
+}
+
+// ahead reads the truth, which may be ahead of what was told, and at once what the
+// tiers have: in which order that becomes known is not for the caller to see.
+func (r *reading) ahead(s int) int64 {
+	return r.refresh(s) + r.many(s, noLocal...) + r.peek(s) + r.getFrom(r.views(s)[0], s, nil)
 }
 
 // many reads subjects of one cache together.
-func (r *reading) many(s int) int64 {
+func (r *reading) many(s int, options ...tier.CallOption) int64 {
 	var keys []string
 	var expected [MaxSubjects]Expected
-	now := Now()
+	ctx, now := r.callContext(), Now()
 	step := docNamespaces
 	if r.isCell(s) {
 		step = 1
 	}
-	for i := s; i < r.subjects() && r.cache(i) == r.cache(s); i += step {
+	reflects := len(options) == 1 && &options[0] == &fresh[0]
+	for i := s; i < r.subjects() && r.isCell(i) == r.isCell(s); i += step {
 		keys = append(keys, r.keys[i])
-		expected[i] = r.reader.Call(i, false, now)
+		expected[i] = r.reader.Call(i, reflects, now)
 	}
-	var options []tier.CallOption
-	if r.rng.IntN(2) == 0 {
-		options = []tier.CallOption{tier.NoLocal()}
-	}
-	found, err := r.cache(s).GetMany(r.callContext(), keys, r.loadMany, options...)
+	found, err := r.anyView(s).GetMany(ctx, keys, r.loadMany, options...)
 	done := int64(0)
-	for key, v := range found {
+	for _, key := range keys {
 		i, _ := strconv.Atoi(key) // our own
-		done += r.judge(i, expected[i], v, nil)
+		if v, ok := found[key]; ok {
+			done += r.judge(ctx, i, expected[i], v, nil)
+		} else if err == nil {
+			done += r.judge(ctx, i, expected[i], 0, tier.ErrNotFound)
+		}
 	}
 	if err != nil {
-		r.failed(err)
+		r.failedWith(ctx, err)
 	}
 	return done
 }
 
-func (r *reading) judge(s int, e Expected, v Value, err error) int64 {
-	if err != nil {
-		r.failed(err)
+func (r *reading) judge(ctx context.Context, s int, e Expected, v Value, err error) int64 {
+	var violation *Violation
+	switch {
+	case err == nil:
+		violation = r.reader.Return(s, e, v.version(), v.load())
+	case errors.Is(err, tier.ErrNotFound) && !r.isCell(s):
+		violation = r.reader.ReturnAbsent(s, e)
+	default:
+		r.failedWith(ctx, err)
 		return 0
 	}
-	if violation := r.reader.Return(s, e, v.version(), v.load()); violation != nil {
+	if violation != nil {
 		r.report(violation)
 	}
 	return 1
 }
 
-// failed counts a read that failed, though no loader does: see invariant I8. At
-// the fleet's end reads are called off, which is no failure.
-func (r *reading) failed(err error) {
+// failedWith counts a read that failed, though no loader does: see invariant I8. At
+// the fleet's end reads are called off, which is no failure, and neither is it one
+// that its context had ended.
+func (r *reading) failedWith(ctx context.Context, err error) {
 	if r.ctx.Err() != nil {
+		return
+	}
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		r.tally.Ended.Add(1)
 		return
 	}
 	r.tally.Failures.Add(1)
@@ -169,6 +317,9 @@ func (m *Member) loader(s int) tier.Loader[Value] {
 		v := m.loadOne(ctx, s, n, true)
 		if !m.isCell(s) {
 			e.DependsOn(source(s)) // after the read: the as-of covers it
+			if absent(v.version()) {
+				return 0, tier.ErrNotFound
+			}
 		}
 		return v, nil
 	}
@@ -178,10 +329,14 @@ func (m *Member) loadMany(ctx context.Context, keys []string, es tier.Entries) (
 	out := make(map[string]Value, len(keys))
 	for _, key := range keys {
 		s, _ := strconv.Atoi(key) // our own
-		out[key] = m.loadOne(ctx, s, m.loads.Add(1), false)
+		v := m.loadOne(ctx, s, m.loads.Add(1), false)
 		if !m.isCell(s) {
 			es.For(key).DependsOn(source(s))
+			if absent(v.version()) {
+				continue
+			}
 		}
+		out[key] = v
 	}
 	return out, nil
 }

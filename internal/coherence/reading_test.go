@@ -40,7 +40,7 @@ func TestWhatCountsAsAFailedRead(t *testing.T) {
 
 	for range keptViolations {
 		r.ctx = t.Context()
-		r.failed(errors.New("closed"))
+		r.failedWith(r.ctx, errors.New("closed"))
 	}
 	require.Len(t, m.Report().Failures, keptViolations, "the first ones are enough")
 }

@@ -119,8 +119,8 @@ func TestTopologyFaults(t *testing.T) {
 	}
 	for name, noTracking := range map[string]bool{"with tracking": false, "without tracking": true} {
 		t.Run(name, func(t *testing.T) {
-			cfg := DefaultConfig()
-			cfg.Seed, cfg.NoTracking = seed(), noTracking
+			cfg := testConfig()
+			cfg.NoTracking = noTracking
 			w := newWorld(t, cfg, true)
 			w.calm(500_000 / cfg.slowness())
 			n := max(1, rounds(t)/3)

@@ -248,9 +248,22 @@ func (w *world) inject(f fault) {
 		w.decided[f.name] = "docs"
 		w.cells((*Subject).Suspend)
 	}
+	if f.lies {
+		w.decided[f.name] = "none"
+		w.docs((*Subject).Suspend)
+		w.cells((*Subject).Suspend)
+	}
 	n := f.run(w)
 	w.board.NoteFault(FaultEnd, int64(len(w.faults)-1), Now())
 	w.recovered()
+	if f.lies {
+		w.do("FLUSHALL")
+		w.recovered()
+		w.change(w.docs)
+		w.change(w.cells)
+		w.docs((*Subject).Resume)
+		w.cells((*Subject).Resume)
+	}
 	if spared {
 		w.rewriteCells()
 		w.cells((*Subject).Resume)
@@ -276,12 +289,15 @@ func (w *world) cells(f func(*Subject)) {
 
 // rewriteCells has each cell written after the fault, so that what the fault was
 // allowed to do to it is undone.
-func (w *world) rewriteCells() {
+func (w *world) rewriteCells() { w.change(w.cells) }
+
+// change has each of the subjects changed once more.
+func (w *world) change(all func(func(*Subject))) {
 	w.t.Helper()
-	w.cells((*Subject).Want)
-	w.until("cells are written again", func() bool {
+	all((*Subject).Want)
+	w.until("all is changed again", func() bool {
 		done := true
-		w.cells(func(s *Subject) { done = done && !s.Wanted() })
+		all(func(s *Subject) { done = done && !s.Wanted() })
 		return done
 	})
 }
