@@ -22,8 +22,6 @@ type typed struct {
 	single, batch func(ctx context.Context, k *kind, loader any, fs []*flight, es []*Entry, out []loaded)
 	// empty returns a new item with the zero value.
 	empty func() *item
-	// clear makes an item that nobody holds as good as new.
-	clear func(it *item)
 	// size is the heap that an item and its value keep alive.
 	size func(it *item) int64
 	// encode returns the value's bytes, which nobody writes to: they may be the value.
@@ -31,8 +29,6 @@ type typed struct {
 	// decode sets the item's value. It keeps nothing of b, unless views says so and
 	// it is as long as viewFrom; b is never written to.
 	decode func(b []byte, it *item) error
-	// ours: the codec is one that comes with this package.
-	ours bool
 	// views tells that a value decoded of long bytes is a view of them.
 	views bool
 }
@@ -60,13 +56,11 @@ func newTyped[V any](ns *namespace, codec Codec) typed {
 		shape:  shape.Of(t),
 		kind:   k,
 		empty:  func() *item { var zero V; return newItemOf(k, zero) },
-		clear:  func(it *item) { clearItem[V](k, it) },
 		size:   sizer[V](),
 		single: runSingle[V],
 		batch:  runBatch[V],
 	}
 	if codec == nil {
-		ty.ours = true
 		switch any(new(V)).(type) {
 		case *string:
 			ty.encode = encodeString
