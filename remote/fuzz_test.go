@@ -372,7 +372,7 @@ func (s *fuzzServer) ask(c Conn) {
 			case 9:
 				_, _ = c.Purge(ctx, PurgeRequest{Prefixes: []string{"p:"}})
 			case 10:
-				_ = c.Delete(ctx, keys)
+				_, _ = c.Delete(ctx, []Deletion{{Key: keys[0]}})
 			}
 		}
 		if what%2 == 0 {

@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"errors"
+	"net"
 	"sync"
 	"sync/atomic"
 
@@ -91,6 +92,43 @@ func (l *link) DoMulti(ctx context.Context, cmds ...valkey.Completed) []valkey.V
 		return rs
 	}
 	return l.runBeside(ctx, len(cmds), func(ctx context.Context) []valkey.ValkeyResult { return l.Client.DoMulti(ctx, cmds...) })
+}
+
+// reach returns once a connection that the commands of b can be sent over is known to work, or was until now, or with
+// an error that matches [NotSent]. So a caller who gives up while none can be had has sent nothing, and need not wait
+// to hear what became of it. It asks for what the server is sure to answer, and so only while the link is in doubt.
+func (l *link) reach(ctx context.Context, b *batch) error {
+	if err := ctx.Err(); err != nil {
+		return unsent{err}
+	}
+	if l.wire.Load() != nil || !l.doubt.Load() {
+		return nil
+	}
+	ask := newBatch()
+	for _, words := range b.cmds {
+		_, to := keysIn(words)
+		ask.add("EXISTS", words[to-1]) // of the same slot
+	}
+	for _, r := range ask.by(ctx, l) {
+		if Unreachable(r.err) {
+			return unsent{failure(r.err)}
+		}
+	}
+	return nil
+}
+
+// unsent is the error of a request of which nothing was sent.
+type unsent struct{ error }
+
+func (u unsent) Unwrap() error { return u.error }
+func (u unsent) NotSent() bool { return true }
+
+// NotSent reports whether err says that nothing of a request was sent, and so that no server will perform it: that of
+// a connection that could not be had, or one with a method NotSent that says so.
+func NotSent(err error) bool {
+	var says interface{ NotSent() bool }
+	var op *net.OpError
+	return errors.As(err, &says) && says.NotSent() || errors.Is(err, errNoConnection) || errors.As(err, &op) && op.Op == "dial"
 }
 
 // note keeps whether the connection is in doubt: a request that got no answer
