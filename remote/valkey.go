@@ -18,6 +18,7 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/checkconn"
 	"github.com/tiercache/tiercache/internal/wire"
 	"github.com/tiercache/tiercache/invalidation"
 )
@@ -194,7 +195,7 @@ func (c *valkeyConn) dialing(o valkey.ClientOption, l *link, w wire.Options, tel
 		if o.Sentinel.MasterSet == "" || !slices.Contains(o.InitAddress, address) { // else it is a sentinel
 			conn = l.wireOf(conn, w)
 		}
-		if conn, err = l.own(conn); err != nil {
+		if conn, err = l.own(checkconn.New(conn)); err != nil {
 			return nil, err
 		}
 		tell(address)

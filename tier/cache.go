@@ -24,7 +24,6 @@ type core struct {
 	ns  *namespace
 	cfg cacheConfig
 	typed
-	pace pace
 }
 
 // New returns a view of a namespace: segments joined by ':', such as

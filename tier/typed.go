@@ -22,8 +22,6 @@ type typed struct {
 	single, batch func(ctx context.Context, k *kind, loader any, fs []*flight, es []*Entry, out []loaded)
 	// empty returns a new item with the zero value.
 	empty func() *item
-	// clear makes an item that nobody holds as good as new.
-	clear func(it *item)
 	// size is the heap that an item and its value keep alive. If the value is of a kind
 	// that cannot be looked into, whole is false and size a guess, which is no less than
 	// encoded: what the value took encoded, or 0 if that is not known.
@@ -33,8 +31,6 @@ type typed struct {
 	// decode sets the item's value. It keeps nothing of b, unless views says so and
 	// it is as long as viewFrom; b is never written to.
 	decode func(b []byte, it *item) error
-	// ours: the codec is one that comes with this package.
-	ours bool
 	// views tells that a value decoded of long bytes is a view of them.
 	views bool
 }
@@ -62,13 +58,11 @@ func newTyped[V any](ns *namespace, codec Codec) typed {
 		shape:  shape.Of(t),
 		kind:   k,
 		empty:  func() *item { var zero V; return newItemOf(k, zero) },
-		clear:  func(it *item) { clearItem[V](k, it) },
 		size:   sizer[V](),
 		single: runSingle[V],
 		batch:  runBatch[V],
 	}
 	if codec == nil {
-		ty.ours = true
 		switch any(new(V)).(type) {
 		case *string:
 			ty.encode = encodeString
