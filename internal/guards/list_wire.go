@@ -3,7 +3,7 @@ package main
 func init() {
 	guards = append(guards,
 		guard{"no client reads what it did not ask for", "remote/valkey.go",
-			"		return checkconn.New(conn), nil\n", "		_ = checkconn.New\n		return conn, nil\n", "./remote TestAServerThatHasNoConnectionToSpareEnds"},
+			"l.own(checkconn.New(conn))", "l.own(func() net.Conn { _ = checkconn.New; return conn }())", "./remote TestAServerThatHasNoConnectionToSpareEnds"},
 		guard{"an answer that nothing was asked for ends the connection", "internal/checkconn/checkconn.go",
 			"	if o == nil {\n		return Unasked(m)\n	}\n", "	if o == nil {\n		return nil\n	}\n", "./internal/checkconn TestAClientReadsNothing"},
 		guard{"what a server says before it closes is told", "internal/checkconn/checkconn.go",
