@@ -205,7 +205,7 @@ var checks = []struct {
 	}},
 	{"a value that another has replaced is found", func(c *trial) error {
 		c.put("replaced")
-		l, err := c.user.Lease(c.ctx, []remote.LeaseRequest{{Key: aclKey("replaced"), Token: "mine", Seen: "9999999999999bad", TTL: time.Minute}})
+		l, err := c.user.Lease(c.ctx, []remote.LeaseRequest{{Key: aclKey("replaced"), Token: "mine", Seen: "other", TTL: time.Minute}})
 		return errors.Join(err, unless(err != nil || l[0].Item.Envelope() == "value", l))
 	}},
 	{"a value is refreshed", func(c *trial) error {
@@ -303,7 +303,7 @@ const aclChannel = "tiercache:{tiercache}:changes"
 
 // put stores an entry as another process would, and returns it.
 func (c *trial) put(name string) (raw string) {
-	raw = "9999999999999value"
+	raw = "value"
 	c.do("SET", aclKey(name), raw)
 	return raw
 }

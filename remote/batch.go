@@ -4,50 +4,25 @@ import (
 	"context"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/valkey-io/valkey-go"
-
-	"github.com/tiercache/tiercache/internal/wire"
 )
 
-// batch is commands that are sent together, each in words, and what answers them.
-// Its room is used again: a read or a fill would else need some twenty pieces of
-// memory to be put into words.
+// batch is commands that are sent together, each in words.
 type batch struct {
-	cmds    [][]string
-	words   []string // of all
-	answers []wire.Reply
-	replies []reply
+	cmds   [][]string
+	words  []string // of all
+	queued func()   // see Write.Queued; nil once it was called
 
-	queued func() // see Write.Queued; nil once it was called
-	lost   bool   // answers may still be written to
+	// Enough for a read or a fill.
+	fewCmds  [3][]string
+	fewWords [20]string
 }
 
-var batches = sync.Pool{New: func() any { return new(batch) }}
-
-func newBatch() *batch { return batches.Get().(*batch) }
-
-// maxBatch bounds what is kept.
-const maxBatch = 1024
-
-// done gives the room back; nothing of the replies may be used any more but their
-// texts.
-func (b *batch) done() {
-	if b.lost || cap(b.words) > maxBatch || cap(b.answers) > maxBatch {
-		return
-	}
-	b.reset()
-	batches.Put(b)
-}
-
-// reset forgets all that the room holds.
-func (b *batch) reset() {
-	clear(b.cmds)
-	clear(b.words)
-	clear(b.answers)
-	clear(b.replies)
-	*b = batch{cmds: b.cmds[:0], words: b.words[:0], answers: b.answers[:0], replies: b.replies[:0]}
+func newBatch() *batch {
+	b := new(batch)
+	b.cmds, b.words = b.fewCmds[:0], b.fewWords[:0]
+	return b
 }
 
 // add appends a command.
@@ -86,17 +61,12 @@ func (b *batch) spellOut() {
 	}
 }
 
-// ready returns room for the answers, and what is to be called when the commands are
-// about to be sent.
-func (b *batch) ready() (answers []wire.Reply, queued func()) {
-	if cap(b.answers) < len(b.cmds) {
-		b.answers = make([]wire.Reply, len(b.cmds))
+// whenQueued returns what is to be called when the commands are about to be sent, or nil.
+func (b *batch) whenQueued() func() {
+	if b.queued == nil {
+		return nil
 	}
-	b.answers = b.answers[:len(b.cmds)]
-	if b.queued != nil {
-		queued = b.queue
-	}
-	return b.answers, queued
+	return b.queue
 }
 
 // queue is called once the commands are about to be sent.
@@ -107,18 +77,9 @@ func (b *batch) queue() {
 	}
 }
 
-// room returns room for the replies.
-func (b *batch) room() []reply {
-	if cap(b.replies) < len(b.cmds) {
-		b.replies = make([]reply, len(b.cmds))
-	}
-	b.replies = b.replies[:len(b.cmds)]
-	return b.replies
-}
-
 // failed is the same error for all.
 func (b *batch) failed(err error) []reply {
-	replies := b.room()
+	replies := make([]reply, len(b.cmds))
 	for i := range replies {
 		replies[i] = reply{err: err}
 	}
@@ -128,7 +89,8 @@ func (b *batch) failed(err error) []reply {
 // by has a client do it.
 func (b *batch) by(ctx context.Context, client valkey.CoreClient) []reply {
 	b.queue()
-	results, replies := client.DoMulti(ctx, b.forClient(client.B())...), b.room()
+	results := client.DoMulti(ctx, b.forClient(client.B())...)
+	replies := make([]reply, len(results))
 	for i := range replies {
 		replies[i] = clients(results[i])
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/tiercache/tiercache/internal/wire"
 )
 
-// asker sends a batch of commands and returns a reply for each, which are the batch's.
+// asker sends a batch of commands and returns a reply for each.
 type asker interface {
 	ask(ctx context.Context, b *batch) []reply
 }
@@ -89,13 +89,6 @@ func (l *link) busy() bool {
 	return w != nil && w.Busy()
 }
 
-// look has whoever reads look.
-func (l *link) look(now mono.Time) {
-	if w := l.wire.Load(); w != nil {
-		w.Look(now)
-	}
-}
-
 // find has the client show which connection it uses, unless that is known or was tried
 // a moment ago: between dialling and using a connection it may still show the one before.
 func (l *link) find() {
@@ -118,14 +111,13 @@ const findEvery = time.Second
 
 // get reads a key.
 func (l *link) get(ctx context.Context, key string) reply {
-	return l.into(ctx, nil, []string{"GET", key})
+	return l.last(ctx, []string{"GET", key})
 }
 
-// into sends commands that only read, two at most, and returns the answer to the last. That
-// may be put into room, if that is not nil.
-func (l *link) into(ctx context.Context, room *wire.Room, cmds ...[]string) reply {
+// last sends commands that only read, and returns the answer to the last.
+func (l *link) last(ctx context.Context, cmds ...[]string) reply {
 	if w := l.wire.Load(); w != nil && !l.closed() {
-		r, err := w.AskInto(ctx, room, cmds...)
+		r, err := w.AskLast(ctx, cmds...)
 		if err == nil && !elsewhere(r) {
 			return direct(r)
 		}
@@ -134,12 +126,8 @@ func (l *link) into(ctx context.Context, room *wire.Room, cmds ...[]string) repl
 		}
 	}
 	b := newBatch()
-	defer b.done()
 	for _, words := range cmds {
-		b.add()
-		for _, w := range words {
-			b.more(strings.Clone(w)) // whose memory may be used again before the client has done with it
-		}
+		b.add(words...)
 	}
 	return l.slowly(ctx, b)[len(cmds)-1]
 }
@@ -168,9 +156,9 @@ func (l *link) later(ctx context.Context, b *batch, then func([]reply)) {
 		aside()
 		return
 	}
-	answers, queued := b.ready()
-	if w.Send(ctx, answers, queued, func(whole bool, err error) {
-		replies := l.heard(b, whole, err)
+	answers := make([]wire.Reply, len(b.cmds))
+	if w.Send(ctx, answers, b.whenQueued(), func(_ bool, err error) {
+		replies := l.heard(b, answers, err)
 		if replies == nil || unknownScript(replies) {
 			aside()
 			return
@@ -183,17 +171,14 @@ func (l *link) later(ctx context.Context, b *batch, then func([]reply)) {
 
 // over returns nil if the client is to do it.
 func (l *link) over(ctx context.Context, w *wire.Conn, b *batch) []reply {
-	answers, queued := b.ready()
-	whole, err := w.Ask(ctx, answers, queued, b.cmds...)
-	return l.heard(b, whole, err)
+	answers := make([]wire.Reply, len(b.cmds))
+	_, err := w.Ask(ctx, answers, b.whenQueued(), b.cmds...)
+	return l.heard(b, answers, err)
 }
 
-// heard returns the replies, or nil if the client is to do it.
-func (l *link) heard(b *batch, whole bool, err error) []reply {
-	answers := b.answers
-	if !whole {
-		b.lost, b.answers = true, nil
-	}
+// heard returns the replies, or nil if the client is to do it. With an error the
+// answers are not looked at: some may still be written to.
+func (l *link) heard(b *batch, answers []wire.Reply, err error) []reply {
 	switch {
 	case errors.Is(err, wire.ErrRefused), err == nil && othersAnswer(answers, b):
 		return nil
@@ -202,7 +187,7 @@ func (l *link) heard(b *batch, whole bool, err error) []reply {
 	case err != nil:
 		return b.failed(err)
 	}
-	replies := b.room()
+	replies := make([]reply, len(answers))
 	for i := range replies {
 		replies[i] = direct(answers[i])
 	}

@@ -79,11 +79,11 @@ func (c *valkeyConn) directly(t *testing.T, not *wire.Conn) (w *wire.Conn) {
 }
 
 // The server would keep a table of what nobody keeps, and tell of it.
-func TestWhatIsReadIntoRoomIsNotTracked(t *testing.T) {
+func TestWhatIsReadUntrackedIsNotTracked(t *testing.T) {
 	c, _, _ := connectDirectly(t, valkey.ClientOption{})
 	keys := []string{"p:a", "p:b", "p:none"}
 	read := func() {
-		items, err := c.GetInto(t.Context(), keys, &Room{})
+		items, err := c.GetUntracked(t.Context(), keys)
 		require.NoError(t, err)
 		require.Len(t, items, len(keys))
 	}
@@ -108,14 +108,14 @@ func TestWhatIsReadIntoRoomIsNotTracked(t *testing.T) {
 }
 
 // The client sends again what only reads, and so it must know that this does.
-func TestWhatIsReadIntoRoomIsReadOverTheNextConnection(t *testing.T) {
+func TestWhatIsReadUntrackedIsReadOverTheNextConnection(t *testing.T) {
 	c, s, _ := connectDirectly(t, valkey.ClientOption{})
 	admin := s.Client(t)
 	for range 30 {
 		w := c.directly(t, nil)
 		require.NoError(t, admin.Do(t.Context(), admin.B().Arbitrary("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes").Build()).Error())
 		for c.tracked.wire.Load() == w {
-			_, err := c.GetInto(t.Context(), []string{"p:a", "p:b"}, &Room{})
+			_, err := c.GetUntracked(t.Context(), []string{"p:a", "p:b"})
 			require.NoError(t, err)
 		}
 	}

@@ -31,5 +31,5 @@
 //
 // It does not decide what is valid, and keeps no local copies. An error of a
 // write leaves open whether the server performed it. What is read is hostile
-// until decoded: [Item] only cuts off the expiry stamp.
+// until decoded: an [Item] is the bytes as they are stored.
 package remote

@@ -116,7 +116,7 @@ func (e *Embedded) flushEvictedLocked() {
 	for _, k := range e.evicted {
 		e.noticeLocked(k)
 	}
-	e.evicted = e.evicted[:0]
+	e.evicted = nil
 }
 
 // noticeLocked sends the one notice owed to each connection that read k.
@@ -187,7 +187,7 @@ func (e *Embedded) Flush() {
 	for _, k := range e.items.Keys() {
 		e.items.Remove(k)
 	}
-	e.evicted = e.evicted[:0]
+	e.evicted = nil
 	clear(e.tracked)
 	for c := range e.conns {
 		if !c.o.NoTracking {

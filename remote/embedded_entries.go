@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
 )
 
@@ -97,9 +96,8 @@ func (c *embeddedConn) Release(ctx context.Context, keys []string, token string)
 	})
 }
 
-// GetInto implements [Conn]. It tracks nothing: that would keep keys whose memory is
-// the caller's to use again.
-func (c *embeddedConn) GetInto(ctx context.Context, keys []string, _ *Room) (items []Item, err error) {
+// GetUntracked implements [Conn].
+func (c *embeddedConn) GetUntracked(ctx context.Context, keys []string) (items []Item, err error) {
 	err = c.step(ctx, func() {
 		for _, k := range keys {
 			raw, ok := c.hub.getLocked(k)
@@ -194,9 +192,6 @@ func (c *embeddedConn) Purge(ctx context.Context, p PurgeRequest) (done PurgePro
 	}
 	return done, err
 }
-
-// Look implements [Conn]: nothing is on its way.
-func (c *embeddedConn) Look(mono.Time) {}
 
 // LosesWrites implements [Conn].
 func (c *embeddedConn) LosesWrites() bool { return false }

@@ -8,13 +8,8 @@ import (
 	"github.com/tiercache/tiercache/remote"
 )
 
-// What is tracked is kept by its name, and the memory of these names is used again:
-//
-//	GetMany: reads a and b, whose names are in its room
-//	hub:     tracks them under those names
-//	GetMany: spells c and d into the room, and the hub's table has other keys than it
-//	         was built with
-func TestWhatIsReadIntoRoomInProcessIsNotTracked(t *testing.T) {
+// The table of what is tracked is bounded, and what nobody keeps need not be in it.
+func TestWhatIsReadUntrackedInProcessIsNotTracked(t *testing.T) {
 	e := remote.NewEmbedded(0)
 	c := connect(t, e, "p", newNotices())
 	tracked := func() int64 {
@@ -23,7 +18,7 @@ func TestWhatIsReadIntoRoomInProcessIsNotTracked(t *testing.T) {
 		return i.TrackedKeys
 	}
 	e.Put("a", "value")
-	items, err := c.GetInto(t.Context(), []string{"a", "none"}, &remote.Room{})
+	items, err := c.GetUntracked(t.Context(), []string{"a", "none"})
 	require.NoError(t, err)
 	require.True(t, items[0].Found())
 	require.False(t, items[1].Found())

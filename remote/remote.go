@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/tiercache/tiercache/internal/envelope"
-	"github.com/tiercache/tiercache/internal/mono"
-	"github.com/tiercache/tiercache/internal/wire"
 	"github.com/tiercache/tiercache/invalidation"
 )
 
@@ -44,12 +42,11 @@ type Options struct {
 }
 
 // Events is what a connection reports. The functions are called one at a time
-// and hold up everything that follows, so they are quick and never call back,
-// nor keep what they are given. None of them may be nil.
+// and hold up everything that follows, so they are quick and never call back.
+// None of them may be nil.
 type Events struct {
 	// Changed is told the names of keys that were written, deleted, evicted or
-	// whose expiry was touched, leases included (see [LeaseOf]). The names are gone
-	// when it returns.
+	// whose expiry was touched, leases included (see [LeaseOf]).
 	Changed func(keys []string)
 	// Lost says that notices may have been missed.
 	Lost func()
@@ -66,11 +63,10 @@ type Conn interface {
 	// taken before the keys are read. A value of another type than a string is
 	// missing among several, and found and empty if it is asked for alone.
 	Get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) ([]Item, invalidation.Delta, error)
-	// GetInto is Get of several keys without q, for who keeps none of them: it need not ask
-	// for notices of theirs, and leaves alone what was asked for before. The items are gone
-	// when room is used again, and so may be the keys, of which nothing is to be kept; after
-	// an error neither is.
-	GetInto(ctx context.Context, keys []string, room *Room) ([]Item, error)
+	// GetUntracked is Get of several keys without q, for a caller that keeps none of
+	// them: it need not ask for notices of theirs, and leaves alone what was asked for
+	// before.
+	GetUntracked(ctx context.Context, keys []string) ([]Item, error)
 	// GetOne is Get of one key.
 	GetOne(ctx context.Context, key string) (Item, error)
 	// Lease takes leases of keys, or reads those that there are, in one round
@@ -101,10 +97,6 @@ type Conn interface {
 	// LosesWrites reports whether the remote tier can lose the latest of what it
 	// has acknowledged and go on with what was before, change log and all.
 	LosesWrites() bool
-	// Look is called by those who are about to wait for what another asks: an
-	// answer that has come is then heard although the processors are busy. now is
-	// the present. It returns at once.
-	Look(now mono.Time)
 	// Info describes the server as it is now.
 	Info(ctx context.Context) (Info, error)
 	// Close ends the connection and waits for what it owns. Events are not
@@ -116,14 +108,6 @@ type Conn interface {
 type Item struct {
 	raw   string
 	found bool
-}
-
-// Room is memory that reads are put into, one after the other. The zero Room is ready
-// for use.
-type Room struct {
-	answer wire.Room
-	words  []string
-	items  []Item
 }
 
 // stamp is a moment by the server's clock as scripts take it: in ms.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/checkconn"
 	"github.com/tiercache/tiercache/internal/wire"
 	"github.com/tiercache/tiercache/invalidation"
 )
@@ -193,7 +194,7 @@ func (c *valkeyConn) dialing(o valkey.ClientOption, l *link, w wire.Options, tel
 			conn = l.wireOf(conn, w)
 		}
 		tell(address)
-		return conn, nil
+		return checkconn.New(conn), nil
 	}
 }
 

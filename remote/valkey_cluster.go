@@ -314,7 +314,6 @@ func (k *shards) get(ctx context.Context, keys []string, q *invalidation.DeltaQu
 
 func (k *shards) read(ctx context.Context, keys []string) ([]Item, error) {
 	items, b := make([]Item, len(keys)), newBatch()
-	defer b.done()
 	for _, key := range keys {
 		b.add("GET", key)
 	}

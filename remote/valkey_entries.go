@@ -10,7 +10,6 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
-	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/wire"
 	"github.com/tiercache/tiercache/invalidation"
 )
@@ -65,29 +64,22 @@ func (c *valkeyConn) Get(ctx context.Context, keys []string, q *invalidation.Del
 // untrackNext has the keys of the command that follows not tracked.
 var untrackNext = []string{"CLIENT", "CACHING", "NO"}
 
-// GetInto implements [Conn].
-func (c *valkeyConn) GetInto(ctx context.Context, keys []string, room *Room) ([]Item, error) {
+// GetUntracked implements [Conn].
+func (c *valkeyConn) GetUntracked(ctx context.Context, keys []string) ([]Item, error) {
 	if c.sharded() {
 		items, _, err := c.shards.get(ctx, keys, nil)
 		return items, err
 	}
-	clear(room.words[:cap(room.words)])
-	room.words = append(append(room.words[:0], "MGET"), keys...)
-	clear(room.items[:cap(room.items)])
-	if cap(room.items) < len(keys) {
-		room.items = make([]Item, len(keys))
-	}
-	room.items = room.items[:len(keys)]
+	items, read := make([]Item, len(keys)), append([]string{"MGET"}, keys...)
 	if c.o.NoTracking {
-		return room.items, itemsOf(c.tracked.into(ctx, &room.answer, room.words), room.items)
+		return items, itemsOf(c.tracked.last(ctx, read), items)
 	}
-	return room.items, itemsOf(c.tracked.into(ctx, &room.answer, untrackNext, room.words), room.items)
+	return items, itemsOf(c.tracked.last(ctx, untrackNext, read), items)
 }
 
 // get asks one server.
 func (c *valkeyConn) get(ctx context.Context, client asker, keys []string, q *invalidation.DeltaQuery) ([]Item, invalidation.Delta, string, error) {
 	b := newBatch()
-	defer b.done()
 	if q != nil {
 		c.addDelta(b, q)
 	}
@@ -152,9 +144,6 @@ func (c *valkeyConn) Discard(ctx context.Context, keys []string, token string) e
 	return c.each(ctx, keys, scriptDiscard, pair, token)
 }
 
-// Look implements [Conn]. In a cluster the client reads, and looks when it does.
-func (c *valkeyConn) Look(now mono.Time) { c.tracked.look(now) }
-
 // LosesWrites implements [Conn]: a replica is promoted that had not caught up, or
 // a server restarts from an older file.
 func (c *valkeyConn) LosesWrites() bool { return true }
@@ -162,7 +151,6 @@ func (c *valkeyConn) LosesWrites() bool { return true }
 // each runs a script per key, in one round trip.
 func (c *valkeyConn) each(ctx context.Context, keys []string, s script, names func(key string) []string, args ...string) error {
 	b := newBatch()
-	defer b.done()
 	for _, k := range keys {
 		b.eval(s, names(k)...)
 		b.more(args...)
@@ -178,7 +166,6 @@ func (c *valkeyConn) each(ctx context.Context, keys []string, s script, names fu
 // Write implements [Conn].
 func (c *valkeyConn) Write(ctx context.Context, writes []Write) ([]Written, error) {
 	b := c.batchOf(writes)
-	defer b.done()
 	return writtenOf(run(ctx, c.tracked, b))
 }
 
@@ -186,9 +173,7 @@ func (c *valkeyConn) Write(ctx context.Context, writes []Write) ([]Written, erro
 func (c *valkeyConn) WriteLater(ctx context.Context, writes []Write, then func([]Written, error)) {
 	b := c.batchOf(writes)
 	c.tracked.later(ctx, b, func(replies []reply) {
-		out, err := writtenOf(replies)
-		b.done()
-		then(out, err)
+		then(writtenOf(replies))
 	})
 }
 

@@ -22,7 +22,6 @@ import (
 // is told when either changes.
 func (c *valkeyConn) Lease(ctx context.Context, reqs []LeaseRequest) ([]Lease, error) {
 	b := newBatch()
-	defer b.done()
 	for i := range reqs {
 		r := &reqs[i]
 		b.add("SET", r.Key+leaseSuffix, r.Token, "NX", "PX", millis(r.TTL))
@@ -97,7 +96,6 @@ func newsOf(r LeaseRequest, there reply) (s string, news bool, err error) {
 // leaseAgain completes what leaseOf could not tell.
 func (c *valkeyConn) leaseAgain(ctx context.Context, reqs []LeaseRequest, leases []Lease, again []int) error {
 	b := newBatch()
-	defer b.done()
 	for _, n := range again {
 		r, force := reqs[n], "0"
 		if r.Any {

@@ -97,7 +97,6 @@ func (c *valkeyConn) admit(ctx context.Context, client asker, history string) (b
 		return true, nil
 	}
 	b := newBatch()
-	defer b.done()
 	if client != asker(c.plain) { // which tracks nothing
 		c.addUntracked(b)
 	}

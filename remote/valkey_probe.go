@@ -118,7 +118,6 @@ func (k *shards) beginLocked(all *turns, address string, client valkey.Client) {
 func (k *shards) probe(ctx context.Context, address string, client valkey.Client) error {
 	sent := mono.Now()
 	b := newBatch()
-	defer b.done()
 	b.add("CLIENT", "ID")
 	b.evalReadOnly(scriptProbe)
 	results := run(ctx, server{client, k.c.tracked}, b)

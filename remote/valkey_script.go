@@ -8,7 +8,7 @@ import (
 // run sends commands, in one pipeline. If a server does not know a script (it was
 // restarted, or its cache flushed), everything is sent once more with the scripts'
 // text, from which they are known again; the commands are such that this does no
-// harm. The replies are the batch's.
+// harm.
 func run(ctx context.Context, client asker, b *batch) []reply {
 	replies := client.ask(ctx, b)
 	if !unknownScript(replies) {
@@ -29,6 +29,5 @@ func unknownScript(replies []reply) bool {
 
 // runOne sends one command and returns its reply.
 func runOne(ctx context.Context, client asker, b *batch) reply {
-	defer b.done()
 	return run(ctx, client, b)[0]
 }

@@ -46,7 +46,7 @@ func calls(ctx context.Context, c remote.Conn) map[string]error {
 	k := []string{"p:d:n:{k}"}
 	_, out["GetOne"] = c.GetOne(ctx, k[0])
 	_, _, out["Get"] = c.Get(ctx, k, nil)
-	_, out["GetInto"] = c.GetInto(ctx, k, &remote.Room{})
+	_, out["GetUntracked"] = c.GetUntracked(ctx, k)
 	_, _, out["GetDelta"] = c.Get(ctx, k, &invalidation.DeltaQuery{Limit: 1})
 	leases, err := c.Lease(ctx, []remote.LeaseRequest{{Key: k[0], Token: "t", TTL: time.Minute, Any: true}})
 	for _, l := range leases {

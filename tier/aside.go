@@ -2,7 +2,6 @@ package tier
 
 import (
 	"context"
-	"slices"
 	"strings"
 
 	"github.com/tiercache/tiercache/internal/mono"
@@ -37,24 +36,22 @@ func (c *core) readAside(ctx context.Context, p *party, give func(key string, it
 	if len(asked) == 0 {
 		return
 	}
-	items, err := c.readInto(ctx, &p.room, asked, v)
+	items, err := c.readNames(ctx, asked, v)
 	p.aside, p.err = true, err
 	if err != nil {
-		p.room = room{} // the answer may still come
 		return
 	}
-	r := reading{basis: basis{epoch: v.Epoch, keyTick: v.Watermark}, now: mono.Now(), room: c.empty()}
+	now, rests := mono.Now(), basis{epoch: v.Epoch, keyTick: v.Watermark}
 	hits := int64(0)
 	for i, t := range asked {
-		r.key, r.stored = t.key, items[i]
-		it, cause, err := c.open(ctx, &r)
+		it, cause, err := c.open(ctx, &reading{key: t.key, stored: items[i], basis: rests, now: now})
 		switch {
 		case it == nil:
-			t.seen, t.empty = seenOf(r.stored)
+			t.seen, t.empty = seenOf(items[i])
 			t.seen = strings.Clone(t.seen) // or a load would keep all that was read in memory
 			c.unusable(cause, err)
 			continue
-		case r.now < it.facts().fresh:
+		case now < it.facts().fresh:
 			give(t.key, it)
 			t.given = true
 			hits++
@@ -65,27 +62,15 @@ func (c *core) readAside(ctx context.Context, p *party, give func(key string, it
 	c.ns.stats.remoteHits.Add(hits)
 }
 
-// room is what reading aside needs, to be used again when all has been given away.
-type room struct {
-	names  []string
-	spelt  []byte // that they are parts of
-	answer remote.Room
-}
-
-// readInto reads what the trips ask for, and what of it is to be judged by v. Only
-// codecs of ours are known to keep nothing of what they decode; for others all has
-// memory of its own.
-func (c *core) readInto(ctx context.Context, r *room, asked []*trip, v *invalidation.View) (items []remote.Item, err error) {
-	if !c.typed.ours {
-		r = &room{}
-	}
-	r.names = slices.Grow(r.names[:0], len(asked))[:len(asked)]
-	r.spelt = c.ns.nameAll(r.spelt, len(asked), func(i int) local.Key { return asked[i].h }, func(i int, name string) { r.names[i] = name })
+// readNames reads what the trips ask for, and what of it is to be judged by v.
+func (c *core) readNames(ctx context.Context, asked []*trip, v *invalidation.View) (items []remote.Item, err error) {
+	names := make([]string, len(asked))
+	c.ns.nameAll(len(asked), func(i int) local.Key { return asked[i].h }, func(i int, name string) { names[i] = name })
 	rctx := c.s.request(ctx)
 	defer rctx.End()
-	items, err = c.s.conn.GetInto(rctx, r.names, &r.answer)
+	items, err = c.s.conn.GetUntracked(rctx, names)
 	if err == nil && c.s.moved(v, nil) {
-		err = c.s.confirm(rctx, r.names...)
+		err = c.s.confirm(rctx, names...)
 	}
 	return items, err
 }

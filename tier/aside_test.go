@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiercache/tiercache/internal/interpose"
+	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier"
 )
@@ -63,8 +66,7 @@ type parts struct {
 	Map  map[string]string `json:",omitempty"`
 }
 
-// What the local tier is not to keep is read past flights, into room that is used
-// again for each key.
+// What the local tier is not to keep is read past flights.
 func TestGetManyOfWhatIsNotKept(t *testing.T) {
 	onEachRemote(t, func(t *testing.T, f *fleet) {
 		sa, sb := f.process(), f.process()
@@ -155,8 +157,8 @@ func (k keeping) Unmarshal(b []byte, v any) error {
 	return nil
 }
 
-// Guard: typed.ours. What a codec of the user's was given is not written to later,
-// although it is told not to keep it.
+// What a codec of the user's was given is not written to later, although it is told
+// not to keep it.
 func TestWhatACodecKeepsIsNotUsedAgain(t *testing.T) {
 	onEachRemote(t, func(t *testing.T, f *fleet) {
 		var kept [][]byte
@@ -180,4 +182,60 @@ func TestWhatACodecKeepsIsNotUsedAgain(t *testing.T) {
 // noneLoaded finds nothing.
 func noneLoaded[V any](context.Context, []string, tier.Entries) (map[string]V, error) {
 	return nil, nil
+}
+
+// Callers give up reads of many keys at any time, and what others read meanwhile is
+// theirs: the answer to a read that was given up comes into memory that nothing else uses.
+//
+//	A:                asks for many keys, and gives up
+//	B:                asks for others
+//	reader goroutine: decodes the answer to A, beside B's
+func TestReadsThatAreGivenUpMixNothingUp(t *testing.T) {
+	srv := valkeytest.Shared(t)
+	s, err := tier.Open(t.Context(), tier.WithValkey(srv.URL()), tier.WithPrefix(valkeytest.Prefix(t)))
+	require.NoError(t, err)
+	defer s.Close()
+	c := view[string](t, s, "docs", tier.WithRemoteOnly())
+	value := func(key string) string { return key + strings.Repeat(" of "+key, 60) }
+	const n = 100
+	all := make(map[string]string, n)
+	for i := range n {
+		key := fmt.Sprint("k", i)
+		all[key] = value(key)
+	}
+	require.NoError(t, c.SetMany(t.Context(), all))
+	load := func(_ context.Context, keys []string, _ tier.Entries) (map[string]string, error) {
+		out := make(map[string]string)
+		for _, k := range keys {
+			out[k] = value(k)
+		}
+		return out, nil
+	}
+	until := time.Now().Add(3 * time.Second)
+	var callers sync.WaitGroup
+	for g := range 6 {
+		callers.Go(func() {
+			for i := 0; time.Now().Before(until); i++ {
+				keys := make([]string, 1+(i*31+g*7)%n)
+				for j := range keys {
+					keys[j] = fmt.Sprint("k", (i*j+g)%n)
+				}
+				ctx, cancel := t.Context(), func() {}
+				if g%2 == 0 {
+					ctx, cancel = context.WithTimeout(ctx, time.Duration(100+(i*37+g*11)%900)*time.Microsecond)
+				}
+				got, err := c.GetMany(ctx, keys, load)
+				cancel()
+				if err != nil && g%2 != 0 {
+					t.Error(err)
+				}
+				for k, v := range got {
+					if v != value(k) {
+						t.Errorf("%s is %.40q", k, v)
+					}
+				}
+			}
+		})
+	}
+	callers.Wait()
 }

@@ -24,7 +24,6 @@ type core struct {
 	ns  *namespace
 	cfg cacheConfig
 	typed
-	pace  pace
 	inUse *viewsInUse
 }
 

@@ -71,8 +71,7 @@ func WithNegativeTTL(d time.Duration) CacheOption {
 
 // WithLoadTimeout bounds one load: its context ends then, and its callers get
 // an error that matches context.DeadlineExceeded even if the loader ignores
-// it; but for the caller who runs it himself (see [Loader]), who gets it when the
-// loader returns. Default 30 s; at least 1 ms.
+// it. Default 30 s; at least 1 ms.
 func WithLoadTimeout(d time.Duration) CacheOption {
 	return cacheOption(func(c *cacheConfig) { c.loadTimeout = d })
 }

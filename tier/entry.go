@@ -14,10 +14,7 @@ import (
 // At most one loader of a key runs at a time in a process, and in the fleet
 // while the remote tier answers.
 //
-// It runs in a goroutine of its own, or in that of a caller whose context cannot
-// end (its Done is nil), if the loads of the Cache took less than 0.1 ms of late:
-// to have another goroutine run it would take a quarter longer, all in all.
-// Then runtime.Goexit ends that caller as well, and locks of the thread are his.
+// It runs in a goroutine of its own.
 type Loader[V any] func(ctx context.Context, e *Entry) (V, error)
 
 // BatchLoader makes the values of several keys. A key that is absent from the

@@ -58,11 +58,7 @@ func (l *loadRun) fill(fs []*flight, r loadResult) {
 			release = append(release, f.name)
 		}
 	}
-	switch {
-	case len(release) == 0:
-	case l.here: // nor does whoever called wait for that
-		l.releaseLater(release)
-	default:
+	if len(release) > 0 {
 		rctx := l.s.request(ctx)
 		if err := l.s.conn.Release(rctx, release, l.token); err != nil {
 			l.failed(err)
@@ -189,15 +185,13 @@ func (l *loadRun) stored(fills []filling, begun mono.Time, written []remote.Writ
 	}
 }
 
-// answer ends the flights of what is about to be written. Whoever waited goes first:
-// his next request takes the write along, or is ahead of it.
+// answer ends the flights of what is about to be written. A caller that waited goes
+// first: its next request takes the write along, or is ahead of it.
 func (l *loadRun) answer(fills []filling) {
 	for _, fl := range fills {
 		fl.f.finish(outcome{served: served{it: fl.it, origin: Loaded}})
 	}
-	if !l.here { // else it is the first of them
-		runtime.Gosched()
-	}
+	runtime.Gosched()
 }
 
 // list marks the key as being written, and puts the value into the local tier

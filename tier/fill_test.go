@@ -147,13 +147,13 @@ func TestALogThatIsSlowHoldsUpNobody(t *testing.T) {
 
 // Nor does who runs a loader himself wait until the client has stored what is too long
 // for the short way.
-func TestWhoRunsALoaderDoesNotWaitForItsFill(t *testing.T) {
+func TestNoCallerOfALoadWaitsForItsFill(t *testing.T) {
 	srv := valkeytest.Start(t)
 	s, err := tier.Open(t.Context(), tier.WithValkey(srv.URL()), tier.WithRemoteTimeout(time.Minute))
 	require.NoError(t, err)
 	defer s.Close()
 	c := view[string](t, s, "docs")
-	quick(t, c)
+	find(t, c, "first", is("v")) // finds the connection
 	answered := make(chan error, 1)
 	go func() {
 		_, err := c.Get(bg, "k", func(context.Context, *tier.Entry) (string, error) {

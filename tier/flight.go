@@ -31,7 +31,6 @@ type flight struct {
 	// Guarded by the shard of the table.
 	state   keyState // of the key, unless it has one already
 	waiters int
-	known   bool          // to others than its leader, who may hold it for as long as they like
 	seat    *seat         // in the run that loads it, once there is one
 	landed  bool          // left has happened
 	pinned  bool          // goes on without waiters
@@ -121,7 +120,6 @@ func (t *table) join(room *flight, h local.Key, key string, waits bool) (f *flig
 		k.flight = f
 	}
 	f = k.flight
-	f.known = f.known || !leads
 	if waits {
 		f.waiters++
 	}
@@ -150,10 +148,8 @@ func (t *table) restart(f *flight, v *invalidation.View, now mono.Time) {
 	}
 }
 
-// leave is called by each waiter once. The last one to go ends the load. It reports
-// whether nobody can reach f any more: it was not loaded, and nobody but its leader,
-// who leaves it, has joined it.
-func (t *table) leave(f *flight) (gone bool) {
+// leave is called by each waiter once. The last one to go ends the load.
+func (t *table) leave(f *flight) {
 	s := t.shard(f.h)
 	s.mu.Lock()
 	f.waiters--
@@ -164,12 +160,10 @@ func (t *table) leave(f *flight) (gone bool) {
 		seat = f.seat
 		s.landLocked(f)
 	}
-	gone = f.landed && f.waiters == 0 && !f.known && f.seat == nil && s.keys[f.h] != &f.state
 	s.mu.Unlock()
 	if seat != nil {
 		seat.leave()
 	}
-	return gone
 }
 
 // pin lets f go on without waiters.
@@ -246,9 +240,6 @@ func (t *table) stored(ctx context.Context, h local.Key) error {
 	var f *flight
 	if k := s.keys[h]; k != nil {
 		f = k.flight
-	}
-	if f != nil {
-		f.known = true
 	}
 	s.mu.Unlock()
 	if f == nil || !f.finished() {

@@ -219,12 +219,12 @@ func (g *gate) Get(ctx context.Context, keys []string, q *invalidation.DeltaQuer
 	return items, d, err
 }
 
-func (g *gate) GetInto(ctx context.Context, keys []string, room *remote.Room) ([]remote.Item, error) {
+func (g *gate) GetUntracked(ctx context.Context, keys []string) ([]remote.Item, error) {
 	r, err := g.admit(len(keys), func(i int) string { return keys[i] })
 	if err != nil {
 		return nil, err
 	}
-	items, err := g.Conn.GetInto(ctx, keys, room)
+	items, err := g.Conn.GetUntracked(ctx, keys)
 	g.heard(ctx, r, err)
 	return items, err
 }

@@ -148,3 +148,71 @@ func TestALoaderThatCallsGoexitWhenItsContextEndsEndsNothingTwice(t *testing.T) 
 		require.NotContains(t, err.Error(), "Goexit")
 	})
 }
+
+// A GetMany whose goroutine a codec ends leaves the loads that it shares: their
+// contexts end with the last caller that waits.
+func TestAGetManyWhoseCodecCallsGoexitLeavesWhatItShares(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := remote.NewEmbedded(0)
+		codec := quitting{new(atomic.Bool), new(atomic.Bool)}
+		var views []*tier.Cache[int]
+		for range 2 {
+			s, err := tier.Open(t.Context(), tier.WithRemote(server))
+			require.NoError(t, err)
+			defer s.Close()
+			views = append(views, view[int](t, s, "docs", tier.WithCodec(codec)))
+		}
+		require.NoError(t, views[1].Set(t.Context(), "l", 7))
+		c := views[0]
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() {
+			_, _ = c.Get(ctx, "k", func(ctx context.Context, _ *tier.Entry) (int, error) {
+				<-ctx.Done()
+				ended <- context.Cause(ctx)
+				return 0, ctx.Err()
+			})
+		}()
+		synctest.Wait()
+		codec.decoding.Store(true)
+		gone := make(chan struct{})
+		go func() {
+			defer close(gone)
+			_, _ = c.GetMany(t.Context(), []string{"k", "l"}, noneLoaded[int])
+			t.Error("its goroutine was to be ended")
+		}()
+		<-gone
+		cancel()
+		synctest.Wait()
+		require.Len(t, ended, 1, "the last caller that waited has left")
+	})
+}
+
+// A loader runs in a goroutine of its own, however quick it was and whatever the
+// context of its callers: a caller can leave it, and its Goexit ends no caller.
+func TestEveryLoaderRunsInAGoroutineOfItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := tier.Open(t.Context())
+		require.NoError(t, err)
+		defer s.Close()
+		c := view[int](t, s, "docs", tier.WithLoadTimeout(time.Second))
+		for i := range 40 {
+			find(t, c, strconv.Itoa(i), is(i))
+		}
+		require.Nil(t, bg.Done(), "these callers cannot be called off")
+		_, err = c.Get(bg, "exits", func(context.Context, *tier.Entry) (int, error) { runtime.Goexit(); return 0, nil })
+		var ended *tier.LoadPanic
+		require.ErrorAs(t, err, &ended)
+		_, err = c.GetMany(bg, []string{"exit", "together"}, func(context.Context, []string, tier.Entries) (map[string]int, error) {
+			runtime.Goexit()
+			return nil, nil
+		})
+		require.ErrorAs(t, err, &ended)
+		hangs := make(chan struct{})
+		defer close(hangs)
+		begun := time.Now()
+		_, err = c.Get(bg, "hangs", func(context.Context, *tier.Entry) (int, error) { <-hangs; return 0, nil })
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Equal(t, time.Second, time.Since(begun), "the load timeout frees its caller as well")
+	})
+}

@@ -231,14 +231,6 @@ func (it *item) entry() *local.Entry[item] {
 	return (*local.Entry[item])(unsafe.Add(unsafe.Pointer(it), -int(unsafe.Offsetof(local.Entry[item]{}.Value))))
 }
 
-// clearItem makes the item of a V as newItemOf would of the zero V.
-func clearItem[V any](k *kind, it *item) {
-	var zero V
-	*valueIn[V](it) = zero
-	*it.facts() = facts{}
-	*it = item{kind: k}
-}
-
 // believes decides rule R5 but for the TTL: whether a local copy is true as far
 // as this process can prove at now.
 func (s *Store) believes(it *item, v *invalidation.View, now mono.Time) bool {

@@ -68,8 +68,7 @@ type reading struct {
 	stored remote.Item
 	basis
 	now   mono.Time
-	keeps bool  // it is made ready for the local tier
-	room  *item // that is used again; nil: a new one
+	keeps bool // it is made ready for the local tier
 }
 
 // open decodes a stored entry and judges it. Without an item the cause says why.
@@ -104,12 +103,7 @@ func (c *core) itemOf(r *reading, e *envelope.Entry) (*item, Cause, error) {
 	if left <= 0 {
 		return nil, Expired, nil
 	}
-	it := r.room
-	if it != nil {
-		c.typed.clear(it)
-	} else {
-		it = c.empty()
-	}
+	it := c.empty()
 	f := it.facts()
 	if e.Negative {
 		it.kind = c.kind.absent

@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"unsafe"
@@ -101,21 +100,20 @@ func (n *namespace) remoteName(h local.Key) string {
 	return unsafe.String(&b[0], len(b)) // nobody else has b
 }
 
-// nameAll tells the remote names of count hashes, which share one piece of memory: that
-// of b, if there is enough of it. It returns that piece.
-func (n *namespace) nameAll(b []byte, count int, hash func(i int) local.Key, tell func(i int, name string)) []byte {
+// nameAll tells the remote names of count hashes, which share one piece of memory: each
+// keeps the others alive.
+func (n *namespace) nameAll(count int, hash func(i int) local.Key, tell func(i int, name string)) {
 	if count == 0 {
-		return b
+		return
 	}
-	b = slices.Grow(b[:0], count*n.nameLen())
+	b := make([]byte, 0, count*n.nameLen())
 	for i := range count {
 		b = n.appendName(b, hash(i))
 	}
-	all := unsafe.String(&b[0], len(b)) // nobody else has b
+	all := unsafe.String(&b[0], len(b)) // b is written to no more, and nothing else has it
 	for i := range count {
 		tell(i, all[i*n.nameLen():(i+1)*n.nameLen()])
 	}
-	return b
 }
 
 func (n *namespace) nameLen() int { return len(n.name) + hashText + 2 }

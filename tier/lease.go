@@ -78,9 +78,6 @@ func (l *loadRun) unleased(f *flight, err error) {
 // been answered meanwhile are ended.
 func (l *loadRun) lease(ctx context.Context, fs []*flight) (ready, held []*flight) {
 	var ask []*flight
-	if len(fs) == 1 {
-		ready = fs[:0] // the same, if it is ready
-	}
 	for _, f := range fs {
 		switch {
 		case l.cfg.localOnly || f.offline || f.leased:

@@ -32,14 +32,14 @@ type loadFunc struct {
 var errLeft = errors.New("tier: nobody waits for the load")
 
 // loadRun is one run of a loader: it gets the leases, runs the loader and fills
-// the tiers, mostly in a goroutine of its own (see mayRunHere). Its context ends when the last waiter
+// the tiers, in a goroutine of its own: a caller can leave its load to others, or to
+// nobody, at any time. Its context ends when the last waiter
 // of every flight has left, with the load timeout, or with the store.
 type loadRun struct {
 	*core
 	load  loadFunc
 	o     callConfig
 	token string // names this run as the holder of its leases
-	here  bool   // in the goroutine of the caller that leads the flights
 
 	loadContext
 	timer  *time.Timer // for tick
@@ -53,7 +53,8 @@ type loadRun struct {
 	claimed atomic.Bool
 	ready   []*flight // that the loader runs for; set before claimed is reset
 	begun   mono.Time // of the loader
-	// one has room for what a run of a single flight needs, as most are.
+	// one is what a run of a single flight needs, as most are, in the memory of the run
+	// itself. No other run uses it.
 	one struct {
 		fs     [1]*flight
 		seats  [1]seat
@@ -90,24 +91,6 @@ func (c *core) newRun(load loadFunc, o callConfig) *loadRun {
 func (l *loadRun) only(f *flight) []*flight {
 	l.one.fs[0] = f
 	return l.one.fs[:]
-}
-
-// begin has the flights' values loaded, in this goroutine if that may be.
-func (l *loadRun) begin(ctx context.Context, fs []*flight) {
-	if !l.mayRunHere(ctx) {
-		l.start(ctx, fs)
-		return
-	}
-	if !l.s.board() {
-		l.finishAll(fs, outcome{err: ErrClosed})
-		return
-	}
-	defer l.s.mu.loading.Done()
-	for _, f := range fs {
-		f.run = l
-	}
-	l.here = true
-	l.run(ctx, fs)
 }
 
 // start has the flights' values loaded in a goroutine of its own.
@@ -229,10 +212,7 @@ func (l *loadRun) depart(fs []*flight) (wanted []*flight) {
 		seats = make([]seat, len(fs))
 	}
 	l.aboard.Store(int64(len(fs)))
-	wanted = fs[:0:0]
-	if len(fs) == 1 {
-		wanted = fs[:0] // the same, if it is wanted
-	}
+	wanted = make([]*flight, 0, len(fs))
 	for i, f := range fs {
 		seats[i].run = l
 		if l.s.table.departs(f, &seats[i]) {
@@ -305,7 +285,6 @@ func (l *loadRun) runLoader(fs []*flight) {
 			return // the end of the context was quicker, and nobody waits
 		}
 		took := mono.Now().Sub(l.begun)
-		l.pace.learn(took, returned)
 		l.s.observe(EventLoad, l.ns, took, firstError(r.loaded))
 		l.because(r.loaded)
 		l.fill(fs, r)
@@ -376,7 +355,6 @@ func (l *loadRun) abandon() {
 	if l.claimed.Swap(true) {
 		return
 	}
-	l.pace.learn(0, false)
 	cause := context.Cause(l.Context)
 	l.s.observe(EventLoad, l.ns, mono.Now().Sub(l.begun), cause)
 	for _, f := range l.ready {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
@@ -38,7 +37,7 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[
 	if len(missing) == 0 {
 		return found, nil
 	}
-	p := partyOf(len(missing))
+	p := &party{trips: make([]trip, len(missing))}
 	give := func(key string, it *item) {
 		if !it.negative {
 			found[key] = c.valueOf(it)
@@ -50,9 +49,7 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[
 			give(t.key, t.out.it)
 		}
 	}
-	err := errors.Join(manyErrors(p.trips)...)
-	p.disband()
-	return found, err
+	return found, errors.Join(manyErrors(p.trips)...)
 }
 
 // runBatch runs a BatchLoader[V].
@@ -91,51 +88,30 @@ type trip struct {
 	err     error
 }
 
-// party is what a GetMany needs for its keys. It is half a kilobyte for each, so it
-// is used again.
+// party is what a GetMany needs for its keys.
 type party struct {
-	trips   []trip
-	flights []flight // most will be needed, so at once
-	lead    []*flight
-	gone    int // of lead: flights that nobody can reach any more
+	trips []trip
+	lead  []*flight
 
 	aside bool  // the remote tier was asked already, past the flights
 	err   error // that it did not answer then
-	room  room
 }
 
-var parties sync.Pool // of *party
-
-// maxParty bounds what is kept: a batch of thousands is rare.
-const maxParty = 1024
-
-func partyOf(n int) *party {
-	p, _ := parties.Get().(*party)
-	if p == nil || cap(p.trips) < n {
-		return &party{trips: make([]trip, n), flights: make([]flight, n), lead: make([]*flight, 0, n)}
+// newFlights returns a flight for each trip that may need one, in one piece of memory:
+// most will be needed.
+func (p *party) newFlights() []flight {
+	n := 0
+	for i := range p.trips {
+		if t := &p.trips[i]; t.err == nil && !t.given {
+			n++
+		}
 	}
-	p.trips, p.flights = p.trips[:n], p.flights[:n]
-	return p
+	return make([]flight, n)
 }
 
-// disband keeps the room for the next, if nobody else knows a flight of it.
-func (p *party) disband() {
-	if cap(p.trips) > maxParty || p.gone < len(p.lead) {
-		return
-	}
-	clear(p.trips)
-	if len(p.lead) > 0 { // else none of them was begun
-		clear(p.flights)
-		clear(p.lead)
-	}
-	*p = party{trips: p.trips, flights: p.flights, lead: p.lead[:0], room: p.room}
-	parties.Put(p)
-}
-
-// lookupMany gets the values of keys by whatever ways are first. What it gives is
-// gone when give returns.
+// lookupMany gets the values of keys by whatever ways are first.
 func (c *core) lookupMany(ctx context.Context, p *party, keys []string, load loadFunc, o callConfig, give func(key string, it *item)) {
-	trips, flights := p.trips, p.flights
+	trips := p.trips
 	came := c.s.arrive()
 	for i, key := range keys {
 		t := &trips[i]
@@ -147,6 +123,7 @@ func (c *core) lookupMany(ctx context.Context, p *party, keys []string, load loa
 	if c.readsAside(o) {
 		c.readAside(ctx, p, give)
 	}
+	flights := p.newFlights()
 	defer c.leaveAll(trips) // those of whom a loader or codec has ended this goroutine
 	for i := range trips {
 		t := &trips[i]
@@ -161,20 +138,18 @@ func (c *core) lookupMany(ctx context.Context, p *party, keys []string, load loa
 			}
 			t.spare = got.it
 		}
-		t.f, t.leads, t.notices = c.s.table.join(&flights[i], t.h, t.key, true)
+		t.f, t.leads, t.notices = c.s.table.join(&flights[0], t.h, t.key, true)
 		if t.leads {
+			flights = flights[1:]
 			t.f.stale, t.f.seen, t.f.empty = t.spare, t.seen, t.empty
 			p.lead = append(p.lead, t.f)
 		}
 	}
-	c.ns.nameAll(nil, len(p.lead), func(i int) local.Key { return p.lead[i].h }, func(i int, name string) { p.lead[i].name = name })
+	c.ns.nameAll(len(p.lead), func(i int) local.Key { return p.lead[i].h }, func(i int, name string) { p.lead[i].name = name })
 	c.flyMany(ctx, p, load, o)
-	if len(p.lead) == 0 { // else it has just been looked
-		c.s.conn.Look(came.now)
-	}
 	for i := range trips {
 		if t := &trips[i]; t.f != nil {
-			t.out, t.err = c.arriveAt(ctx, p, t, came, load, o)
+			t.out, t.err = c.arriveAt(ctx, t, came, load, o)
 		}
 	}
 }
@@ -219,11 +194,10 @@ func manyError(keys []string, err error) error {
 
 // arriveAt waits for one key's flight. If its result may not be shared the key
 // is looked up on its own.
-func (c *core) arriveAt(ctx context.Context, p *party, t *trip, came arrival, load loadFunc, o callConfig) (served, error) {
+func (c *core) arriveAt(ctx context.Context, t *trip, came arrival, load loadFunc, o callConfig) (served, error) {
 	instead, ended, err := c.await(ctx, t.f, t.spare)
-	if t.left = true; c.s.table.leave(t.f) && t.leads {
-		p.gone++
-	}
+	t.left = true
+	c.s.table.leave(t.f)
 	if err != nil || !ended {
 		return instead, err
 	}
@@ -254,7 +228,7 @@ func (c *core) flyMany(ctx context.Context, p *party, load loadFunc, o callConfi
 			}
 		}
 		if len(rest) > 0 {
-			c.newRun(load, o).begin(ctx, rest)
+			c.newRun(load, o).start(ctx, rest)
 		}
 		return
 	}
@@ -287,7 +261,7 @@ func (c *core) flyMany(ctx context.Context, p *party, load loadFunc, o callConfi
 	}
 	over = true
 	if len(rest) > 0 {
-		c.newRun(load, o).begin(ctx, rest)
+		c.newRun(load, o).start(ctx, rest)
 	}
 }
 

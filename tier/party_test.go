@@ -2,63 +2,17 @@ package tier
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiercache/tiercache/internal/interpose"
-	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/remote"
 )
 
-// Guard: flight.known. A room is used again only if nobody can reach a flight of it.
-func TestARoomThatOthersKnowIsNotUsedAgain(t *testing.T) {
-	h := local.Key{Hi: 1, Lo: 2}
-	for name, c := range map[string]struct {
-		happens func(t *table, f *flight)
-		again   bool
-	}{
-		"nobody came":     {func(*table, *flight) {}, true},
-		"somebody joined": {func(t *table, f *flight) { t.join(nil, h, "k", true); t.leave(f) }, false},
-		"a refresh did":   {func(t *table, f *flight) { t.join(nil, h, "k", false) }, false},
-		"it was asked about": {func(t *table, f *flight) {
-			f.finish(outcome{})
-			ctx, cancel := context.WithCancel(context.Background())
-			cancel()
-			_ = t.stored(ctx, h)
-		}, false},
-		"a write goes on":    {func(t *table, f *flight) { t.watch(h, &watch{}) }, false},
-		"it is under way":    {nil, false},
-		"it is being loaded": {func(t *table, f *flight) { t.departs(f, &seat{}) }, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			l, err := local.New(local.Config[item]{MaxEntries: 10})
-			require.NoError(t, err)
-			table, p := newTable(l), partyOf(1)
-			f, leads, _ := table.join(&p.flights[0], h, "k", true)
-			require.True(t, leads)
-			p.lead = append(p.lead, f)
-			if c.happens != nil {
-				c.happens(table, f)
-				f.finish(outcome{})
-				table.land(f)
-			}
-			gone := table.leave(f)
-			require.Equal(t, c.again, gone)
-			if gone {
-				p.gone++
-			}
-			p.disband()
-			require.Equal(t, c.again, f.key == "", "it is emptied")
-		})
-	}
-}
-
 // Several read the same keys together, alone, and while they are set.
-func TestWhatGetManyUsesAgainMixesNothingUp(t *testing.T) {
+func TestGetManyMixesNothingUp(t *testing.T) {
 	ctx := t.Context()
 	s, err := Open(ctx)
 	require.NoError(t, err)
@@ -130,33 +84,4 @@ func TestGetManyOfWhatIsNotKeptHoldsNoMarks(t *testing.T) {
 		require.Len(t, got, 10)
 	}
 	require.LessOrEqual(t, stores[1].tail.Health().Scopes, before+1, "but for the namespace's")
-}
-
-// Guard: what readAside forgets. The answer to who does not wait may still be put into
-// the room.
-func TestTheRoomOfAnAnswerThatMayStillComeIsNotUsedAgain(t *testing.T) {
-	hooks := &interpose.Backend{Inner: remote.NewEmbedded(0)}
-	s, err := Open(t.Context(), WithRemote(hooks))
-	require.NoError(t, err)
-	defer s.Close()
-	c, err := New[string](s, "docs")
-	require.NoError(t, err)
-	read := func() *party {
-		p := partyOf(1)
-		p.trips[0] = trip{key: "k", h: c.ns.hash("k")}
-		c.readAside(t.Context(), p, func(string, *item) { t.Error("there is none") })
-		require.True(t, p.aside)
-		return p
-	}
-	require.NotNil(t, read().room.names)
-	failed := errors.New("gave up")
-	hooks.Before(func(op interpose.Op) error {
-		if op == interpose.Get {
-			return failed
-		}
-		return nil
-	})
-	p := read()
-	require.ErrorIs(t, p.err, failed)
-	require.Equal(t, room{}, p.room)
 }

@@ -74,8 +74,6 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o callConf
 		if leads {
 			f.name, f.stale = c.ns.remoteName(h), spare
 			spare = c.fly(ctx, f, load, o)
-		} else {
-			c.s.conn.Look(came.now)
 		}
 		instead, ended, err := c.await(ctx, f, spare)
 		c.s.table.leave(f)
@@ -262,7 +260,7 @@ func (c *core) awaitAny(ctx context.Context, f *flight, spare *item) (instead se
 }
 
 // fly is what the caller that leads a flight does: read the remote tier in its
-// own goroutine and, if that does not answer, have the value loaded, mostly in another.
+// own goroutine and, if that does not answer, have the value loaded in another.
 // It returns the best value past its TTL that it came by.
 func (c *core) fly(ctx context.Context, f *flight, load loadFunc, o callConfig) (spare *item) {
 	over := false
@@ -311,11 +309,7 @@ func (c *core) flyOne(ctx context.Context, f *flight, load loadFunc, o callConfi
 	if l == nil {
 		l = c.newRun(load, o)
 	}
-	if f.resident != nil {
-		l.start(ctx, l.only(f))
-	} else {
-		l.begin(ctx, l.only(f))
-	}
+	l.start(ctx, l.only(f))
 	return spare
 }
 

@@ -45,7 +45,7 @@ type Store struct {
 		sync.Mutex // guards what follows
 		namespaces map[string]*namespace
 		flying     sync.WaitGroup // loads and refreshes, until they are told how their fills went
-		loading    sync.WaitGroup // goroutines of loaders, and callers who run one
+		loading    sync.WaitGroup // goroutines of loaders
 		closing    bool
 	}
 	ended    chan struct{} // Close has finished
@@ -237,26 +237,13 @@ func (s *Store) spawn(f func()) bool {
 // only so long, since f may call what does not return. As long as it has not
 // given up its place among the flying, Close waits for it in any case.
 func (s *Store) spawnLoad(f func()) bool {
-	if !s.board() {
-		return false
-	}
-	go func() {
-		defer s.mu.loading.Done()
-		f()
-	}()
-	return true
-}
-
-// board takes a place among the flying and one among the loading, for the run of a
-// loader. It returns false once the store is closing.
-func (s *Store) board() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mu.closing {
 		return false
 	}
 	s.mu.flying.Add(1)
-	s.mu.loading.Add(1)
+	s.mu.loading.Go(f)
 	return true
 }
 

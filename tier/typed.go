@@ -11,6 +11,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/shape"
 	"github.com/tiercache/tiercache/internal/sizeof"
+	"github.com/tiercache/tiercache/internal/wire"
 	"github.com/tiercache/tiercache/local"
 )
 
@@ -22,8 +23,6 @@ type typed struct {
 	single, batch func(ctx context.Context, k *kind, loader any, fs []*flight, es []*Entry, out []loaded)
 	// empty returns a new item with the zero value.
 	empty func() *item
-	// clear makes an item that nobody holds as good as new.
-	clear func(it *item)
 	// size is the heap that an item and its value keep alive. If the value is of a kind
 	// that cannot be looked into, whole is false and size a guess, which is no less than
 	// encoded: what the value took encoded, or 0 if that is not known.
@@ -33,15 +32,21 @@ type typed struct {
 	// decode sets the item's value. It keeps nothing of b, unless views says so and
 	// it is as long as viewFrom; b is never written to.
 	decode func(b []byte, it *item) error
-	// ours: the codec is one that comes with this package.
-	ours bool
 	// views tells that a value decoded of long bytes is a view of them.
 	views bool
 }
 
 // viewFrom is the length from which on a string that was read is not copied out of
-// its envelope: it keeps a hundred bytes or so alive beside it.
-const viewFrom = 1 << 10
+// its envelope: it keeps a hundred bytes or so alive beside it. It is not less than
+// the length from which on an envelope has memory of its own, or callers would be
+// given parts of what belongs to others:
+//
+//	A: reads 50 keys; their short envelopes lie in one copy of the answer
+//	A: is given a string of 300 bytes that is a part of it
+//	A: keeps that one, and with it all 50, though it counts as 300 bytes; if the
+//	   copy lies in memory that answers are put into one after the other:
+//	B: reads other keys, and A's string says what B's answer says
+const viewFrom = wire.OwnText
 
 // checkType says what of V our codec would lose, if it is to store values of that.
 func checkType[V any](codec Codec, localOnly bool) error {
@@ -62,13 +67,11 @@ func newTyped[V any](k *kind, codec Codec) typed {
 		shape:  shape.Of(t),
 		kind:   k,
 		empty:  func() *item { var zero V; return newItemOf(k, zero) },
-		clear:  func(it *item) { clearItem[V](k, it) },
 		size:   sizer[V](),
 		single: runSingle[V],
 		batch:  runBatch[V],
 	}
 	if codec == nil {
-		ty.ours = true
 		switch any(new(V)).(type) {
 		case *string:
 			ty.encode = encodeString

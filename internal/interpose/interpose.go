@@ -185,8 +185,8 @@ func (c *conn) Release(ctx context.Context, keys []string, token string) error {
 	return c.around(ctx, Release, func() error { return c.Conn.Release(ctx, keys, token) })
 }
 
-func (c *conn) GetInto(ctx context.Context, keys []string, room *remote.Room) (items []remote.Item, err error) {
-	err = c.around(ctx, Get, func() error { items, err = c.Conn.GetInto(ctx, keys, room); return err })
+func (c *conn) GetUntracked(ctx context.Context, keys []string) (items []remote.Item, err error) {
+	err = c.around(ctx, Get, func() error { items, err = c.Conn.GetUntracked(ctx, keys); return err })
 	return items, err
 }
 

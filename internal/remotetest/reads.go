@@ -55,7 +55,7 @@ var reads = []test{
 		require.Empty(t, items)
 	}},
 
-	{"ManyAreReadIntoOneRoom", func(t *testing.T, h Harness) {
+	{"ManyAreReadUntracked", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
 		a, b, none, other := s.key("a"), s.key("b"), s.key("none"), s.key("other")
 		s.write(t, a, "A")
@@ -63,9 +63,8 @@ var reads = []test{
 		if h.PutList != nil {
 			h.PutList(other)
 		}
-		room := &remote.Room{}
 		for _, keys := range [][]string{{a, b, none, a}, {none}, {b, a}, {other, a}} {
-			items, err := s.GetInto(s.ctx, keys, room)
+			items, err := s.GetUntracked(s.ctx, keys)
 			require.NoError(t, err)
 			require.Len(t, items, len(keys))
 			for i, item := range items {

@@ -48,7 +48,7 @@ var tracking = []test{
 		}
 	}},
 
-	{"WhatIsReadIntoRoomAsWellIsNoticedAllTheSame", func(t *testing.T, h Harness) {
+	{"WhatIsReadUntrackedAsWellIsNoticedAllTheSame", func(t *testing.T, h Harness) {
 		p := prefix()
 		s, other := h.open(t, p), h.open(t, p)
 		before := s.key("before")
@@ -56,7 +56,7 @@ var tracking = []test{
 		after := make([]string, 20) // what connects may ask for a key in between, but not each time
 		for i := range after {
 			after[i] = s.key(fmt.Sprint("after", i))
-			_, err := s.GetInto(s.ctx, []string{s.key("other"), before, after[i]}, &remote.Room{})
+			_, err := s.GetUntracked(s.ctx, []string{s.key("other"), before, after[i]})
 			require.NoError(t, err)
 			s.get(t, after[i])
 		}

@@ -3,7 +3,6 @@ package wire
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -17,8 +16,7 @@ import (
 
 // Options of a connection.
 type Options struct {
-	// Invalidated is handed the keys of each notice, which are gone when it returns; nil
-	// is all there are. If it is nil notices go to the client.
+	// Invalidated is handed the keys of each notice; nil is all there are. If it is nil notices go to the client.
 	Invalidated func(keys []string)
 	// Message is handed what is published. It returns whether it has taken it from
 	// the client.
@@ -37,11 +35,9 @@ type Options struct {
 // Conn is the connection, as its client sees it.
 type Conn struct {
 	net.Conn
-	o        Options
-	try      func([]byte) (int, error) // writes what it can without waiting; nil: it cannot
-	requests sync.Pool
-	noLeads  bool // reads have no deadlines, so only the client reads
-	looks    bool // a read that was made to time out loses nothing
+	o       Options
+	try     func([]byte) (int, error) // writes what it can without waiting; nil: it cannot
+	noLeads bool                      // reads have no deadlines, so only the client reads
 
 	mu    sync.Mutex // guards what follows
 	err   error      // why it has ended
@@ -53,7 +49,14 @@ type Conn struct {
 	// Writing. Who sets writing owns it until it is handed on or ended.
 	writing bool
 	out     []byte // to be written next, in order
-	spare   []byte // the buffer that is not in use
+	// spare is the buffer of out that is not in use. One that is being written is
+	// neither out nor spare until the write has returned:
+	//
+	//	A: takes out, and writes it without the lock; out is what was spare, spare is nil
+	//	B: appends to out, which is another buffer than the one that A writes
+	//	A: has written it all, and makes it spare; what it could not write at once it
+	//	   leaves to a goroutine together with the buffer, which is never spare again
+	spare   []byte
 	held    []byte // what may not be written before the client's command is whole
 	waiting []debt // for what is held
 	client  sent   // what the client writes
@@ -64,13 +67,11 @@ type Conn struct {
 	since    mono.Time    // when the first of them came
 	hasty    int          // requests that are not to be left to others
 	haste    int          // how many the next time
-	along    along
 
 	// Reading. Who sets reading owns it, and the fields of reading below.
 	reading        bool
 	leader         *request // who reads; nil: nobody or the client
 	leaderContext  context.Context
-	waits          bool      // the client does, beside who reads
 	forClient      []byte    // what the client has not read yet
 	deadline       time.Time // of reads, as it was set
 	clientDeadline time.Time
@@ -78,14 +79,11 @@ type Conn struct {
 	turn  chan struct{} // hands the writing to the client
 	nudge chan struct{} // has the client look again
 
-	looked atomic.Int64 // a mono.Time, when somebody last began to read, or was told to look
-
 	// Of whoever is reading.
 	in         []byte
-	begin, end int      // what of it has not been handed out
-	part       scanner  // of what begins there
-	keys       []string // room for those of a notice
-	paid       int      // answers to requests that were handed out
+	begin, end int     // what of it has not been handed out
+	part       scanner // of what begins there
+	paid       int     // answers to requests that were handed out
 
 	// Of the client's reading.
 	tick     *time.Timer
@@ -110,17 +108,10 @@ var ErrRefused = errors.New("wire: too much to be sent directly")
 
 // New returns the connection for the client of c.
 func New(c net.Conn, o Options) *Conn {
-	looks := false
-	switch c.(type) {
-	case *net.TCPConn, *net.UnixConn, *tls.Conn: // of others that is not known
-		looks = true
-	}
 	return &Conn{
-		looks:   looks,
 		noLeads: c.SetReadDeadline(time.Time{}) != nil,
-		Conn:    c, o: o, try: tryWriting(c), requests: sync.Pool{New: newRequest},
+		Conn:    c, o: o, try: tryWriting(c),
 		in: make([]byte, inBuffer), turn: make(chan struct{}, 1), nudge: make(chan struct{}, 1),
-		along: along{needed: minStreak},
 	}
 }
 
@@ -132,34 +123,28 @@ type request struct {
 	ended   bool          // likewise, if its owner reads; guarded by Conn.mu
 	left    bool          // its owner does not wait any more, or was told; guarded by Conn.mu
 	queued  func()        // to be called before waiting
-	few     [2]Reply
-	room    *Room // for the last answer; nil: it has none
 	// Of one that nobody waits for.
 	then    func(whole bool, err error) // told when it is ended; nil: somebody waits
 	until   time.Time                   // when it is given up
 	queuing bool                        // queued is running, and then comes after it; guarded by Conn.mu
 }
 
-func newRequest() any { return &request{done: make(chan struct{}, 1)} }
+func newRequest(replies []Reply) *request {
+	return &request{replies: replies, done: make(chan struct{}, 1)}
+}
 
 // AskOne sends a command and returns its answer.
 func (c *Conn) AskOne(ctx context.Context, words ...string) (Reply, error) {
-	return c.AskInto(ctx, nil, words)
+	return c.AskLast(ctx, words)
 }
 
-// AskInto is Ask of a command or two, and returns the answer to the last. That is gone
-// when room, unless that is nil, is used again. After an error it is not to be: the answer
-// may still be put there.
-func (c *Conn) AskInto(ctx context.Context, room *Room, cmds ...[]string) (Reply, error) {
-	r := c.requests.Get().(*request)
-	r.replies, r.room = r.few[:len(cmds)], room
-	if back, err := c.ask(ctx, r, cmds...); !back || err != nil {
-		return Reply{}, err // whoever reads may have taken the first answer off what is owed, and put it there yet
+// AskLast is Ask of at least one command, and returns the answer to the last.
+func (c *Conn) AskLast(ctx context.Context, cmds ...[]string) (Reply, error) {
+	replies := make([]Reply, len(cmds))
+	if _, err := c.Ask(ctx, replies, nil, cmds...); err != nil {
+		return Reply{}, err
 	}
-	reply := r.replies[len(cmds)-1]
-	*r = request{done: r.done}
-	c.requests.Put(r)
-	return reply, nil
+	return replies[len(cmds)-1], nil
 }
 
 // Ask sends commands together and puts their answers into replies, which is as long.
@@ -173,15 +158,10 @@ func (c *Conn) Ask(ctx context.Context, replies []Reply, queued func(), cmds ...
 	if len(cmds) == 0 {
 		return true, nil
 	}
-	r := c.requests.Get().(*request)
-	r.replies, r.queued = replies, queued
+	r := newRequest(replies)
+	r.queued = queued
 	back, err := c.ask(ctx, r, cmds...)
-	if !back {
-		return false, err
-	}
-	*r = request{done: r.done}
-	c.requests.Put(r)
-	return err == nil, err
+	return back && err == nil, err
 }
 
 // Send is Ask for who does not wait: then is told, once, what Ask would have returned,
@@ -224,9 +204,6 @@ func (c *Conn) ask(ctx context.Context, r *request, cmds ...[]string) (back bool
 	leads, writes := !c.reading && !c.noLeads && r.then == nil, !c.writing && len(c.out) > 0
 	if leads {
 		c.reading, c.leader, c.leaderContext = true, r, ctx
-	}
-	if writes && r.then != nil && c.leaveLocked(r) {
-		writes = false
 	}
 	if writes && (leads || !c.gatherLocked()) {
 		c.writing = true
@@ -276,7 +253,6 @@ func (c *Conn) putOutLocked(r *request, cmds [][]string) error {
 	case size > MaxRequest || len(c.out)+len(c.held) > maxOut:
 		return ErrRefused
 	}
-	c.nextLocked()
 	if mine := (debt{r: r, n: len(cmds)}); c.client.whole() {
 		c.owed.push(mine)
 		c.out = appendCommands(c.out, cmds)

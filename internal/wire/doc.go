@@ -16,9 +16,7 @@
 //   - Ask returns when its context ends, whatever the server does. Where that is
 //     not its deadline but somebody's decision it may be two milliseconds late.
 //   - [Conn.Send] waits for nothing, and what it is given is told once how that went: by
-//     whoever reads, whom it must not hold up, or within a moment of the deadline. It may
-//     be written with the next request, for which it waits a millisecond or two, or as
-//     long as it takes the scheduler to run a goroutine: see along.
+//     whoever reads, whom it must not hold up, or within a moment of the deadline.
 //   - The client sees a connection of its own: all it did not ask for, but what the
 //     functions of Options have taken, is kept from it.
 //

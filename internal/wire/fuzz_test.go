@@ -40,7 +40,7 @@ func FuzzReply(f *testing.F) {
 		}
 		r, _ := decode(b[:n])
 		require.LessOrEqual(t, elements(r), n)
-		if keys, ok := notice(b[:n], nil); ok {
+		if keys, ok := notice(b[:n]); ok {
 			require.Equal(t, "invalidate", r.Array[0].Text)
 			require.Len(t, r.Array[1].Array, len(keys))
 			for i, k := range keys {

@@ -5,9 +5,6 @@ import (
 	"context"
 	"errors"
 	"time"
-	"unsafe"
-
-	"github.com/tiercache/tiercache/internal/mono"
 )
 
 // lead reads until r is answered.
@@ -79,7 +76,6 @@ func (c *Conn) Read(p []byte) (int, error) {
 		case c.reading || stay && c.owed.n == 0:
 			asked := c.asked
 			alone := c.waitLocked()
-			c.takeLeftLocked()
 			stay = (!alone || c.asked > asked) && !c.noLeads
 		default:
 			if err := c.readLocked(); isTimeout(err) && !c.clientDeadline.IsZero() && !time.Now().Before(c.clientDeadline) {
@@ -121,7 +117,6 @@ func (c *Conn) waitLocked() (alone bool) {
 	} else {
 		c.tick.Reset(backAfter)
 	}
-	c.waits = true
 	c.mu.Unlock()
 	select {
 	case <-c.nudge:
@@ -130,33 +125,10 @@ func (c *Conn) waitLocked() (alone bool) {
 		alone = true
 	}
 	c.mu.Lock()
-	c.waits = false
 	if alone && c.leader != nil && c.leaderContext.Err() != nil {
 		c.setDeadlineLocked(time.Unix(1, 0)) // he sets it anew, should he go on
 	}
 	return alone
-}
-
-// lookAfter is how long whoever reads is left to the scheduler.
-const lookAfter = 100 * time.Microsecond
-
-// Look has whoever reads look whether something has come, if nobody has for a while.
-// now is the present.
-//
-// It is for those who are about to wait for what another asks. While there is
-// something to run, the scheduler looks at the network only every 10 ms, so a
-// crowd of a few thousand would all run, and wait, before an answer that came at
-// once is heard. Who is woken here runs next.
-func (c *Conn) Look(now mono.Time) {
-	last := c.looked.Load()
-	if now.Sub(mono.Time(last)) < lookAfter || !c.looked.CompareAndSwap(last, int64(now)) {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.reading && c.looks {
-		c.setDeadlineLocked(time.Unix(1, 0)) // whoever reads sets it anew
-	}
 }
 
 // pump reads what there is and hands out what is whole.
@@ -165,7 +137,6 @@ func (c *Conn) pump() error {
 		c.fail(errProtocol)
 		return errProtocol
 	}
-	c.looked.Store(int64(mono.Now()))
 	n, err := c.Conn.Read(c.in[c.end:])
 	c.end += n
 	if n > 0 {
@@ -241,14 +212,14 @@ func (c *Conn) reply(m []byte) {
 		return
 	}
 	r, at := h.r, len(h.r.replies)-h.n
-	replies, room := r.replies, r.room // r may be ended, and another's, when one of several is decoded
+	replies := r.replies
 	last := c.owed.pay()
 	c.mu.Unlock()
 	if !last {
 		replies[at], _ = decode(m)
 		return
 	}
-	replies[at], _ = decodeInto(m, room)
+	replies[at], _ = decode(m)
 	c.paid++
 	c.mu.Lock()
 	if r.then == nil {
@@ -281,11 +252,11 @@ func (c *Conn) forClientLocked(m []byte) {
 
 // push hands over what the server says of its own accord.
 func (c *Conn) push(m []byte) {
-	if keys, ok := notice(m, c.keys); ok && c.o.Invalidated != nil {
-		c.o.Invalidated(keys)
-		clear(keys)
-		c.keys = keys[:0]
-		return
+	if c.o.Invalidated != nil {
+		if keys, ok := notice(m); ok {
+			c.o.Invalidated(keys)
+			return
+		}
 	}
 	p, _ := decode(m)
 	kind := ""
@@ -312,9 +283,8 @@ func (c *Conn) push(m []byte) {
 // noticeHead begins each notice that names keys.
 const noticeHead = ">2\r\n$10\r\ninvalidate\r\n*"
 
-// notice reads a notice that names keys, into room, and without copying them. ok is
-// false if it is none.
-func notice(m []byte, room []string) (keys []string, ok bool) {
+// notice reads a notice that names keys. ok is false if it is none.
+func notice(m []byte) (keys []string, ok bool) {
 	if !bytes.HasPrefix(m, []byte(noticeHead)) {
 		return nil, false
 	}
@@ -323,13 +293,13 @@ func notice(m []byte, room []string) (keys []string, ok bool) {
 	if err != nil || n <= 0 {
 		return nil, false
 	}
-	for keys = room[:0]; len(rest) > 0 && rest[0] == '$'; {
+	for len(rest) > 0 && rest[0] == '$' {
 		length, after, _ := line(rest)
 		size, err := number(length)
 		if err != nil || size < 0 {
 			return nil, false
 		}
-		keys = append(keys, unsafe.String(unsafe.SliceData(after), size))
+		keys = append(keys, string(after[:size])) // after is read into again
 		rest = after[size+2:]
 	}
 	return keys, len(keys) == int(n) && len(rest) == 0

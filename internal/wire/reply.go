@@ -121,12 +121,9 @@ func (s *scanner) scan(b []byte) (int, error) {
 const maxDepth = 32
 
 // decode reads a message that scan has found whole, and returns what follows it.
-func decode(b []byte) (r Reply, rest []byte) { return decodeInto(b, nil) }
-
-// decodeInto is decode with room for what it needs, unless that is nil.
-func decodeInto(b []byte, room *Room) (r Reply, rest []byte) {
-	d := decoder{b: b, room: room.fits(b)}
-	d.shares = len(b) > 0 && b[0] == '*' && (len(b) <= sharedMost || d.room != nil)
+func decode(b []byte) (r Reply, rest []byte) {
+	d := decoder{b: b}
+	d.shares = len(b) > 0 && b[0] == '*' && len(b) <= sharedMost
 	return d.decode(b, 0)
 }
 
@@ -136,11 +133,15 @@ type decoder struct {
 	b      []byte
 	shares bool
 	all    string // a copy of b, once it is needed
-	room   *Room  // for it, and for the replies of an array
 }
 
+// OwnText is the length from which on a text has memory of its own: it shares none
+// with other texts of its answer, and keeps nothing else alive. Package tier gives
+// parts of such texts away as they are, and may not of shorter ones.
+const OwnText = 1 << 10
+
 // shortText is the length of texts that are not to keep the rest in memory.
-const shortText = 1 << 10
+const shortText = OwnText
 
 // sharedMost is the length of messages of which one text may keep all in memory.
 const sharedMost = 64 << 10
@@ -151,7 +152,7 @@ func (d *decoder) text(rest []byte, n int) string {
 		return string(rest[:n])
 	}
 	if d.all == "" {
-		d.all = d.room.copy(d.b)
+		d.all = string(d.b)
 	}
 	at := len(d.b) - len(rest)
 	return d.all[at : at+n]
@@ -215,11 +216,7 @@ func (d *decoder) decode(b []byte, depth int) (r Reply, rest []byte) {
 	}
 	// Each element is three bytes at least.
 	n = min(n, int64(len(rest)/3+1))
-	if r.Kind = Array; depth == 0 {
-		r.Array = d.room.array(int(n))
-	} else {
-		r.Array = make([]Reply, n)
-	}
+	r.Kind, r.Array = Array, make([]Reply, n)
 	for i := range r.Array {
 		r.Array[i], rest = d.decode(rest, depth+1)
 	}

@@ -167,7 +167,7 @@ func client(t *testing.T, c *Conn) <-chan Reply {
 
 func command(words ...string) []byte { return appendCommand(nil, words) }
 
-// askAll is [Conn.Ask] with room of its own.
+// askAll is [Conn.Ask] with memory of its own for the answers.
 func askAll(ctx context.Context, c *Conn, cmds ...[]string) ([]Reply, error) {
 	replies := make([]Reply, len(cmds))
 	_, err := c.Ask(ctx, replies, nil, cmds...)
@@ -178,4 +178,13 @@ func within(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+// array is an answer of texts.
+func array(texts ...string) []byte {
+	b := fmt.Appendf(nil, "*%d\r\n", len(texts))
+	for _, s := range texts {
+		b = fmt.Appendf(b, "$%d\r\n%s\r\n", len(s), s)
+	}
+	return b
 }

@@ -90,7 +90,6 @@ func (c *Conn) gatherLocked() bool {
 
 // flushedLocked is called before what was gathered is written.
 func (c *Conn) flushedLocked() {
-	c.along.left = false
 	if c.gathered == 0 {
 		return
 	}
@@ -206,7 +205,7 @@ func (c *Conn) writeLong(b []byte) error {
 	}
 	c.writing = true
 	before := c.out
-	c.out, c.spare, c.along.left = c.spare[:0], nil, false
+	c.out, c.spare = c.spare[:0], nil
 	// What is asked from here on comes after b, or waits for its command's end.
 	if err := c.follow(b); err != nil {
 		return err

@@ -1,0 +1,369 @@
+// Package checkconn ends a connection before its client reads what it did not ask for.
+//
+// The reader goroutine of valkey-go (v1.0.79, pipe.go) panics when it meets an answer that
+// nothing was asked for, and with it the process ends: a server that has no connection to
+// spare, or that is in protected mode, says so before it is asked and closes; so may a
+// proxy. Other panics of it wait behind lengths below zero, arrays that are nested a
+// million deep, and topologies of another shape than the client expects. A [Conn] follows
+// what the client asks and what it is answered, and hands on whole messages alone, each of
+// which the client expects. Anything else ends the connection, with an error that says what
+// the server said.
+package checkconn
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+
+	"github.com/tiercache/tiercache/internal/resp"
+)
+
+// Conn is the connection, as its client sees it. Like any other it is read by one
+// goroutine at a time and written to by one.
+type Conn struct {
+	net.Conn
+
+	mu       sync.Mutex // guards what follows: the client's writes add to it, its reads take from it
+	commands commands
+	queue    []owed // of which paid have been answered
+	paid     int
+	begun    bool // the client has written a command
+	// resp2 says that arrays are what pushes are in RESP3: the client has another
+	// connection for other commands, and does not ask for RESP3 on this one.
+	resp2 bool
+	ended error // why there is nothing to read any more; nil before
+
+	// Of the goroutine that reads.
+	in                []byte
+	begin, ready, end int // of in: read by the client, checked, come
+	scanner           resp.Scanner
+	refusal           string // what the last answer said, if that was an error
+}
+
+// owed is what a command of the client's is answered with.
+type owed struct {
+	kind  kind
+	left  int  // subscribe: channels that are not confirmed yet
+	begun bool // subscribe: one is
+}
+
+// kind is what a command is, where it matters for what answers it.
+type kind byte
+
+const (
+	ordinary kind = iota
+	hello
+	subscribe   // answered by a push for each channel, or an error
+	unsubscribe // answered by pushes, or an error
+	ping
+	pong // a ping by which the client knows that the unsubscribe before it has been answered
+	role
+	master // SENTINEL GET-MASTER-ADDR-BY-NAME
+)
+
+// New returns the connection for a client of conn, which has read and written nothing yet.
+func New(conn net.Conn) *Conn { return &Conn{Conn: conn} }
+
+// Write implements [net.Conn].
+func (c *Conn) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	err := c.commands.feed(b, c.askLocked) // before the server can answer
+	c.mu.Unlock()
+	if err != nil {
+		c.Conn.Close()
+		return 0, err
+	}
+	return c.Conn.Write(b)
+}
+
+// askLocked notes what a command will be answered with.
+func (c *Conn) askLocked(first, second []byte, words int) {
+	is := func(word []byte, name string) bool { return bytes.EqualFold(word, []byte(name)) }
+	o := owed{}
+	switch {
+	case is(first, "HELLO"):
+		o.kind = hello
+		c.resp2 = !c.begun && is(second, "2")
+	case is(first, "AUTH") && !c.begun: // and then HELLO 2
+		c.queue = append(c.queue, o)
+		return
+	case is(first, "SUBSCRIBE"), is(first, "PSUBSCRIBE"), is(first, "SSUBSCRIBE"):
+		o = owed{kind: subscribe, left: words - 1}
+	case is(first, "UNSUBSCRIBE"), is(first, "PUNSUBSCRIBE"), is(first, "SUNSUBSCRIBE"):
+		o.kind = unsubscribe
+	case is(first, "PING"):
+		o.kind = ping
+		if n := len(c.queue); n > c.paid && c.queue[n-1].kind == unsubscribe {
+			o.kind = pong
+		}
+	case is(first, "ROLE"):
+		o.kind = role
+	case is(first, "SENTINEL") && is(second, "GET-MASTER-ADDR-BY-NAME"):
+		o.kind = master
+	}
+	c.begun = true
+	c.queue = append(c.queue, o)
+}
+
+// headLocked is what is owed next, or nil.
+func (c *Conn) headLocked() *owed {
+	if c.paid == len(c.queue) {
+		return nil
+	}
+	return &c.queue[c.paid]
+}
+
+func (c *Conn) payLocked() {
+	switch c.paid++; {
+	case c.paid == len(c.queue):
+		c.queue, c.paid = c.queue[:0], 0
+	case c.paid >= 64 && 2*c.paid >= len(c.queue): // a client that is never owed nothing
+		c.queue, c.paid = append(c.queue[:0], c.queue[c.paid:]...), 0
+	}
+}
+
+// Read implements [net.Conn].
+func (c *Conn) Read(p []byte) (int, error) {
+	for c.begin == c.ready {
+		if err := c.endedBy(); err != nil {
+			return 0, err
+		}
+		if err := c.fill(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, c.in[c.begin:c.ready])
+	c.begin += n
+	return n, nil
+}
+
+func (c *Conn) endedBy() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ended
+}
+
+const (
+	// firstRead and mostRead bound how much is read at once: as little as an idle
+	// connection needs, and more when there is more.
+	firstRead, mostRead = 4 << 10, 64 << 10
+	// maxMessage is twice the longest value that a server takes by default.
+	maxMessage = 1 << 30
+	// maxUnasked is how much of what was not asked for is read to be told.
+	maxUnasked = 4 << 10
+)
+
+// fill reads what there is, and checks what of it is whole.
+func (c *Conn) fill() error {
+	if err := c.makeRoom(); err != nil {
+		return c.fail(err)
+	}
+	n, err := c.Conn.Read(c.in[c.end:])
+	c.end += n
+	if bad := c.check(); bad != nil {
+		_ = c.fail(bad) // what came before it is handed out first
+		return nil
+	}
+	if err == nil || c.ready > c.begin && isTimeout(err) {
+		return nil
+	}
+	if isTimeout(err) { // the client may go on
+		return err
+	}
+	if c.refusal != "" {
+		err = fmt.Errorf("the server said %q and ended the connection: %w", c.refusal, err)
+	}
+	_ = c.fail(err)
+	return nil
+}
+
+// makeRoom has the rest of what is read begin where there is room behind it.
+func (c *Conn) makeRoom() error {
+	held := c.end - c.begin
+	switch {
+	case held == 0 && len(c.in) > mostRead:
+		c.in = make([]byte, mostRead)
+	case held == 0 && c.end == len(c.in) && len(c.in) < mostRead: // it was filled at once
+		c.in = make([]byte, max(firstRead, 2*len(c.in)))
+	case held == 0:
+	case held == len(c.in):
+		if held >= maxMessage {
+			return fmt.Errorf("%w: a message of more than %d bytes", resp.Error, maxMessage)
+		}
+		c.in = append(make([]byte, 0, 2*held), c.in...)[:2*held]
+		return nil
+	default:
+		copy(c.in, c.in[c.begin:c.end])
+	}
+	c.ready, c.end, c.begin = c.ready-c.begin, held, 0
+	return nil
+}
+
+// check looks at the messages that are whole, and returns why the first that the client
+// must not see is none that it expects.
+func (c *Conn) check() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.ready < c.end {
+		rest := c.in[c.ready:c.end]
+		n, err := c.scanner.Scan(rest)
+		switch {
+		case err != nil:
+			return err
+		case n == 0 && c.headLocked() == nil && rest[0] != '>' && len(rest) > maxUnasked:
+			return Unasked(rest)
+		case n == 0:
+			return nil
+		}
+		if err := c.checkLocked(rest[:n]); err != nil {
+			return err
+		}
+		c.ready += n
+	}
+	return nil
+}
+
+// Unasked is the error of a message that nothing was asked for.
+func Unasked(m []byte) error {
+	if text, _, ok := bytes.Cut(m, []byte("\r\n")); ok && m[0] == '-' {
+		return fmt.Errorf("the server ended the connection: %s", resp.Said(text[1:]))
+	}
+	return fmt.Errorf("%w: an answer that nothing was asked for", resp.Error)
+}
+
+// checkLocked reports why the client must not see a message.
+func (c *Conn) checkLocked(m []byte) error {
+	var texts [4][]byte
+	kind, elements := resp.Head(m, texts[:])
+	if kind == '>' || c.resp2 && c.isPushLocked(kind, elements, texts[0]) {
+		return c.pushLocked(elements, texts[:])
+	}
+	refused := kind == '-' || kind == '!'
+	o := c.headLocked()
+	if o != nil && o.kind == unsubscribe && !refused {
+		c.payLocked() // by pushes: this answers what comes after it
+		o = c.headLocked()
+	}
+	if o == nil {
+		return Unasked(m)
+	}
+	c.refusal = ""
+	if refused {
+		c.refusal = resp.Said(texts[0])
+		if err := checkError(string(texts[0])); err != nil {
+			return err
+		}
+	}
+	null := m[1] == '-'
+	list := (kind == '*' || kind == '~') && !null
+	switch {
+	case o.kind == subscribe && (o.begun || !refused):
+		return fmt.Errorf("%w: a subscription is answered by something else", resp.Error)
+	case o.kind == unsubscribe && string(texts[0]) == "PONG", o.kind == pong && !isPong(kind, texts[0]):
+		return fmt.Errorf("%w: the end of a subscription is answered by something else", resp.Error)
+	case o.kind == role && list && elements < 1, o.kind == master && list && elements < 2:
+		return fmt.Errorf("%w: an answer that is too short", resp.Error)
+	}
+	c.payLocked()
+	return nil
+}
+
+// isPushLocked reports whether an array is what is a push in RESP3.
+func (c *Conn) isPushLocked(kind byte, elements int64, first []byte) bool {
+	if kind != '*' && kind != '~' && kind != '%' || elements == 0 || string(first) == "pong" {
+		return false
+	}
+	o := c.headLocked()
+	return o == nil || o.kind != hello && o.kind != ordinary
+}
+
+// isPong reports whether PING is answered with that, as what it is asked for.
+func isPong(kind byte, first []byte) bool {
+	switch kind {
+	case '+', '$':
+		return string(first) == "PONG"
+	case '*', '~':
+		return string(first) == "pong"
+	}
+	return false
+}
+
+// pushLocked looks at what the server says of its own accord. The client ignores what is
+// of no kind that it knows, and pushes of less than two elements.
+func (c *Conn) pushLocked(elements int64, texts [][]byte) error {
+	if elements < 2 {
+		return nil
+	}
+	o := c.headLocked()
+	confirms := o != nil && o.kind == subscribe
+	switch string(texts[0]) {
+	case "subscribe", "psubscribe", "ssubscribe":
+		if !confirms {
+			return fmt.Errorf("%w: a subscription that nothing has asked for", resp.Error)
+		}
+		o.begun = true
+		if o.left--; o.left <= 0 {
+			c.payLocked()
+		}
+	case "unsubscribe", "punsubscribe", "sunsubscribe": // the server may end one itself
+		if confirms && o.begun {
+			return fmt.Errorf("%w: a subscription ends while it begins", resp.Error)
+		}
+	case "message":
+		return checkEvent(string(texts[1]), string(texts[2]))
+	}
+	return nil
+}
+
+// checkError looks at errors that the client reads words of.
+func checkError(text string) error {
+	text = strings.TrimPrefix(text, "ERR ")
+	words := 1 + strings.Count(text, " ")
+	if (strings.HasPrefix(text, "MOVED") || strings.HasPrefix(text, "ASK")) && words < 3 || strings.HasPrefix(text, "REDIRECT") && words < 2 {
+		return fmt.Errorf("%w: a redirection without an address", resp.Error)
+	}
+	return nil
+}
+
+// checkEvent looks at messages of sentinels, which the client reads words of.
+func checkEvent(channel, message string) error {
+	words, least := strings.Split(message, " "), 0
+	switch channel {
+	case "+sentinel":
+		least = 4
+	case "+switch-master":
+		least = 5
+	case "+reboot", "+slave", "+sdown", "-sdown":
+		switch words[0] {
+		case "master":
+			least = 4
+		case "slave":
+			least = 6
+		}
+	}
+	if len(words) < least {
+		return fmt.Errorf("%w: an event %q of %d words", resp.Error, channel, len(words))
+	}
+	return nil
+}
+
+// fail ends the connection; what was checked before is handed out all the same. It
+// returns why the connection has ended.
+func (c *Conn) fail(err error) error {
+	c.mu.Lock()
+	if c.ended == nil {
+		c.ended = err
+	}
+	err = c.ended
+	c.mu.Unlock()
+	c.Conn.Close()
+	return err
+}
+
+func isTimeout(err error) bool {
+	var network net.Error
+	return errors.As(err, &network) && network.Timeout()
+}
