@@ -73,6 +73,10 @@ outage: ## what an outage costs readers and the origin, in figures: 4 minutes on
 soak: ## faults and reads for DURATION=1h, with memory, goroutines and staleness; 1,000 stores opened and closed
 	@$(WITH_SERVER) && TIERCACHE_SOAK=$(or $(DURATION),1h) go test -count=1 -timeout=0 -v -run 'TestSoak|AThousandStores' $(TESTFLAGS) ./internal/coherence ./tier
 
+.PHONY: mixed
+mixed: ## a fleet of this version and the one before (BEFORE=commit), rolled forwards and back TURNS=3 times: needs the history
+	@$(WITH_SERVER) && TIERCACHE_MIXED=$(or $(TURNS),3) TIERCACHE_BEFORE=$(BEFORE) go test -count=1 -timeout=0 -v -run 'TwoVersions' $(TESTFLAGS) ./internal/coherence
+
 .PHONY: stress
 stress: race ## every call with contexts that end, against bad servers and proxies: DURATION=5m, and as long with the race detector
 	@$(WITH_SERVER) && for race in '' $(RACE); do \

@@ -35,6 +35,7 @@ type Config struct {
 	Ended           int           // contexts that end early, of 100
 	MaxTTL          time.Duration // of the store; 0: the default
 	OwnReads        bool          // are judged by I10
+	BadSources      bool          // some loaders name a source that is none
 	Beside          bool          // a local-only view beside the others of the cells, if New allows it
 }
 
@@ -44,7 +45,7 @@ func DefaultConfig() Config {
 	return Config{
 		Members: 1, Prefix: "coherence", Seed: 1,
 		MaxStaleness: 100 * time.Millisecond, Heartbeat: 20 * time.Millisecond, Timeout: 30 * time.Millisecond,
-		Docs: 40, Cells: 16, Readers: 2, Burst: 400, Pace: time.Millisecond, Changes: 100, Ended: 30, OwnReads: true,
+		Docs: 40, Cells: 16, Readers: 2, Burst: 400, Pace: time.Millisecond, Changes: 100, Ended: 30, OwnReads: true, BadSources: true,
 	}
 }
 

@@ -97,11 +97,17 @@ type Process struct {
 
 // Spawn runs this program again, as a member on the board in that file.
 func Spawn(cfg Config, boardFile string) (*Process, error) {
+	return SpawnOf(os.Args[0], cfg, boardFile)
+}
+
+// SpawnOf is Spawn of another program, which has to have been built with this
+// package: what processes share is laid out by it.
+func SpawnOf(program string, cfg Config, boardFile string) (*Process, error) {
 	text, err := json.Marshal(order{cfg, boardFile})
 	if err != nil {
 		return nil, err
 	}
-	p := &Process{cmd: exec.Command(os.Args[0]), done: make(chan struct{})}
+	p := &Process{cmd: exec.Command(program), done: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), orderVar+"="+string(text))
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

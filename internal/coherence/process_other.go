@@ -15,6 +15,8 @@ type Process struct{}
 
 func Spawn(Config, string) (*Process, error) { return nil, errNoProcesses }
 
+func SpawnOf(string, Config, string) (*Process, error) { return nil, errNoProcesses }
+
 func (*Process) Pause() error            { return errNoProcesses }
 func (*Process) Resume() error           { return errNoProcesses }
 func (*Process) Kill()                   {}

@@ -168,7 +168,7 @@ func (r *reading) getOwn(s int) int64 {
 // badly reads a key whose loader names a source that is none, beside the right one:
 // that is an error, which nothing may swallow. If something does, the value is judged.
 func (r *reading) badly(s int) int64 {
-	if r.isCell(s) {
+	if r.isCell(s) || !r.cfg.BadSources {
 		return 0
 	}
 	ctx := r.callContext()
