@@ -78,14 +78,18 @@ func (q *Query) denied(d Delta) bool {
 // history and was renewed, or was replaced while the answer was on its way),
 // and the caller asks again.
 func (t *Tail) Apply(ctx context.Context, q Query, d Delta) (bool, error) {
-	done, lost := t.apply(q, d)
+	unreadable := d.read()
+	if unreadable != nil && unreadable != errForeign {
+		return false, unreadable
+	}
+	done, lost := t.apply(q, d, unreadable != nil)
 	if done || !lost {
 		return done, nil
 	}
 	t.mu.Lock()
 	forked := t.mu.forked
 	t.mu.Unlock()
-	if q.view.Incarnation != 0 { // else the store is new
+	if q.view.Incarnation != 0 || unreadable != nil { // else the store is new
 		found := "none"
 		if d.Incarnation != 0 {
 			found = AsOf{d.Incarnation, d.Tick}.String()
@@ -96,7 +100,7 @@ func (t *Tail) Apply(ctx context.Context, q Query, d Delta) (bool, error) {
 	return false, t.log.Renew(ctx, Loss{Known: q.view.AsOf(), Forked: forked})
 }
 
-func (t *Tail) apply(q Query, d Delta) (done, lost bool) {
+func (t *Tail) apply(q Query, d Delta, damaged bool) (done, lost bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	v := *t.View()
@@ -104,7 +108,7 @@ func (t *Tail) apply(q Query, d Delta) (done, lost bool) {
 		// Another answer brought a new log meanwhile; Since is no position of it.
 		return false, false
 	}
-	if d.Incarnation == v.Incarnation && q.denied(d) {
+	if damaged || d.Incarnation == v.Incarnation && q.denied(d) {
 		t.mu.forked = d.Incarnation
 	}
 	if t.mu.connection != d.Connection && d.Incarnation == v.Incarnation && !q.thorough && len(t.mu.known.order) > len(q.witnesses) {
@@ -126,6 +130,9 @@ func (t *Tail) apply(q Query, d Delta) (done, lost bool) {
 		t.resetLocked(&v, t.mu.known.newest(d.Tick))
 	}
 	t.followLocked(&v, q, d)
+	if t.renewDeclarationsLocked(d.Histories) {
+		v.Seq++
+	}
 	if t.mu.connection != d.Connection {
 		// Pushes sent between the two connections are lost. The client says so
 		// too, but possibly after the new connection has answered this read,
@@ -166,6 +173,7 @@ func (t *Tail) adoptLocked(v *View, d Delta) {
 		t.Wake()
 	}
 	v.Incarnation, v.Watermark, t.mu.floor = d.Incarnation, 0, 0
+	clear(t.mu.declared) // no entry of the log before is believed
 	t.resetLocked(v, horizon)
 }
 
@@ -201,7 +209,7 @@ func (t *Tail) publishLocked(v *View) {
 		v.Proof = 0
 	}
 	old := t.View()
-	if v.Watermark != old.Watermark || v.Floor != old.Floor || v.Epoch != old.Epoch || v.Incarnation != old.Incarnation {
+	if v.Seq == old.Seq && (v.Watermark != old.Watermark || v.Floor != old.Floor || v.Epoch != old.Epoch || v.Incarnation != old.Incarnation) {
 		v.Seq = old.Seq + 1
 	}
 	t.view.Store(v)

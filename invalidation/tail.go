@@ -52,6 +52,11 @@ type Tail struct {
 		forked      uint64 // incarnation of a log that is not the one we followed
 		foreign     uint64 // incarnation of another log, of which a message came last
 		closed      bool
+
+		// declared are the scopes of [Written] that this process has recorded, and
+		// histories is Delta.Histories of the latest delta.
+		declared  map[Scope]*declared
+		histories int64
 	}
 
 	ctx    context.Context // ends with Close
@@ -68,6 +73,7 @@ func Start(ctx context.Context, log Log, cfg Config) (*Tail, error) {
 	}
 	t := &Tail{log: log, cfg: cfg, wake: make(chan struct{}, 1)}
 	t.mu.known = newKnown(0, cfg.MaxKnown)
+	t.mu.declared = make(map[Scope]*declared)
 	t.view.Store(&View{})
 	t.ctx, t.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := t.CatchUp(ctx); err != nil {
