@@ -86,6 +86,9 @@ func (t *Tail) Apply(ctx context.Context, q Query, d Delta) (bool, error) {
 	if done || !lost {
 		return done, nil
 	}
+	if !t.mayRenew() {
+		return false, ErrUnstable
+	}
 	t.mu.Lock()
 	forked := t.mu.forked
 	t.mu.Unlock()
@@ -98,6 +101,25 @@ func (t *Tail) Apply(ctx context.Context, q Query, d Delta) (bool, error) {
 			"knew", q.view.AsOf().String(), "found", found)
 	}
 	return false, t.log.Renew(ctx, Loss{Known: q.view.AsOf(), Forked: forked})
+}
+
+// renewWithin is the time in which a log is renewed at most maxRenewals times by one
+// process. Where it is lost as soon as it is renewed (a program adds to it what is no
+// member, two servers answer in turns) reads would else renew it eight times each.
+const (
+	renewWithin = 100 * time.Millisecond
+	maxRenewals = 2 * maxRounds
+)
+
+func (t *Tail) mayRenew() bool {
+	now := mono.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mu.renewing == 0 || now.Sub(t.mu.renewing) > renewWithin {
+		t.mu.renewing, t.mu.renewals = now, 0
+	}
+	t.mu.renewals++
+	return t.mu.renewals <= maxRenewals
 }
 
 func (t *Tail) apply(q Query, d Delta, damaged bool) (done, lost bool) {

@@ -200,3 +200,51 @@ func TestADeclarationBelowTheFloorIsMadeAgain(t *testing.T) {
 		})
 	})
 }
+
+// A log that is damaged as soon as it is renewed is renewed at a pace.
+func TestALogThatIsDamagedAgainAndAgainIsRenewedAtAPace(t *testing.T) {
+	bubble(t, func(t *testing.T, s *scene) {
+		s.log.set(func(l *script) {
+			l.asked = func() { l.tick++; l.changes = append(l.changes, change{l.tick, []Scope{"hello"}, false}) }
+		})
+		renewed := func() int {
+			_, _, before := s.log.counts()
+			for range 100 {
+				require.ErrorIs(t, s.CatchUp(t.Context()), invalidation.ErrUnstable)
+			}
+			_, _, now := s.log.counts()
+			return now - before
+		}
+		for range 3 {
+			require.Equal(t, 16, renewed())
+			time.Sleep(time.Second)
+		}
+		s.log.set(func(l *script) { l.asked = nil })
+		require.NoError(t, s.CatchUp(t.Context()))
+	})
+}
+
+// Where the log cannot be read, though somebody is connected, messages do not have it
+// asked for each.
+func TestMessagesDoNotAskALogThatCannotBeRead(t *testing.T) {
+	bubble(t, func(t *testing.T, s *scene) {
+		require.NoError(t, s.CatchUp(t.Context()))
+		require.NotZero(t, s.View().Proof)
+		s.log.set(func(l *script) { l.deltaErr = errDown })
+		before, _, _ := s.log.counts()
+		s.log.change("s:missed")
+		for range 1000 { // a second
+			s.log.change("s:x")
+			s.Receive(s.log.message(t, 0))
+			time.Sleep(time.Millisecond)
+		}
+		after, _, _ := s.log.counts()
+		require.Less(t, after-before, 30)
+		s.log.set(func(l *script) { l.deltaErr = nil })
+		s.log.change("s:y")
+		s.Receive(s.log.message(t, 0))
+		time.Sleep(64 * time.Millisecond)
+		synctest.Wait()
+		require.Equal(t, s.log.tick, s.View().Watermark, "it is heard soon")
+	})
+}
