@@ -52,3 +52,16 @@ func GoesAndComes(s *Store) {
 func CostOf[V any](c *Cache[V], key string) int64 {
 	return c.peekLocal(c.ns.hash(key), key).facts().cost
 }
+
+// Waits reports whether anything waits for the flight of key to leave the table.
+func Waits[V any](c *Cache[V], key string) bool {
+	h := c.ns.hash(key)
+	s := c.s.table.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := s.keys[h]
+	return k != nil && k.flight != nil && k.flight.left.state.Load() != nil
+}
+
+// Flies reports whether there is a flight of key.
+func Flies[V any](c *Cache[V], key string) bool { return c.s.table.flies(c.ns.hash(key)) }

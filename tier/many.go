@@ -79,6 +79,7 @@ func runBatch[V any](ctx context.Context, k *kind, loader any, fs []*flight, es 
 type trip struct {
 	key     string
 	h       local.Key
+	busy    bool    // had a flight when the caller came
 	given   bool    // its value was read aside
 	seen    string  // what was read aside and is no good, as of flight.seen
 	empty   bool    // likewise
@@ -137,14 +138,16 @@ func (p *party) disband() {
 func (c *core) lookupMany(ctx context.Context, p *party, keys []string, load loadFunc, o callConfig, give func(key string, it *item)) {
 	trips, flights := p.trips, p.flights
 	came := c.s.arrive()
+	aside := c.readsAside(o)
 	for i, key := range keys {
 		t := &trips[i]
 		t.key = key
 		if t.err = c.admit(ctx, key); t.err == nil {
 			t.h = c.ns.hash(key)
+			t.busy = aside && c.s.table.flies(t.h)
 		}
 	}
-	if c.readsAside(o) {
+	if aside {
 		c.readAside(ctx, p, give)
 	}
 	defer c.leaveAll(trips) // those of whom a loader or codec has ended this goroutine
