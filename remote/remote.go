@@ -250,6 +250,9 @@ type Written struct {
 	Err     error
 }
 
+// Refused reports whether nothing was performed, or it is not known.
+func (w Written) Refused() bool { return !w.Stored && !w.Expired }
+
 // PurgeRequest says what to remove. Keys are removed in batches; Progress, if
 // not nil, is called after each.
 type PurgeRequest struct {

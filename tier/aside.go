@@ -15,6 +15,13 @@ import (
 // others share what is read; a value that is not kept, and is there, can be given
 // away at once, in a fraction of the time. In a cluster each key has a server of its
 // own to be judged by.
+//
+// A key that has a flight is left to it:
+//
+//	A: has loaded k and returned its value; the write is on its way
+//	B: comes then, and would read what was there before
+//
+// Of flights that begin later nothing was returned before the caller came.
 func (c *core) readsAside(o callConfig) bool {
 	return !c.usesLocal(o) && !o.fresh && !c.cfg.localOnly && c.cfg.early == 0 && !c.s.sharded
 }
@@ -29,7 +36,7 @@ func (c *core) readAside(ctx context.Context, p *party, give func(key string, it
 	}
 	asked := make([]*trip, 0, len(p.trips))
 	for i := range p.trips {
-		if t := &p.trips[i]; t.err == nil {
+		if t := &p.trips[i]; t.err == nil && !t.busy {
 			asked = append(asked, t)
 		}
 	}
@@ -52,6 +59,7 @@ func (c *core) readAside(ctx context.Context, p *party, give func(key string, it
 			c.unusable(cause, err)
 			continue
 		case now < it.facts().fresh:
+			c.outdate(t.h, it, nil)
 			give(t.key, it)
 			t.given = true
 			hits++

@@ -16,6 +16,8 @@
 //
 //   - In the process that invalidates, sets or deletes: once the call returned,
 //     no read that starts sees an older value. Not one.
+//   - Nor does one see an older value than this process has returned already,
+//     whichever way either was read (but see below).
 //   - In other processes: the same within one push of the server (well under a
 //     millisecond on a local network); and whatever the network, the server or
 //     the scheduler does, no later than the maximum staleness
@@ -47,6 +49,10 @@
 //     cache orders nothing; Fresh narrows the window, it does not close it.
 //   - A loader that reads a lagging replica of its source makes old values that
 //     look new; [Settle] cuts those off.
+//   - What is loaded without the remote tier, while that does not answer, is not
+//     stored. When it answers again it may give a value that was stored earlier, of
+//     which nothing has said that it changed. Likewise if Set or Delete overlap a
+//     load, which is then taken for the older of the two.
 //   - A change acknowledged by a server that loses it, together with every
 //     process that knew of it, is lost. A server cut off from its replicas that
 //     still answers is believed until it is replaced.

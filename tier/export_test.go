@@ -55,3 +55,16 @@ func CostOf[V any](c *Cache[V], key string) int64 {
 
 // LeaseTTL is how long the leases of a store last.
 func LeaseTTL(d time.Duration) Option { return storeOption(func(c *storeConfig) { c.leaseTTL = d }) }
+
+// Waits reports whether anything waits for the flight of key to leave the table.
+func Waits[V any](c *Cache[V], key string) bool {
+	h := c.ns.hash(key)
+	s := c.s.table.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := s.keys[h]
+	return k != nil && k.flight != nil && k.flight.left.state.Load() != nil
+}
+
+// Flies reports whether there is a flight of key.
+func Flies[V any](c *Cache[V], key string) bool { return c.s.table.flies(c.ns.hash(key)) }

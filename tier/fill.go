@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/tiercache/tiercache/internal/mono"
@@ -21,6 +22,7 @@ type filling struct {
 	f     *flight
 	it    *item
 	write remote.Write
+	clean bool // no notice told of a change of the key since its lease was taken, up to the write
 }
 
 // fill ends the flights with what was loaded, stores what may be stored, and then the
@@ -89,8 +91,11 @@ type finishedLoad struct {
 // has set since is not to be removed. Without one, for want of memory, it is over with
 // its time.
 func (l *loadRun) dropOlder(ctx context.Context, fs []*flight, done []finishedLoad) {
-	var leased, unleased []string
+	var leased, unleased, offline []string
 	for i, f := range fs {
+		if f.offline && !f.refused && f.force && done[i].envelope != nil {
+			offline = append(offline, f.name)
+		}
 		if d := done[i]; d.envelope != nil && !f.refused || d.err != nil && !errors.Is(d.err, ErrNotFound) || l.cfg.localOnly && d.kept > 0 {
 			continue
 		}
@@ -99,15 +104,20 @@ func (l *loadRun) dropOlder(ctx context.Context, fs []*flight, done []finishedLo
 			l.s.local.Remove(f.h)
 		case f.offline && !f.refused:
 			l.dropCopy(f.h)
-		case !f.force && f.seen == "" && f.resident == nil && f.stale == nil:
+		case !f.mayReplace():
 		case f.refused:
 			unleased = append(unleased, f.key)
 		default:
 			leased = append(leased, f.key)
 		}
 	}
+	if len(offline) > 0 {
+		// Refresh was to replace what the remote tier has, which did not give the lease.
+		// While it is known to be away nothing is sent.
+		_ = l.deleteInTime(ctx, offline) // counted there
+	}
 	if len(leased) > 0 {
-		_ = l.deleteAll(ctx, leased, l.discard) // counted there
+		_ = l.deleteAll(ctx, leased, l.discard)
 	}
 	if len(unleased) > 0 {
 		_ = l.deleteAll(ctx, unleased, l.deleteInTime)
@@ -130,6 +140,9 @@ func (l *loadRun) discard(ctx context.Context, names []string) error {
 func (l *loadRun) keepUnstored(f *flight, it *item, kept time.Duration) {
 	keeps := kept > 0 && l.usesLocal(l.o) && (l.permit(f, it) || l.cfg.localOnly)
 	if !keeps || !l.s.table.keep(f.h, &f.watch, it) {
+		if f.force {
+			l.s.local.Remove(f.h) // which Refresh was to replace
+		}
 		it.release(l.s.tail)
 	}
 	l.finishAll([]*flight{f}, outcome{served: served{it: it, origin: Loaded}})
@@ -165,11 +178,12 @@ func (l *loadRun) store(ctx context.Context, fills []filling) {
 	l.s.conn.WriteLater(rctx, writes, func(written []remote.Written, err error) {
 		rctx.End()
 		l.s.fills.Release(bytes)
-		if l.s.cfg.observer == nil && worst(written, err) == nil {
+		if l.s.cfg.observer == nil && err == nil && !slices.ContainsFunc(written, remote.Written.Refused) {
 			l.stored(fills, begun, written, err)
 			return
 		}
-		// What there is to do then takes its time, and so may the observer.
+		// After a write that was not performed the server may have to be asked (see withdraw), for
+		// which the goroutine that reads its answers cannot wait; and the observer takes its time.
 		l.s.mu.flying.Go(func() { l.stored(fills, begun, written, err) })
 	})
 }
@@ -185,6 +199,7 @@ func (l *loadRun) stored(fills []filling, begun mono.Time, written []remote.Writ
 			written[i].Err = err
 		}
 	}
+	l.withdraw(fills, written)
 	var refused []string
 	for i, fl := range fills {
 		if e := written[i].Err; e != nil && !errors.Is(e, remote.ErrFull) { // which settle sees to
@@ -204,6 +219,44 @@ func (l *loadRun) stored(fills []filling, begun mono.Time, written []remote.Writ
 	}
 	for i := range written {
 		l.countFill(written[i], took) // whoever sees it counted finds it done
+	}
+}
+
+// withdraw removes what the remote tier may still have from before, of keys whose new
+// value was given out and could not be stored: nobody in this process is to be given the
+// older one after it. It comes before the flights land, so that until then callers share
+// what was loaded.
+//
+// A write that was not answered may have been performed, or be performed yet. Then it has
+// ended the lease, or finds that this has: one of both is in vain.
+//
+// A write that was refused since the lease was gone is no reason, if the key was set or
+// deleted meanwhile: what is there then is newer. But a lease can be evicted, or run out
+// in a process that was suspended. Without tracking nobody can tell these apart.
+func (l *loadRun) withdraw(fills []filling, written []remote.Written) {
+	var unanswered, fenced []string
+	for i := range fills {
+		fl, w := &fills[i], &written[i]
+		switch {
+		case !fl.f.mayReplace() || w.Stored || w.Expired || errors.Is(w.Err, remote.ErrFull): // settle sees to the latter
+			continue
+		case w.Err != nil:
+			unanswered = append(unanswered, fl.write.Key)
+		case fl.clean && !l.s.cfg.noTracking && l.s.table.unchanged(fl.f.h, &fl.f.watch):
+			fenced = append(fenced, fl.write.Key)
+		default:
+			continue
+		}
+		fl.f.finish(outcome{served: served{it: fl.it, origin: Loaded}}) // unless that was early: it does not wait for this
+	}
+	if len(unanswered)+len(fenced) == 0 {
+		return
+	}
+	if len(unanswered) > 0 {
+		_ = l.discard(context.Background(), unanswered) // counted there
+	}
+	if len(fenced) > 0 {
+		_ = l.deleteInTime(context.Background(), fenced)
 	}
 }
 
@@ -232,6 +285,7 @@ func (l *loadRun) list(fl *filling) {
 	if shard != fl.f.shard {
 		clean = false
 	}
+	fl.clean = clean
 	if !clean || !l.usesLocal(l.o) || view.Proof == 0 {
 		// An older copy may be there: a refresh by a view without local copies
 		// replaces what another view has kept. No notice will take it out, since

@@ -86,6 +86,12 @@ func (f *flight) replaces(it *item) bool {
 	return f.resident != nil && f.resident.facts().nonce == it.facts().nonce
 }
 
+// mayReplace reports whether there may be an older value that would be believed, if what
+// is loaded for f is not stored.
+func (f *flight) mayReplace() bool {
+	return f.force || f.seen != "" || f.resident != nil || f.stale != nil
+}
+
 // wakeUpLocked is nil-safe and never blocks.
 func (f *flight) wakeUpLocked() {
 	if f == nil {
@@ -202,6 +208,11 @@ func (t *table) seats() (all []*seat) {
 
 func (f *flight) finished() bool { return f.done.happened() }
 
+// gave reports whether f has ended with version nonce.
+func (f *flight) gave(nonce uint64) bool {
+	return f.finished() && f.out.it != nil && f.out.it.facts().nonce == nonce
+}
+
 // finish gives the waiters their result. Only the goroutine that flies f calls it, and
 // when that has handed over f's write, who is told how that went; only the first call
 // counts.
@@ -231,6 +242,16 @@ func (s *tableShard) landLocked(f *flight) {
 		k.flight = nil
 		s.dropLocked(f.h, k)
 	}
+}
+
+// flies reports whether there is a flight of h: a value of it may have been given out
+// whose write is still on its way.
+func (t *table) flies(h local.Key) bool {
+	s := t.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := s.keys[h]
+	return k != nil && k.flight != nil
 }
 
 // stored waits until what was loaded for h is stored as well, if that is under

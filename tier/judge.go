@@ -10,6 +10,7 @@ import (
 	"github.com/tiercache/tiercache/internal/envelope"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/remote"
 )
 
@@ -61,6 +62,21 @@ func (c *core) scopes(sources []string) []invalidation.Scope {
 // ofType reports whether the item is of this view's namespace and kind: what is left of
 // views of another is not.
 func (c *core) ofType(it *item) bool { return it.kind == c.kind || it.kind == c.kind.absent }
+
+// outdate has this process forget other versions of a key than the one that was read for
+// who does not keep it. Where the server tracks keys, its notices have seen to that: they
+// come before the answer. Without, the change of a key is recorded after its write, and a
+// fill is none:
+//
+//	B: writes 2, or fills the key with it
+//	A: reads 2 without the local tier, and returns it
+//	A: reads 1 from the local tier
+//	B: records the change
+func (c *core) outdate(h local.Key, it *item, f *flight) {
+	if c.s.cfg.noTracking {
+		c.s.table.outdate(h, it.facts().nonce, f)
+	}
+}
 
 // reading is a stored entry that is being made an item of.
 type reading struct {

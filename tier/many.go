@@ -76,6 +76,7 @@ func runBatch[V any](ctx context.Context, k *kind, loader any, fs []*flight, es 
 type trip struct {
 	key     string
 	h       local.Key
+	busy    bool    // had a flight when the caller came
 	given   bool    // its value was read aside
 	seen    string  // what was read aside and is no good, as of flight.seen
 	empty   bool    // likewise
@@ -113,14 +114,16 @@ func (p *party) newFlights() []flight {
 func (c *core) lookupMany(ctx context.Context, p *party, keys []string, load loadFunc, o callConfig, give func(key string, it *item)) {
 	trips := p.trips
 	came := c.s.arrive()
+	aside := c.readsAside(o)
 	for i, key := range keys {
 		t := &trips[i]
 		t.key = key
 		if t.err = c.admit(ctx, key); t.err == nil {
 			t.h = c.ns.hash(key)
+			t.busy = aside && c.s.table.flies(t.h)
 		}
 	}
-	if c.readsAside(o) {
+	if aside {
 		c.readAside(ctx, p, give)
 	}
 	flights := p.newFlights()

@@ -9,8 +9,9 @@ import (
 )
 
 // Peek returns the value of key if a tier has it, and never loads. A remembered
-// "not found" is no value. It does not fill the local tier. It returns
-// ErrUnavailable if only the remote tier could tell and did not answer.
+// "not found" is no value. It does not fill the local tier. A value that was just
+// loaded here and is still being stored is waited for. It returns ErrUnavailable
+// if only the remote tier could tell and did not answer.
 func (c *Cache[V]) Peek(ctx context.Context, key string) (V, bool, error) {
 	var zero V
 	it, err := c.peek(ctx, key)
@@ -29,6 +30,10 @@ func (c *core) peek(ctx context.Context, key string) (*item, error) {
 		return it, nil
 	}
 	for range 3 {
+		// What was returned already may be on its way, and this would read what was there before.
+		if err := c.s.table.stored(ctx, h); err != nil {
+			return nil, err
+		}
 		v := c.s.tail.View()
 		stored, done, err := c.readOne(ctx, c.ns.remoteName(h), callConfig{}, v)
 		if err != nil {
@@ -46,6 +51,7 @@ func (c *core) peek(ctx context.Context, key string) (*item, error) {
 		if mono.Now() >= it.facts().fresh {
 			return nil, nil
 		}
+		c.outdate(h, it, nil)
 		return it, nil
 	}
 	return nil, remoteError(ctx, "peek", invalidation.ErrUnstable)

@@ -476,6 +476,7 @@ func (c *core) serve(ctx context.Context, f *flight, stored remote.Item, load lo
 	}
 	c.ns.learn(false)
 	if !c.usesLocal(o) || !c.s.table.keep(f.h, &f.watch, it) {
+		c.outdate(f.h, it, f)
 		it.release(c.s.tail)
 	}
 	f.finish(outcome{served: served{it: it, origin: Remote, stale: late}})

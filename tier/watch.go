@@ -177,6 +177,20 @@ func (s *tableShard) disturbLocked(h local.Key, except *watch) {
 	k.note(2, except) // never taken for an expected one
 }
 
+// outdate is told that version nonce of h was read remotely and is about to be given out,
+// but not kept; by f, if that is not nil. It forgets what is here of other versions.
+func (t *table) outdate(h local.Key, nonce uint64, f *flight) {
+	s := t.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := t.local.PeekEntry(h); e != nil && e.Value.facts().nonce != nonce {
+		t.local.RemoveEntry(e)
+	}
+	if k := s.keys[h]; k != nil && k.flight != nil && k.flight != f && !k.flight.gave(nonce) {
+		k.note(2, nil)
+	}
+}
+
 // mark notes that a read, or a write of ours, is about to be sent. clean is
 // false if notices came since the mark before.
 func (t *table) mark(h local.Key, w *watch) (clean bool) {
@@ -235,9 +249,21 @@ func (t *table) list(h local.Key, w *watch, it *item) {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !w.gone && w.notices == w.base {
-		w.listed = t.put(h, it)
+	if w.gone || w.notices != w.base {
+		// The notice that came since the mark was perhaps owed to an older copy, and
+		// left that in place. It is not to be served after what was loaded.
+		t.local.Remove(h)
+		return
 	}
+	w.listed = t.put(h, it)
+}
+
+// unchanged reports whether no notice came since the mark.
+func (t *table) unchanged(h local.Key, w *watch) bool {
+	s := t.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !w.gone && w.notices == w.base
 }
 
 // sync has loads that began before a Sync be given to nobody who comes after it: the

@@ -332,7 +332,8 @@ func (c *core) deleteAll(ctx context.Context, keys []string, remove func(ctx con
 
 // Refresh loads key now, whatever the tiers hold, and returns the new value. It
 // waits for a load that is under way, here or in another process, before it
-// begins its own. Errors are as of Get.
+// begins its own. If the new value cannot be stored, the older one is removed from
+// both tiers, where they answer. Errors are as of Get.
 func (c *Cache[V]) Refresh(ctx context.Context, key string, load Loader[V]) (V, error) {
 	var zero V
 	if load == nil {

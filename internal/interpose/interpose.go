@@ -253,7 +253,15 @@ func (c *conn) GetUntracked(ctx context.Context, keys []string) (items []remote.
 	return items, err
 }
 
+// WriteLater has Queued called before the hooks, as on a connection that is busy for as
+// long as these hold the writes.
 func (c *conn) WriteLater(ctx context.Context, w []remote.Write, then func([]remote.Written, error)) {
+	for i := range w {
+		if queued := w[i].Queued; queued != nil {
+			w[i].Queued = nil
+			queued()
+		}
+	}
 	then(c.Write(ctx, w))
 }
 

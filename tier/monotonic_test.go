@@ -1,0 +1,287 @@
+package tier_test
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiercache/tiercache/internal/interpose"
+	"github.com/tiercache/tiercache/tier"
+)
+
+// What this process has returned once, no later read of it goes behind, whichever way
+// either goes.
+
+// ways are those in which a process reads a key, other than by the fast path: each gives
+// what it found, -1 for nothing, without a load.
+func ways(c, remoteOnly *tier.Cache[int]) map[string]func(ctx context.Context) int {
+	get := func(c *tier.Cache[int], options ...tier.CallOption) func(ctx context.Context) int {
+		return func(ctx context.Context) int {
+			v, err := c.Get(ctx, "k", fails[int](errUnneeded), options...)
+			if err != nil {
+				return -1
+			}
+			return v
+		}
+	}
+	many := func(c *tier.Cache[int], options ...tier.CallOption) func(ctx context.Context) int {
+		return func(ctx context.Context) int {
+			got, _ := c.GetMany(ctx, []string{"other", "k"}, func(context.Context, []string, tier.Entries) (map[string]int, error) {
+				return nil, errUnneeded
+			}, options...)
+			if v, ok := got["k"]; ok {
+				return v
+			}
+			return -1
+		}
+	}
+	peek := func(c *tier.Cache[int]) func(ctx context.Context) int {
+		return func(ctx context.Context) int {
+			if v, there, err := c.Peek(ctx, "k"); there && err == nil {
+				return v
+			}
+			return -1
+		}
+	}
+	return map[string]func(ctx context.Context) int{
+		"get": get(c), "get, fresh": get(c, tier.Fresh()), "get, no local": get(c, tier.NoLocal()), "get, remote only": get(remoteOnly),
+		"get, fresh and no local": get(c, tier.Fresh(), tier.NoLocal()),
+		"many":                    many(c), "many, fresh": many(c, tier.Fresh()), "many, no local": many(c, tier.NoLocal()), "many, remote only": many(remoteOnly),
+		"peek": peek(c), "peek, remote only": peek(remoteOnly),
+	}
+}
+
+// Regression: GetMany past flights and Peek read what was there before a value whose
+// write was still on its way, although this process had returned that already.
+func TestI1NoReadGoesBehindAValueThatIsBeingStored(t *testing.T) {
+	eachRemote(t, func(t *testing.T, w *world) {
+		for _, options := range [][]tier.CacheOption{nil, {tier.WithRemoteOnly()}} {
+			for before := range 2 { // another value, or none
+				w.prefix += "x"
+				s, hooks := w.open(quiet...)
+				c, remoteOnly := cacheOf[int](t, s), cacheOf[int](t, s, tier.WithRemoteOnly())
+				for way, read := range ways(c, remoteOnly) {
+					require.NoError(t, c.Delete(t.Context(), "k"))
+					if before == 1 {
+						require.NoError(t, c.Set(t.Context(), "k", 1))
+					}
+					reached, goOn := stopAt(hooks.Before, interpose.Write, 1)
+					release := sync.OnceFunc(func() { close(goOn) })
+					t.Cleanup(release) // before the store is closed
+					v, err := cacheOf[int](t, s, options...).Refresh(t.Context(), "k", is(2))
+					require.NoError(t, err)
+					require.Equal(t, 2, v)
+					<-reached
+					got := make(chan int, 1)
+					go func() { got <- read(t.Context()) }()
+					within(t, "the read is answered, or waits for the write", func() bool { return len(got) == 1 || tier.Waits(c, "k") })
+					release()
+					assert.Equal(t, 2, <-got, "%s, before %d, options %d", way, before, len(options))
+					hooks.Before(nil)
+				}
+			}
+		}
+	})
+}
+
+// The same at full speed, on a real server: nothing stops the write.
+func TestI1NoReadGoesBehindARefresh(t *testing.T) {
+	onEachRemote(t, func(t *testing.T, f *fleet) {
+		s := f.process()
+		c, remoteOnly := view[int](t, s, "docs"), view[int](t, s, "docs", tier.WithRemoteOnly())
+		n := 0
+		for range 30 {
+			for way, read := range ways(c, remoteOnly) {
+				n += 2
+				require.NoError(t, c.Set(t.Context(), "k", n))
+				v, err := c.Refresh(t.Context(), "k", is(n+1))
+				require.NoError(t, err)
+				require.Equal(t, n+1, v)
+				assert.Equal(t, n+1, read(t.Context()), way)
+			}
+		}
+	})
+}
+
+// What cannot be stored is given out all the same, and what it was to replace is no
+// answer any more.
+func TestI1NoReadGoesBehindAValueThatCouldNotBeStored(t *testing.T) {
+	type failure struct {
+		name string
+		fail func(t *testing.T, w *world, hooks *interpose.Backend, c *tier.Cache[int])
+		left int // in the remote tier
+	}
+	failures := []failure{
+		{"the write is lost", func(_ *testing.T, _ *world, hooks *interpose.Backend, _ *tier.Cache[int]) {
+			hooks.Before(failsFirst(interpose.Write))
+		}, -1},
+		{"the answer to the write is lost", func(_ *testing.T, _ *world, hooks *interpose.Backend, _ *tier.Cache[int]) {
+			hooks.After(failsFirst(interpose.Write))
+		}, 2},
+		{"the lease is lost", func(_ *testing.T, w *world, _ *interpose.Backend, c *tier.Cache[int]) {
+			w.raw.remove(tier.RemoteName(c, "k") + "!")
+		}, -1},
+		{"the key is set", func(t *testing.T, w *world, _ *interpose.Backend, _ *tier.Cache[int]) {
+			other, _ := w.open(quiet...)
+			require.NoError(t, cacheOf[int](t, other).Set(t.Context(), "k", 3))
+		}, 3},
+	}
+	for _, f := range failures {
+		t.Run(f.name, func(t *testing.T) {
+			eachWorld(t, func(t *testing.T, w *world) {
+				s, hooks := w.open(quiet...)
+				c, remoteOnly := cacheOf[int](t, s), cacheOf[int](t, s, tier.WithRemoteOnly())
+				for way, read := range ways(c, remoteOnly) {
+					for _, by := range []*tier.Cache[int]{c, remoteOnly} {
+						require.NoError(t, c.Set(t.Context(), "k", 1))
+						require.Equal(t, 1, lookup(t, c, is(0)).Value)
+						v, err := by.Refresh(t.Context(), "k", func(context.Context, *tier.Entry) (int, error) {
+							f.fail(t, w, hooks, c)
+							return 2, nil
+						})
+						require.NoError(t, err)
+						require.Equal(t, 2, v)
+						if v := read(t.Context()); v != 2 { // at once, and when all is done
+							assert.Equal(t, f.left, v, way)
+						}
+						within(t, "the write is done", func() bool { return !tier.Flies(c, "k") })
+						hooks.Before(nil)
+						hooks.After(nil)
+						assert.Equal(t, f.left, read(t.Context()), way)
+					}
+				}
+			})
+		})
+	}
+}
+
+// failsFirst fails the first request of a kind, once.
+func failsFirst(op interpose.Op) func(interpose.Op) error {
+	var done atomic.Bool
+	return func(o interpose.Op) error {
+		if o == op && !done.Swap(true) {
+			return errCut
+		}
+		return nil
+	}
+}
+
+// A value past its TTL is none to fall back on once a newer one was returned.
+func TestI1NoFallbackGoesBehindAValueThatCouldNotBeStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, option := range []tier.CacheOption{tier.WithRemoteOnly(), tier.WithLocalTTL(time.Hour)} {
+			w := &world{t, embeddedFleet(t, nil).hub, "test", nil}
+			s, hooks := w.open()
+			c := cacheOf[int](t, s, tier.WithStaleOnError(time.Hour), option)
+			require.NoError(t, c.Set(t.Context(), "k", 1, tier.WithTTL(time.Minute)))
+			time.Sleep(2 * time.Minute)
+			hooks.Before(failsFirst(interpose.Write))
+			require.Equal(t, 2, lookup(t, c, is(2)).Value)
+			synctest.Wait()
+			_, err := c.Get(t.Context(), "k", fails[int](errOrigin))
+			require.ErrorIs(t, err, errOrigin)
+		}
+	})
+}
+
+// Refresh replaces what there is also if it gets no lease.
+func TestI1NoReadGoesBehindARefreshWithoutALease(t *testing.T) {
+	eachWorld(t, func(t *testing.T, w *world) {
+		s, hooks := w.open(quiet...)
+		c, remoteOnly := cacheOf[int](t, s), cacheOf[int](t, s, tier.WithRemoteOnly())
+		for way, read := range ways(c, remoteOnly) {
+			require.NoError(t, c.Set(t.Context(), "k", 1))
+			hooks.Before(failsFirst(interpose.Lease))
+			v, err := c.Refresh(t.Context(), "k", is(2))
+			require.NoError(t, err)
+			require.Equal(t, 2, v)
+			assert.Equal(t, -1, read(t.Context()), way)
+		}
+	})
+}
+
+// Without tracking no notice tells of a write or a fill: what was read once says so.
+func TestI1NoReadGoesBehindWhatWasReadWithoutTracking(t *testing.T) {
+	w := &world{t, embeddedFleet(t, nil).hub, "test", nil}
+	untracked := append([]tier.Option{tier.WithoutTracking()}, quiet...)
+	s, _ := w.open(untracked...)
+	c, remoteOnly := cacheOf[int](t, s), cacheOf[int](t, s, tier.WithRemoteOnly())
+	reads := ways(c, remoteOnly)
+	n := 0
+	for way, read := range reads {
+		other, hooks := w.open(untracked...)
+		theirs := cacheOf[int](t, other)
+		for what, change := range map[string]func(v int){
+			"a fill": func(v int) {
+				another, _ := w.open(untracked...)
+				theirs := cacheOf[int](t, another)
+				_, err := theirs.Refresh(t.Context(), "k", is(v))
+				require.NoError(t, err)
+				within(t, "it is stored", func() bool { return !tier.Flies(theirs, "k") })
+			},
+			"a write": func(v int) { // whose record is lost for now
+				hooks.Before(func(o interpose.Op) error {
+					if o == interpose.Append {
+						return errCut
+					}
+					return nil
+				})
+				require.Error(t, theirs.Set(t.Context(), "k", v))
+			},
+		} {
+			n++
+			require.NoError(t, c.Set(t.Context(), "k", -10)) // so that a local copy is kept of the next
+			lookup(t, c, is(0))
+			require.Equal(t, tier.Local, lookup(t, c, is(0)).Origin)
+			change(n)
+			if v := read(t.Context()); v == n {
+				for next, again := range reads {
+					assert.Equal(t, n, again(t.Context()), "%s after %s, after %s", next, way, what)
+				}
+			}
+			hooks.Before(nil)
+			require.NoError(t, s.Sync(t.Context()))
+		}
+	}
+}
+
+// Nor is what is being loaded then shared with those who come later.
+func TestI1NoFlightGoesBehindWhatWasReadWithoutTracking(t *testing.T) {
+	w := &world{t, embeddedFleet(t, nil).hub, "test", nil}
+	untracked := append([]tier.Option{tier.WithoutTracking()}, quiet...)
+	s, hooks := w.open(untracked...)
+	other, others := w.open(untracked...)
+	c, theirs := cacheOf[int](t, s, tier.WithRemoteOnly()), cacheOf[int](t, other)
+	require.NoError(t, c.Set(t.Context(), "k", 1))
+
+	reading, read := stopAt(hooks.Before, interpose.Get, 1)
+	many := make(chan int, 1)
+	go func() { many <- ways(c, c)["many, no local"](t.Context()) }()
+	<-reading
+	writing, write := stopAt(hooks.Before, interpose.Write, 1)
+	v, err := c.Refresh(t.Context(), "k", is(2))
+	require.NoError(t, err)
+	require.Equal(t, 2, v)
+	<-writing
+	others.Before(func(o interpose.Op) error {
+		if o == interpose.Append {
+			return errCut
+		}
+		return nil
+	})
+	require.Error(t, theirs.Set(t.Context(), "k", 3))
+	close(read)
+	require.Equal(t, 3, <-many)
+	got := make(chan int, 1)
+	go func() { got <- ways(c, c)["get, no local"](t.Context()) }()
+	within(t, "it is answered, or waits for the write", func() bool { return len(got) == 1 || tier.Waits(c, "k") })
+	close(write)
+	require.Equal(t, 3, <-got)
+	others.Before(nil)
+}
