@@ -80,7 +80,7 @@ func TestTheDeadlineIsCautionWhereCallsLinger(t *testing.T) {
 // step. With it none does that is longer by what a call may last.
 func TestTheWindowNarrowsWhatAStepBackOpens(t *testing.T) {
 	const latest = 3 // what the time of the world allows
-	for jump := int8(1); jump <= 8; jump++ {
+	for _, jump := range []int8{1, 4, 5, 8} {
 		world := Limits{Kinds: [3]int8{Set, Set}, Time: latest, Jumps: 1, Jump: jump}
 		passes := func(g Guards) bool { return Search(g, world, 1_000_000).Violation != "" }
 		require.True(t, passes(search.Without[Guards]("Window")), "a step back of %d", jump)
