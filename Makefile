@@ -19,7 +19,7 @@ MODULES = $(shell find . -name go.mod -not -path '*/.*/*' -exec dirname {} \; | 
 RACE = $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v $$(go env CC) >/dev/null && echo -race)
 
 # What the race detector makes too slow to be thorough: make test runs it without as well.
-AT_FULL_SPEED = ./internal/coherence ./internal/model
+AT_FULL_SPEED = ./internal/coherence ./internal/model/...
 
 # To be run before tests: finds or gets a server, without which they shall fail rather than skip.
 WITH_SERVER = VALKEY_SERVER=$$(scripts/get-valkey) && export VALKEY_SERVER TIERCACHE_REQUIRE_SERVER=1
@@ -64,6 +64,11 @@ races: race ## 100,000 rounds of every race (RACES=n)
 .PHONY: faults
 faults: ## the battery of faults (TIERCACHE_SEED=n repeats one), and the search of the protocol's model
 	@$(WITH_SERVER) && go test -count=1 -timeout=$(TIMEOUT) -v -run 'Faults|NoOrder|Without' $(TESTFLAGS) $(AT_FULL_SPEED)
+
+# One world at a time, since each takes up to 8 GB.
+.PHONY: model
+model: ## search the protocol's models in large worlds too: half an hour, up to 8 GB (TESTFLAGS=-run=Large)
+	TIERCACHE_MODEL=1 GOMEMLIMIT=6GiB go test -p=1 -count=1 -timeout=0 -v $(TESTFLAGS) ./internal/model/...
 
 .PHONY: outage
 outage: ## what an outage costs readers and the origin, in figures: 4 minutes on an idle machine
