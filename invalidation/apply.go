@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/internal/serverclock"
 )
 
 // Query is a delta read about to be sent, and when it was prepared.
@@ -78,7 +79,7 @@ func (q *Query) denied(d Delta) bool {
 // history and was renewed, or was replaced while the answer was on its way),
 // and the caller asks again.
 func (t *Tail) Apply(ctx context.Context, q Query, d Delta) (bool, error) {
-	done, lost := t.apply(q, d)
+	done, lost := t.apply(q, d, mono.Now())
 	if done || !lost {
 		return done, nil
 	}
@@ -96,7 +97,8 @@ func (t *Tail) Apply(ctx context.Context, q Query, d Delta) (bool, error) {
 	return false, t.log.Renew(ctx, Loss{Known: q.view.AsOf(), Forked: forked})
 }
 
-func (t *Tail) apply(q Query, d Delta) (done, lost bool) {
+// apply is the part of Apply that sends nothing; heard is when the answer was there.
+func (t *Tail) apply(q Query, d Delta, heard mono.Time) (done, lost bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	v := *t.View()
@@ -133,8 +135,8 @@ func (t *Tail) apply(q Query, d Delta) (done, lost bool) {
 		t.mu.connection, t.mu.thorough = d.Connection, false
 		v.Epoch++
 	}
-	if q.sent > v.asked {
-		v.clock, v.asked = d.ServerTime, q.sent
+	if q.sent > v.clock.Asked {
+		v.clock = serverclock.Reading{At: d.ServerTime, Asked: q.sent, Answered: heard}
 		if q.sent > t.mu.lost {
 			v.Proof = q.sent
 		}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/internal/serverclock"
 )
 
 // View is one consistent picture of what the process knows. A new one is
@@ -33,9 +34,8 @@ type View struct {
 	// Proof is when the latest answered delta read was sent; 0 means never, or
 	// not since the connection was lost.
 	Proof mono.Time
-	// clock is what the server's clock said to a delta read that was sent at asked.
-	clock time.Time
-	asked mono.Time
+	// clock is what the server's clock said to the latest answered delta read.
+	clock serverclock.Reading
 }
 
 // AsOf is the position that a load which begins now is true as of.
@@ -49,12 +49,11 @@ func (v *View) Age(now mono.Time) time.Duration {
 	return now.Sub(v.Proof)
 }
 
-// ServerTime is an upper bound of the server's clock: its answer was given
-// after the question was sent, so no less time has passed since then here than
-// there.
-func (v *View) ServerTime(now mono.Time) time.Time {
-	return v.clock.Add(now.Sub(v.asked))
-}
+// ServerTime is an upper bound of the server's clock.
+func (v *View) ServerTime(now mono.Time) time.Time { return v.clock.Latest(now) }
+
+// Clock is the server's clock as the latest answered delta read told it, with both bounds.
+func (v *View) Clock() serverclock.Reading { return v.clock }
 
 // Covers reports whether a value as of a can be valid as far as incarnation
 // and floor go; the scopes are judged by their marks.

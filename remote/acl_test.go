@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/remotetest"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
@@ -197,7 +198,7 @@ var checks = []struct {
 		return c.write(remote.Write{Key: aclKey("load"), Token: "mine"})
 	}},
 	{"a value is set", func(c *trial) error {
-		return c.write(remote.Write{Key: aclKey("set"), Unread: true, Before: time.Now().Add(time.Hour)})
+		return c.write(remote.Write{Key: aclKey("set"), Unread: true, Window: remote.Window{Before: time.Now().Add(time.Hour)}})
 	}},
 	{"a value that is no good is replaced", func(c *trial) error {
 		raw := c.put("bad")
@@ -233,7 +234,7 @@ var checks = []struct {
 	}},
 	{"an entry is deleted", func(c *trial) error {
 		c.put("gone")
-		err := c.user.Delete(c.ctx, []string{aclKey("gone")})
+		err := remotetest.Delete(c.ctx, c.user, aclKey("gone"))
 		return errors.Join(err, absent(c.do("GET", aclKey("gone"))))
 	}},
 	{"entries are purged", func(c *trial) error {
@@ -243,7 +244,7 @@ var checks = []struct {
 	}},
 	{"scripts are loaded when the server has lost them", func(c *trial) error {
 		c.do("SCRIPT", "FLUSH")
-		return c.user.Delete(c.ctx, []string{aclKey("gone")})
+		return remotetest.Delete(c.ctx, c.user, aclKey("gone"))
 	}},
 	{"scripts that read are loaded when the server has lost them", func(c *trial) error {
 		c.do("SCRIPT", "FLUSH")
@@ -393,7 +394,7 @@ func TestTheRightsForAClusterSuffice(t *testing.T) {
 		require.NoError(t, written[0].Err)
 		_, err = conn.GetOne(within(t), key)
 		require.NoError(t, err)
-		require.NoError(t, conn.Delete(within(t), []string{key}))
+		require.NoError(t, remotetest.Delete(within(t), conn, key))
 		_, err = conn.Purge(within(t), remote.PurgeRequest{Prefixes: []string{"tiercache:d:"}})
 		require.NoError(t, err)
 		_, err = conn.Info(within(t))

@@ -40,6 +40,15 @@ func (b *batch) more(words ...string) {
 	*last = b.words[from:]
 }
 
+// bound appends the bounds of a Window, in µs.
+func (b *batch) bound(w Window) {
+	before := int64(1) << 53
+	if !w.Before.IsZero() {
+		before = w.Before.UnixMicro()
+	}
+	b.more(strconv.FormatInt(max(w.NotBefore.UnixMicro(), 0), 10), strconv.FormatInt(before, 10))
+}
+
 // eval appends a run of a script. Its arguments follow by more.
 func (b *batch) eval(s script, keys ...string) {
 	b.add("EVALSHA", s.sha, strconv.Itoa(len(keys)))
@@ -59,6 +68,24 @@ func (b *batch) spellOut() {
 			words[0], words[1] = "EVAL"+name, texts[words[1]]
 		}
 	}
+}
+
+// again returns the commands of b that are to be sent once more, since they change nothing or a server has answered
+// that it did not perform them, and their places in b; or nil if those are all.
+func (b *batch) again(replies []reply) (again *batch, at []int) {
+	for i, words := range b.cmds {
+		if isUnknownScript(replies[i].err) || words[0] == "CLIENT" || onlyReads(words) {
+			at = append(at, i)
+		}
+	}
+	if len(at) == len(b.cmds) {
+		return nil, nil
+	}
+	again = newBatch()
+	for _, i := range at {
+		again.add(b.cmds[i]...)
+	}
+	return again, at
 }
 
 // whenQueued returns what is to be called when the commands are about to be sent, or nil.

@@ -127,7 +127,7 @@ func (c *embeddedConn) writeLocked(w Write) Written {
 	if w.Token != "" && !c.holdsLocked(w.Key, w.Token) {
 		return Written{}
 	}
-	if !w.Before.IsZero() && time.Now().After(w.Before) {
+	if !w.admits(time.Now()) {
 		return Written{}
 	}
 	if w.Unread {
@@ -145,12 +145,17 @@ func (c *embeddedConn) writeLocked(w Write) Written {
 }
 
 // Delete implements [Conn].
-func (c *embeddedConn) Delete(ctx context.Context, keys []string) error {
-	return c.step(ctx, func() {
-		for _, k := range keys {
-			c.deleteLocked(k)
+func (c *embeddedConn) Delete(ctx context.Context, keys []Deletion) (out []Deleted, err error) {
+	err = c.step(ctx, func() {
+		for _, d := range keys {
+			late := !d.admits(time.Now())
+			if !late {
+				c.deleteLocked(d.Key)
+			}
+			out = append(out, Deleted{Late: late})
 		}
 	})
+	return out, err
 }
 
 func (c *embeddedConn) deleteLocked(key string) {

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/remotetest"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/remote"
 )
@@ -120,7 +121,7 @@ func TestALeaseIsNotTakenForWhatIsThereAlready(t *testing.T) {
 	}
 	for name, seen := range map[string]string{"nothing seen": "", "another version seen": "1234567890123bad"} {
 		t.Run(name, func(t *testing.T) {
-			require.NoError(t, b.Delete(within(t), []string{k}))
+			require.NoError(t, remotetest.Delete(within(t), b, k))
 			require.True(t, ask(t, b, remote.LeaseRequest{Key: k, Token: "b"}).Acquired)
 			i.before(betweenTheCommands, func() {
 				done(t, b)
@@ -150,7 +151,7 @@ func TestALeaseThatWentWhileTheValueWasAskedForIsNotOurs(t *testing.T) {
 		return 0
 	}
 	i.before(theScript, func() {
-		require.NoError(t, b.Delete(within(t), []string{k}))
+		require.NoError(t, remotetest.Delete(within(t), b, k))
 		require.True(t, ask(t, b, remote.LeaseRequest{Key: k, Token: "c"}).Acquired)
 	})
 	l := ask(t, a, remote.LeaseRequest{Key: k, Token: "a", Seen: "1234567890123bad"})

@@ -3,6 +3,9 @@ package remote
 import (
 	"context"
 	"errors"
+	"maps"
+	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -21,15 +24,16 @@ type link struct {
 	doubt   atomic.Bool
 	waiting atomic.Int64 // requests that run beside their callers
 
-	mu     sync.Mutex      // guards that open is ended, and that nothing joins beside after it
+	mu     sync.Mutex      // guards that open is ended, conns, and that nothing joins beside or conns after the end
 	open   context.Context // until Close; the client of a cluster goes on for a while after its end
 	end    context.CancelFunc
 	beside sync.WaitGroup
+	conns  map[*ownedConn]struct{} // that are open
 }
 
 // newLink returns a link without a client, to the store with that prefix.
 func newLink(prefix string) *link {
-	l := &link{}
+	l := &link{conns: make(map[*ownedConn]struct{})}
 	l.directly.probe = probeKey(prefix)
 	l.open, l.end = context.WithCancel(context.Background())
 	return l
@@ -38,12 +42,96 @@ func newLink(prefix string) *link {
 // Close ends the client and waits for the requests that it makes return. Those to
 // one server of a cluster would be tried again until their contexts end: the
 // client of the server does not learn that the cluster's has ended.
+//
+// It closes every connection that was dialled for the client, which forgets some of
+// them: of several addresses it goes on with the first that answers, and what it dials
+// meanwhile to the others it neither uses nor closes if that comes after its end. Nor
+// does a client that could not be made close what was dialled for it.
 func (l *link) Close() {
 	l.mu.Lock()
 	l.end()
 	l.mu.Unlock()
-	l.Client.Close()
+	if l.Client != nil { // else connect has failed
+		l.Client.Close()
+	}
 	l.beside.Wait()
+	l.mu.Lock()
+	conns := slices.Collect(maps.Keys(l.conns))
+	l.mu.Unlock()
+	for _, c := range conns {
+		_ = c.Close()
+	}
+}
+
+// connect makes the client, giving up with ctx: NewClient knows only its own timeout. A
+// client that arrives too late is closed. After an error the link is to be closed, which
+// has NewClient return soon: what it dials is closed, and it is given nothing more.
+func (l *link) connect(ctx context.Context, o valkey.ClientOption) error {
+	type result struct {
+		client valkey.Client
+		err    error
+	}
+	ch := make(chan result, 1)
+	go func() {
+		client, err := valkey.NewClient(o)
+		ch <- result{client, err}
+	}()
+	select {
+	case r := <-ch:
+		if r.err == nil {
+			l.Client = r.client
+		} else if r.client != nil {
+			r.client.Close()
+		}
+		return r.err
+	case <-ctx.Done():
+		go func() {
+			if r := <-ch; r.client != nil {
+				r.client.Close()
+			}
+		}()
+		return ctx.Err()
+	}
+}
+
+// whileOpen returns a context that ends with ctx and with the link.
+func (l *link) whileOpen(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(l.open, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
+// own returns a connection that was dialled for the client, as the client is to see it:
+// one that is closed with the link, if the client has not done so before. After Close it
+// closes the connection and returns an error.
+func (l *link) own(conn net.Conn) (net.Conn, error) {
+	c := &ownedConn{conn, l}
+	l.mu.Lock()
+	if !l.closed() {
+		l.conns[c] = struct{}{}
+		l.mu.Unlock()
+		return c, nil
+	}
+	l.mu.Unlock()
+	_ = conn.Close()
+	return nil, valkey.ErrClosing
+}
+
+// ownedConn is a connection that its link knows until it is closed.
+type ownedConn struct {
+	net.Conn
+	l *link
+}
+
+// Close implements [net.Conn].
+func (c *ownedConn) Close() error {
+	c.l.mu.Lock()
+	delete(c.l.conns, c)
+	c.l.mu.Unlock()
+	return c.Conn.Close()
 }
 
 func (l *link) closed() bool { return l.open.Err() != nil }
@@ -91,6 +179,43 @@ func (l *link) DoMulti(ctx context.Context, cmds ...valkey.Completed) []valkey.V
 		return rs
 	}
 	return l.runBeside(ctx, len(cmds), func(ctx context.Context) []valkey.ValkeyResult { return l.Client.DoMulti(ctx, cmds...) })
+}
+
+// reach returns once a connection that the commands of b can be sent over is known to work, or was until now, or with
+// an error that matches [NotSent]. So a caller who gives up while none can be had has sent nothing, and need not wait
+// to hear what became of it. It asks for what the server is sure to answer, and so only while the link is in doubt.
+func (l *link) reach(ctx context.Context, b *batch) error {
+	if err := ctx.Err(); err != nil {
+		return unsent{err}
+	}
+	if l.wire.Load() != nil || !l.doubt.Load() {
+		return nil
+	}
+	ask := newBatch()
+	for _, words := range b.cmds {
+		_, to := keysIn(words)
+		ask.add("EXISTS", words[to-1]) // of the same slot
+	}
+	for _, r := range ask.by(ctx, l) {
+		if Unreachable(r.err) {
+			return unsent{failure(r.err)}
+		}
+	}
+	return nil
+}
+
+// unsent is the error of a request of which nothing was sent.
+type unsent struct{ error }
+
+func (u unsent) Unwrap() error { return u.error }
+func (u unsent) NotSent() bool { return true }
+
+// NotSent reports whether err says that nothing of a request was sent, and so that no server will perform it: that of
+// a connection that could not be had, or one with a method NotSent that says so.
+func NotSent(err error) bool {
+	var says interface{ NotSent() bool }
+	var op *net.OpError
+	return errors.As(err, &says) && says.NotSent() || errors.Is(err, errNoConnection) || errors.As(err, &op) && op.Op == "dial"
 }
 
 // note keeps whether the connection is in doubt: a request that got no answer

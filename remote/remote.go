@@ -76,14 +76,18 @@ type Conn interface {
 	Extend(ctx context.Context, keys []string, token string, ttl time.Duration) error
 	// Release gives up leases that token still holds.
 	Release(ctx context.Context, keys []string, token string) error
-	// Write stores values in one round trip.
+	// Write stores values in one round trip. Once a part of it may have been sent, it waits for the answer although
+	// the caller's context has ended, until the limit of ctx (see bound.Limit): nobody could say otherwise what became
+	// of it. If ctx ends before that, nothing is sent, and the error matches [NotSent]. Nothing is sent a second time
+	// unless the server has answered that it did not perform it. An error is of all writes; if only some have got no
+	// answer, theirs are in Written.Err.
 	Write(ctx context.Context, writes []Write) ([]Written, error)
 	// WriteLater is Write for who does not wait. then is told, once, what Write would
 	// have returned, perhaps before WriteLater returns, and perhaps by whoever reads the
 	// connection: it must be quick, and wait for nothing.
 	WriteLater(ctx context.Context, writes []Write, then func([]Written, error))
-	// Delete removes keys and their leases.
-	Delete(ctx context.Context, keys []string) error
+	// Delete removes keys and their leases. It waits, and is sent, as Write is.
+	Delete(ctx context.Context, keys []Deletion) ([]Deleted, error)
 	// Discard is Delete of those keys whose leases token holds.
 	Discard(ctx context.Context, keys []string, token string) error
 	// Purge removes every key that begins with one of the prefixes.
@@ -184,10 +188,9 @@ type Write struct {
 	// when it arrives (its life was short, or the clock was set forwards meanwhile)
 	// owes no notice; an older value is gone.
 	Expires time.Time
-	// Before, unless zero, is when the server is to refuse it, by its clock: a
-	// write that was given up may otherwise reach it after a later one that was
-	// sent on another connection.
-	Before time.Time
+	// Window is for writes without a Token: one that was given up may otherwise reach the
+	// server after a later one that was sent on another connection.
+	Window
 	// Unread: this connection may not have read the key, or may have been told of
 	// a change of it since. The write reads it first, so that its own notice is
 	// owed in any case.
@@ -196,6 +199,32 @@ type Write struct {
 	// and mostly before it sends anything: if the connection is busy, the writes go
 	// along with what is asked while it runs, or else when it returns.
 	Queued func()
+}
+
+// Window is the time in which a server performs a request, by the clock of the server that has the key, in
+// microseconds. Outside of it the request is refused, and changes nothing.
+type Window struct {
+	NotBefore time.Time // the earliest moment; zero: any
+	Before    time.Time // the first moment that is too late; zero: none is
+}
+
+func (w Window) bounded() bool { return !w.NotBefore.IsZero() || !w.Before.IsZero() }
+
+// admits reports whether a server whose clock says now performs the request.
+func (w Window) admits(now time.Time) bool {
+	return !now.Before(w.NotBefore) && (w.Before.IsZero() || now.Before(w.Before))
+}
+
+// Deletion is a key to delete, in its time.
+type Deletion struct {
+	Key string
+	Window
+}
+
+// Deleted is the result of a Deletion.
+type Deleted struct {
+	Late bool // it was refused, outside of its Window
+	Err  error
 }
 
 // queue calls Queued of all.
@@ -210,7 +239,7 @@ func queue(writes []Write) {
 // Written is the result of a Write.
 type Written struct {
 	// Stored is false if the lease was gone (somebody wrote or deleted the key), or
-	// the write came too late, or after its value had expired.
+	// the write came outside of its Window, or after its value had expired.
 	Stored bool
 	// Expired: it was performed, and nothing is stored, since its time was over.
 	Expired bool

@@ -168,7 +168,7 @@ return {role, history, t[1], t[2], state or '', own or ''}
 `)
 
 	// scriptWrite: KEYS data, lease; ARGV token, value, its expiry in ms, unread, how
-	// long leases last in ms, latest moment in ms or nothing.
+	// long leases last in ms, and the bounds of its Window or nothing.
 	// Commands inside a script are what most of its time goes into; so the lease is
 	// looked at and ended by one, and another's is put back. That is no reason to be
 	// told that it has gone, as reading it would be. But it writes before the value
@@ -176,11 +176,8 @@ return {role, history, t[1], t[2], state or '', own or ''}
 	// flags, it does not begin then, whoever holds the lease.
 	// The last one has the key tracked again, which SET has ended, and tells
 	// whether the value is there at all: see Written.Expired.
-	scriptWrite = newScript(`#!lua
-if ARGV[6] then
-  local t = redis.call('TIME')
-  if t[1] * 1000 + t[2] / 1000 > tonumber(ARGV[6]) then return 0 end
-end
+	scriptWrite = newScript("#!lua" + luaOutside + `
+if ARGV[6] and outside(ARGV[6], ARGV[7]) then return 0 end
 if ARGV[1] ~= '' then
   local held = redis.pcall('GETDEL', KEYS[2])
   if held ~= ARGV[1] then
@@ -232,16 +229,27 @@ if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 `)
 
-	// scriptDelete: KEYS data, lease. Of what is not there nobody would be told, who may
-	// be loading it; so it is made first. (It is not refused for want of memory: the
+	// scriptDelete: KEYS data, lease; ARGV the bounds of its Window. It returns -1 outside of that. Of what is not there
+	// nobody would be told, who may be loading it; so it is made first. (It is not refused for want of memory: the
 	// script has removed a key by then.)
-	scriptDelete = newScript(luaDelete)
+	scriptDelete = newScript(luaOutside + `
+if outside(ARGV[1], ARGV[2]) then return -1 end
+` + luaDelete)
 
 	// scriptDiscard: KEYS data, lease; ARGV token.
 	scriptDiscard = newScript(`
 if redis.pcall('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 ` + luaDelete)
 )
+
+// outside reports whether the server's clock is outside of a Window, whose bounds are in µs.
+const luaOutside = `
+local function outside(from, before)
+  local t = redis.call('TIME')
+  local now = t[1] * 1000000 + t[2]
+  return now < tonumber(from) or now >= tonumber(before)
+end
+`
 
 const luaDelete = `
 local found = redis.call('UNLINK', KEYS[1])

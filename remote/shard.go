@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/internal/serverclock"
 )
 
 // Shard is a server's part of the keys of a cluster, as one connection to that
@@ -19,8 +20,8 @@ type Shard struct {
 	address string
 	// proof is when the latest answered probe was sent; 0: none, or gone.
 	proof atomic.Int64
-	// offset is the server's clock less the local monotonic one, in ns.
-	offset atomic.Int64
+	// clock is what the server's clock said to the latest answered probe; nil: none was answered.
+	clock atomic.Pointer[serverclock.Reading]
 }
 
 // Address is that of its server; empty if none is known.
@@ -37,6 +38,15 @@ func (s *Shard) Age(now mono.Time) time.Duration {
 		return math.MaxInt64
 	}
 	return now.Sub(mono.Time(proof))
+}
+
+// Clock is the server's clock as the latest answered probe told it. ok is false if none did, as for slots that no
+// server is known to have.
+func (s *Shard) Clock() (r serverclock.Reading, ok bool) {
+	if c := s.clock.Load(); c != nil {
+		return *c, true
+	}
+	return r, false
 }
 
 // Proof is when the shard was last asked with an answer; 0 is never, or it is gone.

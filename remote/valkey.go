@@ -107,12 +107,12 @@ func (b valkeyBackend) Connect(ctx context.Context, o Options) (Conn, error) {
 	plain := base
 	plain.DisableCache = true
 	plain.DialCtxFn = c.dialing(base, c.plain, wire.Options{Message: c.published}, func(string) {})
-	var err error
-	if c.tracked.Client, err = dial(ctx, track); err != nil {
-		return nil, fmt.Errorf("connecting to %s: %w", b, err)
+	err := c.tracked.connect(ctx, track)
+	if err == nil {
+		err = c.plain.connect(ctx, plain)
 	}
-	if c.plain.Client, err = dial(ctx, plain); err != nil {
-		c.tracked.Close()
+	if err != nil {
+		c.abandon()
 		return nil, fmt.Errorf("connecting to %s: %w", b, err)
 	}
 	if !c.sharded() && base.AlwaysPipelining {
@@ -174,6 +174,8 @@ func (c *valkeyConn) Prove(ctx context.Context, keys ...string) error {
 // from it is not to be judged by what that one had proven.
 func (c *valkeyConn) dialing(o valkey.ClientOption, l *link, w wire.Options, tell func(address string)) func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
 	return func(ctx context.Context, address string, d *net.Dialer, t *tls.Config) (conn net.Conn, err error) {
+		ctx, cancel := l.whileOpen(ctx)
+		defer cancel()
 		switch {
 		case o.DialCtxFn != nil:
 			conn, err = o.DialCtxFn(ctx, address, d, t)
@@ -193,8 +195,11 @@ func (c *valkeyConn) dialing(o valkey.ClientOption, l *link, w wire.Options, tel
 		if o.Sentinel.MasterSet == "" || !slices.Contains(o.InitAddress, address) { // else it is a sentinel
 			conn = l.wireOf(conn, w)
 		}
+		if conn, err = l.own(checkconn.New(conn)); err != nil {
+			return nil, err
+		}
 		tell(address)
-		return checkconn.New(conn), nil
+		return conn, nil
 	}
 }
 
@@ -229,31 +234,6 @@ func (b valkeyBackend) base(o Options) valkey.ClientOption {
 func pauseBeforeRetry(attempts int, _ valkey.Completed, _ error) time.Duration {
 	base := time.Millisecond << (2 * min(attempts-1, 3))
 	return base/2 + mathrand.N(base)
-}
-
-// dial makes a client, giving up with ctx: NewClient knows only its own
-// timeout. A client that arrives too late is closed.
-func dial(ctx context.Context, o valkey.ClientOption) (valkey.Client, error) {
-	type result struct {
-		client valkey.Client
-		err    error
-	}
-	ch := make(chan result, 1)
-	go func() {
-		client, err := valkey.NewClient(o)
-		ch <- result{client, err}
-	}()
-	select {
-	case r := <-ch:
-		return r.client, r.err
-	case <-ctx.Done():
-		go func() {
-			if r := <-ch; r.err == nil {
-				r.client.Close()
-			}
-		}()
-		return nil, ctx.Err()
-	}
 }
 
 // invalidated is told of keys, or with nil that a connection ended or that notices
@@ -322,6 +302,15 @@ func (c *valkeyConn) subscription() valkey.Completed {
 		return c.plain.B().Ssubscribe().Channel(c.channel).Build()
 	}
 	return c.plain.B().Subscribe().Channel(c.channel).Build()
+}
+
+// abandon ends all that an attempt to connect has made.
+func (c *valkeyConn) abandon() {
+	c.telling.Lock()
+	c.closed = true
+	c.telling.Unlock()
+	c.tracked.Close()
+	c.plain.Close()
 }
 
 // Close implements [Conn].

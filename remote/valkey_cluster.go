@@ -14,6 +14,7 @@ import (
 	"github.com/valkey-io/valkey-go"
 
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/internal/serverclock"
 	"github.com/tiercache/tiercache/invalidation"
 )
 
@@ -91,7 +92,7 @@ func (k *shards) lost() {
 	k.lostAt = mono.Now()
 	for address, n := range k.nodes {
 		next := &Shard{address: address}
-		next.offset.Store(n.shard.offset.Load())
+		next.clock.Store(n.shard.clock.Load())
 		n.shard.proof.Store(0)
 		n.shard = next
 	}
@@ -175,8 +176,9 @@ func (k *shards) ask(ctx context.Context, clients map[string]valkey.Client, whic
 	return errors.Join(errs...)
 }
 
-// learn notes what a server said.
-func (k *shards) learn(address string, said standing, sent mono.Time, at time.Time) {
+// learn notes what a server said to a probe, and its clock then.
+func (k *shards) learn(address string, said standing, clock serverclock.Reading) {
+	sent := clock.Asked
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	n := k.nodes[address]
@@ -195,7 +197,7 @@ func (k *shards) learn(address string, said standing, sent mono.Time, at time.Ti
 	}
 	changed := n.sent == 0 || n.said != said
 	n.said, n.sent = said, sent
-	n.shard.offset.Store(at.UnixNano() - int64(sent))
+	n.shard.clock.Store(&clock)
 	if said.whole && sent > k.lostAt {
 		n.shard.proof.Store(int64(sent))
 	}
@@ -360,11 +362,12 @@ var errLogMoves = errors.New("the change log is being moved to another server of
 
 // ahead is by how much the clock of a key's server is ahead of that of the log's.
 func (k *shards) ahead(key string) time.Duration {
-	here, there := k.of(key).offset.Load(), k.of(k.c.log).offset.Load()
-	if here == 0 || there == 0 {
+	here, known := k.of(key).Clock()
+	there, both := k.of(k.c.log).Clock()
+	if !known || !both {
 		return 0 // not known yet
 	}
-	return time.Duration(here - there)
+	return here.At.Sub(there.At) - here.Asked.Sub(there.Asked)
 }
 
 // primaries are those that are known.

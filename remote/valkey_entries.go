@@ -10,6 +10,7 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/bound"
 	"github.com/tiercache/tiercache/internal/wire"
 	"github.com/tiercache/tiercache/invalidation"
 )
@@ -135,8 +136,46 @@ func itemsOf(r reply, items []Item) error {
 }
 
 // Delete implements [Conn].
-func (c *valkeyConn) Delete(ctx context.Context, keys []string) error {
-	return c.each(ctx, keys, scriptDelete, pair)
+func (c *valkeyConn) Delete(ctx context.Context, keys []Deletion) ([]Deleted, error) {
+	b := newBatch()
+	for i := range keys {
+		b.eval(scriptDelete, pair(keys[i].Key)...)
+		b.bound(keys[i].Window)
+	}
+	replies, err := c.change(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Deleted, len(keys))
+	for i, r := range replies {
+		n, err := r.number()
+		out[i] = Deleted{Late: err == nil && n < 0, Err: failure(err)}
+	}
+	if err := unanswered(replies); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// unanswered returns an error if none of the requests was answered.
+func unanswered(replies []reply) error {
+	for i := range replies {
+		if !Unreachable(replies[i].err) {
+			return nil
+		}
+	}
+	if len(replies) == 0 {
+		return nil
+	}
+	return failure(replies[0].err)
+}
+
+// change sends what changes keys: once, and waiting for the answer when the caller has gone (see [Conn].Write).
+func (c *valkeyConn) change(ctx context.Context, b *batch) ([]reply, error) {
+	if err := c.tracked.reach(ctx, b); err != nil {
+		return nil, err
+	}
+	return run(bound.Limit(ctx), c.tracked, b), nil
 }
 
 // Discard implements [Conn].
@@ -166,7 +205,11 @@ func (c *valkeyConn) each(ctx context.Context, keys []string, s script, names fu
 // Write implements [Conn].
 func (c *valkeyConn) Write(ctx context.Context, writes []Write) ([]Written, error) {
 	b := c.batchOf(writes)
-	return writtenOf(run(ctx, c.tracked, b))
+	replies, err := c.change(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	return writtenOf(replies)
 }
 
 // WriteLater implements [Conn].
@@ -197,23 +240,22 @@ func writtenOf(replies []reply) ([]Written, error) {
 	for i, r := range replies {
 		stored, err := r.number()
 		out[i] = Written{Stored: stored == 1, Expired: stored == 2, Err: failure(err)}
-		if err != nil && Unreachable(out[i].Err) {
-			return nil, out[i].Err
-		}
+	}
+	if err := unanswered(replies); err != nil {
+		return nil, err
 	}
 	return out, nil
 }
 
 func (c *valkeyConn) addWrite(b *batch, w *Write) {
-	ahead := c.ahead(w.Key)
 	unread := "0"
 	if w.Unread {
 		unread = "1"
 	}
 	b.eval(scriptWrite, w.Key, w.Key+leaseSuffix)
-	b.more(w.Token, valkey.BinaryString(w.Envelope), stamp(w.Expires.Add(ahead)), unread, millis(cmp.Or(max(w.LeaseTTL, 0), defaultLeaseTTL)))
-	if !w.Before.IsZero() {
-		b.more(stamp(w.Before.Add(ahead)))
+	b.more(w.Token, valkey.BinaryString(w.Envelope), stamp(w.Expires.Add(c.ahead(w.Key))), unread, millis(cmp.Or(max(w.LeaseTTL, 0), defaultLeaseTTL)))
+	if w.bounded() {
+		b.bound(w.Window)
 	}
 }
 

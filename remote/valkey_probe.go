@@ -10,6 +10,7 @@ import (
 	"github.com/valkey-io/valkey-go"
 
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/internal/serverclock"
 )
 
 // standing is what a server says of itself.
@@ -121,6 +122,7 @@ func (k *shards) probe(ctx context.Context, address string, client valkey.Client
 	b.add("CLIENT", "ID")
 	b.evalReadOnly(scriptProbe)
 	results := run(ctx, server{client, k.c.tracked}, b)
+	answered := mono.Now()
 	said, at, err := parseProbe(results[0], results[1])
 	if err != nil {
 		return err
@@ -132,7 +134,7 @@ func (k *shards) probe(ctx context.Context, address string, client valkey.Client
 			return err
 		}
 	}
-	k.learn(address, said, sent, at)
+	k.learn(address, said, serverclock.Reading{At: at, Asked: sent, Answered: answered})
 	if !said.whole && said.slots != "" {
 		return errNotWhole
 	}

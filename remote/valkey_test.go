@@ -64,7 +64,7 @@ func calls(ctx context.Context, c remote.Conn) map[string]error {
 	}
 	out["Write"] = worst(c.Write(ctx, writes))
 	out["WriteLater"] = worst(remotetest.WriteLater(ctx, c, writes))
-	out["Delete"] = c.Delete(ctx, k)
+	out["Delete"] = remotetest.Delete(ctx, c, k...)
 	_, out["Purge"] = c.Purge(ctx, remote.PurgeRequest{Prefixes: []string{"p:d:"}})
 	_, out["Info"] = c.Info(ctx)
 	_, out["Delta"] = c.Delta(ctx, invalidation.DeltaQuery{Limit: 1})
@@ -109,7 +109,7 @@ func TestScriptsAreLoadedAgainWhenTheServerForgotThem(t *testing.T) {
 		flush()
 		require.NoError(t, c.Release(ctx, k, "t"))
 		flush()
-		require.NoError(t, c.Delete(ctx, k))
+		require.NoError(t, remotetest.Delete(ctx, c, k...))
 		it, err := c.GetOne(ctx, k[0])
 		require.NoError(t, err)
 		require.False(t, it.Found())
@@ -245,7 +245,7 @@ func TestAFullServerRefusesWritesWithErrFull(t *testing.T) {
 		require.NoError(t, err)
 		require.Greater(t, d.Tick, invalidation.Tick(1<<52))
 		require.False(t, remote.Unreachable(l[0].Err))
-		require.NoError(t, c.Delete(ctx, []string{"first", "second"}), "deleting is always possible")
+		require.NoError(t, remotetest.Delete(ctx, c, "first", "second"), "deleting is always possible")
 		_, err = c.Delta(ctx, invalidation.DeltaQuery{Limit: 10}) // whose answer comes after the notices
 		require.NoError(t, err)
 		require.Equal(t, 1, notices.of("first"))

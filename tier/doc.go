@@ -27,13 +27,16 @@
 //   - A load that overlaps a change of what it used is given to those who asked
 //     for it before the change, and believed by nobody else, in either tier,
 //     whichever path made it.
+//   - What was set is not followed by an older Set or Delete that was given up or
+//     failed: when one of them returns it has been performed, or never will be.
 //   - Whatever is lost in the server (a key evicted or deleted, everything
 //     flushed, the change log gone) costs loads. It brings nothing back.
 //
 // # While the remote tier is away
 //
 // No read fails that its loader can answer, and only the first ones wait, for at
-// most [WithRemoteTimeout]. Set and Delete fail at once with [ErrUnavailable]. An
+// most [WithRemoteTimeout]. Set and Delete fail at once with [ErrUnavailable], the
+// first ones as late as reads give up. An
 // invalidation returns an error, is obeyed in this process at once, and is sent
 // again until it is recorded. Nothing is kept, but with [WithOutageTTL], which
 // trades the second point above for less load on the origin.

@@ -19,7 +19,8 @@ var (
 	// ErrUnavailable says that the remote tier could not be reached and nothing
 	// else could answer. A read that has a loader does not return it: the
 	// loader answers. After a failed Set or Delete it is not known whether the
-	// remote tier was changed; after a failed invalidation the change is
+	// remote tier was changed, unless the text says that it came too late; it will
+	// not be changed any more. After a failed invalidation the change is
 	// distrusted in this process and sent again in the background.
 	ErrUnavailable = errors.New("tier: remote tier unavailable")
 

@@ -52,3 +52,6 @@ func GoesAndComes(s *Store) {
 func CostOf[V any](c *Cache[V], key string) int64 {
 	return c.peekLocal(c.ns.hash(key), key).facts().cost
 }
+
+// LeaseTTL is how long the leases of a store last.
+func LeaseTTL(d time.Duration) Option { return storeOption(func(c *storeConfig) { c.leaseTTL = d }) }

@@ -62,6 +62,7 @@ func (l *loadRun) fill(fs []*flight, r loadResult) {
 		rctx := l.s.request(ctx)
 		if err := l.s.conn.Release(rctx, release, l.token); err != nil {
 			l.failed(err)
+			l.releaseLater(release)
 		}
 		rctx.End()
 	}
@@ -83,8 +84,12 @@ type finishedLoad struct {
 // dropOlder removes what the tiers hold of keys whose loader has answered with
 // something that is not stored ("not found", DoNotStore, not encodable): after
 // a refresh that gave the new value, the older one must not be served again.
+//
+// It is bound to the lease, as a fill is: the callers may have left, and what somebody
+// has set since is not to be removed. Without one, for want of memory, it is over with
+// its time.
 func (l *loadRun) dropOlder(ctx context.Context, fs []*flight, done []finishedLoad) {
-	var keys []string
+	var leased, unleased []string
 	for i, f := range fs {
 		if d := done[i]; d.envelope != nil && !f.refused || d.err != nil && !errors.Is(d.err, ErrNotFound) || l.cfg.localOnly && d.kept > 0 {
 			continue
@@ -94,13 +99,30 @@ func (l *loadRun) dropOlder(ctx context.Context, fs []*flight, done []finishedLo
 			l.s.local.Remove(f.h)
 		case f.offline && !f.refused:
 			l.dropCopy(f.h)
-		case f.force || f.seen != "" || f.resident != nil || f.stale != nil:
-			keys = append(keys, f.key)
+		case !f.force && f.seen == "" && f.resident == nil && f.stale == nil:
+		case f.refused:
+			unleased = append(unleased, f.key)
+		default:
+			leased = append(leased, f.key)
 		}
 	}
-	if len(keys) > 0 {
-		_ = l.deleteAll(ctx, keys, l.s.conn.Delete) // counted there
+	if len(leased) > 0 {
+		_ = l.deleteAll(ctx, leased, l.discard) // counted there
 	}
+	if len(unleased) > 0 {
+		_ = l.deleteAll(ctx, unleased, l.deleteInTime)
+	}
+}
+
+// discard deletes those keys whose leases the run holds.
+func (l *loadRun) discard(ctx context.Context, names []string) error {
+	rctx := l.s.request(ctx)
+	defer rctx.End()
+	err := l.s.conn.Discard(rctx, names, l.token)
+	if err != nil {
+		l.failed(err)
+	}
+	return err
 }
 
 // keepUnstored ends a flight whose value is not stored remotely: it is kept
@@ -177,8 +199,8 @@ func (l *loadRun) stored(fills []filling, begun mono.Time, written []remote.Writ
 	}
 	clear(l.one.writes[:]) // a loader may have kept what they lie in
 	clear(fills)
-	if err != nil {
-		l.failed(err)
+	if e := worst(written, nil); err != nil || remote.Away(e) {
+		l.failed(e)
 	}
 	for i := range written {
 		l.countFill(written[i], took) // whoever sees it counted finds it done
@@ -235,8 +257,7 @@ func (l *loadRun) settle(fl filling, w remote.Written) {
 		//	A: loads the key
 		//	B: sets it, which ends A's lease; there is no more memory
 		//	A: is refused, and must not remove what B has set
-		_ = l.deleteAll(context.Background(), []string{fl.f.key},
-			func(ctx context.Context, names []string) error { return l.s.conn.Discard(ctx, names, l.token) })
+		_ = l.deleteAll(context.Background(), []string{fl.f.key}, l.discard)
 	}
 	if w.Stored && l.usesLocal(l.o) && l.s.table.keepWritten(fl.f.h, &fl.f.watch, fl.it) {
 		fl.it.facts().provisional.Store(0)

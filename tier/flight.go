@@ -39,15 +39,16 @@ type flight struct {
 
 	// Owned by the goroutine that flies it, and then by who is told how its write went.
 	basis
-	seen    string   // the remote version that was found wanting
-	empty   bool     // that was no bytes at all
-	run     *loadRun // that loads it
-	leased  bool     // the fleet's lease is ours already
-	held    bool     // another process was seen to hold it
-	stale   *item    // valid but past its TTL, for those who accept that
-	offline bool     // the remote tier did not answer: load without lease and fill
-	refused bool     // offline because the server had no memory even for a lease
-	force   bool     // load whatever the remote tier holds
+	seen    string        // the remote version that was found wanting
+	empty   bool          // that was no bytes at all
+	run     *loadRun      // that loads it
+	leased  bool          // the fleet's lease is ours already
+	held    bool          // another process was seen to hold it
+	holds   time.Duration // for how long at most, unless that renews it
+	stale   *item         // valid but past its TTL, for those who accept that
+	offline bool          // the remote tier did not answer: load without lease and fill
+	refused bool          // offline because the server had no memory even for a lease
+	force   bool          // load whatever the remote tier holds
 	// resident is the copy that a refresh in the background is to replace.
 	resident *item
 }

@@ -249,8 +249,17 @@ func (g *gate) Write(ctx context.Context, writes []remote.Write) ([]remote.Writt
 		return nil, err
 	}
 	written, err := g.Conn.Write(ctx, writes)
-	g.heard(ctx, r, worst(written, err))
+	g.heardOfChange(ctx, r, worst(written, err))
 	return written, err
+}
+
+// heardOfChange is heard, of a request whose answer is waited for when its caller has given up.
+func (g *gate) heardOfChange(ctx context.Context, r request, err error) {
+	limit := bound.Limit(ctx)
+	if err != nil && limit.Err() == nil && ctx.Err() != nil {
+		return // nothing was sent, or the rest of the time was not needed to see that no answer comes
+	}
+	g.heard(limit, r, err)
 }
 
 func (g *gate) WriteLater(ctx context.Context, writes []remote.Write, then func([]remote.Written, error)) {
@@ -291,20 +300,30 @@ func (g *gate) Extend(ctx context.Context, keys []string, token string, ttl time
 	return err
 }
 
-func (g *gate) Delete(ctx context.Context, keys []string) error {
-	return g.removed(ctx, keys, func() error { return g.Conn.Delete(ctx, keys) })
+func (g *gate) Delete(ctx context.Context, keys []remote.Deletion) ([]remote.Deleted, error) {
+	r, err := g.admit(len(keys), func(i int) string { return keys[i].Key })
+	if err != nil {
+		return nil, err
+	}
+	deleted, err := g.Conn.Delete(ctx, keys)
+	g.heardOfChange(ctx, r, worstOf(deleted, err))
+	return deleted, err
+}
+
+// worstOf is worst, of a request to delete.
+func worstOf(deleted []remote.Deleted, err error) error {
+	for i := range deleted {
+		err = worse(err, deleted[i].Err)
+	}
+	return err
 }
 
 func (g *gate) Discard(ctx context.Context, keys []string, token string) error {
-	return g.removed(ctx, keys, func() error { return g.Conn.Discard(ctx, keys, token) })
-}
-
-func (g *gate) removed(ctx context.Context, keys []string, remove func() error) error {
 	r, err := g.admit(len(keys), func(i int) string { return keys[i] })
 	if err != nil {
 		return err
 	}
-	err = remove()
+	err = g.Conn.Discard(ctx, keys, token)
 	g.heard(ctx, r, err)
 	return err
 }

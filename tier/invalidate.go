@@ -80,6 +80,16 @@ func (s *Store) change(ctx context.Context, doing string, scopes []invalidation.
 	return asOf, err
 }
 
+// recordContext bounds the record of a write to keys, which its caller cannot call off: it is a change like any other,
+// and a caller who has given up has waited for the write already.
+func (s *Store) recordContext(caller context.Context) (context.Context, context.CancelFunc) {
+	ctx := context.WithoutCancel(caller)
+	if caller.Err() != nil {
+		return context.WithTimeout(ctx, s.cfg.timeout)
+	}
+	return s.changeContext(ctx)
+}
+
 // changeContext gives a change more time than a read: nothing falls back on it.
 // While the server is away it is tried all the same, but nobody waits long for
 // what is sent again in the background anyway.

@@ -60,7 +60,7 @@ func (l *loadRun) readOrLease(ctx context.Context, f *flight) bool {
 			l.releaseAside(f)
 		}
 	case !f.leased:
-		f.held = true
+		f.held, f.holds = true, lease.Wait
 	}
 	l.missed(Cold)
 	returned = true
@@ -123,6 +123,7 @@ func (l *loadRun) lease(ctx context.Context, fs []*flight) (ready, held []*fligh
 			case lease.Item.Found():
 				again = append(again, f) // another version, and no good either
 			default:
+				f.holds = lease.Wait
 				held = append(held, f)
 			}
 		}
@@ -158,9 +159,14 @@ const (
 	maxLeaseWait = time.Second
 	// leasePoll is used where no notices come.
 	leasePoll = 20 * time.Millisecond
+	// leaseSlack is how long after its end a lease is asked for: the server tells how long
+	// it lasts in whole milliseconds.
+	leaseSlack = 2 * time.Millisecond
 )
 
-// awaitLease waits until another process has loaded f's key, or has given up.
+// awaitLease waits until another process has loaded f's key, or has given up, or lets its
+// lease expire: then it is gone. Of that the server need not tell, as long as nobody asks
+// for the lease.
 func (l *loadRun) awaitLease(ctx context.Context, f *flight) (ready []*flight) {
 	if f.resident != nil {
 		l.finishAll([]*flight{f}, outcome{err: errAbandoned}) // a refresh that another does
@@ -171,7 +177,7 @@ func (l *loadRun) awaitLease(ctx context.Context, f *flight) (ready []*flight) {
 		wait = leasePoll
 	}
 	for {
-		if err := l.s.table.sleep(ctx, f, wait/2+mrand.N(wait/2)); err != nil {
+		if err := l.s.table.sleep(ctx, f, min(wait/2+mrand.N(wait/2), f.holds+leaseSlack)); err != nil {
 			l.finishAll([]*flight{f}, outcome{err: context.Cause(l.Context)})
 			return nil
 		}
@@ -196,16 +202,48 @@ func (l *loadRun) releaseAside(f *flight) {
 	l.s.spawn(func() { l.release([]string{name}) })
 }
 
+// It is tried again until the server answers: the connection over which a lease was asked
+// for may have been lost together with the answer, and the client fails what it is given
+// before it has noticed. When the server has been away for as long as leases last, there
+// is none to give up.
 func (l *loadRun) release(keys []string) {
+	expired := time.NewTimer(l.s.cfg.leaseTTL)
+	defer expired.Stop()
+	for pause := time.Millisecond; !l.releaseOnce(keys); pause = min(2*pause, maxReleasePause) {
+		var back <-chan struct{}
+		var again <-chan time.Time
+		if a := l.breaker(keys[0]).current.Load(); a != nil {
+			back = a.over
+		} else {
+			again = time.After(pause)
+		}
+		select {
+		case <-back:
+		case <-again:
+		case <-expired.C:
+			return
+		case <-l.s.ctx.Done():
+			return
+		}
+	}
+}
+
+// maxReleasePause bounds the pauses between attempts to give up a lease.
+const maxReleasePause = 100 * time.Millisecond
+
+// releaseOnce reports whether the server has answered.
+func (l *loadRun) releaseOnce(keys []string) bool {
 	patience := max(l.s.cfg.timeout, time.Second)
 	if l.s.closed.Load() {
 		patience = l.s.cfg.timeout
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := l.s.conn.Release(ctx, keys, l.token); err != nil {
+	err := l.s.conn.Release(ctx, keys, l.token)
+	if err != nil {
 		l.failed(err)
 	}
+	return !remote.Away(err)
 }
 
 // leasedNames returns the remote keys of the flights that are not offline.

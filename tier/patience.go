@@ -14,6 +14,7 @@ type patience struct {
 	context.Context
 	cancel context.CancelFunc
 	until  mono.Time // requests that begin later get another
+	ends   mono.Time // no later than the context does
 }
 
 // waits is how long a request may be waited for. It is shorter than the remote
@@ -22,10 +23,6 @@ type patience struct {
 func (c *storeConfig) waits() time.Duration {
 	return c.timeout - min(c.timeout/16, 2*time.Millisecond)
 }
-
-// waitsAtLeast is how long a request is waited for that shares the patience of the
-// earliest.
-func (c *storeConfig) waitsAtLeast() time.Duration { return c.timeout - c.timeout/8 }
 
 // End implements [requestContext]. Others have the same.
 func (p *patience) End() {}
@@ -39,18 +36,41 @@ type requestContext interface {
 // request bounds one request to the remote tier: it is given up before the remote
 // timeout is over, by up to an eighth of it.
 func (s *Store) request(ctx context.Context) requestContext {
-	p := s.patience.Load()
-	if p == nil || mono.Now() >= p.until {
-		p = s.newPatience(p)
-	}
+	p := s.presentPatience(mono.Now())
 	if ctx.Done() == nil {
 		return p
 	}
 	return bound.New(ctx, p, errPatience)
 }
 
+// writeRequest is request for what sets or deletes keys. No server performs it after until, which is no later than
+// when the request is given up, and the caller's deadline: see window and awaitEnd. A cancellation does not shorten
+// that, since it is not known when the request is sent.
+func (s *Store) writeRequest(ctx context.Context) (rctx requestContext, until mono.Time) {
+	now := mono.Now()
+	p := s.presentPatience(now)
+	if deadline, ok := ctx.Deadline(); ok {
+		if own := now.Add(time.Until(deadline)); own < p.ends {
+			return bound.Until(ctx, deadline, context.DeadlineExceeded), own
+		}
+	}
+	if ctx.Done() == nil {
+		return p, p.ends
+	}
+	return bound.New(ctx, p, errPatience), p.ends
+}
+
+func (s *Store) presentPatience(now mono.Time) *patience {
+	p := s.patience.Load()
+	if p == nil || now >= p.until {
+		p = s.newPatience(p)
+	}
+	return p
+}
+
 func (s *Store) newPatience(old *patience) *patience {
-	p := &patience{until: mono.Now().Add(s.cfg.timeout / 16)}
+	now := mono.Now()
+	p := &patience{until: now.Add(s.cfg.timeout / 16), ends: now.Add(s.cfg.waits())}
 	p.Context, p.cancel = context.WithTimeoutCause(context.Background(), s.cfg.waits(), errPatience)
 	if !s.patience.CompareAndSwap(old, p) {
 		p.cancel()

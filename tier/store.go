@@ -86,7 +86,7 @@ func Open(ctx context.Context, options ...Option) (*Store, error) {
 	s.mu.namespaces = make(map[string]*namespace)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.start(ctx); err != nil {
-		s.cancel()
+		s.abandon()
 		return nil, err
 	}
 	return s, nil
@@ -113,13 +113,17 @@ func (s *Store) start(ctx context.Context) (err error) {
 	}
 	s.conn = newGate(conn, s.cfg.timeout, s.cfg.heartbeat, s.wentAway, s.cameBack)
 	s.conn.sharded = s.sharded
-	s.conn.server.probe = func(ctx context.Context) { _ = s.tail.CatchUp(ctx) } // the gate hears how it went
+	s.conn.server.probe = func(ctx context.Context) {
+		// A server that is slow is taken to be away while the log is still being read.
+		if t := s.following.Load(); t != nil {
+			_ = t.CatchUp(ctx) // the gate hears how it went
+		}
+	}
 	s.tail, err = invalidation.Start(ctx, s.conn, invalidation.Config{
 		Heartbeat: s.cfg.heartbeat, Timeout: s.cfg.timeout, Retention: s.cfg.maxTTL,
 		Settle: s.cfg.settle, Logger: s.cfg.logger,
 	})
 	if err != nil {
-		_ = s.conn.Close()
 		return fmt.Errorf("%w: open: %w", ErrUnavailable, err)
 	}
 	if s.sharded {
@@ -132,6 +136,18 @@ func (s *Store) start(ctx context.Context) (err error) {
 	s.following.Store(s.tail)
 	s.tail.Wake() // for messages published while it started
 	return nil
+}
+
+// abandon ends all that a failed start has begun.
+func (s *Store) abandon() {
+	s.mu.Lock()
+	s.mu.closing = true
+	s.mu.Unlock()
+	s.cancel()
+	if s.conn != nil {
+		_ = s.conn.Close()
+	}
+	s.mu.flying.Wait() // a probe, if the server was taken to be away
 }
 
 // removed is called by the local tier for every entry that leaves it.

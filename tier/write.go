@@ -39,13 +39,27 @@ func expiryOf(sealed []byte) time.Time { return envelope.ExpiryOf(sealed) }
 // was under way will overwrite it. The value is true as of now, or as of
 // WithAsOf. A value that cannot be encoded is an error, and so is a server out
 // of memory (remote.ErrFull): the key is then deleted, so that no older value
-// stays. After ErrUnavailable the remote tier may or may not have it.
+// stays.
+//
+// When it returns, the value has been stored or never will be: what has not
+// reached the server by then is refused there, and nothing is sent twice. So a
+// Set that was given up never overwrites a later one, whoever makes that. For
+// this it waits for the answer to what it has sent when ctx is cancelled, for at
+// most [WithRemoteTimeout] (and, [WithoutTracking], as long again for the record
+// in the change log), but not beyond ctx's deadline. It returns
+//
+//   - nil if the value is stored, although ctx may have ended;
+//   - ctx's error alone if ctx ended before anything was sent: it is not stored;
+//   - [ErrUnavailable], together with ctx's error if that ended, if no answer came:
+//     the value is stored or not, and nothing follows; or, as the text says, if the
+//     server refused it as too late: it is not stored. That comes of a slow network,
+//     or of a server whose clock has been set.
 func (c *Cache[V]) Set(ctx context.Context, key string, value V, options ...EntryOption) error {
 	return c.setAll(ctx, []string{key}, []*item{newItemOf(c.kind, value)}, options)
 }
 
 // SetMany is Set of several keys in one round trip, with the same options. Each
-// key is stored or not on its own; the errors are joined.
+// key is stored or not on its own, in its own time; the errors are joined.
 func (c *Cache[V]) SetMany(ctx context.Context, values map[string]V, options ...EntryOption) error {
 	keys, items := make([]string, 0, len(values)), make([]*item, 0, len(values))
 	for k, v := range values {
@@ -98,9 +112,7 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*item, options
 				continue
 			}
 			writes = append(writes, remote.Write{
-				Key: c.ns.remoteName(p.h), Envelope: sealed, Expires: expiryOf(sealed), Unread: !c.cfg.remoteOnly,
-				// What has been given up is not to come after a later Set.
-				Before: c.s.serverTimeIn(c.s.cfg.waitsAtLeast())})
+				Key: c.ns.remoteName(p.h), Envelope: sealed, Expires: expiryOf(sealed), Unread: !c.cfg.remoteOnly})
 		}
 		puts = append(puts, p)
 	}
@@ -141,8 +153,9 @@ func (c *core) changingKeys(ctx context.Context, doing string, keys []string, wr
 	}
 	change := c.s.tail.Begin(scopes, false)
 	err := write()
-	// Also after an error: the write may have been done.
-	rctx, cancel := c.s.changeContext(context.WithoutCancel(ctx))
+	// Also after an error, and for a caller who has given up: the write may have been done. It is over by now, so the
+	// record comes after it in any case.
+	rctx, cancel := c.s.recordContext(ctx)
 	defer cancel()
 	if refused(err) {
 		cancel() // it was not, and nobody is to wait: recorded later, for nothing
@@ -171,25 +184,34 @@ func (c *core) putAll(ctx context.Context, puts []put, writes []remote.Write) er
 	for _, p := range puts {
 		c.s.table.mark(p.h, p.w)
 	}
-	rctx := c.s.request(ctx)
-	defer rctx.End()
-	var written []remote.Written
-	err := c.declare(rctx)
-	if err == nil {
-		written, err = c.s.conn.Write(rctx, writes)
-	}
+	written, err := c.writeInTime(ctx, writes)
 	if err != nil {
 		c.failed(err)
 		for _, p := range puts {
 			c.s.table.disturb(p.h, nil)
 		}
-		return remoteError(ctx, "set", err)
+		return writeError(ctx, "set", err)
 	}
 	var errs []error
 	for i, p := range puts {
 		errs = append(errs, c.settlePut(ctx, p, writes[i], written[i]))
 	}
 	return errors.Join(errs...)
+}
+
+// writeInTime stores values. When it returns each has been stored, or never will be.
+func (c *core) writeInTime(ctx context.Context, writes []remote.Write) ([]remote.Written, error) {
+	rctx, until := c.s.writeRequest(ctx)
+	defer rctx.End()
+	if err := c.declare(rctx); err != nil {
+		return nil, undeclared{err}
+	}
+	for i := range writes {
+		writes[i].Window = c.s.window(writes[i].Key, until)
+	}
+	written, err := c.s.conn.Write(rctx, writes)
+	c.s.awaitEnd(ctx, until, worst(written, err))
+	return written, err
 }
 
 var errLate = errors.New("it reached the server after its time, or its clock has been set")
@@ -201,20 +223,20 @@ func (c *core) settlePut(ctx context.Context, p put, w remote.Write, done remote
 	if done.Err != nil {
 		if errors.Is(done.Err, remote.ErrFull) {
 			c.ns.stats.full.Add(1)
-			rctx := c.s.request(ctx)
-			defer rctx.End()
-			if err := c.s.conn.Delete(rctx, []string{w.Key}); err != nil {
-				return remoteError(ctx, "set", err)
+			if err := c.deleteInTime(context.WithoutCancel(ctx), []string{w.Key}); err != nil {
+				return writeError(ctx, "set", err)
 			}
+		} else {
+			c.failed(done.Err)
 		}
-		return remoteError(ctx, "set", done.Err)
+		return writeError(ctx, "set", done.Err)
 	}
 	if done.Expired {
 		return nil // and a notice may come or not
 	}
 	if !done.Stored {
 		c.s.tail.Wake() // its clock may have been set: hear it before the next Set
-		return remoteError(ctx, "set", errLate)
+		return writeError(ctx, "set", errLate)
 	}
 	// Where keys are scopes, the change of this one is yet to be recorded, and
 	// another's may come before it: the next read tells whose value it is.
@@ -229,8 +251,10 @@ func (c *core) settlePut(ctx context.Context, p put, w remote.Write, done remote
 
 // Delete removes keys from both tiers; other processes drop their copies. When
 // it returns, no read in this process sees an older value, and no load that was
-// under way will store one. Deleting what is not there is no error. After
-// ErrUnavailable the remote tier may or may not have them still.
+// under way will store one. Deleting what is not there is no error. Each key has
+// been deleted when Delete returns, or never will be, so that nothing is removed
+// that was set later; it waits, and its errors say what became of the keys, as
+// those of Set do. They are joined.
 func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
 	for _, key := range keys {
 		if err := c.admitWrite(ctx, key); err != nil {
@@ -250,14 +274,46 @@ func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
 // cache deletes of its own accord nobody has, and an older value that comes back is no
 // less true than it was.
 func (c *core) deleteDeclared(ctx context.Context, names []string) error {
-	if err := c.declare(ctx); err != nil {
+	rctx := c.s.request(ctx)
+	defer rctx.End()
+	if err := c.declare(rctx); err != nil {
+		c.failed(err)
+		return undeclared{err}
+	}
+	return c.deleteInTime(ctx, names)
+}
+
+// deleteInTime deletes keys. When it returns each has been deleted, or never will be: late, it would remove what was
+// set since.
+func (c *core) deleteInTime(ctx context.Context, names []string) error {
+	rctx, until := c.s.writeRequest(ctx)
+	defer rctx.End()
+	keys := make([]remote.Deletion, len(names))
+	for i, name := range names {
+		keys[i] = remote.Deletion{Key: name, Window: c.s.window(name, until)}
+	}
+	deleted, err := c.s.conn.Delete(rctx, keys)
+	c.s.awaitEnd(ctx, until, worstOf(deleted, err))
+	if err != nil {
+		c.failed(err)
 		return err
 	}
-	return c.s.conn.Delete(ctx, names)
+	var errs []error
+	for _, d := range deleted {
+		switch {
+		case d.Err != nil:
+			c.failed(d.Err)
+			errs = append(errs, d.Err)
+		case d.Late:
+			c.s.tail.Wake() // as after a Set that came too late
+			errs = append(errs, errLate)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // deleteAll has keys removed, and tells those in this process who are about to read or
-// keep them.
+// keep them. remove returns when it has done so, or never will.
 func (c *core) deleteAll(ctx context.Context, keys []string, remove func(ctx context.Context, names []string) error) error {
 	names := make([]string, len(keys))
 	for i, key := range keys {
@@ -271,13 +327,7 @@ func (c *core) deleteAll(ctx context.Context, keys []string, remove func(ctx con
 	if c.cfg.localOnly {
 		return nil
 	}
-	rctx := c.s.request(ctx)
-	defer rctx.End()
-	err := remove(rctx, names)
-	if err != nil {
-		c.failed(err)
-	}
-	return remoteError(ctx, "delete", err)
+	return writeError(ctx, "delete", remove(ctx, names))
 }
 
 // Refresh loads key now, whatever the tiers hold, and returns the new value. It

@@ -14,9 +14,10 @@ import (
 
 // Context has the values of the caller's.
 type Context struct {
-	context.Context                 // the caller's
-	limit           context.Context // has a deadline
-	why             error           // the cause of its end
+	context.Context                    // the caller's
+	limit           context.Context    // has a deadline
+	why             error              // the cause of its end
+	stop            context.CancelFunc // ends the limit, if that is this context's alone; or nil
 
 	joined atomic.Pointer[joined] // nil until somebody asks for Done
 	ending atomic.Pointer[ending] // nil until the end was seen
@@ -35,6 +36,21 @@ type joined struct {
 // why is the cause then.
 func New(caller, limit context.Context, why error) *Context {
 	return &Context{Context: caller, limit: limit, why: why}
+}
+
+// Until is New with a limit of its own, which ends at deadline.
+func Until(caller context.Context, deadline time.Time, why error) *Context {
+	limit, stop := context.WithDeadlineCause(context.Background(), deadline, why)
+	return &Context{Context: caller, limit: limit, why: why, stop: stop}
+}
+
+// Limit returns what remains of ctx without its caller's end: for requests that were sent, and whose answers are
+// waited for all the same. Of a context that is not of this package nothing is left out.
+func Limit(ctx context.Context) context.Context {
+	if c, ok := ctx.(*Context); ok {
+		return c.limit
+	}
+	return ctx
 }
 
 // Ends returns what is closed when the caller's context ends, and when the limit does.
@@ -108,6 +124,9 @@ func (c *Context) ends(err, cause error) *ending {
 func (c *Context) End() {
 	if j := c.joined.Load(); j != nil {
 		j.cancel()
+	}
+	if c.stop != nil {
+		c.stop()
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/bound"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
 )
@@ -43,6 +44,8 @@ type Backend struct {
 	after  func(Op) error
 	filter func(Event) bool
 	held   []Event
+	late   map[Op]chan struct{} // requests of these are on their way until it is closed
+	coming sync.WaitGroup       // those that were given up
 }
 
 // Event is something the remote tier reported.
@@ -62,6 +65,24 @@ func (b *Backend) Before(f func(Op) error) { b.set(func() { b.before = f }) }
 
 // After has f called after each request was answered, before the store hears.
 func (b *Backend) After(f func(Op) error) { b.set(func() { b.after = f }) }
+
+// Delay has requests of a kind take until arrive is called. As over a network, a call that is given up meanwhile
+// returns with the end of its context, or of the limit of that if the request may have been sent, and the request
+// arrives all the same. arrive waits until those have been performed.
+func (b *Backend) Delay(ops ...Op) (arrive func()) {
+	way := make(chan struct{})
+	b.set(func() {
+		b.late = make(map[Op]chan struct{})
+		for _, op := range ops {
+			b.late[op] = way
+		}
+	})
+	return func() {
+		b.set(func() { b.late = nil })
+		close(way)
+		b.coming.Wait()
+	}
+}
 
 // Filter has f asked about each event: if it returns false the event is held
 // until Deliver, or for ever.
@@ -140,6 +161,39 @@ type conn struct {
 	b *Backend
 }
 
+// delayed runs a request, in its own time if requests of its kind are delayed. f is given the context to run with,
+// and must not touch what the caller reads if this returns an error.
+func (c *conn) delayed(ctx context.Context, op Op, f func(context.Context) error) error {
+	c.b.mu.Lock()
+	way := c.b.late[op]
+	if way != nil {
+		c.b.coming.Add(1)
+	}
+	c.b.mu.Unlock()
+	if way == nil {
+		return f(ctx)
+	}
+	answered := make(chan error, 1)
+	go func() {
+		defer c.b.coming.Done()
+		<-way
+		answered <- f(context.WithoutCancel(ctx))
+	}()
+	sent := bound.Limit(ctx)
+	select {
+	case err := <-answered:
+		return err
+	case <-sent.Done():
+		return sent.Err()
+	}
+}
+
+// notSent is the error of a request that was stopped before it was sent; see remote.NotSent.
+type notSent struct{ error }
+
+func (n notSent) Unwrap() error { return n.error }
+func (n notSent) NotSent() bool { return true }
+
 // around runs a request between the hooks.
 func (c *conn) around(ctx context.Context, op Op, f func() error) error {
 	c.b.mu.Lock()
@@ -152,7 +206,7 @@ func (c *conn) around(ctx context.Context, op Op, f func() error) error {
 	}
 	if before != nil {
 		if err := before(op); err != nil {
-			return err
+			return notSent{err}
 		}
 	}
 	err := f()
@@ -178,11 +232,15 @@ func (c *conn) Lease(ctx context.Context, r []remote.LeaseRequest) (l []remote.L
 }
 
 func (c *conn) Extend(ctx context.Context, keys []string, token string, ttl time.Duration) error {
-	return c.around(ctx, Extend, func() error { return c.Conn.Extend(ctx, keys, token, ttl) })
+	return c.around(ctx, Extend, func() error {
+		return c.delayed(ctx, Extend, func(ctx context.Context) error { return c.Conn.Extend(ctx, keys, token, ttl) })
+	})
 }
 
 func (c *conn) Release(ctx context.Context, keys []string, token string) error {
-	return c.around(ctx, Release, func() error { return c.Conn.Release(ctx, keys, token) })
+	return c.around(ctx, Release, func() error {
+		return c.delayed(ctx, Release, func(ctx context.Context) error { return c.Conn.Release(ctx, keys, token) })
+	})
 }
 
 func (c *conn) GetUntracked(ctx context.Context, keys []string) (items []remote.Item, err error) {
@@ -194,17 +252,35 @@ func (c *conn) WriteLater(ctx context.Context, w []remote.Write, then func([]rem
 	then(c.Write(ctx, w))
 }
 
-func (c *conn) Write(ctx context.Context, w []remote.Write) (out []remote.Written, err error) {
-	err = c.around(ctx, Write, func() error { out, err = c.Conn.Write(ctx, w); return err })
-	return out, err
+func (c *conn) Write(ctx context.Context, w []remote.Write) ([]remote.Written, error) {
+	return around(ctx, c, Write, func(ctx context.Context) ([]remote.Written, error) { return c.Conn.Write(ctx, w) })
 }
 
-func (c *conn) Delete(ctx context.Context, keys []string) error {
-	return c.around(ctx, Delete, func() error { return c.Conn.Delete(ctx, keys) })
+func (c *conn) Delete(ctx context.Context, keys []remote.Deletion) ([]remote.Deleted, error) {
+	return around(ctx, c, Delete, func(ctx context.Context) ([]remote.Deleted, error) { return c.Conn.Delete(ctx, keys) })
+}
+
+// around is conn.around of a request that may be delayed and whose answer says more than that it was performed.
+func around[A any](ctx context.Context, c *conn, op Op, f func(context.Context) (A, error)) (answer A, err error) {
+	err = c.around(ctx, op, func() error {
+		answers := make(chan A, 1)
+		err := c.delayed(ctx, op, func(ctx context.Context) error {
+			a, err := f(ctx)
+			answers <- a
+			return err
+		})
+		if err == nil {
+			answer = <-answers
+		}
+		return err
+	})
+	return answer, err
 }
 
 func (c *conn) Discard(ctx context.Context, keys []string, token string) error {
-	return c.around(ctx, Delete, func() error { return c.Conn.Discard(ctx, keys, token) })
+	return c.around(ctx, Delete, func() error {
+		return c.delayed(ctx, Delete, func(ctx context.Context) error { return c.Conn.Discard(ctx, keys, token) })
+	})
 }
 
 func (c *conn) Append(ctx context.Context, ch invalidation.Change) (a invalidation.Appended, err error) {

@@ -26,7 +26,7 @@ func (s *store) calls(ctx context.Context) map[string]error {
 	writes := []remote.Write{{Key: k[0], Envelope: []byte("v"), Expires: in(time.Minute)}}
 	_, out["Write"] = s.Conn.Write(ctx, writes)
 	_, out["WriteLater"] = WriteLater(ctx, s.Conn, writes)
-	out["Delete"] = s.Delete(ctx, k)
+	out["Delete"] = s.remove(ctx, k)
 	out["Discard"] = s.Discard(ctx, k, "t")
 	_, out["Purge"] = s.Purge(ctx, remote.PurgeRequest{Prefixes: []string{s.prefix + ":d:"}})
 	_, out["Info"] = s.Info(ctx)

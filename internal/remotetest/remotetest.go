@@ -5,6 +5,7 @@ package remotetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -214,7 +215,23 @@ func (s *store) writeWith(t testing.TB, key, token, envelope string) remote.Writ
 
 func (s *store) delete(t testing.TB, keys ...string) {
 	t.Helper()
-	require.NoError(t, s.Delete(s.ctx, keys))
+	require.NoError(t, s.remove(s.ctx, keys))
+}
+
+// remove deletes keys at any time, and returns an error if one was not.
+func (s *store) remove(ctx context.Context, keys []string) error { return Delete(ctx, s.Conn, keys...) }
+
+// Delete deletes keys at any time, and returns an error if one was not.
+func Delete(ctx context.Context, c remote.Conn, keys ...string) error {
+	all := make([]remote.Deletion, len(keys))
+	for i, k := range keys {
+		all[i].Key = k
+	}
+	deleted, err := c.Delete(ctx, all)
+	for _, d := range deleted {
+		err = errors.Join(err, d.Err)
+	}
+	return err
 }
 
 func (s *store) lease(t testing.TB, r remote.LeaseRequest) remote.Lease {

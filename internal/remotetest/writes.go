@@ -109,19 +109,72 @@ var writes = []test{
 		require.Equal(t, "there", raw)
 	}},
 
-	{"AWriteThatComesTooLateIsNotPerformed", func(t *testing.T, h Harness) {
+	{"AWriteOutsideItsWindowIsNotPerformed", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
-		k := s.key("k")
-		for before, stored := range map[time.Duration]bool{-time.Minute: false, time.Minute: true} {
-			w, err := s.Write(s.ctx, []remote.Write{{Key: k, Envelope: []byte("v"), Expires: in(time.Hour), Before: in(before)}})
+		for name, w := range windows() {
+			k := s.key(name)
+			h.Put(k, "older")
+			out, err := s.Write(s.ctx, []remote.Write{{Key: k, Envelope: []byte("v"), Expires: in(time.Hour), Window: w.Window}})
 			require.NoError(t, err)
-			require.Equal(t, stored, w[0].Stored, before)
-			if !stored {
-				require.False(t, s.get(t, k).Found())
+			raw, _ := h.Read(k)
+			if !w.admits {
+				require.Equal(t, remote.Written{}, out[0], name)
+				require.Equal(t, "older", raw, name)
 				continue
 			}
-			require.NoError(t, s.Delete(s.ctx, []string{k}))
+			require.True(t, out[0].Stored, name)
+			require.NotEqual(t, "older", raw, name)
 		}
+	}},
+
+	{"ADeletionOutsideItsWindowIsNotPerformed", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		var all []remote.Deletion
+		var admits []bool
+		for name, w := range windows() {
+			k := s.key(name)
+			h.Put(k, "there")
+			require.True(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "mine", Any: true}).Acquired)
+			all, admits = append(all, remote.Deletion{Key: k, Window: w.Window}), append(admits, w.admits)
+		}
+		deleted, err := s.Delete(s.ctx, all)
+		require.NoError(t, err)
+		require.Len(t, deleted, len(all))
+		for i, d := range deleted {
+			require.Equal(t, remote.Deleted{Late: !admits[i]}, d, "each key has its outcome: %v", all[i])
+			_, there := h.Read(all[i].Key)
+			require.Equal(t, !admits[i], there)
+			l := s.lease(t, remote.LeaseRequest{Key: all[i].Key, Token: "another's", Any: true})
+			require.Equal(t, admits[i], l.Acquired, "so long the lease stays")
+		}
+	}},
+
+	// The present is no time before itself, not even within its millisecond.
+	{"AWindowIsToTheMicrosecond", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		for range 50 {
+			present := s.delta(t).ServerTime
+			for w, stored := range map[remote.Window]bool{{Before: present}: false, {NotBefore: present}: true} {
+				out, err := s.Write(s.ctx, []remote.Write{{Key: s.key("k"), Envelope: []byte("v"), Expires: in(time.Hour), Window: w}})
+				require.NoError(t, err)
+				require.Equal(t, stored, out[0].Stored, "%v", w)
+			}
+		}
+	}},
+
+	{"WhoseContextHasEndedChangesNothing", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		k := s.key("k")
+		h.Put(k, "there")
+		ctx, cancel := context.WithCancel(s.ctx)
+		cancel()
+		_, err := s.Conn.Write(ctx, []remote.Write{{Key: k, Envelope: []byte("v"), Expires: in(time.Hour)}})
+		require.ErrorIs(t, err, context.Canceled)
+		_, err = s.Delete(ctx, []remote.Deletion{{Key: k}})
+		require.ErrorIs(t, err, context.Canceled)
+		s.delta(t)
+		raw, _ := h.Read(k)
+		require.Equal(t, "there", raw)
 	}},
 
 	// As when the server's clock is set forwards while the write is on its way.
@@ -205,6 +258,23 @@ var writes = []test{
 		t.Logf("kept %d, disturbed %d, unclean %d", kept.Load(), disturbed.Load(), unclean.Load())
 		require.NotZero(t, kept.Load())
 	}},
+}
+
+// windowCase is a Window, and whether a request that is sent now is in it.
+type windowCase struct {
+	remote.Window
+	admits bool
+}
+
+func windows() map[string]windowCase {
+	return map[string]windowCase{
+		"none":    {remote.Window{}, true},
+		"present": {remote.Window{NotBefore: in(-time.Minute), Before: in(time.Minute)}, true},
+		"past":    {remote.Window{NotBefore: in(-time.Hour), Before: in(-time.Minute)}, false},
+		"future":  {remote.Window{NotBefore: in(time.Minute), Before: in(time.Hour)}, false},
+		"until":   {remote.Window{Before: in(-time.Minute)}, false},
+		"from":    {remote.Window{NotBefore: in(time.Minute)}, false},
+	}
 }
 
 // race is one worker's writes of a key that strangers change.

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -556,4 +557,39 @@ func TestTheAnswersOfWhoLeftAreNotWhole(t *testing.T) {
 	whole, err := c.Ask(ctx, make([]Reply, 2), cancel, []string{"ECHO", "a"}, []string{"SILENT"})
 	require.ErrorIs(t, err, context.Canceled)
 	require.False(t, whole)
+}
+
+// Guard: spare. What is asked while a buffer is being written goes into another one.
+//
+//	A:         asks; a goroutine writes that, and waits for the server to read
+//	B:         asks
+//	goroutine: has written what A asked, as it was
+func TestWhatIsBeingWrittenIsNotWrittenTo(t *testing.T) {
+	here, there := net.Pipe()
+	var all sync.WaitGroup
+	c := New(here, Options{Go: func(f func()) bool { all.Go(f); return true }})
+	client(t, c)
+	t.Cleanup(func() { c.Close(); there.Close(); all.Wait() })
+	var asks sync.WaitGroup
+	ask := func(word string) {
+		before := func() int { c.mu.Lock(); defer c.mu.Unlock(); return int(c.asked) }
+		n := before()
+		asks.Go(func() { _, _ = c.AskOne(within(t), "ECHO", word) })
+		require.Eventually(t, func() bool { return before() > n }, time.Minute, time.Millisecond)
+	}
+	ask("first")
+	require.Eventually(t, func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.writing && len(c.out) == 0
+	}, time.Minute, time.Millisecond)
+	ask("other")
+	r := bufio.NewReader(there)
+	for _, word := range []string{"first", "other"} {
+		words, err := readCommand(r)
+		require.NoError(t, err)
+		require.Equal(t, []string{"ECHO", word}, words)
+	}
+	c.Close()
+	asks.Wait()
 }

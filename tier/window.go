@@ -1,0 +1,80 @@
+package tier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/remote"
+)
+
+// maxEarly is how long before it was sent, by its clock, the server may find that it is when a write arrives: what a
+// time service takes back at once.
+const maxEarly = 5 * time.Millisecond
+
+// window is when the server of a key performs a write that is sent now and given up at until. By then the server's
+// clock says at least what its lower bound says, so a write that arrives later is refused. (By the upper bound, it
+// would be performed for as long as the answer took from which the clock is known.)
+//
+//	A: Set(k, 1) gets no answer, and is given up
+//	B: Set(k, 2) is acknowledged
+//	the first one arrives
+//
+// It also is refused before it was sent, by that clock, since that has been set back then:
+//
+//	the server's clock is set back by an hour
+//	the first one arrives, half an hour late
+//
+// In a cluster it is the clock of the server that has the key. If none is known to, while a slot is moved or right
+// after a failover, it is that of the server of the log, and by how much the two differ adds to the upper bound. So it
+// does if the client is sent to another server. There is no lower bound then: a server that is behind by more than
+// maxEarly would refuse everything.
+func (s *Store) window(name string, until mono.Time) remote.Window {
+	clock := s.tail.View().Clock()
+	if s.sharded {
+		of, known := s.conn.Shard(name).Clock()
+		if !known {
+			return remote.Window{Before: clock.Earliest(until)}
+		}
+		clock = of
+	}
+	return remote.Window{NotBefore: clock.Earliest(mono.Now()).Add(-maxEarly), Before: clock.Earliest(until)}
+}
+
+// awaitEnd returns at once if err says whether a write was performed, and else when its time is over: what the answer
+// was not heard of may be performed until then, whether the caller has given up, the connection was lost, or it only
+// is slow. A Set that follows on another connection would be overtaken.
+func (s *Store) awaitEnd(ctx context.Context, until mono.Time, err error) {
+	if err == nil || !remote.Unreachable(err) || refused(err) || remote.NotSent(err) {
+		return
+	}
+	time.Sleep(until.Sub(mono.Now()))
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= 0 && ctx.Err() == nil {
+		late := time.NewTimer(5 * time.Millisecond) // the caller's context may say so a little later than the clock
+		defer late.Stop()
+		select {
+		case <-ctx.Done():
+		case <-late.C:
+		}
+	}
+}
+
+// undeclared is the error of a write that was not sent, since it could not be declared.
+type undeclared struct{ error }
+
+func (u undeclared) Unwrap() error { return u.error }
+
+// writeError is remoteError for what sets or deletes keys: that the caller's context has ended is no more than a part
+// of the error, unless nothing was sent.
+func writeError(ctx context.Context, doing string, err error) error {
+	notSent := refused(err) || remote.NotSent(err) || errors.As(err, new(undeclared))
+	if err == nil || ctx.Err() == nil || notSent || errors.Is(err, remote.ErrClosed) || errors.Is(err, remote.ErrFull) {
+		return remoteError(ctx, doing, err)
+	}
+	if !errors.Is(err, ctx.Err()) {
+		err = fmt.Errorf("%w: %w", endOf(ctx), err)
+	}
+	return fmt.Errorf("%w: %s: %w", ErrUnavailable, doing, err)
+}
