@@ -20,7 +20,7 @@ import (
 // and changes without a pause while one fault after the other is done to it.
 //
 //	TIERCACHE_SEED=n        repeats a plan; 0 or none is a plan that is always the same
-//	TIERCACHE_FAULTS=word   only faults with that word in their names
+//	TIERCACHE_FAULTS=word   only faults with that word in their names; -word: only the others
 //	TIERCACHE_SOAK=1h       goes on for so long (make soak)
 //	TIERCACHE_ENDED=n       n of 100 contexts end early; 0 shows whether a violation needs that
 //	TIERCACHE_OWN_READS=0   nothing is judged by I10
@@ -46,7 +46,8 @@ func chosen(all []fault) (out []fault) {
 		if f.stepsClock && valkeytest.CanStepClock() != nil {
 			continue // TestTheServersClockIsSteppedInTheBattery says so
 		}
-		if strings.Contains(f.name, os.Getenv("TIERCACHE_FAULTS")) {
+		word, others := strings.CutPrefix(os.Getenv("TIERCACHE_FAULTS"), "-")
+		if strings.Contains(f.name, word) != others {
 			out = append(out, f)
 		}
 	}
