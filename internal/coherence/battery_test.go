@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -54,6 +55,11 @@ func chosen(all []fault) (out []fault) {
 	return out
 }
 
+// slowIn leaves the slow faults out of two of three rounds.
+func slowIn(round int, all []fault) []fault {
+	return slices.DeleteFunc(slices.Clone(all), func(f fault) bool { return f.slow && round%3 != 0 })
+}
+
 func TestTheServersClockIsSteppedInTheBattery(t *testing.T) { valkeytest.NeedSteppedClock(t) }
 
 // rounds is how often the short plan does each fault.
@@ -81,8 +87,8 @@ func TestFaults(t *testing.T) {
 			cfg.NoTracking = noTracking
 			w := newWorld(t, cfg, false)
 			w.calm(1_000_000 / cfg.slowness() / cfg.slowness()) // with the race detector, beside another package, 2,000 take a second
-			for range n {
-				w.round(chosen(faults))
+			for i := range n {
+				w.round(chosen(slowIn(i, faults)))
 			}
 			w.conclude()
 			if os.Getenv("TIERCACHE_FAULTS") == "" && !t.Failed() {
