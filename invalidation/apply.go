@@ -79,14 +79,21 @@ func (q *Query) denied(d Delta) bool {
 // history and was renewed, or was replaced while the answer was on its way),
 // and the caller asks again.
 func (t *Tail) Apply(ctx context.Context, q Query, d Delta) (bool, error) {
-	done, lost := t.apply(q, d, mono.Now())
+	unreadable := d.read()
+	if unreadable != nil && unreadable != errForeign {
+		return false, unreadable
+	}
+	done, lost := t.apply(q, d, mono.Now(), unreadable != nil)
 	if done || !lost {
 		return done, nil
+	}
+	if !t.mayRenew() {
+		return false, ErrUnstable
 	}
 	t.mu.Lock()
 	forked := t.mu.forked
 	t.mu.Unlock()
-	if q.view.Incarnation != 0 { // else the store is new
+	if q.view.Incarnation != 0 || unreadable != nil { // else the store is new
 		found := "none"
 		if d.Incarnation != 0 {
 			found = AsOf{d.Incarnation, d.Tick}.String()
@@ -97,8 +104,27 @@ func (t *Tail) Apply(ctx context.Context, q Query, d Delta) (bool, error) {
 	return false, t.log.Renew(ctx, Loss{Known: q.view.AsOf(), Forked: forked})
 }
 
+// renewWithin is the time in which a log is renewed at most maxRenewals times by one
+// process. Where it is lost as soon as it is renewed (a program adds to it what is no
+// member, two servers answer in turns) reads would else renew it eight times each.
+const (
+	renewWithin = 100 * time.Millisecond
+	maxRenewals = 2 * maxRounds
+)
+
+func (t *Tail) mayRenew() bool {
+	now := mono.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mu.renewing == 0 || now.Sub(t.mu.renewing) > renewWithin {
+		t.mu.renewing, t.mu.renewals = now, 0
+	}
+	t.mu.renewals++
+	return t.mu.renewals <= maxRenewals
+}
+
 // apply is the part of Apply that sends nothing; heard is when the answer was there.
-func (t *Tail) apply(q Query, d Delta, heard mono.Time) (done, lost bool) {
+func (t *Tail) apply(q Query, d Delta, heard mono.Time, damaged bool) (done, lost bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	v := *t.View()
@@ -106,7 +132,7 @@ func (t *Tail) apply(q Query, d Delta, heard mono.Time) (done, lost bool) {
 		// Another answer brought a new log meanwhile; Since is no position of it.
 		return false, false
 	}
-	if d.Incarnation == v.Incarnation && q.denied(d) {
+	if damaged || d.Incarnation == v.Incarnation && q.denied(d) {
 		t.mu.forked = d.Incarnation
 	}
 	if t.mu.connection != d.Connection && d.Incarnation == v.Incarnation && !q.thorough && len(t.mu.known.order) > len(q.witnesses) {
@@ -128,6 +154,9 @@ func (t *Tail) apply(q Query, d Delta, heard mono.Time) (done, lost bool) {
 		t.resetLocked(&v, t.mu.known.newest(d.Tick))
 	}
 	t.followLocked(&v, q, d)
+	if t.renewDeclarationsLocked(d.Histories) {
+		v.Seq++
+	}
 	if t.mu.connection != d.Connection {
 		// Pushes sent between the two connections are lost. The client says so
 		// too, but possibly after the new connection has answered this read,
@@ -168,6 +197,7 @@ func (t *Tail) adoptLocked(v *View, d Delta) {
 		t.Wake()
 	}
 	v.Incarnation, v.Watermark, t.mu.floor = d.Incarnation, 0, 0
+	clear(t.mu.declared) // no entry of the log before is believed
 	t.resetLocked(v, horizon)
 }
 
@@ -203,7 +233,7 @@ func (t *Tail) publishLocked(v *View) {
 		v.Proof = 0
 	}
 	old := t.View()
-	if v.Watermark != old.Watermark || v.Floor != old.Floor || v.Epoch != old.Epoch || v.Incarnation != old.Incarnation {
+	if v.Seq == old.Seq && (v.Watermark != old.Watermark || v.Floor != old.Floor || v.Epoch != old.Epoch || v.Incarnation != old.Incarnation) {
 		v.Seq = old.Seq + 1
 	}
 	t.view.Store(v)

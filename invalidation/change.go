@@ -157,6 +157,7 @@ func (t *Tail) acknowledge(own changes, a Appended) (gap, done bool) {
 	}
 	t.mu.allPending -= own.all
 	gap = t.recordLocked(&v, scopes, own.all > 0, a, false)
+	t.declaredLocked(scopes, a.Tick)
 	for m, n := range own.marks {
 		t.mu.known.refresh(m)
 		for range n {

@@ -35,7 +35,9 @@
 // # In the log
 //
 // The log is one sorted set: a member per scope, scored with the tick of its
-// latest change, plus two members of its own, the incarnation (score -1, always
-// the first) and the floor. It is one key on purpose: it can be lost only as a
-// whole, and a log without its incarnation is no log.
+// latest change, plus the floor, and members of its own with the score -1, of which
+// the incarnation is always the first. It is one key on purpose: it can be lost only as a
+// whole, and a log without its incarnation is no log. What is no member, by its
+// spelling or by its score, makes it a damaged one, which counts as lost. Versions
+// that know other formats share it: see [Format].
 package invalidation

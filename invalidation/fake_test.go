@@ -31,6 +31,7 @@ type script struct {
 	before      AsOf // see Delta.After
 	changes     []change
 	connection  int64
+	histories   int64
 	messages    []string
 
 	deltaErr, appendErr, renewErr error
@@ -135,7 +136,7 @@ func (s *script) Delta(_ context.Context, q invalidation.DeltaQuery) (invalidati
 	if s.incarnation == 0 {
 		return d, nil
 	}
-	d.Incarnation, d.Tick, d.Floor = s.incarnation, s.tick, s.floor
+	d.Incarnation, d.Tick, d.Floor, d.Histories = s.incarnation, s.tick, s.floor, s.histories
 	if q.Incarnation != s.incarnation {
 		d.After = s.before
 	}

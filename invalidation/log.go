@@ -51,12 +51,17 @@ type Delta struct {
 	// Changes are those after Since, unless there were more than Limit.
 	Changes  []ScopeTick
 	Overflow bool
+	// Damaged: the log holds what no store can have written. It counts as lost.
+	Damaged bool
 	// After is the position in another log up to which whoever began this one had
 	// applied that. It is set if this log is not of the Incarnation asked for.
 	After AsOf
 	// Known are the latest changes of the asked scopes, in their order; 0 means
 	// that the log has none.
 	Known []Tick
+	// Histories is how often the connection had heard of servers that may have lost what
+	// was written to single keys when this was read, and the log knew of all of them.
+	Histories int64
 	// Connection identifies the connection that answered. Another one than
 	// before means that pushes may have been lost in between.
 	Connection int64
@@ -74,7 +79,9 @@ type Change struct {
 	All    bool
 	// Retention: scopes that last changed longer ago than this are forgotten
 	// and the floor is raised to the latest of them. It must not be shorter
-	// than the life of any entry.
+	// than the life of any entry. While stores with a longer one are open, theirs
+	// counts. The log is bounded besides: beyond a million scopes, or what a quarter of
+	// the server's memory has room for, the oldest are forgotten in the same way.
 	Retention time.Duration
 	// Known is what the caller has applied of the log. A log that ends before
 	// it lost history: it is renewed before the change is recorded, as by Renew.

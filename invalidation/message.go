@@ -26,14 +26,19 @@ const (
 	// maxPublished bounds the scopes of one message; a longer change is
 	// published as Partial.
 	maxPublished = 1024
-	maxScopeLen  = 2 + maxPlain
 
 	flagAll     = 1
 	flagPartial = 2
+	flagsKnown  = flagAll | flagPartial
 )
 
 // Body encodes the part of a message that the caller knows; the server puts
 // "incarnation prev tick " before it (see [ParseMessage]).
+//
+// It is a byte of flags and the scopes, each after its length as a uvarint. A later
+// format may add flags, upon which earlier ones read the log, and parts after a length
+// of 0: each a tag, the length of what follows as a uvarint, and that. Earlier ones
+// skip a part with an odd tag, and read the log upon an even one.
 func Body(scopes []Scope, all bool) []byte {
 	var flags byte
 	if all {
@@ -75,6 +80,9 @@ func ParseMessage(raw string) (Message, error) {
 	}
 	m.Incarnation, m.Prev, m.Tick = inc, Tick(prev), Tick(tick)
 	body := head[3]
+	if body[0]&^flagsKnown != 0 {
+		return m, errMessage
+	}
 	m.All = body[0]&flagAll != 0
 	m.Partial = body[0]&flagPartial != 0
 	m.Scopes, err = parseScopes(body[1:])
@@ -84,14 +92,47 @@ func ParseMessage(raw string) (Message, error) {
 func parseScopes(body string) ([]Scope, error) {
 	var out []Scope
 	for len(body) > 0 {
-		n, w := binary.Uvarint([]byte(body[:min(len(body), binary.MaxVarintLen64)]))
-		if w <= 0 || n == 0 || n > maxScopeLen || n > uint64(len(body)-w) || len(out) == maxPublished {
+		if body[0] == 0 {
+			return out, skipParts(body[1:])
+		}
+		s, rest, ok := cutSized(body)
+		if !ok || len(out) == maxPublished {
 			return nil, errMessage
 		}
-		out = append(out, Scope(body[w:w+int(n)]))
-		body = body[w+int(n):]
+		body = rest
+		switch k, _ := kindOf(Scope(s)); k {
+		case ours:
+			out = append(out, Scope(s))
+		case ofLater, foreign:
+			return nil, errMessage
+		}
 	}
 	return out, nil
+}
+
+// cutSized returns what follows its length, and the rest.
+func cutSized(b string) (s, rest string, ok bool) {
+	n, w := binary.Uvarint([]byte(b[:min(len(b), binary.MaxVarintLen64)]))
+	if w <= 0 || n > maxMember || n > uint64(len(b)-w) {
+		return "", "", false
+	}
+	return b[w : w+int(n)], b[w+int(n):], true
+}
+
+// skipParts returns an error unless all that a later format has added may be skipped.
+func skipParts(b string) error {
+	for {
+		if len(b) == 0 || b[0]%2 == 0 {
+			return errMessage
+		}
+		_, rest, ok := cutSized(b[1:])
+		if !ok {
+			return errMessage
+		}
+		if b = rest; len(b) == 0 {
+			return nil
+		}
+	}
 }
 
 // FormatIncarnation and ParseIncarnation convert an incarnation to and from

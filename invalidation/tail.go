@@ -48,10 +48,18 @@ type Tail struct {
 		allPending  int       // changes of everything that are not acknowledged
 		floor       Tick      // of the log
 		failures    int       // heartbeats in a row
+		unread      int       // of those, the ones that could not read the log
+		renewals    int       // since renewing
+		renewing    mono.Time // when the first of them began
 		lastErr     error
 		forked      uint64 // incarnation of a log that is not the one we followed
 		foreign     uint64 // incarnation of another log, of which a message came last
 		closed      bool
+
+		// declared are the scopes of [Written] that this process has recorded, and
+		// histories is Delta.Histories of the latest delta.
+		declared  map[Scope]*declared
+		histories int64
 	}
 
 	ctx    context.Context // ends with Close
@@ -68,6 +76,7 @@ func Start(ctx context.Context, log Log, cfg Config) (*Tail, error) {
 	}
 	t := &Tail{log: log, cfg: cfg, wake: make(chan struct{}, 1)}
 	t.mu.known = newKnown(0, cfg.MaxKnown)
+	t.mu.declared = make(map[Scope]*declared)
 	t.view.Store(&View{})
 	t.ctx, t.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := t.CatchUp(ctx); err != nil {
@@ -117,15 +126,18 @@ func (t *Tail) run() {
 	}
 }
 
-// rest puts off a beat that something asked for, if those before it failed and
-// nobody has been answered since a loss: what asked may be the failure itself. Where
+// rest puts off a beat that something asked for, if the log could not be read twice, or
+// once and nobody has been answered since a loss: what asked may be the failure itself. Where
 // somebody accepts connections and ends them, as a proxy without its server does,
 // each attempt is told as a loss, and a loss asks for an attempt: a thousand a
-// second, which took a core from the loaders. It is 64 ms at most, since who is back
+// second, which took a core from the loaders. And where the server refuses to read the
+// log, each message after the first asks for an attempt. It is 64 ms at most, since who is back
 // is to be heard soon.
 func (t *Tail) rest(tick <-chan time.Time) {
-	failures := t.Health().Failures
-	if failures == 0 || t.View().Proof != 0 {
+	t.mu.Lock()
+	failures := t.mu.unread
+	t.mu.Unlock()
+	if failures == 0 || failures == 1 && t.View().Proof != 0 {
 		return
 	}
 	timer := time.NewTimer(min(time.Millisecond<<min(failures, 6), t.cfg.Heartbeat/4))
@@ -141,6 +153,11 @@ func (t *Tail) beat() {
 	ctx, cancel := context.WithTimeout(t.ctx, max(t.cfg.Timeout, t.cfg.Heartbeat))
 	defer cancel()
 	err := t.CatchUp(ctx)
+	t.mu.Lock()
+	if t.mu.unread++; err == nil {
+		t.mu.unread = 0
+	}
+	t.mu.Unlock()
 	if err == nil {
 		err = t.resend(ctx)
 	}

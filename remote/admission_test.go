@@ -29,17 +29,20 @@ func TestWhatWasReadBeforeAServerWasAdmittedIsReadAgain(t *testing.T) {
 	defer opened.Close()
 	c := opened.(*valkeyConn)
 	require.NoError(t, c.Renew(ctx, invalidation.Loss{}))
-	before := c.admissions.Load()
+	before := c.histories.ask(c.dials.Load())
 	d, err := c.Delta(ctx, invalidation.DeltaQuery{})
 	require.NoError(t, err)
-	logged, err := c.admit(ctx, c.tracked, "another")
+	another := origin{history: "another", counters: counters{commands: untold}}
+	unheard, ok := c.histories.judge(before, another)
+	require.False(t, ok)
+	logged, err := c.admit(ctx, c.tracked, unheard)
 	require.True(t, logged)
 	require.NoError(t, err)
 	for _, x := range []struct {
-		before int64
+		before question
 		admits bool
-	}{{before, false}, {c.admissions.Load(), true}} {
-		admits, err := c.admits(ctx, c.tracked, "another", d, x.before)
+	}{{before, false}, {c.histories.ask(c.dials.Load()), true}} {
+		admits, err := c.admits(ctx, c.tracked, another, &d, x.before)
 		require.NoError(t, err)
 		require.Equal(t, x.admits, admits)
 	}

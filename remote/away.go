@@ -13,6 +13,10 @@ func Away(err error) bool {
 	if err == nil || errors.Is(err, ErrFull) || errors.Is(err, ErrClosed) {
 		return false
 	}
+	var log logError
+	if errors.As(err, &log) {
+		return true // nothing that it says of keys can be judged
+	}
 	if Unreachable(err) {
 		return true
 	}

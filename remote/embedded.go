@@ -70,10 +70,16 @@ func itemBytes(k string, s stored) int64 { return int64(len(k)+len(s.raw)) + emb
 // String implements [Backend].
 func (e *Embedded) String() string { return "embedded, in this process" }
 
-// Connect implements [Backend]. It never fails.
+// Connect implements [Backend]. It fails if connections of the other kind, with
+// notices or without, are open to the prefix.
 func (e *Embedded) Connect(_ context.Context, o Options) (Conn, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	for c := range e.conns {
+		if c.o.Prefix == o.Prefix && c.o.NoTracking != o.NoTracking {
+			return nil, &modeError{prefix: o.Prefix, noTracking: o.NoTracking}
+		}
+	}
 	e.nextID++
 	c := &embeddedConn{hub: e, o: o, id: e.nextID, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	e.conns[c] = struct{}{}
@@ -310,7 +316,10 @@ func (c *embeddedConn) Close() error {
 func (c *embeddedConn) Info(ctx context.Context) (i Info, err error) {
 	err = c.step(ctx, func() {
 		i = Info{Server: "embedded", Policy: "allkeys-lru (log kept)", MaxMemory: c.hub.maxBytes,
-			UsedMemory: c.hub.bytes, TrackedKeys: int64(len(c.hub.tracked)), TrackedMax: maxTracked}
+			UsedMemory: c.hub.bytes, TrackedKeys: int64(len(c.hub.tracked)), TrackedMax: maxTracked, LogMost: c.hub.mostScopes()}
+		if l := c.hub.logs[logKey(c.o.Prefix)]; l != nil {
+			i.LogScopes = int64(len(l.latest))
+		}
 	})
 	return i, err
 }

@@ -51,11 +51,13 @@ func (c *embeddedConn) Renew(ctx context.Context, lost invalidation.Loss) error 
 func (c *embeddedConn) Append(ctx context.Context, ch invalidation.Change) (a invalidation.Appended, err error) {
 	err = c.step(ctx, func() {
 		l := c.renewLocked(ch.Known)
-		l.trim(nowTick() - invalidation.Tick(ch.Retention.Microseconds()))
+		l.trim(nowTick()-invalidation.Tick(c.retentionLocked(ch.Retention).Microseconds()), int(c.hub.mostScopes()))
 		prev := l.tick
 		l.tick = max(prev+1, nowTick())
 		if ch.All {
 			l.floor = l.tick
+			clear(l.latest) // nothing is as old as they are
+			l.order = nil
 		}
 		for _, s := range ch.Scopes {
 			l.latest[s] = l.tick
@@ -69,6 +71,28 @@ func (c *embeddedConn) Append(ctx context.Context, ch invalidation.Change) (a in
 	return a, err
 }
 
+// retentionLocked is the longest of the stores that are open.
+func (c *embeddedConn) retentionLocked(own time.Duration) time.Duration {
+	for other := range c.hub.conns {
+		if other.o.Prefix == c.o.Prefix {
+			own = max(own, other.o.MaxTTL)
+		}
+	}
+	return own
+}
+
+// mostScopes is the bound on the scopes of a log: see the script trim.
+func (e *Embedded) mostScopes() int64 { return boundOn(e.maxBytes) }
+
+// boundOn is the bound on the scopes of a log where that much memory is to be used; 0:
+// any.
+func boundOn(memory int64) int64 {
+	if memory <= 0 {
+		return mostScopes
+	}
+	return min(mostScopes, max(leastScopes, memory/bytesPerScope/4))
+}
+
 func (c *embeddedConn) publishLocked(message string) {
 	for other := range c.hub.conns {
 		if other.o.Prefix == c.o.Prefix {
@@ -77,11 +101,11 @@ func (c *embeddedConn) publishLocked(message string) {
 	}
 }
 
-// trim forgets scopes that last changed at or before cut, and raises the floor
-// to the latest of them.
-func (l *changeLog) trim(cut invalidation.Tick) {
+// trim forgets scopes that last changed at or before cut, or are beyond the most, and
+// raises the floor to the latest of them.
+func (l *changeLog) trim(cut invalidation.Tick, most int) {
 	n := 0
-	for ; n < len(l.order) && l.order[n].Tick <= cut; n++ {
+	for ; n < len(l.order) && (l.order[n].Tick <= cut || len(l.latest) > most); n++ {
 		if s := l.order[n]; l.latest[s.Scope] == s.Tick {
 			delete(l.latest, s.Scope)
 			l.floor = max(l.floor, s.Tick)

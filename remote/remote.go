@@ -36,7 +36,11 @@ type Options struct {
 	// Heartbeat is how often each server of a cluster is asked for a proof; 0 is
 	// 250 ms.
 	Heartbeat time.Duration
-	// NoTracking asks for a connection without notices of changed keys.
+	// MaxTTL is the longest life of an entry of this store. The change log remembers
+	// for as long as the longest of all stores that are open.
+	MaxTTL time.Duration
+	// NoTracking asks for a connection without notices of changed keys. Connections of
+	// both kinds to one prefix exclude each other.
 	NoTracking bool
 	Events     Events
 }
@@ -271,6 +275,9 @@ type Info struct {
 	UsedMemory int64  // bytes
 	// TrackedKeys and TrackedMax are the size and bound of the tracking table.
 	TrackedKeys, TrackedMax int64
+	// LogScopes and LogMost are the size and bound of the change log: see
+	// [invalidation.Change.Retention].
+	LogScopes, LogMost int64
 	// Unknown tells what could not be learnt, and why (an ACL, a provider).
 	Unknown string
 }

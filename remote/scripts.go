@@ -3,7 +3,10 @@ package remote
 import (
 	"crypto/sha1"
 	"encoding/hex"
+	"strconv"
 	"strings"
+
+	"github.com/tiercache/tiercache/invalidation"
 )
 
 // script is a Lua script and the name under which servers cache it.
@@ -28,65 +31,132 @@ func newPublishing(text string) publishing {
 
 // Ticks are integers below 2^53 and exact in Lua's doubles, but its own
 // formatting keeps 14 digits; hence fmt.
+//
+// head returns the incarnation and the latest tick of a log, or nil where there is
+// none: a key of another type, without its first member, or with a latest tick that
+// no server has given. A hundred years from now is the bound, and no fixed number:
+// the first change after a tick just below that would be beyond it. What the server
+// refuses is an error, and no absence: a right that is revoked would have every
+// reader renew the log. A log that wants a later format is left alone.
 const luaLog = `
 local function fmt(n) return string.format('%.0f', n) end
 local function now()
   local t = redis.call('TIME')
   return t[1] * 1000000 + t[2], t
 end
-local function head(log)
-  local first = redis.pcall('ZRANGE', log, 0, 0)
-  if first.err or not first[1] or string.sub(first[1], 1, 1) ~= 'i' then return nil, 0 end
-  local last = redis.call('ZREVRANGE', log, 0, 0, 'WITHSCORES')
-  return string.sub(first[1], 2), tonumber(last[2])
+local function head(log, t)
+  local first = redis.pcall('ZRANGE', log, 0, 2)
+  if first.err then
+    if string.sub(first.err, 1, 9) ~= 'WRONGTYPE' then redis.call('ZRANGE', log, 0, 2) end
+    return nil, 0
+  end
+  local inc = string.match(first[1] or '', '^i([0-9a-f]+)$')
+  if not inc or #inc ~= 16 or not string.find(inc, '[^0]') then return nil, 0 end
+  local marked = false
+  for i = 2, #first do
+    local newest, least = string.match(first[i], '^l(%d+):(%d+)$')
+    if least and tonumber(least) > FORMAT then error({err = 'NEWERLOG ' .. newest .. ' ' .. least}) end
+    marked = marked or least
+  end
+  local last = tonumber(redis.call('ZREVRANGE', log, 0, 0, 'WITHSCORES')[2])
+  if last % 1 ~= 0 or last > t + 3155760000000000 then return nil, 0 end
+  return inc, last, marked
 end
 `
 
 // The history of a server: its replication id, which it shares with the replicas
 // that have all it has, and loses when it is promoted or restarted. What had been
-// acknowledged until then it may or may not have.
+// acknowledged until then it may or may not have. What it has counted under one
+// history only grows, unless the machine was set back to a snapshot. To tell how many
+// commands costs it six times what the rest does.
 const luaServer = `
-local function server()
-  local info = redis.pcall('INFO', 'replication')
-  if type(info) ~= 'string' then return '', '' end
-  return string.match(info, 'role:(%a+)') or '', string.match(info, 'master_replid:(%x+)') or ''
+local function server(counts)
+  local info = counts and redis.pcall('INFO', 'replication', 'stats') or redis.pcall('INFO', 'replication')
+  if type(info) ~= 'string' then return '', '', '', '' end
+  return string.match(info, 'role:(%a+)') or '', string.match(info, 'master_replid:(%x+)') or '',
+    string.match(info, 'master_repl_offset:(%d+)') or '', string.match(info, 'total_commands_processed:(%d+)') or ''
 end
 `
 
 // Members with the score -1 are no changes: 'i' and the incarnation, which comes
 // first, 'k' and up to where whoever began the log had applied the one before, which
-// comes second (see invalidation.Delta.After), 'r' and each history whose servers write to the store, 'v' and the name
+// comes second (see invalidation.Delta.After), 'l' and the formats (see
+// invalidation.Format), 'o' and the options of stores that are open (see
+// scriptEnrol), 'r' and each history whose servers write to the store, 'v' and the name
 // of each namespace in which keys are written (see invalidation.Written).
 const luaRenew = luaServer + `
 local function known_tick(known) return tonumber(string.match(known, '@(%d+)$')) end
 local function renew(log, inc, known)
-  redis.call('DEL', log)
   local tick = math.max(known_tick(known) + 1, (now()))
   local _, history = server()
-  redis.call('ZADD', log, -1, 'i' .. inc, -1, 'k' .. known, -1, 'r' .. history, fmt(tick), 'f')
+  redis.call('DEL', log)
+  redis.call('ZADD', log, -1, 'i' .. inc, -1, 'k' .. known, -1, 'lFORMAT:1', -1, 'r' .. history, fmt(tick), 'f')
   return inc, tick
 end
 `
+
+// trim takes the oldest scopes out of the log, most of them at most, and raises the
+// floor to the latest of them: those that no entry can be as old as, those below
+// the floor already, and those beyond the bound, which is a million scopes, or what a
+// quarter of maxmemory has room for. The latest member is never beyond it, so the log
+// keeps its tick. That keys of a namespace are written is forgotten in the same way:
+// the floor tells those who have declared it (see Tail.renewDeclarations).
+const luaTrim = `
+local function stays(t, m)
+  local mode, keep, till = string.match(m, '^o(%a):(%d+)@(%d+)$')
+  till = tonumber(till or '0')
+  return till > t and till < t + 120000000 and mode, tonumber(keep), till
+end
+local function trim(log, t, most, retention)
+  for _, m in ipairs(redis.call('ZRANGEBYSCORE', log, -1, -1)) do
+    local mode, keep = stays(t, m)
+    if mode then retention = math.max(retention, keep * 1000) end
+  end
+  local floor = tonumber(redis.call('ZSCORE', log, 'f') or '0')
+  local cut = math.max(floor, t - retention)
+  local memory = tonumber(string.match(redis.call('INFO', 'memory'), 'maxmemory:(%d+)') or '0')
+  local bound = MOST
+  if memory > 0 then bound = math.min(bound, math.max(LEAST, math.floor(memory / BYTES / 4))) end
+  local excess = redis.call('ZCOUNT', log, 0, '+inf') - bound
+  local old = redis.call('ZRANGEBYSCORE', log, 0, '+inf', 'WITHSCORES', 'LIMIT', 0, most)
+  local gone, top, n = {}, 0, 0
+  for i = 1, #old, 2 do
+    local score = tonumber(old[i + 1])
+    if score > cut and n >= excess then break end
+    n = n + 1
+    if old[i] ~= 'f' then
+      gone[#gone + 1], top = old[i], score
+      if string.sub(old[i], 1, 1) == 'w' then gone[#gone + 1] = 'v' .. string.sub(old[i], 2) end
+    end
+  end
+  for i = 1, #gone, 1000 do redis.call('ZREM', log, unpack(gone, i, math.min(i + 999, #gone))) end
+  if top > floor then redis.call('ZADD', log, 'GT', fmt(top), 'f') end
+  return n >= most
+end
+`
+
+// The bound on the scopes of a log: see trim.
+const (
+	mostScopes  = 1_000_000
+	leastScopes = 10_000 // however little memory there is
+	// bytesPerScope is what one takes: 110 bytes of names of 20, 160 of the longest.
+	bytesPerScope = 128
+)
+
+// The scripts' text has these numbers in their places.
+var luaNumbers = strings.NewReplacer("FORMAT", strconv.Itoa(invalidation.Format),
+	"MOST", strconv.Itoa(mostScopes), "LEAST", strconv.Itoa(leastScopes), "BYTES", strconv.Itoa(bytesPerScope))
 
 var (
 	// scriptAppend: KEYS log; ARGV channel, new incarnation, known position,
 	// retention µs, all, body, most changes to forget, scopes... The known position is
 	// checked first: a log that ends before what the caller has applied lost
 	// history. A change is small, and must go through when memory is full.
-	scriptAppend = newPublishing("#!lua flags=allow-oom\n" + luaLog + luaRenew + `
+	scriptAppend = newPublishing("#!lua flags=allow-oom\n" + luaNumbers.Replace(luaLog+luaRenew+luaTrim) + `
 local log, t, forget = KEYS[1], (now()), tonumber(ARGV[7])
-local inc, last = head(log)
+local inc, last = head(log, t)
 if not inc or last < known_tick(ARGV[3]) then inc, last = renew(log, ARGV[2], ARGV[3]) end
-local old, top = {}, 0
-if forget > 0 then old = redis.call('ZRANGEBYSCORE', log, 0, fmt(t - tonumber(ARGV[4])), 'WITHSCORES', 'LIMIT', 0, forget) end
-for i = 1, #old, 2 do
-  if old[i] ~= 'f' then
-    redis.call('ZREM', log, old[i])
-    if string.sub(old[i], 1, 1) == 'w' then redis.call('ZREM', log, 'v' .. string.sub(old[i], 2)) end
-    top = tonumber(old[i + 1])
-  end
-end
-if top > 0 then redis.call('ZADD', log, 'GT', fmt(top), 'f') end
+local more = forget > 0 and trim(log, t, forget, tonumber(ARGV[4]))
 local tick = math.max(last + 1, t)
 local score = fmt(tick)
 if ARGV[5] == '1' then redis.call('ZADD', log, score, 'f') end
@@ -95,26 +165,41 @@ for i = 8, #ARGV do
   if string.sub(ARGV[i], 1, 1) == 'w' then redis.call('ZADD', log, -1, 'v' .. string.sub(ARGV[i], 2)) end
 end
 redis.call('PUBLISH', ARGV[1], inc .. ' ' .. fmt(last) .. ' ' .. score .. ' ' .. ARGV[6])
-return {inc, fmt(last), score}
+return {inc, fmt(last), score, more and 1 or 0}
 `)
 
-	// scriptRenew: KEYS log; ARGV new incarnation, known position, forked incarnation.
-	scriptRenew = newScript(luaLog + luaRenew + `
-local inc, last = head(KEYS[1])
+	// scriptTrim: KEYS log; ARGV most changes to forget, retention µs. It
+	// returns whether there may be more.
+	scriptTrim = newScript("#!lua flags=allow-oom\n" + luaNumbers.Replace(luaLog+luaTrim) + `
+local t = now()
+if not head(KEYS[1], t) then return 0 end
+return trim(KEYS[1], t, tonumber(ARGV[1]), tonumber(ARGV[2])) and 1 or 0
+`)
+
+	// scriptRenew: KEYS log; ARGV new incarnation, known position, forked incarnation. A
+	// store without a log believes nothing, so it must go through when memory is full.
+	scriptRenew = newScript("#!lua flags=allow-oom\n" + luaNumbers.Replace(luaLog+luaRenew) + `
+local inc, last = head(KEYS[1], (now()))
 if not inc or last < known_tick(ARGV[2]) or inc == ARGV[3] then renew(KEYS[1], ARGV[1], ARGV[2]) end
 return 1
 `)
 
-	// scriptAdmit: KEYS log; ARGV channel, history. A server of another history has
+	// scriptAdmit: KEYS log; ARGV channel, history, up to where the log has been read
+	// or nothing. A server of another
+	// history, or one that went back to older data, has
 	// begun to answer: it may have lost what was written to single keys, of which
-	// the log tells nothing. So all in those namespaces changes, once. There is no
+	// the log tells nothing. So all in those namespaces changes, once: another history
+	// is remembered, and of a server that went back tells the scope 'b:', which all
+	// that hear of it find later than what they have read. There is no
 	// end to names, but to what is worth naming one by one. What is published says
 	// nothing, and so has everybody read the log.
-	scriptAdmit = newPublishing("#!lua flags=allow-oom\n" + luaLog + `
-local log, history = KEYS[1], 'r' .. ARGV[2]
-local inc, last = head(log)
+	scriptAdmit = newPublishing("#!lua flags=allow-oom\n" + luaNumbers.Replace(luaLog) + `
+local log, history, t = KEYS[1], 'r' .. ARGV[2], (now())
+local inc, last = head(log, t)
 if not inc then return 0 end
-if redis.call('ZSCORE', log, history) then return 1 end
+if ARGV[3] == '' then
+  if redis.call('ZSCORE', log, history) then return 1 end
+elseif tonumber(redis.call('ZSCORE', log, 'b:') or '0') > tonumber(ARGV[3]) then return 1 end
 local scopes, histories = {}, {}
 for _, m in ipairs(redis.call('ZRANGEBYSCORE', log, -1, -1)) do
   local kind = string.sub(m, 1, 1)
@@ -126,20 +211,43 @@ if #histories >= 1000 then
 end
 redis.call('ZADD', log, -1, history)
 if #scopes == 0 then return 1 end
-local score = fmt(math.max(last + 1, (now())))
+local score = fmt(math.max(last + 1, t))
 if #scopes > 1000 then scopes = {'f'} end
+if ARGV[3] ~= '' then scopes[#scopes + 1] = 'b:' end
 for _, s in ipairs(scopes) do redis.call('ZADD', log, score, s) end
 redis.call('PUBLISH', ARGV[1], '')
 return 1
 `)
 
-	// scriptDelta: KEYS log; ARGV since, incarnation, limit, scopes... It only reads.
-	scriptDelta = newScript(luaLog + luaServer + `
+	// scriptEnrol: KEYS log; ARGV mode, longest life of an entry in ms, for how long in
+	// µs. It puts a store's options into the log, until a time that is the same for all
+	// that come within a quarter of a minute, unless stores of the other mode are open: then it
+	// returns until when. After a clock was set back nothing stays for longer than two minutes.
+	scriptEnrol = newScript("#!lua flags=allow-oom\n" + luaNumbers.Replace(luaLog+luaTrim) + `
+local log, t = KEYS[1], (now())
+local inc, _, marked = head(log, t)
+if not inc then return {'', ''} end
+local other = 0
+for _, m in ipairs(redis.call('ZRANGEBYSCORE', log, -1, -1)) do
+  local mode, _, till = stays(t, m)
+  if mode and mode ~= ARGV[1] then other = math.max(other, till) end
+  if not mode and string.match(m, '^o%a:%d+@%d+$') then redis.call('ZREM', log, m) end
+end
+if other > 0 then return {inc, fmt(other)} end
+local till = math.ceil((t + tonumber(ARGV[3])) / 15000000) * 15000000
+redis.call('ZADD', log, -1, 'o' .. ARGV[1] .. ':' .. ARGV[2] .. '@' .. fmt(till))
+if not marked then redis.call('ZADD', log, -1, '` + luaNumbers.Replace("lFORMAT:1") + `') end
+return {inc, ''}
+`)
+
+	// scriptDelta: KEYS log; ARGV since, incarnation, limit, whether to tell how many
+	// commands were counted, scopes... It only reads.
+	scriptDelta = newScript(luaNumbers.Replace(luaLog) + luaServer + `
 local log, since = KEYS[1], tonumber(ARGV[1])
-local _, t = now()
-local role, history = server()
-local inc, tick = head(log)
-if not inc then return {role, history, t[1], t[2], ''} end
+local micros, t = now()
+local role, history, offset, commands = server(ARGV[4] == '1')
+local inc, tick = head(log, micros)
+if not inc then return {role, history, t[1], t[2], offset, commands, ''} end
 local floor = redis.call('ZSCORE', log, 'f') or '0'
 local changes, over = {}, 0
 if tick > since then
@@ -149,22 +257,22 @@ if tick > since then
   else changes = redis.call('ZRANGEBYSCORE', log, from, '+inf', 'WITHSCORES') end
 end
 local known, after = {}, ''
-for i = 4, #ARGV do known[i - 3] = redis.call('ZSCORE', log, ARGV[i]) or '0' end
+for i = 5, #ARGV do known[i - 4] = redis.call('ZSCORE', log, ARGV[i]) or '0' end
 if inc ~= ARGV[2] then
   local second = redis.call('ZRANGE', log, 1, 1)[1] or ''
   if string.sub(second, 1, 1) == 'k' then after = string.sub(second, 2) end
 end
-return {role, history, t[1], t[2], inc, fmt(tick), floor, over, changes, known, after}
+return {role, history, t[1], t[2], offset, commands, inc, fmt(tick), floor, over, changes, known, after}
 `)
 
 	// scriptProbe: no keys. What a server of a cluster says of itself: the line about
 	// it of CLUSTER NODES is empty if it does not take part.
 	scriptProbe = newScript(luaServer + `
 local t = redis.call('TIME')
-local role, history = server()
+local role, history, offset, commands = server(true)
 local state = string.match(redis.call('CLUSTER', 'INFO'), 'cluster_state:(%a+)')
 local own = string.match(redis.call('CLUSTER', 'NODES'), '[^\n]*myself[^\n]*')
-return {role, history, t[1], t[2], state or '', own or ''}
+return {role, history, t[1], t[2], offset, commands, state or '', own or ''}
 `)
 
 	// scriptWrite: KEYS data, lease; ARGV token, value, its expiry in ms, unread, how

@@ -44,15 +44,16 @@ type valkeyConn struct {
 	tracked, plain *link
 	shards         *shards
 	dials          atomic.Int64 // of the tracked client
-	admitted       sync.Map     // histories of servers that the log knows, and their places in admissions
-	admissions     atomic.Int64 // how many histories were admitted
+	histories      *histories
+	enrolment      enrolment
+	trims          chan time.Duration // see trimSoon
 	// changes and scopes that were recorded since old ones were forgotten
 	changesSince, scopesSince atomic.Int64
 
 	o            Options
 	log, channel string
 	cancel       context.CancelFunc
-	running      sync.WaitGroup // the subscription, and the probes of a cluster
+	running      sync.WaitGroup // the subscription, what trims the log, and the probes of a cluster
 
 	telling sync.Mutex // held while Events run, which come from both clients
 	closed  bool       // guarded by telling
@@ -89,11 +90,12 @@ func (b valkeyBackend) Connect(ctx context.Context, o Options) (Conn, error) {
 	if o.Heartbeat == 0 {
 		o.Heartbeat = 250 * time.Millisecond
 	}
-	c := &valkeyConn{tracked: newLink(o.Prefix), plain: newLink(o.Prefix), o: o, log: logKey(o.Prefix), channel: channel(o.Prefix)}
+	c := &valkeyConn{tracked: newLink(o.Prefix), plain: newLink(o.Prefix), o: o, log: logKey(o.Prefix), channel: channel(o.Prefix),
+		histories: newHistories(), enrolment: enrolment{turn: make(chan struct{}, 1)}, trims: make(chan time.Duration, 1)}
 	c.shards = newShards(c)
 	base := b.base(o)
 	track := base
-	track.DialCtxFn = c.dialing(base, c.tracked, wire.Options{Invalidated: c.invalidated}, func(address string) {
+	track.DialCtxFn = c.dialing(base, c.tracked, wire.Options{Invalidated: c.told}, func(address string) {
 		c.dials.Add(1) // after a restart the server gives out the same ids again
 		c.shards.dialled(address)
 		c.event(c.o.Events.Lost)
@@ -122,6 +124,7 @@ func (b valkeyBackend) Connect(ctx context.Context, o Options) (Conn, error) {
 	run, cancel := context.WithCancel(context.Background())
 	c.cancel = cancel
 	c.running.Go(func() { c.subscribe(run) })
+	c.running.Go(func() { c.trim(run) })
 	if c.sharded() {
 		c.running.Go(func() { c.shards.run(run) })
 		c.shards.wakeUp()
@@ -234,6 +237,15 @@ func (b valkeyBackend) base(o Options) valkey.ClientOption {
 func pauseBeforeRetry(attempts int, _ valkey.Completed, _ error) time.Duration {
 	base := time.Millisecond << (2 * min(attempts-1, 3))
 	return base/2 + mathrand.N(base)
+}
+
+// told is invalidated, of what the server itself says. That everything was flushed may
+// mean that it has loaded an older file since, under the same history.
+func (c *valkeyConn) told(keys []string) {
+	if keys == nil {
+		c.histories.flushed()
+	}
+	c.invalidated(keys)
 }
 
 // invalidated is told of keys, or with nil that a connection ended or that notices

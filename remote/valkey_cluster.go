@@ -333,7 +333,7 @@ func (k *shards) read(ctx context.Context, keys []string) ([]Item, error) {
 
 // delta asks the server that has the log, on the connection that it proves.
 func (k *shards) delta(ctx context.Context, q *invalidation.DeltaQuery) (invalidation.Delta, error) {
-	for {
+	for range maxAsked {
 		address := k.of(k.c.log).address
 		client, ok := k.c.tracked.Nodes()[address]
 		if !ok {
@@ -346,16 +346,15 @@ func (k *shards) delta(ctx context.Context, q *invalidation.DeltaQuery) (invalid
 			continue
 		}
 		on := server{client, k.c.tracked}
-		before := k.c.admissions.Load()
-		_, d, history, err := k.c.get(ctx, on, nil, q)
+		_, d, usable, err := k.c.getWith(ctx, on, nil, q)
 		if err != nil {
 			k.wakeUp() // another server may have it by now
-			return d, err
 		}
-		if admitted, err := k.c.admits(ctx, on, history, d, before); admitted || err != nil {
+		if usable || err != nil {
 			return d, err
 		}
 	}
+	return invalidation.Delta{}, errServers
 }
 
 var errLogMoves = errors.New("the change log is being moved to another server of the cluster")

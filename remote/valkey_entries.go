@@ -3,6 +3,7 @@ package remote
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -45,21 +46,44 @@ func (c *valkeyConn) Get(ctx context.Context, keys []string, q *invalidation.Del
 	if c.sharded() {
 		return c.shards.get(ctx, keys, q)
 	}
-	for {
-		before := c.admissions.Load()
-		if q == nil {
-			items, d, _, err := c.get(ctx, c.tracked, keys, q)
-			return items, d, err
-		}
+	if q == nil {
+		items, d, _, err := c.get(ctx, c.tracked, keys, q, false)
+		return items, d, err
+	}
+	for range maxAsked {
 		// The client asks: it is its connection that a delta proves.
-		items, d, history, err := c.get(ctx, byClient{c.tracked}, keys, q)
-		if err != nil {
-			return items, d, err
-		}
-		if admitted, err := c.admits(ctx, c.tracked, history, d, before); admitted || err != nil {
+		items, d, usable, err := c.getWith(ctx, byClient{c.tracked}, keys, q)
+		if usable || err != nil {
 			return items, d, err
 		}
 	}
+	return nil, invalidation.Delta{}, errServers
+}
+
+// maxAsked bounds how often the log is read in a row for one answer that can be used.
+// Twice is enough unless servers change while it is read.
+const maxAsked = 8
+
+var errServers = errors.New("servers of other histories answer faster than the change log can be told of them")
+
+// getWith asks one server, which has the log. The answer is usable unless it came before the log
+// knew all that it is to know.
+func (c *valkeyConn) getWith(ctx context.Context, client asker, keys []string, q *invalidation.DeltaQuery) ([]Item, invalidation.Delta, bool, error) {
+	if err := c.enrolAgain(ctx, client); err != nil {
+		return nil, invalidation.Delta{}, false, err
+	}
+	sent := c.histories.ask(c.dials.Load())
+	items, d, s, err := c.get(ctx, client, keys, q, sent.counts)
+	if err != nil {
+		return items, d, false, err
+	}
+	if usable, err := c.admits(ctx, client, s, &d, sent); !usable || err != nil {
+		return items, d, false, err
+	}
+	if d.Incarnation != 0 {
+		err = c.enrolIn(ctx, client, d.Incarnation)
+	}
+	return items, d, true, err
 }
 
 // untrackNext has the keys of the command that follows not tracked.
@@ -79,10 +103,10 @@ func (c *valkeyConn) GetUntracked(ctx context.Context, keys []string) ([]Item, e
 }
 
 // get asks one server.
-func (c *valkeyConn) get(ctx context.Context, client asker, keys []string, q *invalidation.DeltaQuery) ([]Item, invalidation.Delta, string, error) {
+func (c *valkeyConn) get(ctx context.Context, client asker, keys []string, q *invalidation.DeltaQuery, counts bool) ([]Item, invalidation.Delta, origin, error) {
 	b := newBatch()
 	if q != nil {
-		c.addDelta(b, q)
+		c.addDelta(b, q, counts)
 	}
 	switch len(keys) {
 	case 0:
@@ -94,11 +118,11 @@ func (c *valkeyConn) get(ctx context.Context, client asker, keys []string, q *in
 	}
 	results := run(ctx, client, b)
 	var d invalidation.Delta
-	var history string
+	var s origin
 	if q != nil {
 		var err error
-		if d, history, results, err = c.deltaOf(results); err != nil {
-			return nil, d, "", err
+		if d, s, results, err = c.deltaOf(results); err != nil {
+			return nil, d, s, err
 		}
 	}
 	items := make([]Item, len(keys))
@@ -110,7 +134,7 @@ func (c *valkeyConn) get(ctx context.Context, client asker, keys []string, q *in
 	default:
 		err = itemsOf(results[0], items)
 	}
-	return items, d, history, err
+	return items, d, s, err
 }
 
 // itemsOf takes the answer to an MGET apart. A value of another type than a

@@ -19,11 +19,13 @@ func (c *valkeyConn) Info(ctx context.Context) (Info, error) {
 		return Info{}, failure(err)
 	}
 	var all Info
+	most := int64(mostScopes)
 	for i, s := range servers {
 		one, err := infoOf(ctx, s)
 		if err != nil {
 			return Info{}, err
 		}
+		most = min(most, boundOn(one.MaxMemory)) // whichever has the log, all have the same as a rule
 		if i == 0 {
 			all = one
 			continue
@@ -43,6 +45,12 @@ func (c *valkeyConn) Info(ctx context.Context) (Info, error) {
 	if len(servers) > 1 {
 		all.Server += fmt.Sprintf(", %d primaries", len(servers))
 	}
+	b := newBatch()
+	b.add("ZCOUNT", c.log, "0", "+inf")
+	if all.LogScopes, err = runOne(ctx, c.plain, b).number(); err != nil && all.Unknown == "" {
+		all.Unknown = "size of the change log: " + err.Error()
+	}
+	all.LogMost = most
 	return all, nil
 }
 

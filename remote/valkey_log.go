@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -16,19 +17,15 @@ import (
 
 // Append implements [invalidation.Log].
 func (c *valkeyConn) Append(ctx context.Context, ch invalidation.Change) (invalidation.Appended, error) {
-	all := "0"
-	if ch.All {
-		all = "1"
-	}
 	incarnation, body, forget := newIncarnation(), valkey.BinaryString(invalidation.Body(ch.Scopes, ch.All)), c.toForget(len(ch.Scopes))
 	record := func() ([]string, error) {
 		b := newBatch()
 		b.eval(c.script(scriptAppend), c.log)
-		b.more(c.channel, incarnation, ch.Known.String(), strconv.FormatInt(ch.Retention.Microseconds(), 10), all, body, strconv.Itoa(forget))
+		b.more(c.channel, incarnation, ch.Known.String(), strconv.FormatInt(ch.Retention.Microseconds(), 10), flag(ch.All), body, strconv.Itoa(forget))
 		for _, s := range ch.Scopes {
 			b.more(string(s))
 		}
-		return runOne(ctx, c.plain, b).texts()
+		return numbersAsTexts(runOne(ctx, c.plain, b))
 	}
 	fields, err := record()
 	if Unreachable(err) && ctx.Err() == nil {
@@ -37,29 +34,89 @@ func (c *valkeyConn) Append(ctx context.Context, ch invalidation.Change) (invali
 		fields, err = record()
 	}
 	if err != nil {
-		return invalidation.Appended{}, failure(err)
+		return invalidation.Appended{}, logFailure(err)
 	}
-	if len(fields) != 3 {
+	if len(fields) != 4 {
 		return invalidation.Appended{}, errAnswer
 	}
 	var p parser
 	a := invalidation.Appended{Incarnation: p.incarnation(fields[0]), Prev: p.tick(fields[1]), Tick: p.tick(fields[2])}
+	if fields[3] != "0" || ch.All {
+		c.trimSoon(ch.Retention)
+	}
 	return a, p.err
 }
 
+// numbersAsTexts is an array of texts and whole numbers, all as texts.
+func numbersAsTexts(r reply) ([]string, error) {
+	all, err := r.array()
+	if err != nil {
+		return nil, err
+	}
+	texts := make([]string, len(all))
+	for i, one := range all {
+		if one.Kind == wire.Int {
+			texts[i] = strconv.FormatInt(one.Int, 10)
+		} else if texts[i], err = direct(one).text(); err != nil {
+			return nil, err
+		}
+	}
+	return texts, nil
+}
+
 // forgetEvery is how many changes are recorded for each time that old ones are
-// looked for, which takes a command more.
+// looked for, which takes some commands more.
 const forgetEvery = 15
 
+// maxForgotten is how many scopes leave the log in one step of the server, which
+// serves nobody else meanwhile: two milliseconds' worth.
+const maxForgotten = 2000
+
 // toForget is how many old scopes the log drops, at most, while a change of n is
-// recorded: 0 most times, and then more than have come in since.
+// recorded: 0 most times, and then more than have come in since. What that leaves
+// behind is left to trimSoon.
 func (c *valkeyConn) toForget(n int) int {
 	due := c.scopesSince.Add(int64(n))
 	if c.changesSince.Add(1)%forgetEvery != 1 {
 		return 0
 	}
 	c.scopesSince.Add(-due)
-	return 128 + 2*int(due)
+	return min(128+2*int(due), maxForgotten)
+}
+
+// trimSoon has old scopes taken out of the log until none is left, a piece at a time.
+func (c *valkeyConn) trimSoon(retention time.Duration) {
+	select {
+	case c.trims <- retention:
+	default: // it is being done, or will be
+	}
+}
+
+// trim does what trimSoon asks for, until ctx ends. Between two pieces it leaves the
+// server alone for four times as long as one took.
+func (c *valkeyConn) trim(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case retention := <-c.trims:
+			for more := int64(1); more > 0 && ctx.Err() == nil; {
+				begun := time.Now()
+				rctx, cancel := context.WithTimeout(ctx, max(c.o.Timeout, time.Second))
+				b := newBatch()
+				b.eval(scriptTrim, c.log)
+				b.more(strconv.Itoa(maxForgotten), strconv.FormatInt(retention.Microseconds(), 10))
+				more, _ = runOne(rctx, c.plain, b).number() // after an error the next change that looks asks again
+				cancel()
+				pause := time.NewTimer(4 * time.Since(begun))
+				select {
+				case <-pause.C:
+				case <-ctx.Done():
+				}
+				pause.Stop()
+			}
+		}
+	}
 }
 
 // Renew implements [invalidation.Log].
@@ -67,50 +124,13 @@ func (c *valkeyConn) Renew(ctx context.Context, lost invalidation.Loss) error {
 	b := newBatch()
 	b.eval(scriptRenew, c.log)
 	b.more(newIncarnation(), lost.Known.String(), invalidation.FormatIncarnation(lost.Forked))
-	return failure(runOne(ctx, c.plain, b).err)
+	return logFailure(runOne(ctx, c.plain, b).err)
 }
 
 // Delta implements [invalidation.Log].
 func (c *valkeyConn) Delta(ctx context.Context, q invalidation.DeltaQuery) (invalidation.Delta, error) {
 	_, d, err := c.Get(ctx, nil, &q)
 	return d, err
-}
-
-// admits reports whether the server of that history was known to the store
-// before d was read, when there had been that many admissions, or there is no log
-// yet that could tell. If not, it is now. That it is known by now says too little:
-//
-//	heartbeat: reads the log, and has the server admitted
-//	Sync:      has read it between the two, and does not know what changed by that
-func (c *valkeyConn) admits(ctx context.Context, client asker, history string, d invalidation.Delta, before int64) (bool, error) {
-	if place, known := c.admitted.Load(history); known && place.(int64) <= before || d.Incarnation == 0 {
-		return true, nil
-	}
-	_, err := c.admit(ctx, client, history)
-	return false, err
-}
-
-// admit has the log, on the server of client, know a history. It reports whether
-// there is a log.
-func (c *valkeyConn) admit(ctx context.Context, client asker, history string) (bool, error) {
-	if _, known := c.admitted.Load(history); known {
-		return true, nil
-	}
-	b := newBatch()
-	if client != asker(c.plain) { // which tracks nothing
-		c.addUntracked(b)
-	}
-	b.eval(c.script(scriptAdmit), c.log)
-	b.more(c.channel, history)
-	results := run(ctx, client, b)
-	logged, err := results[len(results)-1].number()
-	if err != nil {
-		return false, failure(err)
-	}
-	if logged == 1 {
-		c.admitted.LoadOrStore(history, c.admissions.Add(1))
-	}
-	return logged == 1, nil
 }
 
 // script is the one to use for a script that publishes: in a cluster to the shard
@@ -123,11 +143,12 @@ func (c *valkeyConn) script(s publishing) script {
 }
 
 // addDelta appends what reads the log. CLIENT ID is for invalidation.Delta.Connection.
-func (c *valkeyConn) addDelta(b *batch, q *invalidation.DeltaQuery) {
+// With counts the server tells how many commands it has counted.
+func (c *valkeyConn) addDelta(b *batch, q *invalidation.DeltaQuery, counts bool) {
 	b.add("CLIENT", "ID")
 	c.addUntracked(b)
 	b.evalReadOnly(scriptDelta, c.log)
-	b.more(tickArg(q.Since), invalidation.FormatIncarnation(q.Incarnation), strconv.Itoa(q.Limit))
+	b.more(tickArg(q.Since), invalidation.FormatIncarnation(q.Incarnation), strconv.Itoa(q.Limit), flag(counts))
 	for _, s := range q.Scopes {
 		b.more(string(s))
 	}
@@ -142,57 +163,60 @@ func (c *valkeyConn) addUntracked(b *batch) {
 }
 
 // deltaOf reads the answers to addDelta and returns the others.
-func (c *valkeyConn) deltaOf(results []reply) (d invalidation.Delta, history string, rest []reply, err error) {
+func (c *valkeyConn) deltaOf(results []reply) (d invalidation.Delta, s origin, rest []reply, err error) {
 	n := 1
 	if !c.o.NoTracking {
 		n = 2
 	}
-	d, history, err = parseDelta(results[0], results[n])
+	d, s, err = parseDelta(results[0], results[n])
 	d.Connection += c.dials.Load() << 40
-	return d, history, results[n+1:], err
+	return d, s, results[n+1:], err
 }
 
 // parseDelta reads the answers to CLIENT ID and scriptDelta. A replica answers as
 // well, and proves nothing, since it does not hear of changes when they are
-// acknowledged.
-func parseDelta(id, answer reply) (d invalidation.Delta, history string, err error) {
+// acknowledged. What the log holds is not the server's word, but that of whoever may
+// write to it: what of it cannot be read makes the log a damaged one.
+func parseDelta(id, answer reply) (d invalidation.Delta, s origin, err error) {
 	if d.Connection, err = id.number(); err != nil {
-		return d, "", failure(err)
+		return d, s, logFailure(err)
 	}
 	fields, err := answer.array()
 	if err != nil {
-		return d, "", failure(err)
+		return d, s, logFailure(err)
 	}
-	if len(fields) != 11 && len(fields) != 5 {
-		return d, "", errAnswer
+	if len(fields) != 13 && len(fields) != 7 {
+		return d, s, errAnswer
 	}
-	var p parser
-	history, err = primary(p.text(fields[0]), p.text(fields[1]))
+	var p, log parser
+	s.history, err = primary(p.text(fields[0]), p.text(fields[1]))
 	if err != nil {
-		return d, "", err
+		return d, s, err
 	}
 	d.ServerTime = time.Unix(p.number(p.text(fields[2])), p.number(p.text(fields[3]))*1000)
-	if len(fields) == 5 {
-		return d, history, p.err // no log
+	s.counters = p.counters(p.text(fields[4]), p.text(fields[5]))
+	if len(fields) == 7 {
+		return d, s, p.err // no log
 	}
-	d.Incarnation = p.incarnation(p.text(fields[4]))
-	d.Tick, d.Floor = p.tick(p.text(fields[5])), p.tick(p.text(fields[6]))
-	over, err := direct(fields[7]).number()
+	d.Incarnation = p.incarnation(p.text(fields[6]))
+	d.Tick, d.Floor = p.tick(p.text(fields[7])), log.tick(p.text(fields[8]))
+	over, err := direct(fields[9]).number()
 	if err != nil {
-		return d, history, err
+		return d, s, err
 	}
 	d.Overflow = over != 0
-	changes, known := p.texts(fields[8]), p.texts(fields[9])
+	changes, known := p.texts(fields[10]), p.texts(fields[11])
 	for i := 0; i+1 < len(changes); i += 2 {
-		if changes[i] != floorMember && changes[i][:1] != "i" {
-			d.Changes = append(d.Changes, invalidation.ScopeTick{Scope: invalidation.Scope(changes[i]), Tick: p.tick(changes[i+1])})
+		if changes[i] != floorMember {
+			d.Changes = append(d.Changes, invalidation.ScopeTick{Scope: invalidation.Scope(changes[i]), Tick: log.tick(changes[i+1])})
 		}
 	}
 	for _, k := range known {
-		d.Known = append(d.Known, p.tick(k))
+		d.Known = append(d.Known, log.tick(k))
 	}
-	d.After = asOf(p.text(fields[10]))
-	return d, history, p.err
+	d.Damaged = log.err != nil
+	d.After = asOf(p.text(fields[12]))
+	return d, s, p.err
 }
 
 // asOf reads what AsOf.String wrote; anything else is the zero AsOf.
@@ -221,6 +245,13 @@ const floorMember = "f"
 
 var errAnswer = fmt.Errorf("unexpected answer of the server")
 
+func flag(b bool) string {
+	if b {
+		return "1"
+	}
+	return "0"
+}
+
 func tickArg(t invalidation.Tick) string { return strconv.FormatInt(int64(t), 10) }
 
 // parser keeps the first error of a series of conversions.
@@ -245,12 +276,6 @@ func (p *parser) texts(r wire.Reply) []string {
 	if err != nil {
 		p.fail(err)
 	}
-	for _, t := range s {
-		if t == "" {
-			p.fail(errAnswer)
-			return nil
-		}
-	}
 	return s
 }
 
@@ -262,11 +287,11 @@ func (p *parser) number(s string) int64 {
 	return n
 }
 
-// tick accepts what a sorted set makes of a score: a whole number, or one in
+// tick accepts what a sorted set makes of a score: a whole number, perhaps in
 // exponent notation once somebody has put it there by hand.
 func (p *parser) tick(s string) invalidation.Tick {
 	f, err := strconv.ParseFloat(s, 64)
-	if err != nil || f < -1 || f >= 1<<53 {
+	if err != nil || f < -1 || f >= 1<<53 || f != math.Trunc(f) {
 		p.fail(fmt.Errorf("bad tick %.30q in the change log", s))
 		return 0
 	}

@@ -117,21 +117,31 @@ func (k *shards) beginLocked(all *turns, address string, client valkey.Client) {
 
 // probe asks one server. That it is no primary is no error.
 func (k *shards) probe(ctx context.Context, address string, client valkey.Client) error {
-	sent := mono.Now()
+	sent, before := mono.Now(), k.c.histories.ask(0)
 	b := newBatch()
 	b.add("CLIENT", "ID")
 	b.evalReadOnly(scriptProbe)
 	results := run(ctx, server{client, k.c.tracked}, b)
 	answered := mono.Now()
-	said, at, err := parseProbe(results[0], results[1])
+	said, n, at, err := parseProbe(results[0], results[1])
 	if err != nil {
 		return err
 	}
 	if said.slots != "" {
 		// Before what it proves is believed; without a log there is nothing yet that
 		// it could have lost.
-		if _, err := k.c.admit(ctx, k.c.plain, said.history); err != nil {
+		of := origin{said.history, n}
+		if doubt, ok := k.c.histories.judge(before, of); ok {
+			k.c.histories.use(before, of, 0)
+		} else if logged, err := k.c.admit(ctx, k.c.plain, doubt); err != nil {
 			return err
+		} else if logged {
+			// What is read there from here on is judged by a log that knows:
+			//
+			//	reader: has heard the log, and not yet what the server's history made change
+			//	probe:  proves the server
+			//	reader: reads an older value there, and believes it
+			k.c.event(k.c.o.Events.Lost)
 		}
 	}
 	k.learn(address, said, serverclock.Reading{At: at, Asked: sent, Answered: answered})
@@ -143,26 +153,27 @@ func (k *shards) probe(ctx context.Context, address string, client valkey.Client
 
 var errNotWhole = errors.New("the server is cut off from the cluster")
 
-func parseProbe(id, answer reply) (s standing, at time.Time, err error) {
+func parseProbe(id, answer reply) (s standing, n counters, at time.Time, err error) {
 	if s.connection, err = id.number(); err != nil {
-		return s, at, failure(err)
+		return s, n, at, failure(err)
 	}
 	fields, err := answer.texts()
 	if err != nil {
-		return s, at, failure(err)
+		return s, n, at, failure(err)
 	}
-	if len(fields) != 6 {
-		return s, at, errAnswer
+	if len(fields) != 8 {
+		return s, n, at, errAnswer
 	}
 	if fields[0] == "" || fields[1] == "" {
 		_, err := primary(fields[0], fields[1])
-		return s, at, err
+		return s, n, at, err
 	}
 	var p parser
 	at = time.Unix(p.number(fields[2]), p.number(fields[3])*1000)
-	s.history, s.whole = fields[1], fields[4] == "ok"
-	if own := strings.Fields(fields[5]); len(own) > 8 && slices.Contains(strings.Split(own[2], ","), "master") {
+	s.history, s.whole = fields[1], fields[6] == "ok"
+	n = p.counters(fields[4], fields[5])
+	if own := strings.Fields(fields[7]); len(own) > 8 && slices.Contains(strings.Split(own[2], ","), "master") {
 		s.epoch, s.slots = p.number(own[6]), strings.Join(own[8:], " ")
 	}
-	return s, at, p.err
+	return s, n, at, p.err
 }

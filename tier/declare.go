@@ -2,6 +2,7 @@ package tier
 
 import (
 	"context"
+	"time"
 
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
@@ -10,9 +11,20 @@ import (
 // declaration is that the change log knows that keys of a namespace are written
 // by themselves.
 type declaration struct {
-	incarnation uint64    // of the log
-	until       mono.Time // when it is to be said again: the log forgets
+	at    AsOf      // where it stands in the log
+	until mono.Time // when it is to be said again: the log forgets
 }
+
+// holds reports whether the log knows still. It does while its floor is below the
+// declaration: whatever takes that out raises the floor to it.
+func (d *declaration) holds(v *invalidation.View, now mono.Time) bool {
+	return d.at.Incarnation == v.Incarnation && d.at.Tick > v.Floor && now < d.until
+}
+
+// hearsOthers is how recently a process that writes to single keys must have heard the
+// log: stores of the other mode, which would not hear of the write, can open only
+// after it has been silent for longer than that.
+const hearsOthers = 30 * time.Second
 
 // declare sees to it, before Set or Delete write to single keys, that the change
 // log knows of it. These leave nothing else there, so without it nobody would find
@@ -27,8 +39,14 @@ func (c *core) declare(ctx context.Context) error {
 	if c.cfg.localOnly || !c.s.conn.LosesWrites() {
 		return nil
 	}
-	now := mono.Now()
-	if d := c.ns.declared.Load(); d != nil && d.incarnation == c.s.AsOf().Incarnation && now < d.until {
+	now, v := mono.Now(), c.s.tail.View()
+	if !c.s.cfg.noTracking && v.Age(now) > hearsOthers && c.s.conn.away() == nil {
+		if err := c.s.tail.CatchUp(ctx); err != nil {
+			return err
+		}
+		v = c.s.tail.View()
+	}
+	if d := c.ns.declared.Load(); d != nil && d.holds(v, now) {
 		return nil
 	}
 	if a := c.s.conn.away(); a != nil {
@@ -36,7 +54,7 @@ func (c *core) declare(ctx context.Context) error {
 	}
 	at, err := c.s.tail.ChangeSettled(ctx, []invalidation.Scope{invalidation.Written(c.ns.path)}, false, 0)
 	if err == nil {
-		c.ns.declared.Store(&declaration{at.Incarnation, now.Add(c.s.cfg.maxTTL / 2)})
+		c.ns.declared.Store(&declaration{at, now.Add(c.s.cfg.maxTTL / 2)})
 	}
 	return err
 }

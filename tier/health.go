@@ -79,7 +79,21 @@ func (s *Store) Health(ctx context.Context) Health {
 		h.Warnings = append(h.Warnings, fmt.Sprintf("the server tracks %d keys of at most %d (tracking-table-max-keys): beyond it, local copies are evicted at random",
 			info.TrackedKeys, info.TrackedMax))
 	}
+	if info.LogScopes >= info.LogMost*9/10 && info.LogMost > 0 {
+		h.Warnings = append(h.Warnings, fmt.Sprintf("the change log holds %d scopes of at most %d: the oldest are forgotten, and entries that are older than those are loaded again; name fewer distinct sources, shorten WithMaxTTL or raise maxmemory",
+			info.LogScopes, info.LogMost))
+	}
 	return h
+}
+
+// fullness is from which share of maxmemory on, in percent, memory counts as full:
+// where nothing is evicted, writes are about to be refused; elsewhere the server evicts
+// as it reaches maxmemory, and is beyond it only if there is nothing to evict.
+func fullness(policy string) int64 {
+	if policy == "noeviction" {
+		return 95
+	}
+	return 105
 }
 
 // policyWarnings says which maxmemory policies hurt, and how. None of them makes
@@ -90,6 +104,10 @@ func policyWarnings(h Health) (out []string) {
 	}
 	if h.MaxMemory == 0 {
 		return []string{"maxmemory is not set: the server grows until the machine has no memory left"}
+	}
+	if h.UsedMemory >= h.MaxMemory/100*fullness(h.Policy) {
+		out = append(out, fmt.Sprintf("memory is full (%d bytes of maxmemory %d): loaded values are not stored, and Set fails with remote.ErrFull; raise maxmemory, or InvalidateAll and Purge",
+			h.UsedMemory, h.MaxMemory))
 	}
 	switch h.Policy {
 	case "allkeys-random":

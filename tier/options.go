@@ -156,7 +156,8 @@ func WithRemoteTimeout(d time.Duration) Option {
 }
 
 // WithMaxTTL is the longest life an entry can have, stale time included, and
-// how long the change log remembers. All stores of one prefix should agree.
+// how long the change log remembers: as long as the longest of the stores of one
+// prefix that are open, so it may be changed in a rolling deploy.
 // Default 7 days; 1 s to 100 years.
 func WithMaxTTL(d time.Duration) Option {
 	return storeOption(func(c *storeConfig) { c.maxTTL = d })
@@ -166,7 +167,8 @@ func WithMaxTTL(d time.Duration) Option {
 // providers that offer none. Writes of single keys then go through the change
 // log like everything else; what is lost is only the notice of changes that
 // other programs make behind the library's back. All stores of one prefix must
-// agree.
+// agree: Open refuses one of the other mode while any is open, and until 75 s after
+// the last was.
 func WithoutTracking() Option {
 	return storeOption(func(c *storeConfig) { c.noTracking = true })
 }
@@ -243,7 +245,7 @@ func (c *storeConfig) validate() error {
 
 // connection is what the backend is asked for, but for the events.
 func (c *storeConfig) connection() remote.Options {
-	return remote.Options{Prefix: c.prefix, Timeout: c.timeout, Heartbeat: c.heartbeat, NoTracking: c.noTracking}
+	return remote.Options{Prefix: c.prefix, Timeout: c.timeout, Heartbeat: c.heartbeat, MaxTTL: c.maxTTL, NoTracking: c.noTracking}
 }
 
 func validPrefix(p string) bool {

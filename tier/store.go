@@ -66,7 +66,9 @@ const (
 // Open connects to the shared tier, reads its change log and returns a store,
 // or one error that names every bad option or what could not be reached; never
 // a half-open store. Without an option that chooses a remote tier the store has
-// one of its own in this process. If ctx has no deadline, 10 s is it.
+// one of its own in this process. It fails if stores of the prefix are open that
+// differ in WithoutTracking, or if the change log is of a format that only later
+// versions know. If ctx has no deadline, 10 s is it.
 func Open(ctx context.Context, options ...Option) (*Store, error) {
 	cfg := defaultStoreConfig()
 	for _, o := range options {
@@ -288,7 +290,8 @@ func (s *Store) AsOf() AsOf { return s.tail.View().AsOf() }
 
 // Sync returns once this process has applied every change that was acknowledged
 // to anybody before the call. It is one round trip, or two in a cluster, of which
-// every primary must answer.
+// every primary must answer. It fails for as long as the change log cannot be read: a
+// right is missing, or a later version has written what this one does not know.
 func (s *Store) Sync(ctx context.Context) error {
 	if s.closed.Load() {
 		return ErrClosed

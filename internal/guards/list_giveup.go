@@ -20,7 +20,7 @@ func init() {
 		guard{"G3 who gets no answer waits until the time is over", "tier/window.go",
 			"	time.Sleep(until.Sub(mono.Now()))\n", "", "TestI1AWriteWhoseConnectionWasLost"},
 		guard{"G3 the answer is waited for when the caller has gone", "remote/valkey_entries.go",
-			"run(bound.Limit(ctx), c.tracked, b), nil", "run(ctx, c.tracked, b), nil", "TestAWriteWhoseCallerGaveUpTellsWhatHappenedOnTheWire"},
+			"	return run(bound.Limit(ctx), c.tracked, b), nil", "	_ = bound.Limit\n	return run(ctx, c.tracked, b), nil", "TestAWriteWhoseCallerGaveUpTellsWhatHappenedOnTheWire"},
 		guard{"G3 what was not sent is called off", "remote/link.go",
 			"	if l.wire.Load() != nil || !l.doubt.Load() {\n", "	if true {\n", "TestAWriteThatWaitsForAConnection"},
 		guard{"G3 what was not sent is not waited for", "tier/window.go",

@@ -44,8 +44,13 @@ type Backend struct {
 	after  func(Op) error
 	filter func(Event) bool
 	held   []Event
-	late   map[Op]chan struct{} // requests of these are on their way until it is closed
-	coming sync.WaitGroup       // those that were given up
+	late   map[Op]*way // of requests that are delayed
+}
+
+// way is what delayed requests are on.
+type way struct {
+	open   chan struct{}  // closed when they arrive
+	coming sync.WaitGroup // the requests
 }
 
 // Event is something the remote tier reported.
@@ -70,17 +75,17 @@ func (b *Backend) After(f func(Op) error) { b.set(func() { b.after = f }) }
 // returns with the end of its context, or of the limit of that if the request may have been sent, and the request
 // arrives all the same. arrive waits until those have been performed.
 func (b *Backend) Delay(ops ...Op) (arrive func()) {
-	way := make(chan struct{})
+	w := &way{open: make(chan struct{})}
 	b.set(func() {
-		b.late = make(map[Op]chan struct{})
+		b.late = make(map[Op]*way)
 		for _, op := range ops {
-			b.late[op] = way
+			b.late[op] = w
 		}
 	})
 	return func() {
 		b.set(func() { b.late = nil })
-		close(way)
-		b.coming.Wait()
+		close(w.open)
+		w.coming.Wait()
 	}
 }
 
@@ -165,18 +170,18 @@ type conn struct {
 // and must not touch what the caller reads if this returns an error.
 func (c *conn) delayed(ctx context.Context, op Op, f func(context.Context) error) error {
 	c.b.mu.Lock()
-	way := c.b.late[op]
-	if way != nil {
-		c.b.coming.Add(1)
+	w := c.b.late[op]
+	if w != nil {
+		w.coming.Add(1) // under the mutex, and so before arrive waits
 	}
 	c.b.mu.Unlock()
-	if way == nil {
+	if w == nil {
 		return f(ctx)
 	}
 	answered := make(chan error, 1)
 	go func() {
-		defer c.b.coming.Done()
-		<-way
+		defer w.coming.Done()
+		<-w.open
 		answered <- f(context.WithoutCancel(ctx))
 	}()
 	sent := bound.Limit(ctx)

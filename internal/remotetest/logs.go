@@ -2,6 +2,7 @@ package remotetest
 
 import (
 	"fmt"
+	"math"
 	"sort"
 	"sync"
 	"testing"
@@ -131,10 +132,13 @@ var logs = []test{
 		d := s.delta(t, "s:x")
 		require.Equal(t, all.Tick, d.Floor)
 		require.Equal(t, all.Tick, d.Tick)
-		require.Equal(t, []invalidation.Tick{a.Tick}, d.Known)
+		require.Contains(t, []invalidation.Tick{a.Tick, 0}, d.Known[0], "it may be forgotten")
 		both := s.appendWith(t, invalidation.Change{All: true, Scopes: []invalidation.Scope{"s:y"}})
 		require.Equal(t, both.Tick, s.delta(t).Floor)
-		require.Equal(t, both.Tick, s.delta(t, "s:y").Known[0])
+		require.Contains(t, []invalidation.Tick{both.Tick, 0}, s.delta(t, "s:y").Known[0])
+		eventually(t, func() bool { d = s.delta(t, "s:x"); return d.Known[0] == 0 }, "what lies below the floor is forgotten")
+		require.Equal(t, both.Tick, d.Tick)
+		require.Equal(t, both.Tick, d.Floor)
 	}},
 
 	{"ChangesArePublishedToEveryStoreOfThePrefix", func(t *testing.T, h Harness) {
@@ -438,18 +442,30 @@ var logs = []test{
 		require.Equal(t, a.Tick, s.delta(t).Tick)
 	}},
 
-	{"AnImpossibleTickIsAnErrorAndNoCrash", func(t *testing.T, h Harness) {
+	{"AnImpossibleTickIsDamage", func(t *testing.T, h Harness) {
 		if h.PutMember == nil {
 			t.Skip("this backend's log cannot be tampered with")
 		}
 		s := h.open(t, prefix())
 		s.append(t, "s:x")
 		log := h.log(t, s.prefix)
-		h.PutMember(log, 9e18, "s:far")
-		_, err := s.Delta(s.ctx, invalidation.DeltaQuery{Limit: 10})
-		require.ErrorContains(t, err, "tick")
-		h.DeleteMember(log, "s:far")
-		s.delta(t)
+		century := float64(time.Now().AddDate(101, 0, 0).UnixMicro())
+		for _, tick := range []float64{9e18, century, 1<<53 - 1, math.Inf(1), math.Floor(century/2) + 0.5} {
+			a := s.append(t, "s:x")
+			h.PutMember(log, tick, "s:far")
+			require.Zero(t, s.delta(t).Incarnation, "a log with the tick %v is none", tick)
+			require.NotEqual(t, a.Incarnation, s.append(t, "s:x").Incarnation)
+		}
+		for _, tick := range []float64{0.5, 5.5} { // the latest is a good one
+			s.append(t, "s:x")
+			h.PutMember(log, tick, "s:old")
+			require.True(t, s.delta(t).Damaged)
+			h.DeleteMember(log, "s:old")
+			require.False(t, s.delta(t).Damaged)
+			h.PutMember(log, tick, "f")
+			require.True(t, s.delta(t).Damaged)
+			h.DeleteMember(log, "f")
+		}
 	}},
 
 	{"ReadsAndChangesOfAStoreWithoutTrackingGoOn", func(t *testing.T, h Harness) {

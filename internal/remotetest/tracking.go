@@ -243,7 +243,7 @@ var tracking = []test{
 	{"WithoutTrackingThereAreMessagesAndNoNotices", func(t *testing.T, h Harness) {
 		p := prefix()
 		s := h.open(t, p, func(o *remote.Options) { o.NoTracking = true }).listening(t)
-		other := h.open(t, p)
+		other := h.open(t, p, func(o *remote.Options) { o.NoTracking = true })
 		k := s.key("k")
 		s.get(t, k)
 		h.Put(k, "new")

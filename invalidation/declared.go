@@ -1,0 +1,65 @@
+package invalidation
+
+// declared is a scope of [Written] that this process has recorded at tick. The log
+// has it while its floor is below that: another process may trim it sooner than this
+// one would (its retention is shorter, the server's clock was set forwards, the log is
+// full), and then nothing tells a server that lost what was written to single keys
+// since:
+//
+//	A:      has declared; B trims that, of which A does not know yet
+//	server: saves; A sets a key of the namespace
+//	server: is restarted, without that Set; nothing says that the namespace changes
+//
+// So who hears of such a floor declares again, and if a server came meanwhile that may
+// have lost something, has the namespace change.
+type declared struct {
+	tick      Tick
+	queued    bool  // it is to be recorded again
+	absent    bool  // it was not in the log when the latest delta was read
+	histories int64 // Delta.Histories of that
+}
+
+// declaredLocked notes those among the scopes of a change that was recorded at tick.
+func (t *Tail) declaredLocked(scopes []Scope, tick Tick) {
+	for _, s := range scopes {
+		if s[0] != 'w' {
+			continue
+		}
+		d := t.mu.declared[s]
+		if d == nil {
+			d = &declared{histories: t.mu.histories}
+			t.mu.declared[s] = d
+		}
+		d.tick, d.queued = max(d.tick, tick), false
+	}
+}
+
+// renewDeclarationsLocked is called with each delta. It reports whether it distrusts
+// anything.
+func (t *Tail) renewDeclarationsLocked(histories int64) (distrusts bool) {
+	t.mu.histories = histories
+	for s, d := range t.mu.declared {
+		absent := d.tick <= t.mu.floor
+		// If it stands there now and did not before, the server may have come before that.
+		if (absent || d.absent) && d.histories != histories {
+			t.postponeLocked("n" + s[1:])
+			distrusts = true
+		}
+		if absent && !d.queued {
+			t.postponeLocked(s)
+			d.queued = true
+		}
+		d.absent, d.histories = absent, histories
+	}
+	return distrusts
+}
+
+// postponeLocked has a scope distrusted until it is recorded that it changed, which
+// is done at once, but by another goroutine.
+func (t *Tail) postponeLocked(s Scope) {
+	m := t.mu.known.hold(s)
+	m.pending++
+	t.mu.known.refresh(m)
+	t.mu.undelivered.add([]*Mark{m}, 0)
+	t.Wake()
+}

@@ -1,0 +1,108 @@
+package invalidation
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Format is the version of what stands in the change log and in published messages
+// that this package reads and writes.
+//
+// A log says of which format it is in its member "l<newest>:<least>" (score -1): the
+// newest format that anything in it is of, and the least that whoever reads it or adds
+// to it must know. A later format that adds what earlier ones may ignore leaves the
+// least where it is; a log without the member is of format 1.
+//
+// A scope of a later format is spelt "~<format>:…" if earlier ones are to skip it, and
+// "|<format>:…" if they cannot judge an entry without knowing what it means. Anything
+// else that is not spelt as this package spells scopes is no member, and a log that
+// holds it is a damaged one. (Versions before format 1 take either for a scope on which
+// nothing depends, and do not look for the member.)
+const Format = 1
+
+// maxMember is the longest that a member of any format is, in bytes.
+const maxMember = 1024
+
+// kind is what a member of the log, or a scope in a message, is to this version.
+type kind uint8
+
+const (
+	ours    kind = iota // a scope of this format
+	toSkip              // of a later format, and to be skipped
+	ofLater             // of a later format, and not to be skipped
+	foreign             // no member at all
+)
+
+// kindOf tells what a scope that was read is. With ofLater it tells the format too.
+func kindOf(s Scope) (k kind, format int) {
+	if len(s) < 2 || len(s) > maxMember {
+		return foreign, 0
+	}
+	switch s[0] {
+	case 's', 'n', 'k', 'w', 'b':
+		if isScope(string(s[1:])) {
+			return ours, 0
+		}
+	case 'z': // z, a number in base 36, and a scope's name
+		if i := strings.IndexAny(string(s), ":#"); i > 1 {
+			if _, err := strconv.ParseUint(string(s[1:i]), 36, 64); err == nil && isScope(string(s[i:])) {
+				return ours, 0
+			}
+		}
+	case '~', '|':
+		number, _, ok := strings.Cut(string(s[1:]), ":")
+		format, err := strconv.Atoi(number)
+		switch {
+		case !ok || err != nil || format <= Format || number[0] == '+' || number[0] == '0':
+		case s[0] == '~':
+			return toSkip, format
+		default:
+			return ofLater, format
+		}
+	}
+	return foreign, 0
+}
+
+// isScope reports whether s is what follows a scope's kind: see scope.
+func isScope(s string) bool {
+	name := s[1:]
+	switch s[0] {
+	case ':':
+		return len(name) <= maxPlain
+	case '#':
+		return len(name) == 32 && strings.Trim(name, "0123456789abcdef") == ""
+	}
+	return false
+}
+
+var errForeign = errors.New("the change log holds what is no member of one")
+
+// read takes out of the delta what this version is to skip. It returns errForeign if
+// the log is damaged, and another error if it is of a later format.
+func (d *Delta) read() error {
+	if d.Damaged {
+		return errForeign
+	}
+	kept := d.Changes[:0]
+	damaged, newest := false, 0
+	for _, c := range d.Changes {
+		switch k, format := kindOf(c.Scope); k {
+		case ours:
+			kept = append(kept, c)
+		case ofLater:
+			newest = max(newest, format)
+		case foreign:
+			damaged = true
+		}
+	}
+	d.Changes = kept
+	switch {
+	case newest > 0: // nothing is replaced, whatever else there is
+		return fmt.Errorf("the change log holds what a version must know that reads formats up to %d; this one reads up to %d: use a later version, or delete the log, which makes every entry a miss", newest, Format)
+	case damaged:
+		return errForeign
+	}
+	return nil
+}

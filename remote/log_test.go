@@ -1,0 +1,179 @@
+package remote_test
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/valkey-io/valkey-go"
+
+	"github.com/tiercache/tiercache/internal/valkeytest"
+	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/remote"
+)
+
+const logOfP = "p:{p}:log"
+
+// connectAs connects as a store that says how long its entries live.
+func connectAs(t *testing.T, b remote.Backend, maxTTL time.Duration) remote.Conn {
+	t.Helper()
+	c, err := b.Connect(within(t), remote.Options{Prefix: "p", Timeout: 5 * time.Second, MaxTTL: maxTTL, Events: newNotices().events()})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	return c
+}
+
+func record(t *testing.T, c remote.Conn, retention time.Duration, scopes ...invalidation.Scope) invalidation.Appended {
+	t.Helper()
+	a, err := c.Append(within(t), invalidation.Change{Scopes: scopes, Retention: retention})
+	require.NoError(t, err)
+	return a
+}
+
+func deltaOf(t *testing.T, c remote.Conn, scopes ...invalidation.Scope) invalidation.Delta {
+	t.Helper()
+	d, err := c.Delta(within(t), invalidation.DeltaQuery{Limit: 1 << 20, Scopes: scopes})
+	require.NoError(t, err)
+	return d
+}
+
+// The corpus of members, on a server: those that are the log's own do not show, all
+// others do as they are, and a score that is no tick is damage.
+func TestTheCorpusOfMembersOnAServer(t *testing.T) {
+	raw, err := os.ReadFile("../invalidation/testdata/members.txt")
+	require.NoError(t, err)
+	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
+		c := connectAs(t, backend(s), time.Hour)
+		n := 0
+		for line := range strings.Lines(string(raw)) {
+			words := strings.SplitN(strings.TrimSpace(line), " ", 3)
+			if len(words) < 3 || words[0] == "#" {
+				continue
+			}
+			n++
+			member, err := strconv.Unquote(words[2])
+			require.NoError(t, err)
+			s.Do(t, "DEL", logOfP)
+			s.Do(t, "ZADD", logOfP, "-1", "i00000000000000aa", "-1", "k0000000000000000@0", "1795980043903846", "s:latest")
+			if words[0] == "own" && (member[0] == 'i' || member[0] == 'k') {
+				s.Do(t, "ZREM", logOfP, map[byte]string{'i': "i00000000000000aa", 'k': "k0000000000000000@0"}[member[0]])
+			}
+			s.Do(t, "ZADD", logOfP, words[1], member)
+			d, err := c.Delta(within(t), invalidation.DeltaQuery{Limit: 1 << 20})
+			require.NoError(t, err, "%q", member)
+			score, _ := strconv.ParseFloat(words[1], 64)
+			switch {
+			case score >= 1<<53:
+				require.Zero(t, d.Incarnation, "%q", member)
+			case score != float64(int64(score)):
+				require.True(t, d.Damaged, "%q", member)
+			case words[0] == "own":
+				require.False(t, d.Damaged, "%q", member)
+				require.Len(t, d.Changes, 1, "%q", member)
+			default:
+				require.False(t, d.Damaged, "%q", member)
+				require.Contains(t, d.Changes, invalidation.ScopeTick{Scope: invalidation.Scope(member), Tick: invalidation.Tick(score)})
+			}
+		}
+		require.Greater(t, n, 60)
+	})
+}
+
+// Guard: the largest of the options in the log.
+//
+//	A: keeps entries for an hour
+//	B: keeps its own for a second, and forgets what changed before that
+func TestTheLongestRetentionOfTheStoresThatAreOpenCounts(t *testing.T) {
+	for name, b := range map[string]remote.Backend{"embedded": remote.NewEmbedded(0), "valkey": backend(valkeytest.Start(t))} {
+		t.Run(name, func(t *testing.T) {
+			long, short := connectAs(t, b, time.Hour), connectAs(t, b, time.Second)
+			old := record(t, long, time.Hour, "s:old")
+			deltaOf(t, long)
+			deltaOf(t, short)
+			recorded := time.Now()
+			eventually(t, func() bool { return time.Since(recorded) > 1100*time.Millisecond }, "time passes")
+			for i := range 40 {
+				record(t, short, time.Second, invalidation.Scope(fmt.Sprint("s:", i)))
+			}
+			require.Equal(t, []invalidation.Tick{old.Tick}, deltaOf(t, short, "s:old").Known)
+		})
+	}
+}
+
+// The log in process has a bound, of the memory that it may use.
+func TestTheLogInProcessIsBounded(t *testing.T) {
+	c := connectAs(t, remote.NewEmbedded(1<<20), time.Hour)
+	first := record(t, c, time.Hour, "s:first")
+	var latest invalidation.Appended
+	for i := range 11_000 {
+		latest = record(t, c, time.Hour, invalidation.Scope(fmt.Sprint("s:", i)))
+	}
+	info, err := c.Info(within(t))
+	require.NoError(t, err)
+	require.EqualValues(t, 10_000, info.LogMost)
+	require.InDelta(t, info.LogMost, info.LogScopes, 1)
+	d := deltaOf(t, c, "s:first", "s:10999")
+	require.Equal(t, []invalidation.Tick{0, latest.Tick}, d.Known)
+	require.GreaterOrEqual(t, d.Floor, first.Tick)
+	require.Less(t, d.Floor, latest.Tick-9000)
+}
+
+// What a server that goes back makes change, it does once for all that hear of it,
+// unless there may have been two such servers.
+func TestARollbackIsToldOnce(t *testing.T) {
+	s := valkeytest.Start(t)
+	var conns []remote.Conn
+	for range 3 {
+		conns = append(conns, connect(t, backend(s), "p", newNotices()))
+	}
+	record(t, conns[0], time.Hour, invalidation.Written("docs"))
+	changed := func() invalidation.Tick { return deltaOf(t, conns[0], "n:docs").Known[0] }
+	for _, c := range conns {
+		deltaOf(t, c)
+	}
+	require.Zero(t, changed())
+	latest := changed()
+	for range 3 {
+		s.Do(t, "FLUSHDB") // the log with it
+		s.Do(t, "ZADD", logOfP, "-1", "i00000000000000aa", "-1", "k0@0", "-1", "v:docs", fmt.Sprint(time.Now().UnixMicro()), "f")
+		now := changed()
+		require.Greater(t, now, latest)
+		latest = now
+		for _, c := range conns {
+			deltaOf(t, c)
+		}
+		require.Equal(t, latest, changed(), "the others find it told")
+	}
+	// Of a flush of another database nobody can say that it is none of theirs.
+	s.Do(t, "FLUSHDB")
+	s.Do(t, "ZADD", logOfP, "-1", "i00000000000000aa", "-1", "k0@0", "-1", "v:docs", fmt.Sprint(time.Now().UnixMicro()), "f")
+	s.Do(t, "FLUSHDB")
+	s.Do(t, "ZADD", logOfP, "-1", "i00000000000000aa", "-1", "k0@0", "-1", "v:docs", fmt.Sprint(time.Now().UnixMicro()), "f")
+	first := deltaOf(t, conns[1], "n:docs").Known[0]
+	second := deltaOf(t, conns[2], "n:docs").Known[0]
+	require.Greater(t, second, first, "it has heard of two, and one was told")
+}
+
+// A connection that reads no log tells nobody that it is there.
+func TestOptionsStandInTheLog(t *testing.T) {
+	s := valkeytest.Start(t)
+	c := connectAs(t, backend(s), 90*time.Minute)
+	record(t, c, time.Hour, "s:x")
+	deltaOf(t, c)
+	m := s.Do(t, "ZRANGE", logOfP, "-1", "-1", "BYSCORE")
+	all, err := m.AsStrSlice()
+	require.NoError(t, err)
+	require.Contains(t, strings.Join(all, " "), " ot:5400000@")
+	require.Contains(t, all, "l1:1")
+	other, err := remote.Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}}).
+		Connect(within(t), remote.Options{Prefix: "p", Timeout: 5 * time.Second, NoTracking: true, Events: newNotices().events()})
+	require.NoError(t, err)
+	defer other.Close()
+	_, err = other.Delta(within(t), invalidation.DeltaQuery{Limit: 1})
+	require.ErrorContains(t, err, "WithoutTracking")
+	require.True(t, remote.Away(err), "nothing that it says can be judged")
+}

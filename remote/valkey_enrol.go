@@ -1,0 +1,147 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/invalidation"
+)
+
+// enrolment is that the options of this store stand in the change log: whether it has
+// client tracking, and for how long its entries can live. Stores of both modes on one
+// prefix would not hear of each other's writes, so the second mode is refused while
+// stores of the first are open. The options of a store that is gone are forgotten
+// within 75 s, so that nothing that ended without a word blocks the others for good.
+type enrolment struct {
+	turn        chan struct{} // held while the log is told
+	incarnation uint64        // of the log that was told
+	sent        mono.Time     // when it was told
+}
+
+const (
+	enrolledFor = time.Minute
+	// enrolEvery is how often it is said again, with the heartbeat that is due. So an
+	// answered delta says that it stands for at least enrolledFor-enrolEvery more.
+	enrolEvery = 20 * time.Second
+)
+
+// mode is how a store's mode is spelt in the log.
+func (o *Options) mode() string {
+	if o.NoTracking {
+		return "u"
+	}
+	return "t"
+}
+
+// modeError says that stores of another mode are open.
+type modeError struct {
+	prefix     string
+	noTracking bool // of the store that is refused
+	until      time.Time
+}
+
+func (e *modeError) Error() string {
+	own, other := "has client tracking", "are WithoutTracking"
+	if e.noTracking {
+		own, other = "is WithoutTracking", "have client tracking"
+	}
+	text := fmt.Sprintf("this store %s and others of prefix %q that are open %s: they would not hear of each other's writes; open all with the same option, or with another prefix", own, e.prefix, other)
+	if !e.until.IsZero() {
+		text += fmt.Sprintf(", or close the others and wait until %s", e.until.UTC().Format(time.TimeOnly+" UTC"))
+	}
+	return text
+}
+
+// enrolAgain is called before the log is read: what stands there is renewed in time.
+func (c *valkeyConn) enrolAgain(ctx context.Context, client asker) error {
+	return c.enrol(ctx, client, func(e *enrolment) bool { return e.sent == 0 || mono.Now().Sub(e.sent) < enrolEvery })
+}
+
+// enrolIn is called when a log was read: it may be another than the one that knows.
+func (c *valkeyConn) enrolIn(ctx context.Context, client asker, incarnation uint64) error {
+	return c.enrol(ctx, client, func(e *enrolment) bool { return e.sent != 0 && incarnation == e.incarnation })
+}
+
+// enrol puts the options into the log, on the same server, unless they stand there.
+func (c *valkeyConn) enrol(ctx context.Context, client asker, stands func(*enrolment) bool) error {
+	e := &c.enrolment
+	select {
+	case e.turn <- struct{}{}:
+		defer func() { <-e.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if stands(e) {
+		return nil
+	}
+	now := mono.Now()
+	b := newBatch()
+	if client != asker(c.plain) {
+		c.addUntracked(b)
+	}
+	b.eval(scriptEnrol, c.log)
+	b.more(c.o.mode(), millis(c.o.MaxTTL), strconv.FormatInt(enrolledFor.Microseconds(), 10))
+	results := run(ctx, client, b)
+	fields, err := results[len(results)-1].texts()
+	if writesNothing(err) {
+		return nil // for anybody: a store of the other mode cannot open, nor this one set a key
+	}
+	if err != nil {
+		return logFailure(err)
+	}
+	if len(fields) != 2 {
+		return errAnswer
+	}
+	if fields[0] == "" {
+		return nil // there is no log, and it will be asked again when there is
+	}
+	var p parser
+	if fields[1] != "" {
+		return logError{&modeError{c.o.Prefix, c.o.NoTracking, time.UnixMicro(p.number(fields[1]))}}
+	}
+	if e.sent != 0 && now.Sub(e.sent) > enrolledFor {
+		// Stores of the other mode may have come and gone meanwhile:
+		//
+		//	B, without tracking: is suspended
+		//	A, with tracking:    opens once B is forgotten, sets k and ends
+		//	B:                   goes on, hears of no change of k, and has a copy of it
+		c.event(c.o.Events.Lost)
+	}
+	e.incarnation, e.sent = p.incarnation(fields[0]), now
+	return p.err
+}
+
+// writesNothing reports whether err says that the server takes no writes at present,
+// and answers reads: it has too few replicas, or cannot save.
+func writesNothing(err error) bool {
+	text, _ := refusalOf(err)
+	return strings.HasPrefix(text, "NOREPLICAS ") || strings.HasPrefix(text, "MISCONF ")
+}
+
+// logError is an error because of which the log cannot be used, although the server
+// answers. Nothing that is read can be judged then: the server counts as away, so
+// that it is asked again at the pace of heartbeats and not for each read.
+type logError struct{ error }
+
+func (e logError) Unwrap() error { return e.error }
+
+// logFailure is failure of a request about the log.
+func logFailure(err error) error {
+	text, refused := refusalOf(err)
+	if !refused || Away(err) || errors.Is(failure(err), ErrFull) {
+		return failure(err)
+	}
+	if rest, ok := strings.CutPrefix(text, "NEWERLOG "); ok {
+		words := strings.Fields(rest)
+		if len(words) > 1 {
+			return logError{fmt.Errorf("the change log is of format %.9s, which a version must know that reads formats up to %.9s; this one reads up to %d: use a later version, or delete the log, which makes every entry a miss",
+				words[0], words[1], invalidation.Format)}
+		}
+	}
+	return logError{failure(err)}
+}
