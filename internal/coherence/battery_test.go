@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -20,7 +21,7 @@ import (
 // and changes without a pause while one fault after the other is done to it.
 //
 //	TIERCACHE_SEED=n        repeats a plan; 0 or none is a plan that is always the same
-//	TIERCACHE_FAULTS=word   only faults with that word in their names
+//	TIERCACHE_FAULTS=word   only faults with that word in their names; -word: only the others
 //	TIERCACHE_SOAK=1h       goes on for so long (make soak)
 //	TIERCACHE_ENDED=n       n of 100 contexts end early; 0 shows whether a violation needs that
 //	TIERCACHE_OWN_READS=0   nothing is judged by I10
@@ -46,11 +47,17 @@ func chosen(all []fault) (out []fault) {
 		if f.stepsClock && valkeytest.CanStepClock() != nil {
 			continue // TestTheServersClockIsSteppedInTheBattery says so
 		}
-		if strings.Contains(f.name, os.Getenv("TIERCACHE_FAULTS")) {
+		word, others := strings.CutPrefix(os.Getenv("TIERCACHE_FAULTS"), "-")
+		if strings.Contains(f.name, word) != others {
 			out = append(out, f)
 		}
 	}
 	return out
+}
+
+// slowIn leaves the slow faults out of two of three rounds.
+func slowIn(round int, all []fault) []fault {
+	return slices.DeleteFunc(slices.Clone(all), func(f fault) bool { return f.slow && round%3 != 0 })
 }
 
 func TestTheServersClockIsSteppedInTheBattery(t *testing.T) { valkeytest.NeedSteppedClock(t) }
@@ -80,8 +87,8 @@ func TestFaults(t *testing.T) {
 			cfg.NoTracking = noTracking
 			w := newWorld(t, cfg, false)
 			w.calm(1_000_000 / cfg.slowness() / cfg.slowness()) // with the race detector, beside another package, 2,000 take a second
-			for range n {
-				w.round(chosen(faults))
+			for i := range n {
+				w.round(chosen(slowIn(i, faults)))
 			}
 			w.conclude()
 			if os.Getenv("TIERCACHE_FAULTS") == "" && !t.Failed() {

@@ -91,11 +91,13 @@ func TestAFailoverBySentinels(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Cells = 0
 	works(t, cfg, option, func(b *Board) {
+		b.SetPhase(Faulty)
 		b.Excuse()
 		set.Replica.AwaitReplica(t, set.Primary)
 		set.Primary.Kill()
 		set.AwaitPrimary(t, set.Replica)
 		progress(t, b, Config{Members: 3})
 		b.Forgive(Now())
+		b.SetPhase(Healthy)
 	})
 }

@@ -24,6 +24,7 @@ type fault struct {
 	// the fault until each has been written again. Each has its reason beside it.
 	spares     spared
 	stepsClock bool // and so needs a server whose clock can be
+	slow       bool // takes seconds, so one round of three has it
 	// lies: what is read while it lasts is not judged at all, but that the processes
 	// live and go on; docs change once more, and everything is flushed, before they
 	// are judged again.
@@ -204,22 +205,22 @@ var faults = []fault{
 	})},
 	// What the server had acknowledged since its snapshot is lost, and made up for by
 	// the members that know of it.
-	{name: "set back to a snapshot, by a restart", run: func(w *world) int {
-		w.setBack(func() {}, func() {
+	{name: "set back to a snapshot, by a restart", slow: true, run: func(w *world) int {
+		w.setBack("by a restart", func() {}, func() {
 			w.server.Kill()
 			w.server.Restart()
 		})
 		return 1
 	}},
-	{name: "set back to a snapshot, DEBUG RELOAD", run: func(w *world) int {
-		w.setBack(func() {}, func() { w.do("DEBUG", "RELOAD", "NOSAVE") })
+	{name: "set back to a snapshot, DEBUG RELOAD", slow: true, run: func(w *world) int {
+		w.setBack("DEBUG RELOAD", func() {}, func() { w.do("DEBUG", "RELOAD", "NOSAVE") })
 		return 1
 	}},
 	// As a virtual machine is: the process goes on as it was, its replication id, offset
 	// and counters too, and connections of later are gone. (What cannot be had here: a
 	// replication offset that goes back. It stays 0 without replica.)
-	{name: "set back to a snapshot, with the process", run: func(w *world) int {
-		w.setBack(func() {}, func() {
+	{name: "set back to a snapshot, with the process", slow: true, run: func(w *world) int {
+		w.setBack("with the process", func() {}, func() {
 			s := w.server.Session(w.t)
 			defer s.Close()
 			s.Do("CLIENT KILL TYPE normal SKIPME yes", "CLIENT KILL TYPE pubsub", "DEBUG RELOAD NOSAVE", "CONFIG RESETSTAT")
@@ -227,8 +228,8 @@ var faults = []fault{
 		return 1
 	}},
 	// What tells that keys are written must last as long as the keys do.
-	{name: "clock stepped by days, then set back to a snapshot", stepsClock: true, run: func(w *world) int {
-		w.setBack(func() {
+	{name: "clock stepped by days, then set back to a snapshot", stepsClock: true, slow: true, run: func(w *world) int {
+		w.setBack("days", func() {
 			for _, d := range []time.Duration{8 * 24 * time.Hour, -8 * 24 * time.Hour} {
 				w.server.StepClock(d)
 				w.recovered()
@@ -243,8 +244,8 @@ var faults = []fault{
 		})
 		return 3
 	}},
-	{name: "a store of short WithMaxTTL, then set back to a snapshot", run: func(w *world) int {
-		w.setBack(w.trim, func() {
+	{name: "a store of short WithMaxTTL, then set back to a snapshot", slow: true, run: func(w *world) int {
+		w.setBack("short", w.trim, func() {
 			w.server.Kill()
 			w.server.Restart()
 		})
@@ -269,11 +270,12 @@ func (w *world) step(d time.Duration) int {
 }
 
 // setBack has the server save, and later have what it had then. Every other time
-// nothing but keys changes in between, so that the change log is what it was.
-func (w *world) setBack(before, back func()) {
+// that it is done in this way nothing but keys changes in between, so that the change
+// log is what it was.
+func (w *world) setBack(way string, before, back func()) {
 	w.board.Excuse()
 	before()
-	if w.rng.IntN(2) == 0 {
+	if w.setBacks[way]++; w.setBacks[way]%2 == 1 {
 		w.board.OnlyCells(true)
 		w.hold(time.Second) // as long as a change may take
 	}

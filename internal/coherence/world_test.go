@@ -42,6 +42,7 @@ type world struct {
 	reads      map[string]int64 // checked while the fault and its recovery lasted
 	violated   map[string]int64
 	decided    map[string]string // of which subjects reads were judged
+	setBacks   map[string]int    // servers to a snapshot, by the way
 	killed     int               // subscriptions whose buffer was full
 	faults     []string          // by number, as schedules print them
 }
@@ -79,7 +80,7 @@ func emptyWorld(t testing.TB, cfg Config) *world {
 	}
 	w := &world{
 		t: t, cfg: cfg, file: filepath.Join(t.TempDir(), "board"), rng: rand.New(rand.NewPCG(cfg.Seed, 0)),
-		procs: make(map[int]*Process), injections: make(map[string]int), reads: make(map[string]int64), violated: make(map[string]int64), decided: make(map[string]string),
+		procs: make(map[int]*Process), injections: make(map[string]int), reads: make(map[string]int64), violated: make(map[string]int64), decided: make(map[string]string), setBacks: make(map[string]int),
 	}
 	t.Logf("seed %d", cfg.Seed)
 	var unmap func()
