@@ -182,7 +182,7 @@ func (l *link) DoMulti(ctx context.Context, cmds ...valkey.Completed) []valkey.V
 }
 
 // reach returns once a connection that the commands of b can be sent over is known to work, or was until now, or with
-// an error that matches [NotSent]. So a caller who gives up while none can be had has sent nothing, and need not wait
+// an error that matches [NotSent]. So a call that is given up while none can be had has sent nothing, and need not wait
 // to hear what became of it. It asks for what the server is sure to answer, and so only while the link is in doubt.
 func (l *link) reach(ctx context.Context, b *batch) error {
 	if err := ctx.Err(); err != nil {

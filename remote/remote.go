@@ -81,8 +81,8 @@ type Conn interface {
 	// Release gives up leases that token still holds.
 	Release(ctx context.Context, keys []string, token string) error
 	// Write stores values in one round trip. Once a part of it may have been sent, it waits for the answer although
-	// the caller's context has ended, until the limit of ctx (see bound.Limit): nobody could say otherwise what became
-	// of it. If ctx ends before that, nothing is sent, and the error matches [NotSent]. Nothing is sent a second time
+	// the caller's context has ended, until the limit of ctx (see bound.Limit): what became of it would not be known
+	// otherwise. If ctx ends before that, nothing is sent, and the error matches [NotSent]. Nothing is sent a second time
 	// unless the server has answered that it did not perform it. An error is of all writes; if only some have got no
 	// answer, theirs are in Written.Err.
 	Write(ctx context.Context, writes []Write) ([]Written, error)

@@ -87,8 +87,8 @@ type finishedLoad struct {
 // something that is not stored ("not found", DoNotStore, not encodable): after
 // a refresh that gave the new value, the older one must not be served again.
 //
-// It is bound to the lease, as a fill is: the callers may have left, and what somebody
-// has set since is not to be removed. Without one, for want of memory, it is over with
+// It is bound to the lease, as a fill is: the callers may have left, and what was
+// set since is not to be removed. Without one, for want of memory, it is over with
 // its time.
 func (l *loadRun) dropOlder(ctx context.Context, fs []*flight, done []finishedLoad) {
 	var leased, unleased, offline []string

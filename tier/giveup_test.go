@@ -180,7 +180,7 @@ func TestAWriteThatGetsNoAnswerIsWaitedForNoLongerThanTheRemoteTimeout(t *testin
 	})
 }
 
-// What was not sent is nobody's to wait for, and is no answer of the remote tier.
+// What was not sent is not waited for, and is no answer of the remote tier.
 func TestAWriteThatWasNotSentFailsAtOnce(t *testing.T) {
 	inBubbles(t, func(t *testing.T, f *fleet) {
 		hooks := &interpose.Backend{Inner: f.hub}

@@ -81,7 +81,7 @@ func (s *Store) change(ctx context.Context, doing string, scopes []invalidation.
 }
 
 // recordContext bounds the record of a write to keys, which its caller cannot call off: it is a change like any other,
-// and a caller who has given up has waited for the write already.
+// and a caller that has given up has waited for the write already.
 func (s *Store) recordContext(caller context.Context) (context.Context, context.CancelFunc) {
 	ctx := context.WithoutCancel(caller)
 	if caller.Err() != nil {

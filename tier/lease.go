@@ -165,8 +165,8 @@ const (
 )
 
 // awaitLease waits until another process has loaded f's key, or has given up, or lets its
-// lease expire: then it is gone. Of that the server need not tell, as long as nobody asks
-// for the lease.
+// lease expire: then it is gone. Of that the server need not tell, as long as the lease
+// is not asked for.
 func (l *loadRun) awaitLease(ctx context.Context, f *flight) (ready []*flight) {
 	if f.resident != nil {
 		l.finishAll([]*flight{f}, outcome{err: errAbandoned}) // a refresh that another does

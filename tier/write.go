@@ -43,7 +43,7 @@ func expiryOf(sealed []byte) time.Time { return envelope.ExpiryOf(sealed) }
 //
 // When it returns, the value has been stored or never will be: what has not
 // reached the server by then is refused there, and nothing is sent twice. So a
-// Set that was given up never overwrites a later one, whoever makes that. For
+// Set that was given up never overwrites a later one of any process. For
 // this it waits for the answer to what it has sent when ctx is cancelled, for at
 // most [WithRemoteTimeout] (and, [WithoutTracking], as long again for the record
 // in the change log), but not beyond ctx's deadline. It returns
@@ -153,7 +153,7 @@ func (c *core) changingKeys(ctx context.Context, doing string, keys []string, wr
 	}
 	change := c.s.tail.Begin(scopes, false)
 	err := write()
-	// Also after an error, and for a caller who has given up: the write may have been done. It is over by now, so the
+	// Also after an error, and for a caller that has given up: the write may have been done. It is over by now, so the
 	// record comes after it in any case.
 	rctx, cancel := c.s.recordContext(ctx)
 	defer cancel()

@@ -157,7 +157,7 @@ var guards = []guard{
 	{"R8 a fill that comes late leaves another's lease (Valkey)", "remote/scripts.go",
 		"if type(held) == 'string' then redis.call('SET', KEYS[2], held, 'PX', ARGV[5]) end", "", "./remote ."},
 	{"a fill is refused when memory is full", "remote/scripts.go",
-		"newScript(\"#!lua\" + luaOutside", "newScript(luaOutside", "./remote ."},
+		"newScript(\"#!lua\" + luaOutside", "newScript(luaOutside", "./remote TestAFullServer"},
 	{"R8 a write takes the lease away (Valkey)", "remote/scripts.go",
 		"if ARGV[1] == '' then redis.call('DEL', KEYS[2]) end\n", "", "TestALoadNeverOverwrites"},
 	{"R8 a fill that a full server refuses leaves what others have", "tier/fill.go",

@@ -17,7 +17,7 @@ func init() {
 			"local now = t[1] * 1000000 + t[2]", "local now = t[1] * 1000000 + t[2] - t[2] % 1000", "./remote TestValkeyPassesTheBattery/.*/Writes"},
 		guard{"G2 a write is refused before it was sent", "tier/window.go",
 			"NotBefore: clock.Earliest(mono.Now()).Add(-maxEarly), ", "", "TestI1AStepBack"},
-		guard{"G3 who gets no answer waits until the time is over", "tier/window.go",
+		guard{"G3 a call that gets no answer waits until the time is over", "tier/window.go",
 			"	time.Sleep(until.Sub(mono.Now()))\n", "", "TestI1AWriteWhoseConnectionWasLost"},
 		guard{"G3 the answer is waited for when the caller has gone", "remote/valkey_entries.go",
 			"	return run(bound.Limit(ctx), c.tracked, b), nil", "	_ = bound.Limit\n	return run(ctx, c.tracked, b), nil", "TestAWriteWhoseCallerGaveUpTellsWhatHappenedOnTheWire"},
