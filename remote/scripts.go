@@ -50,13 +50,15 @@ local function head(log, t)
     if string.sub(first.err, 1, 9) ~= 'WRONGTYPE' then redis.call('ZRANGE', log, 0, 2) end
     return nil, 0
   end
-  local inc = string.match(first[1] or '', '^i([0-9a-f]+)$')
-  if not inc or #inc ~= 16 or not string.find(inc, '[^0]') then return nil, 0 end
+  local inc = string.sub(first[1] or '', 2)
+  if #inc ~= 16 or not string.find(first[1], '^i[0-9a-f]+$') or inc == '0000000000000000' then return nil, 0 end
   local marked = false
   for i = 2, #first do
-    local newest, least = string.match(first[i], '^l(%d+):(%d+)$')
-    if least and tonumber(least) > FORMAT then error({err = 'NEWERLOG ' .. newest .. ' ' .. least}) end
-    marked = marked or least
+    if string.byte(first[i]) == 108 then -- l
+      local newest, least = string.match(first[i], '^l(%d+):(%d+)$')
+      if least and tonumber(least) > FORMAT then error({err = 'NEWERLOG ' .. newest .. ' ' .. least}) end
+      marked = marked or least
+    end
   end
   local last = tonumber(redis.call('ZREVRANGE', log, 0, 0, 'WITHSCORES')[2])
   if last % 1 ~= 0 or last > t + 3155760000000000 then return nil, 0 end
@@ -74,7 +76,7 @@ local function server(counts)
   local info = counts and redis.pcall('INFO', 'replication', 'stats') or redis.pcall('INFO', 'replication')
   if type(info) ~= 'string' then return '', '', '', '' end
   return string.match(info, 'role:(%a+)') or '', string.match(info, 'master_replid:(%x+)') or '',
-    string.match(info, 'master_repl_offset:(%d+)') or '', string.match(info, 'total_commands_processed:(%d+)') or ''
+    string.match(info, 'master_repl_offset:(%d+)') or '', counts and string.match(info, 'total_commands_processed:(%d+)') or ''
 end
 `
 

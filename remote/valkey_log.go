@@ -69,19 +69,20 @@ func numbersAsTexts(r reply) ([]string, error) {
 const forgetEvery = 15
 
 // maxForgotten is how many scopes leave the log in one step of the server, which
-// serves nobody else meanwhile: two milliseconds' worth.
-const maxForgotten = 2000
+// serves nobody else meanwhile: one and a half milliseconds' worth. It is twice as many
+// as come in with the same step, if that is more.
+const maxForgotten = 1000
 
 // toForget is how many old scopes the log drops, at most, while a change of n is
-// recorded: 0 most times, and then more than have come in since. What that leaves
-// behind is left to trimSoon.
+// recorded: 0 most times, and then more than have come in since, or the log would grow
+// beyond its bound while changes come fast. What that leaves behind is left to trimSoon.
 func (c *valkeyConn) toForget(n int) int {
 	due := c.scopesSince.Add(int64(n))
-	if c.changesSince.Add(1)%forgetEvery != 1 {
+	if c.changesSince.Add(1)%forgetEvery != 1 && due < maxForgotten/2 {
 		return 0
 	}
 	c.scopesSince.Add(-due)
-	return min(128+2*int(due), maxForgotten)
+	return min(128+2*int(due), max(maxForgotten, 2*n))
 }
 
 // trimSoon has old scopes taken out of the log until none is left, a piece at a time.

@@ -1,0 +1,97 @@
+package remote
+
+import (
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func counted(commands int64) origin { return origin{"h", counters{0, commands}} }
+
+// admittedHistory knows of one server, which has counted n commands.
+func admittedHistory(n int64) *histories {
+	h := newHistories()
+	h.told(doubt{history: "h"})
+	h.use(h.ask(1), counted(n), 10)
+	return h
+}
+
+// Two answers that were on their way at once are judged in either order; the one that
+// was asked for after another was judged is not older than that.
+func TestCountersThatCrossEachOtherAreNoRollback(t *testing.T) {
+	h := admittedHistory(100)
+	first, second := h.ask(1), h.ask(1)
+	_, ok := h.judge(second, counted(105))
+	require.True(t, ok)
+	h.use(second, counted(105), 10)
+	_, ok = h.judge(first, counted(102))
+	require.True(t, ok, "it was counted before")
+	h.use(first, counted(102), 10)
+	third := h.ask(1)
+	d, ok := h.judge(third, counted(104))
+	require.False(t, ok, "the most that was counted counts")
+	require.True(t, d.back)
+	require.EqualValues(t, 10, d.upTo)
+	_, ok = h.judge(third, counted(106))
+	require.True(t, ok)
+	_, ok = h.judge(third, counted(untold))
+	require.True(t, ok, "which tells nothing")
+	_, ok = h.judge(third, origin{"another", counters{0, 1}})
+	require.False(t, ok, "of which the log does not know")
+}
+
+// What was asked before the log was told is not used, and does not tell of the same
+// rollback again; what the server counts from then on is counted anew.
+func TestARollbackIsJudgedOnce(t *testing.T) {
+	h := admittedHistory(100)
+	early, other := h.ask(1), h.ask(1)
+	d, ok := h.judge(early, counted(50))
+	require.False(t, ok)
+	h.told(d)
+	_, ok = h.judge(other, counted(120))
+	require.False(t, ok, "it may be of before")
+	h.use(other, counted(120), 10)
+	d, ok = h.judge(other, counted(51))
+	require.False(t, ok, "nor does it know what changed by that")
+	require.False(t, d.back, "but the log was told")
+	next := h.ask(1)
+	_, ok = h.judge(next, counted(60))
+	require.True(t, ok)
+	h.use(next, counted(60), 20)
+	_, ok = h.judge(h.ask(1), counted(59))
+	require.False(t, ok)
+}
+
+// One flush may be one of which the log was told by another; of two, one may not be.
+func TestFlushesAreToldAsOftenAsTheyMayBeRollbacks(t *testing.T) {
+	h := admittedHistory(100)
+	q := h.ask(1)
+	h.flushed()
+	d, ok := h.judge(q, counted(101))
+	require.False(t, ok)
+	require.True(t, d.back)
+	require.EqualValues(t, 10, d.upTo)
+	h.flushed() // while the log is told
+	h.told(d)
+	d, ok = h.judge(h.ask(1), counted(101))
+	require.False(t, ok, "the second is not told yet")
+	require.EqualValues(t, 10, d.upTo)
+	h.flushed()
+	d, _ = h.judge(h.ask(1), counted(101))
+	require.EqualValues(t, math.MaxInt64, d.upTo)
+	h.told(d)
+	_, ok = h.judge(h.ask(1), counted(101))
+	require.True(t, ok)
+}
+
+// How many commands were counted is asked over each new connection.
+func TestCommandsAreCountedOverEachConnection(t *testing.T) {
+	h := admittedHistory(100)
+	require.False(t, h.ask(1).counts)
+	require.True(t, h.ask(2).counts)
+	h.use(h.ask(2), counted(untold), 10)
+	require.True(t, h.ask(2).counts, "it did not tell")
+	h.use(h.ask(2), counted(101), 10)
+	require.False(t, h.ask(2).counts)
+}
