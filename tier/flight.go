@@ -45,7 +45,7 @@ type flight struct {
 	leased  bool          // the fleet's lease is ours already
 	held    bool          // another process was seen to hold it
 	holds   time.Duration // for how long at most, unless that renews it
-	stale   *item         // valid but past its TTL, for those who accept that
+	stale   *item         // read remotely, valid but past its TTL, for those who accept that
 	offline bool          // the remote tier did not answer: load without lease and fill
 	refused bool          // offline because the server had no memory even for a lease
 	force   bool          // load whatever the remote tier holds
@@ -147,6 +147,14 @@ func (t *table) restart(f *flight, v *invalidation.View, now mono.Time) {
 	s := t.shard(f.h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if f.watch.notices != f.basis.notices {
+		// The key changed since it was read. Those who come from here on may share the
+		// load, but what was there before is nothing for them to fall back on:
+		//
+		//	A: has read 1, past its TTL; B: sets the key to 2; A: takes the lease
+		//	C: comes, and shares A's load, which fails
+		f.stale = nil
+	}
 	f.watch.listed, f.watch.base = false, f.watch.notices
 	f.basis = basis{begun: now, proof: v.Proof, seq: v.Seq, epoch: v.Epoch, keyTick: v.Watermark, notices: f.watch.notices}
 	if t.shardOf != nil && f.name != "" {

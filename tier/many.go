@@ -144,7 +144,7 @@ func (c *core) lookupMany(ctx context.Context, p *party, keys []string, load loa
 		t.f, t.leads, t.notices = c.s.table.join(&flights[0], t.h, t.key, true)
 		if t.leads {
 			flights = flights[1:]
-			t.f.stale, t.f.seen, t.f.empty = t.spare, t.seen, t.empty
+			t.f.seen, t.f.empty = t.seen, t.empty
 			p.lead = append(p.lead, t.f)
 		}
 	}

@@ -285,3 +285,45 @@ func TestI1NoFlightGoesBehindWhatWasReadWithoutTracking(t *testing.T) {
 	require.Equal(t, 3, <-got)
 	others.Before(nil)
 }
+
+// Regression: a load had read a value past its TTL; then the key was set or deleted, and a
+// caller who came after that, and shared the load, was given the old value when it failed.
+func TestI1NoFallbackIsOlderThanAChangeBeforeTheCaller(t *testing.T) {
+	for tracked, options := range tracking {
+		for what, change := range map[string]func(c *tier.Cache[int]) error{
+			"delete": func(c *tier.Cache[int]) error { return c.Delete(bg, "k") },
+			"set": func(c *tier.Cache[int]) error {
+				defer time.Sleep(time.Second) // by then it has expired
+				return c.Set(bg, "k", 2, tier.WithTTL(time.Millisecond))
+			},
+		} {
+			for local, option := range map[string]tier.CacheOption{"remote only": tier.WithRemoteOnly(), "both tiers": tier.WithLocalTTL(time.Hour)} {
+				t.Run(tracked+", "+what+", "+local, func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						w := &world{t, embeddedFleet(t, nil).hub, "test", nil}
+						s, hooks := w.open(options...)
+						c, brief := cacheOf[int](t, s, tier.WithStaleOnError(time.Hour), option), cacheOf[int](t, s)
+						require.NoError(t, c.Set(bg, "k", 1, tier.WithTTL(time.Minute)))
+						time.Sleep(2 * time.Minute)
+						reached, goOn := stopAt(hooks.Before, interpose.Lease, 1)
+						end := make(chan struct{})
+						go c.Get(bg, "k", func(context.Context, *tier.Entry) (int, error) { <-end; return 0, errOrigin })
+						<-reached // it has read 1
+						require.NoError(t, change(brief))
+						close(goOn)
+						synctest.Wait()
+						got := make(chan error)
+						go func() {
+							v, err := c.Get(bg, "k", fails[int](errOrigin))
+							assert.Zero(t, v)
+							got <- err
+						}()
+						synctest.Wait()
+						close(end)
+						require.ErrorIs(t, <-got, errOrigin)
+					})
+				})
+			}
+		}
+	}
+}

@@ -72,8 +72,10 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o callConf
 			continue
 		}
 		if leads {
-			f.name, f.stale = c.ns.remoteName(h), spare
-			spare = c.fly(ctx, f, load, o)
+			f.name = c.ns.remoteName(h)
+			if read := c.fly(ctx, f, load, o); read != nil {
+				spare = read
+			}
 		}
 		instead, ended, err := c.await(ctx, f, spare)
 		c.s.table.leave(f)

@@ -46,5 +46,7 @@ func init() {
 			"!k.flight.gave(nonce) {\n		k.note(2, nil)", "!k.flight.gave(nonce) {\n		k.note(0, nil)", "TestI1NoFlightGoesBehindWhatWasRead"},
 		guard{"I1 no older copy is left in place of what is listed", "tier/watch.go",
 			"		t.local.Remove(h)\n		return\n	}\n	w.listed = t.put", "		return\n	}\n	w.listed = t.put", "TestI1ListLeavesNoOlderCopy"},
+		guard{"I1 a fallback is not older than a change before the caller", "tier/flight.go",
+			"		f.stale = nil\n", "", "TestI1NoFallbackIsOlderThan"},
 	)
 }
