@@ -99,7 +99,7 @@ func TestALeaseThatExpiresIsTakenAtOnce(t *testing.T) {
 		s := f.process()
 		c := view[string](t, s, "docs")
 		silent := remote.Events{Changed: func([]string) {}, Lost: func() {}, Published: func(string) {}}
-		dead, err := f.hub.Connect(t.Context(), remote.Options{Prefix: f.prefix, Events: silent})
+		dead, err := f.hub.Connect(t.Context(), remote.Options{Prefix: f.prefix, NoTracking: !f.tracked, Events: silent})
 		require.NoError(t, err)
 		defer dead.Close()
 		for i := range 20 {

@@ -353,6 +353,8 @@ func TestI6AClockThatIsSetForthAndBackForgetsNoDeclaration(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}
+	// A Set is refused until its process has heard the clock that was set.
+	eventually(t, "the clock is heard", func() bool { return c.Set(t.Context(), "k", "0") == nil })
 	lostSet(t, srv, f, c)
 }
 
