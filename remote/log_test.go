@@ -177,3 +177,70 @@ func TestOptionsStandInTheLog(t *testing.T) {
 	require.ErrorContains(t, err, "WithoutTracking")
 	require.True(t, remote.Away(err), "nothing that it says can be judged")
 }
+
+// membersOf returns what stands in the log about itself.
+func membersOf(t *testing.T, s *valkeytest.Server, kind string) (out []string) {
+	all, err := s.Do(t, "ZRANGE", logOfP, "-1", "-1", "BYSCORE").AsStrSlice()
+	require.NoError(t, err)
+	for _, m := range all {
+		if strings.HasPrefix(m, kind) {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// Guard: the trim script leaves the members v. What it trims, the server may save before
+// the process that has declared hears of it.
+//
+//	A:      declares docs, and sets k
+//	B:      has the log trim what A recorded
+//	server: saves; A sets k again; the server is restarted from the file
+//	B:      reads the log
+func TestADeclarationIsNeverTrimmed(t *testing.T) {
+	s := valkeytest.Start(t)
+	c := connectAs(t, backend(s), time.Second)
+	record(t, c, time.Second, invalidation.Written("docs"))
+	recorded := time.Now()
+	eventually(t, func() bool { return time.Since(recorded) > 1100*time.Millisecond }, "time passes")
+	for i := range 40 {
+		record(t, c, time.Second, invalidation.Scope(fmt.Sprint("s:", i)))
+	}
+	require.Equal(t, []invalidation.Tick{0}, deltaOf(t, c, "w:docs").Known, "what was recorded is trimmed")
+	require.Equal(t, []string{"v:docs"}, membersOf(t, s, "v"))
+	s.Do(t, "SAVE")
+	s.Kill()
+	s.Restart()
+	eventually(t, func() bool {
+		d, err := c.Delta(within(t), invalidation.DeltaQuery{Limit: 1 << 20, Scopes: []invalidation.Scope{"n:docs"}})
+		return err == nil && d.Known[0] > 0
+	}, "the namespace changes")
+}
+
+// Declarations are bounded: beyond 1,000 one means all, and everything changes when a server
+// comes that may have lost what was written.
+func TestManyDeclarationsMeanAll(t *testing.T) {
+	s := valkeytest.Start(t)
+	c := connectAs(t, backend(s), time.Hour)
+	deltaOf(t, c)
+	many := func(from, n int) (scopes []invalidation.Scope) {
+		for i := range n {
+			scopes = append(scopes, invalidation.Written(fmt.Sprint("docs", from+i)))
+		}
+		return scopes
+	}
+	record(t, c, time.Hour, many(0, 1000)...)
+	require.Len(t, membersOf(t, s, "v"), 1000)
+	latest := record(t, c, time.Hour, many(1000, 1)...)
+	require.Equal(t, []string{"v*"}, membersOf(t, s, "v"))
+	record(t, c, time.Hour, many(0, 3)...)
+	require.Equal(t, []string{"v*"}, membersOf(t, s, "v"))
+	s.Do(t, "SAVE")
+	s.Kill()
+	s.Restart()
+	eventually(t, func() bool {
+		d, err := c.Delta(within(t), invalidation.DeltaQuery{Limit: 1 << 20})
+		return err == nil && d.Floor > latest.Tick
+	}, "everything changes")
+	require.False(t, deltaOf(t, c).Damaged)
+}
