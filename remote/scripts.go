@@ -205,22 +205,21 @@ if not inc or last < known_tick(ARGV[2]) or inc == ARGV[3] then renew(KEYS[1], A
 return 1
 `)
 
-	// scriptAdmit: KEYS log; ARGV channel, history, up to where the log has been read
-	// or nothing. A server of another
+	// scriptAdmit: KEYS log; ARGV channel, history, whether it went back. A server of another
 	// history, or one that went back to older data, has
 	// begun to answer: it may have lost what was written to single keys, of which
-	// the log tells nothing. So all in those namespaces changes, once: another history
-	// is remembered, and of a server that went back tells the scope 'b:', which all
-	// that hear of it find later than what they have read. There is no
+	// the log tells nothing. So all in those namespaces changes: for another history once,
+	// since it is remembered, and for a server that went back with each process that finds
+	// it, since nothing tells one time from the next. The scope 'b:' names it. There is no
 	// end to names, but to what is worth naming one by one. What is published says
 	// nothing, and so has everybody read the log.
 	scriptAdmit = newPublishing("#!lua flags=allow-oom\n" + luaNumbers.Replace(luaLog) + `
 local log, history, t = KEYS[1], 'r' .. ARGV[2], (now())
 local inc, last = head(log, t)
 if not inc then return 0 end
-if ARGV[3] == '' then
+if ARGV[3] == '0' then
   if redis.call('ZSCORE', log, history) then return 1 end
-elseif tonumber(redis.call('ZSCORE', log, 'b:') or '0') > tonumber(ARGV[3]) then return 1 end
+end
 local scopes, histories = {}, {}
 for _, m in ipairs(redis.call('ZRANGEBYSCORE', log, -1, -1)) do
   local kind = string.sub(m, 1, 1)
@@ -234,7 +233,7 @@ redis.call('ZADD', log, -1, history)
 if #scopes == 0 then return 1 end
 local score = fmt(math.max(last + 1, t))
 if #scopes > 1000 then scopes = {'f'} end
-if ARGV[3] ~= '' then scopes[#scopes + 1] = 'b:' end
+if ARGV[3] == '1' then scopes[#scopes + 1] = 'b:' .. ARGV[2] end
 for _, s in ipairs(scopes) do redis.call('ZADD', log, score, s) end
 redis.call('PUBLISH', ARGV[1], '')
 return 1
