@@ -54,6 +54,24 @@ func (t *Tail) renewDeclarationsLocked(histories int64) (distrusts bool) {
 	return distrusts
 }
 
+// declareAgainLocked is called when the process turns to a log of another incarnation, of
+// which no entry of before is believed. That log holds none of its declarations, and is
+// told of them at once, not only before the next Set. Until then this can happen, so for one
+// heartbeat:
+//
+//	B:      finds the log lost, and renews it
+//	A:      sets a key, and has not heard of that; the server saves; A sets it again
+//	server: is restarted from the file; nothing says that keys were written
+func (t *Tail) declareAgainLocked(histories int64) {
+	for s, d := range t.mu.declared {
+		d.tick, d.absent, d.histories = 0, true, histories
+		if !d.queued {
+			t.postponeLocked(s)
+			d.queued = true
+		}
+	}
+}
+
 // postponeLocked has a scope distrusted until it is recorded that it changed, which
 // is done at once, but by another goroutine.
 func (t *Tail) postponeLocked(s Scope) {
