@@ -48,21 +48,21 @@ func (g *Guards) flushed(p *Process) {
 	}
 }
 
-// isBack reports whether an answered delta shows that the server was set back, and
-// the log does not say that a process has found that out already. Either a flush
-// notice came before the answer, and the log is still there; or the server has
-// counted less than it had.
-func (g *Guards) isBack(p *Process, from, log Log) bool {
+// isBack reports whether an answered delta shows that the server was set back. Either a
+// flush notice came before the answer, and the log is still there; or the server has
+// counted less than it had. That another process has found one out says nothing: it may
+// have been another time.
+func (g *Guards) isBack(p *Process, log Log) bool {
 	found := g.FlushNotice && p.Flushed || g.Counters && log.Images < p.Images
-	return found && log.Inc == p.Know.Inc && log.Back <= from.Tick
+	return found && log.Inc == p.Know.Inc
 }
 
 // apply makes the answer to a delta read known, and reports whether it could be
 // used. Of the log's past it holds what came after from.
 func (g *Guards) apply(s *State, i int, from, log Log) bool {
 	p := &s.P[i]
-	if p.Know.Inc != from.Inc {
-		return false
+	if p.Know.Inc != from.Inc || p.Know.Told != from.Told {
+		return false // what was asked before that was told does not know what changed by it
 	}
 	if g.Histories && log.Strange {
 		s.of(i).admit()
@@ -76,12 +76,13 @@ func (g *Guards) apply(s *State, i int, from, log Log) bool {
 		}
 		return false
 	}
-	if g.isBack(p, from, log) {
-		s.of(i).setBack(from.Tick)
+	if g.isBack(p, log) {
+		s.of(i).setBack()
+		p.Images, p.Flushed, p.Know.Told = log.Images, false, p.Know.Told+1
 		return false
 	}
 	p.Images, p.Flushed = log.Images, false
-	log.Strange, log.Images, log.Back = false, 0, 0
+	log.Strange, log.Images = false, 0
 	switch {
 	case log.Inc != p.Know.Inc:
 		g.adopt(p, log)

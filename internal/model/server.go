@@ -56,15 +56,10 @@ func (v *Server) admit() {
 }
 
 // setBack has all that was set change, since the server was set back and may have
-// lost some of it; unless another process did that, after known.
-func (v *Server) setBack(known int8) {
-	log := &v.Log
-	if log.Inc == 0 || log.Back > known {
-		return
-	}
-	log.Tick++
-	log.Back = log.Tick
-	if log.Written {
+// lost some of it.
+func (v *Server) setBack() {
+	if log := &v.Log; log.Inc != 0 && log.Written {
+		log.Tick++
 		log.Source = log.Tick
 	}
 }

@@ -35,10 +35,10 @@ type State struct {
 type Log struct {
 	Inc, Tick, Source, Other int8
 	AfterInc, After          int8 // where in another log whoever began this one was
-	Back                     int8 // the tick at which it was admitted that its server was set back
 	Histories                int8 // those that it knows, a bit for each
 	Written                  bool // it knows that keys are set
 	Images                   int8 // in an answer: the server's
+	Told                     int8 // in what a process knows: how often it has told of a server that was set back
 	// Strange, in an answer: it came from a server whose history the log, which is
 	// there, does not know.
 	Strange bool
