@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/recovery"
 	"github.com/tiercache/tiercache/invalidation"
 )
 
@@ -38,6 +39,9 @@ type Options struct {
 	// NoTracking asks for a connection without notices of changed keys.
 	NoTracking bool
 	Events     Events
+	// Panics is told of panics in goroutines of the connection, each of which ends it as
+	// a lost one; nil: nobody is.
+	Panics *recovery.Panics
 }
 
 // Events is what a connection reports. The functions are called one at a time

@@ -147,7 +147,7 @@ func (l *loadRun) store(ctx context.Context, fills []filling) {
 			return
 		}
 		// What there is to do then takes its time, and so may the observer.
-		l.s.mu.flying.Go(func() { l.stored(fills, begun, written, err) })
+		l.s.goFlying(func() { l.stored(fills, begun, written, err) })
 	})
 }
 
@@ -155,6 +155,12 @@ func (l *loadRun) store(ctx context.Context, fills []filling) {
 // this goroutine, comes last.
 func (l *loadRun) stored(fills []filling, begun mono.Time, written []remote.Written, err error) {
 	defer l.over()
+	settled := false
+	defer func() {
+		if !settled {
+			l.dropFills(fills)
+		}
+	}()
 	took := mono.Now().Sub(begun)
 	if err != nil {
 		written = make([]remote.Written, len(fills))
@@ -174,6 +180,7 @@ func (l *loadRun) stored(fills []filling, begun mono.Time, written []remote.Writ
 	if len(refused) > 0 {
 		l.releaseLater(refused) // or the next load would wait for our lease to end
 	}
+	settled = true
 	clear(l.one.writes[:]) // a loader may have kept what they lie in
 	clear(fills)
 	if err != nil {
@@ -181,6 +188,15 @@ func (l *loadRun) stored(fills []filling, begun mono.Time, written []remote.Writ
 	}
 	for i := range written {
 		l.countFill(written[i], took) // whoever sees it counted finds it done
+	}
+}
+
+// dropFills ends the flights of fills that a panic kept from being settled. Their copies go.
+func (l *loadRun) dropFills(fills []filling) {
+	for _, fl := range fills {
+		l.s.table.unlist(fl.f.h, &fl.f.watch, fl.it)
+		fl.f.finish(outcome{err: &LoadPanic{}})
+		l.s.table.land(fl.f)
 	}
 }
 
