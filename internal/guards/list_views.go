@@ -25,7 +25,7 @@ func init() {
 		guard{"I1 what was to be replaced goes if the write is not answered", "tier/fill.go",
 			"			unanswered = append(unanswered, fl.write.Key)", "			continue", "TestI1NoReadGoesBehindAValueThatCouldNotBeStored/the_write_is_lost/embedded"},
 		guard{"I1 what was to be replaced goes before the flight lands", "tier/fill.go",
-			"	l.withdraw(fills, written)\n", "	defer l.withdraw(append([]filling(nil), fills...), written)\n", "TestI1NoReadGoesBehindAValueThatCouldNotBeStored/the_write_is_lost/embedded"},
+			"	l.withdraw(fills, written)\n", "	defer l.withdraw(append([]filling(nil), fills...), written)\n", "TestI1NoReadGoesBehindAValueWhileTheOlderIsRemoved"},
 		guard{"I1 what was to be replaced goes if the lease is lost", "tier/fill.go",
 			"			fenced = append(fenced, fl.write.Key)", "			continue", "TestI1NoReadGoesBehindAValueThatCouldNotBeStored/the_lease_is_lost/embedded"},
 		guard{"what was set meanwhile stays", "tier/fill.go",
