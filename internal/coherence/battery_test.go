@@ -70,7 +70,7 @@ func rounds(t *testing.T) int {
 	case raceDetector:
 		return 1
 	}
-	return 6
+	return 5
 }
 
 func TestFaults(t *testing.T) {
