@@ -33,7 +33,7 @@ func init() {
 		guard{"I1 a stale value goes if what was loaded is not stored", "tier/flight.go",
 			"|| f.seen != \"\" || f.resident != nil || f.stale != nil\n", "\n", "TestI1NoFallbackGoesBehind"},
 		guard{"I1 a refresh without its lease removes what it was to replace", "tier/fill.go",
-			"			unleased = append(unleased, f.name)", "			_ = f.name", "TestI1NoReadGoesBehindARefreshWithoutALease/embedded"},
+			"			offline = append(offline, f.name)", "			_ = f.name", "TestI1NoReadGoesBehindARefreshWithoutALease/embedded"},
 		guard{"I1 a refresh without its lease leaves no local copy", "tier/fill.go",
 			"			l.s.local.Remove(f.h) // which Refresh", "			// which Refresh", "TestI1NoReadGoesBehindARefreshWithoutALease/embedded"},
 		guard{"I1 without tracking a read of many outdates copies", "tier/aside.go",
