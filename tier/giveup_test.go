@@ -460,6 +460,7 @@ func TestI1AWriteThatWasGivenUpIsOverHoweverLateTheClockWasHeard(t *testing.T) {
 			return nil
 		})
 		require.NoError(t, sa.Sync(bg))
+		require.NoError(t, a.Set(bg, "k", 0), "nor is it refused before its time")
 		arrive := hooks.Delay(interpose.Write)
 		ctx, cancel := givenUp["a deadline of its own"]()
 		defer cancel()
