@@ -133,7 +133,7 @@ func copyTree() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	list, err := exec.Command("git", "ls-files", "-co", "--exclude-standard", "*.go", "*.s", "go.mod", "go.sum", "README.md").Output()
+	list, err := exec.Command("git", "ls-files", "-co", "--exclude-standard", "*.go", "*.s", "go.mod", "go.sum", "README.md", "*/testdata/*.txt").Output()
 	if err != nil {
 		return dir, fmt.Errorf("git ls-files (run it in the root of the checkout): %w", err)
 	}
