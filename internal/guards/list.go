@@ -33,7 +33,7 @@ var guards = []guard{
 	{"I3 a load without its lease is not shared across a Sync", "tier/read.go",
 		"if untold && out.begun <= came.synced {", "if false {", "TestI3AfterASync"},
 	{"I3 what was read before a server was admitted is read again", "remote/valkey_history.go",
-		"known && place <= q.admissions &&", "known &&", "./remote TestWhatWasReadBeforeAServer"},
+		"known && place <= q.admissions &&", "known && place >= 0 &&", "./remote TestWhatWasReadBeforeAServer"},
 	{"I4 a fresh read takes the delta along", "tier/read.go",
 		"if !o.fresh && c.s.heard(v, shard) {", "if c.s.heard(v, shard) {", "TestI4AFreshReadReflects"},
 	{"I4 a fresh read does not take the lease along instead", "tier/read.go",
