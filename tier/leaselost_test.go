@@ -86,7 +86,7 @@ func TestALeaseWhoseConnectionWasCutIsGivenBack(t *testing.T) {
 						tier.LeaseFirst(a)
 					}
 					within(t, "it is connected", func() bool { return sa.Sync(bg) == nil })
-					key := name[:9] + way + string(rune('0'+i))
+					key := fmt.Sprint(name, way, i)
 					cut(key)
 					missing(key)
 				}
