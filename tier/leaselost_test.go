@@ -40,7 +40,7 @@ func TestALeaseWhoseConnectionWasCutIsGivenBack(t *testing.T) {
 		t.Helper()
 		require.Equal(t, "of b", find(t, b, key, is("of b")).Value, "it waits for no lease")
 	}
-	for name, cut := range map[string]func(key string){
+	cuts := map[string]func(key string){
 		"before it was told that it has it": func(key string) {
 			hooks.Before(func(op interpose.Op) error {
 				if op == interpose.Lease {
@@ -76,13 +76,15 @@ func TestALeaseWhoseConnectionWasCutIsGivenBack(t *testing.T) {
 			p.Cut()
 			p.Thaw()
 		},
-	} {
-		for _, way := range []string{"read first", "lease first"} {
+	}
+	for _, way := range []string{"read first", "lease first"} {
+		for name, cut := range cuts {
 			t.Run(name+", "+way, func(t *testing.T) {
 				for i := range 10 {
 					if way == "lease first" {
 						tier.LeaseFirst(a)
 					}
+					within(t, "it is connected", func() bool { return sa.Sync(bg) == nil })
 					key := name[:9] + way + string(rune('0'+i))
 					cut(key)
 					missing(key)
@@ -99,7 +101,7 @@ func TestALeaseThatExpiresIsTakenAtOnce(t *testing.T) {
 		s := f.process()
 		c := view[string](t, s, "docs")
 		silent := remote.Events{Changed: func([]string) {}, Lost: func() {}, Published: func(string) {}}
-		dead, err := f.hub.Connect(t.Context(), remote.Options{Prefix: f.prefix, Events: silent})
+		dead, err := f.hub.Connect(t.Context(), remote.Options{Prefix: f.prefix, NoTracking: !f.tracked, Events: silent})
 		require.NoError(t, err)
 		defer dead.Close()
 		for i := range 20 {

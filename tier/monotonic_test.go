@@ -327,3 +327,30 @@ func TestI1NoFallbackIsOlderThanAChangeBeforeTheCaller(t *testing.T) {
 		}
 	}
 }
+
+// Until that is done, callers share what was loaded, or wait.
+func TestI1NoReadGoesBehindAValueWhileTheOlderIsRemoved(t *testing.T) {
+	w := &world{t, embeddedFleet(t, nil).hub, "test", nil}
+	s, hooks := w.open(quiet...)
+	c, remoteOnly := cacheOf[int](t, s), cacheOf[int](t, s, tier.WithRemoteOnly())
+	for way, read := range ways(c, remoteOnly) {
+		require.NoError(t, c.Set(t.Context(), "k", 1))
+		reached, goOn := stopAt(hooks.Before, interpose.Delete, 1)
+		release := sync.OnceFunc(func() { close(goOn) })
+		t.Cleanup(release)
+		lost := failsFirst(interpose.Write)
+		hooks.Reach(func(_ context.Context, op interpose.Op) error { return lost(op) })
+		v, err := c.Refresh(t.Context(), "k", is(2))
+		require.NoError(t, err)
+		require.Equal(t, 2, v)
+		<-reached
+		got := make(chan int, 1)
+		go func() { got <- read(t.Context()) }()
+		within(t, "the read is answered, or waits", func() bool { return len(got) == 1 || tier.Waits(c, "k") })
+		release()
+		assert.NotEqual(t, 1, <-got, way)
+		within(t, "all is done", func() bool { return !tier.Flies(c, "k") })
+		hooks.Before(nil)
+		hooks.Reach(nil)
+	}
+}
