@@ -197,8 +197,8 @@ func (t *Tail) adoptLocked(v *View, d Delta) {
 		t.Wake()
 	}
 	v.Incarnation, v.Watermark, t.mu.floor = d.Incarnation, 0, 0
-	clear(t.mu.declared) // no entry of the log before is believed
 	t.resetLocked(v, horizon)
+	t.declareAgainLocked(d.Histories)
 }
 
 // resetLocked gives up what is known up to the horizon, and with it every
