@@ -165,7 +165,7 @@ func (t *Tail) apply(q Query, d Delta, heard mono.Time, damaged bool) (done, los
 		v.Epoch++
 	}
 	if q.sent > v.clock.Asked {
-		v.clock = serverclock.Reading{At: d.ServerTime, Asked: q.sent, Answered: heard}
+		v.clock, v.told = serverclock.Reading{At: d.ServerTime, Asked: q.sent, Answered: heard}, d.Connection
 		if q.sent > t.mu.lost {
 			v.Proof = q.sent
 		}

@@ -241,3 +241,39 @@ func TestManyDeclarationsMeanAll(t *testing.T) {
 	}, "everything changes")
 	require.False(t, deltaOf(t, c).Damaged)
 }
+
+// Guard: change looks whose clock a Window is of. Another connection may be to another
+// server, which was promoted, and whose clock is behind.
+func TestAWriteIsSentToTheServerWhoseClockBoundsIt(t *testing.T) {
+	s := valkeytest.Start(t)
+	c := connectAs(t, backend(s), time.Hour)
+	record(t, c, time.Hour, "s:x")
+	write := func(w remote.Window) (deleted, written error) {
+		_, deleted = c.Delete(within(t), []remote.Deletion{{Key: "p:d:a:{k}", Window: w}})
+		_, written = c.Write(within(t), []remote.Write{{Key: "p:d:a:{k}", Envelope: []byte("v"), Expires: time.Now().Add(time.Hour), Window: w}})
+		return deleted, written
+	}
+	window := func() remote.Window {
+		d := deltaOf(t, c)
+		return remote.Window{NotBefore: d.ServerTime.Add(-time.Minute), Before: d.ServerTime.Add(time.Minute), Connection: d.Connection}
+	}
+	first := window()
+	deleted, written := write(first)
+	require.NoError(t, deleted)
+	require.NoError(t, written)
+	s.Do(t, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+	eventually(t, func() bool {
+		d, err := c.Delta(within(t), invalidation.DeltaQuery{Limit: 1})
+		return err == nil && d.Connection != first.Connection
+	}, "it is connected again")
+	s.Do(t, "DEL", "p:d:a:{k}")
+	deleted, written = write(first)
+	require.True(t, remote.NotSent(deleted), "%v", deleted)
+	require.True(t, remote.NotSent(written), "%v", written)
+	n, err := s.Do(t, "EXISTS", "p:d:a:{k}").AsInt64()
+	require.NoError(t, err)
+	require.Zero(t, n)
+	deleted, written = write(window())
+	require.NoError(t, deleted)
+	require.NoError(t, written)
+}

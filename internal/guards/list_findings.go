@@ -17,5 +17,9 @@ func init() {
 			"	v.Epoch++\n	v.Proof = 0\n", "	v.Epoch++\n", "TestI1AFlushNoticeEndsTheProof"},
 		guard{"I1 what a flush notice overtook is judged by a delta", "tier/proof.go",
 			"return s.tail.View().Epoch != v.Epoch || shard.Gone()", "return false", "TestI1WhatAFlushNotice"},
+		guard{"G1 a new connection is asked for its server's clock", "tier/window.go",
+			"if v.Proof != 0 || s.conn.away() != nil {", "if true {", "TestI1AWriteOverANewConnection"},
+		guard{"G1 a write goes to the server whose clock bounds it", "remote/valkey_entries.go",
+			"by>>dialsFrom != c.dials.Load() {", "false {", "./remote TestAWriteIsSentToTheServer"},
 	)
 }
