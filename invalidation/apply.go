@@ -165,7 +165,7 @@ func (t *Tail) apply(q Query, d Delta, heard mono.Time, damaged bool) (done, los
 		v.Epoch++
 	}
 	if q.sent > v.clock.Asked {
-		v.clock = serverclock.Reading{At: d.ServerTime, Asked: q.sent, Answered: heard}
+		v.clock, v.told = serverclock.Reading{At: d.ServerTime, Asked: q.sent, Answered: heard}, d.Connection
 		if q.sent > t.mu.lost {
 			v.Proof = q.sent
 		}
@@ -197,8 +197,8 @@ func (t *Tail) adoptLocked(v *View, d Delta) {
 		t.Wake()
 	}
 	v.Incarnation, v.Watermark, t.mu.floor = d.Incarnation, 0, 0
-	clear(t.mu.declared) // no entry of the log before is believed
 	t.resetLocked(v, horizon)
+	t.declareAgainLocked(d.Histories)
 }
 
 // resetLocked gives up what is known up to the horizon, and with it every

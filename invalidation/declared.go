@@ -1,17 +1,17 @@
 package invalidation
 
-// declared is a scope of [Written] that this process has recorded at tick. The log
-// has it while its floor is below that: another process may trim it sooner than this
-// one would (its retention is shorter, the server's clock was set forwards, the log is
-// full), and then nothing tells a server that lost what was written to single keys
-// since:
+// declared is a scope of [Written] that this process has recorded at tick. What it says
+// stays in the log as long as the incarnation does. But processes of the release before
+// trim it with the scope, which leaves it in place for sure only while the log's floor is
+// below it, and then nothing tells a server that lost what was written to single keys since:
 //
 //	A:      has declared; B trims that, of which A does not know yet
 //	server: saves; A sets a key of the namespace
 //	server: is restarted, without that Set; nothing says that the namespace changes
 //
 // So who hears of such a floor declares again, and if a server came meanwhile that may
-// have lost something, has the namespace change.
+// have lost something, has the namespace change. That narrows the hole which those
+// processes leave, and does not close it.
 type declared struct {
 	tick      Tick
 	queued    bool  // it is to be recorded again
@@ -52,6 +52,24 @@ func (t *Tail) renewDeclarationsLocked(histories int64) (distrusts bool) {
 		d.absent, d.histories = absent, histories
 	}
 	return distrusts
+}
+
+// declareAgainLocked is called when the process turns to a log of another incarnation, of
+// which no entry of before is believed. That log holds none of its declarations, and is
+// told of them at once, not only before the next Set. Until then this can happen, so for one
+// heartbeat:
+//
+//	B:      finds the log lost, and renews it
+//	A:      sets a key, and has not heard of that; the server saves; A sets it again
+//	server: is restarted from the file; nothing says that keys were written
+func (t *Tail) declareAgainLocked(histories int64) {
+	for s, d := range t.mu.declared {
+		d.tick, d.absent, d.histories = 0, true, histories
+		if !d.queued {
+			t.postponeLocked(s)
+			d.queued = true
+		}
+	}
 }
 
 // postponeLocked has a scope distrusted until it is recorded that it changed, which

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -121,6 +122,43 @@ func TestALogOfALaterFormatIsLeftAlone(t *testing.T) {
 		s.log.lose(-1)
 		require.NoError(t, s.CatchUp(t.Context()))
 	})
+}
+
+// Guard: adoptLocked. Whatever the process does next, the new log is told at once in which
+// namespaces it writes keys; and of a server that came before that was done, too.
+func TestAnotherLogIsToldAtOnceWhatWasDeclared(t *testing.T) {
+	latest := func(s *scene, scope Scope) (tick Tick) {
+		s.log.set(func(l *script) {
+			for _, c := range l.changes {
+				if slices.Contains(c.scopes, scope) {
+					tick = c.tick
+				}
+			}
+		})
+		return tick
+	}
+	for name, came := range map[string]int64{"no server came": 0, "a server came meanwhile": 1} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, s *scene) {
+				for range 3 { // and the next log, and the one after it
+					_, err := s.Change(context.Background(), []Scope{invalidation.Written("docs")}, false)
+					require.NoError(t, err)
+					s.log.set(func(l *script) { l.renewLocked(s.View().AsOf()) })
+					s.log.set(func(l *script) { l.appendErr = errDown; l.histories++ })
+					require.NoError(t, s.CatchUp(t.Context()))
+					synctest.Wait()
+					require.Zero(t, latest(s, invalidation.Written("docs")))
+					s.log.set(func(l *script) { l.appendErr = nil; l.histories += came })
+					require.NoError(t, s.CatchUp(t.Context()))
+					s.Wake()
+					synctest.Wait()
+					require.NotZero(t, latest(s, invalidation.Written("docs")), "it is declared")
+					require.Equal(t, came > 0, latest(s, "n:docs") > 0, "the namespace changes")
+					require.Zero(t, s.Health().Undelivered)
+				}
+			})
+		})
+	}
 }
 
 // B3 of the protocol. Guard: renewDeclarationsLocked.

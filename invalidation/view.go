@@ -36,6 +36,8 @@ type View struct {
 	Proof mono.Time
 	// clock is what the server's clock said to the latest answered delta read.
 	clock serverclock.Reading
+	// told is the Delta.Connection of that.
+	told int64
 }
 
 // AsOf is the position that a load which begins now is true as of.
@@ -54,6 +56,9 @@ func (v *View) ServerTime(now mono.Time) time.Time { return v.clock.Latest(now) 
 
 // Clock is the server's clock as the latest answered delta read told it, with both bounds.
 func (v *View) Clock() serverclock.Reading { return v.clock }
+
+// Connection is the [Delta.Connection] of the answer that told Clock.
+func (v *View) Connection() int64 { return v.told }
 
 // Covers reports whether a value as of a can be valid as far as incarnation
 // and floor go; the scopes are judged by their marks.

@@ -1,7 +1,6 @@
 package remote
 
 import (
-	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,7 +12,7 @@ func counted(commands int64) origin { return origin{"h", counters{0, commands}} 
 func admittedHistory(n int64) *histories {
 	h := newHistories()
 	h.told(doubt{history: "h"})
-	h.use(h.ask(1), counted(n), 10)
+	h.use(h.ask(1), counted(n))
 	return h
 }
 
@@ -24,15 +23,14 @@ func TestCountersThatCrossEachOtherAreNoRollback(t *testing.T) {
 	first, second := h.ask(1), h.ask(1)
 	_, ok := h.judge(second, counted(105))
 	require.True(t, ok)
-	h.use(second, counted(105), 10)
+	h.use(second, counted(105))
 	_, ok = h.judge(first, counted(102))
 	require.True(t, ok, "it was counted before")
-	h.use(first, counted(102), 10)
+	h.use(first, counted(102))
 	third := h.ask(1)
 	d, ok := h.judge(third, counted(104))
 	require.False(t, ok, "the most that was counted counts")
 	require.True(t, d.back)
-	require.EqualValues(t, 10, d.upTo)
 	_, ok = h.judge(third, counted(106))
 	require.True(t, ok)
 	_, ok = h.judge(third, counted(untold))
@@ -51,19 +49,19 @@ func TestARollbackIsJudgedOnce(t *testing.T) {
 	h.told(d)
 	_, ok = h.judge(other, counted(120))
 	require.False(t, ok, "it may be of before")
-	h.use(other, counted(120), 10)
+	h.use(other, counted(120))
 	d, ok = h.judge(other, counted(51))
 	require.False(t, ok, "nor does it know what changed by that")
 	require.False(t, d.back, "but the log was told")
 	next := h.ask(1)
 	_, ok = h.judge(next, counted(60))
 	require.True(t, ok)
-	h.use(next, counted(60), 20)
+	h.use(next, counted(60))
 	_, ok = h.judge(h.ask(1), counted(59))
 	require.False(t, ok)
 }
 
-// One flush may be one of which the log was told by another; of two, one may not be.
+// Of each flush the log is told, however many there were.
 func TestFlushesAreToldAsOftenAsTheyMayBeRollbacks(t *testing.T) {
 	h := admittedHistory(100)
 	q := h.ask(1)
@@ -71,18 +69,43 @@ func TestFlushesAreToldAsOftenAsTheyMayBeRollbacks(t *testing.T) {
 	d, ok := h.judge(q, counted(101))
 	require.False(t, ok)
 	require.True(t, d.back)
-	require.EqualValues(t, 10, d.upTo)
 	h.flushed() // while the log is told
 	h.told(d)
 	d, ok = h.judge(h.ask(1), counted(101))
 	require.False(t, ok, "the second is not told yet")
-	require.EqualValues(t, 10, d.upTo)
-	h.flushed()
-	d, _ = h.judge(h.ask(1), counted(101))
-	require.EqualValues(t, math.MaxInt64, d.upTo)
+	require.False(t, h.known(d))
 	h.told(d)
 	_, ok = h.judge(h.ask(1), counted(101))
 	require.True(t, ok)
+}
+
+// Answers that came together show one rollback. Of another server's, or of another flush,
+// the log is told in any case.
+func TestOneProcessTellsOfARollbackOnce(t *testing.T) {
+	h := admittedHistory(100)
+	other := origin{"another", counters{0, 50}}
+	h.told(doubt{history: "another"})
+	h.use(h.ask(1), other)
+	early := h.ask(1)
+	d, _ := h.judge(early, counted(50))
+	same, _ := h.judge(early, counted(51))
+	another, _ := h.judge(early, origin{"another", counters{0, 10}})
+	require.True(t, d.back && same.back && another.back)
+	require.False(t, h.known(d))
+	h.told(d)
+	require.True(t, h.known(same), "it is the one that was told")
+	require.False(t, h.known(another), "it is another server's")
+	h.use(h.ask(1), counted(60))
+	again, _ := h.judge(h.ask(1), counted(55))
+	require.True(t, again.back)
+	require.False(t, h.known(again), "it is another time")
+	h.told(again)
+	h.flushed()
+	flush, _ := h.judge(h.ask(1), counted(70))
+	h.flushed()
+	both, _ := h.judge(h.ask(1), counted(70))
+	h.told(flush)
+	require.False(t, h.known(both), "one of the two")
 }
 
 // How many commands were counted is asked over each new connection.
@@ -90,8 +113,8 @@ func TestCommandsAreCountedOverEachConnection(t *testing.T) {
 	h := admittedHistory(100)
 	require.False(t, h.ask(1).counts)
 	require.True(t, h.ask(2).counts)
-	h.use(h.ask(2), counted(untold), 10)
+	h.use(h.ask(2), counted(untold))
 	require.True(t, h.ask(2).counts, "it did not tell")
-	h.use(h.ask(2), counted(101), 10)
+	h.use(h.ask(2), counted(101))
 	require.False(t, h.ask(2).counts)
 }

@@ -214,6 +214,10 @@ type Write struct {
 type Window struct {
 	NotBefore time.Time // the earliest moment; zero: any
 	Before    time.Time // the first moment that is too late; zero: none is
+	// Connection is the [invalidation.Delta.Connection] by whose clock the bounds are; 0: of
+	// any. Where there is one server and it is another by now, nothing is sent, and the error
+	// matches [NotSent]: the other server's clock may be behind.
+	Connection int64
 }
 
 func (w Window) bounded() bool { return !w.NotBefore.IsZero() || !w.Before.IsZero() }

@@ -85,7 +85,7 @@ end
 // comes second (see invalidation.Delta.After), 'l' and the formats (see
 // invalidation.Format), 'o' and the options of stores that are open (see
 // scriptEnrol), 'r' and each history whose servers write to the store, 'v' and the name
-// of each namespace in which keys are written (see invalidation.Written).
+// of each namespace in which keys are written (see invalidation.Written), or 'v*' for all.
 const luaRenew = luaServer + `
 local function known_tick(known) return tonumber(string.match(known, '@(%d+)$')) end
 local function renew(log, inc, known)
@@ -101,8 +101,14 @@ end
 // floor to the latest of them: those that no entry can be as old as, those below
 // the floor already, and those beyond the bound, which is a million scopes, or what a
 // quarter of maxmemory has room for. The latest member is never beyond it, so the log
-// keeps its tick. That keys of a namespace are written is forgotten in the same way:
-// the floor tells those who have declared it (see Tail.renewDeclarations).
+// keeps its tick. That keys of a namespace are written (the members 'v') is never
+// forgotten, though the scope that recorded it is: to declare it again does not make
+// that good.
+//
+//	A:      declares a namespace, and sets a key of it
+//	B:      has the declaration trimmed; the server saves
+//	A:      sets the key again, and has not heard of the floor
+//	server: is restarted from the file; nothing says that keys were written
 const luaTrim = `
 local function stays(t, m)
   local mode, keep, till = string.match(m, '^o(%a):(%d+)@(%d+)$')
@@ -126,14 +132,27 @@ local function trim(log, t, most, retention)
     local score = tonumber(old[i + 1])
     if score > cut and n >= excess then break end
     n = n + 1
-    if old[i] ~= 'f' then
-      gone[#gone + 1], top = old[i], score
-      if string.sub(old[i], 1, 1) == 'w' then gone[#gone + 1] = 'v' .. string.sub(old[i], 2) end
-    end
+    if old[i] ~= 'f' then gone[#gone + 1], top = old[i], score end
   end
   for i = 1, #gone, 1000 do redis.call('ZREM', log, unpack(gone, i, math.min(i + 999, #gone))) end
   if top > floor then redis.call('ZADD', log, 'GT', fmt(top), 'f') end
   return n >= most
+end
+`
+
+// declare has the log know that keys of a namespace are written. More than 1,000 are not
+// worth naming one by one: one member in their place means all.
+const luaDeclare = `
+local function declare(log, name)
+  if redis.call('ZSCORE', log, 'v*') then return end
+  redis.call('ZADD', log, -1, 'v' .. name)
+  local all = {}
+  for _, m in ipairs(redis.call('ZRANGEBYSCORE', log, -1, -1)) do
+    if string.byte(m) == 118 then all[#all + 1] = m end -- v
+  end
+  if #all <= 1000 then return end
+  for _, m in ipairs(all) do redis.call('ZREM', log, m) end
+  redis.call('ZADD', log, -1, 'v*')
 end
 `
 
@@ -154,7 +173,7 @@ var (
 	// retention µs, all, body, most changes to forget, scopes... The known position is
 	// checked first: a log that ends before what the caller has applied lost
 	// history. A change is small, and must go through when memory is full.
-	scriptAppend = newPublishing("#!lua flags=allow-oom\n" + luaNumbers.Replace(luaLog+luaRenew+luaTrim) + `
+	scriptAppend = newPublishing("#!lua flags=allow-oom\n" + luaNumbers.Replace(luaLog+luaRenew+luaTrim+luaDeclare) + `
 local log, t, forget = KEYS[1], (now()), tonumber(ARGV[7])
 local inc, last = head(log, t)
 if not inc or last < known_tick(ARGV[3]) then inc, last = renew(log, ARGV[2], ARGV[3]) end
@@ -164,7 +183,7 @@ local score = fmt(tick)
 if ARGV[5] == '1' then redis.call('ZADD', log, score, 'f') end
 for i = 8, #ARGV do
   redis.call('ZADD', log, score, ARGV[i])
-  if string.sub(ARGV[i], 1, 1) == 'w' then redis.call('ZADD', log, -1, 'v' .. string.sub(ARGV[i], 2)) end
+  if string.byte(ARGV[i]) == 119 then declare(log, string.sub(ARGV[i], 2)) end -- w
 end
 redis.call('PUBLISH', ARGV[1], inc .. ' ' .. fmt(last) .. ' ' .. score .. ' ' .. ARGV[6])
 return {inc, fmt(last), score, more and 1 or 0}
@@ -186,26 +205,25 @@ if not inc or last < known_tick(ARGV[2]) or inc == ARGV[3] then renew(KEYS[1], A
 return 1
 `)
 
-	// scriptAdmit: KEYS log; ARGV channel, history, up to where the log has been read
-	// or nothing. A server of another
+	// scriptAdmit: KEYS log; ARGV channel, history, whether it went back. A server of another
 	// history, or one that went back to older data, has
 	// begun to answer: it may have lost what was written to single keys, of which
-	// the log tells nothing. So all in those namespaces changes, once: another history
-	// is remembered, and of a server that went back tells the scope 'b:', which all
-	// that hear of it find later than what they have read. There is no
+	// the log tells nothing. So all in those namespaces changes: for another history once,
+	// since it is remembered, and for a server that went back with each process that finds
+	// it, since nothing tells one time from the next. The scope 'b:' names it. There is no
 	// end to names, but to what is worth naming one by one. What is published says
 	// nothing, and so has everybody read the log.
 	scriptAdmit = newPublishing("#!lua flags=allow-oom\n" + luaNumbers.Replace(luaLog) + `
 local log, history, t = KEYS[1], 'r' .. ARGV[2], (now())
 local inc, last = head(log, t)
 if not inc then return 0 end
-if ARGV[3] == '' then
+if ARGV[3] == '0' then
   if redis.call('ZSCORE', log, history) then return 1 end
-elseif tonumber(redis.call('ZSCORE', log, 'b:') or '0') > tonumber(ARGV[3]) then return 1 end
+end
 local scopes, histories = {}, {}
 for _, m in ipairs(redis.call('ZRANGEBYSCORE', log, -1, -1)) do
   local kind = string.sub(m, 1, 1)
-  if kind == 'v' then scopes[#scopes + 1] = 'n' .. string.sub(m, 2) end
+  if kind == 'v' then scopes[#scopes + 1] = m == 'v*' and 'f' or 'n' .. string.sub(m, 2) end
   if kind == 'r' then histories[#histories + 1] = m end
 end
 if #histories >= 1000 then
@@ -215,7 +233,7 @@ redis.call('ZADD', log, -1, history)
 if #scopes == 0 then return 1 end
 local score = fmt(math.max(last + 1, t))
 if #scopes > 1000 then scopes = {'f'} end
-if ARGV[3] ~= '' then scopes[#scopes + 1] = 'b:' end
+if ARGV[3] == '1' then scopes[#scopes + 1] = 'b:' .. ARGV[2] end
 for _, s in ipairs(scopes) do redis.call('ZADD', log, score, s) end
 redis.call('PUBLISH', ARGV[1], '')
 return 1

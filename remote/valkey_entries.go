@@ -166,7 +166,7 @@ func (c *valkeyConn) Delete(ctx context.Context, keys []Deletion) ([]Deleted, er
 		b.eval(scriptDelete, pair(keys[i].Key)...)
 		b.bound(keys[i].Window)
 	}
-	replies, err := c.change(ctx, b)
+	replies, err := c.change(ctx, b, func(i int) Window { return keys[i].Window })
 	if err != nil {
 		return nil, err
 	}
@@ -195,12 +195,21 @@ func unanswered(replies []reply) error {
 }
 
 // change sends what changes keys: once, and waiting for the answer when the caller has gone (see [Conn].Write).
-func (c *valkeyConn) change(ctx context.Context, b *batch) ([]reply, error) {
+func (c *valkeyConn) change(ctx context.Context, b *batch, window func(i int) Window) ([]reply, error) {
 	if err := c.tracked.reach(ctx, b); err != nil {
 		return nil, err
 	}
+	// After reach, which may have had another connection dialled. (One that is dialled in the
+	// moment between this and the sending is not seen.)
+	for i := range b.cmds {
+		if by := window(i).Connection; by != 0 && !c.sharded() && by>>dialsFrom != c.dials.Load() {
+			return nil, unsent{errDialled}
+		}
+	}
 	return run(bound.Limit(ctx), c.tracked, b), nil
 }
+
+var errDialled = errors.New("the connection was lost, and the new one has not told its server's clock yet")
 
 // Discard implements [Conn].
 func (c *valkeyConn) Discard(ctx context.Context, keys []string, token string) error {
@@ -229,7 +238,7 @@ func (c *valkeyConn) each(ctx context.Context, keys []string, s script, names fu
 // Write implements [Conn].
 func (c *valkeyConn) Write(ctx context.Context, writes []Write) ([]Written, error) {
 	b := c.batchOf(writes)
-	replies, err := c.change(ctx, b)
+	replies, err := c.change(ctx, b, func(i int) Window { return writes[i].Window })
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package remote
 import (
 	"context"
 	"maps"
-	"math"
 	"sync"
 	"time"
 
@@ -58,7 +57,9 @@ type histories struct {
 	// counted is the most that each history has counted. The map is replaced, never
 	// changed: a question that is sent remembers the one of then.
 	counted map[string]counters
-	applied invalidation.Tick // up to where usable answers had read the log
+	// backs is what admissions was when the log was told that a server of a history went
+	// back, the latest time.
+	backs map[string]int64
 	// countedAt is when the latest usable answer with a count of commands was asked for, when
 	// there had been so many dials.
 	countedAt mono.Time
@@ -80,7 +81,7 @@ type question struct {
 const countEvery = 100 * time.Millisecond
 
 func newHistories() *histories {
-	return &histories{admitted: make(map[string]int64), counted: make(map[string]counters)}
+	return &histories{admitted: make(map[string]int64), counted: make(map[string]counters), backs: make(map[string]int64)}
 }
 
 // ask is called before a question is sent; dials is how often there was another
@@ -104,8 +105,7 @@ type doubt struct {
 	history string
 	back    bool // the server may have gone back
 	flushes int64
-	// upTo: of a server that went back the log was told if it was after this position.
-	upTo invalidation.Tick
+	told    int64 // the log was told that this server went back, the latest time: see histories.backs
 }
 
 // judge reports whether the log knew of all when q was sent that s says. If not, the
@@ -119,21 +119,17 @@ type doubt struct {
 func (h *histories) judge(q question, s origin) (d doubt, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	d = doubt{history: s.history, flushes: h.flushes, upTo: h.applied}
+	d = doubt{history: s.history, flushes: h.flushes, told: h.backs[s.history]}
 	before, counted := q.counted[s.history]
 	d.back = h.flushes > h.handled || counted && s.counters.behind(before) && q.place == h.place
-	if h.flushes > h.handled+1 {
-		d.upTo = math.MaxInt64 // the one of which the log was told may be the first of these
-	}
 	place, known := h.admitted[s.history]
 	return d, !d.back && known && place <= q.admissions && h.place <= q.admissions
 }
 
-// use is called with an answer that is used: the log had been read up to there.
-func (h *histories) use(q question, s origin, upTo invalidation.Tick) {
+// use is called with an answer that is used.
+func (h *histories) use(q question, s origin) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.applied = max(h.applied, upTo)
 	if q.place != h.place {
 		return // it may be of before the server went back
 	}
@@ -152,12 +148,17 @@ func (h *histories) use(q question, s origin, upTo invalidation.Tick) {
 	h.counted[s.history] = next
 }
 
-// known reports whether the log was told.
+// known reports whether the log was told: of a server that went back by this process, since
+// the answer that showed it was judged. What others have told may be of another rollback:
+//
+//	shard 1: is set back; A has all change that may have been lost
+//	shard 2: a key is set, and it is set back
+//	B:       finds that out, and hears for the first time what A has told
 func (h *histories) known(d doubt) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	_, known := h.admitted[d.history]
-	return known && !d.back
+	return known && (!d.back || d.flushes <= h.handled && d.told != h.backs[d.history])
 }
 
 // told is called once the log knows.
@@ -171,7 +172,7 @@ func (h *histories) told(d doubt) {
 	if !d.back {
 		return
 	}
-	h.place, h.handled = h.admissions, max(h.handled, d.flushes)
+	h.place, h.handled, h.backs[d.history] = h.admissions, max(h.handled, d.flushes), h.admissions
 	h.counted = maps.Clone(h.counted)
 	delete(h.counted, d.history)
 }
@@ -189,7 +190,7 @@ func (c *valkeyConn) admits(ctx context.Context, client asker, s origin, d *inva
 	doubt, ok := c.histories.judge(q, s)
 	if ok {
 		d.Histories = q.admissions
-		c.histories.use(q, s, d.Tick)
+		c.histories.use(q, s)
 		return true, nil
 	}
 	_, err := c.admit(ctx, client, doubt)
@@ -207,11 +208,7 @@ func (c *valkeyConn) admit(ctx context.Context, client asker, d doubt) (bool, er
 		c.addUntracked(b)
 	}
 	b.eval(c.script(scriptAdmit), c.log)
-	upTo := ""
-	if d.back {
-		upTo = tickArg(d.upTo)
-	}
-	b.more(c.channel, d.history, upTo)
+	b.more(c.channel, d.history, flag(d.back))
 	results := run(ctx, client, b)
 	logged, err := results[len(results)-1].number()
 	if err != nil {

@@ -170,9 +170,13 @@ func (c *valkeyConn) deltaOf(results []reply) (d invalidation.Delta, s origin, r
 		n = 2
 	}
 	d, s, err = parseDelta(results[0], results[n])
-	d.Connection += c.dials.Load() << 40
+	d.Connection += c.dials.Load() << dialsFrom
 	return d, s, results[n+1:], err
 }
+
+// dialsFrom is the bit of a Delta.Connection from which on it counts dials; below, it is
+// the server's number for the connection.
+const dialsFrom = 40
 
 // parseDelta reads the answers to CLIENT ID and scriptDelta. A replica answers as
 // well, and proves nothing, since it does not hear of changes when they are

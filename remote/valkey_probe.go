@@ -139,7 +139,7 @@ func (k *shards) probe(ctx context.Context, address string, client valkey.Client
 		// it could have lost.
 		of := origin{said.history, n}
 		if doubt, ok := k.c.histories.judge(before, of); ok {
-			k.c.histories.use(before, of, 0)
+			k.c.histories.use(before, of)
 		} else if logged, err := k.c.admit(ctx, k.c.plain, doubt); err != nil {
 			return err
 		} else if logged {

@@ -12,11 +12,11 @@ import (
 // by themselves.
 type declaration struct {
 	at    AsOf      // where it stands in the log
-	until mono.Time // when it is to be said again: the log forgets
+	until mono.Time // when it is to be said again: processes of the release before have the log forget
 }
 
-// holds reports whether the log knows still. It does while its floor is below the
-// declaration: whatever takes that out raises the floor to it.
+// holds reports whether the log knows for sure. Processes of the release before take a
+// declaration out, and raise the floor to it.
 func (d *declaration) holds(v *invalidation.View, now mono.Time) bool {
 	return d.at.Incarnation == v.Incarnation && d.at.Tick > v.Floor && now < d.until
 }

@@ -38,7 +38,8 @@ func TestALeaseWhoseConnectionWasCutIsGivenBack(t *testing.T) {
 	}
 	missing := func(key string) {
 		t.Helper()
-		require.Equal(t, "of b", find(t, b, key, is("of b")).Value, "it waits for no lease")
+		v := find(t, b, key, is("of b")).Value // or it fails, for want of the lease
+		require.Contains(t, []string{"of b", "of a"}, v, "a fill may still have been sent, over the next connection")
 	}
 	cuts := map[string]func(key string){
 		"before it was told that it has it": func(key string) {
@@ -85,7 +86,7 @@ func TestALeaseWhoseConnectionWasCutIsGivenBack(t *testing.T) {
 						tier.LeaseFirst(a)
 					}
 					within(t, "it is connected", func() bool { return sa.Sync(bg) == nil })
-					key := name[:9] + way + string(rune('0'+i))
+					key := fmt.Sprint(name, way, i)
 					cut(key)
 					missing(key)
 				}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
 )
 
@@ -27,12 +28,12 @@ const maxEarly = 5 * time.Millisecond
 //	the server's clock is set back by an hour
 //	the first one arrives, half an hour late
 //
-// In a cluster it is the clock of the server that has the key. If none is known to, while a slot is moved or right
-// after a failover, it is that of the server of the log, and by how much the two differ adds to the upper bound. So it
-// does if the client is sent to another server. There is no lower bound then: a server that is behind by more than
+// In a cluster it is the clock of the server that has the key. If none is known to, while a slot is moved, it is that
+// of the server of the log, and by how much the two differ adds to the upper bound. So it
+// does if the client sends it to another server than this, or is sent there. There is no lower bound then: a server that is behind by more than
 // maxEarly would refuse everything.
-func (s *Store) window(name string, until mono.Time) remote.Window {
-	clock := s.tail.View().Clock()
+func (s *Store) window(v *invalidation.View, name string, until mono.Time) remote.Window {
+	clock := v.Clock()
 	if s.sharded {
 		of, known := s.conn.Shard(name).Clock()
 		if !known {
@@ -40,7 +41,59 @@ func (s *Store) window(name string, until mono.Time) remote.Window {
 		}
 		clock = of
 	}
-	return remote.Window{NotBefore: clock.Earliest(mono.Now()).Add(-maxEarly), Before: clock.Earliest(until)}
+	w := remote.Window{NotBefore: clock.Earliest(mono.Now()).Add(-maxEarly), Before: clock.Earliest(until)}
+	if !s.sharded {
+		w.Connection = v.Connection()
+	}
+	return w
+}
+
+// hearClock returns a view by whose clock writes of the keys can be bounded: what the server says that they go to, over
+// the connection that they go over. After a connection was dialled that is asked first.
+//
+//	replica: is promoted; its clock is behind that of the primary before
+//	A:       Set(k, 1), by the clock of the primary before, is given up, and its time is over
+//	B:       Set(k, 2) is acknowledged
+//	replica: performs the first, whose time is not over there
+func (s *Store) hearClock(ctx context.Context, names func(yield func(string) bool)) (*invalidation.View, error) {
+	if s.sharded {
+		var unproven []string
+		for name := range names {
+			if s.conn.Shard(name).Proof() == 0 && s.conn.of(name).current.Load() == nil {
+				unproven = append(unproven, name)
+			}
+		}
+		var err error
+		if len(unproven) > 0 {
+			err = s.conn.Prove(ctx, unproven...)
+		}
+		return s.tail.View(), err
+	}
+	for range maxConfirm {
+		v := s.tail.View()
+		if v.Proof != 0 || s.conn.away() != nil {
+			return v, nil // who is away is not written to
+		}
+		if err := s.tail.CatchUp(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return nil, invalidation.ErrUnstable
+}
+
+// bounded has send send a write of keys with their windows. It is done again if nothing was sent, since the connection
+// was dialled meanwhile: the clock is another's then.
+func (s *Store) bounded(ctx context.Context, names func(yield func(string) bool), send func(v *invalidation.View) error) error {
+	for range maxConfirm {
+		v, err := s.hearClock(ctx, names)
+		if err != nil {
+			return undeclared{err}
+		}
+		if err = send(v); !remote.NotSent(err) || ctx.Err() != nil || s.sharded || !s.moved(v, nil) {
+			return err
+		}
+	}
+	return undeclared{invalidation.ErrUnstable}
 }
 
 // awaitEnd returns at once if err says whether a write was performed, and else when its time is over: what the answer
@@ -61,7 +114,7 @@ func (s *Store) awaitEnd(ctx context.Context, until mono.Time, err error) {
 	}
 }
 
-// undeclared is the error of a write that was not sent, since it could not be declared.
+// undeclared is the error of a write that was not sent, since it could not be declared, or its time not be told.
 type undeclared struct{ error }
 
 func (u undeclared) Unwrap() error { return u.error }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tiercache/tiercache/internal/envelope"
@@ -206,12 +207,30 @@ func (c *core) writeInTime(ctx context.Context, writes []remote.Write) ([]remote
 	if err := c.declare(rctx); err != nil {
 		return nil, undeclared{err}
 	}
-	for i := range writes {
-		writes[i].Window = c.s.window(writes[i].Key, until)
+	var written []remote.Written
+	err := c.s.bounded(rctx, keysOf(writes, func(w *remote.Write) string { return w.Key }), func(v *invalidation.View) (err error) {
+		for i := range writes {
+			writes[i].Window = c.s.window(v, writes[i].Key, until)
+		}
+		written, err = c.s.conn.Write(rctx, writes)
+		return err
+	})
+	if errors.As(err, new(undeclared)) {
+		return nil, err
 	}
-	written, err := c.s.conn.Write(rctx, writes)
 	c.s.awaitEnd(ctx, until, worst(written, err))
 	return written, err
+}
+
+// keysOf are the keys of what is to be done.
+func keysOf[T any](all []T, key func(*T) string) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for i := range all {
+			if !yield(key(&all[i])) {
+				return
+			}
+		}
+	}
 }
 
 var errLate = errors.New("it reached the server after its time, or its clock has been set")
@@ -288,11 +307,19 @@ func (c *core) deleteDeclared(ctx context.Context, names []string) error {
 func (c *core) deleteInTime(ctx context.Context, names []string) error {
 	rctx, until := c.s.writeRequest(ctx)
 	defer rctx.End()
-	keys := make([]remote.Deletion, len(names))
-	for i, name := range names {
-		keys[i] = remote.Deletion{Key: name, Window: c.s.window(name, until)}
+	var deleted []remote.Deleted
+	err := c.s.bounded(rctx, slices.Values(names), func(v *invalidation.View) (err error) {
+		keys := make([]remote.Deletion, len(names))
+		for i, name := range names {
+			keys[i] = remote.Deletion{Key: name, Window: c.s.window(v, name, until)}
+		}
+		deleted, err = c.s.conn.Delete(rctx, keys)
+		return err
+	})
+	if errors.As(err, new(undeclared)) {
+		c.failed(err)
+		return err
 	}
-	deleted, err := c.s.conn.Delete(rctx, keys)
 	c.s.awaitEnd(ctx, until, worstOf(deleted, err))
 	if err != nil {
 		c.failed(err)

@@ -4,7 +4,7 @@ package main
 func init() {
 	guards = append(guards,
 		guard{"G1 a write is over by the lower bound of the clock", "tier/window.go",
-			"Before: clock.Earliest(until)}\n}", "Before: clock.Latest(until)}\n}", "TestI1AWriteThatWasGivenUpIsOver"},
+			"-maxEarly), Before: clock.Earliest(until)}", "-maxEarly), Before: clock.Latest(until)}", "TestI1AWriteThatWasGivenUpIsOver"},
 		guard{"G1 a write is over with its caller's deadline", "tier/patience.go",
 			"own < p.ends", "false", "TestI1AWriteThatWasGivenUpNeverUndoesALaterSet$"},
 		guard{"G1 the time is counted from the answer that told the clock", "internal/serverclock/reading.go",

@@ -35,7 +35,7 @@ func init() {
 		guard{"I1 a refresh without its lease removes what it was to replace", "tier/fill.go",
 			"			offline = append(offline, f.name)", "			_ = f.name", "TestI1NoReadGoesBehindARefreshWithoutALease/embedded"},
 		guard{"I1 a refresh without its lease leaves no local copy", "tier/fill.go",
-			"			l.s.local.Remove(f.h) // which Refresh", "			// which Refresh", "TestI1NoReadGoesBehindARefreshWithoutALease/embedded"},
+			"			l.s.local.Remove(f.h) // which Refresh", "			// which Refresh", "TestI1NoReadGoesBehindARefreshWithoutALease/without_tracking"},
 		guard{"I1 without tracking a read of many outdates copies", "tier/aside.go",
 			"			c.outdate(t.h, it, nil)\n", "", "TestI1NoReadGoesBehindWhatWasReadWithoutTracking"},
 		guard{"I1 without tracking a look outdates copies", "tier/peek.go",

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -132,27 +133,47 @@ func (w *wild) Write(b []byte) (int, error) {
 // Nor may a panic beneath leave what others wait for locked: a caller's own panic goes on
 // in its goroutine, and may be recovered there.
 func TestAPanicBeneathLeavesNothingLocked(t *testing.T) {
-	for _, reads := range []bool{true, false} {
-		here, there := pair(t)
-		w := &wild{Conn: here}
-		c, _ := serve(t, w, there, Options{})
-		_, err := c.AskOne(within(t), "ECHO", "x")
-		require.NoError(t, err)
-		w.reads.Store(reads)
-		w.writes.Store(!reads)
-		for _, ask := range []func() error{
-			func() error { _, err := c.AskOne(within(t), "ECHO", "x"); return err },
-			func() error { _, err := c.Write(command("ECHO", "y")); return err },
-			func() error { _, err := c.Read(make([]byte, 10)); return err },
-		} {
-			err := error(recovery.ErrPanicked)
-			func() {
-				defer func() { _ = recover() }()
-				err = ask()
-			}()
-			require.Error(t, err)
+	asks := map[string]func(c *Conn) error{
+		"a caller":         func(c *Conn) error { _, err := c.AskOne(within(t), "ECHO", "x"); return err },
+		"the client":       func(c *Conn) error { _, err := c.Write(command("ECHO", "y")); return err },
+		"the client, long": func(c *Conn) error { _, err := c.Write(command("ECHO", strings.Repeat("y", 2*MaxRequest))); return err },
+	}
+	for name, ask := range asks {
+		for _, bad := range []string{"reading", "writing", "Go"} {
+			t.Run(name+", "+bad, func(t *testing.T) {
+				here, there := pair(t)
+				defer there.Close()
+				w := &wild{Conn: here}
+				w.reads.Store(bad == "reading")
+				w.writes.Store(bad == "writing")
+				var running sync.WaitGroup
+				defer running.Wait()
+				c := New(w, Options{Go: func(f func()) bool {
+					if bad == "Go" {
+						panic("Go")
+					}
+					running.Go(f)
+					return true
+				}})
+				defer c.Close()
+				running.Go(func() { (&server{Conn: there}).run() })
+				err := error(recovery.ErrPanicked)
+				func() {
+					defer func() { _ = recover() }()
+					err = ask(c)
+				}()
+				if err == nil { // what it met is for those who read
+					_, err = c.Read(make([]byte, 10))
+				}
+				if name != "a caller" && (bad == "Go" || err == nil) {
+					return // the client writes itself
+				}
+				if name != "a caller" {
+					_ = c.Close() // as its owner does
+				}
+				_, err = c.AskOne(within(t), "ECHO", "x")
+				require.ErrorIs(t, err, ErrRefused)
+			})
 		}
-		_, err = c.AskOne(within(t), "ECHO", "x")
-		require.ErrorIs(t, err, ErrRefused)
 	}
 }
