@@ -100,6 +100,12 @@ func (t *Tail) distrust(scopes []Scope, all bool) changes {
 // resend if that fails. It reports whether the log holds changes before them
 // that are not known here.
 func (t *Tail) record(ctx context.Context, own changes) (a Appended, gap bool, err error) {
+	recorded := false
+	defer func() {
+		if !recorded { // after a panic, too
+			t.postpone(own)
+		}
+	}()
 	for range maxRounds {
 		v := t.View()
 		if a, err = t.append(ctx, own, v.AsOf()); err != nil {
@@ -107,6 +113,7 @@ func (t *Tail) record(ctx context.Context, own changes) (a Appended, gap bool, e
 		}
 		var done bool
 		if gap, done = t.acknowledge(own, a); done {
+			recorded = true
 			return a, gap, nil
 		}
 		err = ErrUnstable
@@ -122,7 +129,6 @@ func (t *Tail) record(ctx context.Context, own changes) (a Appended, gap bool, e
 			break
 		}
 	}
-	t.postpone(own)
 	return Appended{}, false, err
 }
 

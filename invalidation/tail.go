@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/internal/recovery"
 )
 
 // Config of a Tail. All durations must be positive.
@@ -22,6 +23,9 @@ type Config struct {
 	// MaxKnown bounds the changes remembered and the length of a delta worth
 	// reading; 0 means 1<<16.
 	MaxKnown int
+	// Panics is told of panics in the tail's goroutines, each of which moves the epoch
+	// as Lost does; nil: nobody is.
+	Panics *recovery.Panics
 }
 
 const defaultKnown = 1 << 16
@@ -87,12 +91,16 @@ func Start(ctx context.Context, log Log, cfg Config) (*Tail, error) {
 	return t, nil
 }
 
-// spawn runs f in a goroutine that Close waits for; after Close it does nothing.
+// spawn runs f in a goroutine that Close waits for; after Close it does nothing. A panic
+// of f is a loss.
 func (t *Tail) spawn(f func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.mu.closed {
-		t.done.Go(f)
+		t.done.Go(func() {
+			defer t.cfg.Panics.Recover("following the change log", t.Lost)
+			f()
+		})
 	}
 }
 
@@ -149,7 +157,9 @@ func (t *Tail) rest(tick <-chan time.Time) {
 	}
 }
 
+// beat is one heartbeat. The next comes also after a panic.
 func (t *Tail) beat() {
+	defer t.cfg.Panics.Recover("a heartbeat", func() { t.noteBeat(recovery.ErrPanicked) }, t.Lost)
 	ctx, cancel := context.WithTimeout(t.ctx, max(t.cfg.Timeout, t.cfg.Heartbeat))
 	defer cancel()
 	err := t.CatchUp(ctx)

@@ -45,9 +45,13 @@ func (s *shard[V]) use(e *Entry[V], now uint64) {
 		e.used.Store(now) // only if ok: a use that was forgotten must not keep the next from being recorded
 	}
 	if waiting >= useHigh && s.mu.TryLock() {
-		s.uses.take(useBatch, s.order.use)
-		s.unlock()
+		s.takeLocked()
 	}
+}
+
+func (s *shard[V]) takeLocked() {
+	defer s.unlock()
+	s.uses.take(useBatch, s.order.use)
 }
 
 // lock applies all recorded uses, for two reasons. They precede what the caller is about to do, and so must their
@@ -55,16 +59,23 @@ func (s *shard[V]) use(e *Entry[V], now uint64) {
 // value alive after its removal.
 func (s *shard[V]) lock() {
 	s.mu.Lock()
+	locked := false
+	defer func() {
+		if !locked { // after a panic, callers have nothing to unlock
+			s.mu.Unlock()
+		}
+	}()
 	s.uses.take(math.MaxInt, s.order.use)
+	locked = true
 }
 
 // unlock renews the bid.
 func (s *shard[V]) unlock() {
+	defer s.mu.Unlock()
 	bid := s.order.bid()
 	if s.bid.Load() != bid {
 		s.bid.Store(bid)
 	}
-	s.mu.Unlock()
 }
 
 // put stores e as the newest and returns the entry it replaced, if any.

@@ -13,6 +13,7 @@ import (
 	"github.com/valkey-io/valkey-go"
 
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/internal/recovery"
 	"github.com/tiercache/tiercache/internal/wire"
 )
 
@@ -63,7 +64,7 @@ func (l *link) wireOf(conn net.Conn, o wire.Options) net.Conn {
 	defer l.finding.Unlock()
 	l.dialled++
 	number := l.dialled
-	o.Token, o.Go = l.probe, l.spawn
+	o.Token, o.Go, o.Panics = l.probe, l.spawn, l.panics
 	var w *wire.Conn
 	o.Found = func() {
 		l.finding.Lock()
@@ -147,7 +148,16 @@ func (l *link) ask(ctx context.Context, b *batch) []reply {
 func (l *link) later(ctx context.Context, b *batch, then func([]reply)) {
 	aside := func() {
 		b.queue()
-		if !l.spawn(func() { then(run(ctx, byClient{l}, b)) }) {
+		if !l.spawn(func() {
+			var replies []reply
+			defer func() {
+				if replies == nil { // it has panicked, and then is to be told once in any case
+					replies = b.failed(recovery.ErrPanicked)
+				}
+				then(replies)
+			}()
+			replies = run(ctx, byClient{l}, b)
+		}) {
 			then(b.failed(valkey.ErrClosing))
 		}
 	}

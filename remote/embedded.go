@@ -149,6 +149,15 @@ func (e *Embedded) trackLocked(k string, c *embeddedConn) {
 	e.tracked[k][c] = struct{}{}
 }
 
+// untrackLocked forgets what c is owed notices of.
+func (e *Embedded) untrackLocked(c *embeddedConn) {
+	for k, readers := range e.tracked {
+		if delete(readers, c); len(readers) == 0 {
+			delete(e.tracked, k)
+		}
+	}
+}
+
 // Keys returns the keys it holds, change logs included, in no order.
 func (e *Embedded) Keys() []string {
 	e.mu.Lock()
@@ -260,9 +269,29 @@ func (c *embeddedConn) deliver() {
 				break
 			}
 			for _, f := range events {
-				f()
+				c.tell(f)
 			}
 		}
+	}
+}
+
+// tell delivers an event. If that panics, the connection is renewed as by Disconnect.
+func (c *embeddedConn) tell(event func()) {
+	defer c.o.Panics.Recover("telling of a change", c.lose)
+	event()
+}
+
+func (c *embeddedConn) lose() {
+	c.hub.mu.Lock()
+	defer c.hub.mu.Unlock()
+	c.hub.untrackLocked(c)
+	c.hub.nextID++
+	c.id = c.hub.nextID
+	for _, f := range []func(){c.o.Events.Lost, func() { c.o.Events.Published("") }} {
+		c.queueLocked(func() {
+			defer c.o.Panics.Recover("telling of a loss") // and not of another, for ever
+			f()
+		})
 	}
 }
 
@@ -272,25 +301,33 @@ func (c *embeddedConn) step(ctx context.Context, f func()) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	c.hub.mu.Lock()
-	if c.closed {
-		c.hub.mu.Unlock()
-		return fmt.Errorf("embedded remote: %w", ErrClosed)
+	answered, err := c.perform(f)
+	if err != nil || answered == nil {
+		return err
 	}
-	f()
-	if !c.busy && len(c.queue) == 0 {
-		c.hub.mu.Unlock()
-		return nil
-	}
-	answered := make(chan struct{})
-	c.queueLocked(func() { close(answered) })
-	c.hub.mu.Unlock()
 	select {
 	case <-answered:
 		return nil
 	case <-c.done:
 		return fmt.Errorf("embedded remote: %w", ErrClosed)
 	}
+}
+
+// perform performs f, and returns what is closed when all that was to be told before has
+// been delivered; nil if that is nothing.
+func (c *embeddedConn) perform(f func()) (answered chan struct{}, err error) {
+	c.hub.mu.Lock()
+	defer c.hub.mu.Unlock()
+	if c.closed {
+		return nil, fmt.Errorf("embedded remote: %w", ErrClosed)
+	}
+	f()
+	if !c.busy && len(c.queue) == 0 {
+		return nil, nil
+	}
+	answered = make(chan struct{})
+	c.queueLocked(func() { close(answered) })
+	return answered, nil
 }
 
 // Close implements [Conn].
@@ -300,11 +337,7 @@ func (c *embeddedConn) Close() error {
 	if !c.closed {
 		c.closed = true
 		delete(h.conns, c)
-		for k, readers := range h.tracked {
-			if delete(readers, c); len(readers) == 0 {
-				delete(h.tracked, k)
-			}
-		}
+		h.untrackLocked(c)
 		c.signal()
 	}
 	h.mu.Unlock()

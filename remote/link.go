@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 
 	"github.com/valkey-io/valkey-go"
+
+	"github.com/tiercache/tiercache/internal/recovery"
 )
 
 // link sends requests over a client and never holds a caller longer than its
@@ -21,6 +23,7 @@ import (
 type link struct {
 	valkey.Client
 	directly
+	panics  *recovery.Panics // told of them; nil: nobody is
 	doubt   atomic.Bool
 	waiting atomic.Int64 // requests that run beside their callers
 
@@ -55,6 +58,11 @@ func (l *link) Close() {
 		l.Client.Close()
 	}
 	l.beside.Wait()
+	l.reset()
+}
+
+// reset closes the connections that there are.
+func (l *link) reset() {
 	l.mu.Lock()
 	conns := slices.Collect(maps.Keys(l.conns))
 	l.mu.Unlock()
@@ -73,8 +81,10 @@ func (l *link) connect(ctx context.Context, o valkey.ClientOption) error {
 	}
 	ch := make(chan result, 1)
 	go func() {
-		client, err := valkey.NewClient(o)
-		ch <- result{client, err}
+		r := result{err: recovery.ErrPanicked}
+		defer func() { ch <- r }()
+		defer l.panics.Recover("connecting") // in what the options have called, too
+		r.client, r.err = valkey.NewClient(o)
 	}()
 	select {
 	case r := <-ch:
@@ -86,6 +96,7 @@ func (l *link) connect(ctx context.Context, o valkey.ClientOption) error {
 		return r.err
 	case <-ctx.Done():
 		go func() {
+			defer l.panics.Recover("giving up a connection")
 			if r := <-ch; r.client != nil {
 				r.client.Close()
 			}
@@ -124,6 +135,22 @@ func (l *link) own(conn net.Conn) (net.Conn, error) {
 type ownedConn struct {
 	net.Conn
 	l *link
+}
+
+// Read implements [net.Conn], and is called by the client's reading goroutine, as Write is by
+// its writing one: a panic there, of what the connection consists of or calls, ends the
+// connection. They hold no lock when they panic.
+func (c *ownedConn) Read(b []byte) (n int, err error) {
+	n, err = 0, recovery.ErrPanicked // unless it returns
+	defer c.l.panics.Recover("reading for the client", func() { _ = c.Close() })
+	return c.Conn.Read(b)
+}
+
+// Write implements [net.Conn].
+func (c *ownedConn) Write(b []byte) (n int, err error) {
+	n, err = 0, recovery.ErrPanicked
+	defer c.l.panics.Recover("writing for the client", func() { _ = c.Close() })
+	return c.Conn.Write(b)
 }
 
 // Close implements [net.Conn].
@@ -234,6 +261,12 @@ func (l *link) runBeside(ctx context.Context, n int, f func(context.Context) []v
 	done := make(chan []valkey.ValkeyResult, 1)
 	if !l.spawn(func() {
 		defer l.waiting.Add(-1)
+		defer func() { // after a panic; else it has room for no more
+			select {
+			case done <- failures(n, recovery.ErrPanicked):
+			default:
+			}
+		}()
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(l.open, cancel)()
@@ -259,14 +292,17 @@ func (l *link) runBeside(ctx context.Context, n int, f func(context.Context) []v
 }
 
 // spawn runs f in a goroutine that Close waits for. It returns false, without
-// running it, after Close.
+// running it, after Close. A panic of f ends the link's connections.
 func (l *link) spawn(f func()) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed() {
 		return false
 	}
-	l.beside.Go(f)
+	l.beside.Go(func() {
+		defer l.panics.Recover("a request beside its caller", l.reset)
+		f()
+	})
 	return true
 }
 

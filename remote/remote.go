@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tiercache/tiercache/internal/envelope"
+	"github.com/tiercache/tiercache/internal/recovery"
 	"github.com/tiercache/tiercache/invalidation"
 )
 
@@ -43,6 +44,9 @@ type Options struct {
 	// both kinds to one prefix exclude each other.
 	NoTracking bool
 	Events     Events
+	// Panics is told of panics in goroutines of the connection, each of which ends it as
+	// a lost one; nil: nobody is.
+	Panics *recovery.Panics
 }
 
 // Events is what a connection reports. The functions are called one at a time

@@ -19,6 +19,7 @@ import (
 	"github.com/valkey-io/valkey-go"
 
 	"github.com/tiercache/tiercache/internal/checkconn"
+	"github.com/tiercache/tiercache/internal/recovery"
 	"github.com/tiercache/tiercache/internal/wire"
 	"github.com/tiercache/tiercache/invalidation"
 )
@@ -92,6 +93,7 @@ func (b valkeyBackend) Connect(ctx context.Context, o Options) (Conn, error) {
 	}
 	c := &valkeyConn{tracked: newLink(o.Prefix), plain: newLink(o.Prefix), o: o, log: logKey(o.Prefix), channel: channel(o.Prefix),
 		histories: newHistories(), enrolment: enrolment{turn: make(chan struct{}, 1)}, trims: make(chan time.Duration, 1)}
+	c.tracked.panics, c.plain.panics = o.Panics, o.Panics
 	c.shards = newShards(c)
 	base := b.base(o)
 	track := base
@@ -104,7 +106,10 @@ func (b valkeyBackend) Connect(ctx context.Context, o Options) (Conn, error) {
 		track.DisableCache = true
 	} else {
 		track.ClientTrackingOptions = []string{"OPTOUT"}
-		track.OnInvalidations = func([]valkey.ValkeyMessage) { c.invalidated(nil) } // a connection has ended
+		track.OnInvalidations = func([]valkey.ValkeyMessage) { // a connection has ended
+			defer o.Panics.Recover("a lost connection", c.tracked.reset)
+			c.invalidated(nil)
+		}
 	}
 	plain := base
 	plain.DisableCache = true
@@ -123,14 +128,34 @@ func (b valkeyBackend) Connect(ctx context.Context, o Options) (Conn, error) {
 	}
 	run, cancel := context.WithCancel(context.Background())
 	c.cancel = cancel
-	c.running.Go(func() { c.subscribe(run) })
-	c.running.Go(func() { c.trim(run) })
+	c.keepRunning(run, "subscribing", c.plain.reset, c.subscribe)
+	c.keepRunning(run, "trimming the change log", func() {}, c.trim)
 	if c.sharded() {
-		c.running.Go(func() { c.shards.run(run) })
+		c.keepRunning(run, "probing", c.shards.lost, c.shards.run)
 		c.shards.wakeUp()
 	}
 	return c, nil
 }
+
+// keepRunning runs f in a goroutine that Close waits for, until ctx ends. After a panic of
+// it, which calls lost, it is run again.
+func (c *valkeyConn) keepRunning(ctx context.Context, doing string, lost func(), f func(context.Context)) {
+	c.running.Go(func() {
+		for ctx.Err() == nil {
+			func() {
+				defer c.o.Panics.Recover(doing, lost, func() { c.event(c.o.Events.Lost) })
+				f(ctx)
+			}()
+			select {
+			case <-ctx.Done():
+			case <-time.After(pauseAfterPanic):
+			}
+		}
+	})
+}
+
+// pauseAfterPanic is the time until what has panicked is run again.
+const pauseAfterPanic = 100 * time.Millisecond
 
 // sharded reports whether the keys are those of a cluster.
 func (c *valkeyConn) sharded() bool { return c.tracked.Mode() == valkey.ClientModeCluster }
@@ -177,6 +202,12 @@ func (c *valkeyConn) Prove(ctx context.Context, keys ...string) error {
 // from it is not to be judged by what that one had proven.
 func (c *valkeyConn) dialing(o valkey.ClientOption, l *link, w wire.Options, tell func(address string)) func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
 	return func(ctx context.Context, address string, d *net.Dialer, t *tls.Config) (conn net.Conn, err error) {
+		defer l.panics.Recover("dialling", func() { // in what the options call, too
+			if conn != nil {
+				_ = conn.Close()
+			}
+			conn, err = nil, recovery.ErrPanicked
+		})
 		ctx, cancel := l.whileOpen(ctx)
 		defer cancel()
 		switch {
@@ -293,11 +324,15 @@ func (c *valkeyConn) event(f func()) {
 // have been missed before it.
 func (c *valkeyConn) subscribe(ctx context.Context) {
 	hooked := valkey.WithOnSubscriptionHook(ctx, func(s valkey.PubSubSubscription) {
+		defer c.o.Panics.Recover("subscribing", c.plain.reset)
 		c.event(func() { c.o.Events.Published("") })
 	})
 	for pause := 10 * time.Millisecond; ctx.Err() == nil; pause = min(2*pause, time.Second) {
 		begun := time.Now()
-		_ = c.plain.Receive(hooked, c.subscription(), func(m valkey.PubSubMessage) { c.published(m.Channel, m.Message) })
+		_ = c.plain.Receive(hooked, c.subscription(), func(m valkey.PubSubMessage) {
+			defer c.o.Panics.Recover("a message", c.plain.reset)
+			c.published(m.Channel, m.Message)
+		})
 		if time.Since(begun) > time.Second {
 			pause = 10 * time.Millisecond
 		}

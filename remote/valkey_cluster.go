@@ -14,6 +14,7 @@ import (
 	"github.com/valkey-io/valkey-go"
 
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/internal/recovery"
 	"github.com/tiercache/tiercache/internal/serverclock"
 	"github.com/tiercache/tiercache/invalidation"
 )
@@ -165,11 +166,16 @@ func (k *shards) ask(ctx context.Context, clients map[string]valkey.Client, whic
 			continue
 		}
 		asked.Go(func() {
-			if err := k.share(ctx, address, client); err != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				errs = append(errs, fmt.Errorf("%s: %w", address, err))
-			}
+			err := recovery.ErrPanicked // unless it returns
+			defer k.c.o.Panics.Recover("asking the servers of a cluster", k.lost)
+			defer func() {
+				if err != nil {
+					mu.Lock()
+					defer mu.Unlock()
+					errs = append(errs, fmt.Errorf("%s: %w", address, err))
+				}
+			}()
+			err = k.share(ctx, address, client)
 		})
 	}
 	asked.Wait()
@@ -304,9 +310,17 @@ func (k *shards) get(ctx context.Context, keys []string, q *invalidation.DeltaQu
 	var beside sync.WaitGroup
 	var deltaErr, proofErr error
 	if q != nil {
-		beside.Go(func() { d, deltaErr = k.delta(ctx, q) })
+		deltaErr = recovery.ErrPanicked // unless it returns
+		beside.Go(func() {
+			defer k.c.o.Panics.Recover("reading the log", k.c.tracked.reset)
+			d, deltaErr = k.delta(ctx, q)
+		})
 		if len(keys) > 0 {
-			beside.Go(func() { proofErr = k.proveOf(ctx, keys) })
+			proofErr = recovery.ErrPanicked
+			beside.Go(func() {
+				defer k.c.o.Panics.Recover("asking for a proof", k.lost)
+				proofErr = k.proveOf(ctx, keys)
+			})
 		}
 	}
 	items, err = k.read(ctx, keys)

@@ -10,6 +10,7 @@ import (
 	"github.com/valkey-io/valkey-go"
 
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/internal/recovery"
 	"github.com/tiercache/tiercache/internal/serverclock"
 )
 
@@ -100,18 +101,24 @@ func (k *shards) beginLocked(all *turns, address string, client valkey.Client) {
 	t := all.next
 	all.now, all.next = t, nil
 	if !k.c.tracked.spawn(func() {
+		t.err = recovery.ErrPanicked // unless it returns
+		defer k.ended(t, all, address, client)
 		ctx, cancel := context.WithTimeout(context.Background(), max(probeTimeout, k.c.o.Timeout))
+		defer cancel()
 		t.err = k.probe(ctx, address, client)
-		cancel()
-		close(t.done)
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		if all.now = nil; all.next != nil {
-			k.beginLocked(all, address, client)
-		}
 	}) {
 		t.err, all.now = ErrClosed, nil
 		close(t.done)
+	}
+}
+
+// ended tells all that share a probe of its end, and begins the next.
+func (k *shards) ended(t *turn, all *turns, address string, client valkey.Client) {
+	close(t.done)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if all.now = nil; all.next != nil {
+		k.beginLocked(all, address, client)
 	}
 }
 

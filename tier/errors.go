@@ -35,17 +35,18 @@ var (
 
 // LoadPanic is the error of every caller of a load whose loader panicked, or
 // whose loader or codec ended its goroutine with runtime.Goexit. (A caller whose own
-// goroutine that was is ended, too.) It is not cached.
+// goroutine that was is ended, too.) So is it if a panic of the library's own code ended
+// the load: see Stats.Panics. It is not cached.
 type LoadPanic struct {
-	// Value is what was passed to panic; nil for Goexit.
+	// Value is what was passed to panic; nil for Goexit, and for the library's own.
 	Value any
-	// Stack is the loader's, empty for Goexit.
+	// Stack is the loader's, empty where Value is nil.
 	Stack []byte
 }
 
 func (p *LoadPanic) Error() string {
 	if p.Value == nil && len(p.Stack) == 0 {
-		return "tier: loader or codec called runtime.Goexit"
+		return "tier: loader or codec called runtime.Goexit, or a panic that the log tells of ended the load"
 	}
 	return fmt.Sprintf("tier: loader panicked: %v", p.Value)
 }

@@ -184,7 +184,7 @@ func (l *loadRun) store(ctx context.Context, fills []filling) {
 		}
 		// After a write that was not performed the server may have to be asked (see withdraw), for
 		// which the goroutine that reads its answers cannot wait; and the observer takes its time.
-		l.s.mu.flying.Go(func() { l.stored(fills, begun, written, err) })
+		l.s.goFlying(func() { l.stored(fills, begun, written, err) })
 	})
 }
 
@@ -192,6 +192,12 @@ func (l *loadRun) store(ctx context.Context, fills []filling) {
 // this goroutine, comes last.
 func (l *loadRun) stored(fills []filling, begun mono.Time, written []remote.Written, err error) {
 	defer l.over()
+	settled := false
+	defer func() {
+		if !settled {
+			l.dropFills(fills)
+		}
+	}()
 	took := mono.Now().Sub(begun)
 	if err != nil {
 		written = make([]remote.Written, len(fills))
@@ -212,6 +218,7 @@ func (l *loadRun) stored(fills []filling, begun mono.Time, written []remote.Writ
 	if len(refused) > 0 {
 		l.releaseLater(refused) // or the next load would wait for our lease to end
 	}
+	settled = true
 	clear(l.one.writes[:]) // a loader may have kept what they lie in
 	clear(fills)
 	if e := worst(written, nil); err != nil || remote.Away(e) {
@@ -257,6 +264,15 @@ func (l *loadRun) withdraw(fills []filling, written []remote.Written) {
 	}
 	if len(fenced) > 0 {
 		_ = l.deleteInTime(context.Background(), fenced)
+	}
+}
+
+// dropFills ends the flights of fills that a panic kept from being settled. Their copies go.
+func (l *loadRun) dropFills(fills []filling) {
+	for _, fl := range fills {
+		l.s.table.unlist(fl.f.h, &fl.f.watch, fl.it)
+		fl.f.finish(outcome{err: &LoadPanic{}})
+		l.s.table.land(fl.f)
 	}
 }
 

@@ -165,20 +165,24 @@ func (t *table) restart(f *flight, v *invalidation.View, now mono.Time) {
 
 // leave is called by each waiter once. The last one to go ends the load.
 func (t *table) leave(f *flight) {
+	if seat := t.leaveSeat(f); seat != nil {
+		seat.leave()
+	}
+}
+
+// leaveSeat returns the seat that nobody waits for any more, or nil.
+func (t *table) leaveSeat(f *flight) (seat *seat) {
 	s := t.shard(f.h)
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	f.waiters--
-	var seat *seat
 	if f.waiters == 0 && f.seat != nil && !f.pinned && !f.finished() {
 		// The loader may take its time to notice, or never do. Whoever comes
 		// now gets a flight of its own.
 		seat = f.seat
 		s.landLocked(f)
 	}
-	s.mu.Unlock()
-	if seat != nil {
-		seat.leave()
-	}
+	return seat
 }
 
 // pin lets f go on without waiters.
@@ -292,12 +296,15 @@ func (t *table) wakeFlight(h local.Key) {
 // notice that it waits for may have been lost.
 func (t *table) wakeAll() {
 	for i := range t.shards {
-		s := &t.shards[i]
-		s.mu.Lock()
-		for _, k := range s.keys {
-			k.flight.wakeUpLocked()
-		}
-		s.mu.Unlock()
+		t.shards[i].wakeAll()
+	}
+}
+
+func (s *tableShard) wakeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range s.keys {
+		k.flight.wakeUpLocked()
 	}
 }
 

@@ -452,7 +452,7 @@ func TestI1AWriteThatWasGivenUpIsOverHoweverLateTheClockWasHeard(t *testing.T) {
 		sa, sb := f.over(hooks), f.process()
 		a, b := cacheOf[int64](t, sa), cacheOf[int64](t, sb)
 		require.NoError(t, a.Set(bg, "k", 0))
-		synctest.Wait() // no delta is on its way
+		time.Sleep(time.Millisecond) // later than the first delta was asked for
 		hooks.Before(func(op interpose.Op) error {
 			if op == interpose.Delta {
 				time.Sleep(20 * time.Millisecond)
@@ -460,6 +460,7 @@ func TestI1AWriteThatWasGivenUpIsOverHoweverLateTheClockWasHeard(t *testing.T) {
 			return nil
 		})
 		require.NoError(t, sa.Sync(bg))
+		require.NoError(t, a.Set(bg, "k", 0), "nor is it refused before its time")
 		arrive := hooks.Delay(interpose.Write)
 		ctx, cancel := givenUp["a deadline of its own"]()
 		defer cancel()

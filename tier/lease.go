@@ -193,7 +193,7 @@ func (l *loadRun) awaitLease(ctx context.Context, f *flight) (ready []*flight) {
 // it was slow to answer, and this after it, so that nobody waits for us until
 // the leases expire.
 func (l *loadRun) releaseLater(keys []string) {
-	l.s.mu.flying.Go(func() { l.release(keys) })
+	l.s.goFlying(func() { l.release(keys) })
 }
 
 // releaseAside is releaseLater for a run that has not begun.

@@ -38,9 +38,10 @@ func TestALeaseWhoseConnectionWasCutIsGivenBack(t *testing.T) {
 	}
 	missing := func(key string) {
 		t.Helper()
-		require.Equal(t, "of b", find(t, b, key, is("of b")).Value, "it waits for no lease")
+		v := find(t, b, key, is("of b")).Value // or it fails, for want of the lease
+		require.Contains(t, []string{"of b", "of a"}, v, "a fill may still have been sent, over the next connection")
 	}
-	for name, cut := range map[string]func(key string){
+	cuts := map[string]func(key string){
 		"before it was told that it has it": func(key string) {
 			hooks.Before(func(op interpose.Op) error {
 				if op == interpose.Lease {
@@ -76,14 +77,16 @@ func TestALeaseWhoseConnectionWasCutIsGivenBack(t *testing.T) {
 			p.Cut()
 			p.Thaw()
 		},
-	} {
-		for _, way := range []string{"read first", "lease first"} {
+	}
+	for _, way := range []string{"read first", "lease first"} {
+		for name, cut := range cuts {
 			t.Run(name+", "+way, func(t *testing.T) {
 				for i := range 10 {
 					if way == "lease first" {
 						tier.LeaseFirst(a)
 					}
-					key := name[:9] + way + string(rune('0'+i))
+					within(t, "it is connected", func() bool { return sa.Sync(bg) == nil })
+					key := fmt.Sprint(name, way, i)
 					cut(key)
 					missing(key)
 				}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/internal/recovery"
 	"github.com/tiercache/tiercache/remote"
 )
 
@@ -179,6 +180,8 @@ func (l *loadRun) end(cause error) {
 // tick keeps leases alive and watches the deadline. Most loads end before it is
 // called at all.
 func (l *loadRun) tick() {
+	// Without it nothing watches the deadline any more.
+	defer l.s.panics.Recover("the timer of a load", func() { l.end(recovery.ErrPanicked) })
 	if l.Err() != nil {
 		return
 	}

@@ -192,17 +192,23 @@ func TestI1NoFallbackGoesBehindAValueThatCouldNotBeStored(t *testing.T) {
 
 // Refresh replaces what there is also if it gets no lease.
 func TestI1NoReadGoesBehindARefreshWithoutALease(t *testing.T) {
-	eachWorld(t, func(t *testing.T, w *world) {
-		s, hooks := w.open(quiet...)
+	test := func(t *testing.T, w *world, options ...tier.Option) {
+		s, hooks := w.open(options...)
 		c, remoteOnly := cacheOf[int](t, s), cacheOf[int](t, s, tier.WithRemoteOnly())
 		for way, read := range ways(c, remoteOnly) {
 			require.NoError(t, c.Set(t.Context(), "k", 1))
+			require.Equal(t, 1, lookup(t, c, is(0)).Value) // from here on there is a local copy
 			hooks.Before(failsFirst(interpose.Lease))
 			v, err := c.Refresh(t.Context(), "k", is(2))
 			require.NoError(t, err)
 			require.Equal(t, 2, v)
 			assert.Equal(t, -1, read(t.Context()), way)
 		}
+	}
+	eachWorld(t, func(t *testing.T, w *world) { test(t, w, quiet...) })
+	t.Run("without tracking", func(t *testing.T) { // nor does a notice take the copy out
+		w := &world{t, embeddedFleet(t, nil).hub, "test", nil}
+		test(t, w, append([]tier.Option{tier.WithoutTracking()}, quiet...)...)
 	})
 }
 
@@ -325,5 +331,32 @@ func TestI1NoFallbackIsOlderThanAChangeBeforeTheCaller(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// Until that is done, callers share what was loaded, or wait.
+func TestI1NoReadGoesBehindAValueWhileTheOlderIsRemoved(t *testing.T) {
+	w := &world{t, embeddedFleet(t, nil).hub, "test", nil}
+	s, hooks := w.open(quiet...)
+	c, remoteOnly := cacheOf[int](t, s), cacheOf[int](t, s, tier.WithRemoteOnly())
+	for way, read := range ways(c, remoteOnly) {
+		require.NoError(t, c.Set(t.Context(), "k", 1))
+		reached, goOn := stopAt(hooks.Before, interpose.Delete, 1)
+		release := sync.OnceFunc(func() { close(goOn) })
+		t.Cleanup(release)
+		lost := failsFirst(interpose.Write)
+		hooks.Reach(func(_ context.Context, op interpose.Op) error { return lost(op) })
+		v, err := c.Refresh(t.Context(), "k", is(2))
+		require.NoError(t, err)
+		require.Equal(t, 2, v)
+		<-reached
+		got := make(chan int, 1)
+		go func() { got <- read(t.Context()) }()
+		within(t, "the read is answered, or waits", func() bool { return len(got) == 1 || tier.Waits(c, "k") })
+		release()
+		assert.NotEqual(t, 1, <-got, way)
+		within(t, "all is done", func() bool { return !tier.Flies(c, "k") })
+		hooks.Before(nil)
+		hooks.Reach(nil)
 	}
 }

@@ -1,6 +1,10 @@
 package tier
 
-import "time"
+import (
+	"time"
+
+	"github.com/tiercache/tiercache/internal/recovery"
+)
 
 // EventKind says what an [Event] reports.
 type EventKind uint8
@@ -37,7 +41,7 @@ func (s *Store) observe(kind EventKind, ns *namespace, took time.Duration, err e
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			s.cfg.logger.Error("tiercache: the observer panicked", "panic", p)
+			s.cfg.logger.Error("tiercache: the observer panicked", "panic", recovery.Describe(p))
 		}
 	}()
 	s.cfg.observer(e)

@@ -45,8 +45,14 @@ func (s *Store) probe(a *absence) {
 			timer.Stop()
 			return
 		}
-		ctx, cancel := context.WithTimeoutCause(s.ctx, s.cfg.timeout, errPatience)
-		a.of.probe(ctx)
-		cancel()
+		s.probeOnce(a)
 	}
+}
+
+// probeOnce asks once. The next time comes also after a panic.
+func (s *Store) probeOnce(a *absence) {
+	defer s.panics.Recover("asking whether a server is back", s.onLost)
+	ctx, cancel := context.WithTimeoutCause(s.ctx, s.cfg.timeout, errPatience)
+	defer cancel()
+	a.of.probe(ctx)
 }

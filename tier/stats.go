@@ -141,6 +141,12 @@ type Stats struct {
 	// AwaySince and Outages are as in Health.
 	AwaySince time.Time
 	Outages   int64
+	// Panics counts panics in the library's own goroutines, which are recovered: a
+	// request or a load fails, the connection is made anew if it was about that, and
+	// nothing local is believed until it has been read again. The log tells of them, at
+	// most once a second. What the logger itself panics with is counted too. It should
+	// be 0: please report what the log says.
+	Panics int64
 }
 
 // Stats returns the present figures. It sends nothing.
@@ -152,6 +158,7 @@ func (s *Store) Stats() Stats {
 		LocalBytes:     s.local.Bytes(),
 		LocalEvictions: s.evictions.Load(),
 		Changes:        s.changes.Load(),
+		Panics:         s.panics.Count(),
 	}
 	st.AwaySince, st.Outages = s.conn.awaySince()
 	s.mu.Lock()

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/internal/recovery"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/remote"
@@ -19,12 +20,14 @@ import (
 // Store is a process's connection to a shared tier, and its local tier: one per
 // process. Caches are typed views of its namespaces, made with [New].
 type Store struct {
-	cfg   storeConfig
-	conn  *gate
-	tail  *invalidation.Tail
-	local *local.Cache[item]
-	table *table
-	clock *mono.Clock // for hits
+	cfg  storeConfig
+	conn *gate
+	tail *invalidation.Tail
+	// panics is told of panics in goroutines of the store, and logs without panicking itself.
+	panics *recovery.Panics
+	local  *local.Cache[item]
+	table  *table
+	clock  *mono.Clock // for hits
 	// sharded: the keys are on several servers, each of which proves its own part.
 	sharded bool
 	// following is tail once it has started: notices can come before.
@@ -85,6 +88,8 @@ func Open(ctx context.Context, options ...Option) (*Store, error) {
 		cfg.backend = remote.NewEmbedded(0)
 	}
 	s := &Store{cfg: cfg, ended: make(chan struct{}), fills: semaphore.NewWeighted(maxFilling), tokens: tokenPrefix(), clock: mono.NewClock()}
+	s.panics = recovery.New(cfg.logger)
+	s.cfg.logger = s.panics.Logger(cfg.logger)
 	s.mu.namespaces = make(map[string]*namespace)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.start(ctx); err != nil {
@@ -105,6 +110,7 @@ func (s *Store) start(ctx context.Context) (err error) {
 	}
 	s.table = newTable(s.local)
 	o := s.cfg.connection()
+	o.Panics = s.panics
 	o.Events = remote.Events{Changed: s.onChanged, Lost: s.onLost, Published: s.onPublished}
 	conn, err := s.cfg.backend.Connect(ctx, o)
 	if err != nil {
@@ -123,7 +129,7 @@ func (s *Store) start(ctx context.Context) (err error) {
 	}
 	s.tail, err = invalidation.Start(ctx, s.conn, invalidation.Config{
 		Heartbeat: s.cfg.heartbeat, Timeout: s.cfg.timeout, Retention: s.cfg.maxTTL,
-		Settle: s.cfg.settle, Logger: s.cfg.logger,
+		Settle: s.cfg.settle, Logger: s.cfg.logger, Panics: s.panics,
 	})
 	if err != nil {
 		return fmt.Errorf("%w: open: %w", ErrUnavailable, err)
@@ -247,8 +253,17 @@ func (s *Store) spawn(f func()) bool {
 	if s.mu.closing {
 		return false
 	}
-	s.mu.flying.Go(f)
+	s.goFlying(f)
 	return true
+}
+
+// goFlying is spawn for what is flying already, for which Close waits in any case. After a
+// panic of f nothing local is believed: what f left half done nobody knows.
+func (s *Store) goFlying(f func()) {
+	s.mu.flying.Go(func() {
+		defer s.panics.Recover("a goroutine of the store", s.onLost)
+		f()
+	})
 }
 
 // spawnLoad runs f, the run of a loader, in a goroutine for which Close waits
@@ -261,7 +276,10 @@ func (s *Store) spawnLoad(f func()) bool {
 		return false
 	}
 	s.mu.flying.Add(1)
-	s.mu.loading.Go(f)
+	s.mu.loading.Go(func() {
+		defer s.panics.Recover("a load", s.onLost)
+		f()
+	})
 	return true
 }
 

@@ -69,14 +69,18 @@ func New(conn net.Conn) *Conn { return &Conn{Conn: conn} }
 
 // Write implements [net.Conn].
 func (c *Conn) Write(b []byte) (int, error) {
-	c.mu.Lock()
-	err := c.commands.feed(b, c.askLocked) // before the server can answer
-	c.mu.Unlock()
-	if err != nil {
+	if err := c.follow(b); err != nil { // before the server can answer
 		c.Conn.Close()
 		return 0, err
 	}
 	return c.Conn.Write(b)
+}
+
+// follow notes what is asked.
+func (c *Conn) follow(b []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.commands.feed(b, c.askLocked)
 }
 
 // askLocked notes what a command will be answered with.

@@ -157,7 +157,7 @@ func TestClusterFaults(t *testing.T) {
 	w.cluster = &clusterWorld{valkeytest.StartCluster(t, 3), make(map[int]int)}
 	w.populate()
 	w.calm(100_000 / cfg.slowness())
-	for range max(1, rounds(t)/2) {
+	for range max(1, (rounds(t)+1)/2) {
 		w.round(chosen(clusterFaults))
 	}
 	w.conclude()

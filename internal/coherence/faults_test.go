@@ -24,7 +24,7 @@ type fault struct {
 	// the fault until each has been written again. Each has its reason beside it.
 	spares     spared
 	stepsClock bool // and so needs a server whose clock can be
-	slow       bool // takes seconds, so one round of three has it
+	slow       bool // takes seconds, so one round of three has it, at full speed
 	// lies: what is read while it lasts is not judged at all, but that the processes
 	// live and go on; docs change once more, and everything is flushed, before they
 	// are judged again.

@@ -88,7 +88,7 @@ const ttl = 10 * time.Second
 // newViews returns views of a namespace of all kinds that share its entries. Most
 // entries are made by the first one, and live long.
 func newViews(s *tier.Store, path string, first ...tier.CacheOption) (out views, err error) {
-	const stale = 20 * time.Millisecond
+	const stale = 500 * time.Millisecond // short, but so that most reads are local ones still
 	for _, options := range [][]tier.CacheOption{
 		append(first, tier.WithTTL(ttl)),
 		{tier.WithTTL(ttl), tier.WithRemoteOnly()},

@@ -123,7 +123,7 @@ func TestTopologyFaults(t *testing.T) {
 			cfg.NoTracking = noTracking
 			w := newWorld(t, cfg, true)
 			w.calm(500_000 / cfg.slowness())
-			n := max(1, rounds(t)/3)
+			n := max(1, (rounds(t)+1)/3)
 			if noTracking {
 				n = 1
 			}

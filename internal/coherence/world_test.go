@@ -176,7 +176,11 @@ func (w *world) until(what string, ok func() bool) {
 	defer poll.Stop()
 	for deadline := time.Now().Add(patience); !ok(); <-poll.C {
 		if time.Now().After(deadline) {
-			w.t.Fatalf("seed %d: never happened: %s; %s", w.cfg.Seed, what, w.tallies())
+			fault := "none so far"
+			if n := len(w.faults); n > 0 {
+				fault = w.faults[n-1]
+			}
+			w.t.Fatalf("seed %d: never happened: %s; the latest fault: %s; %s", w.cfg.Seed, what, fault, w.tallies())
 		}
 	}
 }
@@ -200,7 +204,7 @@ func (w *world) recovered() {
 		t := w.board.Tally(i)
 		before[i] = [3]int64{t.Syncs.Load(), t.Changes.Load(), t.LocalHits.Load()}
 	}
-	w.until("the fleet works again", func() bool {
+	w.until(fmt.Sprintf("the fleet works again, from syncs, changes and local hits of %v", before), func() bool {
 		for i := range before {
 			t := w.board.Tally(i)
 			if t.Syncs.Load() < before[i][0]+2 || t.Changes.Load() < before[i][1]+1 || t.LocalHits.Load() < before[i][2]+100 {

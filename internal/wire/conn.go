@@ -12,6 +12,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/bound"
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/internal/recovery"
 )
 
 // Options of a connection.
@@ -30,6 +31,8 @@ type Options struct {
 	// Go runs f in a goroutine that ends when the connection is closed; false: it
 	// runs no more.
 	Go func(f func()) bool
+	// Panics is told of panics, each of which ends the connection; nil: nobody is.
+	Panics *recovery.Panics
 }
 
 // Conn is the connection, as its client sees it.
@@ -190,29 +193,17 @@ func (c *Conn) ask(ctx context.Context, r *request, cmds ...[]string) (back bool
 	if err := ctx.Err(); err != nil {
 		return true, err
 	}
-	c.mu.Lock()
-	if err := c.putOutLocked(r, cmds); err != nil {
-		c.mu.Unlock()
+	ended, leads, err := c.submit(ctx, r, cmds)
+	if err != nil {
 		return true, err
 	}
-	ended := r.queued != nil && c.queueLocked(r)
 	if ended && r.then == nil {
-		c.mu.Unlock()
 		c.awake()
 		return true, r.err
 	}
-	leads, writes := !c.reading && !c.noLeads && r.then == nil, !c.writing && len(c.out) > 0
-	if leads {
-		c.reading, c.leader, c.leaderContext = true, r, ctx
-	}
-	if writes && (leads || !c.gatherLocked()) {
-		c.writing = true
-		c.flushLocked(true)
-	}
-	c.mu.Unlock()
 	switch {
 	case ended:
-		r.tell()
+		c.tell(r)
 		return false, nil
 	case r.then != nil:
 		return false, nil
@@ -229,6 +220,66 @@ func (c *Conn) ask(ctx context.Context, r *request, cmds ...[]string) (back bool
 	}
 	c.leave(r)
 	return false, cmp.Or(ctx.Err(), context.DeadlineExceeded) // never nil, whatever the context
+}
+
+// submit puts a request out, and mostly writes it. It reports whether r has ended by then,
+// and whether its caller is to read.
+func (c *Conn) submit(ctx context.Context, r *request, cmds [][]string) (ended, leads bool, err error) {
+	done := false
+	defer c.endUnless(&done)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err = c.putOutLocked(r, cmds); err != nil {
+		done = true
+		return false, false, err
+	}
+	ended = r.queued != nil && c.queueLocked(r)
+	if ended && r.then == nil {
+		done = true
+		return true, false, nil
+	}
+	leads = !c.reading && !c.noLeads && r.then == nil
+	writes := !c.writing && len(c.out) > 0
+	if leads {
+		c.reading, c.leader, c.leaderContext = true, r, ctx
+	}
+	if writes && (leads || !c.gatherLocked()) {
+		c.writing = true
+		c.flushLocked(true)
+	}
+	done = true
+	return ended, leads, nil
+}
+
+// endUnless ends the connection of whoever defers it and panics before it has done: what
+// it has left half done nobody would finish. The panic goes on.
+func (c *Conn) endUnless(done *bool) {
+	if !*done {
+		c.fail(recovery.ErrPanicked)
+	}
+}
+
+// apart calls f without c.mu, which is locked again however f ends: callers unlock it
+// when they are done, also by a panic.
+func (c *Conn) apart(f func()) {
+	c.mu.Unlock()
+	defer c.mu.Lock()
+	f()
+}
+
+// call calls what another package has given, without locks. A panic of it ends the
+// connection.
+func (c *Conn) call(f func()) {
+	defer c.recovered("a callback of a connection")
+	f()
+}
+
+// recovered is to be deferred, without locks.
+func (c *Conn) recovered(where string) {
+	if p := recover(); p != nil {
+		c.o.Panics.Report(where, p)
+		c.fail(recovery.ErrPanicked)
+	}
 }
 
 // endsOf returns what is closed when ctx ends: either.
@@ -271,9 +322,7 @@ func (c *Conn) putOutLocked(r *request, cmds [][]string) error {
 // meanwhile, and r has ended.
 func (c *Conn) queueLocked(r *request) (ended bool) {
 	r.queuing = true
-	c.mu.Unlock()
-	r.queued()
-	c.mu.Lock()
+	c.apart(func() { c.call(r.queued) })
 	r.queuing = false
 	if r.then != nil {
 		return r.left
@@ -314,14 +363,23 @@ func (c *Conn) fail(err error) {
 	c.mu.Unlock()
 	c.Conn.Close()
 	if c.o.Ended != nil {
-		c.o.Ended() // before anybody is told, and asks again
+		c.call(c.o.Ended) // before anybody is told, and asks again
 	}
+	sent := c.endAll(err)
+	c.wake()
+	for _, r := range sent {
+		c.tell(r)
+	}
+}
+
+// endAll ends all that waits for answers, and returns those that are to be told.
+func (c *Conn) endAll(err error) (sent []*request) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, d := range c.waiting {
 		c.owed.push(d)
 	}
 	c.waiting = nil
-	var sent []*request
 	for h := c.owed.head(); h != nil; h = c.owed.head() {
 		switch r := h.r; {
 		case r == nil:
@@ -340,11 +398,7 @@ func (c *Conn) fail(err error) {
 		c.claimed = false
 		c.turn <- struct{}{}
 	}
-	c.mu.Unlock()
-	c.wake()
-	for _, r := range sent {
-		r.tell()
-	}
+	return sent
 }
 
 // Close implements [net.Conn].

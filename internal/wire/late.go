@@ -20,7 +20,7 @@ func (r *request) endsLocked(err error) (now bool) {
 }
 
 // tell is called once r is ended, without locks.
-func (r *request) tell() { r.then(r.err == nil, r.err) }
+func (c *Conn) tell(r *request) { c.call(func() { r.then(r.err == nil, r.err) }) }
 
 // timeLocked has requests that nobody waits for looked at when one is to be given up.
 func (c *Conn) timeLocked(at time.Time) {
@@ -37,8 +37,16 @@ func (c *Conn) timeLocked(at time.Time) {
 
 // giveUp gives up those that were to be answered by now. Their answers may still come.
 func (c *Conn) giveUp() {
-	var late []*request
+	defer c.recovered("giving up what a connection was asked")
+	for _, r := range c.takeLate() {
+		c.tell(r)
+	}
+}
+
+// takeLate ends them, and returns those that are to be told.
+func (c *Conn) takeLate() (late []*request) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.dueAt = time.Time{}
 	now := time.Now()
 	look := func(r *request) {
@@ -56,8 +64,5 @@ func (c *Conn) giveUp() {
 	for _, d := range c.waiting {
 		look(d.r)
 	}
-	c.mu.Unlock()
-	for _, r := range late {
-		r.tell()
-	}
+	return late
 }

@@ -3,25 +3,30 @@ package wire
 import (
 	"bytes"
 	"context"
-	"errors"
 	"time"
+
+	"github.com/tiercache/tiercache/internal/recovery"
 )
 
 // lead reads until r is answered.
 func (c *Conn) lead(ctx context.Context, r *request) (back bool, err error) {
 	deadline, bounded := ctx.Deadline()
+	if err = c.readFor(ctx, r, deadline, bounded); err != nil {
+		return false, endOf(ctx, err)
+	}
+	return true, r.err
+}
+
+// readFor reads until r is answered, or returns why it gave up.
+func (c *Conn) readFor(ctx context.Context, r *request, deadline time.Time, bounded bool) (err error) {
 	handedOn := false
-	defer func() {
-		if !handedOn { // something panicked, and nobody would ever read again
-			c.fail(errAborted)
-		}
-	}()
+	defer c.endUnless(&handedOn) // nobody would ever read again
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	for !r.ended && err == nil {
 		c.setDeadlineLocked(deadline)
-		c.mu.Unlock()
-		silent := isTimeout(c.pump())
-		c.mu.Lock()
+		silent := false
+		c.apart(func() { silent = isTimeout(c.pump()) })
 		if !r.ended {
 			if err = ctx.Err(); err == nil && silent && bounded && !time.Now().Before(deadline) {
 				err = context.DeadlineExceeded
@@ -33,15 +38,9 @@ func (c *Conn) lead(ctx context.Context, r *request) (back bool, err error) {
 	if c.owed.n > 0 || c.err != nil {
 		c.wake()
 	}
-	c.mu.Unlock()
 	handedOn = true
-	if err != nil {
-		return false, endOf(ctx, err)
-	}
-	return true, r.err
+	return err
 }
-
-var errAborted = errors.New("wire: whoever read has panicked")
 
 // endOf waits until the context says itself that its deadline has passed, which may
 // be a little later than the connection does: callers ask it why they were given up.
@@ -90,9 +89,8 @@ func (c *Conn) Read(p []byte) (int, error) {
 func (c *Conn) readLocked() error {
 	c.reading = true
 	c.setDeadlineLocked(c.clientDeadline)
-	c.mu.Unlock()
-	err := c.pump()
-	c.mu.Lock()
+	var err error
+	c.apart(func() { err = c.pump() })
 	c.reading = false
 	return err
 }
@@ -117,22 +115,30 @@ func (c *Conn) waitLocked() (alone bool) {
 	} else {
 		c.tick.Reset(backAfter)
 	}
-	c.mu.Unlock()
-	select {
-	case <-c.nudge:
-		c.tick.Stop()
-	case <-c.tick.C:
-		alone = true
-	}
-	c.mu.Lock()
+	c.apart(func() {
+		select {
+		case <-c.nudge:
+			c.tick.Stop()
+		case <-c.tick.C:
+			alone = true
+		}
+	})
 	if alone && c.leader != nil && c.leaderContext.Err() != nil {
 		c.setDeadlineLocked(time.Unix(1, 0)) // he sets it anew, should he go on
 	}
 	return alone
 }
 
-// pump reads what there is and hands out what is whole.
-func (c *Conn) pump() error {
+// pump reads what there is and hands out what is whole. What panics meanwhile, in what is
+// called with notices and answers too, ends the connection and not the goroutine: that is
+// of the client, or of a caller whose own answer may be another.
+func (c *Conn) pump() (err error) {
+	err = recovery.ErrPanicked // unless it returns
+	defer c.recovered("reading a connection")
+	return c.readAndHandOut()
+}
+
+func (c *Conn) readAndHandOut() error {
 	if c.end == len(c.in) && !c.makeRoom() {
 		c.fail(errProtocol)
 		return errProtocol
@@ -193,7 +199,29 @@ func (c *Conn) handOut() error {
 
 // reply hands an answer to whom it is owed.
 func (c *Conn) reply(m []byte) {
+	r, at, last := c.owedBy(m)
+	if r == nil {
+		return
+	}
+	handed := false
+	defer func() {
+		if last && !handed { // it is owed nothing any more, so the end of the connection would not end it
+			c.answered(r, recovery.ErrPanicked)
+		}
+	}()
+	r.replies[at], _ = decode(m)
+	handed = true
+	if last {
+		c.paid++
+		c.answered(r, nil)
+	}
+}
+
+// owedBy returns the request that an answer is owed, which of its answers that is, and
+// whether it is the last; nil if it is the client's, which is given it.
+func (c *Conn) owedBy(m []byte) (r *request, at int, last bool) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	h := c.owed.head()
 	for h != nil && h.pushes && m[0] != '-' { // it has had all that it will have
 		c.owed.drop()
@@ -208,30 +236,28 @@ func (c *Conn) reply(m []byte) {
 			c.owed.pay()
 		}
 		c.forClientLocked(m)
-		c.mu.Unlock()
-		return
+		return nil, 0, false
 	}
-	r, at := h.r, len(h.r.replies)-h.n
-	replies := r.replies
-	last := c.owed.pay()
-	c.mu.Unlock()
-	if !last {
-		replies[at], _ = decode(m)
-		return
+	r, at = h.r, len(h.r.replies)-h.n
+	return r, at, c.owed.pay()
+}
+
+// answered ends a request that has had its last answer, or an error in place of it.
+func (c *Conn) answered(r *request, err error) {
+	if c.endAnswered(r, err) {
+		c.tell(r)
 	}
-	replies[at], _ = decode(m)
-	c.paid++
+}
+
+func (c *Conn) endAnswered(r *request, err error) (told bool) {
 	c.mu.Lock()
-	if r.then == nil {
-		c.endLocked(r)
-		c.mu.Unlock()
-		return
+	defer c.mu.Unlock()
+	if r.then != nil {
+		return r.endsLocked(err)
 	}
-	told := r.endsLocked(nil)
-	c.mu.Unlock()
-	if told {
-		r.tell()
-	}
+	r.err = err
+	c.endLocked(r)
+	return false
 }
 
 // forClientLocked leaves an answer to the client. Once the connection has ended it is

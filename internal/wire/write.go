@@ -31,21 +31,8 @@ func (c *Conn) flushLocked(caller bool) {
 		}
 		b := c.out
 		c.out, c.spare = c.spare[:0], nil
-		c.mu.Unlock()
-		rest, err := b, error(nil)
-		if caller && c.try != nil {
-			var n int
-			if n, err = c.try(b); n > 0 {
-				rest = b[n:]
-			}
-		} else if !caller {
-			_, err = c.Conn.Write(b)
-			rest = nil
-		}
-		if err != nil {
-			c.fail(err)
-		}
-		c.mu.Lock()
+		var rest []byte
+		c.apart(func() { rest = c.write(b, caller) })
 		if len(rest) > 0 && c.err == nil {
 			c.goOn(rest)
 			return
@@ -54,6 +41,24 @@ func (c *Conn) flushLocked(caller bool) {
 			c.spare = b[:0]
 		}
 	}
+}
+
+// write writes b, or what a caller can without waiting, and returns the rest.
+func (c *Conn) write(b []byte, caller bool) (rest []byte) {
+	rest, err := b, error(nil)
+	if caller && c.try != nil {
+		var n int
+		if n, err = c.try(b); n > 0 {
+			rest = b[n:]
+		}
+	} else if !caller {
+		_, err = c.Conn.Write(b)
+		rest = nil
+	}
+	if err != nil {
+		c.fail(err)
+	}
+	return rest
 }
 
 const (
@@ -107,9 +112,12 @@ func (c *Conn) awake() {
 	if c.woken.Add(-1) > 0 {
 		return
 	}
+	written := false
+	defer c.endUnless(&written)
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.writeGatheredLocked()
-	c.mu.Unlock()
+	written = true
 }
 
 // leave is called by who does not wait any more.
@@ -135,6 +143,7 @@ func (c *Conn) writeGatheredLocked() {
 // goOn has a goroutine write the rest, and what comes.
 func (c *Conn) goOn(rest []byte) {
 	if c.o.Go == nil || !c.o.Go(func() {
+		defer c.recovered("writing to a connection")
 		if len(rest) > 0 {
 			if _, err := c.Conn.Write(rest); err != nil {
 				c.fail(err)
@@ -144,21 +153,34 @@ func (c *Conn) goOn(rest []byte) {
 		defer c.mu.Unlock()
 		c.flushLocked(false)
 	}) { // it is being closed, and what is half written is the end of it
-		c.mu.Unlock()
-		c.fail(net.ErrClosed)
-		c.mu.Lock()
+		c.apart(func() { c.fail(net.ErrClosed) })
 	}
 }
 
 // Write implements [net.Conn], for the client.
 func (c *Conn) Write(b []byte) (int, error) {
-	c.mu.Lock()
-	if c.err != nil {
-		defer c.mu.Unlock()
-		return 0, c.err
+	err, ended := c.writeFor(b)
+	switch {
+	case ended:
+		return 0, err
+	case err != nil:
+		c.fail(err)
+		return 0, err
 	}
 	found := c.o.Token != "" && len(b) <= MaxRequest && bytes.Contains(b, []byte(c.o.Token))
-	var err error
+	if found && c.o.Found != nil {
+		c.call(c.o.Found)
+	}
+	return len(b), nil
+}
+
+// writeFor writes for the client; ended says that the connection had ended before.
+func (c *Conn) writeFor(b []byte) (err error, ended bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return c.err, true
+	}
 	if len(b) <= MaxRequest {
 		err = c.writeShort(b)
 	} else {
@@ -167,15 +189,7 @@ func (c *Conn) Write(b []byte) (int, error) {
 	if !c.reading && c.owed.n > 0 {
 		c.wake()
 	}
-	c.mu.Unlock()
-	if err != nil {
-		c.fail(err)
-		return 0, err
-	}
-	if found && c.o.Found != nil {
-		c.o.Found()
-	}
-	return len(b), nil
+	return err, false
 }
 
 // writeShort puts b behind what is out.
@@ -196,9 +210,7 @@ func (c *Conn) writeShort(b []byte) error {
 func (c *Conn) writeLong(b []byte) error {
 	if c.writing {
 		c.claimed = true
-		c.mu.Unlock()
-		<-c.turn
-		c.mu.Lock()
+		c.apart(func() { <-c.turn })
 		if c.err != nil {
 			return c.err
 		}
@@ -210,15 +222,15 @@ func (c *Conn) writeLong(b []byte) error {
 	if err := c.follow(b); err != nil {
 		return err
 	}
-	c.mu.Unlock()
 	var err error
-	if len(before) > 0 {
-		_, err = c.Conn.Write(before)
-	}
-	if err == nil {
-		_, err = c.Conn.Write(b)
-	}
-	c.mu.Lock()
+	c.apart(func() {
+		if len(before) > 0 {
+			_, err = c.Conn.Write(before)
+		}
+		if err == nil {
+			_, err = c.Conn.Write(b)
+		}
+	})
 	if err != nil {
 		return err
 	}

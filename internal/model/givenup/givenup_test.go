@@ -29,8 +29,8 @@ var large = map[string]Limits{
 	"three sets":              {Kinds: [3]int8{Set, Set, Set}, Time: 3, Resends: 1},
 	"a set, a delete, a set":  {Kinds: [3]int8{Set, Delete, Set}, Time: 3, Resends: 1},
 	"a fill, a set, a delete": {Kinds: [3]int8{Fill, Set, Delete}, Time: 3, Resends: 1},
-	"the key moves, three":    {Kinds: [3]int8{Set, Set, Set}, Time: 3, Moves: 1},
-	"two sets, moves, clock":  {Kinds: [3]int8{Set, Set}, Time: 5, Moves: 1, Jumps: 1, Jump: 30, Resends: 1, Queued: true},
+	"the key moves, three":    {Kinds: [3]int8{Set, Set, Set}, Time: 2, Moves: 1},
+	"two sets, moves, clock":  {Kinds: [3]int8{Set, Set}, Time: 4, Moves: 1, Jumps: 1, Jump: 30},
 }
 
 func TestNoWriteIsPerformedAfterALaterOne(t *testing.T) {

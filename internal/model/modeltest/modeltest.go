@@ -21,7 +21,7 @@ func Most() int {
 	case short():
 		return 5_000
 	case large():
-		return 80_000_000
+		return 40_000_000
 	}
 	return 4_000_000
 }

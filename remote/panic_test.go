@@ -1,0 +1,102 @@
+package remote_test
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/valkey-io/valkey-go"
+
+	"github.com/tiercache/tiercache/internal/recovery"
+	"github.com/tiercache/tiercache/internal/valkeytest"
+	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/remote"
+)
+
+// wildConn is a connection that panics, in whatever goroutine uses it.
+type wildConn struct {
+	net.Conn
+	reads, writes *atomic.Int64 // how often
+}
+
+func (c wildConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if c.reads.Add(-1) >= 0 {
+		panic("reading")
+	}
+	return n, err
+}
+
+func (c wildConn) Write(b []byte) (int, error) {
+	if c.writes.Add(-1) >= 0 {
+		panic("writing")
+	}
+	return c.Conn.Write(b)
+}
+
+// What panics in the client's goroutines that read, write and dial ends the connection
+// that they use. The next request makes another.
+func TestAPanicInTheClientsGoroutinesEndsTheConnection(t *testing.T) {
+	for name, addresses := range map[string][]string{
+		"standalone": {valkeytest.Shared(t).Addr},
+		"cluster":    valkeytest.SharedCluster(t).Addrs(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			panics := recovery.New(slog.New(slog.DiscardHandler))
+			var reads, writes, dials, lost atomic.Int64
+			b := remote.Valkey(valkey.ClientOption{InitAddress: addresses,
+				DialCtxFn: func(ctx context.Context, address string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+					if dials.Add(-1) >= 0 {
+						panic("dialling")
+					}
+					c, err := d.DialContext(ctx, "tcp", address)
+					return wildConn{c, &reads, &writes}, err
+				}})
+			c, err := b.Connect(within(t), remote.Options{Prefix: valkeytest.Prefix(t), Timeout: time.Second, Panics: panics,
+				Events: remote.Events{Changed: func([]string) {}, Lost: func() { lost.Add(1) }, Published: func(string) {}}})
+			require.NoError(t, err)
+			ask := func() (err error) {
+				defer func() { // the caller's own goroutine may be the one that reads or writes
+					if p := recover(); p != nil {
+						err = recovery.ErrPanicked
+					}
+				}()
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				_, err = c.Delta(ctx, invalidation.DeltaQuery{Limit: 10})
+				return err
+			}
+			works := func() { require.Eventually(t, func() bool { return ask() == nil }, time.Minute, time.Millisecond) }
+			works()
+			for _, n := range []*atomic.Int64{&reads, &writes, &dials} {
+				for range 3 {
+					n.Store(1)
+					if n == &dials { // which happens when a connection is lost
+						reads.Store(1)
+					}
+					require.Eventually(t, func() bool { _ = ask(); return n.Load() <= 0 }, time.Minute, time.Millisecond)
+					works()
+				}
+			}
+			require.Positive(t, lost.Load())
+			require.Positive(t, panics.Count())
+			require.NoError(t, c.Close())
+		})
+	}
+}
+
+// A dialer that panics while a connection is made for the first time is an error.
+func TestAPanicOfADialerIsAnErrorOfConnect(t *testing.T) {
+	panics := recovery.New(slog.New(slog.DiscardHandler))
+	b := remote.Valkey(valkey.ClientOption{InitAddress: []string{"127.0.0.1:1"},
+		DialCtxFn: func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) { panic("dialling") }})
+	_, err := b.Connect(within(t), remote.Options{Prefix: "p", Timeout: time.Second, Panics: panics,
+		Events: remote.Events{Changed: func([]string) {}, Lost: func() {}, Published: func(string) {}}})
+	require.ErrorIs(t, err, recovery.ErrPanicked)
+	require.Positive(t, panics.Count())
+}
