@@ -38,7 +38,7 @@ func TestAHealthyFleetIsCoherent(t *testing.T) {
 							}
 						}
 						return true
-					}, time.Minute, 5*time.Millisecond)
+					}, 3*time.Minute, 5*time.Millisecond)
 				})
 				for _, r := range reports {
 					require.Empty(t, r.Violations, "seed %d", cfg.Seed)
