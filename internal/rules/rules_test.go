@@ -65,9 +65,9 @@ func rulesOfPage(t *testing.T, text string) map[string]bool {
 	return stated
 }
 
-// isRule tells names of rules from other words of the same shape: there are at most 13 of the first and 9 of the second.
+// isRule tells names of rules from other words of the same shape.
 func isRule(name string) bool {
-	return regexp.MustCompile(`^(R([1-9]|1[0-9])|I[1-9])$`).MatchString(name)
+	return regexp.MustCompile(`^(R([1-9]|1[0-9])|I([1-9]|1[0-9]))$`).MatchString(name)
 }
 
 func TestTheRulesThatCodeNamesAreThoseThatThePageStates(t *testing.T) {
