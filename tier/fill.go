@@ -239,7 +239,8 @@ func (l *loadRun) stored(fills []filling, begun mono.Time, written []remote.Writ
 //
 // A write that was refused since the lease was gone is no reason, if the key was set or
 // deleted meanwhile: what is there then is newer. But a lease can be evicted, or run out
-// in a process that was suspended. Without tracking nobody can tell these apart.
+// in a process that was suspended. Without tracking nobody can tell these apart; nor, with
+// it, if a notice of an earlier write came late. Then what is there stays.
 func (l *loadRun) withdraw(fills []filling, written []remote.Written) {
 	var unanswered, fenced []string
 	for i := range fills {

@@ -141,6 +141,7 @@ func TestI1NoReadGoesBehindAValueThatCouldNotBeStored(t *testing.T) {
 					for _, by := range []*tier.Cache[int]{c, remoteOnly} {
 						require.NoError(t, c.Set(t.Context(), "k", 1))
 						require.Equal(t, 1, lookup(t, c, is(0)).Value)
+						require.NoError(t, s.Sync(t.Context())) // the notice of the Set has come
 						v, err := by.Refresh(t.Context(), "k", func(context.Context, *tier.Entry) (int, error) {
 							f.fail(t, w, hooks, c)
 							return 2, nil

@@ -160,6 +160,7 @@ func (d *driver) open(ctx context.Context, i int, rng *rand.Rand) {
 	}
 	if old := d.places[i].Swap(&opened{store, views}); old != nil {
 		d.allowed("Close", ctx, old.store.Close())
+		d.panics(old)
 	}
 }
 
@@ -167,6 +168,14 @@ func (d *driver) close(i int) {
 	if o := d.places[i].Load(); o != nil {
 		d.allowed("Close", context.Background(), o.store.Close())
 		d.allowed("Close", context.Background(), o.store.Close()) // twice is fine
+		d.panics(o)
+	}
+}
+
+// panics notes that a goroutine of a store has panicked, which it survives.
+func (d *driver) panics(o *opened) {
+	if n := o.store.Stats().Panics; n != 0 {
+		d.found("%d panics in the goroutines of a store", n)
 	}
 }
 
