@@ -13,11 +13,8 @@ import (
 // context. The client itself does: while one goroutine dials, the others wait
 // for it without looking at theirs. So once a connection is in doubt, and until
 // a request has been answered, requests run beside their callers.
-//
-// What is asked with ask goes past the client where it can: see wireOf.
 type link struct {
 	valkey.Client
-	directly
 	doubt   atomic.Bool
 	waiting atomic.Int64 // requests that run beside their callers
 
@@ -27,10 +24,9 @@ type link struct {
 	beside sync.WaitGroup
 }
 
-// newLink returns a link without a client, to the store with that prefix.
-func newLink(prefix string) *link {
+// newLink returns a link without a client.
+func newLink() *link {
 	l := &link{}
-	l.directly.probe = probeKey(prefix)
 	l.open, l.end = context.WithCancel(context.Background())
 	return l
 }
@@ -151,4 +147,14 @@ func failures(n int, err error) []valkey.ValkeyResult {
 		rs[i] = valkey.NewErrorResult(err)
 	}
 	return rs
+}
+
+// ask implements [asker].
+func (l *link) ask(ctx context.Context, b *batch) []reply { return b.by(ctx, l) }
+
+// later implements [carrier].
+func (l *link) later(ctx context.Context, b *batch, then func([]reply)) {
+	if !l.spawn(func() { then(run(ctx, l, b)) }) {
+		then(b.failed(valkey.ErrClosing))
+	}
 }

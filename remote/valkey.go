@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -10,7 +11,6 @@ import (
 	"math"
 	mathrand "math/rand/v2"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,7 +19,6 @@ import (
 	"github.com/valkey-io/valkey-go"
 
 	"github.com/tiercache/tiercache/internal/checkconn"
-	"github.com/tiercache/tiercache/internal/wire"
 	"github.com/tiercache/tiercache/invalidation"
 )
 
@@ -35,17 +34,22 @@ func (b valkeyBackend) String() string {
 	return "valkey at " + strings.Join(b.option.InitAddress, ", ")
 }
 
-// valkeyConn uses two clients of one connection each. Everything whose order
-// against pushes matters goes over tracked: reads, writes of entries, deltas.
-// plain carries changes, the subscription and purges, so that those never stand
-// before a read. (A connection of its own for the subscription makes changes no
+// valkeyConn uses two connections to a server. Everything whose order against pushes
+// matters goes over tracked: reads, writes of entries, deltas. The plain client carries
+// changes, the subscription and purges, so that those never stand before a read, and knows
+// where the server is. (A connection of its own for the subscription makes changes no
 // faster: measured.)
+//
+// Of a cluster, whose topology a client has to know for each request, tracked is a client
+// as well.
 type valkeyConn struct {
-	tracked, plain *link
-	shards         *shards
-	dials          atomic.Int64 // of the tracked client
-	admitted       sync.Map     // histories of servers that the log knows, and their places in admissions
-	admissions     atomic.Int64 // how many histories were admitted
+	tracked    carrier
+	cluster    *link // that is tracked; nil unless it is a cluster
+	plain      *link
+	shards     *shards      // of a cluster, or nil
+	dials      atomic.Int64 // of tracked
+	admitted   sync.Map     // histories of servers that the log knows, and their places in admissions
+	admissions atomic.Int64 // how many histories were admitted
 	// changes and scopes that were recorded since old ones were forgotten
 	changesSince, scopesSince atomic.Int64
 
@@ -56,6 +60,15 @@ type valkeyConn struct {
 
 	telling sync.Mutex // held while Events run, which come from both clients
 	closed  bool       // guarded by telling
+}
+
+// carrier sends requests in one order with the notices that it hears.
+type carrier interface {
+	asker
+	// later is ask, and what run makes of it, for a caller that does not wait: then is
+	// told of the replies, perhaps by the goroutine that reads, which it must not hold up.
+	later(ctx context.Context, b *batch, then func([]reply))
+	Close()
 }
 
 // Check implements [Checker]: it names every option that contradicts what the
@@ -89,35 +102,24 @@ func (b valkeyBackend) Connect(ctx context.Context, o Options) (Conn, error) {
 	if o.Heartbeat == 0 {
 		o.Heartbeat = 250 * time.Millisecond
 	}
-	c := &valkeyConn{tracked: newLink(o.Prefix), plain: newLink(o.Prefix), o: o, log: logKey(o.Prefix), channel: channel(o.Prefix)}
-	c.shards = newShards(c)
+	c := &valkeyConn{plain: newLink(), o: o, log: logKey(o.Prefix), channel: channel(o.Prefix)}
 	base := b.base(o)
-	track := base
-	track.DialCtxFn = c.dialing(base, c.tracked, wire.Options{Invalidated: c.invalidated}, func(address string) {
-		c.dials.Add(1) // after a restart the server gives out the same ids again
-		c.shards.dialled(address)
-		c.event(c.o.Events.Lost)
-	})
-	if o.NoTracking {
-		track.DisableCache = true
-	} else {
-		track.ClientTrackingOptions = []string{"OPTOUT"}
-		track.OnInvalidations = func([]valkey.ValkeyMessage) { c.invalidated(nil) } // a connection has ended
-	}
 	plain := base
 	plain.DisableCache = true
-	plain.DialCtxFn = c.dialing(base, c.plain, wire.Options{Message: c.published}, func(string) {})
+	plain.DialCtxFn = checked(dialing(base), func(string) {})
+	small(&plain)
 	var err error
-	if c.tracked.Client, err = dial(ctx, track); err != nil {
-		return nil, fmt.Errorf("connecting to %s: %w", b, err)
-	}
 	if c.plain.Client, err = dial(ctx, plain); err != nil {
-		c.tracked.Close()
 		return nil, fmt.Errorf("connecting to %s: %w", b, err)
 	}
-	if !c.sharded() && base.AlwaysPipelining {
-		c.tracked.goDirectly()
-		c.plain.goDirectly()
+	if c.plain.Mode() == valkey.ClientModeCluster {
+		err = c.trackCluster(ctx, base)
+	} else {
+		err = c.trackServer(ctx, base)
+	}
+	if err != nil {
+		c.plain.Close()
+		return nil, fmt.Errorf("connecting to %s: %w", b, err)
 	}
 	run, cancel := context.WithCancel(context.Background())
 	c.cancel = cancel
@@ -129,8 +131,60 @@ func (b valkeyBackend) Connect(ctx context.Context, o Options) (Conn, error) {
 	return c, nil
 }
 
+// trackServer makes the connection that tracks, to the server that the plain client uses.
+func (c *valkeyConn) trackServer(ctx context.Context, o valkey.ClientOption) error {
+	h := newHot(o, c.plain, c.o.NoTracking)
+	h.invalidated, h.connected = c.invalidated, c.connected
+	c.tracked = h
+	h.spawn(h.run)
+	if _, err := h.connection(ctx); err != nil {
+		h.Close()
+		return err
+	}
+	return nil
+}
+
+// trackCluster makes the client that tracks.
+func (c *valkeyConn) trackCluster(ctx context.Context, o valkey.ClientOption) (err error) {
+	c.cluster = newLink()
+	c.tracked, c.shards = c.cluster, newShards(c)
+	o.DialCtxFn = checked(dialing(o), func(address string) {
+		c.shards.dialled(address)
+		c.connected()
+	})
+	if c.o.NoTracking {
+		o.DisableCache = true
+	} else {
+		o.ClientTrackingOptions = []string{"OPTOUT"}
+		o.OnInvalidations = func(keys []valkey.ValkeyMessage) { c.invalidated(namesOf(keys)) }
+	}
+	c.cluster.Client, err = dial(ctx, o)
+	return err
+}
+
+// namesOf returns the keys of a notice; nil are all, or that a connection has ended. It is
+// nil as well if one cannot be read.
+func namesOf(keys []valkey.ValkeyMessage) []string {
+	var names []string
+	for i := range keys {
+		name, err := keys[i].ToString()
+		if err != nil {
+			return nil
+		}
+		names = append(names, name)
+	}
+	return names
+}
+
+// connected is told that another tracked connection is about to be used: after a restart
+// the server gives out the same ids again.
+func (c *valkeyConn) connected() {
+	c.dials.Add(1)
+	c.event(c.o.Events.Lost)
+}
+
 // sharded reports whether the keys are those of a cluster.
-func (c *valkeyConn) sharded() bool { return c.tracked.Mode() == valkey.ClientModeCluster }
+func (c *valkeyConn) sharded() bool { return c.cluster != nil }
 
 // primaryClient sends to one primary.
 type primaryClient struct {
@@ -169,10 +223,11 @@ func (c *valkeyConn) Prove(ctx context.Context, keys ...string) error {
 	return c.shards.proveOf(ctx, keys)
 }
 
-// dialing dials for l as o says, and tells of each connection before it is used: that
-// the one before is lost may be told after this one has answered, and what comes
-// from it is not to be judged by what that one had proven.
-func (c *valkeyConn) dialing(o valkey.ClientOption, l *link, w wire.Options, tell func(address string)) func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
+// dialling is what a client has dial for it.
+type dialling func(ctx context.Context, address string, d *net.Dialer, t *tls.Config) (net.Conn, error)
+
+// dialing dials as o says.
+func dialing(o valkey.ClientOption) dialling {
 	return func(ctx context.Context, address string, d *net.Dialer, t *tls.Config) (conn net.Conn, err error) {
 		switch {
 		case o.DialCtxFn != nil:
@@ -184,26 +239,43 @@ func (c *valkeyConn) dialing(o valkey.ClientOption, l *link, w wire.Options, tel
 		default:
 			conn, err = d.DialContext(ctx, "tcp", address)
 		}
-		if err != nil {
-			return nil, err
-		}
-		if o.DisableTCPNoDelay {
+		if err == nil && o.DisableTCPNoDelay {
 			delay(conn) // the client does not see what it would set this of
 		}
-		if o.Sentinel.MasterSet == "" || !slices.Contains(o.InitAddress, address) { // else it is a sentinel
-			conn = l.wireOf(conn, w)
+		return conn, err
+	}
+}
+
+// checked is dial for a client, and tells of each connection before it is used: that
+// the one before is lost may be told after this one has answered, and what comes
+// from it is not to be judged by what that one had proven.
+func checked(dial dialling, tell func(address string)) dialling {
+	return func(ctx context.Context, address string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
+		conn, err := dial(ctx, address, d, t)
+		if err != nil {
+			return nil, err
 		}
 		tell(address)
 		return checkconn.New(conn), nil
 	}
 }
 
-// base is what both clients share.
+// small has each connection of a client take little memory: it carries little. What the user has
+// set stays. The client's own sizes are half a megabyte to read into, as much to write from,
+// and 1,024 requests at once.
+func small(o *valkey.ClientOption) {
+	o.ReadBufferEachConn = cmp.Or(o.ReadBufferEachConn, 4<<10)
+	o.WriteBufferEachConn = cmp.Or(o.WriteBufferEachConn, 4<<10)
+	o.RingScaleEachConn = cmp.Or(o.RingScaleEachConn, 6)
+}
+
+// base is what all connections share.
 func (b valkeyBackend) base(o Options) valkey.ClientOption {
 	c := b.option
 	c.PipelineMultiplex = -1                      // one connection: replies and pushes in one order
 	c.BlockingPipeline = math.MaxInt32            // never move a long pipeline to another connection
 	c.CacheSizeEachConn = 1 << 10                 // unused: the decoded objects are ours to keep
+	c.EnableReplicaAZInfo = false                 // replicas are not read
 	c.AlwaysPipelining = !c.DisableAutoPipelining // somebody is always reading
 	if c.Dialer.Timeout == 0 {
 		c.Dialer.Timeout = max(time.Second, o.Timeout)
@@ -260,22 +332,14 @@ func dial(ctx context.Context, o valkey.ClientOption) (valkey.Client, error) {
 // are of all keys. It runs in whatever goroutine is reading.
 func (c *valkeyConn) invalidated(keys []string) {
 	if keys == nil {
-		c.tracked.doubt.Store(true)
-		c.shards.lost()
+		if c.sharded() {
+			c.cluster.doubt.Store(true)
+			c.shards.lost()
+		}
 		c.event(c.o.Events.Lost)
 		return
 	}
 	c.event(func() { c.o.Events.Changed(keys) })
-}
-
-// published takes the messages of the store's channel past the client, which would
-// hand them on from a goroutine of its own.
-func (c *valkeyConn) published(channel, message string) bool {
-	if channel != c.channel {
-		return false
-	}
-	c.event(func() { c.o.Events.Published(message) })
-	return true
 }
 
 func delay(conn net.Conn) {
@@ -305,7 +369,9 @@ func (c *valkeyConn) subscribe(ctx context.Context) {
 	})
 	for pause := 10 * time.Millisecond; ctx.Err() == nil; pause = min(2*pause, time.Second) {
 		begun := time.Now()
-		_ = c.plain.Receive(hooked, c.subscription(), func(m valkey.PubSubMessage) { c.published(m.Channel, m.Message) })
+		_ = c.plain.Receive(hooked, c.subscription(), func(m valkey.PubSubMessage) {
+			c.event(func() { c.o.Events.Published(m.Message) })
+		})
 		if time.Since(begun) > time.Second {
 			pause = 10 * time.Millisecond
 		}

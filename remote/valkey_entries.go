@@ -16,7 +16,12 @@ import (
 
 // GetOne implements [Conn].
 func (c *valkeyConn) GetOne(ctx context.Context, key string) (Item, error) {
-	return item(c.tracked.get(ctx, key))
+	return item(c.last(ctx, []string{"GET", key}))
+}
+
+// last sends commands that only read, and returns the answer to the last.
+func (c *valkeyConn) last(ctx context.Context, cmds ...[]string) reply {
+	return c.tracked.ask(ctx, &batch{cmds: cmds})[len(cmds)-1]
 }
 
 // item makes an Item of the answer to a GET. A value of another type than a
@@ -50,8 +55,7 @@ func (c *valkeyConn) Get(ctx context.Context, keys []string, q *invalidation.Del
 			items, d, _, err := c.get(ctx, c.tracked, keys, q)
 			return items, d, err
 		}
-		// The client asks: it is its connection that a delta proves.
-		items, d, history, err := c.get(ctx, byClient{c.tracked}, keys, q)
+		items, d, history, err := c.get(ctx, c.tracked, keys, q)
 		if err != nil {
 			return items, d, err
 		}
@@ -72,9 +76,9 @@ func (c *valkeyConn) GetUntracked(ctx context.Context, keys []string) ([]Item, e
 	}
 	items, read := make([]Item, len(keys)), append([]string{"MGET"}, keys...)
 	if c.o.NoTracking {
-		return items, itemsOf(c.tracked.last(ctx, read), items)
+		return items, itemsOf(c.last(ctx, read), items)
 	}
-	return items, itemsOf(c.tracked.last(ctx, untrackNext, read), items)
+	return items, itemsOf(c.last(ctx, untrackNext, read), items)
 }
 
 // get asks one server.
@@ -179,12 +183,8 @@ func (c *valkeyConn) WriteLater(ctx context.Context, writes []Write, then func([
 
 // batchOf puts writes into words.
 func (c *valkeyConn) batchOf(writes []Write) *batch {
+	queue(writes) // whoever asks then goes first, and does not wait for these to be done
 	b := newBatch()
-	if c.tracked.busy() {
-		b.queued = func() { queue(writes) }
-	} else {
-		queue(writes) // whoever asks then goes first, and does not wait for these to be done
-	}
 	for i := range writes {
 		c.addWrite(b, &writes[i])
 	}

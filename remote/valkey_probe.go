@@ -98,7 +98,7 @@ func (k *shards) turn(address string, client valkey.Client) *turn {
 func (k *shards) beginLocked(all *turns, address string, client valkey.Client) {
 	t := all.next
 	all.now, all.next = t, nil
-	if !k.c.tracked.spawn(func() {
+	if !k.c.cluster.spawn(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), max(probeTimeout, k.c.o.Timeout))
 		t.err = k.probe(ctx, address, client)
 		cancel()
@@ -120,7 +120,7 @@ func (k *shards) probe(ctx context.Context, address string, client valkey.Client
 	b := newBatch()
 	b.add("CLIENT", "ID")
 	b.evalReadOnly(scriptProbe)
-	results := run(ctx, server{client, k.c.tracked}, b)
+	results := run(ctx, server{client, k.c.cluster}, b)
 	said, at, err := parseProbe(results[0], results[1])
 	if err != nil {
 		return err

@@ -214,7 +214,7 @@ func (c *Conn) check() error {
 		case err != nil:
 			return err
 		case n == 0 && c.headLocked() == nil && rest[0] != '>' && len(rest) > maxUnasked:
-			return Unasked(rest)
+			return resp.Unasked(rest)
 		case n == 0:
 			return nil
 		}
@@ -224,14 +224,6 @@ func (c *Conn) check() error {
 		c.ready += n
 	}
 	return nil
-}
-
-// Unasked is the error of a message that nothing was asked for.
-func Unasked(m []byte) error {
-	if text, _, ok := bytes.Cut(m, []byte("\r\n")); ok && m[0] == '-' {
-		return fmt.Errorf("the server ended the connection: %s", resp.Said(text[1:]))
-	}
-	return fmt.Errorf("%w: an answer that nothing was asked for", resp.Error)
 }
 
 // checkLocked reports why the client must not see a message.
@@ -248,7 +240,7 @@ func (c *Conn) checkLocked(m []byte) error {
 		o = c.headLocked()
 	}
 	if o == nil {
-		return Unasked(m)
+		return resp.Unasked(m)
 	}
 	c.refusal = ""
 	if refused {

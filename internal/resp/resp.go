@@ -203,6 +203,14 @@ func text(m []byte) (text []byte, size int) {
 	return nil, line + 1
 }
 
+// Unasked is the error of a message that nothing was asked for.
+func Unasked(m []byte) error {
+	if text, _, ok := bytes.Cut(m, []byte("\r\n")); ok && m[0] == '-' {
+		return fmt.Errorf("the server ended the connection: %s", Said(text[1:]))
+	}
+	return fmt.Errorf("%w: an answer that nothing was asked for", Error)
+}
+
 // Said is what a server's error says, for an error of ours: bounded, and without
 // the arguments that it may repeat.
 func Said(text []byte) string {

@@ -19,22 +19,22 @@ func FuzzReply(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		n, err := scan(b)
+		n, err := new(scanner).Scan(b)
 		require.LessOrEqual(t, n, len(b))
 		if err != nil || n == 0 {
 			return
 		}
 		var s scanner
 		for i := 0; i < n; i += 1 + i/8 {
-			part, err := s.scan(b[:i])
+			part, err := s.Scan(b[:i])
 			require.NoError(t, err)
 			require.Zero(t, part)
 		}
-		whole, err := s.scan(b[:n])
+		whole, err := s.Scan(b[:n])
 		require.NoError(t, err)
 		require.Equal(t, n, whole, "it came in parts")
 		for i := range min(n, 1000) {
-			part, err := scan(b[:i])
+			part, err := new(scanner).Scan(b[:i])
 			require.NoError(t, err)
 			require.Zero(t, part, "a part was taken for all")
 		}
@@ -70,28 +70,4 @@ func elements(r Reply) int {
 		n += elements(e)
 	}
 	return n
-}
-
-// However the client's writes are cut, the same commands are counted.
-func FuzzSent(f *testing.F) {
-	f.Add(append(command("SUBSCRIBE", "a", "b"), command("GET", "k\r\n*1")...), 7)
-	f.Add([]byte("*0\r\n*1\r\n$0\r\n\r\n"), 3)
-	f.Add([]byte("PING\r\n"), 1)
-	f.Fuzz(func(t *testing.T, b []byte, at int) {
-		count := func(parts ...[]byte) (commands []string, whole, err bool) {
-			var s sent
-			for _, p := range parts {
-				s.feed(p, func(name []byte, words int) { commands = append(commands, string(name)) })
-			}
-			return commands, s.whole(), s.err
-		}
-		at = max(0, min(at, len(b)))
-		a, wholeA, errA := count(b)
-		c, wholeC, errC := count(b[:at], b[at:])
-		require.Equal(t, errA, errC)
-		if !errA {
-			require.Equal(t, a, c)
-			require.Equal(t, wholeA, wholeC)
-		}
-	})
 }

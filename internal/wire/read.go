@@ -4,15 +4,19 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"runtime"
 	"time"
+
+	"github.com/tiercache/tiercache/internal/resp"
 )
 
 // lead reads until r is answered.
-func (c *Conn) lead(ctx context.Context, r *request) (back bool, err error) {
+func (c *Conn) lead(ctx context.Context, r *request) (err error) {
 	deadline, bounded := ctx.Deadline()
 	handedOn := false
 	defer func() {
-		if !handedOn { // something panicked, and nobody would ever read again
+		if !handedOn { // something panicked, and nothing would ever be read again
 			c.fail(errAborted)
 		}
 	}()
@@ -21,85 +25,73 @@ func (c *Conn) lead(ctx context.Context, r *request) (back bool, err error) {
 		c.setDeadlineLocked(deadline)
 		c.mu.Unlock()
 		silent := isTimeout(c.pump())
-		c.mu.Lock()
-		if !r.ended {
-			if err = ctx.Err(); err == nil && silent && bounded && !time.Now().Before(deadline) {
+		if err = ctx.Err(); err == nil && silent {
+			if bounded && time.Since(deadline) > patience {
 				err = context.DeadlineExceeded
 			}
+			runtime.Gosched()
 		}
+		c.mu.Lock()
+	}
+	if r.ended {
+		err = r.err
 	}
 	c.reading, c.leader, c.leaderContext = false, nil, nil
-	r.left = err != nil
 	if c.owed.n > 0 || c.err != nil {
-		c.wake()
+		c.wakeReader()
 	}
 	c.mu.Unlock()
 	handedOn = true
-	if err != nil {
-		return false, endOf(ctx, err)
-	}
-	return true, r.err
-}
-
-var errAborted = errors.New("wire: whoever read has panicked")
-
-// endOf waits until the context says itself that its deadline has passed, which may
-// be a little later than the connection does: callers ask it why they were given up.
-func endOf(ctx context.Context, err error) error {
-	if ctx.Err() == nil {
-		late := time.NewTimer(5 * time.Millisecond)
-		defer late.Stop()
-		select {
-		case <-ctx.Done():
-		case <-late.C:
-			return err
-		}
-	}
-	return ctx.Err()
-}
-
-// Read implements [net.Conn], for the client. Meanwhile it does the reading for all
-// others, but for those who come thick and read themselves.
-func (c *Conn) Read(p []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for stay := false; ; {
-		switch {
-		case len(c.forClient) > 0:
-			n := copy(p, c.forClient)
-			if c.forClient = c.forClient[n:]; len(c.forClient) == 0 {
-				c.forClient = nil
-			}
-			return n, nil
-		case c.err != nil:
-			return 0, c.err
-		case c.reading || stay && c.owed.n == 0:
-			asked := c.asked
-			alone := c.waitLocked()
-			stay = (!alone || c.asked > asked) && !c.noLeads
-		default:
-			if err := c.readLocked(); isTimeout(err) && !c.clientDeadline.IsZero() && !time.Now().Before(c.clientDeadline) {
-				return 0, err
-			}
-			stay = c.thick()
-		}
-	}
-}
-
-// readLocked reads once, as the client.
-func (c *Conn) readLocked() error {
-	c.reading = true
-	c.setDeadlineLocked(c.clientDeadline)
-	c.mu.Unlock()
-	err := c.pump()
-	c.mu.Lock()
-	c.reading = false
 	return err
 }
 
-// thick reports whether requests come so thick that their callers had better read
+// patience is how much later than the deadline of a read its context may say that it has
+// ended. Callers ask it why they were given up, so it is waited for.
+const patience = 5 * time.Millisecond
+
+var errAborted = errors.New("wire: the goroutine that read has panicked")
+
+// readIdle reads when no caller does: what the server sends of its own accord, and what is
+// owed to callers that do not read. While requests come one after the other, within
+// backAfter of each other, it leaves the reading to their callers.
+//
+// The contexts of callers that read are its to watch: a deadline ends a read of itself, a
+// cancellation does not.
+func (c *Conn) readIdle() {
+	tick := time.NewTimer(backAfter)
+	defer tick.Stop()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for busy := false; c.err == nil; {
+		if !c.reading && (!busy || c.owed.n > 0) {
+			c.reading = true
+			c.setDeadlineLocked(time.Time{})
+			c.mu.Unlock()
+			err := c.pump()
+			c.mu.Lock()
+			c.reading = false
+			busy = err == nil && c.isBusy()
+			continue
+		}
+		asked, woken := c.asked, false
+		c.mu.Unlock()
+		tick.Reset(backAfter)
+		select {
+		case <-c.wake:
+			woken = true
+		case <-tick.C:
+		}
+		c.mu.Lock()
+		if !woken && c.leader != nil && c.leaderContext.Err() != nil {
+			c.setDeadlineLocked(time.Unix(1, 0)) // the caller sets it anew, should it go on
+		}
+		busy = (woken || c.asked > asked) && !c.noLeads
+	}
+}
+
+// isBusy reports whether requests come so thick that their callers had better read
 // the answers themselves.
-func (c *Conn) thick() bool {
+func (c *Conn) isBusy() bool {
 	if c.owed.n > 0 || c.paid == 0 || c.noLeads {
 		return false
 	}
@@ -109,39 +101,25 @@ func (c *Conn) thick() bool {
 	return c.lastPaid.Sub(last) < backAfter
 }
 
-// waitLocked waits to be woken, for a moment. It returns true if it was not; who
-// reads is not to go on when his context has ended.
-func (c *Conn) waitLocked() (alone bool) {
-	if c.tick == nil {
-		c.tick = time.NewTimer(backAfter)
-	} else {
-		c.tick.Reset(backAfter)
-	}
-	c.mu.Unlock()
-	select {
-	case <-c.nudge:
-		c.tick.Stop()
-	case <-c.tick.C:
-		alone = true
-	}
-	c.mu.Lock()
-	if alone && c.leader != nil && c.leaderContext.Err() != nil {
-		c.setDeadlineLocked(time.Unix(1, 0)) // he sets it anew, should he go on
-	}
-	return alone
-}
+const (
+	// firstRead and mostRead bound how much is read at once: as little as an idle
+	// connection needs, and more when there is more.
+	firstRead, mostRead = 4 << 10, 64 << 10
+	// maxMessage is twice the longest value that a server takes by default.
+	maxMessage = 1 << 30
+)
 
 // pump reads what there is and hands out what is whole.
 func (c *Conn) pump() error {
-	if c.end == len(c.in) && !c.makeRoom() {
-		c.fail(errProtocol)
-		return errProtocol
-	}
-	n, err := c.Conn.Read(c.in[c.end:])
-	c.end += n
-	if n > 0 {
+	err := c.makeRoom()
+	if err == nil {
+		var n int
+		n, err = c.conn.Read(c.in[c.end:])
+		c.end += n
 		if bad := c.handOut(); bad != nil {
 			err = bad
+		} else if err != nil && !isTimeout(err) && c.refusal != "" {
+			err = fmt.Errorf("the server said %q and ended the connection: %w", c.refusal, err)
 		}
 	}
 	if err != nil && !isTimeout(err) {
@@ -150,134 +128,96 @@ func (c *Conn) pump() error {
 	return err
 }
 
-// makeRoom moves a part of a message to the front, or gives it more room, up to a
-// bound that is twice the longest value that a server takes by default.
-func (c *Conn) makeRoom() bool {
-	in := c.in
-	if c.begin == 0 {
-		if len(in) >= maxMessage {
-			return false
+// makeRoom has a part of a message begin where there is room behind it. All that was
+// handed out of the buffer was copied, so nothing refers to it.
+func (c *Conn) makeRoom() error {
+	held := c.end - c.begin
+	switch {
+	case held == 0 && (len(c.in) > mostRead || c.end == len(c.in) && len(c.in) < mostRead):
+		c.in = make([]byte, min(mostRead, max(firstRead, 2*len(c.in)))) // it was too long, or filled at once
+	case held == len(c.in):
+		if held >= maxMessage {
+			return fmt.Errorf("%w: a message of more than %d bytes", resp.Error, maxMessage)
 		}
-		in = make([]byte, 2*len(c.in))
+		c.in = append(make([]byte, 0, 2*held), c.in...)[:2*held]
+	default:
+		copy(c.in, c.in[c.begin:c.end])
 	}
-	c.end = copy(in, c.in[c.begin:c.end])
-	c.in, c.begin = in, 0
-	return true
+	c.begin, c.end = 0, held
+	return nil
 }
-
-const maxMessage = 1 << 30
 
 func (c *Conn) handOut() error {
 	for c.begin < c.end {
-		n, err := c.part.scan(c.in[c.begin:c.end])
-		if err != nil {
+		n, err := c.part.Scan(c.in[c.begin:c.end])
+		if err != nil || n == 0 {
 			return err
-		}
-		if n == 0 {
-			return nil
 		}
 		m := c.in[c.begin : c.begin+n]
 		if m[0] == '>' {
 			c.push(m)
-		} else {
-			c.reply(m)
+		} else if err := c.reply(m); err != nil {
+			return err
 		}
 		c.begin += n
-	}
-	c.begin, c.end = 0, 0
-	if len(c.in) > 16*inBuffer {
-		c.in = make([]byte, inBuffer)
 	}
 	return nil
 }
 
-// reply hands an answer to whom it is owed.
-func (c *Conn) reply(m []byte) {
+// reply hands an answer to the request that it is owed to.
+func (c *Conn) reply(m []byte) error {
 	c.mu.Lock()
 	h := c.owed.head()
-	for h != nil && h.pushes && m[0] != '-' { // it has had all that it will have
-		c.owed.drop()
-		h = c.owed.head()
-	}
-	if h == nil || h.r == nil {
-		switch {
-		case h == nil: // nobody asked, as in RESP2
-		case h.pushes:
-			c.owed.drop()
-		default:
-			c.owed.pay()
-		}
-		c.forClientLocked(m)
+	switch {
+	case c.err != nil: // what was owed is not known any more
+		defer c.mu.Unlock()
+		return c.err
+	case h == nil:
 		c.mu.Unlock()
-		return
+		return resp.Unasked(m)
 	}
+	// From here on r may end, so its replies are not to be looked for in it:
+	//
+	//	goroutine that reads: takes the first of two answers off what is owed
+	//	another:              ends the connection, and with it r
+	//	r's owner:            returns with an error, and leaves its replies alone
+	//	goroutine that reads: decodes the answer into them
 	r, at := h.r, len(h.r.replies)-h.n
 	replies := r.replies
 	last := c.owed.pay()
+	c.answered++
 	c.mu.Unlock()
-	if !last {
-		replies[at], _ = decode(m)
-		return
+	if c.refusal = ""; m[0] == '-' {
+		c.refusal = resp.Said(m[1 : len(m)-2])
 	}
 	replies[at], _ = decode(m)
+	if !last {
+		return nil
+	}
 	c.paid++
-	c.mu.Lock()
-	if r.then == nil {
-		c.endLocked(r)
-		c.mu.Unlock()
-		return
-	}
-	told := r.endsLocked(nil)
-	c.mu.Unlock()
-	if told {
-		r.tell()
-	}
-}
-
-// forClientLocked leaves an answer to the client. Once the connection has ended it is
-// not said to whom what still comes was owed.
-//
-//	whoever reads: is handing out answers to others
-//	client:        closes the connection, which forgets what was owed
-//	whoever reads: finds an answer that nobody is owed
-func (c *Conn) forClientLocked(m []byte) {
-	if c.err != nil {
-		return
-	}
-	c.forClient = append(c.forClient, m...)
-	if c.leader != nil {
-		c.wake()
-	}
-}
-
-// push hands over what the server says of its own accord.
-func (c *Conn) push(m []byte) {
-	if c.o.Invalidated != nil {
-		if keys, ok := notice(m); ok {
-			c.o.Invalidated(keys)
-			return
-		}
-	}
-	p, _ := decode(m)
-	kind := ""
-	if len(p.Array) > 1 {
-		kind = p.Array[0].Text
-	}
-	switch {
-	case kind == "invalidate" && c.o.Invalidated != nil: // it names no keys, or cannot be read: of all
-		c.o.Invalidated(nil)
-		return
-	case (kind == "message" || kind == "smessage") && len(p.Array) == 3 && c.o.Message != nil:
-		if c.o.Message(p.Array[1].Text, p.Array[2].Text) {
-			return
-		}
+	if r.then != nil {
+		c.tell(r, nil)
+		return nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if h := c.owed.head(); h != nil && h.pushes && subscribes([]byte(kind)) {
-		c.owed.pay()
+	c.endLocked(r)
+	return nil
+}
+
+// push hands over what the server says of its own accord, if it is a notice.
+func (c *Conn) push(m []byte) {
+	if c.o.Invalidated == nil {
+		return
 	}
-	c.forClientLocked(m)
+	if keys, ok := notice(m); ok {
+		c.o.Invalidated(keys)
+		return
+	}
+	var texts [1][]byte
+	if resp.Head(m, texts[:]); string(texts[0]) == "invalidate" {
+		c.o.Invalidated(nil) // it names no keys, or cannot be read: of all
+	}
 }
 
 // noticeHead begins each notice that names keys.

@@ -2,8 +2,9 @@ package wire
 
 import (
 	"bytes"
-	"errors"
 	"strconv"
+
+	"github.com/tiercache/tiercache/internal/resp"
 )
 
 // Kind is what a reply is.
@@ -28,8 +29,6 @@ type Reply struct {
 	Array []Reply
 }
 
-var errProtocol = errors.New("wire: the server sent what is no RESP3")
-
 // line returns the text of the line that b begins with, less its type, and what
 // follows; ok is false if b does not hold it all. A line too short to be one is an
 // empty text.
@@ -42,85 +41,12 @@ func line(b []byte) (text, rest []byte, ok bool) {
 }
 
 // number reads a length or an integer.
-func number(b []byte) (int64, error) {
-	if len(b) > 0 && len(b) < 18 && b[0] != '-' { // nearly all
-		var n int64
-		for _, c := range b {
-			if c < '0' || c > '9' {
-				return 0, errProtocol
-			}
-			n = n*10 + int64(c-'0')
-		}
-		return n, nil
-	}
-	n, err := strconv.ParseInt(string(b), 10, 64)
-	if err != nil {
-		return 0, errProtocol
-	}
-	return n, nil
-}
+func number(b []byte) (int64, error) { return resp.Number(b) }
 
-// maxElements bounds what one message says it consists of.
-const maxElements = 1 << 31
+// scanner finds the ends of messages.
+type scanner = resp.Scanner
 
-// scan is [scanner.scan] of what is there at once.
-func scan(b []byte) (int, error) { return new(scanner).scan(b) }
-
-// scanner finds the end of a message that comes in parts. It remembers how far it
-// got, as a message of many small parts would take long to be read anew with each.
-type scanner struct {
-	at   int   // where it goes on
-	left int64 // elements that are still to come, less one
-}
-
-// scan returns the length of the message that b begins with; 0 if b does not hold
-// it all. Then it is to be called with the same and more.
-func (s *scanner) scan(b []byte) (int, error) {
-	rest := b[s.at:]
-	for left := s.left + 1; left > 0; {
-		s.at, s.left = len(b)-len(rest), left-1
-		if len(rest) == 0 {
-			return 0, nil
-		}
-		kind := rest[0]
-		text, after, ok := line(rest)
-		if !ok {
-			return 0, nil
-		}
-		left--
-		switch kind {
-		case '+', '-', ':', '_', ',', '#', '(':
-		case '$', '!', '=', '*', '~', '>', '%', '|':
-			n, err := number(text) // of an empty text it is none
-			if err != nil || n > maxElements {
-				return 0, errProtocol
-			}
-			switch {
-			case kind == '|':
-				left += 2*max(n, 0) + 1 // what it is an attribute of is still to come
-			case n < 0: // RESP2's null
-			case kind == '*' || kind == '~' || kind == '>':
-				left += n
-			case kind == '%':
-				left += 2 * n
-			case int64(len(after)) < n+2:
-				return 0, nil
-			default:
-				after = after[n+2:]
-			}
-		default:
-			return 0, errProtocol
-		}
-		rest = after
-	}
-	*s = scanner{}
-	return len(b) - len(rest), nil
-}
-
-// maxDepth is far beyond what the commands in use nest.
-const maxDepth = 32
-
-// decode reads a message that scan has found whole, and returns what follows it.
+// decode reads a message that a scanner has found whole, and returns what follows it.
 func decode(b []byte) (r Reply, rest []byte) {
 	d := decoder{b: b}
 	d.shares = len(b) > 0 && b[0] == '*' && len(b) <= sharedMost
@@ -157,7 +83,7 @@ func (d *decoder) decode(b []byte, depth int) (r Reply, rest []byte) {
 	switch {
 	case len(b) == 0: // behind what is nested too deeply
 		return Reply{}, nil
-	case depth > maxDepth:
+	case depth > resp.MaxDepth:
 		return Reply{Kind: Error, Text: "wire: an answer that is nested too deeply"}, nil
 	}
 	kind := b[0]
@@ -180,7 +106,7 @@ func (d *decoder) decode(b []byte, depth int) (r Reply, rest []byte) {
 	}
 	n, err := number(text)
 	if err != nil {
-		return Reply{Kind: Error, Text: errProtocol.Error()}, rest
+		return Reply{Kind: Error, Text: resp.Error.Error()}, rest
 	}
 	switch kind {
 	case ':':
@@ -198,11 +124,6 @@ func (d *decoder) decode(b []byte, depth int) (r Reply, rest []byte) {
 			value = value[4:] // "txt:"
 		}
 		return Reply{Kind: Text, Text: value}, rest
-	case '|':
-		for range 2 * n {
-			_, rest = d.decode(rest, depth+1)
-		}
-		return d.decode(rest, depth+1)
 	case '%':
 		n *= 2
 	}
@@ -216,13 +137,6 @@ func (d *decoder) decode(b []byte, depth int) (r Reply, rest []byte) {
 		r.Array[i], rest = d.decode(rest, depth+1)
 	}
 	return r, rest
-}
-
-func appendCommands(b []byte, cmds [][]string) []byte {
-	for _, words := range cmds {
-		b = appendCommand(b, words)
-	}
-	return b
 }
 
 // appendCommand encodes a command.
