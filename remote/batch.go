@@ -12,16 +12,11 @@ import (
 type batch struct {
 	cmds  [][]string
 	words []string // of all
-
-	// Enough for a read or a fill.
-	fewCmds  [3][]string
-	fewWords [20]string
 }
 
+// newBatch returns a batch with memory for a read or a fill.
 func newBatch() *batch {
-	b := new(batch)
-	b.cmds, b.words = b.fewCmds[:0], b.fewWords[:0]
-	return b
+	return &batch{cmds: make([][]string, 0, 3), words: make([]string, 0, 12)}
 }
 
 // add appends a command.
@@ -119,9 +114,9 @@ func onlyReads(words []string) bool {
 	return false
 }
 
-// repeatable reports whether all of it may be sent twice: it only reads.
-func (b *batch) repeatable() bool {
-	for _, words := range b.cmds {
+// repeatable reports whether commands may be sent twice: they only read.
+func repeatable(cmds [][]string) bool {
+	for _, words := range cmds {
 		if !onlyReads(words) && words[0] != "CLIENT" {
 			return false
 		}

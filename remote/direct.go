@@ -217,24 +217,42 @@ func (h *hot) connection(ctx context.Context) (*wire.Conn, error) {
 	return h.conn, nil
 }
 
-// ask implements [asker]. What only reads, and whose connection was lost, is asked once
-// more; so is what was not sent at all.
-func (h *hot) ask(ctx context.Context, b *batch) []reply {
+// send asks. What only reads, and whose connection was lost, is asked once more; so is
+// what was not sent at all.
+func (h *hot) send(ctx context.Context, cmds [][]string) ([]wire.Reply, error) {
 	for again := !h.option.DisableRetry; ; again = false {
 		w, err := h.connection(ctx)
 		if err != nil {
-			return b.failed(err)
+			return nil, err
 		}
-		answers := make([]wire.Reply, len(b.cmds))
-		err = w.Ask(ctx, answers, b.cmds...)
+		answers := make([]wire.Reply, len(cmds))
+		err = w.Ask(ctx, answers, cmds...)
 		switch {
 		case err == nil && again && h.redirected(w, answers):
 		case err == nil:
-			return repliesOf(answers)
-		case gaveUp(err) || !again || !b.repeatable() && !errors.Is(err, wire.ErrUnsent):
-			return b.failed(h.cause(err))
+			return answers, nil
+		case gaveUp(err) || !again || !repeatable(cmds) && !errors.Is(err, wire.ErrUnsent):
+			return nil, h.cause(err)
 		}
 	}
+}
+
+// last implements [carrier].
+func (h *hot) last(ctx context.Context, cmds ...[]string) reply {
+	answers, err := h.send(ctx, cmds)
+	if err != nil {
+		return reply{err: err}
+	}
+	return direct(answers[len(answers)-1])
+}
+
+// ask implements [asker].
+func (h *hot) ask(ctx context.Context, b *batch) []reply {
+	answers, err := h.send(ctx, b.cmds)
+	if err != nil {
+		return b.failed(err)
+	}
+	return repliesOf(answers)
 }
 
 // cause tells the end of a connection that Close has ended from others.

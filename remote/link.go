@@ -152,6 +152,11 @@ func failures(n int, err error) []valkey.ValkeyResult {
 // ask implements [asker].
 func (l *link) ask(ctx context.Context, b *batch) []reply { return b.by(ctx, l) }
 
+// last implements [carrier].
+func (l *link) last(ctx context.Context, cmds ...[]string) reply {
+	return l.ask(ctx, &batch{cmds: cmds})[len(cmds)-1]
+}
+
 // later implements [carrier].
 func (l *link) later(ctx context.Context, b *batch, then func([]reply)) {
 	if !l.spawn(func() { then(run(ctx, l, b)) }) {

@@ -16,12 +16,7 @@ import (
 
 // GetOne implements [Conn].
 func (c *valkeyConn) GetOne(ctx context.Context, key string) (Item, error) {
-	return item(c.last(ctx, []string{"GET", key}))
-}
-
-// last sends commands that only read, and returns the answer to the last.
-func (c *valkeyConn) last(ctx context.Context, cmds ...[]string) reply {
-	return c.tracked.ask(ctx, &batch{cmds: cmds})[len(cmds)-1]
+	return item(c.tracked.last(ctx, []string{"GET", key}))
 }
 
 // item makes an Item of the answer to a GET. A value of another type than a
@@ -76,9 +71,9 @@ func (c *valkeyConn) GetUntracked(ctx context.Context, keys []string) ([]Item, e
 	}
 	items, read := make([]Item, len(keys)), append([]string{"MGET"}, keys...)
 	if c.o.NoTracking {
-		return items, itemsOf(c.last(ctx, read), items)
+		return items, itemsOf(c.tracked.last(ctx, read), items)
 	}
-	return items, itemsOf(c.last(ctx, untrackNext, read), items)
+	return items, itemsOf(c.tracked.last(ctx, untrackNext, read), items)
 }
 
 // get asks one server.

@@ -45,7 +45,8 @@ func TestAFillThatTheServerHasNoRoomForDoesNotHoldUpTheConnection(t *testing.T) 
 	require.NoError(t, err)
 	defer s.Close()
 	c := view[string](t, s, "docs")
-	find(t, c, "first", is("v")) // finds the connection
+	find(t, c, "first", is("v"))
+	filled(t, s, 1) // before there is no memory
 	r := find(t, c, "k", func(context.Context, *tier.Entry) (string, error) {
 		srv.Do(t, "CONFIG", "SET", "maxmemory", "1")
 		return "v", nil

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tiercache/tiercache/internal/bound"
+	"github.com/tiercache/tiercache/internal/mono"
 )
 
 // Options of a connection.
@@ -49,6 +51,11 @@ type Conn struct {
 	//	   leaves to a goroutine together with the buffer, which is never spare again
 	spare   []byte
 	drained chan struct{} // closed when out is taken; nil if nothing waits for that
+	// Gathering: see gatherLocked.
+	woken    atomic.Int64 // callers that were told of an answer and have not run since
+	gathered int          // requests that were left to others to be written
+	since    mono.Time    // when the first of them came
+	hasty    int          // requests that are not to be left to others
 
 	// Reading. The goroutine that sets reading owns it, and the fields of reading below.
 	reading       bool
@@ -95,8 +102,9 @@ func New(conn net.Conn, o Options) *Conn {
 type request struct {
 	replies []Reply
 	err     error         // set before it is ended
-	done    chan struct{} // told when it is ended, unless its owner reads
+	done    chan struct{} // told when it is ended, unless its owner reads: then it is nil
 	ended   bool          // likewise, if its owner reads; guarded by Conn.mu
+	left    bool          // its owner does not wait any more; guarded by Conn.mu
 	// then, of a request that no caller waits for, is told when it is ended; nil of all others.
 	then   func(err error)
 	told   bool        // then is, or is about to be; guarded by Conn.mu
@@ -119,7 +127,7 @@ func (c *Conn) Ask(ctx context.Context, replies []Reply, cmds ...[]string) error
 	if len(cmds) == 0 {
 		return nil
 	}
-	r := &request{replies: replies, done: make(chan struct{}, 1)}
+	r := &request{replies: replies}
 	leads, err := c.put(ctx, r, cmds)
 	switch {
 	case err != nil:
@@ -130,10 +138,12 @@ func (c *Conn) Ask(ctx context.Context, replies []Reply, cmds ...[]string) error
 	end, limit := endsOf(ctx)
 	select {
 	case <-r.done:
+		c.awake()
 		return r.err
 	case <-end:
 	case <-limit:
 	}
+	c.leave(r)
 	return cmp.Or(ctx.Err(), context.DeadlineExceeded) // never nil, whatever the context
 }
 
@@ -195,10 +205,11 @@ func (c *Conn) put(ctx context.Context, r *request, cmds [][]string) (leads bool
 	}
 	if leads = !c.reading && !c.noLeads && r.then == nil; leads {
 		c.reading, c.leader, c.leaderContext = true, r, ctx
+	} else if r.then == nil {
+		r.done = make(chan struct{}, 1)
 	}
-	if !c.writing {
-		c.writing = true
-		c.flushLocked(true)
+	if leads || !c.gatherLocked() {
+		c.writeLocked()
 	}
 	return leads, nil
 }
@@ -245,11 +256,13 @@ func (c *Conn) putOutLocked(ctx context.Context, r *request, cmds [][]string) er
 
 // endLocked tells the owner of r that it is answered, or never will be.
 func (c *Conn) endLocked(r *request) {
-	if r == c.leader {
+	switch {
+	case r == c.leader:
 		r.ended = true
-		return
+	case !r.left:
+		c.woken.Add(1)
+		r.done <- struct{}{} // which has room: there is one end
 	}
-	r.done <- struct{}{} // which has room: there is one end
 }
 
 // fail ends the connection, and all that waits for answers.

@@ -33,7 +33,7 @@ func (c *Conn) lead(ctx context.Context, r *request) (err error) {
 		}
 		c.mu.Lock()
 	}
-	if r.ended {
+	if r.left = !r.ended; r.ended {
 		err = r.err
 	}
 	c.reading, c.leader, c.leaderContext = false, nil, nil
