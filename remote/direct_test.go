@@ -71,10 +71,7 @@ func (c *valkeyConn) directly(t *testing.T, not *wire.Conn) (w *wire.Conn) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		_, err := c.GetOne(t.Context(), "p:k")
-		h := c.tracked.(*hot)
-		h.mu.Lock()
-		w = h.conn
-		h.mu.Unlock()
+		w = c.tracked.(*hot).conn.Load()
 		return err == nil && w != nil && w != not
 	}, time.Minute, time.Millisecond)
 	return w

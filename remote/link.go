@@ -152,9 +152,9 @@ func failures(n int, err error) []valkey.ValkeyResult {
 // ask implements [asker].
 func (l *link) ask(ctx context.Context, b *batch) []reply { return b.by(ctx, l) }
 
-// last implements [carrier].
-func (l *link) last(ctx context.Context, cmds ...[]string) reply {
-	return l.ask(ctx, &batch{cmds: cmds})[len(cmds)-1]
+// get implements [carrier].
+func (l *link) get(ctx context.Context, key string) reply {
+	return l.ask(ctx, &batch{cmds: [][]string{{"GET", key}}})[0]
 }
 
 // later implements [carrier].

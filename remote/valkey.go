@@ -65,8 +65,8 @@ type valkeyConn struct {
 // carrier sends requests in one order with the notices that it hears.
 type carrier interface {
 	asker
-	// last sends commands that only read, and returns the answer to the last.
-	last(ctx context.Context, cmds ...[]string) reply
+	// get reads a key.
+	get(ctx context.Context, key string) reply
 	// later is ask, and what run makes of it, for a caller that does not wait: then is
 	// told of the replies, perhaps by the goroutine that reads, which it must not hold up.
 	later(ctx context.Context, b *batch, then func([]reply))

@@ -16,7 +16,7 @@ import (
 
 // GetOne implements [Conn].
 func (c *valkeyConn) GetOne(ctx context.Context, key string) (Item, error) {
-	return item(c.tracked.last(ctx, []string{"GET", key}))
+	return item(c.tracked.get(ctx, key))
 }
 
 // item makes an Item of the answer to a GET. A value of another type than a
@@ -69,11 +69,12 @@ func (c *valkeyConn) GetUntracked(ctx context.Context, keys []string) ([]Item, e
 		items, _, err := c.shards.get(ctx, keys, nil)
 		return items, err
 	}
-	items, read := make([]Item, len(keys)), append([]string{"MGET"}, keys...)
-	if c.o.NoTracking {
-		return items, itemsOf(c.tracked.last(ctx, read), items)
-	}
-	return items, itemsOf(c.tracked.last(ctx, untrackNext, read), items)
+	b := newBatch()
+	c.addUntracked(b)
+	b.add("MGET")
+	b.more(keys...)
+	replies, items := c.tracked.ask(ctx, b), make([]Item, len(keys))
+	return items, itemsOf(replies[len(replies)-1], items)
 }
 
 // get asks one server.

@@ -381,7 +381,7 @@ var guards = []guard{
 	{"the processor's counter does not tell the time of bubbles", "internal/mono/clock.go",
 		" && !inBubble()", "", "./internal/mono TestSoonIsNow"},
 	{"what nobody keeps is not tracked", "remote/valkey_entries.go",
-		"ctx, untrackNext, read)", "ctx, read)", "./remote TestWhatIsReadUntrackedIsNotTracked"},
+		"	c.addUntracked(b)\n	b.add(\"MGET\")\n", "	b.add(\"MGET\")\n", "./remote TestWhatIsReadUntrackedIsNotTracked"},
 	{"what nobody keeps is read again over the next connection", "remote/batch.go",
 		"return words[1] == \"CACHING\" //", "return false //", "./remote TestWhatIsReadUntrackedIsReadOver"},
 }

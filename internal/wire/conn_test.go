@@ -321,7 +321,7 @@ func TestAServerThatDoesNotReadHoldsUpNobody(t *testing.T) {
 		}
 	}
 	require.True(t, unsent, "what waits is bounded")
-	err := c.Send(within(t), make([]Reply, 1), func(error) { t.Error("told of what was not sent") }, []string{"PING"})
+	err := c.Send(within(t), func([]Reply, error) { t.Error("told of what was not sent") }, []string{"PING"})
 	require.ErrorIs(t, err, ErrUnsent)
 	waits := make(chan error)
 	go func() { _, err := c.AskOne(within(t), "ECHO", "x"); waits <- err }()

@@ -28,7 +28,7 @@ func closeAfterTheFirstAnswer(c *Conn) (closed chan struct{}) {
 func TestAConnectionThatEndsBetweenTwoAnswersIsAnError(t *testing.T) {
 	c, _ := overTCP(t, Options{})
 	closed := closeAfterTheFirstAnswer(c)
-	err := c.Ask(within(t), make([]Reply, 2), []string{"ECHO", "a"}, []string{"SILENT"})
+	_, err := c.Ask(within(t), []string{"ECHO", "a"}, []string{"SILENT"})
 	<-closed
 	require.ErrorIs(t, err, net.ErrClosed)
 }

@@ -11,30 +11,34 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// send sends, and returns memory for the answers and what then is told.
-func send(t *testing.T, ctx context.Context, c *Conn, cmds ...[]string) ([]Reply, <-chan error) {
-	replies, then := make([]Reply, len(cmds)), make(chan error, 2)
-	require.NoError(t, c.Send(ctx, replies, func(err error) { then <- err }, cmds...))
-	return replies, then
+// told is what became of what was sent.
+type told struct {
+	replies []Reply
+	err     error
+}
+
+// send sends, and returns what then is told.
+func send(t *testing.T, ctx context.Context, c *Conn, cmds ...[]string) <-chan told {
+	then := make(chan told, 2)
+	require.NoError(t, c.Send(ctx, func(replies []Reply, err error) { then <- told{replies, err} }, cmds...))
+	return then
 }
 
 func TestWhoSendsIsToldOfTheAnswers(t *testing.T) {
 	t.Run("that the client reads", func(t *testing.T) {
 		c, _ := overTCP(t, Options{})
-		replies, then := send(t, within(t), c, []string{"ECHO", "a"}, []string{"ECHO", "b"})
-		require.NoError(t, <-then)
-		require.Equal(t, []Reply{{Kind: Text, Text: "a"}, {Kind: Text, Text: "b"}}, replies)
+		then := send(t, within(t), c, []string{"ECHO", "a"}, []string{"ECHO", "b"})
+		require.Equal(t, told{[]Reply{{Kind: Text, Text: "a"}, {Kind: Text, Text: "b"}}, nil}, <-then)
 		require.Empty(t, then)
 	})
 	t.Run("that a caller reads", func(t *testing.T) {
 		c, _ := overTCP(t, Options{})
-		replies, then := send(t, within(t), c, []string{"ECHO", "a"})
+		then := send(t, within(t), c, []string{"ECHO", "a"})
 		r, err := c.AskOne(within(t), "ECHO", "b")
 		require.NoError(t, err)
 		require.Equal(t, "b", r.Text)
 		require.Len(t, then, 1, "it was told before the caller")
-		require.NoError(t, <-then)
-		require.Equal(t, "a", replies[0].Text)
+		require.Equal(t, told{[]Reply{{Kind: Text, Text: "a"}}, nil}, <-then)
 	})
 }
 
@@ -47,11 +51,11 @@ func TestWhatIsSentIsGivenUpInTime(t *testing.T) {
 		defer cancel()
 		soon, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
-		_, later := send(t, late, c, []string{"SILENT"})
-		_, sooner := send(t, soon, c, []string{"SILENT"}, []string{"SILENT"})
-		require.Equal(t, context.DeadlineExceeded, <-sooner)
+		later := send(t, late, c, []string{"SILENT"})
+		sooner := send(t, soon, c, []string{"SILENT"}, []string{"SILENT"})
+		require.Equal(t, told{nil, context.DeadlineExceeded}, <-sooner)
 		require.Equal(t, 50*time.Millisecond, time.Since(begun))
-		require.Equal(t, context.DeadlineExceeded, <-later)
+		require.Equal(t, told{nil, context.DeadlineExceeded}, <-later)
 		require.Equal(t, 80*time.Millisecond, time.Since(begun))
 		synctest.Wait()
 		s.say("$1\r\n1\r\n$1\r\n2\r\n$1\r\n3\r\n")
@@ -67,11 +71,11 @@ func TestWhatIsSentIsGivenUpInTime(t *testing.T) {
 
 func TestWhatIsSentEndsWithTheConnection(t *testing.T) {
 	c, _ := overTCP(t, Options{})
-	_, then := send(t, within(t), c, []string{"ECHO", "a"}, []string{"SILENT"})
+	then := send(t, within(t), c, []string{"ECHO", "a"}, []string{"SILENT"})
 	c.Close()
-	require.ErrorIs(t, <-then, net.ErrClosed)
+	require.Equal(t, told{nil, net.ErrClosed}, <-then)
 	require.Empty(t, then)
-	err := c.Send(within(t), make([]Reply, 1), func(error) { t.Error("told of what was not sent") }, []string{"ECHO", "a"})
+	err := c.Send(within(t), func([]Reply, error) { t.Error("told of what was not sent") }, []string{"ECHO", "a"})
 	require.ErrorIs(t, err, ErrUnsent)
 	require.ErrorIs(t, err, net.ErrClosed)
 }
@@ -85,12 +89,12 @@ func TestWhoeverSendsIsToldOnce(t *testing.T) {
 		all.Go(func() {
 			for i := range 300 {
 				word := string(rune('a' + i%26))
-				replies, then := send(t, within(t), c, []string{"ECHO", word})
+				then := send(t, within(t), c, []string{"ECHO", word})
 				if i%2 == 0 {
 					_, _ = c.AskOne(within(t), "ECHO", "y")
 				}
-				if got := <-then; got != nil || replies[0].Text != word || len(then) > 0 {
-					t.Errorf("%q was answered with %q, %v", word, replies[0].Text, got)
+				if got := <-then; got.err != nil || got.replies[0].Text != word || len(then) > 0 {
+					t.Errorf("%q was answered with %v", word, got)
 				}
 			}
 		})

@@ -140,9 +140,7 @@ func command(words ...string) []byte { return appendCommand(nil, words) }
 
 // askAll is [Conn.Ask] with memory of its own for the answers.
 func askAll(ctx context.Context, c *Conn, cmds ...[]string) ([]Reply, error) {
-	replies := make([]Reply, len(cmds))
-	err := c.Ask(ctx, replies, cmds...)
-	return replies, err
+	return c.Ask(ctx, cmds...)
 }
 
 func within(t *testing.T) context.Context {

@@ -100,7 +100,7 @@ const (
 	// the processor for up to ten times as long; then the next requests, as many as
 	// hasteAfter, are written at once.
 	gatherAtMost = time.Millisecond
-	hasteAfter   = 1024
+	hasteAfter   = 256
 )
 
 // gatherLocked reports whether a request that was put out can be left to others to be
