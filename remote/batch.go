@@ -12,11 +12,16 @@ import (
 type batch struct {
 	cmds  [][]string
 	words []string // of all
+
+	// Enough for a read or a fill.
+	fewCmds  [3][]string
+	fewWords [12]string
 }
 
-// newBatch returns a batch with memory for a read or a fill.
 func newBatch() *batch {
-	return &batch{cmds: make([][]string, 0, 3), words: make([]string, 0, 12)}
+	b := new(batch)
+	b.cmds, b.words = b.fewCmds[:0], b.fewWords[:0]
+	return b
 }
 
 // add appends a command.
