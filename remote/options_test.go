@@ -302,3 +302,57 @@ func TestOptionsOfWhatTheCacheDoesNotUse(t *testing.T) {
 	require.Equal(t, 2, strings.Count(s.Do(t, "CLIENT", "LIST", "TYPE", "NORMAL").String(), "lib-name="+valkey.LibName)+
 		strings.Count(s.Do(t, "CLIENT", "LIST", "TYPE", "PUBSUB").String(), "lib-name="+valkey.LibName)-1, "less that which lists them")
 }
+
+// A sentinel may name a server before it is a primary, or after it was.
+func TestOnlyAPrimaryIsUsedThatSentinelsName(t *testing.T) {
+	primary := valkeytest.Start(t)
+	replica := valkeytest.Start(t, valkeytest.ReplicaOf(primary.Addr))
+	replica.AwaitReplica(t, primary)
+	for _, s := range []*valkeytest.Server{primary, replica} {
+		plain, err := valkey.NewClient(valkey.ClientOption{InitAddress: []string{s.Addr}, DisableCache: true})
+		require.NoError(t, err)
+		t.Cleanup(plain.Close)
+		h := newHot(valkeyBackend{valkey.ClientOption{Sentinel: valkey.SentinelOption{MasterSet: "m"}}}.base(Options{}), plain, false)
+		h.invalidated, h.connected = func([]string) {}, func() {}
+		w, _, _, err := h.connect()
+		if s == primary {
+			require.NoError(t, err)
+			w.Close()
+		} else {
+			require.ErrorContains(t, err, "not the primary")
+		}
+		h.Close()
+	}
+}
+
+// elsewhere is a client that has turned to another server.
+type elsewhere struct {
+	valkey.Client
+	address *atomic.Pointer[string]
+}
+
+func (e elsewhere) Nodes() map[string]valkey.Client {
+	return map[string]valkey.Client{*e.address.Load(): nil}
+}
+
+// The server that was the primary may go on, and end no connection.
+func TestAnotherPrimaryIsFollowedThoughTheOldOneGoesOn(t *testing.T) {
+	old, next := valkeytest.Start(t), valkeytest.Start(t)
+	plain, err := valkey.NewClient(valkey.ClientOption{InitAddress: []string{old.Addr}, DisableCache: true})
+	require.NoError(t, err)
+	defer plain.Close()
+	var address atomic.Pointer[string]
+	address.Store(&old.Addr)
+	h := newHot(valkeyBackend{valkey.ClientOption{Dialer: net.Dialer{KeepAlive: 10 * time.Millisecond}}}.base(Options{}), elsewhere{plain, &address}, false)
+	var connected, lost atomic.Int64
+	h.invalidated, h.connected = func([]string) { lost.Add(1) }, func() { connected.Add(1) }
+	h.spawn(h.run)
+	defer h.Close()
+	first, err := h.connection(t.Context())
+	require.NoError(t, err)
+	address.Store(&next.Addr)
+	require.Eventually(t, func() bool { w := h.conn.Load(); return w != nil && w != first }, time.Minute, time.Millisecond)
+	require.Equal(t, next.Addr, h.conn.Load().RemoteAddr().String())
+	require.EqualValues(t, 2, connected.Load())
+	require.NotZero(t, lost.Load())
+}

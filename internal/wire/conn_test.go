@@ -365,6 +365,64 @@ func TestTheRefusalBeforeTheEndIsTold(t *testing.T) {
 	require.ErrorContains(t, err, "ERR max number of clients reached")
 }
 
+// Guard: awake and leave. What was left to others is written by the last of them, also
+// if it gives up just then.
+func TestACallerThatWasToldOfAnAnswerWritesForOthers(t *testing.T) {
+	for name, runs := range map[string]func(c *Conn){
+		"it runs": func(c *Conn) { c.awake() },
+		"it gives up": func(c *Conn) {
+			r := &request{done: make(chan struct{}, 1)}
+			r.done <- struct{}{}
+			c.leave(r)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, s := overTCP(t, Options{})
+			reads := func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.reading }
+			require.Eventually(t, reads, time.Minute, time.Millisecond)
+			c.woken.Store(1)
+			answered := make(chan error)
+			go func() {
+				_, err := c.AskOne(within(t), "ECHO", "left to others")
+				answered <- err
+			}()
+			gathered := func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.gathered == 1 }
+			require.Eventually(t, gathered, time.Minute, time.Millisecond)
+			require.Empty(t, s.heard())
+			runs(c)
+			select {
+			case err := <-answered:
+				require.NoError(t, err)
+			case <-time.After(20 * time.Second):
+				t.Fatal("it was not written")
+			}
+		})
+	}
+}
+
+// Guard: hasty. A caller that was told of an answer may not run for long, where others
+// compute.
+func TestRequestsAreNotLeftToCallersThatDoNotRun(t *testing.T) {
+	c, _ := overTCP(t, Options{})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	flush := func() { c.writing = true; c.flushLocked(true) }
+	c.woken.Store(1)
+	c.out = command("SILENT")
+	require.True(t, c.gatherLocked())
+	flush()
+	require.True(t, c.gatherLocked(), "it was quick")
+	c.since = c.since.Add(-2 * gatherAtMost)
+	c.out = command("SILENT")
+	flush()
+	for range hasteAfter {
+		require.False(t, c.gatherLocked())
+	}
+	require.True(t, c.gatherLocked())
+	c.woken.Store(0)
+	require.False(t, c.gatherLocked(), "no one is there to write for others")
+}
+
 // Guard: spare. What is asked while a buffer is being written goes into another one.
 //
 //	A:         asks; a goroutine writes that, and waits for the server to read
