@@ -26,6 +26,10 @@ import (
 // later). Addresses, credentials, TLS and database come from o; what tracking
 // depends on is set here, and options of o that would silence it are rejected
 // by Connect with an error that names them.
+//
+// Except in a cluster, entries are read and written over one connection that is dialled
+// and greeted as o says, but is none of the client's: what concerns the client's pools,
+// rings, buffers and flushing has no effect on it.
 func Valkey(o valkey.ClientOption) Backend { return valkeyBackend{o} }
 
 type valkeyBackend struct{ option valkey.ClientOption }
