@@ -127,11 +127,7 @@ func (s *Store) start(ctx context.Context) (err error) {
 			_ = t.CatchUp(ctx) // the gate hears how it went
 		}
 	}
-	s.tail, err = invalidation.Start(ctx, s.conn, invalidation.Config{
-		Heartbeat: s.cfg.heartbeat, Timeout: s.cfg.timeout, Retention: s.cfg.maxTTL,
-		Settle: s.cfg.settle, Logger: s.cfg.logger, Panics: s.panics,
-	})
-	if err != nil {
+	if err = s.follow(ctx); err != nil {
 		return fmt.Errorf("%w: open: %w", ErrUnavailable, err)
 	}
 	if s.sharded {
@@ -156,6 +152,33 @@ func (s *Store) abandon() {
 		_ = s.conn.Close()
 	}
 	s.mu.flying.Wait() // a probe, if the server was taken to be away
+}
+
+// openAgain is for how long the log of a cluster that did not answer is asked for again while a store opens, and
+// openPause how long apart.
+const openAgain, openPause = time.Second, 20 * time.Millisecond
+
+// follow begins to follow the change log. In a cluster the first attempt may find a server out of reach that is not:
+//
+//	probe:  asks the server, over the connection that the client has just made
+//	client: makes another one to it, so what the probe is told counts for nothing
+func (s *Store) follow(ctx context.Context) (err error) {
+	for begun := mono.Now(); ; {
+		s.tail, err = invalidation.Start(ctx, s.conn, invalidation.Config{
+			Heartbeat: s.cfg.heartbeat, Timeout: s.cfg.timeout, Retention: s.cfg.maxTTL,
+			Settle: s.cfg.settle, Logger: s.cfg.logger, Panics: s.panics,
+		})
+		if err == nil || !s.sharded || mono.Now().Sub(begun) > openAgain {
+			return err
+		}
+		pause := time.NewTimer(openPause)
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return err
+		case <-pause.C:
+		}
+	}
 }
 
 // removed is called by the local tier for every entry that leaves it.
