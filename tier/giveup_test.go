@@ -430,11 +430,16 @@ func TestI1AStepBackOfTheServersClockRevivesNoWrite(t *testing.T) {
 func TestAStepOfTheServersClockCostsOneWrite(t *testing.T) {
 	valkeytest.NeedSteppedClock(t)
 	s := valkeytest.Start(t, valkeytest.SteppedClock())
-	_, sa, _ := throughProxy(t, s, tier.WithRemoteTimeout(10*time.Second))
+	// No heartbeat hears the clock before the write.
+	_, sa, _ := throughProxy(t, s, tier.WithRemoteTimeout(10*time.Second), tier.WithHeartbeat(time.Hour), tier.WithMaxStaleness(3*time.Hour))
 	c := cacheOf[int64](t, sa)
 	for i, step := range []time.Duration{time.Hour, -time.Hour} {
 		require.NoError(t, c.Set(bg, "k", int64(i)))
 		s.StepClock(step)
+		within(t, "the server goes by it", func() bool { // the first command after it may not
+			at, err := s.Do(t, "TIME").AsIntSlice()
+			return err == nil && time.Until(time.Unix(at[0], 0).Add(-step)).Abs() < time.Minute
+		})
 		require.ErrorIs(t, c.Set(bg, "k", -1), tier.ErrUnavailable)
 		within(t, "the clock is heard", func() bool { return c.Delete(bg, "k") == nil })
 	}
