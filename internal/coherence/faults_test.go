@@ -215,8 +215,8 @@ var faults = []fault{
 		})
 		return 1
 	}},
-	// Without tracking no flush is told: what came back is read, over a connection that
-	// stays, until the next delta finds that the log went back as well.
+	// Without tracking no flush is told, and what came back is read over a connection that
+	// stays. That is not mended: spared, so that the rest can be judged.
 	{name: "set back to a snapshot, DEBUG RELOAD", slow: true, spares: untracked, run: func(w *world) int {
 		w.setBack("DEBUG RELOAD", func() {}, func() { w.do("DEBUG", "RELOAD", "NOSAVE") })
 		return 1
