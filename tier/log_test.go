@@ -548,3 +548,27 @@ func TestI2WhoWritesToAKeyHasHeardTheLog(t *testing.T) {
 		server.work()
 	})
 }
+
+// Without tracking nothing tells of the flush, and the connection stays: the values of keys that the server goes back
+// to are believed until the next heartbeat, but not by reads that ask the log.
+func TestI4AFreshReadFindsARollbackWithoutTracking(t *testing.T) {
+	srv := valkeytest.Start(t)
+	f := serverFleet(t, srv)
+	for range 2 {
+		f.process(tier.WithoutTracking())
+	}
+	for i := range 10 {
+		key := fmt.Sprint("k", i)
+		var views []*tier.Cache[string]
+		for _, s := range f.stores {
+			views = append(views, view[string](t, s, "docs"))
+		}
+		require.NoError(t, views[0].Set(t.Context(), key, "1"))
+		srv.Do(t, "SAVE")
+		require.NoError(t, views[0].Set(t.Context(), key, "2"))
+		srv.Do(t, "DEBUG", "RELOAD", "NOSAVE")
+		for _, c := range views {
+			require.Equal(t, "2", find(t, c, key, is("2"), tier.Fresh()).Value, key)
+		}
+	}
+}
