@@ -165,9 +165,10 @@ func WithMaxTTL(d time.Duration) Option {
 
 // WithoutTracking does without the server's notices of changed keys, for
 // providers that offer none. Writes of single keys then go through the change
-// log like everything else; what is lost is only the notice of changes that
-// other programs make behind the library's back. All stores of one prefix must
-// agree: Open refuses one of the other mode while any is open, and until 75 s after
+// log like everything else; what is lost is the notice of changes that
+// other programs make behind the library's back, and of a server that loads an
+// older file over connections that stay (DEBUG RELOAD): the next heartbeat finds
+// that, and a [Fresh] read at once. All stores of one prefix must agree: Open refuses one of the other mode while any is open, and until 75 s after
 // the last was.
 func WithoutTracking() Option {
 	return storeOption(func(c *storeConfig) { c.noTracking = true })
