@@ -2,12 +2,8 @@ package main
 
 func init() {
 	guards = append(guards,
-		guard{"S  what has an inside is not read", "internal/sizeof/plan.go",
-			"case holdsInside(t) ||", "case", "./internal/sizeof TestWhatChangesInside"},
 		guard{"S  a value that is not read costs what it takes encoded", "tier/write.go",
 			"		c.correctGuess(it, len(e.Payload))\n", "", "TestAValueThatCannotBeLookedInto"},
-		guard{"S  nor are other packages' unexported fields", "internal/sizeof/plan.go",
-			"!standardData[t] && !isData(t)", "!standardData[t] && false", "./internal/sizeof TestWhatChangesInside"},
 		guard{"O  what the client forgets of its connections is closed", "remote/link.go",
 			"		l.conns[c] = struct{}{}\n", "", "TestAFailedOpenLeavesNothing/two_standalone"},
 		guard{"O  nothing is dialled for a link that has ended", "remote/link.go",
@@ -32,10 +28,6 @@ func init() {
 			"			defer t.cfg.Panics.Recover(\"following the change log\", t.Lost)\n", "", "TestAPanicWhileAChangeSettles"},
 		guard{"P  a change that a panic interrupts is sent again", "invalidation/change.go",
 			"		if !recorded { // after a panic", "		if !recorded && err != nil { // after a panic", "TestAPanic(InABackground|WhileAChange)"},
-		guard{"P  an event of the embedded tier recovers", "remote/embedded.go",
-			"	defer c.o.Panics.Recover(\"telling of a change\", c.lose)\n", "", "TestAPanicInAnEvent"},
-		guard{"P  and is a lost connection", "remote/embedded.go",
-			"Recover(\"telling of a change\", c.lose)", "Recover(\"telling of a change\")", "TestAPanicInAnEvent"},
 		guard{"P  reading a connection recovers", "internal/wire/read.go",
 			"	defer c.recovered(\"reading a connection\")\n", "", "./internal/wire TestAPanic"},
 		guard{"P  a callback recovers", "internal/wire/conn.go",
