@@ -4,10 +4,6 @@ package main
 // happened to its server.
 func init() {
 	guards = append(guards,
-		guard{"I8 messages do not ask for a log that cannot be read", "invalidation/tail.go",
-			"failures == 1 && t.View().Proof != 0", "t.View().Proof != 0", "./invalidation TestMessagesDoNotAsk"},
-		guard{"I8 a log that is lost again and again is renewed at a pace", "invalidation/apply.go",
-			"return t.mu.renewals <= maxRenewals", "return true", "./invalidation TestALogThatIsDamaged"},
 		guard{"I6 a flush notice may be of a rollback", "remote/valkey.go",
 			"		c.histories.flushed()\n", "", "TestI6ARollback"},
 		guard{"I6 a server that has counted less went back", "remote/valkey_history.go",
@@ -26,21 +22,7 @@ func init() {
 			"before, counted := q.counted[s.history]", "before, counted := h.counted[s.history]", "./remote TestCountersThat"},
 		guard{"I6 commands are counted over a new connection", "remote/valkey_history.go",
 			"h.dials != dials ||", "", "./remote TestCommandsAre"},
-		guard{"I6 a declaration below the floor is made again", "invalidation/declared.go",
-			"if absent && !d.queued {", "if false {", "./invalidation TestADeclaration"},
-		guard{"I6 a server that came while nothing was declared", "invalidation/declared.go",
-			"if (absent || d.absent) && d.histories != histories {", "if absent && d.histories != histories {", "./invalidation TestADeclaration"},
-		guard{"I6 a Set declares again below the floor", "tier/declare.go",
-			"d.at.Tick > v.Floor && ", "", "TestI6ASetDeclares"},
-		guard{"I2 a Set is sent by who has heard the log", "tier/declare.go",
-			"v.Age(now) > hearsOthers", "false", "TestI2WhoWrites"},
 		guard{"I2 who was silent for long believes no copy", "remote/valkey_enrol.go",
 			"if e.sent != 0 && now.Sub(e.sent) > enrolledFor {", "if false {", "./remote TestAnEnrolment"},
-		guard{"a member of a later format is left alone", "invalidation/format.go",
-			"	case newest > 0:", "	case false:", "./invalidation ."},
-		guard{"what is no member is damage", "invalidation/format.go",
-			"			damaged = true\n", "", "./invalidation TestTheCorpus"},
-		guard{"a message of a later format has the log read", "invalidation/message.go",
-			"if body[0]&^flagsKnown != 0 {", "if false {", "./invalidation TestTheCorpus"},
 	)
 }
