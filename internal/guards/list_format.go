@@ -1,6 +1,0 @@
-package main
-
-// Of the format of entries.
-func init() {
-	guards = append(guards)
-}

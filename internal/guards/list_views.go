@@ -1,5 +1,0 @@
-package main
-
-func init() {
-	guards = append(guards)
-}
