@@ -80,6 +80,7 @@ func (t *Tail) distrust(scopes []Scope, all bool) changes {
 	marks := make([]*Mark, len(scopes))
 	for i, s := range scopes {
 		m := t.mu.known.hold(s)
+		// guard: I1-pending-before-send
 		m.pending++
 		t.mu.known.refresh(m)
 		marks[i] = m
@@ -102,6 +103,7 @@ func (t *Tail) distrust(scopes []Scope, all bool) changes {
 func (t *Tail) record(ctx context.Context, own changes) (a Appended, gap bool, err error) {
 	recorded := false
 	defer func() {
+		// guard: resend-after-panic
 		if !recorded { // after a panic, too
 			t.postpone(own)
 		}
@@ -125,6 +127,7 @@ func (t *Tail) record(ctx context.Context, own changes) (a Appended, gap bool, e
 		if caught := t.CatchUp(ctx); caught != nil {
 			err = caught
 		}
+		// guard: other-log-ends-resend
 		if t.View().Incarnation == v.Incarnation {
 			break
 		}
@@ -162,6 +165,7 @@ func (t *Tail) acknowledge(own changes, a Appended) (gap, done bool) {
 		scopes = append(scopes, m.scope)
 	}
 	t.mu.allPending -= own.all
+	// guard: I1-apply-own-change
 	gap = t.recordLocked(&v, scopes, own.all > 0, a, false)
 	t.declaredLocked(scopes, a.Tick)
 	for m, n := range own.marks {

@@ -41,10 +41,12 @@ func (t *Tail) renewDeclarationsLocked(histories int64) (distrusts bool) {
 	for s, d := range t.mu.declared {
 		absent := d.tick <= t.mu.floor
 		// If it stands there now and did not before, the server may have come before that.
+		// guard: I6-history-while-undeclared
 		if (absent || d.absent) && d.histories != histories {
 			t.postponeLocked("n" + s[1:])
 			distrusts = true
 		}
+		// guard: I6-declare-again-below-floor
 		if absent && !d.queued {
 			t.postponeLocked(s)
 			d.queued = true
@@ -64,6 +66,7 @@ func (t *Tail) renewDeclarationsLocked(histories int64) (distrusts bool) {
 //	server: is restarted from the file; nothing says that keys were written
 func (t *Tail) declareAgainLocked(histories int64) {
 	for s, d := range t.mu.declared {
+		// guard: I6-declared-before-new-log
 		d.tick, d.absent, d.histories = 0, true, histories
 		if !d.queued {
 			t.postponeLocked(s)

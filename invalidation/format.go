@@ -94,11 +94,13 @@ func (d *Delta) read() error {
 		case ofLater:
 			newest = max(newest, format)
 		case foreign:
+			// guard: unknown-member-is-damage
 			damaged = true
 		}
 	}
 	d.Changes = kept
 	switch {
+	// guard: later-member-format
 	case newest > 0: // nothing is replaced, whatever else there is
 		return fmt.Errorf("the change log holds what a version must know that reads formats up to %d; this one reads up to %d: use a later version, or delete the log, which makes every entry a miss", newest, Format)
 	case damaged:

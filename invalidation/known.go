@@ -108,6 +108,7 @@ func (k *known) latest(t Tick, most int) (out []ScopeTick) {
 	var seen map[Scope]bool
 	for i := len(k.order) - 1; i >= 0 && len(out) < most; i-- {
 		c := k.order[i]
+		// guard: I6-witness-below-horizon
 		if c.Tick > t || seen[c.Scope] {
 			continue
 		}

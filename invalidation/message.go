@@ -80,6 +80,7 @@ func ParseMessage(raw string) (Message, error) {
 	}
 	m.Incarnation, m.Prev, m.Tick = inc, Tick(prev), Tick(tick)
 	body := head[3]
+	// guard: later-message-format
 	if body[0]&^flagsKnown != 0 {
 		return m, errMessage
 	}

@@ -98,6 +98,7 @@ func (t *Tail) spawn(f func()) {
 	defer t.mu.Unlock()
 	if !t.mu.closed {
 		t.done.Go(func() {
+			// guard: recover-following
 			defer t.cfg.Panics.Recover("following the change log", t.Lost)
 			f()
 		})
@@ -126,8 +127,10 @@ func (t *Tail) run() {
 		select {
 		case <-t.ctx.Done():
 			return
+		// guard: I2-heartbeat
 		case <-tick.C:
 		case <-t.wake:
+			// guard: I8-pace-of-lost-connections
 			t.rest(tick.C)
 		}
 		t.beat()
@@ -145,6 +148,7 @@ func (t *Tail) rest(tick <-chan time.Time) {
 	t.mu.Lock()
 	failures := t.mu.unread
 	t.mu.Unlock()
+	// guard: I8-unreadable-log-and-messages
 	if failures == 0 || failures == 1 && t.View().Proof != 0 {
 		return
 	}
@@ -159,6 +163,7 @@ func (t *Tail) rest(tick <-chan time.Time) {
 
 // beat is one heartbeat. The next comes also after a panic.
 func (t *Tail) beat() {
+	// guard: recover-heartbeat
 	defer t.cfg.Panics.Recover("a heartbeat", func() { t.noteBeat(recovery.ErrPanicked) }, t.Lost)
 	ctx, cancel := context.WithTimeout(t.ctx, max(t.cfg.Timeout, t.cfg.Heartbeat))
 	defer cancel()
@@ -169,6 +174,7 @@ func (t *Tail) beat() {
 	}
 	t.mu.Unlock()
 	if err == nil {
+		// guard: I1-resend-change
 		err = t.resend(ctx)
 	}
 	t.noteBeat(err)

@@ -78,6 +78,7 @@ const (
 )
 
 // tagOf takes what neither the shard nor the home depends on.
+// guard: tag-is-not-empty
 func tagOf(k Key) uint8 { return max(uint8(k.Hi), grave+1) }
 
 // with marks the bytes that are tag: the top bit of each is set. The lowest mark is right; one above it may be wrong.
@@ -117,6 +118,7 @@ func (x *index[V]) find(k Key) *Entry[V] {
 				return e
 			}
 		}
+		// guard: search-beyond-full-group
 		if t.with(empty) != 0 {
 			return nil
 		}
@@ -156,6 +158,7 @@ func (x *index[V]) put(e *Entry[V]) (old *Entry[V]) {
 	gs := x.groups.Load()
 	slot, found := gs.locate(e.key)
 	if found {
+		// guard: replace-in-one-step
 		return gs.slots[slot].Swap(e) // one step: there is no moment without a value
 	}
 	if gs.tag(slot) != grave {
@@ -192,6 +195,7 @@ func (x *index[V]) remove(k Key) *Entry[V] {
 		return nil
 	}
 	x.live--
+	// guard: tombstone-in-full-group
 	if tags(gs.tags[slot/groupSlots].Load()).with(empty) != 0 { // then no search has gone on beyond this group
 		gs.mark(slot, empty)
 		x.filled--

@@ -6,7 +6,8 @@ import "sync/atomic"
 // of work where all of it is in the processor's caches, and more than a microsecond where writers have pushed it out.
 // But where there are writers they come first, because each applies all; so hits stay short beside them.
 const (
-	useRoom  = 128
+	useRoom = 128
+	// guard: uses-drained-by-writers
 	useHigh  = useRoom * 7 / 8
 	useBatch = 4
 )

@@ -31,6 +31,7 @@ func (c *core) readsAside(o callConfig) bool {
 // lease: that reads it, too.
 func (c *core) readAside(ctx context.Context, p *party, give func(key string, it *item)) {
 	v := c.s.tail.View()
+	// guard: I2-uncoalesced-read-proof
 	if !c.s.heard(v, nil) {
 		return // it takes a delta to judge it
 	}
@@ -44,6 +45,7 @@ func (c *core) readAside(ctx context.Context, p *party, give func(key string, it
 		return
 	}
 	items, err := c.readNames(ctx, asked, v)
+	// guard: uncoalesced-read-waits-once
 	p.aside, p.err = true, err
 	if err != nil {
 		return
@@ -58,13 +60,16 @@ func (c *core) readAside(ctx context.Context, p *party, give func(key string, it
 			t.seen = strings.Clone(t.seen) // or a load would keep all that was read in memory
 			c.unusable(cause, err)
 			continue
+		// guard: uncoalesced-read-is-fresh
 		case now < it.facts().fresh:
+			// guard: I10-untracked-many
 			c.outdate(t.h, it, nil)
 			give(t.key, it)
 			t.given = true
 			hits++
 			c.ns.learn(false)
 		}
+		// guard: uncoalesced-read-releases-marks
 		it.release(c.s.tail)
 	}
 	c.ns.stats.remoteHits.Add(hits)

@@ -83,6 +83,7 @@ func (b *breaker) standing() standing { return standing(b.state.Load()) }
 // admit returns an error, a *absence, if nothing is to be sent.
 func (b *breaker) admit() (standing, error) {
 	s := b.standing()
+	// guard: I8-open-breaker-refuses
 	if s.mood() == away {
 		if a := b.current.Load(); a != nil { // else it has just ended
 			return s, a
@@ -93,6 +94,7 @@ func (b *breaker) admit() (standing, error) {
 
 // answered is told of each answer that came in time.
 func (b *breaker) answered() {
+	// guard: I8-answer-closes-breaker
 	if b.standing().mood() != answering {
 		b.close()
 	}
@@ -124,6 +126,7 @@ func (b *breaker) unanswered(sent standing, cause error) {
 	switch {
 	case s.mood() == answering:
 		b.state.Store(uint64(s.becomes(doubted)))
+	// guard: I8-concurrent-failures-count-once
 	case s.mood() == doubted && sent == s:
 		begun = &absence{since: time.Now(), cause: cause, of: b, over: make(chan struct{})}
 		b.openings.Add(1)

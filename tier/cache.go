@@ -140,6 +140,7 @@ func (c *Cache[V]) unpack(out served) (v V, err error) {
 // valueOf is the value of an item that is not negative. It is a V: whoever shares one
 // sees to it.
 func (c *Cache[V]) valueOf(it *item) V {
+	// guard: value-of-own-type
 	if it.kind != c.kind {
 		panic("tier: an item of another kind of view")
 	}
@@ -159,11 +160,14 @@ func (c *core) hit(key string) *item {
 		return nil
 	}
 	it := &e.Value
+	// guard: hit-of-own-type
 	if it.kind != c.kind || it.key != key || c.cfg.remoteOnly {
 		return nil
 	}
 	seq := it.seq.Load()
 	now, v := c.s.clock.Soon(), c.s.tail.View()
+	// guard: I2-hit-asks-proof
+	// guard: I1-hit-after-change
 	if int64(now) >= it.check.Load() || !c.s.hears(it, v, now) || seq != v.Seq && !it.recheck(v) {
 		return nil
 	}

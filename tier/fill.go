@@ -64,6 +64,7 @@ func (l *loadRun) fill(fs []*flight, r loadResult) {
 		rctx := l.s.request(ctx)
 		if err := l.s.conn.Release(rctx, release, l.token); err != nil {
 			l.failed(err)
+			// guard: release-lease-of-failed-load
 			l.releaseLater(release)
 		}
 		rctx.End()
@@ -94,6 +95,7 @@ func (l *loadRun) dropOlder(ctx context.Context, fs []*flight, done []finishedLo
 	var leased, unleased, offline []string
 	for i, f := range fs {
 		if f.offline && !f.refused && f.force && done[i].envelope != nil {
+			// guard: I10-unleased-refresh
 			offline = append(offline, f.name)
 		}
 		if d := done[i]; d.envelope != nil && !f.refused || d.err != nil && !errors.Is(d.err, ErrNotFound) || l.cfg.localOnly && d.kept > 0 {
@@ -105,6 +107,7 @@ func (l *loadRun) dropOlder(ctx context.Context, fs []*flight, done []finishedLo
 		case f.offline && !f.refused:
 			l.dropCopy(f.h)
 		case !f.mayReplace():
+		// guard: G6-discard-by-lease
 		case f.refused:
 			unleased = append(unleased, f.key)
 		default:
@@ -141,6 +144,7 @@ func (l *loadRun) keepUnstored(f *flight, it *item, kept time.Duration) {
 	keeps := kept > 0 && l.usesLocal(l.o) && (l.permit(f, it) || l.cfg.localOnly)
 	if !keeps || !l.s.table.keep(f.h, &f.watch, it) {
 		if f.force {
+			// guard: I10-unleased-refresh-local
 			l.s.local.Remove(f.h) // which Refresh was to replace
 		}
 		it.release(l.s.tail)
@@ -178,6 +182,8 @@ func (l *loadRun) store(ctx context.Context, fills []filling) {
 	l.s.conn.WriteLater(rctx, writes, func(written []remote.Written, err error) {
 		rctx.End()
 		l.s.fills.Release(bytes)
+		// guard: reader-does-not-settle-failed-fill
+		// guard: reader-does-not-run-observer
 		if l.s.cfg.observer == nil && err == nil && !slices.ContainsFunc(written, remote.Written.Refused) {
 			l.stored(fills, begun, written, err)
 			return
@@ -191,9 +197,11 @@ func (l *loadRun) store(ctx context.Context, fills []filling) {
 // stored ends a run whose writes are done, or given up. The observer, which may end
 // this goroutine, comes last.
 func (l *loadRun) stored(fills []filling, begun mono.Time, written []remote.Written, err error) {
+	// guard: run-ends-on-goexit
 	defer l.over()
 	settled := false
 	defer func() {
+		// guard: panic-in-fill-ends-calls
 		if !settled {
 			l.dropFills(fills)
 		}
@@ -205,10 +213,12 @@ func (l *loadRun) stored(fills []filling, begun mono.Time, written []remote.Writ
 			written[i].Err = err
 		}
 	}
+	// guard: I10-withdraw-before-end
 	l.withdraw(fills, written)
 	var refused []string
 	for i, fl := range fills {
 		if e := written[i].Err; e != nil && !errors.Is(e, remote.ErrFull) { // which settle sees to
+			// guard: I8-refused-fill-releases-lease
 			refused = append(refused, fl.write.Key)
 		}
 		l.settle(fl, written[i])
@@ -249,8 +259,11 @@ func (l *loadRun) withdraw(fills []filling, written []remote.Written) {
 		case !fl.f.mayReplace() || w.Stored || w.Expired || errors.Is(w.Err, remote.ErrFull): // settle sees to the latter
 			continue
 		case w.Err != nil:
+			// guard: I10-unanswered-fill
 			unanswered = append(unanswered, fl.write.Key)
+		// guard: keep-what-was-set-meanwhile
 		case fl.clean && !l.s.cfg.noTracking && l.s.table.unchanged(fl.f.h, &fl.f.watch):
+			// guard: I10-fenced-fill
 			fenced = append(fenced, fl.write.Key)
 		default:
 			continue
@@ -296,6 +309,8 @@ func (l *loadRun) list(fl *filling) {
 	// well, as late as when the lease is taken.
 	//
 	// Nor is it known in a cluster that the write comes to the server that was read.
+	// guard: R9-unread
+	// guard: R9-unread-in-cluster
 	fl.write.Unread = !clean || l.s.sharded
 	shard := l.s.shardOf(fl.f.name)
 	l.hasShard(fl.it, shard)
@@ -328,6 +343,7 @@ func (l *loadRun) settle(fl filling, w remote.Written) {
 		//	A: loads the key
 		//	B: sets it, which ends A's lease; there is no more memory
 		//	A: is refused, and must not remove what B has set
+		// guard: R8-full-server-discard
 		_ = l.deleteAll(context.Background(), []string{fl.f.key}, l.discard)
 	}
 	if w.Stored && l.usesLocal(l.o) && l.s.table.keepWritten(fl.f.h, &fl.f.watch, fl.it) {
@@ -362,6 +378,7 @@ func (l *loadRun) finished(ctx context.Context, f *flight, r loadResult, i int) 
 	it, err = r.loaded[i].it, r.loaded[i].err
 	// First of all: "not found" that forgets its sources would be believed although they
 	// changed, and what was wrong with them would never be told.
+	// guard: bad-argument-is-error
 	if wrong := cfg.check(l.s.cfg.maxTTL); wrong != nil {
 		return nil, nil, 0, badArgument(wrong, err)
 	}
@@ -378,8 +395,10 @@ func (l *loadRun) finished(ctx context.Context, f *flight, r loadResult, i int) 
 	fresh, kept := cfg.life(&l.cfg, l.s.cfg.maxTTL, negative)
 	if negative {
 		it = l.empty()
+		// guard: negative-kind
 		it.kind = l.kind.absent
 	}
+	// guard: extra-before-size
 	l.restsOn(it, &f.basis)
 	l.describe(it, f.key, cfg, r.asOf, fresh, kept)
 	if !l.hold(ctx, it) {
@@ -409,6 +428,7 @@ func badArgument(wrong, err error) error {
 	case err == nil:
 		return wrong
 	case errors.Is(err, ErrNotFound):
+		// guard: bad-argument-is-not-notfound
 		return fmt.Errorf("%w; the loader returned %q", wrong, err.Error())
 	}
 	return fmt.Errorf("%w; the loader returned: %w", wrong, err)

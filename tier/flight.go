@@ -89,6 +89,7 @@ func (f *flight) replaces(it *item) bool {
 // mayReplace reports whether there may be an older value that would be believed, if what
 // is loaded for f is not stored.
 func (f *flight) mayReplace() bool {
+	// guard: I10-stale-fallback
 	return f.force || f.seen != "" || f.resident != nil || f.stale != nil
 }
 
@@ -115,6 +116,7 @@ func (t *table) join(room *flight, h local.Key, key string, waits bool) (f *flig
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	k := s.keys[h]
+	// guard: I7-one-call-per-key
 	if k == nil || k.flight == nil {
 		if f, leads = room, true; f == nil {
 			f = &flight{}
@@ -153,6 +155,7 @@ func (t *table) restart(f *flight, v *invalidation.View, now mono.Time) {
 		//
 		//	A: has read 1, past its TTL; B: sets the key to 2; A: takes the lease
 		//	C: comes, and shares A's load, which fails
+		// guard: I10-fallback-age
 		f.stale = nil
 	}
 	f.watch.listed, f.watch.base = false, f.watch.notices

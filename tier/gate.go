@@ -70,6 +70,7 @@ func (g *gate) probeShard(ctx context.Context, b *breaker, names ...string) {
 // after a Sync nothing is served that was kept for an absence.
 func (g *gate) Prove(ctx context.Context, names ...string) error {
 	err := g.Conn.Prove(ctx, names...)
+	// guard: I3-sync-ends-outage
 	if err == nil && len(names) == 0 {
 		g.shards.Range(func(_, b any) bool {
 			b.(*breaker).answered()
@@ -164,6 +165,7 @@ func (b *breaker) heard(ctx context.Context, sent standing, err error) {
 	case errors.Is(err, remote.ErrClosed):
 	case !remote.Away(err):
 		b.answered()
+	// guard: I8-caller-gave-up-first
 	case ctx.Err() != nil && bound.Cause(ctx) != errPatience:
 		// Its caller gave up sooner, which says nothing about the server.
 	default:
@@ -180,8 +182,10 @@ func (g *gate) Delta(ctx context.Context, q invalidation.DeltaQuery) (invalidati
 	d, err := g.Conn.Delta(ctx, q)
 	took := mono.Now().Sub(begun)
 	switch {
+	// guard: I8-late-heartbeat-is-failure
 	case err == nil && took > g.timeout:
 		b.unanswered(sent, fmt.Errorf("it answers after %v", took.Round(time.Millisecond)))
+	// guard: I8-failed-heartbeat-counts
 	case err != nil && ctx.Err() == context.DeadlineExceeded && took >= g.timeout-g.timeout/8 && remote.Away(err):
 		b.unanswered(sent, err)
 	default:
@@ -259,6 +263,7 @@ func (g *gate) heardOfChange(ctx context.Context, r request, err error) {
 	if err != nil && limit.Err() == nil && ctx.Err() != nil {
 		return // nothing was sent, or the rest of the time was not needed to see that no answer comes
 	}
+	// guard: I8-abandoned-write-counts
 	g.heard(limit, r, err)
 }
 

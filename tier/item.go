@@ -240,6 +240,8 @@ func (s *Store) believes(it *item, v *invalidation.View, now mono.Time) bool {
 // hears reports whether changes of the item are heard: in the log, and from the server
 // over which it was read.
 func (s *Store) hears(it *item, v *invalidation.View, now mono.Time) bool {
+	// guard: I2-shard-proof-age
+	// guard: I2-proof-age
 	return s.proven(v, now) && (!s.sharded || it.more().shard.Age(now) <= s.cfg.maxStaleness)
 }
 
@@ -252,6 +254,7 @@ func (s *Store) proven(v *invalidation.View, now mono.Time) bool {
 // in between is seen here or moves Seq beyond the one noted.
 func (it *item) recheck(v *invalidation.View) bool {
 	f := it.facts()
+	// guard: I2-epoch
 	if f.epoch != v.Epoch || !v.Covers(f.asOf) {
 		return false
 	}
@@ -295,6 +298,7 @@ func (it *item) plan(c *cacheConfig) {
 		at = min(at, mono.Time(p))
 	}
 	it.check.Store(int64(at))
+	// guard: R9-suspended-stays-suspended
 	if f.provisional.Load() != p {
 		it.plan(c) // it was suspended in between, which is not to be undone
 	}

@@ -61,6 +61,7 @@ func (c *core) scopes(sources []string) []invalidation.Scope {
 
 // ofType reports whether the item is of this view's namespace and kind: what is left of
 // views of another is not.
+// guard: I2-negative-of-own-kind
 func (c *core) ofType(it *item) bool { return it.kind == c.kind || it.kind == c.kind.absent }
 
 // outdate has this process forget other versions of a key than the one that was read for
@@ -94,6 +95,7 @@ func (c *core) open(ctx context.Context, r *reading) (*item, Cause, error) {
 	}
 	e, err := envelope.Decode(r.stored.Envelope())
 	switch {
+	// guard: other-format-is-no-damage
 	case errors.Is(err, envelope.ErrFormat):
 		return nil, OtherFormat, nil // nothing is wrong: two releases share the tier
 	case err != nil:
@@ -106,6 +108,7 @@ func (c *core) open(ctx context.Context, r *reading) (*item, Cause, error) {
 	if err != nil || it == nil {
 		return nil, cause, err
 	}
+	// guard: I5-judge-remote-entry
 	if !c.hold(ctx, it) {
 		it.release(c.s.tail)
 		return nil, Invalidated, nil
@@ -143,6 +146,7 @@ func (c *core) itemOf(r *reading, e *envelope.Entry) (*item, Cause, error) {
 	}
 	stored := len(r.stored.Envelope())
 	if e.Cost > 0 {
+		// guard: I9-stored-cost
 		f.cost = envelope.StatedCost(e.Cost, int64(max(stored, len(e.Payload))))
 	}
 	c.limitLocal(it, r.now, len(e.Payload))
@@ -191,6 +195,7 @@ func (c *core) hold(ctx context.Context, it *item) bool {
 	if verdict != invalidation.Unknown {
 		return verdict == invalidation.Valid
 	}
+	// guard: I8-no-fetch-in-outage
 	if c.s.conn.away() != nil {
 		return false
 	}

@@ -33,15 +33,18 @@ func tokenPrefix() string {
 func (l *loadRun) readOrLease(ctx context.Context, f *flight) bool {
 	leases, err := l.askLeases(ctx, l.only(f))
 	if err != nil {
+		// guard: I8-release-only-asked-lease
 		if !refused(err) {
 			l.releaseAside(f)
 		}
 		return l.unread(ctx, f, l.o, err)
 	}
 	lease := &leases[0]
+	// guard: use-lease-with-bad-value
 	f.leased = lease.Acquired && lease.Err == nil
 	returned := false
 	defer func() {
+		// guard: release-lease-on-goexit
 		if !returned && f.leased { // the codec has ended this goroutine
 			l.releaseAside(f)
 		}
@@ -49,6 +52,7 @@ func (l *loadRun) readOrLease(ctx context.Context, f *flight) bool {
 	switch {
 	case lease.Item.Found():
 		served := l.serve(ctx, f, lease.Item, l.load, l.o)
+		// guard: release-unneeded-lease
 		if served && f.leased {
 			l.releaseAside(f)
 		}
@@ -56,6 +60,7 @@ func (l *loadRun) readOrLease(ctx context.Context, f *flight) bool {
 		return served
 	case lease.Err != nil:
 		l.unleased(f, lease.Err)
+		// guard: release-lease-with-error
 		if lease.Acquired {
 			l.releaseAside(f)
 		}
@@ -117,6 +122,7 @@ func (l *loadRun) lease(ctx context.Context, fs []*flight) (ready, held []*fligh
 			case lease.Err != nil:
 				l.unleased(f, lease.Err)
 				ready = append(ready, f)
+				// guard: release-lease-with-error-in-run
 				if lease.Acquired {
 					l.releaseLater([]string{f.name})
 				}
@@ -177,6 +183,7 @@ func (l *loadRun) awaitLease(ctx context.Context, f *flight) (ready []*flight) {
 		wait = leasePoll
 	}
 	for {
+		// guard: ask-for-expired-lease
 		if err := l.s.table.sleep(ctx, f, min(wait/2+mrand.N(wait/2), f.holds+leaseSlack)); err != nil {
 			l.finishAll([]*flight{f}, outcome{err: context.Cause(l.Context)})
 			return nil
@@ -243,6 +250,7 @@ func (l *loadRun) releaseOnce(keys []string) bool {
 	if err != nil {
 		l.failed(err)
 	}
+	// guard: release-until-answered
 	return !remote.Away(err)
 }
 

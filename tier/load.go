@@ -191,6 +191,7 @@ func (l *loadRun) tick() {
 		return
 	}
 	l.timer.Reset(min(l.s.cfg.leaseTTL/3, left))
+	// guard: I7-renew-lease
 	if !l.claimed.Load() {
 		l.s.spawn(l.extend)
 	}
@@ -289,6 +290,7 @@ func (l *loadRun) runLoader(fs []*flight) {
 		}
 		took := mono.Now().Sub(l.begun)
 		l.s.observe(EventLoad, l.ns, took, firstError(r.loaded))
+		// guard: I5-as-of-before-load
 		l.because(r.loaded)
 		l.fill(fs, r)
 	}()

@@ -120,6 +120,7 @@ func (c *core) lookupMany(ctx context.Context, p *party, keys []string, load loa
 		t.key = key
 		if t.err = c.admit(ctx, key); t.err == nil {
 			t.h = c.ns.hash(key)
+			// guard: I10-many-wait-for-fill
 			t.busy = aside && c.s.table.flies(t.h)
 		}
 	}
@@ -127,6 +128,7 @@ func (c *core) lookupMany(ctx context.Context, p *party, keys []string, load loa
 		c.readAside(ctx, p, give)
 	}
 	flights := p.newFlights()
+	// guard: leave-shared-calls-on-goexit
 	defer c.leaveAll(trips) // those of whom a loader or codec has ended this goroutine
 	for i := range trips {
 		t := &trips[i]
@@ -271,6 +273,7 @@ func (c *core) flyMany(ctx context.Context, p *party, load loadFunc, o callConfi
 // apart ends the remote part of the flights whose server is away, so that those of
 // a cluster's other servers need not do without.
 func (c *core) apart(ctx context.Context, fs []*flight, o callConfig) (there, offline []*flight) {
+	// guard: I8-one-silent-server
 	if !c.s.sharded {
 		return fs, nil
 	}

@@ -43,6 +43,7 @@ func (c *core) permit(f *flight, it *item) bool {
 	}
 	it.specially().outage = o
 	if !c.cfg.localOnly { // else only the log tells of changes, and will do so later
+		// guard: I2-outage-copy-epoch
 		known.epoch = unprovable
 		known.fresh = min(known.fresh, o.until)
 		it.plan(&c.cfg)
@@ -65,6 +66,9 @@ func (c *core) breaker(name string) *breaker {
 // none without the option.
 func (c *core) permitted(it *item, now mono.Time) bool {
 	o := it.more().outage
+	// guard: I2-outage-copy-ttl
+	// guard: I2-outage-copy-ends-with-outage
+	// guard: I1-outage-copy-validity
 	return o != nil && now < o.until && now < it.facts().fresh && now < o.begun.Add(c.cfg.outageTTL) &&
 		o.absence.lasts() && c.ofType(it) && c.trueNow(it)
 }

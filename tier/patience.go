@@ -21,6 +21,7 @@ type patience struct {
 // timeout by what may pass until its caller knows and asks the loader: an idle Go
 // process waits for timers in whole milliseconds, and so finds them up to one late.
 func (c *storeConfig) waits() time.Duration {
+	// guard: I8-request-ends-within-budget
 	return c.timeout - min(c.timeout/16, 2*time.Millisecond)
 }
 
@@ -50,11 +51,14 @@ func (s *Store) writeRequest(ctx context.Context) (rctx requestContext, until mo
 	now := mono.Now()
 	p := s.presentPatience(now)
 	if deadline, ok := ctx.Deadline(); ok {
+		// guard: G1-window-ends-with-deadline
 		if own := now.Add(time.Until(deadline)); own < p.ends {
+			// guard: I8-short-deadline-is-no-failure
 			return bound.Until(ctx, deadline, context.DeadlineExceeded), own
 		}
 	}
 	if ctx.Done() == nil {
+		// guard: I1-write-window-end
 		return p, p.ends
 	}
 	return bound.New(ctx, p, errPatience), p.ends

@@ -31,6 +31,7 @@ func (c *core) peek(ctx context.Context, key string) (*item, error) {
 	}
 	for range 3 {
 		// What was returned already may be on its way, and this would read what was there before.
+		// guard: I10-peek-waits-for-fill
 		if err := c.s.table.stored(ctx, h); err != nil {
 			return nil, err
 		}
@@ -51,6 +52,7 @@ func (c *core) peek(ctx context.Context, key string) (*item, error) {
 		if mono.Now() >= it.facts().fresh {
 			return nil, nil
 		}
+		// guard: I10-untracked-peek
 		c.outdate(h, it, nil)
 		return it, nil
 	}
@@ -67,6 +69,7 @@ func (c *core) peekLocal(h local.Key, key string) *item {
 		return nil
 	}
 	it, now, v := &e.Value, mono.Now(), c.s.tail.View()
+	// guard: I2-peek-of-own-kind
 	if !c.ofType(it) || it.key != key || now >= it.facts().fresh ||
 		!it.servable(now) || !c.s.believes(it, v, now) && !c.permitted(it, now) {
 		return nil

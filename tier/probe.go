@@ -15,6 +15,7 @@ const maxProbePause = 500 * time.Millisecond
 func (s *Store) wentAway(a *absence) {
 	s.spawn(func() {
 		s.cfg.logger.Warn("tiercache: the remote tier does not answer, reads go to their loaders", "error", a.cause)
+		// guard: I8-probe-at-once
 		s.probe(a)
 	})
 }
@@ -23,8 +24,10 @@ func (s *Store) wentAway(a *absence) {
 // need not wait for the next heartbeat.
 func (s *Store) cameBack(a *absence) {
 	away := time.Since(a.since).Round(time.Millisecond)
+	// guard: reader-does-not-log
 	s.spawn(func() { s.cfg.logger.Info("tiercache: the remote tier answers again", "away", away) })
 	if t := s.following.Load(); t != nil {
+		// guard: I8-wake-after-outage
 		t.Wake()
 	}
 }

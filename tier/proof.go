@@ -28,6 +28,8 @@ func (s *Store) heard(v *invalidation.View, shard *remote.Shard) bool {
 // over another connection than the one that was proven by then: whoever is about
 // to use another one says so first.
 func (s *Store) moved(v *invalidation.View, shard *remote.Shard) bool {
+	// guard: I1-read-overtaken-by-flush
+	// guard: I6-read-from-other-connection
 	return s.tail.View().Epoch != v.Epoch || shard.Gone()
 }
 

@@ -55,6 +55,7 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o callConf
 		if ctx.Err() != nil {
 			return served{}, endOf(ctx)
 		}
+		// guard: I4-fresh-read-skips-local
 		if c.usesLocal(o) && !o.fresh {
 			got, ok := c.fromLocal(ctx, h, key, load)
 			if ok {
@@ -126,6 +127,7 @@ func (c *core) orSpare(out *outcome, spare *item) (served, error) {
 // as it is but may be once a load fails, it is returned with ok false.
 func (c *core) fromLocal(ctx context.Context, h local.Key, key string, load loadFunc) (served, bool) {
 	e := c.s.local.GetEntry(h)
+	// guard: I2-read-of-own-kind
 	if e == nil || !c.ofType(&e.Value) || e.Value.key != key {
 		c.ns.stats.localMisses[Cold].Add(1)
 		return served{}, false
@@ -187,11 +189,14 @@ func (c *core) accepts(ctx context.Context, f *flight, came arrival, notices int
 	if out.err == errAbandoned || out.it != nil && !c.ofType(out.it) { // the latter by the last of views of another kind
 		return false
 	}
+	// guard: I4-fresh-read-that-joins
 	if o.fresh {
+		// guard: I4-fresh-read-shares-no-local-copy
 		if out.begun < came.now || out.origin == Local {
 			return false // notices of before the caller came may still be on their way
 		}
 		// Others' changes up to now are not known here yet.
+		// guard: I8-fresh-read-in-outage
 		if c.s.conn.away() != nil || c.s.conn.of(f.name).current.Load() != nil {
 			return false
 		}
@@ -204,15 +209,19 @@ func (c *core) accepts(ctx context.Context, f *flight, came arrival, notices int
 		came, notices = c.s.arrive(), c.s.table.notices(f)
 		came.synced = synced
 	}
+	// guard: R10-call-older-than-change
 	if notices > out.notices || came.view.Epoch > out.epoch || out.shard.Gone() {
 		return false // the key changed before the caller came, or may have
 	}
 	stale, recent := c.s.cfg.maxStaleness, out.begun
 	if out.origin != Loaded {
+		// guard: I2-shared-read-proof
 		recent = min(recent, out.proof) // by which it was judged
 	}
 	// Nobody need have told of a change of a key that is loaded without its lease.
+	// guard: I2-unleased-load-age
 	untold := f.offline && !c.cfg.localOnly
+	// guard: I3-unleased-load-before-sync
 	if untold && out.begun <= came.synced {
 		return false
 	}
@@ -222,6 +231,7 @@ func (c *core) accepts(ctx context.Context, f *flight, came arrival, notices int
 	if out.seq >= came.view.Seq {
 		return true
 	}
+	// guard: I5-shared-load
 	return out.err == nil && c.trueNow(out.it)
 }
 
@@ -297,6 +307,7 @@ func (c *core) flyOne(ctx context.Context, f *flight, load loadFunc, o callConfi
 		if c.setMeanwhile(f, o) {
 			return nil
 		}
+	// guard: recheck-local
 	case c.keptMeanwhile(f, o):
 		return nil
 	case c.leasesFirst(f, o):
@@ -318,6 +329,7 @@ func (c *core) flyOne(ctx context.Context, f *flight, load loadFunc, o callConfi
 // leasesFirst reports whether to ask for the lease along with the value: where
 // that is most likely missing, and the plain read would be a round trip lost.
 func (c *core) leasesFirst(f *flight, o callConfig) bool {
+	// guard: I4-fresh-read-asks-no-lease-first
 	return c.ns.mostlyMisses() && !o.fresh && f.resident == nil && c.s.heard(c.s.tail.View(), c.s.shardOf(f.name))
 }
 
@@ -391,6 +403,7 @@ func (c *core) readOne(ctx context.Context, name string, o callConfig, v *invali
 	rctx := c.s.request(ctx)
 	defer rctx.End()
 	shard := c.s.shardOf(name)
+	// guard: I4-fresh-read-asks-delta
 	if !o.fresh && c.s.heard(v, shard) {
 		if stored, err = c.s.conn.GetOne(rctx, name); err == nil && c.s.moved(v, shard) {
 			err = c.s.confirm(rctx, name)
@@ -421,6 +434,7 @@ func (c *core) unread(ctx context.Context, f *flight, o callConfig, err error) b
 		c.s.table.land(f)
 		return true
 	}
+	// guard: I7-one-load-in-outage
 	if refused(err) && c.landOnCopy(f, o) {
 		return true
 	}
@@ -478,6 +492,7 @@ func (c *core) serve(ctx context.Context, f *flight, stored remote.Item, load lo
 	}
 	c.ns.learn(false)
 	if !c.usesLocal(o) || !c.s.table.keep(f.h, &f.watch, it) {
+		// guard: I10-untracked-read
 		c.outdate(f.h, it, f)
 		it.release(c.s.tail)
 	}

@@ -89,6 +89,7 @@ func Open(ctx context.Context, options ...Option) (*Store, error) {
 	}
 	s := &Store{cfg: cfg, ended: make(chan struct{}), fills: semaphore.NewWeighted(maxFilling), tokens: tokenPrefix(), clock: mono.NewClock()}
 	s.panics = recovery.New(cfg.logger)
+	// guard: recover-logger
 	s.cfg.logger = s.panics.Logger(cfg.logger)
 	s.mu.namespaces = make(map[string]*namespace)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -123,6 +124,7 @@ func (s *Store) start(ctx context.Context) (err error) {
 	s.conn.sharded = s.sharded
 	s.conn.server.probe = func(ctx context.Context) {
 		// A server that is slow is taken to be away while the log is still being read.
+		// guard: open-on-slow-server
 		if t := s.following.Load(); t != nil {
 			_ = t.CatchUp(ctx) // the gate hears how it went
 		}
@@ -284,6 +286,7 @@ func (s *Store) spawn(f func()) bool {
 // panic of f nothing local is believed: what f left half done nobody knows.
 func (s *Store) goFlying(f func()) {
 	s.mu.flying.Go(func() {
+		// guard: recover-store-goroutine
 		defer s.panics.Recover("a goroutine of the store", s.onLost)
 		f()
 	})
@@ -300,6 +303,7 @@ func (s *Store) spawnLoad(f func()) bool {
 	}
 	s.mu.flying.Add(1)
 	s.mu.loading.Go(func() {
+		// guard: recover-load
 		defer s.panics.Recover("a load", s.onLost)
 		f()
 	})

@@ -46,6 +46,8 @@ type typed struct {
 //	A: keeps that one, and with it all 50, though it counts as 300 bytes; if the
 //	   copy lies in memory that answers are put into one after the other:
 //	B: reads other keys, and A's string says what B's answer says
+//
+// guard: I9-viewed-text-is-own
 const viewFrom = wire.OwnText
 
 // checkType says what of V our codec would lose, if it is to store values of that.

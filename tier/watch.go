@@ -150,10 +150,13 @@ func (t *table) notice(h local.Key) {
 	e := t.local.PeekEntry(h)
 	switch {
 	case e == nil:
+	// guard: R9-suspend-provisional
 	case own && e.Value.suspend():
 	case e.Value.facts().owed:
+		// guard: R9-own-echo-once
 		e.Value.facts().owed = false
 	default:
+		// guard: R9-invalidation-evicts
 		t.local.RemoveEntry(e)
 	}
 }
@@ -174,6 +177,7 @@ func (s *tableShard) disturbLocked(h local.Key, except *watch) {
 	if k == nil {
 		return
 	}
+	// guard: I1-write-ends-provisional-reads
 	k.note(2, except) // never taken for an expected one
 }
 
@@ -187,6 +191,7 @@ func (t *table) outdate(h local.Key, nonce uint64, f *flight) {
 		t.local.RemoveEntry(e)
 	}
 	if k := s.keys[h]; k != nil && k.flight != nil && k.flight != f && !k.flight.gave(nonce) {
+		// guard: I10-untracked-call
 		k.note(2, nil)
 	}
 }
@@ -207,6 +212,7 @@ func (t *table) keep(h local.Key, w *watch, it *item) bool {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	// guard: R9-overtaken-read
 	return !w.gone && w.notices == w.base && t.put(h, it)
 }
 
@@ -229,10 +235,12 @@ func (t *table) keepWritten(h local.Key, w *watch, it *item) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w.listed = false
+	// guard: R9-overtaken-write
 	if w.gone || w.notices > w.base+1 {
 		t.local.RemoveEntry(it.entry())
 		return false
 	}
+	// guard: R9-own-echo-came-first
 	it.facts().owed = w.notices == w.base
 	if t.local.PeekEntry(h) == it.entry() {
 		return true
@@ -252,6 +260,7 @@ func (t *table) list(h local.Key, w *watch, it *item) {
 	if w.gone || w.notices != w.base {
 		// The notice that came since the mark was perhaps owed to an older copy, and
 		// left that in place. It is not to be served after what was loaded.
+		// guard: I10-no-older-copy
 		t.local.Remove(h)
 		return
 	}

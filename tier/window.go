@@ -39,8 +39,11 @@ func (s *Store) window(v *invalidation.View, name string, until mono.Time) remot
 		if !known {
 			return remote.Window{Before: clock.Earliest(until)}
 		}
+		// guard: G1-clock-of-shard
 		clock = of
 	}
+	// guard: G2-window-begin
+	// guard: G1-window-end-lower-bound
 	w := remote.Window{NotBefore: clock.Earliest(mono.Now()).Add(-maxEarly), Before: clock.Earliest(until)}
 	if !s.sharded {
 		w.Connection = v.Connection()
@@ -71,6 +74,7 @@ func (s *Store) hearClock(ctx context.Context, names func(yield func(string) boo
 	}
 	for range maxConfirm {
 		v := s.tail.View()
+		// guard: G1-clock-of-new-connection
 		if v.Proof != 0 || s.conn.away() != nil {
 			return v, nil // who is away is not written to
 		}
@@ -100,9 +104,11 @@ func (s *Store) bounded(ctx context.Context, names func(yield func(string) bool)
 // was not heard of may be performed until then, whether the caller has given up, the connection was lost, or it only
 // is slow. A Set that follows on another connection would be overtaken.
 func (s *Store) awaitEnd(ctx context.Context, until mono.Time, err error) {
+	// guard: G3-unsent-write
 	if err == nil || !remote.Unreachable(err) || refused(err) || remote.NotSent(err) {
 		return
 	}
+	// guard: G3-wait-out-window
 	time.Sleep(until.Sub(mono.Now()))
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= 0 && ctx.Err() == nil {
 		late := time.NewTimer(5 * time.Millisecond) // the caller's context may say so a little later than the clock

@@ -18,6 +18,7 @@ import (
 // each process estimates for itself.
 func (c *core) seal(it *item, fresh, kept time.Duration, cost int64) ([]byte, error) {
 	f := it.facts()
+	// guard: store-stated-cost
 	e := envelope.Entry{
 		Head:  envelope.Head{Expires: c.s.serverTimeIn(kept), Nonce: f.nonce, AsOf: f.asOf, Shape: c.typed.shape, Negative: it.negative},
 		Fresh: fresh, Life: kept, Cost: cost, Namespace: c.ns.path, Key: it.key, Sources: it.sources(),
@@ -27,6 +28,7 @@ func (c *core) seal(it *item, fresh, kept time.Duration, cost int64) ([]byte, er
 		if e.Payload, err = c.encode(it); err != nil {
 			return nil, fmt.Errorf("tier: encoding a value of namespace %q: %w", c.ns.path, err)
 		}
+		// guard: size-of-unread-value
 		c.correctGuess(it, len(e.Payload))
 	}
 	return envelope.Encode(&e, c.cfg.compress)
@@ -93,6 +95,7 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*item, options
 		}
 	}
 	begun := mono.Now()
+	// guard: I5-as-of-of-set
 	asOf := cfg.asOf
 	if asOf.IsZero() {
 		asOf = c.s.AsOf()
@@ -159,6 +162,7 @@ func (c *core) changingKeys(ctx context.Context, doing string, keys []string, wr
 	rctx, cancel := c.s.recordContext(ctx)
 	defer cancel()
 	if refused(err) {
+		// guard: I8-refused-write-records-later
 		cancel() // it was not, and nobody is to wait: recorded later, for nothing
 	}
 	_, recordErr := change.Record(rctx)
@@ -191,6 +195,7 @@ func (c *core) putAll(ctx context.Context, puts []put, writes []remote.Write) er
 		for _, p := range puts {
 			c.s.table.disturb(p.h, nil)
 		}
+		// guard: G3-unknown-outcome
 		return writeError(ctx, "set", err)
 	}
 	var errs []error
@@ -204,6 +209,7 @@ func (c *core) putAll(ctx context.Context, puts []put, writes []remote.Write) er
 func (c *core) writeInTime(ctx context.Context, writes []remote.Write) ([]remote.Written, error) {
 	rctx, until := c.s.writeRequest(ctx)
 	defer rctx.End()
+	// guard: I6-declare-before-set
 	if err := c.declare(rctx); err != nil {
 		return nil, undeclared{err}
 	}
@@ -253,7 +259,9 @@ func (c *core) settlePut(ctx context.Context, p put, w remote.Write, done remote
 	if done.Expired {
 		return nil // and a notice may come or not
 	}
+	// guard: I1-late-set-is-error
 	if !done.Stored {
+		// guard: late-set-asks-clock
 		c.s.tail.Wake() // its clock may have been set: hear it before the next Set
 		return writeError(ctx, "set", errLate)
 	}
@@ -333,6 +341,7 @@ func (c *core) deleteInTime(ctx context.Context, names []string) error {
 			errs = append(errs, d.Err)
 		case d.Late:
 			c.s.tail.Wake() // as after a Set that came too late
+			// guard: G5-late-delete-is-error
 			errs = append(errs, errLate)
 		}
 	}
