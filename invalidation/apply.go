@@ -15,7 +15,7 @@ type Query struct {
 	view *View
 	// witnesses are the last of Scopes; thorough, if they are all that there are.
 	witnesses []ScopeTick
-	thorough  bool
+	deepCheck bool
 	horizon   Tick // from where on all changes are known
 }
 
@@ -42,9 +42,9 @@ func (t *Tail) Query(scopes []Scope) Query {
 	defer t.mu.Unlock()
 	v := t.View()
 	q := Query{DeltaQuery: DeltaQuery{Since: v.Watermark, Incarnation: v.Incarnation, Limit: t.cfg.MaxKnown},
-		sent: mono.Now(), view: v, thorough: t.mu.thorough, horizon: t.mu.known.horizon}
+		sent: mono.Now(), view: v, deepCheck: t.mu.thorough, horizon: t.mu.known.horizon}
 	most := 1
-	if q.thorough {
+	if q.deepCheck {
 		most = maxWitnesses
 	}
 	q.witnesses = t.mu.known.latest(v.Watermark, most)
@@ -58,8 +58,8 @@ func (t *Tail) Query(scopes []Scope) Query {
 // maxWitnesses is what a reconnect may cost the server: about a millisecond.
 const maxWitnesses = 200
 
-// denied reports whether the log that answered does not know of a witness.
-func (q *Query) denied(d Delta) bool {
+// contradicts reports whether the log that answered does not know of a witness.
+func (q *Query) contradicts(d Delta) bool {
 	if len(d.Known) != len(q.Scopes) {
 		return false
 	}
@@ -136,11 +136,11 @@ func (t *Tail) apply(q Query, d Delta, heard mono.Time, damaged bool) (done, los
 		return false, false
 	}
 	// guard: I6-witness-contradicts
-	if damaged || d.Incarnation == v.Incarnation && q.denied(d) {
+	if damaged || d.Incarnation == v.Incarnation && q.contradicts(d) {
 		t.mu.forked = d.Incarnation
 	}
 	// guard: I6-deep-check
-	if t.mu.connection != d.Connection && d.Incarnation == v.Incarnation && !q.thorough && len(t.mu.known.order) > len(q.witnesses) {
+	if t.mu.connection != d.Connection && d.Incarnation == v.Incarnation && !q.deepCheck && len(t.mu.known.order) > len(q.witnesses) {
 		t.mu.thorough = true
 		return false, false
 	}

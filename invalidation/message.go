@@ -104,7 +104,7 @@ func parseScopes(body string) ([]Scope, error) {
 		switch k, _ := kindOf(Scope(s)); k {
 		case ours:
 			out = append(out, Scope(s))
-		case ofLater, foreign:
+		case fromLaterVersion, foreign:
 			return nil, errMessage
 		}
 	}

@@ -43,12 +43,12 @@ type Tail struct {
 	// called under it.
 	mu struct {
 		sync.Mutex
-		known       known
+		known       markTable
 		connection  int64
 		lost        mono.Time // when pushes may last have been lost
 		thorough    bool      // the next query asks for many witnesses
-		undelivered changes   // to be sent again; distrusted until acknowledged
-		resending   changes   // those of them on their way, for Health
+		undelivered scopeSet  // to be sent again; distrusted until acknowledged
+		resending   scopeSet  // those of them on their way, for Health
 		allPending  int       // changes of everything that are not acknowledged
 		floor       Tick      // of the log
 		failures    int       // heartbeats in a row
@@ -79,7 +79,7 @@ func Start(ctx context.Context, log Log, cfg Config) (*Tail, error) {
 		cfg.MaxKnown = defaultKnown
 	}
 	t := &Tail{log: log, cfg: cfg, wake: make(chan struct{}, 1)}
-	t.mu.known = newKnown(0, cfg.MaxKnown)
+	t.mu.known = newMarkTable(0, cfg.MaxKnown)
 	t.mu.declared = make(map[Scope]*declared)
 	t.view.Store(&View{})
 	t.ctx, t.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -131,20 +131,20 @@ func (t *Tail) run() {
 		case <-tick.C:
 		case <-t.wake:
 			// guard: I8-pace-of-lost-connections
-			t.rest(tick.C)
+			t.backOff(tick.C)
 		}
-		t.beat()
+		t.heartbeat()
 	}
 }
 
-// rest puts off a beat that something asked for, if the log could not be read twice, or
+// backOff puts off a beat that something asked for, if the log could not be read twice, or
 // once and nobody has been answered since a loss: what asked may be the failure itself. Where
 // somebody accepts connections and ends them, as a proxy without its server does,
 // each attempt is told as a loss, and a loss asks for an attempt: a thousand a
 // second, which took a core from the loaders. And where the server refuses to read the
 // log, each message after the first asks for an attempt. It is 64 ms at most, since who is back
 // is to be heard soon.
-func (t *Tail) rest(tick <-chan time.Time) {
+func (t *Tail) backOff(tick <-chan time.Time) {
 	t.mu.Lock()
 	failures := t.mu.unread
 	t.mu.Unlock()
@@ -161,10 +161,10 @@ func (t *Tail) rest(tick <-chan time.Time) {
 	}
 }
 
-// beat is one heartbeat. The next comes also after a panic.
-func (t *Tail) beat() {
+// heartbeat is one heartbeat. The next comes also after a panic.
+func (t *Tail) heartbeat() {
 	// guard: recover-heartbeat
-	defer t.cfg.Panics.Recover("a heartbeat", func() { t.noteBeat(recovery.ErrPanicked) }, t.Lost)
+	defer t.cfg.Panics.Recover("a heartbeat", func() { t.recordHeartbeat(recovery.ErrPanicked) }, t.Lost)
 	ctx, cancel := context.WithTimeout(t.ctx, max(t.cfg.Timeout, t.cfg.Heartbeat))
 	defer cancel()
 	err := t.CatchUp(ctx)
@@ -177,11 +177,11 @@ func (t *Tail) beat() {
 		// guard: I1-resend-change
 		err = t.resend(ctx)
 	}
-	t.noteBeat(err)
+	t.recordHeartbeat(err)
 }
 
-// noteBeat keeps what Health shows, and logs the edges, not every beat.
-func (t *Tail) noteBeat(err error) {
+// recordHeartbeat keeps what Health shows, and logs the edges, not every beat.
+func (t *Tail) recordHeartbeat(err error) {
 	t.mu.Lock()
 	was := t.mu.failures
 	t.mu.lastErr = err

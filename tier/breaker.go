@@ -20,12 +20,12 @@ import (
 // callers for probes (as the half-open state of most breakers has it) some reads
 // would still pay the timeout.
 type breaker struct {
-	// state is a mood and a number that moves with each change of mood, so that
+	// state is a state and a number that moves with each change of state, so that
 	// two doubts can be told apart. Each request loads it once before and once
 	// after; nothing else is shared while the server answers.
 	state atomic.Uint64
-	// current is the absence while the mood is away. It is set before state.
-	current  atomic.Pointer[absence]
+	// current is the outage while the state is away. It is set before state.
+	current  atomic.Pointer[outage]
 	openings atomic.Int64
 
 	mu sync.Mutex // held while state changes; nothing is called under it
@@ -33,42 +33,42 @@ type breaker struct {
 	// probe asks whether what it is for answers, and tells it so.
 	probe func(ctx context.Context)
 
-	// opened and closed are told of each edge.
-	opened, closed func(*absence)
+	// onOpen and closed are told of each edge.
+	onOpen, onClose func(*outage)
 }
 
-// standing is a state of a breaker, as a request found it.
-type standing uint64
+// breakerState is a state of a breaker, as a request found it.
+type breakerState uint64
 
 const (
-	answering = iota // the latest request that ended was answered
-	doubted          // one was not, and none has been answered since
-	away             // nor was one that was sent after that
-	moods     = 4
+	stateClosed      = iota // the latest request that ended was answered
+	stateSuspect            // one was not, and none has been answered since
+	stateOpen               // nor was one that was sent after that
+	numBreakerStates = 4
 )
 
-func (s standing) mood() uint64 { return uint64(s) % moods }
+func (s breakerState) state() uint64 { return uint64(s) % numBreakerStates }
 
-// becomes is the next standing, in another mood.
-func (s standing) becomes(mood uint64) standing {
-	return (s/moods+1)*moods + standing(mood)
+// becomes is the next standing, in another state.
+func (s breakerState) becomes(mood uint64) breakerState {
+	return (s/numBreakerStates+1)*numBreakerStates + breakerState(mood)
 }
 
-// absence is one time for which a server is away, and the error of whatever is
+// outage is one time for which a server is away, and the error of whatever is
 // refused meanwhile.
-type absence struct {
+type outage struct {
 	since time.Time
 	cause error
 	of    *breaker
 	over  chan struct{}
 }
 
-func (a *absence) Error() string {
+func (a *outage) Error() string {
 	return fmt.Sprintf("not asked, since it is away since %s: %v", a.since.Format(time.TimeOnly), a.cause)
 }
 
 // lasts reports whether the server has not answered since.
-func (a *absence) lasts() bool {
+func (a *outage) lasts() bool {
 	select {
 	case <-a.over:
 		return false
@@ -77,14 +77,14 @@ func (a *absence) lasts() bool {
 	}
 }
 
-// standing is handed back to unanswered by the request that is sent now.
-func (b *breaker) standing() standing { return standing(b.state.Load()) }
+// loadState is handed back to unanswered by the request that is sent now.
+func (b *breaker) loadState() breakerState { return breakerState(b.state.Load()) }
 
-// admit returns an error, a *absence, if nothing is to be sent.
-func (b *breaker) admit() (standing, error) {
-	s := b.standing()
+// admit returns an error, a *outage, if nothing is to be sent.
+func (b *breaker) admit() (breakerState, error) {
+	s := b.loadState()
 	// guard: I8-open-breaker-refuses
-	if s.mood() == away {
+	if s.state() == stateOpen {
 		if a := b.current.Load(); a != nil { // else it has just ended
 			return s, a
 		}
@@ -95,46 +95,46 @@ func (b *breaker) admit() (standing, error) {
 // answered is told of each answer that came in time.
 func (b *breaker) answered() {
 	// guard: I8-answer-closes-breaker
-	if b.standing().mood() != answering {
+	if b.loadState().state() != stateClosed {
 		b.close()
 	}
 }
 
 func (b *breaker) close() {
 	b.mu.Lock()
-	s := b.standing()
-	var ended *absence
-	if s.mood() != answering {
+	s := b.loadState()
+	var ended *outage
+	if s.state() != stateClosed {
 		ended = b.current.Swap(nil)
-		b.state.Store(uint64(s.becomes(answering)))
+		b.state.Store(uint64(s.becomes(stateClosed)))
 		if ended != nil {
 			close(ended.over)
 		}
 	}
 	b.mu.Unlock()
 	if ended != nil {
-		b.closed(ended)
+		b.onClose(ended)
 	}
 }
 
 // unanswered is told of each request that was given up; sent is how it stood
 // when that was sent.
-func (b *breaker) unanswered(sent standing, cause error) {
+func (b *breaker) unanswered(sent breakerState, cause error) {
 	b.mu.Lock()
-	s := b.standing()
-	var begun *absence
+	s := b.loadState()
+	var begun *outage
 	switch {
-	case s.mood() == answering:
-		b.state.Store(uint64(s.becomes(doubted)))
+	case s.state() == stateClosed:
+		b.state.Store(uint64(s.becomes(stateSuspect)))
 	// guard: I8-concurrent-failures-count-once
-	case s.mood() == doubted && sent == s:
-		begun = &absence{since: time.Now(), cause: cause, of: b, over: make(chan struct{})}
+	case s.state() == stateSuspect && sent == s:
+		begun = &outage{since: time.Now(), cause: cause, of: b, over: make(chan struct{})}
 		b.openings.Add(1)
 		b.current.Store(begun)
-		b.state.Store(uint64(s.becomes(away)))
+		b.state.Store(uint64(s.becomes(stateOpen)))
 	}
 	b.mu.Unlock()
 	if begun != nil {
-		b.opened(begun)
+		b.onOpen(begun)
 	}
 }

@@ -17,8 +17,8 @@ type edges struct {
 
 func newEdges() *edges {
 	e := &edges{}
-	e.opened = func(*absence) { e.opens++ }
-	e.closed = func(a *absence) {
+	e.onOpen = func(*outage) { e.opens++ }
+	e.onClose = func(a *outage) {
 		e.closes++
 		if a.lasts() {
 			panic("told before it was over")
@@ -29,22 +29,22 @@ func newEdges() *edges {
 
 func TestABreakerOpensWhenARequestFailsThatWasSentAfterAnotherHadFailed(t *testing.T) {
 	b := newEdges()
-	b.unanswered(b.standing(), errSilence)
+	b.unanswered(b.loadState(), errSilence)
 	_, err := b.admit()
 	require.NoError(t, err, "one is not enough")
-	b.unanswered(b.standing(), errSilence)
+	b.unanswered(b.loadState(), errSilence)
 	_, err = b.admit()
 	require.ErrorContains(t, err, "silence")
 	require.True(t, refused(err))
 	require.Equal(t, 1, b.opens)
-	b.unanswered(b.standing(), errSilence)
+	b.unanswered(b.loadState(), errSilence)
 	require.Equal(t, 1, b.opens, "an edge is told once")
 }
 
 // However many requests one slow command of somebody holds up.
 func TestABreakerStaysClosedIfAllThatFailedWereUnderWayTogether(t *testing.T) {
 	b := newEdges()
-	sent := b.standing()
+	sent := b.loadState()
 	for range 1000 {
 		b.unanswered(sent, errSilence)
 	}
@@ -54,22 +54,22 @@ func TestABreakerStaysClosedIfAllThatFailedWereUnderWayTogether(t *testing.T) {
 // Also if a second doubt has come since.
 func TestAnAnswerInBetweenClearsTheDoubt(t *testing.T) {
 	b := newEdges()
-	b.unanswered(b.standing(), errSilence)
-	sent := b.standing()
+	b.unanswered(b.loadState(), errSilence)
+	sent := b.loadState()
 	b.answered()
 	b.unanswered(sent, errSilence)
 	require.Zero(t, b.opens, "a new doubt")
 	b.unanswered(sent, errSilence)
 	require.Zero(t, b.opens, "it was sent before this doubt arose")
-	b.unanswered(b.standing(), errSilence)
+	b.unanswered(b.loadState(), errSilence)
 	require.Equal(t, 1, b.opens)
 }
 
 func TestAnyAnswerClosesABreaker(t *testing.T) {
 	b := newEdges()
 	for n := range 3 {
-		b.unanswered(b.standing(), errSilence)
-		b.unanswered(b.standing(), errSilence)
+		b.unanswered(b.loadState(), errSilence)
+		b.unanswered(b.loadState(), errSilence)
 		a := b.current.Load()
 		require.True(t, a.lasts())
 		b.answered()

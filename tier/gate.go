@@ -14,14 +14,14 @@ import (
 	"github.com/tiercache/tiercache/remote"
 )
 
-// gate stands between a store and its connection: while the server is away it
+// breakerConn stands between a store and its connection: while the server is away it
 // refuses what readers and writers would wait for, and it listens to the answers
 // for the breaker.
 //
 // It lets pass what nobody may refuse: changes and heartbeats, and the release
 // of a lease, which may have been taken by a request that was given up and would
 // block others once the server goes on.
-type gate struct {
+type breakerConn struct {
 	remote.Conn
 	timeout time.Duration
 	server  breaker // of the only server, or in a cluster of the one that has the log
@@ -32,12 +32,12 @@ type gate struct {
 	silence time.Duration
 }
 
-func newGate(c remote.Conn, timeout, heartbeat time.Duration, opened, closed func(*absence)) *gate {
-	return &gate{Conn: c, timeout: timeout, silence: max(timeout, 2*heartbeat), server: breaker{opened: opened, closed: closed}}
+func newBreakerConn(c remote.Conn, timeout, heartbeat time.Duration, opened, closed func(*outage)) *breakerConn {
+	return &breakerConn{Conn: c, timeout: timeout, silence: max(timeout, 2*heartbeat), server: breaker{onOpen: opened, onClose: closed}}
 }
 
 // of is the breaker that a remote key's requests go through.
-func (g *gate) of(name string) *breaker {
+func (g *breakerConn) of(name string) *breaker {
 	if !g.sharded {
 		return &g.server
 	}
@@ -45,11 +45,11 @@ func (g *gate) of(name string) *breaker {
 }
 
 // ofShard is that of a server of a cluster; name is a key that it has.
-func (g *gate) ofShard(s *remote.Shard, name string) *breaker {
+func (g *breakerConn) ofShard(s *remote.Shard, name string) *breaker {
 	if b, ok := g.shards.Load(s.Address()); ok {
 		return b.(*breaker)
 	}
-	b := &breaker{opened: g.server.opened, closed: g.server.closed}
+	b := &breaker{onOpen: g.server.onOpen, onClose: g.server.onClose}
 	b.probe = func(ctx context.Context) { g.probeShard(ctx, b, name) }
 	if s.Address() == "" { // for keys of which nobody knows who has them
 		b.probe = func(ctx context.Context) { g.probeShard(ctx, b) }
@@ -61,14 +61,14 @@ func (g *gate) ofShard(s *remote.Shard, name string) *breaker {
 // probeShard asks for a proof of the keys, or of all if none is named. If another
 // server has the key by now, its answer ends the waiting for this one: should it be
 // given keys again, it is asked.
-func (g *gate) probeShard(ctx context.Context, b *breaker, names ...string) {
-	sent := b.standing()
-	b.heard(ctx, sent, g.Conn.Prove(ctx, names...))
+func (g *breakerConn) probeShard(ctx context.Context, b *breaker, names ...string) {
+	sent := b.loadState()
+	b.recordAnswer(ctx, sent, g.Conn.Prove(ctx, names...))
 }
 
 // Prove, when no key is named, has asked every server, and so none of them is away:
-// after a Sync nothing is served that was kept for an absence.
-func (g *gate) Prove(ctx context.Context, names ...string) error {
+// after a Sync nothing is served that was kept for an outage.
+func (g *breakerConn) Prove(ctx context.Context, names ...string) error {
 	err := g.Conn.Prove(ctx, names...)
 	// guard: I3-sync-ends-outage
 	if err == nil && len(names) == 0 {
@@ -81,13 +81,13 @@ func (g *gate) Prove(ctx context.Context, names ...string) error {
 }
 
 // ofLog is the breaker of the server that has the change log.
-func (g *gate) ofLog() *breaker { return &g.server }
+func (g *breakerConn) ofLog() *breaker { return &g.server }
 
-// away returns the absence of the server that has the change log, or nil.
-func (g *gate) away() *absence { return g.ofLog().current.Load() }
+// openOutage returns the outage of the server that has the change log, or nil.
+func (g *breakerConn) openOutage() *outage { return g.ofLog().current.Load() }
 
 // awaySince is since when a server is away, if one is, and how often that was so.
-func (g *gate) awaySince() (since time.Time, outages int64) {
+func (g *breakerConn) awaySince() (since time.Time, outages int64) {
 	count := func(b *breaker) {
 		if a := b.current.Load(); a != nil && (since.IsZero() || a.since.Before(since)) {
 			since = a.since
@@ -105,13 +105,13 @@ func (g *gate) awaySince() (since time.Time, outages int64) {
 // request is one on its way, and whom it asks.
 type request struct {
 	b     *breaker
-	sent  standing
+	sent  breakerState
 	shard *remote.Shard
 	more  []request // of the other servers that it goes to
 }
 
-// admit returns an error, a *absence, if a server that has one of the keys is away.
-func (g *gate) admit(keys int, key func(i int) string) (r request, err error) {
+// admit returns an error, a *outage, if a server that has one of the keys is away.
+func (g *breakerConn) admit(keys int, key func(i int) string) (r request, err error) {
 	if !g.sharded {
 		r.b = &g.server
 		r.sent, err = r.b.admit()
@@ -133,32 +133,32 @@ func (g *gate) admit(keys int, key func(i int) string) (r request, err error) {
 	return r, nil
 }
 
-// heard tells the breakers how it went. An error does not say which of several
+// recordAnswer tells the breakers how it went. An error does not say which of several
 // servers it is of; about that of the log heartbeats tell.
-func (g *gate) heard(ctx context.Context, r request, err error) {
+func (g *breakerConn) recordAnswer(ctx context.Context, r request, err error) {
 	if len(r.more) == 0 {
-		r.b.heard(ctx, r.sent, err)
+		r.b.recordAnswer(ctx, r.sent, err)
 		return
 	}
 	now := mono.Now()
 	for _, one := range append(r.more, r) {
 		if err == nil || one.shard != nil && one.shard.Age(now) > g.silence {
-			one.b.heard(ctx, one.sent, err)
+			one.b.recordAnswer(ctx, one.sent, err)
 		}
 	}
 }
 
 // refused reports whether err says that a request was not sent at all.
 func refused(err error) bool {
-	var a *absence
+	var a *outage
 	return errors.As(err, &a)
 }
 
-// errPatience is the cause of a request's end for which the server is to blame.
-var errPatience = errors.New("no answer within the remote timeout")
+// errRemoteTimeout is the cause of a request's end for which the server is to blame.
+var errRemoteTimeout = errors.New("no answer within the remote timeout")
 
-// heard tells a breaker how a request went.
-func (b *breaker) heard(ctx context.Context, sent standing, err error) {
+// recordAnswer tells a breaker how a request went.
+func (b *breaker) recordAnswer(ctx context.Context, sent breakerState, err error) {
 	switch {
 	case err == nil:
 		b.answered()
@@ -166,7 +166,7 @@ func (b *breaker) heard(ctx context.Context, sent standing, err error) {
 	case !remote.Away(err):
 		b.answered()
 	// guard: I8-caller-gave-up-first
-	case ctx.Err() != nil && bound.Cause(ctx) != errPatience:
+	case ctx.Err() != nil && bound.Cause(ctx) != errRemoteTimeout:
 		// Its caller gave up sooner, which says nothing about the server.
 	default:
 		b.unanswered(sent, err)
@@ -176,9 +176,9 @@ func (b *breaker) heard(ctx context.Context, sent standing, err error) {
 // Delta is never refused: it is what heartbeats and probes send. They are given
 // more time than a read, so the clock tells whether a read would have been
 // answered.
-func (g *gate) Delta(ctx context.Context, q invalidation.DeltaQuery) (invalidation.Delta, error) {
+func (g *breakerConn) Delta(ctx context.Context, q invalidation.DeltaQuery) (invalidation.Delta, error) {
 	b := g.ofLog()
-	sent, begun := b.standing(), mono.Now()
+	sent, begun := b.loadState(), mono.Now()
 	d, err := g.Conn.Delta(ctx, q)
 	took := mono.Now().Sub(begun)
 	switch {
@@ -189,24 +189,24 @@ func (g *gate) Delta(ctx context.Context, q invalidation.DeltaQuery) (invalidati
 	case err != nil && ctx.Err() == context.DeadlineExceeded && took >= g.timeout-g.timeout/8 && remote.Away(err):
 		b.unanswered(sent, err)
 	default:
-		b.heard(ctx, sent, err)
+		b.recordAnswer(ctx, sent, err)
 	}
 	return d, err
 }
 
-func (g *gate) GetOne(ctx context.Context, key string) (remote.Item, error) {
+func (g *breakerConn) GetOne(ctx context.Context, key string) (remote.Item, error) {
 	r, err := g.admit(1, func(int) string { return key })
 	if err != nil {
 		return remote.Item{}, err
 	}
 	it, err := g.Conn.GetOne(ctx, key)
-	g.heard(ctx, r, err)
+	g.recordAnswer(ctx, r, err)
 	return it, err
 }
 
 // Get with a query goes to the server of the log as well, and without that one
 // nothing can be judged.
-func (g *gate) Get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) ([]remote.Item, invalidation.Delta, error) {
+func (g *breakerConn) Get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) ([]remote.Item, invalidation.Delta, error) {
 	r, err := g.admit(len(keys), func(i int) string { return keys[i] })
 	if err != nil {
 		return nil, invalidation.Delta{}, err
@@ -219,21 +219,21 @@ func (g *gate) Get(ctx context.Context, keys []string, q *invalidation.DeltaQuer
 		r.more = append(r.more, request{b: &g.server, sent: sent})
 	}
 	items, d, err := g.Conn.Get(ctx, keys, q)
-	g.heard(ctx, r, err)
+	g.recordAnswer(ctx, r, err)
 	return items, d, err
 }
 
-func (g *gate) GetUntracked(ctx context.Context, keys []string) ([]remote.Item, error) {
+func (g *breakerConn) GetUntracked(ctx context.Context, keys []string) ([]remote.Item, error) {
 	r, err := g.admit(len(keys), func(i int) string { return keys[i] })
 	if err != nil {
 		return nil, err
 	}
 	items, err := g.Conn.GetUntracked(ctx, keys)
-	g.heard(ctx, r, err)
+	g.recordAnswer(ctx, r, err)
 	return items, err
 }
 
-func (g *gate) Lease(ctx context.Context, reqs []remote.LeaseRequest) ([]remote.Lease, error) {
+func (g *breakerConn) Lease(ctx context.Context, reqs []remote.LeaseRequest) ([]remote.Lease, error) {
 	r, err := g.admit(len(reqs), func(i int) string { return reqs[i].Key })
 	if err != nil {
 		return nil, err
@@ -243,38 +243,38 @@ func (g *gate) Lease(ctx context.Context, reqs []remote.LeaseRequest) ([]remote.
 	for i := range leases {
 		said = worse(said, leases[i].Err)
 	}
-	g.heard(ctx, r, said)
+	g.recordAnswer(ctx, r, said)
 	return leases, err
 }
 
-func (g *gate) Write(ctx context.Context, writes []remote.Write) ([]remote.Written, error) {
+func (g *breakerConn) Write(ctx context.Context, writes []remote.Write) ([]remote.Written, error) {
 	r, err := g.admit(len(writes), func(i int) string { return writes[i].Key })
 	if err != nil {
 		return nil, err
 	}
 	written, err := g.Conn.Write(ctx, writes)
-	g.heardOfChange(ctx, r, worst(written, err))
+	g.recordChangeAnswer(ctx, r, worst(written, err))
 	return written, err
 }
 
-// heardOfChange is heard, of a request whose answer is waited for when its caller has given up.
-func (g *gate) heardOfChange(ctx context.Context, r request, err error) {
+// recordChangeAnswer is heard, of a request whose answer is waited for when its caller has given up.
+func (g *breakerConn) recordChangeAnswer(ctx context.Context, r request, err error) {
 	limit := bound.Limit(ctx)
 	if err != nil && limit.Err() == nil && ctx.Err() != nil {
 		return // nothing was sent, or the rest of the time was not needed to see that no answer comes
 	}
 	// guard: I8-abandoned-write-counts
-	g.heard(limit, r, err)
+	g.recordAnswer(limit, r, err)
 }
 
-func (g *gate) WriteLater(ctx context.Context, writes []remote.Write, then func([]remote.Written, error)) {
+func (g *breakerConn) WriteLater(ctx context.Context, writes []remote.Write, then func([]remote.Written, error)) {
 	r, err := g.admit(len(writes), func(i int) string { return writes[i].Key })
 	if err != nil {
 		then(nil, err)
 		return
 	}
 	g.Conn.WriteLater(ctx, writes, func(written []remote.Written, err error) {
-		g.heard(ctx, r, worst(written, err))
+		g.recordAnswer(ctx, r, worst(written, err))
 		then(written, err)
 	})
 }
@@ -295,23 +295,23 @@ func worse(a, b error) error {
 	return a
 }
 
-func (g *gate) Extend(ctx context.Context, keys []string, token string, ttl time.Duration) error {
+func (g *breakerConn) Extend(ctx context.Context, keys []string, token string, ttl time.Duration) error {
 	r, err := g.admit(len(keys), func(i int) string { return keys[i] })
 	if err != nil {
 		return err
 	}
 	err = g.Conn.Extend(ctx, keys, token, ttl)
-	g.heard(ctx, r, err)
+	g.recordAnswer(ctx, r, err)
 	return err
 }
 
-func (g *gate) Delete(ctx context.Context, keys []remote.Deletion) ([]remote.Deleted, error) {
+func (g *breakerConn) Delete(ctx context.Context, keys []remote.Deletion) ([]remote.Deleted, error) {
 	r, err := g.admit(len(keys), func(i int) string { return keys[i].Key })
 	if err != nil {
 		return nil, err
 	}
 	deleted, err := g.Conn.Delete(ctx, keys)
-	g.heardOfChange(ctx, r, worstOf(deleted, err))
+	g.recordChangeAnswer(ctx, r, worstOf(deleted, err))
 	return deleted, err
 }
 
@@ -323,12 +323,12 @@ func worstOf(deleted []remote.Deleted, err error) error {
 	return err
 }
 
-func (g *gate) Discard(ctx context.Context, keys []string, token string) error {
+func (g *breakerConn) Discard(ctx context.Context, keys []string, token string) error {
 	r, err := g.admit(len(keys), func(i int) string { return keys[i] })
 	if err != nil {
 		return err
 	}
 	err = g.Conn.Discard(ctx, keys, token)
-	g.heard(ctx, r, err)
+	g.recordAnswer(ctx, r, err)
 	return err
 }

@@ -66,7 +66,7 @@ func (s *Store) Health(ctx context.Context) Health {
 		err = t.Err
 	}
 	h.AwaySince, h.Outages = s.conn.awaySince()
-	if a := s.conn.away(); err == nil && a != nil {
+	if a := s.conn.openOutage(); err == nil && a != nil {
 		err = a
 	}
 	h.RemoteErr = remoteError(ctx, "health", err)

@@ -10,9 +10,9 @@ import (
 // timeout, how long a server that is back goes unnoticed.
 const maxProbePause = 500 * time.Millisecond
 
-// wentAway is told that requests are refused from now on, perhaps by whoever reads
+// onOutageBegin is told that requests are refused from now on, perhaps by whoever reads
 // the connection, whom no log may hold up.
-func (s *Store) wentAway(a *absence) {
+func (s *Store) onOutageBegin(a *outage) {
 	s.spawn(func() {
 		s.cfg.logger.Warn("tiercache: the remote tier does not answer, reads go to their loaders", "error", a.cause)
 		// guard: I8-probe-at-once
@@ -20,9 +20,9 @@ func (s *Store) wentAway(a *absence) {
 	})
 }
 
-// cameBack is told that they no longer are. Changes that could not be recorded
+// onOutageEnd is told that they no longer are. Changes that could not be recorded
 // need not wait for the next heartbeat.
-func (s *Store) cameBack(a *absence) {
+func (s *Store) onOutageEnd(a *outage) {
 	away := time.Since(a.since).Round(time.Millisecond)
 	// guard: reader-does-not-log
 	s.spawn(func() { s.cfg.logger.Info("tiercache: the remote tier answers again", "away", away) })
@@ -36,7 +36,7 @@ func (s *Store) cameBack(a *absence) {
 // may be hours apart. The answer renews the proof as well, so that local copies
 // are served again at once. The pauses grow, and are random, so that a fleet does
 // not ask in step.
-func (s *Store) probe(a *absence) {
+func (s *Store) probe(a *outage) {
 	for pause := min(s.cfg.timeout, maxProbePause); ; pause = min(2*pause, maxProbePause) {
 		timer := time.NewTimer(pause/2 + rand.N(pause/2+1))
 		select {
@@ -53,9 +53,9 @@ func (s *Store) probe(a *absence) {
 }
 
 // probeOnce asks once. The next time comes also after a panic.
-func (s *Store) probeOnce(a *absence) {
+func (s *Store) probeOnce(a *outage) {
 	defer s.panics.Recover("asking whether a server is back", s.onLost)
-	ctx, cancel := context.WithTimeoutCause(s.ctx, s.cfg.timeout, errPatience)
+	ctx, cancel := context.WithTimeoutCause(s.ctx, s.cfg.timeout, errRemoteTimeout)
 	defer cancel()
 	a.of.probe(ctx)
 }

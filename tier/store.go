@@ -21,7 +21,7 @@ import (
 // process. Caches are typed views of its namespaces, made with [New].
 type Store struct {
 	cfg  storeConfig
-	conn *gate
+	conn *breakerConn
 	tail *invalidation.Tail
 	// panics is told of panics in goroutines of the store, and logs without panicking itself.
 	panics *recovery.Panics
@@ -30,7 +30,7 @@ type Store struct {
 	clock  *mono.Clock // for hits
 	// sharded: the keys are on several servers, each of which proves its own part.
 	sharded bool
-	// following is tail once it has started: notices can come before.
+	// following is tail once it has started: invalidations can come before.
 	following atomic.Pointer[invalidation.Tail]
 	_         [cacheLine]byte // hits, which read what is above, should not suffer from writes to what is below
 
@@ -52,7 +52,7 @@ type Store struct {
 		closing    bool
 	}
 	ended    chan struct{} // Close has finished
-	patience atomic.Pointer[patience]
+	deadline atomic.Pointer[requestDeadline]
 
 	fills *semaphore.Weighted // bytes on their way to the remote tier whose callers were answered
 }
@@ -120,13 +120,13 @@ func (s *Store) start(ctx context.Context) (err error) {
 	if s.sharded = conn.Shard(s.cfg.prefix) != nil; s.sharded {
 		s.table.shardOf = conn.Shard
 	}
-	s.conn = newGate(conn, s.cfg.timeout, s.cfg.heartbeat, s.wentAway, s.cameBack)
+	s.conn = newBreakerConn(conn, s.cfg.timeout, s.cfg.heartbeat, s.onOutageBegin, s.onOutageEnd)
 	s.conn.sharded = s.sharded
 	s.conn.server.probe = func(ctx context.Context) {
 		// A server that is slow is taken to be away while the log is still being read.
 		// guard: open-on-slow-server
 		if t := s.following.Load(); t != nil {
-			_ = t.CatchUp(ctx) // the gate hears how it went
+			_ = t.CatchUp(ctx) // the breaker hears how it went
 		}
 	}
 	if err = s.follow(ctx); err != nil {
@@ -200,7 +200,7 @@ func (s *Store) onChanged(names []string) {
 		case lease:
 			s.table.wakeFlight(h)
 		default:
-			s.table.notice(h)
+			s.table.applyInvalidation(h)
 		}
 	}
 }
@@ -242,7 +242,7 @@ func (s *Store) Close() error {
 	}
 	s.closed.Store(true)
 	s.cancel()
-	for _, seat := range s.table.seats() {
+	for _, seat := range s.table.participants() {
 		seat.run.end(ErrClosed)
 	}
 	s.mu.flying.Wait()
@@ -250,7 +250,7 @@ func (s *Store) Close() error {
 	s.tail.Close()
 	err := s.conn.Close()
 	s.local.Clear()
-	s.endPatience()
+	s.endDeadline()
 	close(s.ended)
 	return err
 }
@@ -278,13 +278,13 @@ func (s *Store) spawn(f func()) bool {
 	if s.mu.closing {
 		return false
 	}
-	s.goFlying(f)
+	s.runInBackground(f)
 	return true
 }
 
-// goFlying is spawn for what is flying already, for which Close waits in any case. After a
+// runInBackground is spawn for what is flying already, for which Close waits in any case. After a
 // panic of f nothing local is believed: what f left half done nobody knows.
-func (s *Store) goFlying(f func()) {
+func (s *Store) runInBackground(f func()) {
 	s.mu.flying.Go(func() {
 		// guard: recover-store-goroutine
 		defer s.panics.Recover("a goroutine of the store", s.onLost)
@@ -317,7 +317,7 @@ func (s *Store) namespace(path string) *namespace {
 	ns := s.mu.namespaces[path]
 	if ns == nil {
 		ns = newNamespace(s.cfg.prefix, path)
-		ns.standing = s.tail.Stand(ns.scopes)
+		ns.pins = s.tail.PinForever(ns.scopes)
 		s.mu.namespaces[path] = ns
 	}
 	return ns

@@ -20,7 +20,7 @@ type typed struct {
 	shape uint64 // a fingerprint, for the remote tier
 	kind  *kind  // of the items
 	// single and batch run a loader of the type: see loadFunc.
-	single, batch func(ctx context.Context, k *kind, loader any, fs []*flight, es []*Entry, out []loaded)
+	single, batch func(ctx context.Context, k *kind, loader any, fs []*call, es []*Entry, out []loaded)
 	// empty returns a new item with the zero value.
 	empty func() *item
 	// size is the heap that an item and its value keep alive. If the value is of a kind

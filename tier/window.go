@@ -51,14 +51,14 @@ func (s *Store) window(v *invalidation.View, name string, until mono.Time) remot
 	return w
 }
 
-// hearClock returns a view by whose clock writes of the keys can be bounded: what the server says that they go to, over
+// ensureClock returns a view by whose clock writes of the keys can be bounded: what the server says that they go to, over
 // the connection that they go over. After a connection was dialled that is asked first.
 //
 //	replica: is promoted; its clock is behind that of the primary before
 //	A:       Set(k, 1), by the clock of the primary before, is given up, and its time is over
 //	B:       Set(k, 2) is acknowledged
 //	replica: performs the first, whose time is not over there
-func (s *Store) hearClock(ctx context.Context, names func(yield func(string) bool)) (*invalidation.View, error) {
+func (s *Store) ensureClock(ctx context.Context, names func(yield func(string) bool)) (*invalidation.View, error) {
 	if s.sharded {
 		var unproven []string
 		for name := range names {
@@ -72,10 +72,10 @@ func (s *Store) hearClock(ctx context.Context, names func(yield func(string) boo
 		}
 		return s.tail.View(), err
 	}
-	for range maxConfirm {
+	for range maxRevalidate {
 		v := s.tail.View()
 		// guard: G1-clock-of-new-connection
-		if v.Proof != 0 || s.conn.away() != nil {
+		if v.Proof != 0 || s.conn.openOutage() != nil {
 			return v, nil // who is away is not written to
 		}
 		if err := s.tail.CatchUp(ctx); err != nil {
@@ -85,25 +85,25 @@ func (s *Store) hearClock(ctx context.Context, names func(yield func(string) boo
 	return nil, invalidation.ErrUnstable
 }
 
-// bounded has send send a write of keys with their windows. It is done again if nothing was sent, since the connection
+// sendWithinWindow has send send a write of keys with their windows. It is done again if nothing was sent, since the connection
 // was dialled meanwhile: the clock is another's then.
-func (s *Store) bounded(ctx context.Context, names func(yield func(string) bool), send func(v *invalidation.View) error) error {
-	for range maxConfirm {
-		v, err := s.hearClock(ctx, names)
+func (s *Store) sendWithinWindow(ctx context.Context, names func(yield func(string) bool), send func(v *invalidation.View) error) error {
+	for range maxRevalidate {
+		v, err := s.ensureClock(ctx, names)
 		if err != nil {
-			return undeclared{err}
+			return notAttempted{err}
 		}
-		if err = send(v); !remote.NotSent(err) || ctx.Err() != nil || s.sharded || !s.moved(v, nil) {
+		if err = send(v); !remote.NotSent(err) || ctx.Err() != nil || s.sharded || !s.connectionChanged(v, nil) {
 			return err
 		}
 	}
-	return undeclared{invalidation.ErrUnstable}
+	return notAttempted{invalidation.ErrUnstable}
 }
 
-// awaitEnd returns at once if err says whether a write was performed, and else when its time is over: what the answer
+// awaitWindowEnd returns at once if err says whether a write was performed, and else when its time is over: what the answer
 // was not heard of may be performed until then, whether the caller has given up, the connection was lost, or it only
 // is slow. A Set that follows on another connection would be overtaken.
-func (s *Store) awaitEnd(ctx context.Context, until mono.Time, err error) {
+func (s *Store) awaitWindowEnd(ctx context.Context, until mono.Time, err error) {
 	// guard: G3-unsent-write
 	if err == nil || !remote.Unreachable(err) || refused(err) || remote.NotSent(err) {
 		return
@@ -120,15 +120,15 @@ func (s *Store) awaitEnd(ctx context.Context, until mono.Time, err error) {
 	}
 }
 
-// undeclared is the error of a write that was not sent, since it could not be declared, or its time not be told.
-type undeclared struct{ error }
+// notAttempted is the error of a write that was not sent, since it could not be declared, or its time not be told.
+type notAttempted struct{ error }
 
-func (u undeclared) Unwrap() error { return u.error }
+func (u notAttempted) Unwrap() error { return u.error }
 
 // writeError is remoteError for what sets or deletes keys: that the caller's context has ended is no more than a part
 // of the error, unless nothing was sent.
 func writeError(ctx context.Context, doing string, err error) error {
-	notSent := refused(err) || remote.NotSent(err) || errors.As(err, new(undeclared))
+	notSent := refused(err) || remote.NotSent(err) || errors.As(err, new(notAttempted))
 	if err == nil || ctx.Err() == nil || notSent || errors.Is(err, remote.ErrClosed) || errors.Is(err, remote.ErrFull) {
 		return remoteError(ctx, doing, err)
 	}
