@@ -137,10 +137,11 @@ func (g trial) remove(dir string) (verdict, output string) {
 	return "caught by " + strings.Join(failed(output), ", "), output
 }
 
-// failing runs a guard's tests and returns what they said if any failed.
+// failing runs a guard's tests and returns what they said if any failed. With -trimpath,
+// what was compiled for one copy of the checkout need not be compiled for the next.
 func failing(dir, test string) string {
 	pkg, pattern := splitTest(test)
-	cmd := exec.Command("go", "test", "-count=1", "-vet=off", "-failfast", "-timeout=120s", "-run", pattern, pkg)
+	cmd := exec.Command("go", "test", "-count=1", "-trimpath", "-vet=off", "-failfast", "-timeout=120s", "-run", pattern, pkg)
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
 	if err == nil {
