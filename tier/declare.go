@@ -42,7 +42,7 @@ func (c *core) declare(ctx context.Context) error {
 	}
 	now, v := mono.Now(), c.s.tail.View()
 	// guard: I2-set-hears-log-first
-	if !c.s.cfg.noTracking && v.Age(now) > hearsOthers && c.s.conn.openOutage() == nil {
+	if !c.s.cfg.noTracking && v.Age(now) > hearsOthers && c.s.conn.OpenOutage() == nil {
 		if err := c.s.tail.CatchUp(ctx); err != nil {
 			return err
 		}
@@ -52,7 +52,7 @@ func (c *core) declare(ctx context.Context) error {
 		return nil
 	}
 	// guard: I8-first-set-in-outage
-	if a := c.s.conn.openOutage(); a != nil {
+	if a := c.s.conn.OpenOutage(); a != nil {
 		return a // changes are tried all the same, and this one would be waited for
 	}
 	at, err := c.s.tail.ChangeSettled(ctx, []invalidation.Scope{invalidation.Written(c.ns.path)}, false, 0)

@@ -106,7 +106,7 @@ func (c *core) explainLocal(h *Holding, it *item) {
 	switch {
 	case it.extra().outage != nil && !c.s.isValid(it, v, now) && c.servableInOutage(it, now):
 		h.Valid, h.Outage = true, true
-	case f.epoch == epochNone && !it.extra().outage.outage.lasts():
+	case f.epoch == epochNone && !it.extra().outage.outage.Lasts():
 		h.Why = "it was kept for an outage that is over"
 	case f.epoch == epochNone && (now >= it.extra().outage.until || now >= f.fresh):
 		h.Why = "its TTL for an outage has passed"

@@ -3,6 +3,8 @@ package tier
 import (
 	"context"
 	"time"
+
+	"github.com/tiercache/tiercache/tier/internal/breaker"
 )
 
 // LeaseFirst has c ask for leases along with its reads for a long time to come,
@@ -42,9 +44,9 @@ func Waiters[V any](c *Cache[V], key string) int {
 
 // GoesAndComes tells s that its server went away, and came back.
 func GoesAndComes(s *Store) {
-	a := &outage{since: time.Now(), of: &s.conn.server, over: make(chan struct{})}
+	a := &breaker.Outage{Since: time.Now(), Of: &s.conn.Server, Over: make(chan struct{})}
 	s.onOutageBegin(a)
-	close(a.over)
+	close(a.Over)
 	s.onOutageEnd(a)
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/tier/internal/breaker"
 )
 
 // refreshPause is how long a stale value is served before a refresh of it that
@@ -231,7 +232,7 @@ func (l *loadRun) stored(fills []pendingFill, begun mono.Time, written []remote.
 	settled = true
 	clear(l.one.writes[:]) // a loader may have kept what they lie in
 	clear(fills)
-	if e := worst(written, nil); err != nil || remote.Away(e) {
+	if e := breaker.Worst(written, nil); err != nil || remote.Away(e) {
 		l.countRemoteError(e)
 	}
 	for i := range written {

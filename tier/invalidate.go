@@ -96,7 +96,7 @@ func (s *Store) recordContext(caller context.Context) (context.Context, context.
 // what is sent again in the background anyway.
 func (s *Store) changeContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	// guard: I8-brief-change-in-outage
-	if s.conn.openOutage() != nil {
+	if s.conn.OpenOutage() != nil {
 		return context.WithTimeout(ctx, s.cfg.timeout)
 	}
 	return context.WithTimeout(ctx, max(s.cfg.timeout, time.Second))

@@ -196,7 +196,7 @@ func (c *core) pinMarks(ctx context.Context, it *item) bool {
 		return verdict == invalidation.Valid
 	}
 	// guard: I8-no-fetch-in-outage
-	if c.s.conn.openOutage() != nil {
+	if c.s.conn.OpenOutage() != nil {
 		return false
 	}
 	scopes := c.scopes(it.sources())

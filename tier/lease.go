@@ -11,6 +11,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/tier/internal/breaker"
 )
 
 // newToken returns what no other load in the fleet has.
@@ -34,7 +35,7 @@ func (l *loadRun) readOrLease(ctx context.Context, f *call) bool {
 	leases, err := l.askLeases(ctx, l.only(f))
 	if err != nil {
 		// guard: I8-release-only-asked-lease
-		if !refused(err) {
+		if !breaker.Refused(err) {
 			l.releaseAside(f)
 		}
 		return l.afterReadError(ctx, f, l.o, err)
@@ -98,7 +99,7 @@ func (l *loadRun) lease(ctx context.Context, fs []*call) (ready, held []*call) {
 		leases, err := l.askLeases(ctx, ask)
 		if err != nil {
 			l.countRemoteError(err)
-			if !refused(err) {
+			if !breaker.Refused(err) {
 				l.releaseLater(leasedNames(ask))
 			}
 			for _, f := range ask {
@@ -219,8 +220,8 @@ func (l *loadRun) release(keys []string) {
 	for pause := time.Millisecond; !l.releaseOnce(keys); pause = min(2*pause, maxReleasePause) {
 		var back <-chan struct{}
 		var again <-chan time.Time
-		if a := l.breaker(keys[0]).current.Load(); a != nil {
-			back = a.over
+		if a := l.breaker(keys[0]).Current.Load(); a != nil {
+			back = a.Over
 		} else {
 			again = time.After(pause)
 		}

@@ -278,7 +278,7 @@ func (c *core) splitByOutage(ctx context.Context, fs []*call, o callConfig) (the
 		return fs, nil
 	}
 	for _, f := range fs {
-		if a := c.s.conn.of(f.name).current.Load(); a == nil {
+		if a := c.s.conn.Of(f.name).Current.Load(); a == nil {
 			there = append(there, f)
 		} else if !c.afterReadError(ctx, f, o, a) {
 			offline = append(offline, f)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/local"
+	"github.com/tiercache/tiercache/tier/internal/breaker"
 )
 
 // outageAllowance is the leave that an item has to be served without proof: as long as
@@ -16,7 +17,7 @@ import (
 // arrive) is obeyed all the same. What cannot be told is bounded by
 // WithOutageTTL, counted from when the load began.
 type outageAllowance struct {
-	outage *outage
+	outage *breaker.Outage
 	begun  mono.Time // the load
 	until  mono.Time
 }
@@ -32,7 +33,7 @@ func (c *core) allowOutage(f *call, it *item) bool {
 	if c.cfg.outageTTL == 0 {
 		return false
 	}
-	a := c.breaker(f.name).current.Load()
+	a := c.breaker(f.name).Current.Load()
 	if a == nil {
 		return false
 	}
@@ -53,11 +54,11 @@ func (c *core) allowOutage(f *call, it *item) bool {
 }
 
 // breaker is that of a key, or of the log where keys are kept nowhere else.
-func (c *core) breaker(name string) *breaker {
+func (c *core) breaker(name string) *breaker.Breaker {
 	if c.cfg.localOnly {
-		return c.s.conn.ofLog()
+		return c.s.conn.OfLog()
 	}
-	return c.s.conn.of(name)
+	return c.s.conn.Of(name)
 }
 
 // servableInOutage reports whether a local copy that is not believed may be served all
@@ -70,7 +71,7 @@ func (c *core) servableInOutage(it *item, now mono.Time) bool {
 	// guard: I2-outage-copy-ends-with-outage
 	// guard: I1-outage-copy-validity
 	return o != nil && now < o.until && now < it.meta().fresh && now < o.begun.Add(c.cfg.outageTTL) &&
-		o.outage.lasts() && c.ofType(it) && c.stillValid(it)
+		o.outage.Lasts() && c.ofType(it) && c.stillValid(it)
 }
 
 // outageCopy is the copy of a key that may be served without proof, or nil.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/bound"
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/tier/internal/breaker"
 )
 
 // requestDeadline is a context that ends when the requests which share it have waited
@@ -41,7 +42,7 @@ func (s *Store) request(ctx context.Context) requestContext {
 	if ctx.Done() == nil {
 		return p
 	}
-	return bound.New(ctx, p, errRemoteTimeout)
+	return bound.New(ctx, p, breaker.ErrRemoteTimeout)
 }
 
 // writeRequest is request for what sets or deletes keys. No server performs it after until, which is no later than
@@ -61,7 +62,7 @@ func (s *Store) writeRequest(ctx context.Context) (rctx requestContext, until mo
 		// guard: I1-write-window-end
 		return p, p.ends
 	}
-	return bound.New(ctx, p, errRemoteTimeout), p.ends
+	return bound.New(ctx, p, breaker.ErrRemoteTimeout), p.ends
 }
 
 func (s *Store) currentDeadline(now mono.Time) *requestDeadline {
@@ -75,7 +76,7 @@ func (s *Store) currentDeadline(now mono.Time) *requestDeadline {
 func (s *Store) newDeadline(old *requestDeadline) *requestDeadline {
 	now := mono.Now()
 	p := &requestDeadline{until: now.Add(s.cfg.timeout / 16), ends: now.Add(s.cfg.waits())}
-	p.Context, p.cancel = context.WithTimeoutCause(context.Background(), s.cfg.waits(), errRemoteTimeout)
+	p.Context, p.cancel = context.WithTimeoutCause(context.Background(), s.cfg.waits(), breaker.ErrRemoteTimeout)
 	if !s.deadline.CompareAndSwap(old, p) {
 		p.cancel()
 		return s.deadline.Load()

@@ -10,6 +10,7 @@ import (
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/tier/internal/breaker"
 )
 
 // admit rejects what cannot be served at all.
@@ -197,7 +198,7 @@ func (c *core) canShare(ctx context.Context, f *call, since snapshot, invalidati
 		}
 		// Others' changes up to now are not known here yet.
 		// guard: I8-fresh-read-in-outage
-		if c.s.conn.openOutage() != nil || c.s.conn.of(f.name).current.Load() != nil {
+		if c.s.conn.OpenOutage() != nil || c.s.conn.Of(f.name).Current.Load() != nil {
 			return false
 		}
 		rctx := c.s.request(ctx)
@@ -435,7 +436,7 @@ func (c *core) afterReadError(ctx context.Context, f *call, o callConfig, err er
 		return true
 	}
 	// guard: I7-one-load-in-outage
-	if refused(err) && c.finishFromLocal(f, o) {
+	if breaker.Refused(err) && c.finishFromLocal(f, o) {
 		return true
 	}
 	c.countRemoteError(err)
@@ -446,7 +447,7 @@ func (c *core) afterReadError(ctx context.Context, f *call, o callConfig, err er
 // countRemoteError counts a request that the remote tier did not answer. One that was not
 // sent is none.
 func (c *core) countRemoteError(err error) {
-	if refused(err) {
+	if breaker.Refused(err) {
 		return
 	}
 	c.ns.stats.remoteErrors.Add(1)

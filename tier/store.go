@@ -15,13 +15,14 @@ import (
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/tier/internal/breaker"
 )
 
 // Store is a process's connection to a shared tier, and its local tier: one per
 // process. Caches are typed views of its namespaces, made with [New].
 type Store struct {
 	cfg  storeConfig
-	conn *breakerConn
+	conn *breaker.Conn
 	tail *invalidation.Tail
 	// panics is told of panics in goroutines of the store, and logs without panicking itself.
 	panics *recovery.Panics
@@ -120,9 +121,9 @@ func (s *Store) start(ctx context.Context) (err error) {
 	if s.sharded = conn.Shard(s.cfg.prefix) != nil; s.sharded {
 		s.table.shardOf = conn.Shard
 	}
-	s.conn = newBreakerConn(conn, s.cfg.timeout, s.cfg.heartbeat, s.onOutageBegin, s.onOutageEnd)
-	s.conn.sharded = s.sharded
-	s.conn.server.probe = func(ctx context.Context) {
+	s.conn = breaker.NewConn(conn, s.cfg.timeout, s.cfg.heartbeat, s.onOutageBegin, s.onOutageEnd)
+	s.conn.Sharded = s.sharded
+	s.conn.Server.Probe = func(ctx context.Context) {
 		// A server that is slow is taken to be away while the log is still being read.
 		// guard: open-on-slow-server
 		if t := s.following.Load(); t != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/tier/internal/breaker"
 )
 
 // maxEarly is how long before it was sent, by its clock, the server may find that it is when a write arrives: what a
@@ -62,7 +63,7 @@ func (s *Store) ensureClock(ctx context.Context, names func(yield func(string) b
 	if s.sharded {
 		var unproven []string
 		for name := range names {
-			if s.conn.Shard(name).Proof() == 0 && s.conn.of(name).current.Load() == nil {
+			if s.conn.Shard(name).Proof() == 0 && s.conn.Of(name).Current.Load() == nil {
 				unproven = append(unproven, name)
 			}
 		}
@@ -75,7 +76,7 @@ func (s *Store) ensureClock(ctx context.Context, names func(yield func(string) b
 	for range maxRevalidate {
 		v := s.tail.View()
 		// guard: G1-clock-of-new-connection
-		if v.Proof != 0 || s.conn.openOutage() != nil {
+		if v.Proof != 0 || s.conn.OpenOutage() != nil {
 			return v, nil // who is away is not written to
 		}
 		if err := s.tail.CatchUp(ctx); err != nil {
@@ -105,7 +106,7 @@ func (s *Store) sendWithinWindow(ctx context.Context, names func(yield func(stri
 // is slow. A Set that follows on another connection would be overtaken.
 func (s *Store) awaitWindowEnd(ctx context.Context, until mono.Time, err error) {
 	// guard: G3-unsent-write
-	if err == nil || !remote.Unreachable(err) || refused(err) || remote.NotSent(err) {
+	if err == nil || !remote.Unreachable(err) || breaker.Refused(err) || remote.NotSent(err) {
 		return
 	}
 	// guard: G3-wait-out-window
@@ -128,7 +129,7 @@ func (u notAttempted) Unwrap() error { return u.error }
 // writeError is remoteError for what sets or deletes keys: that the caller's context has ended is no more than a part
 // of the error, unless nothing was sent.
 func writeError(ctx context.Context, doing string, err error) error {
-	notSent := refused(err) || remote.NotSent(err) || errors.As(err, new(notAttempted))
+	notSent := breaker.Refused(err) || remote.NotSent(err) || errors.As(err, new(notAttempted))
 	if err == nil || ctx.Err() == nil || notSent || errors.Is(err, remote.ErrClosed) || errors.Is(err, remote.ErrFull) {
 		return remoteError(ctx, doing, err)
 	}

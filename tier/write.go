@@ -12,6 +12,7 @@ import (
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/tier/internal/breaker"
 )
 
 // seal encodes an item for the remote tier. cost is what was stated, if it was:
@@ -161,12 +162,12 @@ func (c *core) changingKeys(ctx context.Context, doing string, keys []string, wr
 	// record comes after it in any case.
 	rctx, cancel := c.s.recordContext(ctx)
 	defer cancel()
-	if refused(err) {
+	if breaker.Refused(err) {
 		// guard: I8-refused-write-records-later
 		cancel() // it was not, and nobody is to wait: recorded later, for nothing
 	}
 	_, recordErr := change.Record(rctx)
-	if refused(err) {
+	if breaker.Refused(err) {
 		return err
 	}
 	return errors.Join(err, remoteError(ctx, doing, recordErr))
@@ -224,7 +225,7 @@ func (c *core) writeInTime(ctx context.Context, writes []remote.Write) ([]remote
 	if errors.As(err, new(notAttempted)) {
 		return nil, err
 	}
-	c.s.awaitWindowEnd(ctx, until, worst(written, err))
+	c.s.awaitWindowEnd(ctx, until, breaker.Worst(written, err))
 	return written, err
 }
 
@@ -328,7 +329,7 @@ func (c *core) deleteInTime(ctx context.Context, names []string) error {
 		c.countRemoteError(err)
 		return err
 	}
-	c.s.awaitWindowEnd(ctx, until, worstOf(deleted, err))
+	c.s.awaitWindowEnd(ctx, until, breaker.WorstOf(deleted, err))
 	if err != nil {
 		c.countRemoteError(err)
 		return err

@@ -98,7 +98,7 @@ var marks = []mark{
 	{"I1-write-window-end", "sub p.ends => now.Add(s.cfg.waits())", "TestI1ASetThatWasGivenUp"},
 	{"I8-open-breaker-refuses", "drop", "TestI8OnlyTheFirst"},
 	{"I8-concurrent-failures-count-once", "operand 2", "TestI8ASlowCommand|TestABreakerStaysClosed"},
-	{"I8-answer-closes-breaker", "sub != stateClosed => == stateOpen", "TestAnAnswerInBetween"},
+	{"I8-answer-closes-breaker", "sub != stateClosed => == stateOpen", "./tier/internal/breaker TestAnAnswerInBetween"},
 	{"I8-request-ends-within-budget", "sub  - … =>", "TestI8OnlyTheFirst"},
 	{"I8-pace-of-lost-connections", "drop", "./invalidation TestALossThatIsTheFailure"},
 	{"I8-late-heartbeat-is-failure", "false", "TestI8AServerThatIsTooSlow"},

@@ -1,4 +1,4 @@
-package tier
+package breaker
 
 import (
 	"errors"
@@ -11,16 +11,16 @@ var errSilence = errors.New("silence")
 
 // edges counts what a breaker tells.
 type edges struct {
-	breaker
+	Breaker
 	opens, closes int
 }
 
 func newEdges() *edges {
 	e := &edges{}
-	e.onOpen = func(*outage) { e.opens++ }
-	e.onClose = func(a *outage) {
+	e.onOpen = func(*Outage) { e.opens++ }
+	e.onClose = func(a *Outage) {
 		e.closes++
-		if a.lasts() {
+		if a.Lasts() {
 			panic("told before it was over")
 		}
 	}
@@ -35,7 +35,7 @@ func TestABreakerOpensWhenARequestFailsThatWasSentAfterAnotherHadFailed(t *testi
 	b.unanswered(b.loadState(), errSilence)
 	_, err = b.admit()
 	require.ErrorContains(t, err, "silence")
-	require.True(t, refused(err))
+	require.True(t, Refused(err))
 	require.Equal(t, 1, b.opens)
 	b.unanswered(b.loadState(), errSilence)
 	require.Equal(t, 1, b.opens, "an edge is told once")
@@ -70,12 +70,12 @@ func TestAnyAnswerClosesABreaker(t *testing.T) {
 	for n := range 3 {
 		b.unanswered(b.loadState(), errSilence)
 		b.unanswered(b.loadState(), errSilence)
-		a := b.current.Load()
-		require.True(t, a.lasts())
+		a := b.Current.Load()
+		require.True(t, a.Lasts())
 		b.answered()
 		b.answered()
-		require.False(t, a.lasts())
-		require.Nil(t, b.current.Load())
+		require.False(t, a.Lasts())
+		require.Nil(t, b.Current.Load())
 		_, err := b.admit()
 		require.NoError(t, err)
 		require.Equal(t, n+1, b.opens)

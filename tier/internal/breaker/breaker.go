@@ -1,4 +1,4 @@
-package tier
+package breaker
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// breaker keeps requests from a server that does not answer, so that only the
+// Breaker keeps requests from a server that does not answer, so that only the
 // first reads of an outage wait for it.
 //
 // It opens when a request was given up that had been sent after another was
@@ -19,22 +19,22 @@ import (
 // is sent but the probes of [Store.probe], which no caller waits for: with
 // callers for probes (as the half-open state of most breakers has it) some reads
 // would still pay the timeout.
-type breaker struct {
+type Breaker struct {
 	// state is a state and a number that moves with each change of state, so that
 	// two doubts can be told apart. Each request loads it once before and once
 	// after; nothing else is shared while the server answers.
 	state atomic.Uint64
-	// current is the outage while the state is away. It is set before state.
-	current  atomic.Pointer[outage]
+	// Current is the outage while the state is away. It is set before state.
+	Current  atomic.Pointer[Outage]
 	openings atomic.Int64
 
 	mu sync.Mutex // held while state changes; nothing is called under it
 
-	// probe asks whether what it is for answers, and tells it so.
-	probe func(ctx context.Context)
+	// Probe asks whether what it is for answers, and tells it so.
+	Probe func(ctx context.Context)
 
 	// onOpen and closed are told of each edge.
-	onOpen, onClose func(*outage)
+	onOpen, onClose func(*Outage)
 }
 
 // breakerState is a state of a breaker, as a request found it.
@@ -49,28 +49,28 @@ const (
 
 func (s breakerState) state() uint64 { return uint64(s) % numBreakerStates }
 
-// becomes is the next standing, in another state.
-func (s breakerState) becomes(mood uint64) breakerState {
-	return (s/numBreakerStates+1)*numBreakerStates + breakerState(mood)
+// becomes is the next state, in another state.
+func (s breakerState) becomes(state uint64) breakerState {
+	return (s/numBreakerStates+1)*numBreakerStates + breakerState(state)
 }
 
-// outage is one time for which a server is away, and the error of whatever is
+// Outage is one time for which a server is away, and the error of whatever is
 // refused meanwhile.
-type outage struct {
-	since time.Time
-	cause error
-	of    *breaker
-	over  chan struct{}
+type Outage struct {
+	Since time.Time
+	Cause error
+	Of    *Breaker
+	Over  chan struct{}
 }
 
-func (a *outage) Error() string {
-	return fmt.Sprintf("not asked, since it is away since %s: %v", a.since.Format(time.TimeOnly), a.cause)
+func (a *Outage) Error() string {
+	return fmt.Sprintf("not asked, since it is away since %s: %v", a.Since.Format(time.TimeOnly), a.Cause)
 }
 
-// lasts reports whether the server has not answered since.
-func (a *outage) lasts() bool {
+// Lasts reports whether the server has not answered since.
+func (a *Outage) Lasts() bool {
 	select {
-	case <-a.over:
+	case <-a.Over:
 		return false
 	default:
 		return true
@@ -78,14 +78,14 @@ func (a *outage) lasts() bool {
 }
 
 // loadState is handed back to unanswered by the request that is sent now.
-func (b *breaker) loadState() breakerState { return breakerState(b.state.Load()) }
+func (b *Breaker) loadState() breakerState { return breakerState(b.state.Load()) }
 
 // admit returns an error, a *outage, if nothing is to be sent.
-func (b *breaker) admit() (breakerState, error) {
+func (b *Breaker) admit() (breakerState, error) {
 	s := b.loadState()
 	// guard: I8-open-breaker-refuses
 	if s.state() == stateOpen {
-		if a := b.current.Load(); a != nil { // else it has just ended
+		if a := b.Current.Load(); a != nil { // else it has just ended
 			return s, a
 		}
 	}
@@ -93,22 +93,22 @@ func (b *breaker) admit() (breakerState, error) {
 }
 
 // answered is told of each answer that came in time.
-func (b *breaker) answered() {
+func (b *Breaker) answered() {
 	// guard: I8-answer-closes-breaker
 	if b.loadState().state() != stateClosed {
 		b.close()
 	}
 }
 
-func (b *breaker) close() {
+func (b *Breaker) close() {
 	b.mu.Lock()
 	s := b.loadState()
-	var ended *outage
+	var ended *Outage
 	if s.state() != stateClosed {
-		ended = b.current.Swap(nil)
+		ended = b.Current.Swap(nil)
 		b.state.Store(uint64(s.becomes(stateClosed)))
 		if ended != nil {
-			close(ended.over)
+			close(ended.Over)
 		}
 	}
 	b.mu.Unlock()
@@ -119,18 +119,18 @@ func (b *breaker) close() {
 
 // unanswered is told of each request that was given up; sent is how it stood
 // when that was sent.
-func (b *breaker) unanswered(sent breakerState, cause error) {
+func (b *Breaker) unanswered(sent breakerState, cause error) {
 	b.mu.Lock()
 	s := b.loadState()
-	var begun *outage
+	var begun *Outage
 	switch {
 	case s.state() == stateClosed:
 		b.state.Store(uint64(s.becomes(stateSuspect)))
 	// guard: I8-concurrent-failures-count-once
 	case s.state() == stateSuspect && sent == s:
-		begun = &outage{since: time.Now(), cause: cause, of: b, over: make(chan struct{})}
+		begun = &Outage{Since: time.Now(), Cause: cause, Of: b, Over: make(chan struct{})}
 		b.openings.Add(1)
-		b.current.Store(begun)
+		b.Current.Store(begun)
 		b.state.Store(uint64(s.becomes(stateOpen)))
 	}
 	b.mu.Unlock()
