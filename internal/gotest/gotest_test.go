@@ -126,6 +126,9 @@ func TestOfTestifysLinesThoseAreToldThatSayWhatIsWrong(t *testing.T) {
 		"        \tError:      \tNot equal: \n", "        \t            \texpected: 1\n", "        \t            \tactual  : 2\n",
 		"        \tTest:       \tTestX\n", "        \tMessages:   \tthe second\n", "--- FAIL: TestX (0.00s)\n", "    x_test.go:14: a later one\n",
 	}))
+	require.Equal(t, "x_test.go:14: too late", firstError([]string{
+		"    x_test.go:12: a log\n", "    x_test.go:14: too late\n", "    server.go:93: log of the server:\n", "        ready\n", "    x.go:9: more\n",
+	}))
 	require.Equal(t, "WARNING: DATA RACE: Write at 0x00c by goroutine 9: m.f()", firstError([]string{
 		"==================\n", "WARNING: DATA RACE\n", "Write at 0x00c by goroutine 9:\n", "  m.f()\n", "      /m/x.go:3 +0x44\n",
 		"    testing.go:1712: race detected during execution of test\n",

@@ -199,19 +199,24 @@ func hasSubtest(test string, p *pkgRun) bool {
 var (
 	fatal = regexp.MustCompile(`^\s*(panic: |fatal error: |WARNING: DATA RACE|valkeytest: )`)
 	// A line of a test's own, of the compiler's or of vet's: where, and what.
-	complaint = regexp.MustCompile(`^\s*(?:vet: )?\S+\.go:\d+(?::\d+)?: ?(.*)`)
+	complaint = regexp.MustCompile(`^\s*(?:vet: )?(\S+\.go):\d+(?::\d+)?: ?(.*)`)
 )
 
 // errorAt returns the index of the line that says why a test failed; -1 if none does.
-// Logs of a test look like errors of it: the last of them is more likely to be one.
+// Logs of a test look like errors of it: the last line of the test's own files is more
+// likely to be one than what came before, or than a server's log at the end.
 func errorAt(lines []string) int {
-	at := -1
+	at, own := -1, false
 	for i, l := range lines {
 		if fatal.MatchString(l) {
 			return i
 		}
-		if complaint.MatchString(l) && (at < 0 || !asserts(lines[at+1:i])) {
-			at = i
+		m := complaint.FindStringSubmatch(l)
+		if m == nil || at >= 0 && asserts(lines[at+1:i]) {
+			continue
+		}
+		if ours := strings.HasSuffix(m[1], "_test.go"); ours || !own {
+			at, own = i, ours
 		}
 	}
 	return at
@@ -266,7 +271,7 @@ func excerpt(lines []string) []string {
 func reason(lines []string) string {
 	for _, l := range slices.Backward(lines) {
 		if m := complaint.FindStringSubmatch(l); m != nil {
-			return strings.TrimPrefix(strings.TrimSpace(m[1]), "SKIPPED: ")
+			return strings.TrimPrefix(strings.TrimSpace(m[2]), "SKIPPED: ")
 		}
 	}
 	return "no reason was given"
