@@ -23,8 +23,14 @@ MODULES = $(shell find . -name go.mod -not -path '*/.*/*' -exec dirname {} \; | 
 # The race detector needs cgo, and that a C compiler.
 RACE = $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v $$(go env CC) >/dev/null && echo -race)
 
+# What takes longest is begun first, so that the rest is done beside it.
+LONGEST = ./tier ./internal/coherence
+
 # What the race detector makes too slow to be thorough, or distorts (heap, allocations): make test runs it without as well.
 AT_FULL_SPEED = ./internal/coherence ./internal/model/... ./internal/sizeof ./local
+
+# Simulations, in which the race detector has nothing to find: run without it alone.
+SIMULATIONS = ./bench
 
 # What talks to a server itself: make test-extra runs it on each of TIERCACHE_VALKEY_SERVERS. Neither as many rounds of
 # the races as usual nor the race detector: those tell of our code more than of the server's.
@@ -50,9 +56,12 @@ quick: ## the tests that need no server, short, in a minute or so; what needs on
 # -count=1: the server is not among the things that go test's cache watches.
 .PHONY: test
 test: race ## run every test, with the race detector and a real server (PKGS=./remote TESTFLAGS=-run=Name)
-	@$(WITH_SERVER) && $(GOTEST) -in '$(if $(filter-out ./...,$(PKGS)),.,$(MODULES))' \
-		$(RACE) -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) $(PKGS) \
-		$(if $(RACE),$(if $(filter ./...,$(PKGS)),then -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) $(AT_FULL_SPEED)))
+	@$(WITH_SERVER) && $(GOTEST) $(RACE) -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) $(if $(filter ./...,$(PKGS)), \
+		$(LONGEST) ./... \
+		then -in '$(filter-out . $(SIMULATIONS),$(MODULES))' $(RACE) -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) ./... \
+		then -in '$(SIMULATIONS)' -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) ./... \
+		$(if $(RACE),then -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) $(AT_FULL_SPEED)), \
+		$(PKGS))
 
 .PHONY: test-extra
 test-extra: ## the tests that need more: the history, and each server of TIERCACHE_VALKEY_SERVERS=/path/one:/path/two
