@@ -1,16 +1,21 @@
 # One command per job; the CI (.ci/run) runs the same ones. GNU make 3.81 or newer.
 
 # To be set on the command line: packages to test (when given, only those of the main module), more flags for go test
-# (such as -run=TestName or -v), patience per package, which benchmarks, time per fuzz target,
-# and traces for the report.
+# (such as -run=TestName or -v), patience per package (slowness alone should not fail one, on any machine), which
+# benchmarks, for how long and in how many rounds, time per fuzz target, and traces for the report.
 PKGS      ?= ./...
 TESTFLAGS ?=
-TIMEOUT   ?= 8m
+TIMEOUT   ?= 20m
 BENCH     ?= .
+BENCHTIME ?= 1s
+COUNT     ?= 6
 FUZZTIME  ?= 30s
 TRACES    ?= $(wildcard $(CURDIR)/../shared/traces/*.txt.gz)
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
+ACTIONLINT  = github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+BENCHSTAT   = golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 
 # The folders of all modules in the repository: what nested ones need stays out of the users' go.mod.
 MODULES = $(shell find . -name go.mod -not -path '*/.*/*' -exec dirname {} \; | sort)
@@ -18,26 +23,51 @@ MODULES = $(shell find . -name go.mod -not -path '*/.*/*' -exec dirname {} \; | 
 # The race detector needs cgo, and that a C compiler.
 RACE = $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v $$(go env CC) >/dev/null && echo -race)
 
-# What the race detector makes too slow to be thorough: make test runs it without as well.
-AT_FULL_SPEED = ./internal/coherence ./internal/model/...
+# What takes longest is begun first, so that the rest is done beside it.
+LONGEST = ./tier ./internal/coherence
+
+# What the race detector makes too slow to be thorough, or distorts (heap, allocations): make test runs it without as well.
+AT_FULL_SPEED = ./internal/coherence ./internal/model/... ./internal/sizeof ./local
+
+# Simulations, in which the race detector has nothing to find: run without it alone.
+SIMULATIONS = ./bench
+
+# What talks to a server itself: make test-extra runs it on each of TIERCACHE_VALKEY_SERVERS. Neither as many rounds of
+# the races as usual nor the race detector: those tell of our code more than of the server's.
+ON_SERVERS = TIERCACHE_RACES=500 -count=1 -timeout=$(TIMEOUT) ./remote/... ./tier/... ./invalidation/...
+
+# Tests that need more than Go and a server call valkeytest.Extra with the programs that they need, and are named here.
+EXTRA = TIERCACHE_EXTRA=1 -count=1 -timeout=$(TIMEOUT) -run='TwoVersions' ./internal/coherence
+
+# Runs go test, and tells at the end what was skipped and what failed.
+GOTEST = go run ./internal/gotest
 
 # To be run before tests: finds or gets a server, without which they shall fail rather than skip.
 WITH_SERVER = VALKEY_SERVER=$$(scripts/get-valkey) && export VALKEY_SERVER TIERCACHE_REQUIRE_SERVER=1
 
 .PHONY: help
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: quick
+quick: ## the tests that need no server, short, in a minute or so; what needs one is skipped
+	@TIERCACHE_NO_SERVER=1 $(GOTEST) -short -timeout=$(TIMEOUT) $(TESTFLAGS) $(PKGS)
 
 # -count=1: the server is not among the things that go test's cache watches.
 .PHONY: test
 test: race ## run every test, with the race detector and a real server (PKGS=./remote TESTFLAGS=-run=Name)
-	@$(WITH_SERVER) || exit; status=0; \
-	for dir in $(if $(filter-out ./...,$(PKGS)),.,$(MODULES)); do \
-		(cd $$dir && go test $(RACE) -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) $(PKGS)) || status=1; \
-	done; \
-	if [ -n "$(RACE)" ] && [ "$(PKGS)" = ./... ]; then \
-		go test -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) $(AT_FULL_SPEED) || status=1; \
-	fi; exit $$status
+	@$(WITH_SERVER) && $(GOTEST) $(RACE) -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) $(if $(filter ./...,$(PKGS)), \
+		$(LONGEST) ./... \
+		then -in '$(filter-out . $(SIMULATIONS),$(MODULES))' $(RACE) -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) ./... \
+		then -in '$(SIMULATIONS)' -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) ./... \
+		$(if $(RACE),then -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) $(AT_FULL_SPEED)), \
+		$(PKGS))
+
+.PHONY: test-extra
+test-extra: ## the tests that need more: the history, and each server of TIERCACHE_VALKEY_SERVERS=/path/one:/path/two
+	@$(WITH_SERVER) && $(GOTEST) -must-run $(EXTRA) \
+		$(foreach server,$(subst :, ,$(TIERCACHE_VALKEY_SERVERS)),then TIERCACHE_VALKEY_SERVERS= VALKEY_SERVER=$(server) $(ON_SERVERS))
+	@$(if $(TIERCACHE_VALKEY_SERVERS),,echo 'SKIP other servers: TIERCACHE_VALKEY_SERVERS names none')
 
 .PHONY: race
 race:
@@ -47,7 +77,7 @@ race:
 	fi
 
 .PHONY: check
-check: ## gofmt, vet, staticcheck, go mod tidy unchanged, everything builds (on macOS and Windows, and without each guard)
+check: ## gofmt, vet, staticcheck, actionlint, go mod tidy unchanged, everything builds (on macOS and Windows, and without each guard)
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; fi
 	@for dir in $(MODULES); do \
 		(cd $$dir && echo "check $$dir" && \
@@ -55,8 +85,13 @@ check: ## gofmt, vet, staticcheck, go mod tidy unchanged, everything builds (on 
 		go build ./... && go vet ./... && go run $(STATICCHECK) ./...) || exit 1; \
 	done
 	go run ./internal/guards -check
+	go run $(ACTIONLINT)
 	GOOS=darwin go build ./...
 	GOOS=windows go build ./...
+
+.PHONY: vulnerabilities
+vulnerabilities: ## what is known of this code's dependencies and of Go's library, where the code reaches it
+	@for dir in $(MODULES); do (cd $$dir && echo "govulncheck $$dir" && go run $(GOVULNCHECK) ./...) || exit 1; done
 
 .PHONY: races
 races: race ## 100,000 rounds of every race (RACES=n)
@@ -81,7 +116,7 @@ soak: ## faults and reads for DURATION=1h, with memory, goroutines and staleness
 
 .PHONY: mixed
 mixed: ## a fleet of this version and the one before (BEFORE=commit), rolled forwards and back TURNS=3 times: needs the history
-	@$(WITH_SERVER) && TIERCACHE_MIXED=$(or $(TURNS),3) TIERCACHE_BEFORE=$(BEFORE) go test -count=1 -timeout=0 -v -run 'TwoVersions' $(TESTFLAGS) ./internal/coherence
+	@$(WITH_SERVER) && TIERCACHE_EXTRA=1 TIERCACHE_MIXED=$(or $(TURNS),3) TIERCACHE_BEFORE=$(BEFORE) go test -count=1 -timeout=0 -v -run 'TwoVersions' $(TESTFLAGS) ./internal/coherence
 
 .PHONY: stress
 stress: race ## every call with contexts that end, against bad servers and proxies: DURATION=5m, and as long with the race detector
@@ -96,6 +131,10 @@ guards: ## take each guard of the protocol out and see a test fail
 .PHONY: bench
 bench: ## run the benchmarks of ./tier (BENCH=regexp)
 	@$(WITH_SERVER) && go test -run='^$$' -bench='$(BENCH)' -benchmem $(TESTFLAGS) ./tier
+
+.PHONY: bench-compare
+bench-compare: ## compare the benchmarks of ./tier with those of BASE=commit (BENCH=regexp COUNT=6 BENCHTIME=1s)
+	@$(WITH_SERVER) && BENCHSTAT=$(BENCHSTAT) scripts/bench-compare '$(BASE)' '$(BENCH)' $(COUNT) $(BENCHTIME)
 
 .PHONY: bench-peers
 bench-peers: ## compare with other caches, in about 10 minutes (PEERS='-count=3 -run=LocalHit'; -help lists flags)

@@ -205,7 +205,7 @@ func (s *fuzzServer) act(op byte, answer string, say func(string)) bool {
 			say(answer[i : i+1])
 		}
 	case opLater:
-		time.Sleep(3 * time.Millisecond)
+		<-time.After(3 * time.Millisecond) // what is done to the client: nothing waits for it
 		say(answer)
 	case opRaw:
 		s.mu.Lock()

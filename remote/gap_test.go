@@ -88,9 +88,11 @@ func (g *gaps) forward(from *bufio.Reader, to net.Conn) {
 		if hook == nil {
 			continue
 		}
+		poll := time.NewTicker(10 * time.Microsecond)
 		for deadline := time.Now().Add(10 * time.Second); g.answered.Load() == before && time.Now().Before(deadline); {
-			time.Sleep(10 * time.Microsecond) // a poll: there is nothing to wait on
+			<-poll.C
 		}
+		poll.Stop()
 	}
 }
 

@@ -192,7 +192,7 @@ func noneLoaded[V any](context.Context, []string, tier.Entries) (map[string]V, e
 //	reader goroutine: decodes the answer to A, beside B's
 func TestReadsThatAreGivenUpMixNothingUp(t *testing.T) {
 	srv := valkeytest.Shared(t)
-	s, err := tier.Open(t.Context(), tier.WithValkey(srv.URL()), tier.WithPrefix(valkeytest.Prefix(t)))
+	s, err := tier.Open(t.Context(), tier.WithValkey(srv.URL()), tier.WithPrefix(valkeytest.Prefix(t)), tier.WithRemoteTimeout(10*time.Second))
 	require.NoError(t, err)
 	defer s.Close()
 	c := view[string](t, s, "docs", tier.WithRemoteOnly())

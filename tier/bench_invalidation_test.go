@@ -46,6 +46,8 @@ func BenchmarkInvalidationReaches(b *testing.B) {
 		took[name+"-returned"] = append(took[name+"-returned"], max(0, ended.Sub(returned)))
 	}
 	load := is(recordOf(1), "doc")
+	poll := time.NewTicker(50 * time.Microsecond)
+	defer poll.Stop()
 	for range b.N {
 		r, err := c.Lookup(ctx, "key", load)
 		if err != nil || r.Origin == tier.Local {
@@ -53,7 +55,7 @@ func BenchmarkInvalidationReaches(b *testing.B) {
 		}
 		// A fill is acknowledged after the answer; it should not fall into what is timed.
 		for st := reader.Stats(); st.Loads > st.Fills+st.FillErrors+st.Fenced+st.Overtaken; st = reader.Stats() {
-			time.Sleep(50 * time.Microsecond)
+			<-poll.C
 		}
 		var asOf tier.AsOf
 		timed("ours", applied, func() (err error) { asOf, err = writer.InvalidateSource(ctx, "doc"); return err },

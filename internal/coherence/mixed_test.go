@@ -32,7 +32,7 @@ func memberOf(t *testing.T, commit string) string {
 		if os.Getenv("TIERCACHE_MIXED") != "" {
 			t.Fatalf("no commit %s here, which make mixed needs: git fetch --unshallow; %s", commit, out)
 		}
-		t.Skipf("SKIPPED: this clone has no commit %s to build the version before from (git fetch --unshallow): %v", commit, err)
+		t.Skipf("SKIPPED: no program of the version before: this clone has no commit %s to build it from (git fetch --unshallow): %v", commit, err)
 	}
 	root, err := in(".", "git", "rev-parse", "--show-toplevel")
 	require.NoError(t, err, "%s", root)
@@ -79,9 +79,7 @@ func copyFiles(t *testing.T, from, to string) {
 // no loader names a bad source, since the "not found" of its loads is shared; own
 // reads are not judged; and servers are not set back.
 func TestAFleetOfTwoVersionsIsCoherent(t *testing.T) {
-	if raceDetector {
-		t.Skip("it is run at full speed as well")
-	}
+	valkeytest.Extra(t, "git", "tar")
 	turns, replaced, reads := 1, 2, int64(10_000)
 	if n, err := strconv.Atoi(os.Getenv("TIERCACHE_MIXED")); err == nil {
 		turns, replaced, reads = n, there, 300_000

@@ -27,7 +27,8 @@
 //   - the copy that scripts/get-valkey keeps in ${XDG_CACHE_HOME:-$HOME/.cache}/tiercache/valkey.
 //
 // Where there is none, a test that needs one is skipped, and one line on standard error says how many were skipped and
-// what to do. With TIERCACHE_REQUIRE_SERVER=1 in the environment (make test and the CI set it) it fails instead.
+// what to do. With TIERCACHE_REQUIRE_SERVER=1 in the environment (make test and the CI set it) it fails instead. With
+// TIERCACHE_NO_SERVER=1 (make quick) it is skipped in any case.
 //
 // TIERCACHE_VALKEY_SERVERS lists several binaries, separated like PATH: [EachVersion] runs a test on each of them.
 //

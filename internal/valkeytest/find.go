@@ -10,10 +10,13 @@ import (
 	"testing"
 )
 
-var errNoServer = errors.New("no valkey-server: run make test (it gets one), or set VALKEY_SERVER=/path/to/valkey-server")
+var errNoServer = errors.New("no program valkey-server: run make test (it gets one), or set VALKEY_SERVER=/path/to/valkey-server")
 
 // find returns the server program by the rules in the package comment; errNoServer if there is none.
 func find() (string, error) {
+	if noServer() {
+		return "", errNoServerUsed
+	}
 	if path := os.Getenv("VALKEY_SERVER"); path != "" {
 		path, err := exec.LookPath(path)
 		if err != nil {
@@ -42,6 +45,8 @@ func need(t testing.TB) string {
 	switch {
 	case err == nil:
 		return path
+	case errors.Is(err, errNoServerUsed):
+		t.Skipf("SKIPPED: %v", err)
 	case errors.Is(err, errNoServer) && !required():
 		noteSkip()
 		t.Skipf("SKIPPED: %v", err)
@@ -51,14 +56,23 @@ func need(t testing.TB) string {
 	return "" // not reached
 }
 
-func required() bool {
-	v := os.Getenv("TIERCACHE_REQUIRE_SERVER")
+func required() bool { return isSet("TIERCACHE_REQUIRE_SERVER") }
+
+var errNoServerUsed = errors.New("no server is used: TIERCACHE_NO_SERVER is set, as make quick does")
+
+func noServer() bool { return isSet("TIERCACHE_NO_SERVER") }
+
+func isSet(variable string) bool {
+	v := os.Getenv(variable)
 	return v != "" && v != "0"
 }
 
 // Binaries returns the server programs that EachVersion runs: those of TIERCACHE_VALKEY_SERVERS, else the one that
 // Start would use, else none.
 func Binaries() []string {
+	if noServer() {
+		return nil
+	}
 	if list := filepath.SplitList(os.Getenv("TIERCACHE_VALKEY_SERVERS")); len(list) > 0 {
 		return list
 	}

@@ -45,10 +45,12 @@ func TestServerDoesNotOutliveTheTestBinary(t *testing.T) {
 				cmd.Process.Kill()
 			}
 			cmd.Wait()
-			for deadline := time.Now().Add(readyTimeout); ; time.Sleep(pollInterval) {
+			poll := time.NewTicker(pollInterval)
+			defer poll.Stop()
+			for deadline := time.Now().Add(readyTimeout); ; <-poll.C {
 				c, err := net.Dial("tcp", addr)
 				if err != nil {
-					break // refused: nobody is there any more
+					break // refused: the server has ended
 				}
 				c.Close()
 				if time.Now().After(deadline) {

@@ -10,9 +10,7 @@ import (
 
 // Regression: make test went on without a server, had its last tests skip what they could not do, and ended well.
 func TestMakeTestFailsWithoutAServer(t *testing.T) {
-	if _, err := exec.LookPath("make"); err != nil {
-		t.Skip(err)
-	}
+	NeedProgram(t, "make")
 	if _, err := os.Stat("../../Makefile"); err != nil {
 		t.Skip(err) // a copy of the Go files alone
 	}

@@ -249,7 +249,8 @@ func TestMissingServerSkipsOrFails(t *testing.T) {
 		says string
 	}{
 		{"skips", nil, true, "SKIPPED 2 tests of "},
-		{"required", []string{"TIERCACHE_REQUIRE_SERVER=1"}, false, "no valkey-server"},
+		{"required", []string{"TIERCACHE_REQUIRE_SERVER=1"}, false, "no program valkey-server"},
+		{"not to be used", []string{"TIERCACHE_NO_SERVER=1", "TIERCACHE_REQUIRE_SERVER=1", "VALKEY_SERVER=/nonexistent/server"}, true, "PASS"},
 		{"named but absent", []string{"VALKEY_SERVER=/nonexistent/server"}, false, "VALKEY_SERVER"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -1,8 +1,8 @@
 // Package modeltest is what the tests of the models have in common: how far they
 // search, and what they ask of a result.
 //
-// Under the race detector, and with -short, a search ends after a few thousand
-// states: it is one goroutine, and would take minutes. With TIERCACHE_MODEL set
+// With -short a search ends after a few thousand states, and under the race
+// detector after a few hundred: it is one goroutine, and would take minutes. With TIERCACHE_MODEL set
 // the tests also search the worlds that take long, and up to 8 GB.
 package modeltest
 
@@ -18,7 +18,9 @@ import (
 // Most is how many states a test searches.
 func Most() int {
 	switch {
-	case short():
+	case raceDetector:
+		return 500
+	case testing.Short():
 		return 5_000
 	case large():
 		return 40_000_000
