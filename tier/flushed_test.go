@@ -1,6 +1,7 @@
 package tier_test
 
 import (
+	"context"
 	"sync"
 	"testing"
 	"time"
@@ -97,4 +98,52 @@ func TestI1WhatAFlushNoticeHasOvertakenIsJudgedByADelta(t *testing.T) {
 		require.Equal(t, int64(1), got)
 	}
 	leaseFirst = false
+}
+
+// Guard: what comes with a lease is judged by what is proven when it is asked for, as what is read alone is. The only
+// deltas are those of the reads.
+//
+//	A:      Delete(k) returns
+//	B:      holds the lease of k; A waits for it
+//	server: loads an image, with k = 0
+//	A:      handles the flush invalidation, asks for the lease once more, and is given what is there
+func TestI1WhatComesWithALeaseIsJudgedByAProof(t *testing.T) {
+	srv := valkeytest.Start(t)
+	_, c, hooks := imageOf(t, srv)
+	require.NoError(t, c.Delete(bg, "k"))
+	w := &world{t, remote.Valkey(valkey.ClientOption{InitAddress: []string{srv.Addr}}), "p", nil}
+	other, _ := w.open(append(quiet, tier.WithRemoteTimeout(10*time.Second))...)
+	loads, goOn := make(chan struct{}), make(chan struct{})
+	var running sync.WaitGroup
+	running.Go(func() {
+		_, _ = cacheOf[int64](t, other).Get(bg, "k", func(context.Context, *tier.Entry) (int64, error) {
+			close(loads)
+			<-goOn
+			return 1, nil
+		})
+	})
+	release := sync.OnceFunc(func() { close(goOn) })
+	t.Cleanup(func() { release(); running.Wait() })
+	<-loads
+	asked := make(chan struct{}, 100)
+	hooks.After(func(op interpose.Op) error {
+		if op == interpose.Lease {
+			asked <- struct{}{}
+		}
+		return nil
+	})
+	hooks.Reach(func(ctx context.Context, op interpose.Op) error {
+		if op == interpose.Delta && len(asked) < 2 { // the heartbeat's, or A's if the image comes before it has begun to wait
+			select {
+			case <-goOn:
+			case <-ctx.Done():
+			}
+		}
+		return ctx.Err()
+	})
+	read := make(chan int64)
+	running.Go(func() { read <- lookup(t, c, is[int64](1)).Value })
+	within(t, "the lease is asked for", func() bool { return len(asked) > 0 })
+	srv.Do(t, "DEBUG", "RELOAD", "NOSAVE")
+	require.Equal(t, int64(1), <-read)
 }

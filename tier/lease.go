@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	mrand "math/rand/v2"
+	"slices"
 	"strconv"
 	"time"
 
@@ -154,7 +155,16 @@ func (l *loadRun) askLeases(ctx context.Context, fs []*call) ([]remote.Lease, er
 	rctx := l.s.request(ctx)
 	defer rctx.End()
 	leases, err := l.s.conn.Lease(rctx, reqs)
-	if err == nil && l.s.anyConnectionChanged(view, fs) {
+	// What comes with a lease is judged as what is read without one: by what is proven. A load that waits for another's
+	// lease may find that nothing is.
+	//
+	//	A:      Delete(k) returns; B holds the lease of k, and A waits for it
+	//	server: is restarted from an older file, with k in it
+	//	A:      dials again, asks for the lease, and is given what the file had
+	//
+	// guard: R6-lease-by-proof
+	unproven := !l.s.canJudgeAll(view, fs) && slices.ContainsFunc(leases, func(l remote.Lease) bool { return l.Item.Found() })
+	if err == nil && (unproven || l.s.anyConnectionChanged(view, fs)) {
 		err = l.s.revalidate(rctx, leasedNames(fs)...)
 	}
 	return leases, err
