@@ -141,7 +141,16 @@ func TestALogThatIsSlowHoldsUpNobody(t *testing.T) {
 	log := blocking{slog.NewTextHandler(&journal{}, nil), make(chan struct{})}
 	s, err := tier.Open(t.Context(), tier.WithLogger(slog.New(log)))
 	require.NoError(t, err)
-	tier.GoesAndComes(s)
+	returned := make(chan struct{})
+	go func() {
+		tier.GoesAndComes(s)
+		close(returned)
+	}()
+	select {
+	case <-returned:
+	case <-time.After(20 * time.Second):
+		t.Error("it waits for the log")
+	}
 	close(log.goOn)
 	require.NoError(t, s.Close())
 }
