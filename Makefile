@@ -77,13 +77,14 @@ race:
 	fi
 
 .PHONY: check
-check: ## gofmt, vet, staticcheck, actionlint, go mod tidy unchanged, everything builds (on macOS and Windows too)
+check: ## gofmt, vet, staticcheck, actionlint, go mod tidy unchanged, everything builds (on macOS and Windows, and without each guard)
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; fi
 	@for dir in $(MODULES); do \
 		(cd $$dir && echo "check $$dir" && \
 		{ go mod tidy -diff || { echo "$$dir: go mod tidy would change that" >&2; exit 1; }; } && \
 		go build ./... && go vet ./... && go run $(STATICCHECK) ./...) || exit 1; \
 	done
+	go run ./internal/guards -check
 	go run $(ACTIONLINT)
 	GOOS=darwin go build ./...
 	GOOS=windows go build ./...

@@ -15,7 +15,7 @@ type Query struct {
 	view *View
 	// witnesses are the last of Scopes; thorough, if they are all that there are.
 	witnesses []ScopeTick
-	thorough  bool
+	deepCheck bool
 	horizon   Tick // from where on all changes are known
 }
 
@@ -42,9 +42,9 @@ func (t *Tail) Query(scopes []Scope) Query {
 	defer t.mu.Unlock()
 	v := t.View()
 	q := Query{DeltaQuery: DeltaQuery{Since: v.Watermark, Incarnation: v.Incarnation, Limit: t.cfg.MaxKnown},
-		sent: mono.Now(), view: v, thorough: t.mu.thorough, horizon: t.mu.known.horizon}
+		sent: mono.Now(), view: v, deepCheck: t.mu.thorough, horizon: t.mu.known.horizon}
 	most := 1
-	if q.thorough {
+	if q.deepCheck {
 		most = maxWitnesses
 	}
 	q.witnesses = t.mu.known.latest(v.Watermark, most)
@@ -58,15 +58,17 @@ func (t *Tail) Query(scopes []Scope) Query {
 // maxWitnesses is what a reconnect may cost the server: about a millisecond.
 const maxWitnesses = 200
 
-// denied reports whether the log that answered does not know of a witness.
-func (q *Query) denied(d Delta) bool {
+// contradicts reports whether the log that answered does not know of a witness.
+func (q *Query) contradicts(d Delta) bool {
 	if len(d.Known) != len(q.Scopes) {
 		return false
 	}
 	known := d.Known[len(d.Known)-len(q.witnesses):]
 	for i, w := range q.witnesses {
 		missing := max(known[i], d.Floor) < w.Tick
+		// guard: I6-forgotten-is-not-unheard
 		unheard := w.Tick > q.horizon && w.Tick < known[i] && known[i] <= q.Since
+		// guard: I6-unheard-change
 		if missing || unheard {
 			return true
 		}
@@ -120,6 +122,7 @@ func (t *Tail) mayRenew() bool {
 		t.mu.renewing, t.mu.renewals = now, 0
 	}
 	t.mu.renewals++
+	// guard: I8-pace-of-renewals
 	return t.mu.renewals <= maxRenewals
 }
 
@@ -132,10 +135,12 @@ func (t *Tail) apply(q Query, d Delta, heard mono.Time, damaged bool) (done, los
 		// Another answer brought a new log meanwhile; Since is no position of it.
 		return false, false
 	}
-	if damaged || d.Incarnation == v.Incarnation && q.denied(d) {
+	// guard: I6-witness-contradicts
+	if damaged || d.Incarnation == v.Incarnation && q.contradicts(d) {
 		t.mu.forked = d.Incarnation
 	}
-	if t.mu.connection != d.Connection && d.Incarnation == v.Incarnation && !q.thorough && len(t.mu.known.order) > len(q.witnesses) {
+	// guard: I6-deep-check
+	if t.mu.connection != d.Connection && d.Incarnation == v.Incarnation && !q.deepCheck && len(t.mu.known.order) > len(q.witnesses) {
 		t.mu.thorough = true
 		return false, false
 	}
@@ -157,6 +162,7 @@ func (t *Tail) apply(q Query, d Delta, heard mono.Time, damaged bool) (done, los
 	if t.renewDeclarationsLocked(d.Histories) {
 		v.Seq++
 	}
+	// guard: I2-connection-moves-epoch
 	if t.mu.connection != d.Connection {
 		// Pushes sent between the two connections are lost. The client says so
 		// too, but possibly after the new connection has answered this read,
@@ -166,6 +172,7 @@ func (t *Tail) apply(q Query, d Delta, heard mono.Time, damaged bool) (done, los
 	}
 	if q.sent > v.clock.Asked {
 		v.clock, v.told = serverclock.Reading{At: d.ServerTime, Asked: q.sent, Answered: heard}, d.Connection
+		// guard: I6-query-before-connection
 		if q.sent > t.mu.lost {
 			v.Proof = q.sent
 		}
@@ -190,7 +197,11 @@ func (t *Tail) adoptLocked(v *View, d Delta) {
 	if v.Incarnation == 0 && !d.Overflow {
 		horizon = 0 // the first read of this process asked for all there is
 	}
+	// guard: I5-floor-heard-after-gap
 	heard := max(t.mu.known.newest(v.Watermark), t.mu.floor)
+	// guard: I5-new-log-after-other-log
+	// guard: I5-new-log-begun-too-early
+	// guard: I5-abandoned-log
 	if v.Incarnation != 0 && (d.After.Incarnation != v.Incarnation || d.After.Tick < heard) {
 		t.mu.undelivered.add(nil, 1)
 		t.mu.allPending++
@@ -198,6 +209,7 @@ func (t *Tail) adoptLocked(v *View, d Delta) {
 	}
 	v.Incarnation, v.Watermark, t.mu.floor = d.Incarnation, 0, 0
 	t.resetLocked(v, horizon)
+	// guard: I6-declare-in-new-log
 	t.declareAgainLocked(d.Histories)
 }
 
@@ -248,6 +260,7 @@ func (t *Tail) touchLocked(v *View) {
 // Receive applies a published message, or has the log read if something is
 // missing before it. It is quick and calls nothing back.
 func (t *Tail) Receive(m Message) {
+	// guard: I3-apply-message
 	if t.receive(m) {
 		t.Wake()
 	}
@@ -269,9 +282,11 @@ func (t *Tail) receive(m Message) (gap bool) {
 		// servers, and what we record there would wake us for ever.
 		news := t.mu.foreign != m.Incarnation
 		t.mu.foreign = m.Incarnation
+		// guard: other-log-is-news-once
 		return news
 	case m.Tick <= v.Watermark:
 		return false // read from the log already, or our own
+	// guard: I6-message-before-watermark
 	case m.Prev < v.Watermark:
 		// Nothing can come between two neighbours of one log, and we are there:
 		// an older copy of the log took over, and went on without what we know.
@@ -292,6 +307,7 @@ func (t *Tail) recordLocked(v *View, scopes []Scope, all bool, a Appended, parti
 	if all {
 		t.mu.floor = max(t.mu.floor, a.Tick)
 	}
+	// guard: I2-gap-keeps-watermark
 	gap = a.Tick > v.Watermark && (partial || a.Prev > v.Watermark)
 	if !gap {
 		v.Watermark = max(v.Watermark, a.Tick)
@@ -313,6 +329,7 @@ func (t *Tail) Lost() {
 	t.mu.lost = mono.Now()
 	v := *t.View()
 	v.Epoch++
+	// guard: I1-flush-ends-proof
 	v.Proof = 0
 	t.publishLocked(&v)
 	t.mu.Unlock()

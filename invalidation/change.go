@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// changes is a set of changes that are still to be recorded. Several changes
+// scopeSet is a set of changes that are still to be recorded. Several changes
 // of one scope are one: the newest wins, and covers the older.
-type changes struct {
+type scopeSet struct {
 	marks map[*Mark]int // how many acknowledgements each mark waits for
 	all   int
 }
@@ -16,9 +16,9 @@ type changes struct {
 // given up for a change of everything, which covers them.
 const maxUndelivered = 10_000
 
-func (c *changes) empty() bool { return len(c.marks) == 0 && c.all == 0 }
+func (c *scopeSet) empty() bool { return len(c.marks) == 0 && c.all == 0 }
 
-func (c *changes) add(marks []*Mark, all int) {
+func (c *scopeSet) add(marks []*Mark, all int) {
 	if c.marks == nil {
 		c.marks = make(map[*Mark]int)
 	}
@@ -49,13 +49,13 @@ func (t *Tail) ChangeSettled(ctx context.Context, scopes []Scope, all bool, d ti
 // Pending is a change that is distrusted here and not yet recorded.
 type Pending struct {
 	t   *Tail
-	own changes
+	own scopeSet
 }
 
 // Begin distrusts the scopes until Record, which must follow, has recorded that
 // they changed.
 func (t *Tail) Begin(scopes []Scope, all bool) Pending {
-	return Pending{t, t.distrust(scopes, all)}
+	return Pending{t, t.markPending(scopes, all)}
 }
 
 // Record is the rest of Change. It is called once.
@@ -73,18 +73,19 @@ func (p Pending) Record(ctx context.Context) (AsOf, error) {
 	return AsOf{a.Incarnation, a.Tick}, nil
 }
 
-// distrust makes the scopes unbelievable before anybody is told of the change.
-func (t *Tail) distrust(scopes []Scope, all bool) changes {
+// markPending makes the scopes unbelievable before anybody is told of the change.
+func (t *Tail) markPending(scopes []Scope, all bool) scopeSet {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	marks := make([]*Mark, len(scopes))
 	for i, s := range scopes {
-		m := t.mu.known.hold(s)
+		m := t.mu.known.pin(s)
+		// guard: I1-pending-before-send
 		m.pending++
 		t.mu.known.refresh(m)
 		marks[i] = m
 	}
-	var own changes
+	var own scopeSet
 	if all {
 		t.mu.allPending++
 		own.add(marks, 1)
@@ -99,11 +100,12 @@ func (t *Tail) distrust(scopes []Scope, all bool) changes {
 // record puts the changes into the log and applies them; they are kept for
 // resend if that fails. It reports whether the log holds changes before them
 // that are not known here.
-func (t *Tail) record(ctx context.Context, own changes) (a Appended, gap bool, err error) {
+func (t *Tail) record(ctx context.Context, own scopeSet) (a Appended, gap bool, err error) {
 	recorded := false
 	defer func() {
+		// guard: resend-after-panic
 		if !recorded { // after a panic, too
-			t.postpone(own)
+			t.requeue(own)
 		}
 	}()
 	for range maxRounds {
@@ -125,6 +127,7 @@ func (t *Tail) record(ctx context.Context, own changes) (a Appended, gap bool, e
 		if caught := t.CatchUp(ctx); caught != nil {
 			err = caught
 		}
+		// guard: other-log-ends-resend
 		if t.View().Incarnation == v.Incarnation {
 			break
 		}
@@ -132,7 +135,7 @@ func (t *Tail) record(ctx context.Context, own changes) (a Appended, gap bool, e
 	return Appended{}, false, err
 }
 
-func (t *Tail) append(ctx context.Context, c changes, known AsOf) (Appended, error) {
+func (t *Tail) append(ctx context.Context, c scopeSet, known AsOf) (Appended, error) {
 	scopes := make([]Scope, 0, len(c.marks))
 	for m := range c.marks {
 		scopes = append(scopes, m.scope)
@@ -149,7 +152,7 @@ func (t *Tail) append(ctx context.Context, c changes, known AsOf) (Appended, err
 //	this change: is recorded in the log, which is then lost
 //	heartbeat:   finds that, and turns to a new log
 //	this change: its answer is handed over, and is of the log that was lost
-func (t *Tail) acknowledge(own changes, a Appended) (gap, done bool) {
+func (t *Tail) acknowledge(own scopeSet, a Appended) (gap, done bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	v := *t.View()
@@ -162,6 +165,7 @@ func (t *Tail) acknowledge(own changes, a Appended) (gap, done bool) {
 		scopes = append(scopes, m.scope)
 	}
 	t.mu.allPending -= own.all
+	// guard: I1-apply-own-change
 	gap = t.recordLocked(&v, scopes, own.all > 0, a, false)
 	t.declaredLocked(scopes, a.Tick)
 	for m, n := range own.marks {
@@ -173,8 +177,8 @@ func (t *Tail) acknowledge(own changes, a Appended) (gap, done bool) {
 	return gap, true
 }
 
-// postpone keeps what could not be recorded, still distrusted, for resend.
-func (t *Tail) postpone(own changes) {
+// requeue keeps what could not be recorded, still distrusted, for resend.
+func (t *Tail) requeue(own scopeSet) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	u := &t.mu.undelivered
@@ -203,7 +207,7 @@ func (t *Tail) postpone(own changes) {
 func (t *Tail) resend(ctx context.Context) error {
 	t.mu.Lock()
 	own := t.mu.undelivered
-	t.mu.undelivered = changes{}
+	t.mu.undelivered = scopeSet{}
 	t.mu.resending = own
 	t.mu.Unlock()
 	if own.empty() {
@@ -211,7 +215,7 @@ func (t *Tail) resend(ctx context.Context) error {
 	}
 	defer func() {
 		t.mu.Lock()
-		t.mu.resending = changes{}
+		t.mu.resending = scopeSet{}
 		t.mu.Unlock()
 	}()
 	_, gap, err := t.record(ctx, own)

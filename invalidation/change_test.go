@@ -13,7 +13,7 @@ import (
 
 func TestAChangeIsDistrustedFromItsCallOn(t *testing.T) {
 	bubble(t, func(t *testing.T, s *scene) {
-		held := s.Hold([]Scope{"s:x"})
+		held := s.Pin([]Scope{"s:x"})
 		defer s.Release(held)
 		require.Equal(t, Tick(0), held[0].Last())
 		s.log.set(func(l *script) {

@@ -41,12 +41,14 @@ func (t *Tail) renewDeclarationsLocked(histories int64) (distrusts bool) {
 	for s, d := range t.mu.declared {
 		absent := d.tick <= t.mu.floor
 		// If it stands there now and did not before, the server may have come before that.
+		// guard: I6-history-while-undeclared
 		if (absent || d.absent) && d.histories != histories {
-			t.postponeLocked("n" + s[1:])
+			t.requeueLocked("n" + s[1:])
 			distrusts = true
 		}
+		// guard: I6-declare-again-below-floor
 		if absent && !d.queued {
-			t.postponeLocked(s)
+			t.requeueLocked(s)
 			d.queued = true
 		}
 		d.absent, d.histories = absent, histories
@@ -64,18 +66,19 @@ func (t *Tail) renewDeclarationsLocked(histories int64) (distrusts bool) {
 //	server: is restarted from the file; nothing says that keys were written
 func (t *Tail) declareAgainLocked(histories int64) {
 	for s, d := range t.mu.declared {
+		// guard: I6-declared-before-new-log
 		d.tick, d.absent, d.histories = 0, true, histories
 		if !d.queued {
-			t.postponeLocked(s)
+			t.requeueLocked(s)
 			d.queued = true
 		}
 	}
 }
 
-// postponeLocked has a scope distrusted until it is recorded that it changed, which
+// requeueLocked has a scope distrusted until it is recorded that it changed, which
 // is done at once, but by another goroutine.
-func (t *Tail) postponeLocked(s Scope) {
-	m := t.mu.known.hold(s)
+func (t *Tail) requeueLocked(s Scope) {
+	m := t.mu.known.pin(s)
 	m.pending++
 	t.mu.known.refresh(m)
 	t.mu.undelivered.add([]*Mark{m}, 0)

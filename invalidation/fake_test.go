@@ -230,7 +230,7 @@ func (s *scene) judge(tick Tick, scopes ...Scope) invalidation.Verdict {
 
 func (s *scene) judgeAsOf(a AsOf, scopes ...Scope) invalidation.Verdict {
 	s.Helper()
-	marks := s.Hold(scopes)
+	marks := s.Pin(scopes)
 	defer s.Release(marks)
 	v, _ := s.Judge(a, marks)
 	return v

@@ -29,13 +29,13 @@ const maxMember = 1024
 type kind uint8
 
 const (
-	ours    kind = iota // a scope of this format
-	toSkip              // of a later format, and to be skipped
-	ofLater             // of a later format, and not to be skipped
-	foreign             // no member at all
+	ours             kind = iota // a scope of this format
+	skippable                    // of a later format, and to be skipped
+	fromLaterVersion             // of a later format, and not to be skipped
+	foreign                      // no member at all
 )
 
-// kindOf tells what a scope that was read is. With ofLater it tells the format too.
+// kindOf tells what a scope that was read is. With fromLaterVersion it tells the format too.
 func kindOf(s Scope) (k kind, format int) {
 	if len(s) < 2 || len(s) > maxMember {
 		return foreign, 0
@@ -57,9 +57,9 @@ func kindOf(s Scope) (k kind, format int) {
 		switch {
 		case !ok || err != nil || format <= Format || number[0] == '+' || number[0] == '0':
 		case s[0] == '~':
-			return toSkip, format
+			return skippable, format
 		default:
-			return ofLater, format
+			return fromLaterVersion, format
 		}
 	}
 	return foreign, 0
@@ -91,14 +91,16 @@ func (d *Delta) read() error {
 		switch k, format := kindOf(c.Scope); k {
 		case ours:
 			kept = append(kept, c)
-		case ofLater:
+		case fromLaterVersion:
 			newest = max(newest, format)
 		case foreign:
+			// guard: unknown-member-is-damage
 			damaged = true
 		}
 	}
 	d.Changes = kept
 	switch {
+	// guard: later-member-format
 	case newest > 0: // nothing is replaced, whatever else there is
 		return fmt.Errorf("the change log holds what a version must know that reads formats up to %d; this one reads up to %d: use a later version, or delete the log, which makes every entry a miss", newest, Format)
 	case damaged:

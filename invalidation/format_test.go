@@ -72,7 +72,7 @@ func TestTheCorpusOfMembers(t *testing.T) {
 			require.EqualValues(t, 1001, tail.View().Incarnation, "%q: another log", member)
 		} else {
 			require.EqualValues(t, 151, tail.View().Watermark)
-			marks := tail.Hold([]Scope{member})
+			marks := tail.Pin([]Scope{member})
 			require.Equal(t, verdict == "ours", marks[0].Last() == 150, "%q", member)
 		}
 		tail.Close()

@@ -7,8 +7,8 @@ import (
 	"github.com/tiercache/tiercache/internal/mono"
 )
 
-// Hold returns the marks of scopes, which stay up to date until Release.
-func (t *Tail) Hold(scopes []Scope) []*Mark {
+// Pin returns the marks of scopes, which stay up to date until Release.
+func (t *Tail) Pin(scopes []Scope) []*Mark {
 	if len(scopes) == 0 {
 		return nil
 	}
@@ -16,7 +16,7 @@ func (t *Tail) Hold(scopes []Scope) []*Mark {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i, s := range scopes {
-		marks[i] = t.mu.known.hold(s)
+		marks[i] = t.mu.known.pin(s)
 	}
 	return marks
 }
@@ -62,8 +62,8 @@ func upTo(marks []*Mark, tick Tick) bool {
 	return true
 }
 
-// Learn asks the log for the latest changes of the scopes (rule R6).
-func (t *Tail) Learn(ctx context.Context, scopes []Scope) error {
+// Fetch asks the log for the latest changes of the scopes (rule R6).
+func (t *Tail) Fetch(ctx context.Context, scopes []Scope) error {
 	return t.ask(ctx, scopes)
 }
 

@@ -36,10 +36,10 @@ const (
 	Unknown
 )
 
-// known is the table of marks. It is complete from its horizon on: a scope
+// markTable is the table of marks. It is complete from its horizon on: a scope
 // that is not in it has not changed after the horizon. All of it is guarded by
 // the Tail's mutex.
-type known struct {
+type markTable struct {
 	marks   map[Scope]*Mark
 	horizon Tick
 	// order lists the applied changes, oldest first, so that the table forgets
@@ -48,12 +48,12 @@ type known struct {
 	limit int
 }
 
-func newKnown(horizon Tick, limit int) known {
-	return known{marks: make(map[Scope]*Mark), horizon: horizon, limit: limit}
+func newMarkTable(horizon Tick, limit int) markTable {
+	return markTable{marks: make(map[Scope]*Mark), horizon: horizon, limit: limit}
 }
 
-// hold returns the mark of s with one more holder.
-func (k *known) hold(s Scope) *Mark {
+// pin returns the mark of s with one more holder.
+func (k *markTable) pin(s Scope) *Mark {
 	m := k.marks[s]
 	if m == nil {
 		// Not in the table: its last change, if any, is not after the horizon.
@@ -67,7 +67,7 @@ func (k *known) hold(s Scope) *Mark {
 
 // release undoes one hold and forgets a mark that says no more than the
 // horizon does.
-func (k *known) release(m *Mark) {
+func (k *markTable) release(m *Mark) {
 	m.refs--
 	if m.refs == 0 && m.tick <= k.horizon && k.marks[m.scope] == m {
 		delete(k.marks, m.scope)
@@ -75,7 +75,7 @@ func (k *known) release(m *Mark) {
 }
 
 // apply records that s changed at t.
-func (k *known) apply(s Scope, t Tick) {
+func (k *markTable) apply(s Scope, t Tick) {
 	m := k.marks[s]
 	if m == nil {
 		m = &Mark{scope: s}
@@ -94,7 +94,7 @@ func (k *known) apply(s Scope, t Tick) {
 
 // learn records what the log said of s when it ended at asked: its latest
 // change is at t (0: never).
-func (k *known) learn(s Scope, t, asked Tick) {
+func (k *markTable) learn(s Scope, t, asked Tick) {
 	if m := k.marks[s]; m != nil {
 		m.tick = max(m.tick, t)
 		m.exact = m.exact || asked >= k.horizon
@@ -104,10 +104,11 @@ func (k *known) learn(s Scope, t, asked Tick) {
 
 // latest returns the latest known changes that are not after t, newest first, one
 // for each scope.
-func (k *known) latest(t Tick, most int) (out []ScopeTick) {
+func (k *markTable) latest(t Tick, most int) (out []ScopeTick) {
 	var seen map[Scope]bool
 	for i := len(k.order) - 1; i >= 0 && len(out) < most; i-- {
 		c := k.order[i]
+		// guard: I6-witness-below-horizon
 		if c.Tick > t || seen[c.Scope] {
 			continue
 		}
@@ -124,7 +125,7 @@ func (k *known) latest(t Tick, most int) (out []ScopeTick) {
 
 // newest returns the latest tick that anything here is known to have changed
 // at, or t.
-func (k *known) newest(t Tick) Tick {
+func (k *markTable) newest(t Tick) Tick {
 	for _, c := range k.order {
 		t = max(t, c.Tick)
 	}
@@ -132,7 +133,7 @@ func (k *known) newest(t Tick) Tick {
 }
 
 // refresh publishes to readers what the mark knows.
-func (k *known) refresh(m *Mark) {
+func (k *markTable) refresh(m *Mark) {
 	switch {
 	case m.pending > 0:
 		m.last.Store(int64(Never))
@@ -145,7 +146,7 @@ func (k *known) refresh(m *Mark) {
 
 // forget keeps the table bounded: the oldest changes go, and the horizon rises
 // to them. Held marks keep what they know, since it stays true of them.
-func (k *known) forget() {
+func (k *markTable) forget() {
 	for len(k.order) > k.limit {
 		old := k.order[0]
 		k.order = k.order[1:]
@@ -162,9 +163,9 @@ func (k *known) forget() {
 // reset forgets everything up to the horizon but that changes are under way.
 // Marks that entries hold are cut loose: whoever resets also moves the epoch,
 // so that those entries are not served again.
-func (k *known) reset(horizon Tick) {
+func (k *markTable) reset(horizon Tick) {
 	old := k.marks
-	*k = newKnown(horizon, k.limit)
+	*k = newMarkTable(horizon, k.limit)
 	for s, m := range old {
 		if m.pending > 0 {
 			m.tick, m.exact = 0, horizon == 0

@@ -80,6 +80,7 @@ func ParseMessage(raw string) (Message, error) {
 	}
 	m.Incarnation, m.Prev, m.Tick = inc, Tick(prev), Tick(tick)
 	body := head[3]
+	// guard: later-message-format
 	if body[0]&^flagsKnown != 0 {
 		return m, errMessage
 	}
@@ -103,7 +104,7 @@ func parseScopes(body string) ([]Scope, error) {
 		switch k, _ := kindOf(Scope(s)); k {
 		case ours:
 			out = append(out, Scope(s))
-		case ofLater, foreign:
+		case fromLaterVersion, foreign:
 			return nil, errMessage
 		}
 	}

@@ -237,7 +237,7 @@ func (f *fleet) play(t *testing.T, i int, rnd *rand.Rand) (made []*entry) {
 			}
 			before := asOf
 			before.Tick--
-			marks := tail.Hold(scopes)
+			marks := tail.Pin(scopes)
 			if v, _ := tail.Judge(before, marks); v == valid && before.Incarnation == tail.View().Incarnation {
 				t.Errorf("own change at %v is not seen by the process that made it", asOf)
 			}
@@ -245,7 +245,7 @@ func (f *fleet) play(t *testing.T, i int, rnd *rand.Rand) (made []*entry) {
 		case 3, 4:
 			v := tail.View()
 			e := &entry{asOf: v.AsOf(), epoch: v.Epoch, scopes: randomScopes(rnd, 4), owner: i}
-			e.marks = tail.Hold(e.scopes)
+			e.marks = tail.Pin(e.scopes)
 			made = append(made, e)
 		case 5:
 			var ask []Scope
@@ -263,7 +263,7 @@ func (f *fleet) play(t *testing.T, i int, rnd *rand.Rand) (made []*entry) {
 				t.Errorf("catch up: %v", err)
 			}
 		default:
-			if err := tail.Learn(ctx, randomScopes(rnd, 4)); err != nil {
+			if err := tail.Fetch(ctx, randomScopes(rnd, 4)); err != nil {
 				t.Errorf("learn: %v", err)
 			}
 		}
@@ -299,12 +299,12 @@ func (f *fleet) check(t *testing.T, round int, entries []*entry, verdicts map[st
 					verdicts["local copy valid"]++
 				}
 			}
-			marks := tail.Hold(e.scopes)
+			marks := tail.Pin(e.scopes)
 			v, _ := tail.Judge(e.asOf, marks)
 			require.False(t, v == valid && !want, "round %d: tail %d believes what is as of %v of %v, which changed", round, i, e.asOf, e.scopes)
 			if v == unknown {
 				verdicts["learnt"]++
-				require.NoError(t, tail.Learn(ctx, e.scopes))
+				require.NoError(t, tail.Fetch(ctx, e.scopes))
 				v, _ = tail.Judge(e.asOf, marks)
 			}
 			tail.Release(marks)

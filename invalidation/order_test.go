@@ -30,7 +30,7 @@ func TestALateOverflowingAnswerForgetsNothingNewer(t *testing.T) {
 		require.True(t, done)
 		require.Equal(t, newest.Tick, s.View().Watermark)
 		require.NotEqual(t, invalidation.Valid, s.judge(newest.Tick-1, "s:x"), "it changed at the watermark")
-		require.NoError(t, s.Learn(s.Context(), []Scope{"s:x"}))
+		require.NoError(t, s.Fetch(s.Context(), []Scope{"s:x"}))
 		require.NotEqual(t, invalidation.Valid, s.judge(newest.Tick-1, "s:x"))
 	}, maxKnown(4))
 }
@@ -52,7 +52,7 @@ func TestALateAnswerIsNoNewsBelowTheHorizon(t *testing.T) {
 		_, err = s.Apply(s.Context(), q, late)
 		require.NoError(t, err)
 		require.NotEqual(t, invalidation.Valid, s.judge(again.Tick-1, "s:x"))
-		require.NoError(t, s.Learn(s.Context(), []Scope{"s:x"}))
+		require.NoError(t, s.Fetch(s.Context(), []Scope{"s:x"}))
 	}, maxKnown(4))
 }
 
@@ -69,7 +69,7 @@ func TestALateAnswerTeachesNothingBelowTheHorizon(t *testing.T) {
 			s.log.change(invalidation.Source(string(rune('a' + i))))
 		}
 		require.NoError(t, s.CatchUp(s.Context()))
-		marks := s.Hold([]Scope{"s:x"})
+		marks := s.Pin([]Scope{"s:x"})
 		defer s.Release(marks)
 		asOf := AsOf{Incarnation: s.View().Incarnation, Tick: again.Tick - 1}
 		v, _ := s.Judge(asOf, marks)
@@ -79,7 +79,7 @@ func TestALateAnswerTeachesNothingBelowTheHorizon(t *testing.T) {
 		require.NoError(t, err)
 		v, _ = s.Judge(asOf, marks)
 		require.Equal(t, invalidation.Unknown, v, "the answer is older than what is unknown")
-		require.NoError(t, s.Learn(s.Context(), []Scope{"s:x"}))
+		require.NoError(t, s.Fetch(s.Context(), []Scope{"s:x"}))
 		v, _ = s.Judge(asOf, marks)
 		require.Equal(t, invalidation.Changed, v)
 	}, maxKnown(4))

@@ -43,12 +43,12 @@ type Tail struct {
 	// called under it.
 	mu struct {
 		sync.Mutex
-		known       known
+		known       markTable
 		connection  int64
 		lost        mono.Time // when pushes may last have been lost
 		thorough    bool      // the next query asks for many witnesses
-		undelivered changes   // to be sent again; distrusted until acknowledged
-		resending   changes   // those of them on their way, for Health
+		undelivered scopeSet  // to be sent again; distrusted until acknowledged
+		resending   scopeSet  // those of them on their way, for Health
 		allPending  int       // changes of everything that are not acknowledged
 		floor       Tick      // of the log
 		failures    int       // heartbeats in a row
@@ -79,7 +79,7 @@ func Start(ctx context.Context, log Log, cfg Config) (*Tail, error) {
 		cfg.MaxKnown = defaultKnown
 	}
 	t := &Tail{log: log, cfg: cfg, wake: make(chan struct{}, 1)}
-	t.mu.known = newKnown(0, cfg.MaxKnown)
+	t.mu.known = newMarkTable(0, cfg.MaxKnown)
 	t.mu.declared = make(map[Scope]*declared)
 	t.view.Store(&View{})
 	t.ctx, t.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -98,6 +98,7 @@ func (t *Tail) spawn(f func()) {
 	defer t.mu.Unlock()
 	if !t.mu.closed {
 		t.done.Go(func() {
+			// guard: recover-following
 			defer t.cfg.Panics.Recover("following the change log", t.Lost)
 			f()
 		})
@@ -126,25 +127,28 @@ func (t *Tail) run() {
 		select {
 		case <-t.ctx.Done():
 			return
+		// guard: I2-heartbeat
 		case <-tick.C:
 		case <-t.wake:
-			t.rest(tick.C)
+			// guard: I8-pace-of-lost-connections
+			t.backOff(tick.C)
 		}
-		t.beat()
+		t.heartbeat()
 	}
 }
 
-// rest puts off a beat that something asked for, if the log could not be read twice, or
+// backOff puts off a beat that something asked for, if the log could not be read twice, or
 // once and nobody has been answered since a loss: what asked may be the failure itself. Where
 // somebody accepts connections and ends them, as a proxy without its server does,
 // each attempt is told as a loss, and a loss asks for an attempt: a thousand a
 // second, which took a core from the loaders. And where the server refuses to read the
 // log, each message after the first asks for an attempt. It is 64 ms at most, since who is back
 // is to be heard soon.
-func (t *Tail) rest(tick <-chan time.Time) {
+func (t *Tail) backOff(tick <-chan time.Time) {
 	t.mu.Lock()
 	failures := t.mu.unread
 	t.mu.Unlock()
+	// guard: I8-unreadable-log-and-messages
 	if failures == 0 || failures == 1 && t.View().Proof != 0 {
 		return
 	}
@@ -157,9 +161,10 @@ func (t *Tail) rest(tick <-chan time.Time) {
 	}
 }
 
-// beat is one heartbeat. The next comes also after a panic.
-func (t *Tail) beat() {
-	defer t.cfg.Panics.Recover("a heartbeat", func() { t.noteBeat(recovery.ErrPanicked) }, t.Lost)
+// heartbeat is one heartbeat. The next comes also after a panic.
+func (t *Tail) heartbeat() {
+	// guard: recover-heartbeat
+	defer t.cfg.Panics.Recover("a heartbeat", func() { t.recordHeartbeat(recovery.ErrPanicked) }, t.Lost)
 	ctx, cancel := context.WithTimeout(t.ctx, max(t.cfg.Timeout, t.cfg.Heartbeat))
 	defer cancel()
 	err := t.CatchUp(ctx)
@@ -169,13 +174,14 @@ func (t *Tail) beat() {
 	}
 	t.mu.Unlock()
 	if err == nil {
+		// guard: I1-resend-change
 		err = t.resend(ctx)
 	}
-	t.noteBeat(err)
+	t.recordHeartbeat(err)
 }
 
-// noteBeat keeps what Health shows, and logs the edges, not every beat.
-func (t *Tail) noteBeat(err error) {
+// recordHeartbeat keeps what Health shows, and logs the edges, not every beat.
+func (t *Tail) recordHeartbeat(err error) {
 	t.mu.Lock()
 	was := t.mu.failures
 	t.mu.lastErr = err

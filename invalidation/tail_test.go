@@ -193,7 +193,7 @@ func TestTheEpochMovesWhenPushesMayBeLost(t *testing.T) {
 
 func TestSeqMovesWithEverythingThatCanMakeAValueInvalid(t *testing.T) {
 	bubble(t, func(t *testing.T, s *scene) {
-		marks := s.Hold([]Scope{"s:x"})
+		marks := s.Pin([]Scope{"s:x"})
 		defer s.Release(marks)
 		for name, do := range map[string]func(){
 			"message":   func() { s.log.change("s:x"); s.Receive(s.log.message(t, 0)) },
@@ -296,7 +296,7 @@ func TestAnotherLogIsFollowedAndNothingOfTheOldBelieved(t *testing.T) {
 		require.Zero(t, renews, "somebody else had renewed it")
 		require.Equal(t, changed, s.judgeAsOf(knew, "s:z"))
 		require.Equal(t, unknown, s.judge(now.Tick-1, "s:z"))
-		require.NoError(t, s.Learn(t.Context(), []Scope{"s:z"}))
+		require.NoError(t, s.Fetch(t.Context(), []Scope{"s:z"}))
 	})
 }
 
@@ -328,8 +328,8 @@ func TestKnowledgeIsBoundedAndItsLossRaisesTheHorizon(t *testing.T) {
 		require.Equal(t, unknown, s.judge(150, "s:never"))
 		require.Equal(t, changed, s.judge(150, "s:199"))
 		require.Equal(t, valid, s.judge(295, "s:10", "s:never"), "younger than the horizon")
-		marks := s.Hold([]Scope{"s:10", "s:100", "s:never"})
-		require.NoError(t, s.Learn(t.Context(), []Scope{"s:10", "s:100", "s:never"}))
+		marks := s.Pin([]Scope{"s:10", "s:100", "s:never"})
+		require.NoError(t, s.Fetch(t.Context(), []Scope{"s:10", "s:100", "s:never"}))
 		require.Equal(t, valid, s.judge(150, "s:10", "s:never"))
 		require.Equal(t, changed, s.judge(150, "s:100"))
 		for i := range 50 {
@@ -347,7 +347,7 @@ func TestKnowledgeIsBoundedAndItsLossRaisesTheHorizon(t *testing.T) {
 
 func TestAnOverflowingAnswerDropsWhatIsKnown(t *testing.T) {
 	bubble(t, func(t *testing.T, s *scene) {
-		held := s.Hold([]Scope{"s:1"})
+		held := s.Pin([]Scope{"s:1"})
 		epoch := s.View().Epoch
 		for i := range 20 {
 			s.log.change(Scope(fmt.Sprintf("s:%d", i)))
@@ -368,15 +368,15 @@ func TestAnOverflowingAnswerDropsWhatIsKnown(t *testing.T) {
 func TestHoldAndReleaseLeaveNothingBehind(t *testing.T) {
 	bubble(t, func(t *testing.T, s *scene) {
 		for i := range 1000 {
-			a := s.Hold([]Scope{Scope(fmt.Sprintf("s:%d", i)), "n:x", "n:x"})
-			b := s.Hold([]Scope{"n:x"})
+			a := s.Pin([]Scope{Scope(fmt.Sprintf("s:%d", i)), "n:x", "n:x"})
+			b := s.Pin([]Scope{"n:x"})
 			require.Same(t, a[1], b[0])
 			s.Release(a)
 			require.Equal(t, 1, s.Health().Scopes)
 			s.Release(b)
 			require.Zero(t, s.Health().Scopes)
 		}
-		marks := s.Hold([]Scope{"s:x"})
+		marks := s.Pin([]Scope{"s:x"})
 		s.Lost()
 		s.log.lose(-1)
 		require.NoError(t, s.CatchUp(t.Context()))
@@ -391,13 +391,13 @@ func TestAfterLearnNothingIsUnknown(t *testing.T) {
 			s.log.change(Scope(fmt.Sprintf("s:%d", i)))
 		}
 		require.NoError(t, s.CatchUp(t.Context()))
-		marks := s.Hold([]Scope{"s:3", "s:none"})
+		marks := s.Pin([]Scope{"s:3", "s:none"})
 		defer s.Release(marks)
 		a := AsOf{Incarnation: 1, Tick: 105}
 		v, why := s.Judge(a, marks)
 		require.Equal(t, unknown, v)
 		require.NotEmpty(t, why)
-		require.NoError(t, s.Learn(t.Context(), []Scope{"s:3", "s:none"}))
+		require.NoError(t, s.Fetch(t.Context(), []Scope{"s:3", "s:none"}))
 		v, _ = s.Judge(a, marks)
 		require.Equal(t, valid, v)
 		a.Tick = 103

@@ -63,5 +63,6 @@ func (v *View) Connection() int64 { return v.told }
 // Covers reports whether a value as of a can be valid as far as incarnation
 // and floor go; the scopes are judged by their marks.
 func (v *View) Covers(a AsOf) bool {
+	// guard: I6-incarnation
 	return a.Incarnation == v.Incarnation && a.Tick >= v.Floor
 }

@@ -159,7 +159,7 @@ func (m *mini) use(k Key, cost int64, maxEntries, maxBytes float64) bool {
 	m.policy.add(e)
 	m.bytes += float64(cost)
 	for maxEntries > 0 && float64(m.policy.len()) > maxEntries || maxBytes > 0 && m.bytes > maxBytes {
-		v := m.policy.victim(noBid)
+		v := m.policy.victim(noAge)
 		if v == e {
 			break // alone, and too large for a miniature
 		}

@@ -73,7 +73,7 @@ func TestAWindowFollowsItsShareWithoutALongPause(t *testing.T) {
 	for i := range 1000 {
 		before := p.sizes[window]
 		p.add(&Entry[int]{key: testKey(1000 + i)})
-		p.evict(p.victim(noBid))
+		p.evict(p.victim(noAge))
 		if moved := before - p.sizes[window]; moved > 3 {
 			t.Fatalf("%d entries left the window at once", moved)
 		}

@@ -25,8 +25,8 @@ func check[V any](t *testing.T, c *Cache[V]) {
 			bytes += e.cost
 		}
 		entries += len(all)
-		if e, bid := s.order.victim(math.MaxUint64), s.bid.Load(); (e == nil) != (bid == noBid) || e != nil && bid > e.used.Load() {
-			t.Fatalf("shard %d: bids %d, victim is %v", i, bid, e)
+		if e, age := s.order.victim(math.MaxUint64), s.oldestAge.Load(); (e == nil) != (age == noAge) || e != nil && age > e.used.Load() {
+			t.Fatalf("shard %d: bids %d, victim is %v", i, age, e)
 		}
 		s.mu.Unlock()
 	}
@@ -47,7 +47,7 @@ func checkIndex[V any](t *testing.T, x *index[V]) {
 	gs := x.groups.Load()
 	for slot := range gs.slots {
 		e := gs.slots[slot].Load()
-		if tag := gs.tag(slot); (tag <= grave) != (e == nil) || e != nil && tag != tagOf(e.key) {
+		if tag := gs.tag(slot); (tag <= tombstone) != (e == nil) || e != nil && tag != tagOf(e.key) {
 			t.Fatalf("slot %d: %v with tag %x", slot, e, tag)
 		} else if tag != empty {
 			filled++
@@ -102,7 +102,7 @@ func checkQueues[V any](t *testing.T, q *queues[V]) {
 		n := 0
 		for at := q.nodes[queue].next; at != uint32(queue); at = q.nodes[at].next {
 			x := q.nodes[at]
-			if x.e == nil || x.e.place != at || int(x.queue) != queue || q.nodes[x.next].prev != at {
+			if x.e == nil || x.e.slot != at || int(x.queue) != queue || q.nodes[x.next].prev != at {
 				t.Fatalf("queue %d, place %d: %+v", queue, at, x)
 			}
 			n++

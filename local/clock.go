@@ -22,23 +22,23 @@ type clock struct {
 
 	exact bool // window is 0
 
-	// bids has for each shard the time at which its oldest entry was used, noBid if it is empty. The entry may have
-	// been used since: a bid errs only towards old. Side by side, because they are read all together.
-	bids []atomic.Uint64
+	// oldestAges has for each shard the time at which its oldest entry was used, noAge if it is empty. The entry may have
+	// been used since: a age errs only towards old. Side by side, because they are read all together.
+	oldestAges []atomic.Uint64
 }
 
-const noBid = math.MaxUint64
+const noAge = math.MaxUint64
 
 func (c *clock) init(shards int, exact bool) {
 	c.exact = exact
-	c.bids = make([]atomic.Uint64, shards)
-	for i := range c.bids {
-		c.bids[i].Store(noBid)
+	c.oldestAges = make([]atomic.Uint64, shards)
+	for i := range c.oldestAges {
+		c.oldestAges[i].Store(noAge)
 	}
 }
 
-// due tells whether another use is worth recording, and the time to record it with.
-func (c *clock) due(used uint64) (now uint64, due bool) {
+// shouldRecord tells whether another use is worth recording, and the time to record it with.
+func (c *clock) shouldRecord(used uint64) (now uint64, due bool) {
 	now = c.now.Load()
 	return now, used+c.window.Load() <= now
 }
@@ -66,13 +66,13 @@ func (c *clock) advance(entries int) uint64 {
 // fighting for one cache line.
 func (c *clock) contended() { c.window.CompareAndSwap(0, 1) }
 
-// oldest returns the lowest bid and its shard, or noBid.
-func (c *clock) oldest() (shard int, bid uint64) {
-	bid = noBid
-	for i := range c.bids {
-		if b := c.bids[i].Load(); b < bid {
-			shard, bid = i, b
+// oldest returns the lowest age and its shard, or noAge.
+func (c *clock) oldest() (shard int, age uint64) {
+	age = noAge
+	for i := range c.oldestAges {
+		if b := c.oldestAges[i].Load(); b < age {
+			shard, age = i, b
 		}
 	}
-	return shard, bid
+	return shard, age
 }

@@ -9,13 +9,13 @@ func newClock(exact bool) *clock {
 }
 
 func isDue(c *clock, used uint64) bool {
-	_, due := c.due(used)
+	_, due := c.shouldRecord(used)
 	return due
 }
 
 func TestAnExactClockRecordsEveryUse(t *testing.T) {
 	c := newClock(true)
-	c.bids[0].Store(1)
+	c.oldestAges[0].Store(1)
 	for range 100 {
 		now := c.advance(5000)
 		if !isDue(c, now) {
@@ -27,7 +27,7 @@ func TestAnExactClockRecordsEveryUse(t *testing.T) {
 // TestUsesOfTheNewestAreSkipped with the oldest entry used at time 100.
 func TestUsesOfTheNewestAreSkipped(t *testing.T) {
 	c := newClock(false)
-	c.bids[2].Store(100)
+	c.oldestAges[2].Store(100)
 	for range 4100 {
 		c.advance(1 << 20)
 	}
@@ -49,7 +49,7 @@ func TestUsesOfTheNewestAreSkipped(t *testing.T) {
 // TestAnOldEntryInACacheThatIsNotFull must not stretch the window: nothing is evicted, so its age means nothing.
 func TestAnOldEntryInACacheThatIsNotFull(t *testing.T) {
 	c := newClock(false)
-	c.bids[0].Store(1)
+	c.oldestAges[0].Store(1)
 	for range 100_000 {
 		c.advance(2000)
 	}
@@ -61,7 +61,7 @@ func TestAnOldEntryInACacheThatIsNotFull(t *testing.T) {
 // TestAClearedCacheHasANarrowWindowAtOnce although it was wide.
 func TestAClearedCacheHasANarrowWindowAtOnce(t *testing.T) {
 	c := newClock(false)
-	c.bids[0].Store(1)
+	c.oldestAges[0].Store(1)
 	for range 100_000 {
 		c.advance(100_000)
 	}
@@ -96,12 +96,12 @@ func TestContentionDoesNotNarrowALargeWindow(t *testing.T) {
 
 func TestTheLowestBidIsTheOldest(t *testing.T) {
 	c := newClock(false)
-	if _, bid := c.oldest(); bid != noBid {
-		t.Errorf("bid %d of empty shards", bid)
+	if _, age := c.oldest(); age != noAge {
+		t.Errorf("bid %d of empty shards", age)
 	}
-	c.bids[1].Store(7)
-	c.bids[3].Store(5)
-	if i, bid := c.oldest(); i != 3 || bid != 5 {
-		t.Errorf("shard %d with %d", i, bid)
+	c.oldestAges[1].Store(7)
+	c.oldestAges[3].Store(5)
+	if i, age := c.oldest(); i != 3 || age != 5 {
+		t.Errorf("shard %d with %d", i, age)
 	}
 }

@@ -20,7 +20,7 @@ type Entry[V any] struct {
 
 	Value V
 
-	place uint32 // in the shard's order, and guarded like it
+	slot uint32 // in the shard's order, and guarded like it
 }
 
 // Key returns the key under which the entry was put.
@@ -71,14 +71,15 @@ const groupSlots = 8
 type tags uint64
 
 const (
-	empty = 0
-	grave = 1
+	empty     = 0
+	tombstone = 1
 
 	ones tags = 0x0101010101010101 // in the byte of each slot
 )
 
 // tagOf takes what neither the shard nor the home depends on.
-func tagOf(k Key) uint8 { return max(uint8(k.Hi), grave+1) }
+// guard: tag-is-not-empty
+func tagOf(k Key) uint8 { return max(uint8(k.Hi), tombstone+1) }
 
 // with marks the bytes that are tag: the top bit of each is set. The lowest mark is right; one above it may be wrong.
 // (Bit Twiddling Hacks, "Determine if a word has a byte equal to n".)
@@ -117,6 +118,7 @@ func (x *index[V]) find(k Key) *Entry[V] {
 				return e
 			}
 		}
+		// guard: search-beyond-full-group
 		if t.with(empty) != 0 {
 			return nil
 		}
@@ -139,7 +141,7 @@ func (gs *groups[V]) locate(k Key) (slot int, found bool) {
 			}
 		}
 		hole := t.with(empty)
-		if free := t.with(grave) | hole; slot < 0 && free != 0 {
+		if free := t.with(tombstone) | hole; slot < 0 && free != 0 {
 			slot = groupSlots*i + free.at()
 		}
 		if hole != 0 {
@@ -156,9 +158,10 @@ func (x *index[V]) put(e *Entry[V]) (old *Entry[V]) {
 	gs := x.groups.Load()
 	slot, found := gs.locate(e.key)
 	if found {
+		// guard: replace-in-one-step
 		return gs.slots[slot].Swap(e) // one step: there is no moment without a value
 	}
-	if gs.tag(slot) != grave {
+	if gs.tag(slot) != tombstone {
 		if 10*(x.filled+1) > 7*len(gs.slots) {
 			gs = x.rebuild()
 			slot, _ = gs.locate(e.key)
@@ -192,11 +195,12 @@ func (x *index[V]) remove(k Key) *Entry[V] {
 		return nil
 	}
 	x.live--
+	// guard: tombstone-in-full-group
 	if tags(gs.tags[slot/groupSlots].Load()).with(empty) != 0 { // then no search has gone on beyond this group
 		gs.mark(slot, empty)
 		x.filled--
 	} else {
-		gs.mark(slot, grave)
+		gs.mark(slot, tombstone)
 	}
 	return gs.slots[slot].Swap(nil)
 }

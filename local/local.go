@@ -54,7 +54,7 @@ func New[V any](config Config[V]) (*Cache[V], error) {
 	c := &Cache[V]{config: config, routes: route(n), shards: make([]shard[V], n)}
 	c.clock.init(n, config.exact())
 	for i := range c.shards {
-		c.shards[i].init(newPolicy(&c.config), &c.clock, &c.clock.bids[i], &c.total)
+		c.shards[i].init(newPolicy(&c.config), &c.clock, &c.clock.oldestAges[i], &c.total)
 	}
 	return c, nil
 }
@@ -71,7 +71,7 @@ func (c *Cache[V]) GetEntry(k Key) *Entry[V] {
 	if e == nil {
 		return nil
 	}
-	if now, due := c.clock.due(e.used.Load()); due {
+	if now, due := c.clock.shouldRecord(e.used.Load()); due {
 		s.use(e, now)
 	}
 	return e

@@ -38,52 +38,52 @@ func (o *order[V]) len() int { return o.lru.Len() }
 // add makes e the newest.
 func (o *order[V]) add(e *Entry[V]) {
 	if last := len(o.free) - 1; last >= 0 {
-		e.place = o.free[last]
+		e.slot = o.free[last]
 		o.free = o.free[:last]
-		o.at[e.place] = e
+		o.at[e.slot] = e
 	} else {
-		e.place = uint32(len(o.at))
+		e.slot = uint32(len(o.at))
 		o.at = append(o.at, e)
 	}
-	o.lru.Add(e.place, struct{}{})
+	o.lru.Add(e.slot, struct{}{})
 }
 
 // replace puts e in place of old and makes it the newest.
 func (o *order[V]) replace(old, e *Entry[V]) {
-	e.place = old.place
-	o.at[e.place] = e
-	o.lru.Get(e.place)
+	e.slot = old.slot
+	o.at[e.slot] = e
+	o.lru.Get(e.slot)
 }
 
 // use makes e the newest, if it is still here: a use can be applied after the entry left and its place went to another.
 func (o *order[V]) use(e *Entry[V]) {
-	if int(e.place) < len(o.at) && o.at[e.place] == e {
-		o.lru.Get(e.place)
+	if int(e.slot) < len(o.at) && o.at[e.slot] == e {
+		o.lru.Get(e.slot)
 	}
 }
 
 // remove takes out e, which must be here.
 func (o *order[V]) remove(e *Entry[V]) {
-	o.lru.Remove(e.place)
-	o.at[e.place] = nil
-	o.free = append(o.free, e.place)
+	o.lru.Remove(e.slot)
+	o.at[e.slot] = nil
+	o.free = append(o.free, e.slot)
 }
 
 func (o *order[V]) evict(e *Entry[V]) { o.remove(e) }
 
 // victim is the oldest, which is the one stored last only if there is no other.
-func (o *order[V]) victim(bid uint64) *Entry[V] {
-	if e := o.oldest(); e != nil && e.used.Load() <= bid {
+func (o *order[V]) victim(age uint64) *Entry[V] {
+	if e := o.oldest(); e != nil && e.used.Load() <= age {
 		return e
 	}
 	return nil
 }
 
-func (o *order[V]) bid() uint64 {
+func (o *order[V]) oldestAge() uint64 {
 	if e := o.oldest(); e != nil {
 		return e.used.Load()
 	}
-	return noBid
+	return noAge
 }
 
 // oldest returns the least recently used entry, or nil if there is none.

@@ -48,13 +48,13 @@ type policy[V any] interface {
 	remove(e *Entry[V])       // e, which must be here, leaves, but not for want of room
 	evict(e *Entry[V])        // the same, for want of room
 
-	// victim returns who leaves next, and nil if there is nobody, or only one used later than bid.
+	// victim returns who leaves next, and nil if there is nobody, or only one used later than age.
 	// It is not the entry stored last, unless that is the only one: any value is to be stored that fits alone.
-	victim(bid uint64) *Entry[V]
+	victim(age uint64) *Entry[V]
 
-	bid() uint64      // when the victim was used, or before that; noBid if there is nobody
-	all() []*Entry[V] // in the order in which they would leave, roughly
-	compact() bool    // gives back memory if the entries are less than half of what they were, and says whether
+	oldestAge() uint64 // when the victim was used, or before that; noAge if there is nobody
+	all() []*Entry[V]  // in the order in which they would leave, roughly
+	compact() bool     // gives back memory if the entries are less than half of what they were, and says whether
 }
 
 func newPolicy[V any](config *Config[V]) policy[V] {

@@ -82,7 +82,7 @@ func TestTwoQueueIsThatOfThePaper(t *testing.T) {
 			p.add(there[v])
 			m.add(v)
 			if p.len() > most {
-				e := p.victim(noBid)
+				e := p.victim(noAge)
 				p.evict(e)
 				delete(there, e.Value)
 				m.evict(v)
@@ -137,7 +137,7 @@ func TestALateUseMovesNobody(t *testing.T) {
 		p.add(latest)
 		before := p.all()
 		p.use(all[0])
-		if got := p.all(); !slices.Equal(got, before) || other.place != all[0].place {
+		if got := p.all(); !slices.Equal(got, before) || other.slot != all[0].slot {
 			t.Errorf("%v: moved", kind)
 		}
 		replacement := e(0, 4)
@@ -233,7 +233,7 @@ func TestTheOneStoredLastIsNotTheVictim(t *testing.T) {
 			last.used.Store(uint64(step))
 			there[v] = last
 			for n := p.len() - r.IntN(5); n > 0 || p.len() > 5; n-- {
-				e := p.victim(noBid)
+				e := p.victim(noAge)
 				if e == last && p.len() > 1 {
 					t.Fatalf("%v, step %d: the one stored last leaves before %d others", kind, step, p.len()-1)
 				}

@@ -28,42 +28,42 @@ func (q *queues[V]) len() int { return len(q.nodes) - len(q.sizes) - len(q.free)
 
 // has tells whether e is here: its place may have gone to another.
 func (q *queues[V]) has(e *Entry[V]) bool {
-	return int(e.place) < len(q.nodes) && q.nodes[e.place].e == e
+	return int(e.slot) < len(q.nodes) && q.nodes[e.slot].e == e
 }
 
-func (q *queues[V]) in(e *Entry[V]) uint8 { return q.nodes[e.place].queue }
+func (q *queues[V]) in(e *Entry[V]) uint8 { return q.nodes[e.slot].queue }
 
 // push makes e, which is not here yet, the newest of a queue.
 func (q *queues[V]) push(e *Entry[V], queue uint8) {
 	if n := len(q.free) - 1; n >= 0 {
-		e.place = q.free[n]
+		e.slot = q.free[n]
 		q.free = q.free[:n]
 	} else {
-		e.place = uint32(len(q.nodes))
+		e.slot = uint32(len(q.nodes))
 		q.nodes = append(q.nodes, node[V]{})
 	}
-	q.nodes[e.place].e = e
-	q.link(e.place, queue)
+	q.nodes[e.slot].e = e
+	q.link(e.slot, queue)
 	q.last = e
 }
 
 // exchange puts e in place of old.
 func (q *queues[V]) exchange(old, e *Entry[V]) {
-	e.place = old.place
-	q.nodes[e.place].e = e
+	e.slot = old.slot
+	q.nodes[e.slot].e = e
 	q.last = e
 }
 
 // move makes e the newest of a queue.
 func (q *queues[V]) move(e *Entry[V], queue uint8) {
-	q.unlink(e.place)
-	q.link(e.place, queue)
+	q.unlink(e.slot)
+	q.link(e.slot, queue)
 }
 
 func (q *queues[V]) remove(e *Entry[V]) {
-	q.unlink(e.place)
-	q.nodes[e.place].e = nil
-	q.free = append(q.free, e.place)
+	q.unlink(e.slot)
+	q.nodes[e.slot].e = nil
+	q.free = append(q.free, e.slot)
 	if q.last == e {
 		q.last = nil // it may be garbage now
 	}
@@ -88,7 +88,7 @@ func (q *queues[V]) unlink(place uint32) {
 func (q *queues[V]) oldest(queue uint8) *Entry[V] {
 	e := q.nodes[q.nodes[queue].next].e
 	if e != nil && e == q.last {
-		e = q.nodes[q.nodes[e.place].next].e
+		e = q.nodes[q.nodes[e.slot].next].e
 	}
 	return e
 }
@@ -104,10 +104,10 @@ func (q *queues[V]) first(order ...uint8) *Entry[V] {
 	return q.last
 }
 
-// bid is the least there is: these entries do not leave in the order of their uses, and there is but one shard.
-func (q *queues[V]) bid() uint64 {
+// oldestAge is the least there is: these entries do not leave in the order of their uses, and there is but one shard.
+func (q *queues[V]) oldestAge() uint64 {
 	if q.len() == 0 {
-		return noBid
+		return noAge
 	}
 	return 0
 }

@@ -10,12 +10,12 @@ import (
 type shard[V any] struct {
 	index index[V] // searched by readers; changed under mu
 	_     [64]byte
-	uses  uses[V] // filled by readers; emptied under mu
+	reads readBuffer[V] // filled by readers; emptied under mu
 	_     [64]byte
 
-	clock *clock
-	bid   *atomic.Uint64 // the shard's own of clock.bids; stored under mu
-	total *total
+	clock     *clock
+	oldestAge *atomic.Uint64 // the shard's own of clock.ages; stored under mu
+	total     *total
 
 	// mu guards what follows and the changes of index. Whenever it is free, order and index hold the same entries,
 	// and total has counted them. Nothing slow, no other lock and no callback but RemoveIf's condition is to be met
@@ -30,15 +30,15 @@ type shard[V any] struct {
 // total is what all shards hold.
 type total struct{ entries, bytes atomic.Int64 }
 
-func (s *shard[V]) init(order policy[V], clock *clock, bid *atomic.Uint64, total *total) {
-	s.order, s.clock, s.bid, s.total = order, clock, bid, total
+func (s *shard[V]) init(order policy[V], clock *clock, age *atomic.Uint64, total *total) {
+	s.order, s.clock, s.oldestAge, s.total = order, clock, age, total
 	s.index.init()
 }
 
 // use records that e was used, and now and then applies what was recorded.
 func (s *shard[V]) use(e *Entry[V], now uint64) {
-	waiting, ok := s.uses.add(e)
-	if !ok && waiting < len(s.uses.ring) {
+	waiting, ok := s.reads.add(e)
+	if !ok && waiting < len(s.reads.ring) {
 		s.clock.contended()
 	}
 	if ok && e.used.Load() < now {
@@ -51,7 +51,7 @@ func (s *shard[V]) use(e *Entry[V], now uint64) {
 
 func (s *shard[V]) takeLocked() {
 	defer s.unlock()
-	s.uses.take(useBatch, s.order.use)
+	s.reads.take(useBatch, s.order.use)
 }
 
 // lock applies all recorded uses, for two reasons. They precede what the caller is about to do, and so must their
@@ -65,16 +65,16 @@ func (s *shard[V]) lock() {
 			s.mu.Unlock()
 		}
 	}()
-	s.uses.take(math.MaxInt, s.order.use)
+	s.reads.take(math.MaxInt, s.order.use)
 	locked = true
 }
 
-// unlock renews the bid.
+// unlock renews the age.
 func (s *shard[V]) unlock() {
 	defer s.mu.Unlock()
-	bid := s.order.bid()
-	if s.bid.Load() != bid {
-		s.bid.Store(bid)
+	age := s.order.oldestAge()
+	if s.oldestAge.Load() != age {
+		s.oldestAge.Store(age)
 	}
 }
 
@@ -110,14 +110,14 @@ func (s *shard[V]) remove(k Key, cond func(*Entry[V]) bool, why Reason) *Entry[V
 	return e
 }
 
-// evict drops the policy's victim and returns it, if there is one by bid and the cache is still over its bounds.
-func (s *shard[V]) evict(bid uint64, over func() bool) *Entry[V] {
+// evict drops the policy's victim and returns it, if there is one by age and the cache is still over its bounds.
+func (s *shard[V]) evict(age uint64, over func() bool) *Entry[V] {
 	s.lock()
 	defer s.unlock()
 	if !over() {
 		return nil
 	}
-	e := s.order.victim(bid)
+	e := s.order.victim(age)
 	if e == nil {
 		return nil
 	}

@@ -12,19 +12,19 @@ func (c *Cache[V]) over() bool {
 // stored, and keys never spread evenly, so a working set that just fits would thrash some shards while others have
 // room.
 //
-// A bid can be out of date, because uses wait to be applied. It errs only towards old, so the lowest bidder is asked;
-// it applies its uses and then either evicts or bids anew. Readers could make shards bid anew again and again, so
+// A age can be out of date, because uses wait to be applied. It errs only towards old, so the lowest bidder is asked;
+// it applies its uses and then either evicts or ages anew. Readers could make shards age anew again and again, so
 // after one round the one asked has to evict what is its oldest by then.
 func (c *Cache[V]) shrink() {
 	for tries := 0; c.over(); tries++ {
-		i, bid := c.clock.oldest()
-		if bid == noBid {
-			return // what is over belongs to Puts that have counted but not bid yet: each of them comes here itself
+		i, age := c.clock.oldest()
+		if age == noAge {
+			return // what is over belongs to Puts that have counted but not age yet: each of them comes here itself
 		}
 		if tries > len(c.shards) {
-			bid = noBid
+			age = noAge
 		}
-		if e := c.shards[i].evict(bid, c.over); e != nil {
+		if e := c.shards[i].evict(age, c.over); e != nil {
 			c.left(e, Evicted)
 			tries = 0
 		}

@@ -42,9 +42,9 @@ func TestTheOldestOfAllShardsIsEvicted(t *testing.T) {
 
 // TestAnOutdatedBidIsNotTaken:
 //
-//	stored: A (shard 0), B (shard 1), C (shard 0), in this order; shard 0 bids A's time
-//	A is used; that waits in shard 0's ring, the bid stays
-//	room is needed: shard 0 has the lowest bid, but its oldest is C by now, which is newer than B
+//	stored: A (shard 0), B (shard 1), C (shard 0), in this order; shard 0 ages A's time
+//	A is used; that waits in shard 0's ring, the age stays
+//	room is needed: shard 0 has the lowest age, but its oldest is C by now, which is newer than B
 func TestAnOutdatedBidIsNotTaken(t *testing.T) {
 	c := newCache(t, Config[int]{MaxEntries: 3, Shards: 2})
 	keys := keysByShard(c, 2)
@@ -67,16 +67,16 @@ func TestAnOutdatedBidIsNotTaken(t *testing.T) {
 }
 
 // TestReadersCannotPutOffEviction plays readers so fast that a shard's oldest entry has always been used again since
-// the bid: whatever it bids is too low. After a round it has to evict nevertheless.
+// the age: whatever it ages is too low. After a round it has to evict nevertheless.
 func TestReadersCannotPutOffEviction(t *testing.T) {
 	c := newCache(t, Config[int]{MaxEntries: 3, Shards: 2})
 	keys := keysByShard(c, 4)
 	for i := range 3 {
 		c.Put(keys[0][i], i, 0)
 	}
-	frozen := make([]atomic.Uint64, 2) // what the evicting goroutine sees: bids older than any entry
-	frozen[1].Store(noBid)
-	c.clock.bids = frozen
+	frozen := make([]atomic.Uint64, 2) // what the evicting goroutine sees: ages older than any entry
+	frozen[1].Store(noAge)
+	c.clock.oldestAges = frozen
 	c.Put(keys[1][0], 3, 0)
 	if c.Len() != 3 {
 		t.Errorf("%d entries", c.Len())
@@ -155,7 +155,7 @@ func TestNobodyEvictsOnceThereIsRoom(t *testing.T) {
 	for i := range 3 {
 		c.Put(testKey(i), i, 0)
 	}
-	if e := c.shards[0].evict(noBid, c.over); e != nil {
+	if e := c.shards[0].evict(noAge, c.over); e != nil {
 		t.Errorf("evicted %v", e.Value)
 	}
 }

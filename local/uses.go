@@ -6,18 +6,19 @@ import "sync/atomic"
 // of work where all of it is in the processor's caches, and more than a microsecond where writers have pushed it out.
 // But where there are writers they come first, because each applies all; so hits stay short beside them.
 const (
-	useRoom  = 128
+	useRoom = 128
+	// guard: uses-drained-by-writers
 	useHigh  = useRoom * 7 / 8
 	useBatch = 4
 )
 
-// uses holds recorded uses until somebody with the shard's lock applies them, oldest first. It is lossy: a use that
+// readBuffer holds recorded uses until somebody with the shard's lock applies them, oldest first. It is lossy: a use that
 // meets another one at the same instant, or finds the ring full because the lock is held for long, is forgotten.
 // A forgotten use costs a little accuracy, waiting would cost every reader.
 //
 // The shards are the stripes: which ring a use goes to depends on its key. A hot key does not crowd its ring, since
 // the clock keeps it from being recorded again soon.
-type uses[V any] struct {
+type readBuffer[V any] struct {
 	tail atomic.Uint32 // next to claim, by any reader
 	head atomic.Uint32 // next to take; changed only under the shard's lock
 	ring [useRoom]atomic.Pointer[Entry[V]]
@@ -25,7 +26,7 @@ type uses[V any] struct {
 
 // add records a use of e, unless the ring is full or another reader is just adding. It reports whether it did and how
 // many are waiting.
-func (u *uses[V]) add(e *Entry[V]) (waiting int, ok bool) {
+func (u *readBuffer[V]) add(e *Entry[V]) (waiting int, ok bool) {
 	tail := u.tail.Load()
 	waiting = int(tail - u.head.Load())
 	if waiting >= len(u.ring) || !u.tail.CompareAndSwap(tail, tail+1) {
@@ -44,7 +45,7 @@ func (u *uses[V]) add(e *Entry[V]) (waiting int, ok bool) {
 //	                              (next time) takes slot 5
 //
 // Stopping there keeps the order. Skipping 5 would leave its entry in the ring until the ring came around.
-func (u *uses[V]) take(n int, apply func(*Entry[V])) {
+func (u *readBuffer[V]) take(n int, apply func(*Entry[V])) {
 	first, tail := u.head.Load(), u.tail.Load()
 	head := first
 	for ; head != tail && n > 0; n-- {

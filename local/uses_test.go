@@ -6,13 +6,13 @@ import (
 	"testing"
 )
 
-func taken(u *uses[int], n int) (values []int) {
+func taken(u *readBuffer[int], n int) (values []int) {
 	u.take(n, func(e *Entry[int]) { values = append(values, e.Value) })
 	return values
 }
 
 func TestUsesAreTakenInOrder(t *testing.T) {
-	u := new(uses[int])
+	u := new(readBuffer[int])
 	for i := range 100 { // round the ring several times
 		for j := range 3 {
 			if waiting, ok := u.add(e(0, 3*i+j)); !ok || waiting != j+1 {
@@ -26,7 +26,7 @@ func TestUsesAreTakenInOrder(t *testing.T) {
 }
 
 func TestAFullRingForgets(t *testing.T) {
-	u := new(uses[int])
+	u := new(readBuffer[int])
 	for i := range useRoom + 8 {
 		if _, ok := u.add(e(0, i)); ok != (i < len(u.ring)) {
 			t.Fatalf("use %d: %v", i, ok)
@@ -39,7 +39,7 @@ func TestAFullRingForgets(t *testing.T) {
 
 // TestTakingStopsAtAClaimedSlot plays the reader that claimed a slot and was interrupted before it stored into it.
 func TestTakingStopsAtAClaimedSlot(t *testing.T) {
-	u := new(uses[int])
+	u := new(readBuffer[int])
 	u.add(e(0, 4))
 	claimed := u.tail.Add(1) - 1
 	u.add(e(0, 6))
@@ -53,7 +53,7 @@ func TestTakingStopsAtAClaimedSlot(t *testing.T) {
 }
 
 func TestTakingLeavesNothingBehind(t *testing.T) {
-	u := new(uses[int])
+	u := new(readBuffer[int])
 	u.add(e(0, 1))
 	taken(u, 1)
 	for i := range u.ring {
@@ -72,7 +72,7 @@ func TestAForgottenUseDoesNotCount(t *testing.T) {
 	}
 	s := &c.shards[0]
 	s.mu.Lock() // nobody takes: the ring fills
-	for i := 1; i <= len(s.uses.ring); i++ {
+	for i := 1; i <= len(s.reads.ring); i++ {
 		c.Get(testKey(i))
 	}
 	c.Get(testKey(0))
@@ -92,11 +92,11 @@ func TestReadersApplyUsesThemselves(t *testing.T) {
 	for i := range useHigh - 1 {
 		c.Get(testKey(i % 10))
 	}
-	if got := c.shards[0].order.victim(noBid).Value; got != 0 {
+	if got := c.shards[0].order.victim(noAge).Value; got != 0 {
 		t.Errorf("oldest is %d: applied too early", got)
 	}
 	c.Get(testKey(9))
-	if got := c.shards[0].order.victim(noBid).Value; got != useBatch {
+	if got := c.shards[0].order.victim(noAge).Value; got != useBatch {
 		t.Errorf("oldest is %d, want %d", got, useBatch)
 	}
 	check(t, c)

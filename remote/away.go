@@ -14,6 +14,7 @@ func Away(err error) bool {
 		return false
 	}
 	var log logError
+	// guard: I8-unreadable-log
 	if errors.As(err, &log) {
 		return true // nothing that it says of keys can be judged
 	}

@@ -76,6 +76,7 @@ func (e *Embedded) Connect(_ context.Context, o Options) (Conn, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for c := range e.conns {
+		// guard: I2-one-mode-embedded
 		if c.o.Prefix == o.Prefix && c.o.NoTracking != o.NoTracking {
 			return nil, &modeError{prefix: o.Prefix, noTracking: o.NoTracking}
 		}
@@ -277,6 +278,8 @@ func (c *embeddedConn) deliver() {
 
 // tell delivers an event. If that panics, the connection is renewed as by Disconnect.
 func (c *embeddedConn) tell(event func()) {
+	// guard: panic-in-embedded-event-is-loss
+	// guard: recover-embedded-event
 	defer c.o.Panics.Recover("telling of a change", c.lose)
 	event()
 }

@@ -49,6 +49,7 @@ func (c *embeddedConn) leaseLocked(r LeaseRequest) Lease {
 		return Lease{Item: it}
 	}
 	name := r.Key + leaseSuffix
+	// guard: I7-one-lease-embedded
 	if _, taken := c.hub.getLocked(name); !taken {
 		c.hub.setLocked(name, stored{r.Token, time.Now().Add(r.TTL)})
 		return Lease{Acquired: true}
@@ -62,6 +63,7 @@ func (c *embeddedConn) leaseLocked(r LeaseRequest) Lease {
 		c.hub.setLocked(name, stored{r.Token, time.Now().Add(r.TTL)})
 		return Lease{Acquired: true}
 	}
+	// guard: R8-longest-lease-embedded
 	if latest := time.Now().Add(r.TTL); held.expires.After(latest) {
 		held.expires = latest
 		c.hub.setLocked(name, held)
@@ -124,12 +126,15 @@ func (c *embeddedConn) Write(ctx context.Context, writes []Write) (out []Written
 }
 
 func (c *embeddedConn) writeLocked(w Write) Written {
+	// guard: R8-fill-holds-lease-embedded
 	if w.Token != "" && !c.holdsLocked(w.Key, w.Token) {
 		return Written{}
 	}
+	// guard: I1-late-write-embedded
 	if !w.admits(time.Now()) {
 		return Written{}
 	}
+	// guard: R9-read-before-write-embedded
 	if w.Unread {
 		c.hub.trackLocked(w.Key, c)
 	}
@@ -139,8 +144,10 @@ func (c *embeddedConn) writeLocked(w Write) Written {
 	}
 	c.hub.setLocked(w.Key, stored{raw, w.Expires})
 	c.hub.removeLocked(w.Key + leaseSuffix)
+	// guard: R9-track-after-write-embedded
 	c.hub.trackLocked(w.Key, c)
 	_, there := c.hub.getLocked(w.Key)
+	// guard: R9-expired-write-embedded
 	return Written{Stored: there, Expired: !there}
 }
 
@@ -148,6 +155,7 @@ func (c *embeddedConn) writeLocked(w Write) Written {
 func (c *embeddedConn) Delete(ctx context.Context, keys []Deletion) (out []Deleted, err error) {
 	err = c.step(ctx, func() {
 		for _, d := range keys {
+			// guard: G5-late-delete-embedded
 			late := !d.admits(time.Now())
 			if !late {
 				c.deleteLocked(d.Key)
@@ -169,6 +177,7 @@ func (c *embeddedConn) deleteLocked(key string) {
 func (c *embeddedConn) Discard(ctx context.Context, keys []string, token string) error {
 	return c.step(ctx, func() {
 		for _, k := range keys {
+			// guard: R8-holder-discards-embedded
 			if c.holdsLocked(k, token) {
 				c.deleteLocked(k)
 			}

@@ -30,6 +30,7 @@ func (c *embeddedConn) renewLocked(known invalidation.AsOf) *changeLog {
 		return l
 	}
 	tick := max(known.Tick+1, nowTick())
+	// guard: I6-missing-log-embedded
 	l = &changeLog{before: known, incarnation: newIncarnation(), tick: tick, floor: tick,
 		latest: make(map[invalidation.Scope]invalidation.Tick)}
 	c.hub.logs[key] = l
@@ -75,6 +76,7 @@ func (c *embeddedConn) Append(ctx context.Context, ch invalidation.Change) (a in
 func (c *embeddedConn) retentionLocked(own time.Duration) time.Duration {
 	for other := range c.hub.conns {
 		if other.o.Prefix == c.o.Prefix {
+			// guard: R13-longest-retention-embedded
 			own = max(own, other.o.MaxTTL)
 		}
 	}
@@ -105,6 +107,7 @@ func (c *embeddedConn) publishLocked(message string) {
 // raises the floor to the latest of them.
 func (l *changeLog) trim(cut invalidation.Tick, most int) {
 	n := 0
+	// guard: log-is-bounded-embedded
 	for ; n < len(l.order) && (l.order[n].Tick <= cut || len(l.latest) > most); n++ {
 		if s := l.order[n]; l.latest[s.Scope] == s.Tick {
 			delete(l.latest, s.Scope)
@@ -154,6 +157,7 @@ func (c *embeddedConn) deltaLocked(q invalidation.DeltaQuery) invalidation.Delta
 	d.Incarnation, _ = invalidation.ParseIncarnation(l.incarnation)
 	d.Tick, d.Floor = l.tick, l.floor
 	if d.Incarnation != q.Incarnation {
+		// guard: I5-log-predecessor-embedded
 		d.After = l.before
 	}
 	d.Changes = l.after(q.Since)

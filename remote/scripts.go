@@ -47,6 +47,7 @@ end
 local function head(log, t)
   local first = redis.pcall('ZRANGE', log, 0, 2)
   if first.err then
+    -- guard: I6-refused-command
     if string.sub(first.err, 1, 9) ~= 'WRONGTYPE' then redis.call('ZRANGE', log, 0, 2) end
     return nil, 0
   end
@@ -56,11 +57,13 @@ local function head(log, t)
   for i = 2, #first do
     if string.byte(first[i]) == 108 then -- l
       local newest, least = string.match(first[i], '^l(%d+):(%d+)$')
+      -- guard: later-log-format
       if least and tonumber(least) > FORMAT then error({err = 'NEWERLOG ' .. newest .. ' ' .. least}) end
       marked = marked or least
     end
   end
   local last = tonumber(redis.call('ZREVRANGE', log, 0, 0, 'WITHSCORES')[2])
+  -- guard: impossible-tick-is-damage
   if last % 1 ~= 0 or last > t + 3155760000000000 then return nil, 0 end
   return inc, last, marked
 end
@@ -92,6 +95,8 @@ local function renew(log, inc, known)
   local tick = math.max(known_tick(known) + 1, (now()))
   local _, history = server()
   redis.call('DEL', log)
+  -- guard: I5-log-predecessor
+  -- guard: I6-missing-log
   redis.call('ZADD', log, -1, 'i' .. inc, -1, 'k' .. known, -1, 'lFORMAT:1', -1, 'r' .. history, fmt(tick), 'f')
   return inc, tick
 end
@@ -113,11 +118,13 @@ const luaTrim = `
 local function stays(t, m)
   local mode, keep, till = string.match(m, '^o(%a):(%d+)@(%d+)$')
   till = tonumber(till or '0')
+  -- guard: I2-enrolment-ends
   return till > t and till < t + 120000000 and mode, tonumber(keep), till
 end
 local function trim(log, t, most, retention)
   for _, m in ipairs(redis.call('ZRANGEBYSCORE', log, -1, -1)) do
     local mode, keep = stays(t, m)
+    -- guard: R13-longest-retention
     if mode then retention = math.max(retention, keep * 1000) end
   end
   local floor = tonumber(redis.call('ZSCORE', log, 'f') or '0')
@@ -130,11 +137,14 @@ local function trim(log, t, most, retention)
   local gone, top, n = {}, 0, 0
   for i = 1, #old, 2 do
     local score = tonumber(old[i + 1])
+    -- guard: log-is-bounded
     if score > cut and n >= excess then break end
     n = n + 1
+    -- guard: I6-declaration-is-not-trimmed
     if old[i] ~= 'f' then gone[#gone + 1], top = old[i], score end
   end
   for i = 1, #gone, 1000 do redis.call('ZREM', log, unpack(gone, i, math.min(i + 999, #gone))) end
+  -- guard: R13-trim-raises-floor
   if top > floor then redis.call('ZADD', log, 'GT', fmt(top), 'f') end
   return n >= most
 end
@@ -150,6 +160,7 @@ local function declare(log, name)
   for _, m in ipairs(redis.call('ZRANGEBYSCORE', log, -1, -1)) do
     if string.byte(m) == 118 then all[#all + 1] = m end -- v
   end
+  -- guard: declarations-are-bounded
   if #all <= 1000 then return end
   for _, m in ipairs(all) do redis.call('ZREM', log, m) end
   redis.call('ZADD', log, -1, 'v*')
@@ -176,6 +187,7 @@ var (
 	scriptAppend = newPublishing("#!lua flags=allow-oom\n" + luaNumbers.Replace(luaLog+luaRenew+luaTrim+luaDeclare) + `
 local log, t, forget = KEYS[1], (now()), tonumber(ARGV[7])
 local inc, last = head(log, t)
+-- guard: I6-append-to-short-log
 if not inc or last < known_tick(ARGV[3]) then inc, last = renew(log, ARGV[2], ARGV[3]) end
 local more = forget > 0 and trim(log, t, forget, tonumber(ARGV[4]))
 local tick = math.max(last + 1, t)
@@ -217,12 +229,15 @@ return 1
 local log, history, t = KEYS[1], 'r' .. ARGV[2], (now())
 local inc, last = head(log, t)
 if not inc then return 0 end
+-- guard: I6-rollback-changes-namespaces
 if ARGV[3] == '0' then
+  -- guard: I6-admit-history
   if redis.call('ZSCORE', log, history) then return 1 end
 end
 local scopes, histories = {}, {}
 for _, m in ipairs(redis.call('ZRANGEBYSCORE', log, -1, -1)) do
   local kind = string.sub(m, 1, 1)
+  -- guard: I6-declaration-of-all
   if kind == 'v' then scopes[#scopes + 1] = m == 'v*' and 'f' or 'n' .. string.sub(m, 2) end
   if kind == 'r' then histories[#histories + 1] = m end
 end
@@ -250,6 +265,7 @@ if not inc then return {'', ''} end
 local other = 0
 for _, m in ipairs(redis.call('ZRANGEBYSCORE', log, -1, -1)) do
   local mode, _, till = stays(t, m)
+  -- guard: I2-one-mode
   if mode and mode ~= ARGV[1] then other = math.max(other, till) end
   if not mode and string.match(m, '^o%a:%d+@%d+$') then redis.call('ZREM', log, m) end
 end
@@ -304,19 +320,28 @@ return {role, history, t[1], t[2], offset, commands, state or '', own or ''}
 	// flags, it does not begin then, whoever holds the lease.
 	// The last one has the key tracked again, which SET has ended, and tells
 	// whether the value is there at all: see Written.Expired.
+	// guard: refuse-fill-in-full-memory
 	scriptWrite = newScript("#!lua" + luaOutside + `
+-- guard: I1-late-write
 if ARGV[6] and outside(ARGV[6], ARGV[7]) then return 0 end
 if ARGV[1] ~= '' then
   local held = redis.pcall('GETDEL', KEYS[2])
+  -- guard: R8-fill-holds-lease
   if held ~= ARGV[1] then
+    -- guard: R8-late-fill-keeps-other-lease
     if type(held) == 'string' then redis.call('SET', KEYS[2], held, 'PX', ARGV[5]) end
+    -- guard: I8-fill-without-right
     if type(held) == 'table' and string.sub(held.err, 1, 9) ~= 'WRONGTYPE' then return held end
     return 0
   end
 end
+-- guard: R9-read-before-write
 if ARGV[4] == '1' then redis.call('EXISTS', KEYS[1]) end
 redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
+-- guard: R8-write-ends-lease
 if ARGV[1] == '' then redis.call('DEL', KEYS[2]) end
+-- guard: R9-expired-write
+-- guard: R9-track-after-write
 return 2 - redis.call('EXISTS', KEYS[1])
 `)
 
@@ -334,9 +359,11 @@ else
   local seen = redis.pcall('GETRANGE', KEYS[1], 0, #ARGV[3] - 1)
   if type(seen) == 'string' and seen ~= '' and seen ~= ARGV[3] then return redis.call('GET', KEYS[1]) end
 end
+-- guard: I7-one-lease-by-script
 if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
 local holder, wait, most = redis.pcall('GET', KEYS[2]), redis.call('PTTL', KEYS[2]), tonumber(ARGV[2])
 if holder == ARGV[1] then return 1 end
+-- guard: R8-longest-lease
 if wait > most and type(holder) == 'string' then
   redis.call('SET', KEYS[2], holder, 'PX', most)
   wait = most
@@ -361,11 +388,13 @@ return redis.call('DEL', KEYS[1])
 	// nobody would be told, who may be loading it; so it is made first. (It is not refused for want of memory: the
 	// script has removed a key by then.)
 	scriptDelete = newScript(luaOutside + `
+-- guard: G5-late-delete
 if outside(ARGV[1], ARGV[2]) then return -1 end
 ` + luaDelete)
 
 	// scriptDiscard: KEYS data, lease; ARGV token.
 	scriptDiscard = newScript(`
+-- guard: R8-holder-discards
 if redis.pcall('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 ` + luaDelete)
 )
@@ -374,6 +403,7 @@ if redis.pcall('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 const luaOutside = `
 local function outside(from, before)
   local t = redis.call('TIME')
+  -- guard: G1-window-in-microseconds
   local now = t[1] * 1000000 + t[2]
   return now < tonumber(from) or now >= tonumber(before)
 end
@@ -382,6 +412,7 @@ end
 const luaDelete = `
 local found = redis.call('UNLINK', KEYS[1])
 if found == 0 then
+  -- guard: I2-delete-of-missing-key
   redis.call('SET', KEYS[1], '', 'PX', 1000)
   redis.call('UNLINK', KEYS[1])
 end

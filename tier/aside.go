@@ -10,33 +10,34 @@ import (
 	"github.com/tiercache/tiercache/remote"
 )
 
-// readsAside reports whether keys of a GetMany can be read without flights. Those
-// are there to count the notices of a key whose value is to be kept, and to have
+// readsUncoalesced reports whether keys of a GetMany can be read without calls. Those
+// are there to count the invalidations of a key whose value is to be kept, and to have
 // others share what is read; a value that is not kept, and is there, can be given
 // away at once, in a fraction of the time. In a cluster each key has a server of its
 // own to be judged by.
 //
-// A key that has a flight is left to it:
+// A key that has a call is left to it:
 //
 //	A: has loaded k and returned its value; the write is on its way
 //	B: comes then, and would read what was there before
 //
-// Of flights that begin later nothing was returned before the caller came.
-func (c *core) readsAside(o callConfig) bool {
+// Of calls that begin later nothing was returned before the caller came.
+func (c *core) readsUncoalesced(o callConfig) bool {
 	return !c.usesLocal(o) && !o.fresh && !c.cfg.localOnly && c.cfg.early == 0 && !c.s.sharded
 }
 
-// readAside reads the remote tier for a party and gives away what can be believed and
-// is fresh. The rest is for flights, which need not read it before they ask for its
+// readUncoalesced reads the remote tier for a batch and gives away what can be believed and
+// is fresh. The rest is for calls, which need not read it before they ask for its
 // lease: that reads it, too.
-func (c *core) readAside(ctx context.Context, p *party, give func(key string, it *item)) {
+func (c *core) readUncoalesced(ctx context.Context, p *batchLookup, give func(key string, it *item)) {
 	v := c.s.tail.View()
-	if !c.s.heard(v, nil) {
+	// guard: I2-uncoalesced-read-proof
+	if !c.s.canJudge(v, nil) {
 		return // it takes a delta to judge it
 	}
-	asked := make([]*trip, 0, len(p.trips))
-	for i := range p.trips {
-		if t := &p.trips[i]; t.err == nil && !t.busy {
+	asked := make([]*keyLookup, 0, len(p.lookups))
+	for i := range p.lookups {
+		if t := &p.lookups[i]; t.err == nil && !t.hasCall {
 			asked = append(asked, t)
 		}
 	}
@@ -44,41 +45,45 @@ func (c *core) readAside(ctx context.Context, p *party, give func(key string, it
 		return
 	}
 	items, err := c.readNames(ctx, asked, v)
-	p.aside, p.err = true, err
+	// guard: uncoalesced-read-waits-once
+	p.uncoalesced, p.err = true, err
 	if err != nil {
 		return
 	}
 	now, rests := mono.Now(), basis{epoch: v.Epoch, keyTick: v.Watermark}
 	hits := int64(0)
 	for i, t := range asked {
-		it, cause, err := c.open(ctx, &reading{key: t.key, stored: items[i], basis: rests, now: now})
+		it, cause, err := c.open(ctx, &storedValue{key: t.key, stored: items[i], basis: rests, now: now})
 		switch {
 		case it == nil:
 			t.seen, t.empty = seenOf(items[i])
 			t.seen = strings.Clone(t.seen) // or a load would keep all that was read in memory
-			c.unusable(cause, err)
+			c.countUnusable(cause, err)
 			continue
-		case now < it.facts().fresh:
-			c.outdate(t.h, it, nil)
+		// guard: uncoalesced-read-is-fresh
+		case now < it.meta().fresh:
+			// guard: I10-untracked-many
+			c.removeOtherVersions(t.h, it, nil)
 			give(t.key, it)
-			t.given = true
+			t.delivered = true
 			hits++
 			c.ns.learn(false)
 		}
+		// guard: uncoalesced-read-releases-marks
 		it.release(c.s.tail)
 	}
 	c.ns.stats.remoteHits.Add(hits)
 }
 
-// readNames reads what the trips ask for, and what of it is to be judged by v.
-func (c *core) readNames(ctx context.Context, asked []*trip, v *invalidation.View) (items []remote.Item, err error) {
+// readNames reads what the lookups ask for, and what of it is to be judged by v.
+func (c *core) readNames(ctx context.Context, asked []*keyLookup, v *invalidation.View) (items []remote.Item, err error) {
 	names := make([]string, len(asked))
 	c.ns.nameAll(len(asked), func(i int) local.Key { return asked[i].h }, func(i int, name string) { names[i] = name })
 	rctx := c.s.request(ctx)
 	defer rctx.End()
 	items, err = c.s.conn.GetUntracked(rctx, names)
-	if err == nil && c.s.moved(v, nil) {
-		err = c.s.confirm(rctx, names...)
+	if err == nil && c.s.connectionChanged(v, nil) {
+		err = c.s.revalidate(rctx, names...)
 	}
 	return items, err
 }

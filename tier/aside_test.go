@@ -19,10 +19,10 @@ import (
 	"github.com/tiercache/tiercache/tier"
 )
 
-// Guard: heard, in readAside.
+// Guard: heard, in readUncoalesced.
 //
 //	A: invalidates; the message to B is lost, and B's proof grows too old
-//	B: what it reads past flights is judged by a delta as well, as in Get
+//	B: what it reads past calls is judged by a delta as well, as in Get
 func TestI2WhatIsReadPastFlightsIsJudgedByAProof(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t, remote.NewEmbedded(0), "test", nil}
@@ -66,7 +66,7 @@ type parts struct {
 	Map  map[string]string `json:",omitempty"`
 }
 
-// What the local tier is not to keep is read past flights.
+// What the local tier is not to keep is read past calls.
 func TestGetManyOfWhatIsNotKept(t *testing.T) {
 	onEachRemote(t, func(t *testing.T, f *fleet) {
 		sa, sb := f.process(), f.process()

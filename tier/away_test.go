@@ -59,7 +59,7 @@ func TestI8OnlyTheFirstReadsOfAnOutageWaitForTheServer(t *testing.T) {
 	})
 }
 
-// What GetMany has asked for past flights is not asked for again by them.
+// What GetMany has asked for past calls is not asked for again by them.
 func TestI8AGetManyOfWhatIsNotKeptWaitsOnce(t *testing.T) {
 	partitioned(t, func(t *testing.T, p *partition) {
 		c := view[string](t, p.store, "docs")

@@ -140,6 +140,7 @@ func (c *Cache[V]) unpack(out served) (v V, err error) {
 // valueOf is the value of an item that is not negative. It is a V: whoever shares one
 // sees to it.
 func (c *Cache[V]) valueOf(it *item) V {
+	// guard: value-of-own-type
 	if it.kind != c.kind {
 		panic("tier: an item of another kind of view")
 	}
@@ -159,12 +160,15 @@ func (c *core) hit(key string) *item {
 		return nil
 	}
 	it := &e.Value
+	// guard: hit-of-own-type
 	if it.kind != c.kind || it.key != key || c.cfg.remoteOnly {
 		return nil
 	}
 	seq := it.seq.Load()
 	now, v := c.s.clock.Soon(), c.s.tail.View()
-	if int64(now) >= it.check.Load() || !c.s.hears(it, v, now) || seq != v.Seq && !it.recheck(v) {
+	// guard: I2-hit-asks-proof
+	// guard: I1-hit-after-change
+	if int64(now) >= it.check.Load() || !c.s.hasFreshProof(it, v, now) || seq != v.Seq && !it.recheck(v) {
 		return nil
 	}
 	return it
@@ -200,7 +204,7 @@ func callOptions(options []CallOption) callConfig {
 func (c *Cache[V]) single(load Loader[V]) loadFunc { return loadFunc{c.typed.single, load} }
 
 // runSingle runs a Loader[V].
-func runSingle[V any](ctx context.Context, k *kind, loader any, _ []*flight, es []*Entry, out []loaded) {
+func runSingle[V any](ctx context.Context, k *kind, loader any, _ []*call, es []*Entry, out []loaded) {
 	v, err := loader.(Loader[V])(ctx, es[0])
 	out[0] = loaded{newItemOf(k, v), err}
 }
@@ -209,8 +213,8 @@ func runSingle[V any](ctx context.Context, k *kind, loader any, _ []*flight, es 
 func (c *Cache[V]) result(out served) (Result[V], error) {
 	it, now := out.it, mono.Now()
 	r := Result[V]{
-		Origin: out.origin, Stale: out.stale, Outage: out.outage, AsOf: it.facts().asOf,
-		Age: now.Sub(it.facts().born), TTL: out.remaining(now), Sources: it.sources(),
+		Origin: out.origin, Stale: out.stale, Outage: out.outage, AsOf: it.meta().asOf,
+		Age: now.Sub(it.meta().born), TTL: out.remaining(now), Sources: it.sources(),
 	}
 	var err error
 	r.Value, err = c.unpack(out)

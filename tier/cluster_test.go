@@ -22,7 +22,7 @@ func primaryOf(t *testing.T, c *valkeytest.Cluster, name string) int {
 	return int(slot) * len(c.Primaries) / 16384
 }
 
-// Guard: the shard's proof in Store.believes.
+// Guard: the shard's proof in Store.isValid.
 //
 //	B:           holds k and l, of which k is on a server that does not have the log
 //	that server: falls silent; somebody may change k where B does not hear it
@@ -74,11 +74,11 @@ func TestI2ACopyIsServedOnlyWhileItsServerProvesItself(t *testing.T) {
 	within(t, "it is heard again", func() bool { return s.Sync(bg) == nil && local(keys[silent]) })
 }
 
-// Guard: Unread in a cluster (loadRun.list).
+// Guard: Unread in a cluster (loadRun.keepProvisionally).
 //
 //	B:    is given the lease of k, which is missing, by the server of its slot
 //	slot: moves, and the new owner has never been read by B
-//	B:    stores k; the notice of that is owed only if the write reads k itself
+//	B:    stores k; the invalidation of that is owed only if the write reads k itself
 //	A:    sets k
 func TestI2AFillAfterItsSlotHasMoved(t *testing.T) {
 	c := valkeytest.StartCluster(t, 3)
@@ -160,7 +160,7 @@ func TestI8OneSilentServerCostsTheOthersNothing(t *testing.T) {
 	})
 }
 
-// Guard: a Sync ends the absence of every server (gate.Prove).
+// Guard: a Sync ends the outage of every server (gate.Prove).
 //
 //	the server of k: falls silent; A loads k and keeps it for the outage
 //	the server of k: answers again, and A has not probed it yet

@@ -18,6 +18,7 @@ type declaration struct {
 // holds reports whether the log knows for sure. Processes of the release before take a
 // declaration out, and raise the floor to it.
 func (d *declaration) holds(v *invalidation.View, now mono.Time) bool {
+	// guard: I6-set-declares-below-floor
 	return d.at.Incarnation == v.Incarnation && d.at.Tick > v.Floor && now < d.until
 }
 
@@ -40,7 +41,8 @@ func (c *core) declare(ctx context.Context) error {
 		return nil
 	}
 	now, v := mono.Now(), c.s.tail.View()
-	if !c.s.cfg.noTracking && v.Age(now) > hearsOthers && c.s.conn.away() == nil {
+	// guard: I2-set-hears-log-first
+	if !c.s.cfg.noTracking && v.Age(now) > hearsOthers && c.s.conn.OpenOutage() == nil {
 		if err := c.s.tail.CatchUp(ctx); err != nil {
 			return err
 		}
@@ -49,7 +51,8 @@ func (c *core) declare(ctx context.Context) error {
 	if d := c.ns.declared.Load(); d != nil && d.holds(v, now) {
 		return nil
 	}
-	if a := c.s.conn.away(); a != nil {
+	// guard: I8-first-set-in-outage
+	if a := c.s.conn.OpenOutage(); a != nil {
 		return a // changes are tried all the same, and this one would be waited for
 	}
 	at, err := c.s.tail.ChangeSettled(ctx, []invalidation.Scope{invalidation.Written(c.ns.path)}, false, 0)

@@ -57,7 +57,7 @@ func (p *LoadPanic) Unwrap() error {
 	return err
 }
 
-// errAbandoned ends a flight whose leader gave up before a load had begun; the
+// errAbandoned ends a call whose leader gave up before a load had begun; the
 // others start over. It never reaches a caller.
 var errAbandoned = errors.New("tier: flight abandoned")
 

@@ -3,7 +3,7 @@ package tier
 import "sync/atomic"
 
 // event happens once. It makes a channel only when somebody waits for it, since
-// most flights have nobody who does. The zero event is ready for use.
+// most calls have nobody who does. The zero event is ready for use.
 type event struct{ state atomic.Pointer[chan struct{}] }
 
 // past is the state of every event that has happened.

@@ -68,7 +68,7 @@ func (c *Cache[V]) Explain(ctx context.Context, key string) (Explanation, error)
 		return Explanation{}, err
 	}
 	h := c.ns.hash(key)
-	if err := c.s.table.stored(ctx, h); err != nil {
+	if err := c.s.table.awaitStored(ctx, h); err != nil {
 		return Explanation{}, err
 	}
 	e := Explanation{Namespace: c.ns.path, Key: key, RemoteKey: c.ns.remoteName(h)}
@@ -94,7 +94,7 @@ func (c *Cache[V]) Explain(ctx context.Context, key string) (Explanation, error)
 
 func (c *core) holdingOf(it *item) Holding {
 	now := mono.Now()
-	f := it.facts()
+	f := it.meta()
 	return Holding{Present: true, Negative: it.negative, AsOf: f.asOf,
 		Age: now.Sub(f.born), TTL: f.fresh.Sub(now), Sources: it.sources()}
 }
@@ -102,25 +102,25 @@ func (c *core) holdingOf(it *item) Holding {
 // explainLocal follows the steps of fromLocal.
 func (c *core) explainLocal(h *Holding, it *item) {
 	now, v := mono.Now(), c.s.tail.View()
-	f := it.facts()
+	f := it.meta()
 	switch {
-	case it.more().outage != nil && !c.s.believes(it, v, now) && c.permitted(it, now):
+	case it.extra().outage != nil && !c.s.isValid(it, v, now) && c.servableInOutage(it, now):
 		h.Valid, h.Outage = true, true
-	case f.epoch == unprovable && !it.more().outage.absence.lasts():
+	case f.epoch == epochNone && !it.extra().outage.outage.Lasts():
 		h.Why = "it was kept for an outage that is over"
-	case f.epoch == unprovable && (now >= it.more().outage.until || now >= f.fresh):
+	case f.epoch == epochNone && (now >= it.extra().outage.until || now >= f.fresh):
 		h.Why = "its TTL for an outage has passed"
-	case f.epoch == unprovable:
+	case f.epoch == epochNone:
 		h.Why = "a change, while the remote tier is away"
 	case v.Age(now) > c.s.cfg.maxStaleness:
 		h.Why = fmt.Sprintf("the change log has not been heard for %v, more than the maximum staleness", v.Age(now).Round(time.Millisecond))
 	case f.epoch != v.Epoch:
 		h.Why = "it was read before the connection was lost"
-	case it.more().shard.Gone():
+	case it.extra().shard.Gone():
 		h.Why = "it was read from another server than the one that has its key now, or over another connection"
-	case it.more().shard.Age(now) > c.s.cfg.maxStaleness:
-		h.Why = fmt.Sprintf("the server that has its key has not been heard for %v", it.more().shard.Age(now).Round(time.Millisecond))
-	case !c.s.believes(it, v, now):
+	case it.extra().shard.Age(now) > c.s.cfg.maxStaleness:
+		h.Why = fmt.Sprintf("the server that has its key has not been heard for %v", it.extra().shard.Age(now).Round(time.Millisecond))
+	case !c.s.isValid(it, v, now):
 		h.Why, h.Changed = "a change", "unknown"
 		if !v.Covers(f.asOf) {
 			h.Changed, h.ChangedAt = "everything", AsOf{Incarnation: v.Incarnation, Tick: v.Floor}
@@ -131,7 +131,7 @@ func (c *core) explainLocal(h *Holding, it *item) {
 				h.ChangedAt = AsOf{Incarnation: v.Incarnation, Tick: m.Last()}
 			}
 		}
-		if m := it.more().keyMark; m != nil && m.Last() > it.more().keyTick {
+		if m := it.extra().keyMark; m != nil && m.Last() > it.extra().keyTick {
 			h.Changed, h.ChangedAt = "the key itself", AsOf{Incarnation: v.Incarnation, Tick: m.Last()}
 		}
 		h.Why = h.Changed + " changed"
@@ -161,7 +161,7 @@ func (c *core) explainRemote(ctx context.Context, h *Holding, key string, stored
 		h.Why = "it is the entry of another key of the same hash"
 		return nil
 	}
-	it, _, err := c.itemOf(&reading{key: key, stored: stored, basis: basis{keyTick: c.s.AsOf().Tick}, now: mono.Now()}, &e)
+	it, _, err := c.itemOf(&storedValue{key: key, stored: stored, basis: basis{keyTick: c.s.AsOf().Tick}, now: mono.Now()}, &e)
 	if it == nil {
 		h.Why = "its TTL has passed"
 		if err != nil {
@@ -176,7 +176,7 @@ func (c *core) explainRemote(ctx context.Context, h *Holding, key string, stored
 // explainChange asks the log itself, so that it can name the change.
 func (c *core) explainChange(ctx context.Context, h *Holding, it *item) error {
 	v := c.s.tail.View()
-	f := it.facts()
+	f := it.meta()
 	scopes := c.scopes(it.sources())
 	last, err := c.s.tail.LastChanges(ctx, scopes)
 	if err != nil {

@@ -3,6 +3,8 @@ package tier
 import (
 	"context"
 	"time"
+
+	"github.com/tiercache/tiercache/tier/internal/breaker"
 )
 
 // LeaseFirst has c ask for leases along with its reads for a long time to come,
@@ -22,49 +24,49 @@ func LeadLate[V any](c *Cache[V], key string, between func()) Origin {
 	}
 	between()
 	f.name = c.ns.remoteName(h)
-	c.fly(context.Background(), f, loadFunc{}, callConfig{})
+	c.leadCall(context.Background(), f, loadFunc{}, callConfig{})
 	c.await(context.Background(), f, nil)
 	c.s.table.leave(f)
 	return f.out.origin
 }
 
-// Waiters is how many callers share the flight of key.
+// Waiters is how many callers share the call of key.
 func Waiters[V any](c *Cache[V], key string) int {
 	h := c.ns.hash(key)
 	s := c.s.table.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if k := s.keys[h]; k != nil && k.flight != nil {
-		return k.flight.waiters
+	if k := s.keys[h]; k != nil && k.call != nil {
+		return k.call.waiters
 	}
 	return 0
 }
 
 // GoesAndComes tells s that its server went away, and came back.
 func GoesAndComes(s *Store) {
-	a := &absence{since: time.Now(), of: &s.conn.server, over: make(chan struct{})}
-	s.wentAway(a)
-	close(a.over)
-	s.cameBack(a)
+	a := &breaker.Outage{Since: time.Now(), Of: &s.conn.Server, Over: make(chan struct{})}
+	s.onOutageBegin(a)
+	close(a.Over)
+	s.onOutageEnd(a)
 }
 
 // CostOf is what the local tier counts for key, without what it needs itself.
 func CostOf[V any](c *Cache[V], key string) int64 {
-	return c.peekLocal(c.ns.hash(key), key).facts().cost
+	return c.peekLocal(c.ns.hash(key), key).meta().cost
 }
 
 // LeaseTTL is how long the leases of a store last.
 func LeaseTTL(d time.Duration) Option { return storeOption(func(c *storeConfig) { c.leaseTTL = d }) }
 
-// Waits reports whether anything waits for the flight of key to leave the table.
+// Waits reports whether anything waits for the call of key to leave the table.
 func Waits[V any](c *Cache[V], key string) bool {
 	h := c.ns.hash(key)
 	s := c.s.table.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	k := s.keys[h]
-	return k != nil && k.flight != nil && k.flight.left.state.Load() != nil
+	return k != nil && k.call != nil && k.call.left.state.Load() != nil
 }
 
-// Flies reports whether there is a flight of key.
-func Flies[V any](c *Cache[V], key string) bool { return c.s.table.flies(c.ns.hash(key)) }
+// Flies reports whether there is a call of key.
+func Flies[V any](c *Cache[V], key string) bool { return c.s.table.hasCall(c.ns.hash(key)) }

@@ -14,7 +14,7 @@ import (
 	"github.com/tiercache/tiercache/tier"
 )
 
-// Guards: the flight table, and the fleet's lease.
+// Guards: the call table, and the fleet's lease.
 func TestI7OneLoadPerKeyInTheFleet(t *testing.T) {
 	eachRemote(t, func(t *testing.T, w *world) {
 		var caches []*tier.Cache[int64]
@@ -52,7 +52,7 @@ func TestI7OneLoadPerKeyInTheFleet(t *testing.T) {
 	})
 }
 
-// Guard: the flight table, where there is no lease to help.
+// Guard: the call table, where there is no lease to help.
 func TestI7OneLoadPerKeyInAProcess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t, remote.NewEmbedded(0), "test", nil}
@@ -97,7 +97,7 @@ func TestALoadNeverOverwritesANewerWrite(t *testing.T) {
 				close(goOn)
 				<-got
 				loadNew := func(context.Context, *tier.Entry) (int64, error) { return 1, nil }
-				require.NoError(t, a.Sync(bg)) // notices of before have been delivered
+				require.NoError(t, a.Sync(bg)) // invalidations of before have been delivered
 				within(t, "the late fill was refused", func() bool { return a.Stats().Fenced == 1 })
 				require.Equal(t, int64(1), lookup(t, ca, loadNew).Value)
 				require.Equal(t, int64(1), lookup(t, cb, loadNew).Value)
@@ -106,10 +106,10 @@ func TestALoadNeverOverwritesANewerWrite(t *testing.T) {
 	}
 }
 
-// Guard: the count of notices in table.keep (rule R9).
+// Guard: the count of invalidations in table.insertIfUnchanged (rule R9).
 //
 //	B: GET k is answered with the old value; B's goroutine sleeps
-//	A: Set(k, new): the notice reaches B, which holds nothing yet
+//	A: Set(k, new): the invalidation reaches B, which holds nothing yet
 //	B: wakes up and would keep the old value for ever
 func TestAReadThatANoticeOvertookIsNotKept(t *testing.T) {
 	eachRemote(t, func(t *testing.T, w *world) {
@@ -123,7 +123,7 @@ func TestAReadThatANoticeOvertookIsNotKept(t *testing.T) {
 		go func() { old <- lookup(t, cb, fail).Value }()
 		<-held
 		require.NoError(t, ca.Set(bg, "k", 1))
-		require.NoError(t, b.Sync(bg)) // the notice has been delivered
+		require.NoError(t, b.Sync(bg)) // the invalidation has been delivered
 		close(goOn)
 		require.Equal(t, int64(0), <-old)
 		require.Equal(t, int64(1), lookup(t, cb, fail).Value)

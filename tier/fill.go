@@ -11,23 +11,24 @@ import (
 
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/tier/internal/breaker"
 )
 
 // refreshPause is how long a stale value is served before a refresh of it that
 // failed is tried again.
 const refreshPause = time.Second
 
-// filling is one loaded value on its way into both tiers.
-type filling struct {
-	f     *flight
+// pendingFill is one loaded value on its way into both tiers.
+type pendingFill struct {
+	call  *call
 	it    *item
 	write remote.Write
-	clean bool // no notice told of a change of the key since its lease was taken, up to the write
+	clean bool // no invalidation told of a change of the key since its lease was taken, up to the write
 }
 
-// fill ends the flights with what was loaded, stores what may be stored, and then the
+// fill ends the calls with what was loaded, stores what may be stored, and then the
 // run is over.
-func (l *loadRun) fill(fs []*flight, r loadResult) {
+func (l *loadRun) fill(fs []*call, r loadResult) {
 	ctx := context.WithoutCancel(l.values)
 	done := l.one.done[:]
 	if len(fs) > 1 {
@@ -44,26 +45,27 @@ func (l *loadRun) fill(fs []*flight, r loadResult) {
 		switch {
 		case err != nil:
 			l.fail(f, err)
-		case envelope != nil && !f.offline:
-			fills = append(fills, filling{f: f, it: it, write: remote.Write{
+		case envelope != nil && !f.skipLease:
+			fills = append(fills, pendingFill{call: f, it: it, write: remote.Write{
 				Key: f.name, Token: l.token, LeaseTTL: l.s.cfg.leaseTTL, Envelope: envelope, Expires: expiryOf(envelope)}})
 			continue
 		default:
-			if envelope != nil && f.refused {
+			if envelope != nil && f.leaseOOM {
 				l.ns.stats.fillErrors.Add(1)
 				l.ns.stats.full.Add(1)
 				l.s.observe(EventFill, l.ns, 0, remote.ErrFull)
 			}
 			l.keepUnstored(f, it, kept)
 		}
-		if !f.offline && !l.cfg.localOnly {
+		if !f.skipLease && !l.cfg.localOnly {
 			release = append(release, f.name)
 		}
 	}
 	if len(release) > 0 {
 		rctx := l.s.request(ctx)
 		if err := l.s.conn.Release(rctx, release, l.token); err != nil {
-			l.failed(err)
+			l.countRemoteError(err)
+			// guard: release-lease-of-failed-load
 			l.releaseLater(release)
 		}
 		rctx.End()
@@ -71,11 +73,11 @@ func (l *loadRun) fill(fs []*flight, r loadResult) {
 	if len(fills) > 0 {
 		l.store(ctx, fills)
 	} else {
-		l.over()
+		l.finish()
 	}
 }
 
-// finishedLoad is what became of one flight's load.
+// finishedLoad is what became of one call's load.
 type finishedLoad struct {
 	it       *item
 	envelope []byte // nil: not to be stored
@@ -90,22 +92,24 @@ type finishedLoad struct {
 // It is bound to the lease, as a fill is: the callers may have left, and what was
 // set since is not to be removed. Without one, for want of memory, it is over with
 // its time.
-func (l *loadRun) dropOlder(ctx context.Context, fs []*flight, done []finishedLoad) {
+func (l *loadRun) dropOlder(ctx context.Context, fs []*call, done []finishedLoad) {
 	var leased, unleased, offline []string
 	for i, f := range fs {
-		if f.offline && !f.refused && f.force && done[i].envelope != nil {
+		if f.skipLease && !f.leaseOOM && f.force && done[i].envelope != nil {
+			// guard: I10-unleased-refresh
 			offline = append(offline, f.name)
 		}
-		if d := done[i]; d.envelope != nil && !f.refused || d.err != nil && !errors.Is(d.err, ErrNotFound) || l.cfg.localOnly && d.kept > 0 {
+		if d := done[i]; d.envelope != nil && !f.leaseOOM || d.err != nil && !errors.Is(d.err, ErrNotFound) || l.cfg.localOnly && d.kept > 0 {
 			continue
 		}
 		switch {
-		case l.cfg.localOnly, f.offline && f.force && !f.refused:
+		case l.cfg.localOnly, f.skipLease && f.force && !f.leaseOOM:
 			l.s.local.Remove(f.h)
-		case f.offline && !f.refused:
+		case f.skipLease && !f.leaseOOM:
 			l.dropCopy(f.h)
 		case !f.mayReplace():
-		case f.refused:
+		// guard: G6-discard-by-lease
+		case f.leaseOOM:
 			unleased = append(unleased, f.key)
 		default:
 			leased = append(leased, f.key)
@@ -130,22 +134,23 @@ func (l *loadRun) discard(ctx context.Context, names []string) error {
 	defer rctx.End()
 	err := l.s.conn.Discard(rctx, names, l.token)
 	if err != nil {
-		l.failed(err)
+		l.countRemoteError(err)
 	}
 	return err
 }
 
-// keepUnstored ends a flight whose value is not stored remotely: it is kept
+// keepUnstored ends a call whose value is not stored remotely: it is kept
 // locally only by caches that have nothing else, or while the server is away.
-func (l *loadRun) keepUnstored(f *flight, it *item, kept time.Duration) {
-	keeps := kept > 0 && l.usesLocal(l.o) && (l.permit(f, it) || l.cfg.localOnly)
-	if !keeps || !l.s.table.keep(f.h, &f.watch, it) {
+func (l *loadRun) keepUnstored(f *call, it *item, kept time.Duration) {
+	keeps := kept > 0 && l.usesLocal(l.o) && (l.allowOutage(f, it) || l.cfg.localOnly)
+	if !keeps || !l.s.table.insertIfUnchanged(f.h, &f.watch, it) {
 		if f.force {
+			// guard: I10-unleased-refresh-local
 			l.s.local.Remove(f.h) // which Refresh was to replace
 		}
 		it.release(l.s.tail)
 	}
-	l.finishAll([]*flight{f}, outcome{served: served{it: it, origin: Loaded}})
+	l.finishAll([]*call{f}, outcome{served: served{it: it, origin: Loaded}})
 }
 
 // store writes loaded values to the remote tier. Their callers are answered
@@ -153,16 +158,16 @@ func (l *loadRun) keepUnstored(f *flight, it *item, kept time.Duration) {
 //
 // A value is put into the local tier at once as well, provisionally: believed
 // no longer than the proof that the key had not changed by then. Once the write
-// is acknowledged it stays, unless notices tell of others' changes: see
-// keepWritten.
-func (l *loadRun) store(ctx context.Context, fills []filling) {
+// is acknowledged it stays, unless invalidations tell of others' changes: see
+// commitProvisional.
+func (l *loadRun) store(ctx context.Context, fills []pendingFill) {
 	writes := l.one.writes[:]
 	if len(fills) > 1 {
 		writes = make([]remote.Write, len(fills))
 	}
 	var bytes int64
 	for i := range fills {
-		l.list(&fills[i])
+		l.keepProvisionally(&fills[i])
 		writes[i] = fills[i].write
 		bytes += int64(len(writes[i].Envelope))
 	}
@@ -178,22 +183,26 @@ func (l *loadRun) store(ctx context.Context, fills []filling) {
 	l.s.conn.WriteLater(rctx, writes, func(written []remote.Written, err error) {
 		rctx.End()
 		l.s.fills.Release(bytes)
+		// guard: reader-does-not-settle-failed-fill
+		// guard: reader-does-not-run-observer
 		if l.s.cfg.observer == nil && err == nil && !slices.ContainsFunc(written, remote.Written.Refused) {
 			l.stored(fills, begun, written, err)
 			return
 		}
 		// After a write that was not performed the server may have to be asked (see withdraw), for
 		// which the goroutine that reads its answers cannot wait; and the observer takes its time.
-		l.s.goFlying(func() { l.stored(fills, begun, written, err) })
+		l.s.runInBackground(func() { l.stored(fills, begun, written, err) })
 	})
 }
 
 // stored ends a run whose writes are done, or given up. The observer, which may end
 // this goroutine, comes last.
-func (l *loadRun) stored(fills []filling, begun mono.Time, written []remote.Written, err error) {
-	defer l.over()
+func (l *loadRun) stored(fills []pendingFill, begun mono.Time, written []remote.Written, err error) {
+	// guard: run-ends-on-goexit
+	defer l.finish()
 	settled := false
 	defer func() {
+		// guard: panic-in-fill-ends-calls
 		if !settled {
 			l.dropFills(fills)
 		}
@@ -205,15 +214,17 @@ func (l *loadRun) stored(fills []filling, begun mono.Time, written []remote.Writ
 			written[i].Err = err
 		}
 	}
+	// guard: I10-withdraw-before-end
 	l.withdraw(fills, written)
 	var refused []string
 	for i, fl := range fills {
 		if e := written[i].Err; e != nil && !errors.Is(e, remote.ErrFull) { // which settle sees to
+			// guard: I8-refused-fill-releases-lease
 			refused = append(refused, fl.write.Key)
 		}
 		l.settle(fl, written[i])
-		fl.f.finish(outcome{served: served{it: fl.it, origin: Loaded}}) // unless that was early
-		l.s.table.land(fl.f)
+		fl.call.finish(outcome{served: served{it: fl.it, origin: Loaded}}) // unless that was early
+		l.s.table.unregister(fl.call)
 	}
 	if len(refused) > 0 {
 		l.releaseLater(refused) // or the next load would wait for our lease to end
@@ -221,8 +232,8 @@ func (l *loadRun) stored(fills []filling, begun mono.Time, written []remote.Writ
 	settled = true
 	clear(l.one.writes[:]) // a loader may have kept what they lie in
 	clear(fills)
-	if e := worst(written, nil); err != nil || remote.Away(e) {
-		l.failed(e)
+	if e := breaker.Worst(written, nil); err != nil || remote.Away(e) {
+		l.countRemoteError(e)
 	}
 	for i := range written {
 		l.countFill(written[i], took) // whoever sees it counted finds it done
@@ -231,7 +242,7 @@ func (l *loadRun) stored(fills []filling, begun mono.Time, written []remote.Writ
 
 // withdraw removes what the remote tier may still have from before, of keys whose new
 // value was given out and could not be stored: nobody in this process is to be given the
-// older one after it. It comes before the flights land, so that until then callers share
+// older one after it. It comes before the calls land, so that until then callers share
 // what was loaded.
 //
 // A write that was not answered may have been performed, or be performed yet. Then it has
@@ -240,22 +251,25 @@ func (l *loadRun) stored(fills []filling, begun mono.Time, written []remote.Writ
 // A write that was refused since the lease was gone is no reason, if the key was set or
 // deleted meanwhile: what is there then is newer. But a lease can be evicted, or run out
 // in a process that was suspended. Without tracking nobody can tell these apart; nor, with
-// it, if a notice of an earlier write came late. Then what is there stays.
-func (l *loadRun) withdraw(fills []filling, written []remote.Written) {
+// it, if a invalidation of an earlier write came late. Then what is there stays.
+func (l *loadRun) withdraw(fills []pendingFill, written []remote.Written) {
 	var unanswered, fenced []string
 	for i := range fills {
 		fl, w := &fills[i], &written[i]
 		switch {
-		case !fl.f.mayReplace() || w.Stored || w.Expired || errors.Is(w.Err, remote.ErrFull): // settle sees to the latter
+		case !fl.call.mayReplace() || w.Stored || w.Expired || errors.Is(w.Err, remote.ErrFull): // settle sees to the latter
 			continue
 		case w.Err != nil:
+			// guard: I10-unanswered-fill
 			unanswered = append(unanswered, fl.write.Key)
-		case fl.clean && !l.s.cfg.noTracking && l.s.table.unchanged(fl.f.h, &fl.f.watch):
+		// guard: keep-what-was-set-meanwhile
+		case fl.clean && !l.s.cfg.noTracking && l.s.table.unchanged(fl.call.h, &fl.call.watch):
+			// guard: I10-fenced-fill
 			fenced = append(fenced, fl.write.Key)
 		default:
 			continue
 		}
-		fl.f.finish(outcome{served: served{it: fl.it, origin: Loaded}}) // unless that was early: it does not wait for this
+		fl.call.finish(outcome{served: served{it: fl.it, origin: Loaded}}) // unless that was early: it does not wait for this
 	}
 	if len(unanswered)+len(fenced) == 0 {
 		return
@@ -268,59 +282,61 @@ func (l *loadRun) withdraw(fills []filling, written []remote.Written) {
 	}
 }
 
-// dropFills ends the flights of fills that a panic kept from being settled. Their copies go.
-func (l *loadRun) dropFills(fills []filling) {
+// dropFills ends the calls of fills that a panic kept from being settled. Their copies go.
+func (l *loadRun) dropFills(fills []pendingFill) {
 	for _, fl := range fills {
-		l.s.table.unlist(fl.f.h, &fl.f.watch, fl.it)
-		fl.f.finish(outcome{err: &LoadPanic{}})
-		l.s.table.land(fl.f)
+		l.s.table.removeProvisional(fl.call.h, &fl.call.watch, fl.it)
+		fl.call.finish(outcome{err: &LoadPanic{}})
+		l.s.table.unregister(fl.call)
 	}
 }
 
-// answer ends the flights of what is about to be written. A caller that waited goes
+// answer ends the calls of what is about to be written. A caller that waited goes
 // first: its next request takes the write along, or is ahead of it.
-func (l *loadRun) answer(fills []filling) {
+func (l *loadRun) answer(fills []pendingFill) {
 	for _, fl := range fills {
-		fl.f.finish(outcome{served: served{it: fl.it, origin: Loaded}})
+		fl.call.finish(outcome{served: served{it: fl.it, origin: Loaded}})
 	}
 	runtime.Gosched()
 }
 
-// list marks the key as being written, and puts the value into the local tier
+// keepProvisionally marks the key as being written, and puts the value into the local tier
 // if the key is known not to have changed since the lease was taken.
-func (l *loadRun) list(fl *filling) {
+func (l *loadRun) keepProvisionally(fl *pendingFill) {
 	view := l.s.tail.View()
-	clean := l.s.table.mark(fl.f.h, &fl.f.watch)
-	// A notice since the lease may have ended the tracking of the key. It need not
+	clean := l.s.table.resetBaseline(fl.call.h, &fl.call.watch)
+	// A invalidation since the lease may have ended the tracking of the key. It need not
 	// mean that somebody has changed it: that the older value expired is told as
 	// well, as late as when the lease is taken.
 	//
 	// Nor is it known in a cluster that the write comes to the server that was read.
+	// guard: R9-unread
+	// guard: R9-unread-in-cluster
 	fl.write.Unread = !clean || l.s.sharded
-	shard := l.s.shardOf(fl.f.name)
-	l.hasShard(fl.it, shard)
-	if shard != fl.f.shard {
+	shard := l.s.shardOf(fl.call.name)
+	l.setShard(fl.it, shard)
+	if shard != fl.call.shard {
 		clean = false
 	}
 	fl.clean = clean
 	if !clean || !l.usesLocal(l.o) || view.Proof == 0 {
 		// An older copy may be there: a refresh by a view without local copies
-		// replaces what another view has kept. No notice will take it out, since
+		// replaces what another view has kept. No invalidation will take it out, since
 		// the one that comes is taken for the one that this write owes.
-		l.s.local.Remove(fl.f.h)
+		l.s.local.Remove(fl.call.h)
 		return
 	}
 	proof := view.Proof
 	if l.s.sharded {
 		proof = min(proof, shard.Proof())
 	}
-	fl.it.facts().provisional.Store(int64(proof.Add(l.s.cfg.maxStaleness)))
+	fl.it.meta().provisional.Store(int64(proof.Add(l.s.cfg.maxStaleness)))
 	fl.it.plan(&l.cfg)
-	l.s.table.list(fl.f.h, &fl.f.watch, fl.it)
+	l.s.table.insertProvisional(fl.call.h, &fl.call.watch, fl.it)
 }
 
 // settle keeps or drops the local copy according to how its write went.
-func (l *loadRun) settle(fl filling, w remote.Written) {
+func (l *loadRun) settle(fl pendingFill, w remote.Written) {
 	if errors.Is(w.Err, remote.ErrFull) {
 		// Neither the lease nor an older value is to stay, if the lease is ours: the
 		// server has not looked.
@@ -328,14 +344,15 @@ func (l *loadRun) settle(fl filling, w remote.Written) {
 		//	A: loads the key
 		//	B: sets it, which ends A's lease; there is no more memory
 		//	A: is refused, and must not remove what B has set
-		_ = l.deleteAll(context.Background(), []string{fl.f.key}, l.discard)
+		// guard: R8-full-server-discard
+		_ = l.deleteAll(context.Background(), []string{fl.call.key}, l.discard)
 	}
-	if w.Stored && l.usesLocal(l.o) && l.s.table.keepWritten(fl.f.h, &fl.f.watch, fl.it) {
-		fl.it.facts().provisional.Store(0)
+	if w.Stored && l.usesLocal(l.o) && l.s.table.commitProvisional(fl.call.h, &fl.call.watch, fl.it) {
+		fl.it.meta().provisional.Store(0)
 		fl.it.plan(&l.cfg)
 		return
 	}
-	l.s.table.unlist(fl.f.h, &fl.f.watch, fl.it)
+	l.s.table.removeProvisional(fl.call.h, &fl.call.watch, fl.it)
 	fl.it.release(l.s.tail)
 }
 
@@ -355,13 +372,14 @@ func (l *loadRun) countFill(w remote.Written, took time.Duration) {
 	l.s.observe(EventFill, l.ns, took, w.Err)
 }
 
-// finished makes an item of what was loaded for a flight, and its envelope if
+// finished makes an item of what was loaded for a call, and its envelope if
 // it may be stored.
-func (l *loadRun) finished(ctx context.Context, f *flight, r loadResult, i int) (it *item, envelope []byte, kept time.Duration, err error) {
+func (l *loadRun) finished(ctx context.Context, f *call, r loadResult, i int) (it *item, envelope []byte, kept time.Duration, err error) {
 	cfg, discard := r.entries[i].taken()
 	it, err = r.loaded[i].it, r.loaded[i].err
 	// First of all: "not found" that forgets its sources would be believed although they
 	// changed, and what was wrong with them would never be told.
+	// guard: bad-argument-is-error
 	if wrong := cfg.check(l.s.cfg.maxTTL); wrong != nil {
 		return nil, nil, 0, badArgument(wrong, err)
 	}
@@ -378,11 +396,13 @@ func (l *loadRun) finished(ctx context.Context, f *flight, r loadResult, i int) 
 	fresh, kept := cfg.life(&l.cfg, l.s.cfg.maxTTL, negative)
 	if negative {
 		it = l.empty()
-		it.kind = l.kind.absent
+		// guard: negative-kind
+		it.kind = l.kind.negativeKind
 	}
-	l.restsOn(it, &f.basis)
+	// guard: extra-before-size
+	l.setBasis(it, &f.basis)
 	l.describe(it, f.key, cfg, r.asOf, fresh, kept)
-	if !l.hold(ctx, it) {
+	if !l.pinMarks(ctx, it) {
 		l.ns.stats.overtaken.Add(1)
 		return it, nil, 0, nil
 	}
@@ -409,6 +429,7 @@ func badArgument(wrong, err error) error {
 	case err == nil:
 		return wrong
 	case errors.Is(err, ErrNotFound):
+		// guard: bad-argument-is-not-notfound
 		return fmt.Errorf("%w; the loader returned %q", wrong, err.Error())
 	}
 	return fmt.Errorf("%w; the loader returned: %w", wrong, err)
@@ -417,7 +438,7 @@ func badArgument(wrong, err error) error {
 // describe sets all but the value of an item that was loaded or set just now.
 func (c *core) describe(it *item, key string, cfg entryConfig, asOf AsOf, fresh, kept time.Duration) {
 	now := mono.Now()
-	f := it.facts()
+	f := it.meta()
 	it.key = key
 	it.dependOn(cfg.sources)
 	f.nonce, f.asOf, f.cost = rand.Uint64()|1, asOf, cfg.cost

@@ -173,7 +173,7 @@ func TestNoCallerOfALoadWaitsForItsFill(t *testing.T) {
 }
 
 // An observer that ends the goroutine that calls it, as FailNow does, does not keep the
-// store from closing, nor flights from ending.
+// store from closing, nor calls from ending.
 func TestAnObserverOfAFillMayEndItsGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hooks := &interpose.Backend{Inner: remote.NewEmbedded(0)}

@@ -10,59 +10,59 @@ import (
 	"github.com/tiercache/tiercache/remote"
 )
 
-// flight is one way to a key's value that all callers in this process share:
+// call is one way to a key's value that all callers in this process share:
 // the remote read, and the load if that is needed.
 //
 // It differs from golang.org/x/sync/singleflight in what a cache of changing
 // things needs: a caller that comes after a change is not given a result from
 // before it (rule R10), the load ends when its last waiter leaves, one load can
 // serve many keys, and a panic or Goexit reaches every waiter as an error.
-type flight struct {
+type call struct {
 	h    local.Key
 	key  string
 	name string // of the remote key
 	watch
 
-	// done happens when out is set; left when the flight is out of the table,
+	// done happens when out is set; left when the call is out of the table,
 	// which is later if the value is still being written.
 	done, left event
 	out        outcome
 
 	// Guarded by the shard of the table.
-	state   keyState // of the key, unless it has one already
-	waiters int
-	seat    *seat         // in the run that loads it, once there is one
-	landed  bool          // left has happened
-	pinned  bool          // goes on without waiters
-	stirred bool          // the key or its lease changed, and nobody sleeps
-	woken   chan struct{} // is told of it; nil before anybody slept
+	state        keyState // of the key, unless it has one already
+	waiters      int
+	participant  *participant  // in the run that loads it, once there is one
+	unregistered bool          // left has happened
+	detached     bool          // goes on without waiters
+	pendingWake  bool          // the key or its lease changed, and nobody sleeps
+	wake         chan struct{} // is told of it; nil before anybody slept
 
 	// Owned by the goroutine that flies it, and then by who is told how its write went.
 	basis
-	seen    string        // the remote version that was found wanting
-	empty   bool          // that was no bytes at all
-	run     *loadRun      // that loads it
-	leased  bool          // the fleet's lease is ours already
-	held    bool          // another process was seen to hold it
-	holds   time.Duration // for how long at most, unless that renews it
-	stale   *item         // read remotely, valid but past its TTL, for those who accept that
-	offline bool          // the remote tier did not answer: load without lease and fill
-	refused bool          // offline because the server had no memory even for a lease
-	force   bool          // load whatever the remote tier holds
-	// resident is the copy that a refresh in the background is to replace.
-	resident *item
+	seen      string        // the remote version that was found wanting
+	empty     bool          // that was no bytes at all
+	run       *loadRun      // that loads it
+	leased    bool          // the fleet's lease is ours already
+	held      bool          // another process was seen to hold it
+	holds     time.Duration // for how long at most, unless that renews it
+	stale     *item         // read remotely, valid but past its TTL, for those who accept that
+	skipLease bool          // the remote tier did not answer: load without lease and fill
+	leaseOOM  bool          // offline because the server had no memory even for a lease
+	force     bool          // load whatever the remote tier holds
+	// refreshTarget is the copy that a refresh in the background is to replace.
+	refreshTarget *item
 }
 
 // basis is what a result rests on. A caller may share the result if nothing
 // that this process knew when the caller came is newer than it.
 type basis struct {
-	begun   mono.Time         // when the read or load began
-	proof   mono.Time         // View.Proof then: a remote read is as recent as that
-	seq     uint64            // View.Seq then
-	epoch   uint64            // View.Epoch then
-	shard   *remote.Shard     // of the key then; nil where there is one server
-	notices int               // of the key, by then
-	keyTick invalidation.Tick // View.Watermark then
+	begun         mono.Time         // when the read or load began
+	proof         mono.Time         // View.Proof then: a remote read is as recent as that
+	seq           uint64            // View.Seq then
+	epoch         uint64            // View.Epoch then
+	shard         *remote.Shard     // of the key then; nil where there is one server
+	invalidations int               // of the key, by then
+	keyTick       invalidation.Tick // View.Watermark then
 }
 
 // served is what a caller is given.
@@ -73,90 +73,93 @@ type served struct {
 	outage bool // without proof while the server is away
 }
 
-// outcome is what a flight came to.
+// outcome is what a call came to.
 type outcome struct {
 	served
-	err   error
-	spare *item // with err: a value past its TTL, for those who accept that
+	err           error
+	staleFallback *item // with err: a value past its TTL, for those who accept that
 	basis
 }
 
 // replaces reports whether it is the very version that f is to replace.
-func (f *flight) replaces(it *item) bool {
-	return f.resident != nil && f.resident.facts().nonce == it.facts().nonce
+func (f *call) replaces(it *item) bool {
+	return f.refreshTarget != nil && f.refreshTarget.meta().nonce == it.meta().nonce
 }
 
 // mayReplace reports whether there may be an older value that would be believed, if what
 // is loaded for f is not stored.
-func (f *flight) mayReplace() bool {
-	return f.force || f.seen != "" || f.resident != nil || f.stale != nil
+func (f *call) mayReplace() bool {
+	// guard: I10-stale-fallback
+	return f.force || f.seen != "" || f.refreshTarget != nil || f.stale != nil
 }
 
 // wakeUpLocked is nil-safe and never blocks.
-func (f *flight) wakeUpLocked() {
+func (f *call) wakeUpLocked() {
 	if f == nil {
 		return
 	}
-	if f.woken == nil {
-		f.stirred = true
+	if f.wake == nil {
+		f.pendingWake = true
 		return
 	}
 	select {
-	case f.woken <- struct{}{}:
+	case f.wake <- struct{}{}:
 	default:
 	}
 }
 
-// join returns the flight of a key and how many notices of the key it had by
+// join returns the call of a key and how many invalidations of the key it had by
 // then. If there was none it is room, or else a new one, and led by the caller,
 // who gives it its name. waits is false for refreshes that nobody waits for.
-func (t *table) join(room *flight, h local.Key, key string, waits bool) (f *flight, leads bool, notices int) {
+func (t *table) join(buffer *call, h local.Key, key string, waits bool) (f *call, leads bool, invalidations int) {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	k := s.keys[h]
-	if k == nil || k.flight == nil {
-		if f, leads = room, true; f == nil {
-			f = &flight{}
+	// guard: I7-one-call-per-key
+	if k == nil || k.call == nil {
+		if f, leads = buffer, true; f == nil {
+			f = &call{}
 		}
 		f.h, f.key = h, key
 		if k == nil {
 			k = &f.state
 			s.keys[h] = k
 		}
-		k.flight = f
+		k.call = f
 	}
-	f = k.flight
+	f = k.call
 	if waits {
 		f.waiters++
 	}
-	return f, leads, f.watch.notices
+	return f, leads, f.watch.invalidations
 }
 
-// notices returns how many notices f has had.
-func (t *table) notices(f *flight) int {
+// invalidations returns how many invalidations f has had.
+func (t *table) invalidations(f *call) int {
 	s := t.shard(f.h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return f.watch.notices
+	return f.watch.invalidations
 }
 
 // restart notes what the read or load that f is about to begin will rest on. now
 // is no later than its beginning.
-func (t *table) restart(f *flight, v *invalidation.View, now mono.Time) {
+func (t *table) restart(f *call, v *invalidation.View, now mono.Time) {
 	s := t.shard(f.h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if f.watch.notices != f.basis.notices {
+	if f.watch.invalidations != f.basis.invalidations {
 		// The key changed since it was read. Those who come from here on may share the
 		// load, but what was there before is nothing for them to fall back on:
 		//
 		//	A: has read 1, past its TTL; B: sets the key to 2; A: takes the lease
 		//	C: comes, and shares A's load, which fails
+		// guard: I10-fallback-age
 		f.stale = nil
 	}
-	f.watch.listed, f.watch.base = false, f.watch.notices
-	f.basis = basis{begun: now, proof: v.Proof, seq: v.Seq, epoch: v.Epoch, keyTick: v.Watermark, notices: f.watch.notices}
+	f.watch.hasProvisional, f.watch.baseline = false, f.watch.invalidations
+	f.basis = basis{begun: now, proof: v.Proof, seq: v.Seq, epoch: v.Epoch, keyTick: v.Watermark, invalidations: f.watch.invalidations}
 	if t.shardOf != nil && f.name != "" {
 		f.shard = t.shardOf(f.name)
 		f.proof = min(f.proof, f.shard.Proof())
@@ -164,53 +167,53 @@ func (t *table) restart(f *flight, v *invalidation.View, now mono.Time) {
 }
 
 // leave is called by each waiter once. The last one to go ends the load.
-func (t *table) leave(f *flight) {
-	if seat := t.leaveSeat(f); seat != nil {
+func (t *table) leave(f *call) {
+	if seat := t.abandonedParticipant(f); seat != nil {
 		seat.leave()
 	}
 }
 
-// leaveSeat returns the seat that nobody waits for any more, or nil.
-func (t *table) leaveSeat(f *flight) (seat *seat) {
+// abandonedParticipant returns the place that nobody waits for any more, or nil.
+func (t *table) abandonedParticipant(f *call) (seat *participant) {
 	s := t.shard(f.h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.waiters--
-	if f.waiters == 0 && f.seat != nil && !f.pinned && !f.finished() {
-		// The loader may take its time to notice, or never do. Whoever comes
-		// now gets a flight of its own.
-		seat = f.seat
-		s.landLocked(f)
+	if f.waiters == 0 && f.participant != nil && !f.detached && !f.finished() {
+		// The loader may take its time to invalidation, or never do. Whoever comes
+		// now gets a call of its own.
+		seat = f.participant
+		s.unregisterLocked(f)
 	}
 	return seat
 }
 
-// pin lets f go on without waiters.
-func (t *table) pin(f *flight) {
+// detach lets f go on without waiters.
+func (t *table) detach(f *call) {
 	s := t.shard(f.h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f.pinned = true
+	f.detached = true
 }
 
-// departs tells the table in which run f is loaded. It returns false if nobody
+// attach tells the table in which run f is loaded. It returns false if nobody
 // waits for it any more.
-func (t *table) departs(f *flight, in *seat) bool {
+func (t *table) attach(f *call, in *participant) bool {
 	s := t.shard(f.h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f.seat = in
-	return f.waiters > 0 || f.pinned
+	f.participant = in
+	return f.waiters > 0 || f.detached
 }
 
-// seats returns the seats of all flights that are being loaded.
-func (t *table) seats() (all []*seat) {
+// participants returns the places of all calls that are being loaded.
+func (t *table) participants() (all []*participant) {
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.mu.Lock()
 		for _, k := range s.keys {
-			if k.flight != nil && k.flight.seat != nil {
-				all = append(all, k.flight.seat)
+			if k.call != nil && k.call.participant != nil {
+				all = append(all, k.call.participant)
 			}
 		}
 		s.mu.Unlock()
@@ -218,17 +221,17 @@ func (t *table) seats() (all []*seat) {
 	return all
 }
 
-func (f *flight) finished() bool { return f.done.happened() }
+func (f *call) finished() bool { return f.done.happened() }
 
-// gave reports whether f has ended with version nonce.
-func (f *flight) gave(nonce uint64) bool {
-	return f.finished() && f.out.it != nil && f.out.it.facts().nonce == nonce
+// hasReturned reports whether f has ended with version nonce.
+func (f *call) hasReturned(nonce uint64) bool {
+	return f.finished() && f.out.it != nil && f.out.it.meta().nonce == nonce
 }
 
 // finish gives the waiters their result. Only the goroutine that flies f calls it, and
 // when that has handed over f's write, who is told how that went; only the first call
 // counts.
-func (f *flight) finish(out outcome) {
+func (f *call) finish(out outcome) {
 	if !f.finished() {
 		out.basis = f.basis
 		f.out = out
@@ -236,44 +239,44 @@ func (f *flight) finish(out outcome) {
 	}
 }
 
-// land takes f out of the table, once.
-func (t *table) land(f *flight) {
+// unregister takes f out of the table, once.
+func (t *table) unregister(f *call) {
 	s := t.shard(f.h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.landLocked(f)
+	s.unregisterLocked(f)
 }
 
-func (s *tableShard) landLocked(f *flight) {
-	if f.landed {
+func (s *tableShard) unregisterLocked(f *call) {
+	if f.unregistered {
 		return
 	}
-	f.landed, f.watch.gone = true, true
+	f.unregistered, f.watch.gone = true, true
 	f.left.happen()
-	if k := s.keys[f.h]; k != nil && k.flight == f {
-		k.flight = nil
+	if k := s.keys[f.h]; k != nil && k.call == f {
+		k.call = nil
 		s.dropLocked(f.h, k)
 	}
 }
 
-// flies reports whether there is a flight of h: a value of it may have been given out
+// hasCall reports whether there is a call of h: a value of it may have been given out
 // whose write is still on its way.
-func (t *table) flies(h local.Key) bool {
+func (t *table) hasCall(h local.Key) bool {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	k := s.keys[h]
-	return k != nil && k.flight != nil
+	return k != nil && k.call != nil
 }
 
-// stored waits until what was loaded for h is stored as well, if that is under
+// awaitStored waits until what was loaded for h is stored as well, if that is under
 // way.
-func (t *table) stored(ctx context.Context, h local.Key) error {
+func (t *table) awaitStored(ctx context.Context, h local.Key) error {
 	s := t.shard(h)
 	s.mu.Lock()
-	var f *flight
+	var f *call
 	if k := s.keys[h]; k != nil {
-		f = k.flight
+		f = k.call
 	}
 	s.mu.Unlock()
 	if f == nil || !f.finished() {
@@ -288,12 +291,12 @@ func (t *table) wakeFlight(h local.Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if k := s.keys[h]; k != nil {
-		k.flight.wakeUpLocked()
+		k.call.wakeUpLocked()
 	}
 }
 
-// wakeAll has every flight that waits for another process look again: the
-// notice that it waits for may have been lost.
+// wakeAll has every call that waits for another process look again: the
+// invalidation that it waits for may have been lost.
 func (t *table) wakeAll() {
 	for i := range t.shards {
 		t.shards[i].wakeAll()
@@ -304,16 +307,16 @@ func (s *tableShard) wakeAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, k := range s.keys {
-		k.flight.wakeUpLocked()
+		k.call.wakeUpLocked()
 	}
 }
 
 // loading is the chain of loads that a context runs under, innermost first.
 type loading struct {
-	store   *Store
-	ns      *namespace
-	flights []*flight
-	outer   *loading
+	store *Store
+	ns    *namespace
+	calls []*call
+	outer *loading
 }
 
 type loadingKey struct{}
@@ -324,7 +327,7 @@ func recursive(ctx context.Context, s *Store, ns *namespace, key string) bool {
 		if l.store != s || l.ns != ns {
 			continue
 		}
-		for _, f := range l.flights {
+		for _, f := range l.calls {
 			if f.key == key && !f.finished() {
 				return true
 			}
@@ -334,16 +337,16 @@ func recursive(ctx context.Context, s *Store, ns *namespace, key string) bool {
 }
 
 // sleep waits for d, for f to be woken, or for ctx.
-func (t *table) sleep(ctx context.Context, f *flight, d time.Duration) error {
+func (t *table) sleep(ctx context.Context, f *call, d time.Duration) error {
 	s := t.shard(f.h)
 	s.mu.Lock()
-	if f.woken == nil {
-		f.woken = make(chan struct{}, 1)
-		if f.stirred {
-			f.woken <- struct{}{}
+	if f.wake == nil {
+		f.wake = make(chan struct{}, 1)
+		if f.pendingWake {
+			f.wake <- struct{}{}
 		}
 	}
-	woken := f.woken
+	woken := f.wake
 	s.mu.Unlock()
 	timer := time.NewTimer(d)
 	defer timer.Stop()

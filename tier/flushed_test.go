@@ -27,18 +27,18 @@ func imageOf(t *testing.T, srv *valkeytest.Server) (s *tier.Store, c *tier.Cache
 }
 
 // loadImage has it go on with the image, under the same history and over the same
-// connections, and waits until its flush notice was handled.
+// connections, and waits until its flush invalidation was handled.
 func loadImage(t *testing.T, srv *valkeytest.Server, s *tier.Store) {
 	srv.Do(t, "DEBUG", "RELOAD", "NOSAVE")
 	within(t, "the notice is handled", func() bool { return s.Health(bg).Staleness > time.Hour })
 }
 
 // Guard: Tail.Lost, by which no plain read is judged by what was proven before. The only
-// deltas are those of the reads: the heartbeat that the notice asks for waits for them.
+// deltas are those of the reads: the heartbeat that the invalidation asks for waits for them.
 //
 //	A:      Set(k, 1) returns
 //	server: loads an image, with k = 0
-//	A:      handles the flush notice, and reads k
+//	A:      handles the flush invalidation, and reads k
 func TestI1AFlushNoticeEndsTheProof(t *testing.T) {
 	for way, options := range map[string][]tier.CallOption{"local": nil, "not local": {tier.NoLocal()}, "fresh": {tier.Fresh()}} {
 		t.Run(way, func(t *testing.T) {
@@ -60,11 +60,11 @@ func TestI1AFlushNoticeEndsTheProof(t *testing.T) {
 	}
 }
 
-// Guard: moved. A read that takes no delta along may be answered after the flush notice.
+// Guard: moved. A read that takes no delta along may be answered after the flush invalidation.
 //
 //	A:      Set(k, 1) returns; A asks for k, without a delta
 //	server: loads an image, with k = 0, and answers
-//	A:      handles the flush notice, and then the answer
+//	A:      handles the flush invalidation, and then the answer
 func TestI1WhatAFlushNoticeHasOvertakenIsJudgedByADelta(t *testing.T) {
 	for _, first := range []bool{false, true} {
 		leaseFirst = first

@@ -151,7 +151,7 @@ func TestTheLastCallerThatLeavesEndsTheLoadersContext(t *testing.T) {
 	})
 }
 
-// Regression: the countdown of a batch's flights counted also those that others
+// Regression: the countdown of a batch's calls counted also those that others
 // load or that were answered meanwhile, which nobody leaves.
 func TestTheLastCallerThatLeavesEndsABatchOfWhichOthersLoadAPart(t *testing.T) {
 	inBubbles(t, func(t *testing.T, f *fleet) {

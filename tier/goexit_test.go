@@ -127,7 +127,7 @@ func TestACodecThatCallsGoexitLeavesNoLease(t *testing.T) {
 	})
 }
 
-// The end of a load's context ends its flights, and not once more a loader that calls
+// The end of a load's context ends its calls, and not once more a loader that calls
 // Goexit when it hears of that.
 func TestALoaderThatCallsGoexitWhenItsContextEndsEndsNothingTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

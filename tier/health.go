@@ -65,8 +65,8 @@ func (s *Store) Health(ctx context.Context) Health {
 	if err == nil {
 		err = t.Err
 	}
-	h.AwaySince, h.Outages = s.conn.awaySince()
-	if a := s.conn.away(); err == nil && a != nil {
+	h.AwaySince, h.Outages = s.conn.AwaySince()
+	if a := s.conn.OpenOutage(); err == nil && a != nil {
 		err = a
 	}
 	h.RemoteErr = remoteError(ctx, "health", err)

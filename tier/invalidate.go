@@ -83,6 +83,7 @@ func (s *Store) change(ctx context.Context, doing string, scopes []invalidation.
 // recordContext bounds the record of a write to keys, which its caller cannot call off: it is a change like any other,
 // and a caller that has given up has waited for the write already.
 func (s *Store) recordContext(caller context.Context) (context.Context, context.CancelFunc) {
+	// guard: G3-record-abandoned-write
 	ctx := context.WithoutCancel(caller)
 	if caller.Err() != nil {
 		return context.WithTimeout(ctx, s.cfg.timeout)
@@ -94,7 +95,8 @@ func (s *Store) recordContext(caller context.Context) (context.Context, context.
 // While the server is away it is tried all the same, but nobody waits long for
 // what is sent again in the background anyway.
 func (s *Store) changeContext(ctx context.Context) (context.Context, context.CancelFunc) {
-	if s.conn.away() != nil {
+	// guard: I8-brief-change-in-outage
+	if s.conn.OpenOutage() != nil {
 		return context.WithTimeout(ctx, s.cfg.timeout)
 	}
 	return context.WithTimeout(ctx, max(s.cfg.timeout, time.Second))

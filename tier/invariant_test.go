@@ -99,12 +99,12 @@ func TestI1AChangeThatCouldNotBeRecordedIsDistrustedHereAndSentAgain(t *testing.
 	}
 }
 
-// Guard: table.disturb (changing a key marks what is being read of it), and the
-// count of notices in accepts.
+// Guard: table.invalidateKey (changing a key marks what is being read of it), and the
+// count of invalidations in accepts.
 //
 //	A1: GET k is answered with the old value, A1 sleeps
-//	A2: Set(k, new) returns; its notices are late
-//	A3: reads k: may not share A1's flight
+//	A2: Set(k, new) returns; its invalidations are late
+//	A3: reads k: may not share A1's call
 //	A1: wakes up: may not keep the old value
 func TestI1AfterASetOrDeleteReturnedNoReadHereSeesTheOldValue(t *testing.T) {
 	for _, how := range []string{"set", "delete"} {
@@ -145,10 +145,10 @@ func readAroundAWrite(t *testing.T, w *world, how string, settled func()) {
 	require.Equal(t, int64(1), lookup(t, c, loadNew).Value)
 }
 
-// Guard: the age of the proof in Store.believes.
+// Guard: the age of the proof in Store.isValid.
 //
 //	B: holds k
-//	B: is cut off: its heartbeats fail, messages and notices are lost
+//	B: is cut off: its heartbeats fail, messages and invalidations are lost
 //	A: invalidates
 //	B: reads k more than the maximum staleness later
 func TestI2AProcessThatIsCutOffStopsBelievingItsCopies(t *testing.T) {
@@ -242,7 +242,7 @@ func TestI2AMessageAfterAGapMakesTheLogBeRead(t *testing.T) {
 //
 //	B: holds k, which it reads by tracking alone
 //	B: its connection is replaced; the client's word of that is late
-//	A: Set(k): the notice went to the old connection
+//	A: Set(k): the invalidation went to the old connection
 //	B: a heartbeat on the new connection would prove that all is well
 func TestI2AnotherConnectionEndsTheTrustInCopies(t *testing.T) {
 	w := &world{t, remote.NewEmbedded(0), "test", nil}
@@ -261,7 +261,7 @@ func TestI2AnotherConnectionEndsTheTrustInCopies(t *testing.T) {
 	require.Equal(t, int64(1), lookup(t, cb, fail).Value)
 }
 
-// Guard: Store.moved, and what confirm does then.
+// Guard: Store.connectionChanged, and what confirm does then.
 //
 //	B: sends GET k over a new connection, to a server of another history
 //	A: finds that first, and has k's namespace change
@@ -329,7 +329,7 @@ func TestI3OtherProcessesFollowWithinOnePush(t *testing.T) {
 }
 
 // Guard: the delta that a fresh read pipelines, and for callers that join a
-// flight CatchUp in accepts.
+// call CatchUp in accepts.
 //
 //	A: invalidates; B hears nothing
 //	B: reads k fresh

@@ -37,21 +37,21 @@ type item struct {
 // common: see views. Those that stand for "not found" have one of their own, so that a
 // hit compares kinds and nothing else.
 type kind struct {
-	ns       *namespace
-	negative bool
-	absent   *kind   // the negative one; nil if this is it
-	factsAt  uintptr // where the facts are, seen from the item
-	padding  int     // see roomOf
+	ns           *namespace
+	negative     bool
+	negativeKind *kind   // the negative one; nil if this is it
+	metaAt       uintptr // where the facts are, seen from the item
+	padding      int     // see roomOf
 }
 
 // newKind returns a kind of a namespace's items of type V.
 func newKind[V any](ns *namespace) *kind {
-	at := unsafe.Offsetof(itemOf[V]{}.facts) - unsafe.Offsetof(itemOf[V]{}.Value)
+	at := unsafe.Offsetof(itemOf[V]{}.meta) - unsafe.Offsetof(itemOf[V]{}.Value)
 	_, padding := roomOf[V]()
-	k := &kind{ns: ns, factsAt: at, padding: padding}
+	k := &kind{ns: ns, metaAt: at, padding: padding}
 	none := *k
 	none.negative = true
-	k.absent = &none
+	k.negativeKind = &none
 	return k
 }
 
@@ -63,19 +63,19 @@ const (
 )
 
 // once reports whether what had not been done before.
-func (it *item) once(what uint32) bool { return it.facts().did.Or(what)&what == 0 }
+func (it *item) once(what uint32) bool { return it.meta().did.Or(what)&what == 0 }
 
 // has reports whether what was done.
-func (it *item) has(what uint32) bool { return it.facts().did.Load()&what != 0 }
+func (it *item) has(what uint32) bool { return it.meta().did.Load()&what != 0 }
 
-// facts is what is known of an item beside its value.
-type facts struct {
+// meta is what is known of an item beside its value.
+type meta struct {
 	// What recheck reads, in one cache line if the value has 48 bytes.
-	asOf    AsOf
-	epoch   uint64             // tracking epoch in which it was read
-	common  *invalidation.Held // the marks of its namespaces
-	made    *origins           // nil if it names no sources
-	special *special           // nil if there is nothing in it
+	asOf   AsOf
+	epoch  uint64               // tracking epoch in which it was read
+	common *invalidation.Pinned // the marks of its namespaces
+	made   *origins             // nil if it names no sources
+	extra  *extra               // nil if there is nothing in it
 
 	born    mono.Time
 	fresh   mono.Time // end of its TTL
@@ -90,52 +90,52 @@ type facts struct {
 	retry atomic.Int64
 
 	did atomic.Uint32 // of early, released and guessed
-	// owed: the next notice of the key is that of our own write of the item, and
+	// expectsOwnEcho: the next invalidation of the key is that of our own write of the item, and
 	// says nothing new. Guarded by the shard of the table.
-	owed bool
+	expectsOwnEcho bool
 }
 
-// special is what few stores have to know of an item.
-type special struct {
+// extra is what few stores have to know of an item.
+type extra struct {
 	shard   *remote.Shard      // over which it was read, in a cluster
 	keyTick invalidation.Tick  // as of when the key held this, where keys are scopes
 	keyMark *invalidation.Mark // of the key itself, likewise
-	outage  *outage            // of what may be served without proof while the server is away
+	outage  *outageAllowance   // of what may be served without proof while the server is away
 }
 
-var nothingSpecial special
+var noExtra extra
 
-// more is what is special about the item, to be read.
-func (it *item) more() *special {
-	f := it.facts()
-	if f.special == nil {
-		return &nothingSpecial
+// extra is what is special about the item, to be read.
+func (it *item) extra() *extra {
+	f := it.meta()
+	if f.extra == nil {
+		return &noExtra
 	}
-	return f.special
+	return f.extra
 }
 
-// specially is what is special about the item, to be set before it can be found.
-func (it *item) specially() *special {
-	f := it.facts()
-	if f.special == nil {
-		f.special = &special{}
+// ensureExtra is what is special about the item, to be set before it can be found.
+func (it *item) ensureExtra() *extra {
+	f := it.meta()
+	if f.extra == nil {
+		f.extra = &extra{}
 	}
-	return f.special
+	return f.extra
 }
 
-// restsOn notes by what it was read, or loaded.
-func (c *core) restsOn(it *item, b *basis) {
-	it.facts().epoch = b.epoch
-	c.hasShard(it, b.shard)
+// setBasis notes by what it was read, or loaded.
+func (c *core) setBasis(it *item, b *basis) {
+	it.meta().epoch = b.epoch
+	c.setShard(it, b.shard)
 	if c.keysAreScopes() {
-		it.specially().keyTick = b.keyTick
+		it.ensureExtra().keyTick = b.keyTick
 	}
 }
 
-// hasShard notes over which server of a cluster it was read or is written.
-func (c *core) hasShard(it *item, s *remote.Shard) {
-	if s != nil || it.facts().special != nil {
-		it.specially().shard = s
+// setShard notes over which server of a cluster it was read or is written.
+func (c *core) setShard(it *item, s *remote.Shard) {
+	if s != nil || it.meta().extra != nil {
+		it.ensureExtra().shard = s
 	}
 }
 
@@ -151,24 +151,24 @@ type origins struct {
 
 // sources returns what the item was made from, which nobody changes.
 func (it *item) sources() []string {
-	if it.facts().made == nil {
+	if it.meta().made == nil {
 		return nil
 	}
-	return it.facts().made.sources
+	return it.meta().made.sources
 }
 
 func (it *item) dependOn(sources []string) {
 	if len(sources) > 0 {
-		it.facts().made = &origins{sources: sources}
+		it.meta().made = &origins{sources: sources}
 	}
 }
 
 // marks returns those of the sources.
 func (it *item) marks() []*invalidation.Mark {
-	if it.facts().made == nil {
+	if it.meta().made == nil {
 		return nil
 	}
-	return it.facts().made.marks
+	return it.meta().made.marks
 }
 
 // itemOf is an item in one piece of memory with the room that the local tier
@@ -176,7 +176,7 @@ func (it *item) marks() []*invalidation.Mark {
 type itemOf[V any] struct {
 	local.Entry[item]
 	value V
-	facts facts
+	meta  meta
 }
 
 // longer is an itemOf with what it takes to begin with a cache line. Pieces of memory lie
@@ -223,35 +223,38 @@ func newItemOf[V any](k *kind, v V) *item {
 // valueIn is where the item of a V has its value; the zero V if it is negative.
 func valueIn[V any](it *item) *V { return &(*itemOf[V])(unsafe.Pointer(it.entry())).value }
 
-// facts are those of the item.
-func (it *item) facts() *facts { return (*facts)(unsafe.Add(unsafe.Pointer(it), it.factsAt)) }
+// meta are those of the item.
+func (it *item) meta() *meta { return (*meta)(unsafe.Add(unsafe.Pointer(it), it.metaAt)) }
 
 // entry is what the item lies in, as all do.
 func (it *item) entry() *local.Entry[item] {
 	return (*local.Entry[item])(unsafe.Add(unsafe.Pointer(it), -int(unsafe.Offsetof(local.Entry[item]{}.Value))))
 }
 
-// believes decides rule R5 but for the TTL: whether a local copy is true as far
+// isValid decides rule R5 but for the TTL: whether a local copy is true as far
 // as this process can prove at now.
-func (s *Store) believes(it *item, v *invalidation.View, now mono.Time) bool {
-	return s.hears(it, v, now) && (it.seq.Load() == v.Seq || it.recheck(v))
+func (s *Store) isValid(it *item, v *invalidation.View, now mono.Time) bool {
+	return s.hasFreshProof(it, v, now) && (it.seq.Load() == v.Seq || it.recheck(v))
 }
 
-// hears reports whether changes of the item are heard: in the log, and from the server
+// hasFreshProof reports whether changes of the item are heard: in the log, and from the server
 // over which it was read.
-func (s *Store) hears(it *item, v *invalidation.View, now mono.Time) bool {
-	return s.proven(v, now) && (!s.sharded || it.more().shard.Age(now) <= s.cfg.maxStaleness)
+func (s *Store) hasFreshProof(it *item, v *invalidation.View, now mono.Time) bool {
+	// guard: I2-shard-proof-age
+	// guard: I2-proof-age
+	return s.proofFresh(v, now) && (!s.sharded || it.extra().shard.Age(now) <= s.cfg.maxStaleness)
 }
 
-// proven reports whether changes in the log are heard.
-func (s *Store) proven(v *invalidation.View, now mono.Time) bool {
+// proofFresh reports whether changes in the log are heard.
+func (s *Store) proofFresh(v *invalidation.View, now mono.Time) bool {
 	return v.Age(now) <= s.cfg.maxStaleness
 }
 
 // recheck looks at the marks. v was loaded before them, so a change that comes
 // in between is seen here or moves Seq beyond the one noted.
 func (it *item) recheck(v *invalidation.View) bool {
-	f := it.facts()
+	f := it.meta()
+	// guard: I2-epoch
 	if f.epoch != v.Epoch || !v.Covers(f.asOf) {
 		return false
 	}
@@ -265,7 +268,7 @@ func (it *item) recheck(v *invalidation.View) bool {
 			return false
 		}
 	}
-	if x := f.special; x != nil && x.keyMark != nil && x.keyMark.Last() > x.keyTick {
+	if x := f.extra; x != nil && x.keyMark != nil && x.keyMark.Last() > x.keyTick {
 		return false
 	}
 	it.seq.Store(v.Seq)
@@ -278,14 +281,14 @@ func (it *item) release(t *invalidation.Tail) {
 		return
 	}
 	t.Release(it.marks())
-	if m := it.more().keyMark; m != nil {
+	if m := it.extra().keyMark; m != nil {
 		t.Release([]*invalidation.Mark{m})
 	}
 }
 
 // plan sets check from what the item knows of its times.
 func (it *item) plan(c *cacheConfig) {
-	f := it.facts()
+	f := it.meta()
 	at := min(f.fresh, f.expires)
 	if c.early > 0 && !it.negative && !it.has(early) {
 		at = min(at, it.earlyAt(c))
@@ -295,6 +298,7 @@ func (it *item) plan(c *cacheConfig) {
 		at = min(at, mono.Time(p))
 	}
 	it.check.Store(int64(at))
+	// guard: R9-suspended-stays-suspended
 	if f.provisional.Load() != p {
 		it.plan(c) // it was suspended in between, which is not to be undone
 	}
@@ -302,7 +306,7 @@ func (it *item) plan(c *cacheConfig) {
 
 // suspend ends the provisional time of an item, if it is in it.
 func (it *item) suspend() bool {
-	f := it.facts()
+	f := it.meta()
 	if f.provisional.Load() == 0 {
 		return false
 	}
@@ -313,13 +317,13 @@ func (it *item) suspend() bool {
 
 // earlyAt is when c.early of the TTL has passed.
 func (it *item) earlyAt(c *cacheConfig) mono.Time {
-	f := it.facts()
+	f := it.meta()
 	return f.born.Add(time.Duration(c.early * float64(f.fresh.Sub(f.born))))
 }
 
 // servable reports whether the item's life, and its provisional time, last.
 func (it *item) servable(now mono.Time) bool {
-	f := it.facts()
+	f := it.meta()
 	p := f.provisional.Load()
 	return now < f.expires && (p == 0 || now < mono.Time(p))
 }
@@ -327,10 +331,10 @@ func (it *item) servable(now mono.Time) bool {
 // estimate is the heap the item keeps alive beside itself and its value. Marks
 // are shared and left out.
 func (it *item) estimate() int64 {
-	f := it.facts()
+	f := it.meta()
 	n := int64(len(it.key))
-	if f.special != nil {
-		n += int64(unsafe.Sizeof(special{}))
+	if f.extra != nil {
+		n += int64(unsafe.Sizeof(extra{}))
 	}
 	if f.made != nil {
 		n += 48 + 8*int64(len(f.made.sources)) // origins, and its marks

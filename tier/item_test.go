@@ -12,7 +12,7 @@ func TestAnItemKnowsWhatItLiesIn(t *testing.T) {
 	require.Same(t, &x.Entry, x.Value.entry())
 	require.Equal(t, "v", x.value)
 	require.Same(t, &x.value, valueIn[string](&x.Value))
-	require.Same(t, &x.facts, x.Value.facts())
+	require.Same(t, &x.meta, x.Value.meta())
 }
 
 // What decides about a hit is in one cache line, and 48 bytes of value in the next.
@@ -32,7 +32,7 @@ func TestAValueOfAnotherTypeIsNotGivenOut(t *testing.T) {
 	c := &Cache[string]{core{ns: ns, typed: newTyped[string](newKind[string](ns), nil)}}
 	require.Equal(t, "v", c.valueOf(newItemOf(c.kind, "v")))
 	require.Panics(t, func() { c.valueOf(newItemOf(newKind[[]byte](ns), []byte("v"))) })
-	require.Panics(t, func() { c.valueOf(newItemOf(c.kind.absent, "")) })
+	require.Panics(t, func() { c.valueOf(newItemOf(c.kind.negativeKind, "")) })
 }
 
 func TestItemsBeginWithACacheLine(t *testing.T) {

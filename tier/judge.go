@@ -17,15 +17,15 @@ import (
 // stillServable reports whether a value is at most window past its TTL and
 // nothing it depends on has changed.
 func (c *core) stillServable(it *item, window time.Duration) bool {
-	return mono.Now() < it.facts().fresh.Add(window) && c.trueNow(it)
+	return mono.Now() < it.meta().fresh.Add(window) && c.stillValid(it)
 }
 
-// trueNow decides R1 by what is known locally, for an item whose own marks may
+// stillValid decides R1 by what is known locally, for an item whose own marks may
 // have been given back.
-func (c *core) trueNow(it *item) bool {
-	marks := c.s.tail.Hold(sourceScopes(it.sources()))
+func (c *core) stillValid(it *item) bool {
+	marks := c.s.tail.Pin(sourceScopes(it.sources()))
 	defer c.s.tail.Release(marks)
-	return c.judgeMarks(it, c.ns.standing.Held(), marks) == invalidation.Valid && !c.keyChanged(it)
+	return c.checkMarks(it, c.ns.pins.Current(), marks) == invalidation.Valid && !c.keyChanged(it)
 }
 
 // keyChanged judges the key's own scope, where keys are scopes.
@@ -33,9 +33,9 @@ func (c *core) keyChanged(it *item) bool {
 	if !c.keysAreScopes() {
 		return false
 	}
-	marks := c.s.tail.Hold([]invalidation.Scope{c.keyScope(it.key)})
+	marks := c.s.tail.Pin([]invalidation.Scope{c.keyScope(it.key)})
 	defer c.s.tail.Release(marks)
-	verdict, _ := c.s.tail.Judge(AsOf{Incarnation: it.facts().asOf.Incarnation, Tick: it.more().keyTick}, marks)
+	verdict, _ := c.s.tail.Judge(AsOf{Incarnation: it.meta().asOf.Incarnation, Tick: it.extra().keyTick}, marks)
 	return verdict != invalidation.Valid
 }
 
@@ -61,10 +61,11 @@ func (c *core) scopes(sources []string) []invalidation.Scope {
 
 // ofType reports whether the item is of this view's namespace and kind: what is left of
 // views of another is not.
-func (c *core) ofType(it *item) bool { return it.kind == c.kind || it.kind == c.kind.absent }
+// guard: I2-negative-of-own-kind
+func (c *core) ofType(it *item) bool { return it.kind == c.kind || it.kind == c.kind.negativeKind }
 
-// outdate has this process forget other versions of a key than the one that was read for
-// who does not keep it. Where the server tracks keys, its notices have seen to that: they
+// removeOtherVersions has this process forget other versions of a key than the one that was read for
+// who does not keep it. Where the server tracks keys, its invalidations have seen to that: they
 // come before the answer. Without, the change of a key is recorded after its write, and a
 // fill is none:
 //
@@ -72,14 +73,14 @@ func (c *core) ofType(it *item) bool { return it.kind == c.kind || it.kind == c.
 //	A: reads 2 without the local tier, and returns it
 //	A: reads 1 from the local tier
 //	B: records the change
-func (c *core) outdate(h local.Key, it *item, f *flight) {
+func (c *core) removeOtherVersions(h local.Key, it *item, f *call) {
 	if c.s.cfg.noTracking {
-		c.s.table.outdate(h, it.facts().nonce, f)
+		c.s.table.removeOtherVersions(h, it.meta().nonce, f)
 	}
 }
 
-// reading is a stored entry that is being made an item of.
-type reading struct {
+// storedValue is a stored entry that is being made an item of.
+type storedValue struct {
 	key    string
 	stored remote.Item
 	basis
@@ -88,12 +89,13 @@ type reading struct {
 }
 
 // open decodes a stored entry and judges it. Without an item the cause says why.
-func (c *core) open(ctx context.Context, r *reading) (*item, Cause, error) {
+func (c *core) open(ctx context.Context, r *storedValue) (*item, Cause, error) {
 	if !r.stored.Found() {
 		return nil, Cold, nil
 	}
 	e, err := envelope.Decode(r.stored.Envelope())
 	switch {
+	// guard: other-format-is-no-damage
 	case errors.Is(err, envelope.ErrFormat):
 		return nil, OtherFormat, nil // nothing is wrong: two releases share the tier
 	case err != nil:
@@ -106,7 +108,8 @@ func (c *core) open(ctx context.Context, r *reading) (*item, Cause, error) {
 	if err != nil || it == nil {
 		return nil, cause, err
 	}
-	if !c.hold(ctx, it) {
+	// guard: I5-judge-remote-entry
+	if !c.pinMarks(ctx, it) {
 		it.release(c.s.tail)
 		return nil, Invalidated, nil
 	}
@@ -114,18 +117,18 @@ func (c *core) open(ctx context.Context, r *reading) (*item, Cause, error) {
 }
 
 // itemOf decodes the value and turns the server's times into local ones.
-func (c *core) itemOf(r *reading, e *envelope.Entry) (*item, Cause, error) {
+func (c *core) itemOf(r *storedValue, e *envelope.Entry) (*item, Cause, error) {
 	left := e.Expires.Sub(c.s.tail.View().ServerTime(r.now))
 	if left <= 0 {
 		return nil, Expired, nil
 	}
 	it := c.empty()
-	f := it.facts()
+	f := it.meta()
 	if e.Negative {
-		it.kind = c.kind.absent
+		it.kind = c.kind.negativeKind
 	}
 	it.key, f.nonce, f.asOf = r.key, e.Nonce, e.AsOf
-	c.restsOn(it, &r.basis)
+	c.setBasis(it, &r.basis)
 	it.dependOn(cloneAll(e.Sources))
 	if !e.Negative {
 		if e.Shape != c.typed.shape {
@@ -143,6 +146,7 @@ func (c *core) itemOf(r *reading, e *envelope.Entry) (*item, Cause, error) {
 	}
 	stored := len(r.stored.Envelope())
 	if e.Cost > 0 {
+		// guard: I9-stored-cost
 		f.cost = envelope.StatedCost(e.Cost, int64(max(stored, len(e.Payload))))
 	}
 	c.limitLocal(it, r.now, len(e.Payload))
@@ -155,7 +159,7 @@ func (c *core) itemOf(r *reading, e *envelope.Entry) (*item, Cause, error) {
 // limitLocal applies WithLocalTTL, and estimates the local copy's size unless it is
 // stated; encoded is what the value takes encoded, or 0 if that is not known.
 func (c *core) limitLocal(it *item, now mono.Time, encoded int) {
-	f := it.facts()
+	f := it.meta()
 	if c.cfg.localTTL > 0 {
 		f.expires = min(f.expires, now.Add(c.cfg.localTTL))
 	}
@@ -171,57 +175,58 @@ func (c *core) limitLocal(it *item, now mono.Time, encoded int) {
 // correctGuess makes a cost that was guessed no less than what the value takes encoded.
 func (c *core) correctGuess(it *item, encoded int) {
 	if it.has(guessed) {
-		it.facts().cost, _ = c.typed.size(it, encoded)
+		it.meta().cost, _ = c.typed.size(it, encoded)
 	}
 }
 
-// hold takes the marks of all that the item depends on and decides R1, asking
+// pinMarks takes the marks of all that the item depends on and decides R1, asking
 // the log about what is older than this process's knowledge (R6).
-func (c *core) hold(ctx context.Context, it *item) bool {
+func (c *core) pinMarks(ctx context.Context, it *item) bool {
 	t := c.s.tail
-	f := it.facts()
-	f.common = c.ns.standing.Held()
+	f := it.meta()
+	f.common = c.ns.pins.Current()
 	if f.made != nil {
-		f.made.marks = t.Hold(sourceScopes(f.made.sources))
+		f.made.marks = t.Pin(sourceScopes(f.made.sources))
 	}
 	if c.keysAreScopes() {
-		it.specially().keyMark = t.Hold([]invalidation.Scope{c.keyScope(it.key)})[0]
+		it.ensureExtra().keyMark = t.Pin([]invalidation.Scope{c.keyScope(it.key)})[0]
 	}
-	verdict := c.judge(it)
+	verdict := c.validate(it)
 	if verdict != invalidation.Unknown {
 		return verdict == invalidation.Valid
 	}
-	if c.s.conn.away() != nil {
+	// guard: I8-no-fetch-in-outage
+	if c.s.conn.OpenOutage() != nil {
 		return false
 	}
 	scopes := c.scopes(it.sources())
-	if m := it.more().keyMark; m != nil {
+	if m := it.extra().keyMark; m != nil {
 		scopes = append(scopes, m.Scope())
 	}
 	rctx := c.s.request(ctx)
 	defer rctx.End()
-	if err := t.Learn(rctx, scopes); err != nil {
-		c.failed(err)
+	if err := t.Fetch(rctx, scopes); err != nil {
+		c.countRemoteError(err)
 		return false
 	}
-	return c.judge(it) == invalidation.Valid
+	return c.validate(it) == invalidation.Valid
 }
 
-func (c *core) judge(it *item) invalidation.Verdict {
-	verdict := c.judgeMarks(it, it.facts().common, it.marks())
-	if x := it.more(); verdict == invalidation.Valid && x.keyMark != nil {
-		verdict, _ = c.s.tail.Judge(AsOf{Incarnation: it.facts().asOf.Incarnation, Tick: x.keyTick}, []*invalidation.Mark{x.keyMark})
+func (c *core) validate(it *item) invalidation.Verdict {
+	verdict := c.checkMarks(it, it.meta().common, it.marks())
+	if x := it.extra(); verdict == invalidation.Valid && x.keyMark != nil {
+		verdict, _ = c.s.tail.Judge(AsOf{Incarnation: it.meta().asOf.Incarnation, Tick: x.keyTick}, []*invalidation.Mark{x.keyMark})
 	}
 	return verdict
 }
 
-// judgeMarks decides R1 by the marks of the namespaces and of the sources.
-func (c *core) judgeMarks(it *item, common *invalidation.Held, own []*invalidation.Mark) invalidation.Verdict {
-	verdict, _ := c.s.tail.Judge(it.facts().asOf, common.Marks)
+// checkMarks decides R1 by the marks of the namespaces and of the sources.
+func (c *core) checkMarks(it *item, common *invalidation.Pinned, own []*invalidation.Mark) invalidation.Verdict {
+	verdict, _ := c.s.tail.Judge(it.meta().asOf, common.Marks)
 	if verdict == invalidation.Changed || len(own) == 0 {
 		return verdict
 	}
-	if more, _ := c.s.tail.Judge(it.facts().asOf, own); more != invalidation.Valid {
+	if more, _ := c.s.tail.Judge(it.meta().asOf, own); more != invalidation.Valid {
 		return more
 	}
 	return verdict

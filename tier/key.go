@@ -34,9 +34,9 @@ type namespace struct {
 	seed   uint64 // of the keys' hash
 	name   string // what the names of its remote keys begin with
 	scopes []invalidation.Scope
-	// standing holds the scopes for all entries.
-	standing *invalidation.Standing
-	stats    counters
+	// pins holds the scopes for all entries.
+	pins  *invalidation.Pins
+	stats counters
 	// misses is how often reads of the remote tier found nothing of late, in 256ths.
 	misses atomic.Int32
 	// declared is nil until keys of it were set or deleted.
@@ -129,7 +129,7 @@ func (n *namespace) appendName(b []byte, h local.Key) []byte {
 
 const hashText = 22 // of 16 bytes in base64
 
-// parseRemoteName returns the hash in a name that the server sent a notice of,
+// parseRemoteName returns the hash in a name that the server sent a invalidation of,
 // and whether the name is that of its lease.
 func parseRemoteName(name string) (h local.Key, lease, ok bool) {
 	if key, is := remote.LeaseOf(name); is {

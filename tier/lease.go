@@ -11,6 +11,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/tier/internal/breaker"
 )
 
 // newToken returns what no other load in the fleet has.
@@ -26,61 +27,66 @@ func tokenPrefix() string {
 }
 
 // readOrLease reads the remote tier and, if it has nothing, takes the lease in
-// the same round trip. It returns true if that ended the flight.
+// the same round trip. It returns true if that ended the call.
 //
 // It costs the server more than a plain read, and so is only for keys that are
 // likely to be missing.
-func (l *loadRun) readOrLease(ctx context.Context, f *flight) bool {
+func (l *loadRun) readOrLease(ctx context.Context, f *call) bool {
 	leases, err := l.askLeases(ctx, l.only(f))
 	if err != nil {
-		if !refused(err) {
+		// guard: I8-release-only-asked-lease
+		if !breaker.Refused(err) {
 			l.releaseAside(f)
 		}
-		return l.unread(ctx, f, l.o, err)
+		return l.afterReadError(ctx, f, l.o, err)
 	}
 	lease := &leases[0]
+	// guard: use-lease-with-bad-value
 	f.leased = lease.Acquired && lease.Err == nil
 	returned := false
 	defer func() {
+		// guard: release-lease-on-goexit
 		if !returned && f.leased { // the codec has ended this goroutine
 			l.releaseAside(f)
 		}
 	}()
 	switch {
 	case lease.Item.Found():
-		served := l.serve(ctx, f, lease.Item, l.load, l.o)
+		served := l.finishFromRemote(ctx, f, lease.Item, l.load, l.o)
+		// guard: release-unneeded-lease
 		if served && f.leased {
 			l.releaseAside(f)
 		}
 		returned = true
 		return served
 	case lease.Err != nil:
-		l.unleased(f, lease.Err)
+		l.loadWithoutLease(f, lease.Err)
+		// guard: release-lease-with-error
 		if lease.Acquired {
 			l.releaseAside(f)
 		}
 	case !f.leased:
 		f.held, f.holds = true, lease.Wait
 	}
-	l.missed(Cold)
+	l.countMiss(Cold)
 	returned = true
 	return false
 }
 
-// unleased has f loaded without a lease.
-func (l *loadRun) unleased(f *flight, err error) {
-	l.failed(err)
-	f.offline, f.refused = true, errors.Is(err, remote.ErrFull)
+// loadWithoutLease has f loaded without a lease.
+func (l *loadRun) loadWithoutLease(f *call, err error) {
+	l.countRemoteError(err)
+	f.skipLease, f.leaseOOM = true, errors.Is(err, remote.ErrFull)
 }
 
-// lease asks for the fleet's leases of the flights. ready are those to load
-// now, held those that another process loads. Flights that turn out to have
+// lease asks for the fleet's leases of the calls. ready are those to load
+// now, held those that another process loads. Calls that turn out to have
 // been answered meanwhile are ended.
-func (l *loadRun) lease(ctx context.Context, fs []*flight) (ready, held []*flight) {
-	var ask []*flight
+func (l *loadRun) lease(ctx context.Context, fs []*call) (ready, held []*call) {
+	var ask []*call
 	for _, f := range fs {
 		switch {
-		case l.cfg.localOnly || f.offline || f.leased:
+		case l.cfg.localOnly || f.skipLease || f.leased:
 			ready = append(ready, f)
 		case f.held:
 			f.held = false // from here on, ask
@@ -92,31 +98,32 @@ func (l *loadRun) lease(ctx context.Context, fs []*flight) (ready, held []*fligh
 	for len(ask) > 0 {
 		leases, err := l.askLeases(ctx, ask)
 		if err != nil {
-			l.failed(err)
-			if !refused(err) {
+			l.countRemoteError(err)
+			if !breaker.Refused(err) {
 				l.releaseLater(leasedNames(ask))
 			}
 			for _, f := range ask {
-				f.offline = true
+				f.skipLease = true
 			}
 			return append(ready, ask...), held
 		}
-		var again []*flight
+		var again []*call
 		for i, f := range ask { // before any is decoded: a codec may end this goroutine
 			f.leased = leases[i].Acquired && leases[i].Err == nil
 		}
 		for i, f := range ask {
 			lease := leases[i]
 			switch {
-			case lease.Item.Found() && l.serve(ctx, f, lease.Item, l.load, l.o):
+			case lease.Item.Found() && l.finishFromRemote(ctx, f, lease.Item, l.load, l.o):
 				if f.leased {
 					l.releaseLater([]string{f.name})
 				}
 			case f.leased:
 				ready = append(ready, f)
 			case lease.Err != nil:
-				l.unleased(f, lease.Err)
+				l.loadWithoutLease(f, lease.Err)
 				ready = append(ready, f)
+				// guard: release-lease-with-error-in-run
 				if lease.Acquired {
 					l.releaseLater([]string{f.name})
 				}
@@ -136,7 +143,7 @@ func (l *loadRun) lease(ctx context.Context, fs []*flight) (ready, held []*fligh
 	return ready, held
 }
 
-func (l *loadRun) askLeases(ctx context.Context, fs []*flight) ([]remote.Lease, error) {
+func (l *loadRun) askLeases(ctx context.Context, fs []*call) ([]remote.Lease, error) {
 	reqs := make([]remote.LeaseRequest, len(fs))
 	view, now := l.s.tail.View(), mono.Now()
 	for i, f := range fs {
@@ -147,17 +154,17 @@ func (l *loadRun) askLeases(ctx context.Context, fs []*flight) ([]remote.Lease, 
 	rctx := l.s.request(ctx)
 	defer rctx.End()
 	leases, err := l.s.conn.Lease(rctx, reqs)
-	if err == nil && l.s.movedAny(view, fs) {
-		err = l.s.confirm(rctx, leasedNames(fs)...)
+	if err == nil && l.s.anyConnectionChanged(view, fs) {
+		err = l.s.revalidate(rctx, leasedNames(fs)...)
 	}
 	return leases, err
 }
 
 const (
-	// maxLeaseWait bounds one wait for another's lease: notices end it sooner,
+	// maxLeaseWait bounds one wait for another's lease: invalidations end it sooner,
 	// and this is for those that get lost.
 	maxLeaseWait = time.Second
-	// leasePoll is used where no notices come.
+	// leasePoll is used where no invalidations come.
 	leasePoll = 20 * time.Millisecond
 	// leaseSlack is how long after its end a lease is asked for: the server tells how long
 	// it lasts in whole milliseconds.
@@ -167,9 +174,9 @@ const (
 // awaitLease waits until another process has loaded f's key, or has given up, or lets its
 // lease expire: then it is gone. Of that the server need not tell, as long as the lease
 // is not asked for.
-func (l *loadRun) awaitLease(ctx context.Context, f *flight) (ready []*flight) {
-	if f.resident != nil {
-		l.finishAll([]*flight{f}, outcome{err: errAbandoned}) // a refresh that another does
+func (l *loadRun) awaitLease(ctx context.Context, f *call) (ready []*call) {
+	if f.refreshTarget != nil {
+		l.finishAll([]*call{f}, outcome{err: errAbandoned}) // a refresh that another does
 		return nil
 	}
 	wait := maxLeaseWait
@@ -177,11 +184,12 @@ func (l *loadRun) awaitLease(ctx context.Context, f *flight) (ready []*flight) {
 		wait = leasePoll
 	}
 	for {
+		// guard: ask-for-expired-lease
 		if err := l.s.table.sleep(ctx, f, min(wait/2+mrand.N(wait/2), f.holds+leaseSlack)); err != nil {
-			l.finishAll([]*flight{f}, outcome{err: context.Cause(l.Context)})
+			l.finishAll([]*call{f}, outcome{err: context.Cause(l.Context)})
 			return nil
 		}
-		ready, held := l.lease(ctx, []*flight{f})
+		ready, held := l.lease(ctx, []*call{f})
 		if len(held) == 0 {
 			return ready
 		}
@@ -193,11 +201,11 @@ func (l *loadRun) awaitLease(ctx context.Context, f *flight) (ready []*flight) {
 // it was slow to answer, and this after it, so that nobody waits for us until
 // the leases expire.
 func (l *loadRun) releaseLater(keys []string) {
-	l.s.goFlying(func() { l.release(keys) })
+	l.s.runInBackground(func() { l.release(keys) })
 }
 
 // releaseAside is releaseLater for a run that has not begun.
-func (l *loadRun) releaseAside(f *flight) {
+func (l *loadRun) releaseAside(f *call) {
 	name := f.name
 	l.s.spawn(func() { l.release([]string{name}) })
 }
@@ -212,8 +220,8 @@ func (l *loadRun) release(keys []string) {
 	for pause := time.Millisecond; !l.releaseOnce(keys); pause = min(2*pause, maxReleasePause) {
 		var back <-chan struct{}
 		var again <-chan time.Time
-		if a := l.breaker(keys[0]).current.Load(); a != nil {
-			back = a.over
+		if a := l.breaker(keys[0]).Current.Load(); a != nil {
+			back = a.Over
 		} else {
 			again = time.After(pause)
 		}
@@ -241,16 +249,17 @@ func (l *loadRun) releaseOnce(keys []string) bool {
 	defer cancel()
 	err := l.s.conn.Release(ctx, keys, l.token)
 	if err != nil {
-		l.failed(err)
+		l.countRemoteError(err)
 	}
+	// guard: release-until-answered
 	return !remote.Away(err)
 }
 
-// leasedNames returns the remote keys of the flights that are not offline.
-func leasedNames(fs []*flight) []string {
+// leasedNames returns the remote keys of the calls that are not offline.
+func leasedNames(fs []*call) []string {
 	out := make([]string, 0, len(fs))
 	for _, f := range fs {
-		if !f.offline {
+		if !f.skipLease {
 			out = append(out, f.name)
 		}
 	}

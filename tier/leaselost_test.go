@@ -95,7 +95,7 @@ func TestALeaseWhoseConnectionWasCutIsGivenBack(t *testing.T) {
 	}
 }
 
-// A lease that its owner does not renew is asked for when it ends, of which no notice comes: that is when it is found
+// A lease that its owner does not renew is asked for when it ends, of which no invalidation comes: that is when it is found
 // to have expired.
 func TestALeaseThatExpiresIsTakenAtOnce(t *testing.T) {
 	inBubbles(t, func(t *testing.T, f *fleet) {

@@ -8,7 +8,7 @@ import (
 	"github.com/tiercache/tiercache/local"
 )
 
-// A copy that is older than what was loaded is not left in place of it: the notice of its
+// A copy that is older than what was loaded is not left in place of it: the invalidation of its
 // own write, which takes nothing out, may come when the newer one is about to take its
 // place.
 func TestI1ListLeavesNoOlderCopy(t *testing.T) {
@@ -17,17 +17,17 @@ func TestI1ListLeavesNoOlderCopy(t *testing.T) {
 	for _, gone := range []bool{false, true} {
 		table, h, k := newTable(l), local.Key{Lo: 1}, newKind[string](&namespace{})
 		older, newer, w := newItemOf(k, "older"), newItemOf(k, "newer"), &watch{}
-		older.facts().owed = true
+		older.meta().expectsOwnEcho = true
 		require.True(t, table.put(h, older))
 		table.watch(h, w)
-		require.True(t, table.mark(h, w))
+		require.True(t, table.resetBaseline(h, w))
 		if gone {
 			table.unwatch(h, w)
 		}
-		table.notice(h)
+		table.applyInvalidation(h)
 		require.NotNil(t, l.PeekEntry(h), "it was owed")
-		table.list(h, w, newer)
+		table.insertProvisional(h, w, newer)
 		require.Nil(t, l.PeekEntry(h))
-		require.False(t, w.listed)
+		require.False(t, w.hasProvisional)
 	}
 }

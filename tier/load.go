@@ -19,13 +19,13 @@ type loaded struct {
 	err error
 }
 
-// loadFunc runs the user's loader for the flights, whose entries it fills, and
+// loadFunc runs the user's loader for the calls, whose entries it fills, and
 // sets a result for each.
 //
 // It is no closure of the user's loader, which every read that finds nothing locally
 // would have to make: one in a thousand of those that share a load uses it.
 type loadFunc struct {
-	run    func(ctx context.Context, k *kind, loader any, fs []*flight, es []*Entry, out []loaded)
+	run    func(ctx context.Context, k *kind, loader any, fs []*call, es []*Entry, out []loaded)
 	loader any // a Loader or a BatchLoader
 }
 
@@ -35,7 +35,7 @@ var errLeft = errors.New("tier: nobody waits for the load")
 // loadRun is one run of a loader: it gets the leases, runs the loader and fills
 // the tiers, in a goroutine of its own: a caller can leave its load to others, or to
 // nobody, at any time. Its context ends when the last waiter
-// of every flight has left, with the load timeout, or with the store.
+// of every call has left, with the load timeout, or with the store.
 type loadRun struct {
 	*core
 	load  loadFunc
@@ -43,40 +43,40 @@ type loadRun struct {
 	token string // names this run as the holder of its leases
 
 	loadContext
-	timer  *time.Timer // for tick
-	isOver atomic.Bool
-	outrun bool         // the end of the context has ended the flights; the run's own
-	aboard atomic.Int64 // flights whose seats are not empty
+	timer       *time.Timer // for tick
+	ended       atomic.Bool
+	timedOut    bool         // the end of the context has ended the calls; the run's own
+	activeCalls atomic.Int64 // calls whose places are not empty
 
-	// claimed is set by whoever ends the flights of a loader that was begun: the
+	// resultOwned is set by whoever ends the calls of a loader that was begun: the
 	// run when the loader has returned, or the end of the context if the loader
 	// ignores that. It is set as well while no loader runs.
-	claimed atomic.Bool
-	ready   []*flight // that the loader runs for; set before claimed is reset
-	begun   mono.Time // of the loader
-	// one is what a run of a single flight needs, as most are, in the memory of the run
+	resultOwned atomic.Bool
+	ready       []*call   // that the loader runs for; set before claimed is reset
+	begun       mono.Time // of the loader
+	// one is what a run of a single call needs, as most are, in the memory of the run
 	// itself. No other run uses it.
 	one struct {
-		fs     [1]*flight
-		seats  [1]seat
-		es     [1]*Entry
-		entry  Entry
-		out    [1]loaded
-		done   [1]finishedLoad
-		fills  [1]filling
-		writes [1]remote.Write
+		fs           [1]*call
+		participants [1]participant
+		es           [1]*Entry
+		entry        Entry
+		out          [1]loaded
+		done         [1]finishedLoad
+		fills        [1]pendingFill
+		writes       [1]remote.Write
 	}
 }
 
-// seat is a flight's place in a run.
-type seat struct {
-	run   *loadRun
-	empty atomic.Bool
+// participant is a call's place in a run.
+type participant struct {
+	run  *loadRun
+	left atomic.Bool
 }
 
-// leave ends the run when its last flight has left.
-func (s *seat) leave() {
-	if !s.empty.Swap(true) && s.run.aboard.Add(-1) == 0 {
+// leave ends the run when its last call has left.
+func (s *participant) leave() {
+	if !s.left.Swap(true) && s.run.activeCalls.Add(-1) == 0 {
 		s.run.end(errLeft)
 	}
 }
@@ -84,18 +84,18 @@ func (s *seat) leave() {
 // newRun returns a run that has not begun.
 func (c *core) newRun(load loadFunc, o callConfig) *loadRun {
 	l := &loadRun{core: c, load: load, o: o, token: c.s.newToken()}
-	l.claimed.Store(true)
+	l.resultOwned.Store(true)
 	return l
 }
 
-// only is the list of one flight.
-func (l *loadRun) only(f *flight) []*flight {
+// only is the list of one call.
+func (l *loadRun) only(f *call) []*call {
 	l.one.fs[0] = f
 	return l.one.fs[:]
 }
 
-// start has the flights' values loaded in a goroutine of its own.
-func (l *loadRun) start(ctx context.Context, fs []*flight) {
+// start has the calls' values loaded in a goroutine of its own.
+func (l *loadRun) start(ctx context.Context, fs []*call) {
 	for _, f := range fs {
 		f.run = l
 	}
@@ -104,44 +104,44 @@ func (l *loadRun) start(ctx context.Context, fs []*flight) {
 	}
 }
 
-// finishAll ends flights with what no tier keeps. They land first: whoever was
+// finishAll ends calls with what no tier keeps. They land first: whoever was
 // told of an error and comes again at once is given a new load and not the old
 // error.
-func (c *core) finishAll(fs []*flight, out outcome) {
+func (c *core) finishAll(fs []*call, out outcome) {
 	for _, f := range fs {
-		c.s.table.land(f)
+		c.s.table.unregister(f)
 		f.finish(out)
 	}
 }
 
 // run holds a place among the store's flying goroutines until over is called,
 // which may be before it returns, or after, when its fill has been answered.
-func (l *loadRun) run(ctx context.Context, fs []*flight) {
+func (l *loadRun) run(ctx context.Context, fs []*call) {
 	returned := false
 	defer func() {
 		if !returned {
-			l.cutShort(fs)
+			l.endOnExit(fs)
 		}
 	}()
-	l.init(ctx, time.Now().Add(l.cfg.loadTimeout), loading{store: l.s, ns: l.ns, flights: fs})
+	l.init(ctx, time.Now().Add(l.cfg.loadTimeout), loading{store: l.s, ns: l.ns, calls: fs})
 	l.timer = time.AfterFunc(time.Hour, l.tick) // which uses l.timer itself
 	l.timer.Reset(min(l.s.cfg.leaseTTL/3, l.cfg.loadTimeout))
-	fs = l.depart(fs)
-	if l.s.closed.Load() { // it may have looked for seats before there were ours
+	fs = l.attachCalls(fs)
+	if l.s.closed.Load() { // it may have looked for places before there were ours
 		l.end(ErrClosed)
 	}
 	if ready := l.take(fs); len(ready) > 0 {
 		l.runLoader(ready)
 	} else {
-		l.over()
+		l.finish()
 	}
 	returned = true
 }
 
-// cutShort ends a run whose goroutine is being ended: by its loader, which
+// endOnExit ends a run whose goroutine is being ended: by its loader, which
 // runLoader sees to, or by a codec that called runtime.Goexit.
-func (l *loadRun) cutShort(fs []*flight) {
-	if l.outrun || l.isOver.Load() {
+func (l *loadRun) endOnExit(fs []*call) {
+	if l.timedOut || l.ended.Load() {
 		return
 	}
 	var leased []string
@@ -157,12 +157,12 @@ func (l *loadRun) cutShort(fs []*flight) {
 	if len(leased) > 0 {
 		l.releaseLater(leased)
 	}
-	l.over()
+	l.finish()
 }
 
-// over gives up the run's place, once.
-func (l *loadRun) over() {
-	if l.isOver.Swap(true) {
+// finish gives up the run's place, once.
+func (l *loadRun) finish() {
+	if l.ended.Swap(true) {
 		return
 	}
 	l.timer.Stop()
@@ -170,8 +170,8 @@ func (l *loadRun) over() {
 	l.s.mu.flying.Done()
 }
 
-// end ends the context, and the flights of a loader that is running: it may
-// take its time to notice, or never do.
+// end ends the context, and the calls of a loader that is running: it may
+// take its time to invalidation, or never do.
 func (l *loadRun) end(cause error) {
 	l.cancelCause(cause)
 	l.abandon()
@@ -191,7 +191,8 @@ func (l *loadRun) tick() {
 		return
 	}
 	l.timer.Reset(min(l.s.cfg.leaseTTL/3, left))
-	if !l.claimed.Load() {
+	// guard: I7-renew-lease
+	if !l.resultOwned.Load() {
 		l.s.spawn(l.extend)
 	}
 }
@@ -204,48 +205,48 @@ func (l *loadRun) extend() {
 	rctx := l.s.request(&l.loadContext) // not of the first caller, who may have left
 	defer rctx.End()
 	if err := l.s.conn.Extend(rctx, keys, l.token, l.s.cfg.leaseTTL); err != nil {
-		l.failed(err)
+		l.countRemoteError(err)
 	}
 }
 
-// depart gives the flights their seats, and ends those that nobody waits for.
-func (l *loadRun) depart(fs []*flight) (wanted []*flight) {
-	seats := l.one.seats[:]
+// attachCalls gives the calls their places, and ends those that nobody waits for.
+func (l *loadRun) attachCalls(fs []*call) (wanted []*call) {
+	seats := l.one.participants[:]
 	if len(fs) > 1 {
-		seats = make([]seat, len(fs))
+		seats = make([]participant, len(fs))
 	}
-	l.aboard.Store(int64(len(fs)))
-	wanted = make([]*flight, 0, len(fs))
+	l.activeCalls.Store(int64(len(fs)))
+	wanted = make([]*call, 0, len(fs))
 	for i, f := range fs {
 		seats[i].run = l
-		if l.s.table.departs(f, &seats[i]) {
+		if l.s.table.attach(f, &seats[i]) {
 			wanted = append(wanted, f)
 			continue
 		}
 		if f.leased {
 			l.releaseLater([]string{f.name})
 		}
-		l.finishAll([]*flight{f}, outcome{err: errAbandoned})
+		l.finishAll([]*call{f}, outcome{err: errAbandoned})
 		seats[i].leave()
 	}
 	return wanted
 }
 
-// take gets the leases, and returns the flights that are ours to load. Those
+// take gets the leases, and returns the calls that are ours to load. Those
 // that other processes load are waited for one by one, so that the rest of a
 // batch need not wait too.
-func (l *loadRun) take(fs []*flight) []*flight {
+func (l *loadRun) take(fs []*call) []*call {
 	ready, held := l.lease(&l.loadContext, fs)
 	for _, f := range fs {
 		if f.finished() {
-			f.seat.leave() // answered already: its waiters' leaving ends nothing
+			f.participant.leave() // answered already: its waiters' leaving ends nothing
 		}
 	}
 	for len(held) > 0 && len(fs) > 1 {
 		last := held[len(held)-1]
 		held = held[:len(held)-1]
-		seat := last.seat
-		l.newRun(l.load, l.o).start(l.values, []*flight{last})
+		seat := last.participant
+		l.newRun(l.load, l.o).start(l.values, []*call{last})
 		seat.leave()
 	}
 	if len(held) == 1 {
@@ -254,7 +255,7 @@ func (l *loadRun) take(fs []*flight) []*flight {
 	return ready
 }
 
-// loadResult is what a run of the loader gave, one element per flight.
+// loadResult is what a run of the loader gave, one element per call.
 type loadResult struct {
 	asOf    AsOf
 	entries []*Entry
@@ -264,10 +265,10 @@ type loadResult struct {
 // runLoader runs the loader and fills the tiers with what it gives. The as-of is
 // taken here, before the loader starts (R2): what changes from now on makes the
 // values unbelievable, and what changed before was seen by the loader.
-func (l *loadRun) runLoader(fs []*flight) {
+func (l *loadRun) runLoader(fs []*call) {
 	r := l.prepare(fs)
 	l.ready, l.begun = fs, mono.Now()
-	l.claimed.Store(false)
+	l.resultOwned.Store(false)
 	if l.Err() != nil {
 		l.abandon() // the end came while there was nothing to abandon
 		return
@@ -283,13 +284,14 @@ func (l *loadRun) runLoader(fs []*flight) {
 				r.loaded[i] = loaded{err: failed}
 			}
 		}
-		if l.claimed.Swap(true) {
-			l.outrun = true
+		if l.resultOwned.Swap(true) {
+			l.timedOut = true
 			return // the end of the context was quicker, and nobody waits
 		}
 		took := mono.Now().Sub(l.begun)
 		l.s.observe(EventLoad, l.ns, took, firstError(r.loaded))
-		l.because(r.loaded)
+		// guard: I5-as-of-before-load
+		l.withCause(r.loaded)
 		l.fill(fs, r)
 	}()
 	l.load.run(&l.loadContext, l.kind, l.load.loader, fs, r.entries, r.loaded)
@@ -297,7 +299,7 @@ func (l *loadRun) runLoader(fs []*flight) {
 }
 
 // prepare notes what the values will be true as of.
-func (l *loadRun) prepare(fs []*flight) loadResult {
+func (l *loadRun) prepare(fs []*call) loadResult {
 	view := l.s.tail.View()
 	r := loadResult{asOf: view.AsOf(), entries: l.one.es[:], loaded: l.one.out[:]}
 	l.one.es[0] = &l.one.entry
@@ -311,7 +313,7 @@ func (l *loadRun) prepare(fs []*flight) loadResult {
 		r.asOf = given
 	}
 	for _, f := range fs {
-		if f.offline && !l.cfg.localOnly { // else its basis is that of setMeanwhile
+		if f.skipLease && !l.cfg.localOnly { // else its basis is that of recheckLocalOnly
 			l.s.table.restart(f, view, mono.Now())
 		}
 		f.seq = view.Seq
@@ -319,7 +321,7 @@ func (l *loadRun) prepare(fs []*flight) loadResult {
 			f.seq = 0 // older than what those knew who share it: they all check
 		}
 		f.keyTick = view.Watermark
-		if f.offline {
+		if f.skipLease {
 			l.ns.stats.unleased.Add(1)
 		}
 	}
@@ -336,10 +338,10 @@ func firstError(ls []loaded) error {
 	return nil
 }
 
-// because adds why the context ended to the errors of a loader that heeded its
+// withCause adds why the context ended to the errors of a loader that heeded its
 // end: a caller of a store that is closing is to see ErrClosed, not a
 // cancellation.
-func (l *loadRun) because(results []loaded) {
+func (l *loadRun) withCause(results []loaded) {
 	end := l.Err()
 	if end == nil {
 		return
@@ -353,9 +355,9 @@ func (l *loadRun) because(results []loaded) {
 	}
 }
 
-// abandon ends the flights of a loader that has not returned.
+// abandon ends the calls of a loader that has not returned.
 func (l *loadRun) abandon() {
-	if l.claimed.Swap(true) {
+	if l.resultOwned.Swap(true) {
 		return
 	}
 	cause := context.Cause(l.Context)
@@ -366,16 +368,16 @@ func (l *loadRun) abandon() {
 	if keys := leasedNames(l.ready); len(keys) > 0 && !l.cfg.localOnly {
 		l.releaseLater(keys)
 	}
-	l.over()
+	l.finish()
 }
 
-// fail ends a flight whose load failed.
-func (l *loadRun) fail(f *flight, err error) {
-	if f.resident != nil {
-		f.resident.facts().retry.Store(int64(mono.Now().Add(refreshPause)))
+// fail ends a call whose load failed.
+func (l *loadRun) fail(f *call, err error) {
+	if f.refreshTarget != nil {
+		f.refreshTarget.meta().retry.Store(int64(mono.Now().Add(refreshPause)))
 	}
 	if context.Cause(l.Context) != errLeft { // else nobody is told
 		l.ns.stats.loadErrors.Add(1)
 	}
-	l.finishAll([]*flight{f}, outcome{err: err, spare: f.stale})
+	l.finishAll([]*call{f}, outcome{err: err, staleFallback: f.stale})
 }

@@ -37,23 +37,23 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[
 	if len(missing) == 0 {
 		return found, nil
 	}
-	p := &party{trips: make([]trip, len(missing))}
+	p := &batchLookup{lookups: make([]keyLookup, len(missing))}
 	give := func(key string, it *item) {
 		if !it.negative {
 			found[key] = c.valueOf(it)
 		}
 	}
 	c.lookupMany(ctx, p, missing, loadFunc{c.typed.batch, load}, callOptions(options), give)
-	for i := range p.trips {
-		if t := &p.trips[i]; t.err == nil && !t.given {
+	for i := range p.lookups {
+		if t := &p.lookups[i]; t.err == nil && !t.delivered {
 			give(t.key, t.out.it)
 		}
 	}
-	return found, errors.Join(manyErrors(p.trips)...)
+	return found, errors.Join(manyErrors(p.lookups)...)
 }
 
 // runBatch runs a BatchLoader[V].
-func runBatch[V any](ctx context.Context, k *kind, loader any, fs []*flight, es []*Entry, out []loaded) {
+func runBatch[V any](ctx context.Context, k *kind, loader any, fs []*call, es []*Entry, out []loaded) {
 	keys, entries := make([]string, len(fs)), Entries{make(map[string]*Entry, len(fs))}
 	for i, f := range fs {
 		keys[i], entries.byKey[f.key] = f.key, es[i]
@@ -72,65 +72,67 @@ func runBatch[V any](ctx context.Context, k *kind, loader any, fs []*flight, es 
 	}
 }
 
-// trip is one key of a GetMany on its way.
-type trip struct {
-	key     string
-	h       local.Key
-	busy    bool    // had a flight when the caller came
-	given   bool    // its value was read aside
-	seen    string  // what was read aside and is no good, as of flight.seen
-	empty   bool    // likewise
-	f       *flight // nil if the local tier had it, it was given, or err
-	leads   bool
-	left    bool
-	notices int
-	spare   *item
-	out     served
-	err     error
+// keyLookup is one key of a GetMany on its way.
+type keyLookup struct {
+	key           string
+	h             local.Key
+	hasCall       bool   // had a call when the caller came
+	delivered     bool   // its value was read aside
+	seen          string // what was read aside and is no good, as of call.seen
+	empty         bool   // likewise
+	call          *call  // nil if the local tier had it, it was given, or err
+	leads         bool
+	left          bool
+	invalidations int
+	staleFallback *item
+	out           served
+	err           error
 }
 
-// party is what a GetMany needs for its keys.
-type party struct {
-	trips []trip
-	lead  []*flight
+// batchLookup is what a GetMany needs for its keys.
+type batchLookup struct {
+	lookups []keyLookup
+	lead    []*call
 
-	aside bool  // the remote tier was asked already, past the flights
-	err   error // that it did not answer then
+	uncoalesced bool  // the remote tier was asked already, past the calls
+	err         error // that it did not answer then
 }
 
-// newFlights returns a flight for each trip that may need one, in one piece of memory:
+// newCalls returns a call for each lookup that may need one, in one piece of memory:
 // most will be needed.
-func (p *party) newFlights() []flight {
+func (p *batchLookup) newCalls() []call {
 	n := 0
-	for i := range p.trips {
-		if t := &p.trips[i]; t.err == nil && !t.given {
+	for i := range p.lookups {
+		if t := &p.lookups[i]; t.err == nil && !t.delivered {
 			n++
 		}
 	}
-	return make([]flight, n)
+	return make([]call, n)
 }
 
 // lookupMany gets the values of keys by whatever ways are first.
-func (c *core) lookupMany(ctx context.Context, p *party, keys []string, load loadFunc, o callConfig, give func(key string, it *item)) {
-	trips := p.trips
-	came := c.s.arrive()
-	aside := c.readsAside(o)
+func (c *core) lookupMany(ctx context.Context, p *batchLookup, keys []string, load loadFunc, o callConfig, give func(key string, it *item)) {
+	lookups := p.lookups
+	since := c.s.takeSnapshot()
+	aside := c.readsUncoalesced(o)
 	for i, key := range keys {
-		t := &trips[i]
+		t := &lookups[i]
 		t.key = key
 		if t.err = c.admit(ctx, key); t.err == nil {
 			t.h = c.ns.hash(key)
-			t.busy = aside && c.s.table.flies(t.h)
+			// guard: I10-many-wait-for-fill
+			t.hasCall = aside && c.s.table.hasCall(t.h)
 		}
 	}
 	if aside {
-		c.readAside(ctx, p, give)
+		c.readUncoalesced(ctx, p, give)
 	}
-	flights := p.newFlights()
-	defer c.leaveAll(trips) // those of whom a loader or codec has ended this goroutine
-	for i := range trips {
-		t := &trips[i]
-		if t.err != nil || t.given {
+	flights := p.newCalls()
+	// guard: leave-shared-calls-on-goexit
+	defer c.leaveAll(lookups) // those of whom a loader or codec has ended this goroutine
+	for i := range lookups {
+		t := &lookups[i]
+		if t.err != nil || t.delivered {
 			continue
 		}
 		if c.usesLocal(o) && !o.fresh {
@@ -139,39 +141,39 @@ func (c *core) lookupMany(ctx context.Context, p *party, keys []string, load loa
 				t.out = got
 				continue
 			}
-			t.spare = got.it
+			t.staleFallback = got.it
 		}
-		t.f, t.leads, t.notices = c.s.table.join(&flights[0], t.h, t.key, true)
+		t.call, t.leads, t.invalidations = c.s.table.join(&flights[0], t.h, t.key, true)
 		if t.leads {
 			flights = flights[1:]
-			t.f.seen, t.f.empty = t.seen, t.empty
-			p.lead = append(p.lead, t.f)
+			t.call.seen, t.call.empty = t.seen, t.empty
+			p.lead = append(p.lead, t.call)
 		}
 	}
 	c.ns.nameAll(len(p.lead), func(i int) local.Key { return p.lead[i].h }, func(i int, name string) { p.lead[i].name = name })
-	c.flyMany(ctx, p, load, o)
-	for i := range trips {
-		if t := &trips[i]; t.f != nil {
-			t.out, t.err = c.arriveAt(ctx, t, came, load, o)
+	c.lookupBatch(ctx, p, load, o)
+	for i := range lookups {
+		if t := &lookups[i]; t.call != nil {
+			t.out, t.err = c.awaitKey(ctx, t, since, load, o)
 		}
 	}
 }
 
-// leaveAll leaves the flights that were not left yet.
-func (c *core) leaveAll(trips []trip) {
-	for i := range trips {
-		if t := &trips[i]; t.f != nil && !t.left {
+// leaveAll leaves the calls that were not left yet.
+func (c *core) leaveAll(lookups []keyLookup) {
+	for i := range lookups {
+		if t := &lookups[i]; t.call != nil && !t.left {
 			t.left = true
-			c.s.table.leave(t.f)
+			c.s.table.leave(t.call)
 		}
 	}
 }
 
-// manyErrors is what went wrong on the trips, each error once.
-func manyErrors(trips []trip) (errs []error) {
+// manyErrors is what went wrong on the lookups, each error once.
+func manyErrors(lookups []keyLookup) (errs []error) {
 	failed := make(map[string][]string) // keys by the text of their error
-	for i := range trips {
-		err := trips[i].err
+	for i := range lookups {
+		err := lookups[i].err
 		if err == nil || errors.Is(err, ErrNotFound) {
 			continue
 		}
@@ -179,7 +181,7 @@ func manyErrors(trips []trip) (errs []error) {
 		if failed[text] == nil {
 			errs = append(errs, err)
 		}
-		failed[text] = append(failed[text], trips[i].key)
+		failed[text] = append(failed[text], lookups[i].key)
 	}
 	for i, err := range errs {
 		errs[i] = manyError(failed[err.Error()], err)
@@ -195,38 +197,38 @@ func manyError(keys []string, err error) error {
 	return fmt.Errorf("%d keys, %.80q among them: %w", len(keys), keys[0], err)
 }
 
-// arriveAt waits for one key's flight. If its result may not be shared the key
+// awaitKey waits for one key's call. If its result may not be shared the key
 // is looked up on its own.
-func (c *core) arriveAt(ctx context.Context, t *trip, came arrival, load loadFunc, o callConfig) (served, error) {
-	instead, ended, err := c.await(ctx, t.f, t.spare)
+func (c *core) awaitKey(ctx context.Context, t *keyLookup, since snapshot, load loadFunc, o callConfig) (served, error) {
+	instead, ended, err := c.await(ctx, t.call, t.staleFallback)
 	t.left = true
-	c.s.table.leave(t.f)
+	c.s.table.leave(t.call)
 	if err != nil || !ended {
 		return instead, err
 	}
-	if t.f.key != t.key || t.f.out.err == errAbandoned || !t.leads && !c.accepts(ctx, t.f, came, t.notices, o) {
-		if err := waitFor(ctx, &t.f.left); err != nil {
+	if t.call.key != t.key || t.call.out.err == errAbandoned || !t.leads && !c.canShare(ctx, t.call, since, t.invalidations, o) {
+		if err := waitFor(ctx, &t.call.left); err != nil {
 			return served{}, err
 		}
 		return c.lookup(ctx, t.key, load, o)
 	}
-	if !t.leads && t.f.out.err == nil {
+	if !t.leads && t.call.out.err == nil {
 		c.ns.stats.shared.Add(1)
 	}
-	return c.orSpare(&t.f.out, t.spare)
+	return c.orStale(&t.call.out, t.staleFallback)
 }
 
-// flyMany is fly for the flights that the party leads: one read, unless that was done
+// lookupBatch is fly for the calls that the batch leads: one read, unless that was done
 // aside, and one load for the rest.
-func (c *core) flyMany(ctx context.Context, p *party, load loadFunc, o callConfig) {
+func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o callConfig) {
 	fs := p.lead
 	if len(fs) == 0 {
 		return
 	}
 	if c.cfg.localOnly {
-		var rest []*flight
+		var rest []*call
 		for _, f := range fs {
-			if !c.setMeanwhile(f, o) {
+			if !c.recheckLocalOnly(f, o) {
 				rest = append(rest, f)
 			}
 		}
@@ -238,27 +240,27 @@ func (c *core) flyMany(ctx context.Context, p *party, load loadFunc, o callConfi
 	over := false
 	defer func() {
 		if !over {
-			c.cutOff(p.lead...)
+			c.endOnGoexit(p.lead...)
 		}
 	}()
-	fs, rest := c.apart(ctx, fs, o)
+	fs, rest := c.splitByOutage(ctx, fs, o)
 	var items []remote.Item
 	err := p.err
-	if len(fs) > 0 && !p.aside {
+	if len(fs) > 0 && !p.uncoalesced {
 		items, err = c.readMany(ctx, fs, o)
 	}
 	for i, f := range fs {
 		switch {
 		case err != nil:
-			if !c.unread(ctx, f, o, err) {
+			if !c.afterReadError(ctx, f, o, err) {
 				rest = append(rest, f)
 			}
-		case p.aside:
+		case p.uncoalesced:
 			rest = append(rest, f)
 		case items == nil:
-			f.offline = true
+			f.skipLease = true
 			rest = append(rest, f)
-		case !c.serve(ctx, f, items[i], load, o):
+		case !c.finishFromRemote(ctx, f, items[i], load, o):
 			rest = append(rest, f)
 		}
 	}
@@ -268,25 +270,26 @@ func (c *core) flyMany(ctx context.Context, p *party, load loadFunc, o callConfi
 	}
 }
 
-// apart ends the remote part of the flights whose server is away, so that those of
+// splitByOutage ends the remote part of the calls whose server is away, so that those of
 // a cluster's other servers need not do without.
-func (c *core) apart(ctx context.Context, fs []*flight, o callConfig) (there, offline []*flight) {
+func (c *core) splitByOutage(ctx context.Context, fs []*call, o callConfig) (there, offline []*call) {
+	// guard: I8-one-silent-server
 	if !c.s.sharded {
 		return fs, nil
 	}
 	for _, f := range fs {
-		if a := c.s.conn.of(f.name).current.Load(); a == nil {
+		if a := c.s.conn.Of(f.name).Current.Load(); a == nil {
 			there = append(there, f)
-		} else if !c.unread(ctx, f, o, a) {
+		} else if !c.afterReadError(ctx, f, o, a) {
 			offline = append(offline, f)
 		}
 	}
 	return there, offline
 }
 
-// readMany reads all flights' keys in one round trip. Without items and error
+// readMany reads all calls' keys in one round trip. Without items and error
 // the log was changing hands.
-func (c *core) readMany(ctx context.Context, fs []*flight, o callConfig) ([]remote.Item, error) {
+func (c *core) readMany(ctx context.Context, fs []*call, o callConfig) ([]remote.Item, error) {
 	for range 3 {
 		v, now := c.s.tail.View(), mono.Now()
 		for _, f := range fs {
@@ -295,10 +298,10 @@ func (c *core) readMany(ctx context.Context, fs []*flight, o callConfig) ([]remo
 		rctx := c.s.request(ctx)
 		defer rctx.End()
 		names := leasedNames(fs)
-		if !o.fresh && c.s.heardAll(v, fs) {
+		if !o.fresh && c.s.canJudgeAll(v, fs) {
 			items, _, err := c.s.conn.Get(rctx, names, nil)
-			if err == nil && c.s.movedAny(v, fs) {
-				err = c.s.confirm(rctx, names...)
+			if err == nil && c.s.anyConnectionChanged(v, fs) {
+				err = c.s.revalidate(rctx, names...)
 			}
 			return items, err
 		}
@@ -308,8 +311,8 @@ func (c *core) readMany(ctx context.Context, fs []*flight, o callConfig) ([]remo
 			return nil, err
 		}
 		done, err := c.s.tail.Apply(rctx, q, d)
-		if done && c.s.moved(v, nil) {
-			err = c.s.confirm(rctx, names...)
+		if done && c.s.connectionChanged(v, nil) {
+			err = c.s.revalidate(rctx, names...)
 		}
 		if done || err != nil {
 			return items, err
@@ -318,25 +321,25 @@ func (c *core) readMany(ctx context.Context, fs []*flight, o callConfig) ([]remo
 	return nil, nil
 }
 
-// heardAll is heard of all keys.
-func (s *Store) heardAll(v *invalidation.View, fs []*flight) bool {
-	if !s.heard(v, nil) {
+// canJudgeAll is heard of all keys.
+func (s *Store) canJudgeAll(v *invalidation.View, fs []*call) bool {
+	if !s.canJudge(v, nil) {
 		return false
 	}
 	for _, f := range fs {
-		if s.sharded && !s.heard(v, f.shard) {
+		if s.sharded && !s.canJudge(v, f.shard) {
 			return false
 		}
 	}
 	return true
 }
 
-// movedAny is moved of any key.
-func (s *Store) movedAny(v *invalidation.View, fs []*flight) bool {
+// anyConnectionChanged is moved of any key.
+func (s *Store) anyConnectionChanged(v *invalidation.View, fs []*call) bool {
 	for _, f := range fs {
 		if s.sharded && f.shard.Gone() {
 			return true
 		}
 	}
-	return s.moved(v, nil)
+	return s.connectionChanged(v, nil)
 }

@@ -57,7 +57,7 @@ func ways(c, remoteOnly *tier.Cache[int]) map[string]func(ctx context.Context) i
 	}
 }
 
-// Regression: GetMany past flights and Peek read what was there before a value whose
+// Regression: GetMany past calls and Peek read what was there before a value whose
 // write was still on its way, although this process had returned that already.
 func TestI1NoReadGoesBehindAValueThatIsBeingStored(t *testing.T) {
 	eachRemote(t, func(t *testing.T, w *world) {
@@ -141,7 +141,7 @@ func TestI1NoReadGoesBehindAValueThatCouldNotBeStored(t *testing.T) {
 					for _, by := range []*tier.Cache[int]{c, remoteOnly} {
 						require.NoError(t, c.Set(t.Context(), "k", 1))
 						require.Equal(t, 1, lookup(t, c, is(0)).Value)
-						require.NoError(t, s.Sync(t.Context())) // the notice of the Set has come
+						require.NoError(t, s.Sync(t.Context())) // the invalidation of the Set has come
 						v, err := by.Refresh(t.Context(), "k", func(context.Context, *tier.Entry) (int, error) {
 							f.fail(t, w, hooks, c)
 							return 2, nil
@@ -207,13 +207,13 @@ func TestI1NoReadGoesBehindARefreshWithoutALease(t *testing.T) {
 		}
 	}
 	eachWorld(t, func(t *testing.T, w *world) { test(t, w, quiet...) })
-	t.Run("without tracking", func(t *testing.T) { // nor does a notice take the copy out
+	t.Run("without tracking", func(t *testing.T) { // nor does a invalidation take the copy out
 		w := &world{t, embeddedFleet(t, nil).hub, "test", nil}
 		test(t, w, append([]tier.Option{tier.WithoutTracking()}, quiet...)...)
 	})
 }
 
-// Without tracking no notice tells of a write or a fill: what was read once says so.
+// Without tracking no invalidation tells of a write or a fill: what was read once says so.
 func TestI1NoReadGoesBehindWhatWasReadWithoutTracking(t *testing.T) {
 	w := &world{t, embeddedFleet(t, nil).hub, "test", nil}
 	untracked := append([]tier.Option{tier.WithoutTracking()}, quiet...)

@@ -41,6 +41,7 @@ func (s *Store) observe(kind EventKind, ns *namespace, took time.Duration, err e
 	}
 	defer func() {
 		if p := recover(); p != nil {
+			// guard: observer-panic-is-not-logged
 			s.cfg.logger.Error("tiercache: the observer panicked", "panic", recovery.Describe(p))
 		}
 	}()

@@ -82,7 +82,7 @@ func valkeyScheme(url string) string {
 }
 
 // WithValkeyClient connects as a valkey.ClientOption says (TLS, ACL user,
-// sentinel, dialer). Options that would silence or reorder the server's notices
+// sentinel, dialer). Options that would silence or reorder the server's invalidations
 // are rejected by Open. It excludes WithValkey and WithRemote.
 func WithValkeyClient(o valkey.ClientOption) Option {
 	return storeOption(func(c *storeConfig) { c.choose("WithValkeyClient", remote.Valkey(o)) })
@@ -163,11 +163,12 @@ func WithMaxTTL(d time.Duration) Option {
 	return storeOption(func(c *storeConfig) { c.maxTTL = d })
 }
 
-// WithoutTracking does without the server's notices of changed keys, for
+// WithoutTracking does without the server's invalidations of changed keys, for
 // providers that offer none. Writes of single keys then go through the change
-// log like everything else; what is lost is only the notice of changes that
-// other programs make behind the library's back. All stores of one prefix must
-// agree: Open refuses one of the other mode while any is open, and until 75 s after
+// log like everything else; what is lost is the invalidation of changes that
+// other programs make behind the library's back, and of a server that loads an
+// older file over connections that stay (DEBUG RELOAD): the next heartbeat finds
+// that, and a [Fresh] read at once. All stores of one prefix must agree: Open refuses one of the other mode while any is open, and until 75 s after
 // the last was.
 func WithoutTracking() Option {
 	return storeOption(func(c *storeConfig) { c.noTracking = true })

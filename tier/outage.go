@@ -7,43 +7,45 @@ import (
 
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/local"
+	"github.com/tiercache/tiercache/tier/internal/breaker"
 )
 
-// outage is the leave that an item has to be served without proof: as long as
-// one absence of the server lasts, and until some time.
+// outageAllowance is the leave that an item has to be served without proof: as long as
+// one outage of the server lasts, and until some time.
 //
 // What is told of changes meanwhile (by this process, or by messages that still
 // arrive) is obeyed all the same. What cannot be told is bounded by
 // WithOutageTTL, counted from when the load began.
-type outage struct {
-	absence *absence
-	begun   mono.Time // the load
-	until   mono.Time
+type outageAllowance struct {
+	outage *breaker.Outage
+	begun  mono.Time // the load
+	until  mono.Time
 }
 
-// unprovable is the epoch of items that are never believed by proof: no notice
+// epochNone is the epoch of items that are never believed by proof: no invalidation
 // tells of changes of their keys, since they were read from nowhere and stored
 // nowhere. When the outage is over they are of no use, even if they are true.
-const unprovable = math.MaxUint64
+const epochNone = math.MaxUint64
 
-// permit gives leave to what was loaded for f, if the cache has such leave to
+// allowOutage gives leave to what was loaded for f, if the cache has such leave to
 // give and the server is away just now.
-func (c *core) permit(f *flight, it *item) bool {
+func (c *core) allowOutage(f *call, it *item) bool {
 	if c.cfg.outageTTL == 0 {
 		return false
 	}
-	a := c.breaker(f.name).current.Load()
+	a := c.breaker(f.name).Current.Load()
 	if a == nil {
 		return false
 	}
-	o := &outage{absence: a, begun: f.begun, until: f.begun.Add(jittered(c.cfg.outageTTL, c.cfg.jitter))}
-	known := it.facts()
-	if known.special == nil {
-		known.cost += int64(unsafe.Sizeof(special{}))
+	o := &outageAllowance{outage: a, begun: f.begun, until: f.begun.Add(jittered(c.cfg.outageTTL, c.cfg.jitter))}
+	known := it.meta()
+	if known.extra == nil {
+		known.cost += int64(unsafe.Sizeof(extra{}))
 	}
-	it.specially().outage = o
+	it.ensureExtra().outage = o
 	if !c.cfg.localOnly { // else only the log tells of changes, and will do so later
-		known.epoch = unprovable
+		// guard: I2-outage-copy-epoch
+		known.epoch = epochNone
 		known.fresh = min(known.fresh, o.until)
 		it.plan(&c.cfg)
 	}
@@ -52,21 +54,24 @@ func (c *core) permit(f *flight, it *item) bool {
 }
 
 // breaker is that of a key, or of the log where keys are kept nowhere else.
-func (c *core) breaker(name string) *breaker {
+func (c *core) breaker(name string) *breaker.Breaker {
 	if c.cfg.localOnly {
-		return c.s.conn.ofLog()
+		return c.s.conn.OfLog()
 	}
-	return c.s.conn.of(name)
+	return c.s.conn.Of(name)
 }
 
-// permitted reports whether a local copy that is not believed may be served all
+// servableInOutage reports whether a local copy that is not believed may be served all
 // the same. Its own marks may be of a table that was given up, so it is judged by
 // new ones. A view serves others' copies no longer than it would its own, and
 // none without the option.
-func (c *core) permitted(it *item, now mono.Time) bool {
-	o := it.more().outage
-	return o != nil && now < o.until && now < it.facts().fresh && now < o.begun.Add(c.cfg.outageTTL) &&
-		o.absence.lasts() && c.ofType(it) && c.trueNow(it)
+func (c *core) servableInOutage(it *item, now mono.Time) bool {
+	o := it.extra().outage
+	// guard: I2-outage-copy-ttl
+	// guard: I2-outage-copy-ends-with-outage
+	// guard: I1-outage-copy-validity
+	return o != nil && now < o.until && now < it.meta().fresh && now < o.begun.Add(c.cfg.outageTTL) &&
+		o.outage.Lasts() && c.ofType(it) && c.stillValid(it)
 }
 
 // outageCopy is the copy of a key that may be served without proof, or nil.
@@ -75,16 +80,16 @@ func (c *core) outageCopy(h local.Key, key string) *item {
 		return nil
 	}
 	e := c.s.local.PeekEntry(h)
-	if e == nil || e.Value.ns != c.ns || e.Value.key != key || !c.permitted(&e.Value, mono.Now()) {
+	if e == nil || e.Value.ns != c.ns || e.Value.key != key || !c.servableInOutage(&e.Value, mono.Now()) {
 		return nil
 	}
 	return &e.Value
 }
 
-// landOnCopy ends a flight with a copy that another load has kept since its
+// finishFromLocal ends a call with a copy that another load has kept since its
 // leader looked for one.
-func (c *core) landOnCopy(f *flight, o callConfig) bool {
-	if f.resident != nil || f.force || o.fresh || !c.usesLocal(o) {
+func (c *core) finishFromLocal(f *call, o callConfig) bool {
+	if f.refreshTarget != nil || f.force || o.fresh || !c.usesLocal(o) {
 		return false
 	}
 	it := c.outageCopy(f.h, f.key)
@@ -92,7 +97,7 @@ func (c *core) landOnCopy(f *flight, o callConfig) bool {
 		return false
 	}
 	c.countOutageHit()
-	c.s.table.land(f)
+	c.s.table.unregister(f)
 	f.finish(outcome{served: served{it: it, origin: Local, outage: true}})
 	return true
 }
@@ -105,16 +110,16 @@ func (c *core) countOutageHit() {
 // dropCopy removes the copy of a key whose loader has answered with something
 // that is not kept.
 func (c *core) dropCopy(h local.Key) {
-	if e := c.s.local.PeekEntry(h); e != nil && e.Value.more().outage != nil {
+	if e := c.s.local.PeekEntry(h); e != nil && e.Value.extra().outage != nil {
 		c.s.local.RemoveEntry(e)
 	}
 }
 
 // remaining is what is left of an item's TTL, or of its leave.
 func (o served) remaining(now mono.Time) time.Duration {
-	left := o.it.facts().fresh.Sub(now)
+	left := o.it.meta().fresh.Sub(now)
 	if o.outage {
-		left = min(left, o.it.more().outage.until.Sub(now))
+		left = min(left, o.it.extra().outage.until.Sub(now))
 	}
 	return left
 }

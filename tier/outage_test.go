@@ -260,11 +260,11 @@ func TestNotFoundEndsAnOutageCopy(t *testing.T) {
 	})
 }
 
-// Guard: landOnCopy.
+// Guard: finishFromLocal.
 //
 //	A: finds no copy of k, and is about to join whoever loads it
-//	B: has loaded k, keeps it, and its flight is over
-//	A: leads a flight of its own
+//	B: has loaded k, keeps it, and its call is over
+//	A: leads a call of its own
 func TestOneLoadPerKeyAlsoWhereACopyIsBeingKept(t *testing.T) {
 	server := newFickle(remote.NewEmbedded(0))
 	s, err := tier.Open(t.Context(), tier.WithRemote(server), tier.WithLogger(slog.New(slog.DiscardHandler)))

@@ -13,7 +13,7 @@ import (
 	"github.com/tiercache/tiercache/tier"
 )
 
-// The notice that a write of this process owes says nothing new. These are the
+// The invalidation that a write of this process owes says nothing new. These are the
 // moments at which it can come, or not come at all, and in each the next change
 // that somebody else makes must take the local copy out.
 
@@ -59,14 +59,14 @@ func (o *owing) name() string {
 func (o *owing) changed() {
 	o.t.Helper()
 	require.NoError(o.t, o.writer.Set(bg, "k", 1))
-	require.NoError(o.t, o.store.Sync(bg)) // it comes after the notice
+	require.NoError(o.t, o.store.Sync(bg)) // it comes after the invalidation
 	require.Equal(o.t, int64(1), lookup(o.t, o.cache, none).Value)
 }
 
-// Guard: item.owed is set only if the write's own notice has not come.
+// Guard: item.owed is set only if the write's own invalidation has not come.
 //
-//	A: its fill is answered, and its notice came before
-//	B: Set(k): the notice is not the one that A's write owes
+//	A: its fill is answered, and its invalidation came before
+//	B: Set(k): the invalidation is not the one that A's write owes
 func TestTheWritesOwnNoticeCameFirst(t *testing.T) {
 	eachOwing(t, func(t *testing.T, o *owing) {
 		o.load()
@@ -75,7 +75,7 @@ func TestTheWritesOwnNoticeCameFirst(t *testing.T) {
 	})
 }
 
-// Guard: item.owed lets one notice pass.
+// Guard: item.owed lets one invalidation pass.
 //
 //	A: its fill is answered
 //	A: hears of its own write: the copy stays
@@ -93,11 +93,11 @@ func TestTheWritesOwnNoticeComesAfterItsAnswer(t *testing.T) {
 	})
 }
 
-// Guard: one notice before the answer may be another's, and then none is owed.
+// Guard: one invalidation before the answer may be another's, and then none is owed.
 //
 //	A:        is about to write what it loaded
 //	stranger: changes k, which ends its tracking
-//	A:        writes, and no notice comes of that
+//	A:        writes, and no invalidation comes of that
 //	B:        Set(k)
 func TestAStrangersNoticeTakesThePlaceOfTheOwn(t *testing.T) {
 	eachOwing(t, func(t *testing.T, o *owing) {
@@ -118,8 +118,8 @@ func TestAStrangersNoticeTakesThePlaceOfTheOwn(t *testing.T) {
 //
 //	A:        has the lease
 //	stranger: changes k, which ends its tracking; A hears of it
-//	A:        marks k and writes; no notice would come of that
-//	B:        Set(k): its notice is not the one that A's write owes
+//	A:        marks k and writes; no invalidation would come of that
+//	B:        Set(k): its invalidation is not the one that A's write owes
 func TestAWriteOfAKeyThatIsNoLongerTrackedReadsItFirst(t *testing.T) {
 	eachOwing(t, func(t *testing.T, o *owing) {
 		name := o.name()
@@ -132,7 +132,7 @@ func TestAWriteOfAKeyThatIsNoLongerTrackedReadsItFirst(t *testing.T) {
 	})
 }
 
-// Guard: more notices than the write owes.
+// Guard: more invalidations than the write owes.
 //
 //	A: its Set was answered, but A has not looked at that yet
 //	B: Set(k); A hears of both
@@ -153,15 +153,15 @@ func TestAWrittenValueThatIsNoLongerThereIsNotKept(t *testing.T) {
 
 // Guard: remote.Write.Unread.
 //
-//	A: Set(k), which it has never read; without a read no notice would come of it
-//	B: Set(k): its notice is not the one that A's write owes
+//	A: Set(k), which it has never read; without a read no invalidation would come of it
+//	B: Set(k): its invalidation is not the one that A's write owes
 func TestASetOfAKeyThatWasNeverReadOwesItsNotice(t *testing.T) {
 	eachRemote(t, func(t *testing.T, w *world) {
 		a, _ := w.open(quiet...)
 		b, _ := w.open(quiet...)
 		ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
 		require.NoError(t, ca.Set(bg, "k", 0))
-		require.NoError(t, a.Sync(bg)) // its own notice has come
+		require.NoError(t, a.Sync(bg)) // its own invalidation has come
 		require.Equal(t, tier.Local, lookup(t, ca, none).Origin)
 		require.NoError(t, cb.Set(bg, "k", 1))
 		require.NoError(t, a.Sync(bg))

@@ -59,7 +59,7 @@ func TestGetManyMixesNothingUp(t *testing.T) {
 	all.Wait()
 }
 
-// Guard: readAside releases what it judged by.
+// Guard: readUncoalesced releases what it judged by.
 func TestGetManyOfWhatIsNotKeptHoldsNoMarks(t *testing.T) {
 	hub := remote.NewEmbedded(0)
 	views, stores := make([]*Cache[string], 2), make([]*Store, 2)

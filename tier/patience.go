@@ -6,11 +6,12 @@ import (
 
 	"github.com/tiercache/tiercache/internal/bound"
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/tier/internal/breaker"
 )
 
-// patience is a context that ends when the requests which share it have waited
+// requestDeadline is a context that ends when the requests which share it have waited
 // long enough, so that none needs a context and a timer of its own.
-type patience struct {
+type requestDeadline struct {
 	context.Context
 	cancel context.CancelFunc
 	until  mono.Time // requests that begin later get another
@@ -21,11 +22,12 @@ type patience struct {
 // timeout by what may pass until its caller knows and asks the loader: an idle Go
 // process waits for timers in whole milliseconds, and so finds them up to one late.
 func (c *storeConfig) waits() time.Duration {
+	// guard: I8-request-ends-within-budget
 	return c.timeout - min(c.timeout/16, 2*time.Millisecond)
 }
 
 // End implements [requestContext]. Others have the same.
-func (p *patience) End() {}
+func (p *requestDeadline) End() {}
 
 // requestContext is to be ended when the request is.
 type requestContext interface {
@@ -36,52 +38,55 @@ type requestContext interface {
 // request bounds one request to the remote tier: it is given up before the remote
 // timeout is over, by up to an eighth of it.
 func (s *Store) request(ctx context.Context) requestContext {
-	p := s.presentPatience(mono.Now())
+	p := s.currentDeadline(mono.Now())
 	if ctx.Done() == nil {
 		return p
 	}
-	return bound.New(ctx, p, errPatience)
+	return bound.New(ctx, p, breaker.ErrRemoteTimeout)
 }
 
 // writeRequest is request for what sets or deletes keys. No server performs it after until, which is no later than
-// when the request is given up, and the caller's deadline: see window and awaitEnd. A cancellation does not shorten
+// when the request is given up, and the caller's deadline: see window and awaitWindowEnd. A cancellation does not shorten
 // that, since it is not known when the request is sent.
 func (s *Store) writeRequest(ctx context.Context) (rctx requestContext, until mono.Time) {
 	now := mono.Now()
-	p := s.presentPatience(now)
+	p := s.currentDeadline(now)
 	if deadline, ok := ctx.Deadline(); ok {
+		// guard: G1-window-ends-with-deadline
 		if own := now.Add(time.Until(deadline)); own < p.ends {
+			// guard: I8-short-deadline-is-no-failure
 			return bound.Until(ctx, deadline, context.DeadlineExceeded), own
 		}
 	}
 	if ctx.Done() == nil {
+		// guard: I1-write-window-end
 		return p, p.ends
 	}
-	return bound.New(ctx, p, errPatience), p.ends
+	return bound.New(ctx, p, breaker.ErrRemoteTimeout), p.ends
 }
 
-func (s *Store) presentPatience(now mono.Time) *patience {
-	p := s.patience.Load()
+func (s *Store) currentDeadline(now mono.Time) *requestDeadline {
+	p := s.deadline.Load()
 	if p == nil || now >= p.until {
-		p = s.newPatience(p)
+		p = s.newDeadline(p)
 	}
 	return p
 }
 
-func (s *Store) newPatience(old *patience) *patience {
+func (s *Store) newDeadline(old *requestDeadline) *requestDeadline {
 	now := mono.Now()
-	p := &patience{until: now.Add(s.cfg.timeout / 16), ends: now.Add(s.cfg.waits())}
-	p.Context, p.cancel = context.WithTimeoutCause(context.Background(), s.cfg.waits(), errPatience)
-	if !s.patience.CompareAndSwap(old, p) {
+	p := &requestDeadline{until: now.Add(s.cfg.timeout / 16), ends: now.Add(s.cfg.waits())}
+	p.Context, p.cancel = context.WithTimeoutCause(context.Background(), s.cfg.waits(), breaker.ErrRemoteTimeout)
+	if !s.deadline.CompareAndSwap(old, p) {
 		p.cancel()
-		return s.patience.Load()
+		return s.deadline.Load()
 	}
 	return p
 }
 
-// endPatience stops the timer of the latest; those before it end by themselves.
-func (s *Store) endPatience() {
-	if p := s.patience.Load(); p != nil {
+// endDeadline stops the timer of the latest; those before it end by themselves.
+func (s *Store) endDeadline() {
+	if p := s.deadline.Load(); p != nil {
 		p.cancel()
 	}
 }

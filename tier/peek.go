@@ -31,27 +31,29 @@ func (c *core) peek(ctx context.Context, key string) (*item, error) {
 	}
 	for range 3 {
 		// What was returned already may be on its way, and this would read what was there before.
-		if err := c.s.table.stored(ctx, h); err != nil {
+		// guard: I10-peek-waits-for-fill
+		if err := c.s.table.awaitStored(ctx, h); err != nil {
 			return nil, err
 		}
 		v := c.s.tail.View()
 		stored, done, err := c.readOne(ctx, c.ns.remoteName(h), callConfig{}, v)
 		if err != nil {
-			c.failed(err)
+			c.countRemoteError(err)
 			return nil, remoteError(ctx, "peek", err)
 		}
 		if !done {
 			continue
 		}
-		it, _, _ := c.open(ctx, &reading{key: key, stored: stored, basis: basis{epoch: v.Epoch, keyTick: v.Watermark}, now: mono.Now()})
+		it, _, _ := c.open(ctx, &storedValue{key: key, stored: stored, basis: basis{epoch: v.Epoch, keyTick: v.Watermark}, now: mono.Now()})
 		if it == nil {
 			return nil, nil
 		}
 		it.release(c.s.tail)
-		if mono.Now() >= it.facts().fresh {
+		if mono.Now() >= it.meta().fresh {
 			return nil, nil
 		}
-		c.outdate(h, it, nil)
+		// guard: I10-untracked-peek
+		c.removeOtherVersions(h, it, nil)
 		return it, nil
 	}
 	return nil, remoteError(ctx, "peek", invalidation.ErrUnstable)
@@ -67,8 +69,9 @@ func (c *core) peekLocal(h local.Key, key string) *item {
 		return nil
 	}
 	it, now, v := &e.Value, mono.Now(), c.s.tail.View()
-	if !c.ofType(it) || it.key != key || now >= it.facts().fresh ||
-		!it.servable(now) || !c.s.believes(it, v, now) && !c.permitted(it, now) {
+	// guard: I2-peek-of-own-kind
+	if !c.ofType(it) || it.key != key || now >= it.meta().fresh ||
+		!it.servable(now) || !c.s.isValid(it, v, now) && !c.servableInOutage(it, now) {
 		return nil
 	}
 	return it

@@ -4,27 +4,32 @@ import (
 	"context"
 	"math/rand/v2"
 	"time"
+
+	"github.com/tiercache/tiercache/tier/internal/breaker"
 )
 
 // maxProbePause bounds the time between two probes, and so, with the remote
 // timeout, how long a server that is back goes unnoticed.
 const maxProbePause = 500 * time.Millisecond
 
-// wentAway is told that requests are refused from now on, perhaps by whoever reads
+// onOutageBegin is told that requests are refused from now on, perhaps by whoever reads
 // the connection, whom no log may hold up.
-func (s *Store) wentAway(a *absence) {
+func (s *Store) onOutageBegin(a *breaker.Outage) {
 	s.spawn(func() {
-		s.cfg.logger.Warn("tiercache: the remote tier does not answer, reads go to their loaders", "error", a.cause)
+		s.cfg.logger.Warn("tiercache: the remote tier does not answer, reads go to their loaders", "error", a.Cause)
+		// guard: I8-probe-at-once
 		s.probe(a)
 	})
 }
 
-// cameBack is told that they no longer are. Changes that could not be recorded
+// onOutageEnd is told that they no longer are. Changes that could not be recorded
 // need not wait for the next heartbeat.
-func (s *Store) cameBack(a *absence) {
-	away := time.Since(a.since).Round(time.Millisecond)
+func (s *Store) onOutageEnd(a *breaker.Outage) {
+	away := time.Since(a.Since).Round(time.Millisecond)
+	// guard: reader-does-not-log
 	s.spawn(func() { s.cfg.logger.Info("tiercache: the remote tier answers again", "away", away) })
 	if t := s.following.Load(); t != nil {
+		// guard: I8-wake-after-outage
 		t.Wake()
 	}
 }
@@ -33,12 +38,12 @@ func (s *Store) cameBack(a *absence) {
 // may be hours apart. The answer renews the proof as well, so that local copies
 // are served again at once. The pauses grow, and are random, so that a fleet does
 // not ask in step.
-func (s *Store) probe(a *absence) {
+func (s *Store) probe(a *breaker.Outage) {
 	for pause := min(s.cfg.timeout, maxProbePause); ; pause = min(2*pause, maxProbePause) {
 		timer := time.NewTimer(pause/2 + rand.N(pause/2+1))
 		select {
 		case <-timer.C:
-		case <-a.over:
+		case <-a.Over:
 			timer.Stop()
 			return
 		case <-s.ctx.Done():
@@ -50,9 +55,9 @@ func (s *Store) probe(a *absence) {
 }
 
 // probeOnce asks once. The next time comes also after a panic.
-func (s *Store) probeOnce(a *absence) {
+func (s *Store) probeOnce(a *breaker.Outage) {
 	defer s.panics.Recover("asking whether a server is back", s.onLost)
-	ctx, cancel := context.WithTimeoutCause(s.ctx, s.cfg.timeout, errPatience)
+	ctx, cancel := context.WithTimeoutCause(s.ctx, s.cfg.timeout, breaker.ErrRemoteTimeout)
 	defer cancel()
-	a.of.probe(ctx)
+	a.Of.Probe(ctx)
 }

@@ -251,7 +251,7 @@ func TestRaceLossesAgainstReads(t *testing.T) {
 	})
 }
 
-// I2, I4: messages and notices are dropped, duplicated and reordered; after a
+// I2, I4: messages and invalidations are dropped, duplicated and reordered; after a
 // delta read, or with one, nothing old is believed, and messages alone never make
 // it so.
 func TestRaceDamagedMessages(t *testing.T) {

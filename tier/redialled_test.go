@@ -14,7 +14,7 @@ import (
 	"github.com/tiercache/tiercache/tier"
 )
 
-// Guard: hearClock. What is dialled may be another server, with another clock: a write
+// Guard: ensureClock. What is dialled may be another server, with another clock: a write
 // whose time was over by the one before may be performed there.
 //
 //	A: is connected to another server; Set(k, 1)

@@ -42,12 +42,12 @@ func TestI2AnAnswerOfALostConnectionIsNotBelieved(t *testing.T) {
 	}
 }
 
-// Guard: watch.listed.
+// Guard: watch.hasProvisional.
 //
 //	A1: loads k
 //	A2: Set(k, 1) fences that load off, and keeps 1
 //	A1: is about to write what it loaded
-//	B:  Set(k, 2): its notice is not the one that A1's write owes
+//	B:  Set(k, 2): its invalidation is not the one that A1's write owes
 func TestI2ANoticeIsNotTakenForThatOfAFencedLoad(t *testing.T) {
 	eachRemote(t, func(t *testing.T, w *world) {
 		a, hooks := w.open(quiet...)
@@ -81,8 +81,8 @@ func TestI2ANoticeIsNotTakenForThatOfAFencedLoad(t *testing.T) {
 // Guard: a fresh caller does not accept what began before it came.
 //
 //	B1: GET k is answered with the old value
-//	A:  Set(k, new); its notice to B is late
-//	B2: reads k fresh and finds B1's flight
+//	A:  Set(k, new); its invalidation to B is late
+//	B2: reads k fresh and finds B1's call
 func TestI4AFreshReadDoesNotShareAReadFromBeforeAWrite(t *testing.T) {
 	eachRemote(t, func(t *testing.T, w *world) {
 		a, _ := w.open(quiet...)
@@ -103,11 +103,11 @@ func TestI4AFreshReadDoesNotShareAReadFromBeforeAWrite(t *testing.T) {
 	})
 }
 
-// What a flight has kept is served to who looked for it just before.
+// What a call has kept is served to who looked for it just before.
 //
 //	B: finds no copy of k that it may serve
 //	A: its write of k is acknowledged, and its copy kept
-//	B: leads a flight of its own
+//	B: leads a call of its own
 func TestWhatWasKeptMeanwhileIsNotReadRemotely(t *testing.T) {
 	eachRemote(t, func(t *testing.T, w *world) {
 		s, hooks := w.open(quiet...)
@@ -125,9 +125,9 @@ func TestWhatWasKeptMeanwhileIsNotReadRemotely(t *testing.T) {
 
 // Guard: a fresh caller does not accept a local copy, however recent the look at it.
 //
-//	B1: finds no copy of k that it may serve, and leads a flight
-//	A:  Set(k, new); its notice to B is late
-//	B2: reads k fresh and finds B1's flight
+//	B1: finds no copy of k that it may serve, and leads a call
+//	A:  Set(k, new); its invalidation to B is late
+//	B2: reads k fresh and finds B1's call
 //	B1: finds the old value, kept meanwhile
 func TestI4AFreshReadDoesNotShareALocalCopy(t *testing.T) {
 	eachRemote(t, func(t *testing.T, w *world) {

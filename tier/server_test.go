@@ -147,7 +147,7 @@ func (p *partition) begin() {
 	p.notice()
 }
 
-// notice makes the requests that find the server away.
+// invalidation makes the requests that find the server away.
 func (p *partition) notice() {
 	p.t.Helper()
 	c := view[string](p.t, p.store, "noticing")

@@ -160,7 +160,7 @@ func (s *Store) Stats() Stats {
 		Changes:        s.changes.Load(),
 		Panics:         s.panics.Count(),
 	}
-	st.AwaySince, st.Outages = s.conn.awaySince()
+	st.AwaySince, st.Outages = s.conn.AwaySince()
 	s.mu.Lock()
 	spaces := make([]*namespace, 0, len(s.mu.namespaces))
 	for _, ns := range s.mu.namespaces {

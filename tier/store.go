@@ -15,13 +15,14 @@ import (
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/tier/internal/breaker"
 )
 
 // Store is a process's connection to a shared tier, and its local tier: one per
 // process. Caches are typed views of its namespaces, made with [New].
 type Store struct {
 	cfg  storeConfig
-	conn *gate
+	conn *breaker.Conn
 	tail *invalidation.Tail
 	// panics is told of panics in goroutines of the store, and logs without panicking itself.
 	panics *recovery.Panics
@@ -30,7 +31,7 @@ type Store struct {
 	clock  *mono.Clock // for hits
 	// sharded: the keys are on several servers, each of which proves its own part.
 	sharded bool
-	// following is tail once it has started: notices can come before.
+	// following is tail once it has started: invalidations can come before.
 	following atomic.Pointer[invalidation.Tail]
 	_         [cacheLine]byte // hits, which read what is above, should not suffer from writes to what is below
 
@@ -52,7 +53,7 @@ type Store struct {
 		closing    bool
 	}
 	ended    chan struct{} // Close has finished
-	patience atomic.Pointer[patience]
+	deadline atomic.Pointer[requestDeadline]
 
 	fills *semaphore.Weighted // bytes on their way to the remote tier whose callers were answered
 }
@@ -89,6 +90,7 @@ func Open(ctx context.Context, options ...Option) (*Store, error) {
 	}
 	s := &Store{cfg: cfg, ended: make(chan struct{}), fills: semaphore.NewWeighted(maxFilling), tokens: tokenPrefix(), clock: mono.NewClock()}
 	s.panics = recovery.New(cfg.logger)
+	// guard: recover-logger
 	s.cfg.logger = s.panics.Logger(cfg.logger)
 	s.mu.namespaces = make(map[string]*namespace)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -119,12 +121,13 @@ func (s *Store) start(ctx context.Context) (err error) {
 	if s.sharded = conn.Shard(s.cfg.prefix) != nil; s.sharded {
 		s.table.shardOf = conn.Shard
 	}
-	s.conn = newGate(conn, s.cfg.timeout, s.cfg.heartbeat, s.wentAway, s.cameBack)
-	s.conn.sharded = s.sharded
-	s.conn.server.probe = func(ctx context.Context) {
+	s.conn = breaker.NewConn(conn, s.cfg.timeout, s.cfg.heartbeat, s.onOutageBegin, s.onOutageEnd)
+	s.conn.Sharded = s.sharded
+	s.conn.Server.Probe = func(ctx context.Context) {
 		// A server that is slow is taken to be away while the log is still being read.
+		// guard: open-on-slow-server
 		if t := s.following.Load(); t != nil {
-			_ = t.CatchUp(ctx) // the gate hears how it went
+			_ = t.CatchUp(ctx) // the breaker hears how it went
 		}
 	}
 	if err = s.follow(ctx); err != nil {
@@ -198,7 +201,7 @@ func (s *Store) onChanged(names []string) {
 		case lease:
 			s.table.wakeFlight(h)
 		default:
-			s.table.notice(h)
+			s.table.applyInvalidation(h)
 		}
 	}
 }
@@ -240,7 +243,7 @@ func (s *Store) Close() error {
 	}
 	s.closed.Store(true)
 	s.cancel()
-	for _, seat := range s.table.seats() {
+	for _, seat := range s.table.participants() {
 		seat.run.end(ErrClosed)
 	}
 	s.mu.flying.Wait()
@@ -248,7 +251,7 @@ func (s *Store) Close() error {
 	s.tail.Close()
 	err := s.conn.Close()
 	s.local.Clear()
-	s.endPatience()
+	s.endDeadline()
 	close(s.ended)
 	return err
 }
@@ -276,14 +279,15 @@ func (s *Store) spawn(f func()) bool {
 	if s.mu.closing {
 		return false
 	}
-	s.goFlying(f)
+	s.runInBackground(f)
 	return true
 }
 
-// goFlying is spawn for what is flying already, for which Close waits in any case. After a
+// runInBackground is spawn for what is flying already, for which Close waits in any case. After a
 // panic of f nothing local is believed: what f left half done nobody knows.
-func (s *Store) goFlying(f func()) {
+func (s *Store) runInBackground(f func()) {
 	s.mu.flying.Go(func() {
+		// guard: recover-store-goroutine
 		defer s.panics.Recover("a goroutine of the store", s.onLost)
 		f()
 	})
@@ -300,6 +304,7 @@ func (s *Store) spawnLoad(f func()) bool {
 	}
 	s.mu.flying.Add(1)
 	s.mu.loading.Go(func() {
+		// guard: recover-load
 		defer s.panics.Recover("a load", s.onLost)
 		f()
 	})
@@ -313,7 +318,7 @@ func (s *Store) namespace(path string) *namespace {
 	ns := s.mu.namespaces[path]
 	if ns == nil {
 		ns = newNamespace(s.cfg.prefix, path)
-		ns.standing = s.tail.Stand(ns.scopes)
+		ns.pins = s.tail.PinForever(ns.scopes)
 		s.mu.namespaces[path] = ns
 	}
 	return ns

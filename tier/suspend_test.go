@@ -16,13 +16,13 @@ import (
 // Guard: plan looks again.
 //
 //	A: serves a copy whose write is under way, and plans anew as it refreshes it early
-//	the notice of a change suspends the copy, between A's look and its store
+//	the invalidation of a change suspends the copy, between A's look and its store
 func TestASuspensionIsNotUndone(t *testing.T) {
 	const rounds = 100_000
 	items, k := make([]*item, rounds), newKind[string](&namespace{})
 	for i := range items {
 		items[i] = newItemOf(k, "")
-		f := items[i].facts()
+		f := items[i].meta()
 		f.fresh, f.expires = mono.Now().Add(time.Hour), mono.Now().Add(time.Hour)
 		f.provisional.Store(int64(f.fresh))
 	}

@@ -20,7 +20,7 @@ type typed struct {
 	shape uint64 // a fingerprint, for the remote tier
 	kind  *kind  // of the items
 	// single and batch run a loader of the type: see loadFunc.
-	single, batch func(ctx context.Context, k *kind, loader any, fs []*flight, es []*Entry, out []loaded)
+	single, batch func(ctx context.Context, k *kind, loader any, fs []*call, es []*Entry, out []loaded)
 	// empty returns a new item with the zero value.
 	empty func() *item
 	// size is the heap that an item and its value keep alive. If the value is of a kind
@@ -46,6 +46,8 @@ type typed struct {
 //	A: keeps that one, and with it all 50, though it counts as 300 bytes; if the
 //	   copy lies in memory that answers are put into one after the other:
 //	B: reads other keys, and A's string says what B's answer says
+//
+// guard: I9-viewed-text-is-own
 const viewFrom = wire.OwnText
 
 // checkType says what of V our codec would lose, if it is to store values of that.

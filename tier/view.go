@@ -21,6 +21,7 @@ type viewShape struct {
 }
 
 func shapeOf[V any](cfg *cacheConfig) viewShape {
+	// guard: I2-local-only-is-own-shape
 	return viewShape{reflect.TypeFor[V](), reflect.TypeOf(cfg.codec), cfg.localOnly}
 }
 
@@ -56,9 +57,11 @@ func admitView[V any](ns *namespace, cfg *cacheConfig) (*kind, *viewsInUse, erro
 	defer v.mu.Unlock()
 	use := v.inUse.Value()
 	if v.kind != nil && shape != v.shape {
+		// guard: I2-refuse-mixed-views
 		if use != nil {
 			return nil, nil, mixedViews(ns.path, v.shape, shape)
 		}
+		// guard: I2-new-kind-per-shape
 		v.kind = nil
 	}
 	if v.kind == nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/tier/internal/breaker"
 )
 
 // maxEarly is how long before it was sent, by its clock, the server may find that it is when a write arrives: what a
@@ -39,8 +40,11 @@ func (s *Store) window(v *invalidation.View, name string, until mono.Time) remot
 		if !known {
 			return remote.Window{Before: clock.Earliest(until)}
 		}
+		// guard: G1-clock-of-shard
 		clock = of
 	}
+	// guard: G2-window-begin
+	// guard: G1-window-end-lower-bound
 	w := remote.Window{NotBefore: clock.Earliest(mono.Now()).Add(-maxEarly), Before: clock.Earliest(until)}
 	if !s.sharded {
 		w.Connection = v.Connection()
@@ -48,18 +52,18 @@ func (s *Store) window(v *invalidation.View, name string, until mono.Time) remot
 	return w
 }
 
-// hearClock returns a view by whose clock writes of the keys can be bounded: what the server says that they go to, over
+// ensureClock returns a view by whose clock writes of the keys can be bounded: what the server says that they go to, over
 // the connection that they go over. After a connection was dialled that is asked first.
 //
 //	replica: is promoted; its clock is behind that of the primary before
 //	A:       Set(k, 1), by the clock of the primary before, is given up, and its time is over
 //	B:       Set(k, 2) is acknowledged
 //	replica: performs the first, whose time is not over there
-func (s *Store) hearClock(ctx context.Context, names func(yield func(string) bool)) (*invalidation.View, error) {
+func (s *Store) ensureClock(ctx context.Context, names func(yield func(string) bool)) (*invalidation.View, error) {
 	if s.sharded {
 		var unproven []string
 		for name := range names {
-			if s.conn.Shard(name).Proof() == 0 && s.conn.of(name).current.Load() == nil {
+			if s.conn.Shard(name).Proof() == 0 && s.conn.Of(name).Current.Load() == nil {
 				unproven = append(unproven, name)
 			}
 		}
@@ -69,9 +73,10 @@ func (s *Store) hearClock(ctx context.Context, names func(yield func(string) boo
 		}
 		return s.tail.View(), err
 	}
-	for range maxConfirm {
+	for range maxRevalidate {
 		v := s.tail.View()
-		if v.Proof != 0 || s.conn.away() != nil {
+		// guard: G1-clock-of-new-connection
+		if v.Proof != 0 || s.conn.OpenOutage() != nil {
 			return v, nil // who is away is not written to
 		}
 		if err := s.tail.CatchUp(ctx); err != nil {
@@ -81,28 +86,30 @@ func (s *Store) hearClock(ctx context.Context, names func(yield func(string) boo
 	return nil, invalidation.ErrUnstable
 }
 
-// bounded has send send a write of keys with their windows. It is done again if nothing was sent, since the connection
+// sendWithinWindow has send send a write of keys with their windows. It is done again if nothing was sent, since the connection
 // was dialled meanwhile: the clock is another's then.
-func (s *Store) bounded(ctx context.Context, names func(yield func(string) bool), send func(v *invalidation.View) error) error {
-	for range maxConfirm {
-		v, err := s.hearClock(ctx, names)
+func (s *Store) sendWithinWindow(ctx context.Context, names func(yield func(string) bool), send func(v *invalidation.View) error) error {
+	for range maxRevalidate {
+		v, err := s.ensureClock(ctx, names)
 		if err != nil {
-			return undeclared{err}
+			return notAttempted{err}
 		}
-		if err = send(v); !remote.NotSent(err) || ctx.Err() != nil || s.sharded || !s.moved(v, nil) {
+		if err = send(v); !remote.NotSent(err) || ctx.Err() != nil || s.sharded || !s.connectionChanged(v, nil) {
 			return err
 		}
 	}
-	return undeclared{invalidation.ErrUnstable}
+	return notAttempted{invalidation.ErrUnstable}
 }
 
-// awaitEnd returns at once if err says whether a write was performed, and else when its time is over: what the answer
+// awaitWindowEnd returns at once if err says whether a write was performed, and else when its time is over: what the answer
 // was not heard of may be performed until then, whether the caller has given up, the connection was lost, or it only
 // is slow. A Set that follows on another connection would be overtaken.
-func (s *Store) awaitEnd(ctx context.Context, until mono.Time, err error) {
-	if err == nil || !remote.Unreachable(err) || refused(err) || remote.NotSent(err) {
+func (s *Store) awaitWindowEnd(ctx context.Context, until mono.Time, err error) {
+	// guard: G3-unsent-write
+	if err == nil || !remote.Unreachable(err) || breaker.Refused(err) || remote.NotSent(err) {
 		return
 	}
+	// guard: G3-wait-out-window
 	time.Sleep(until.Sub(mono.Now()))
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= 0 && ctx.Err() == nil {
 		late := time.NewTimer(5 * time.Millisecond) // the caller's context may say so a little later than the clock
@@ -114,15 +121,15 @@ func (s *Store) awaitEnd(ctx context.Context, until mono.Time, err error) {
 	}
 }
 
-// undeclared is the error of a write that was not sent, since it could not be declared, or its time not be told.
-type undeclared struct{ error }
+// notAttempted is the error of a write that was not sent, since it could not be declared, or its time not be told.
+type notAttempted struct{ error }
 
-func (u undeclared) Unwrap() error { return u.error }
+func (u notAttempted) Unwrap() error { return u.error }
 
 // writeError is remoteError for what sets or deletes keys: that the caller's context has ended is no more than a part
 // of the error, unless nothing was sent.
 func writeError(ctx context.Context, doing string, err error) error {
-	notSent := refused(err) || remote.NotSent(err) || errors.As(err, new(undeclared))
+	notSent := breaker.Refused(err) || remote.NotSent(err) || errors.As(err, new(notAttempted))
 	if err == nil || ctx.Err() == nil || notSent || errors.Is(err, remote.ErrClosed) || errors.Is(err, remote.ErrFull) {
 		return remoteError(ctx, doing, err)
 	}

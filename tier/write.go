@@ -12,12 +12,14 @@ import (
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/tier/internal/breaker"
 )
 
 // seal encodes an item for the remote tier. cost is what was stated, if it was:
 // each process estimates for itself.
 func (c *core) seal(it *item, fresh, kept time.Duration, cost int64) ([]byte, error) {
-	f := it.facts()
+	f := it.meta()
+	// guard: store-stated-cost
 	e := envelope.Entry{
 		Head:  envelope.Head{Expires: c.s.serverTimeIn(kept), Nonce: f.nonce, AsOf: f.asOf, Shape: c.typed.shape, Negative: it.negative},
 		Fresh: fresh, Life: kept, Cost: cost, Namespace: c.ns.path, Key: it.key, Sources: it.sources(),
@@ -27,6 +29,7 @@ func (c *core) seal(it *item, fresh, kept time.Duration, cost int64) ([]byte, er
 		if e.Payload, err = c.encode(it); err != nil {
 			return nil, fmt.Errorf("tier: encoding a value of namespace %q: %w", c.ns.path, err)
 		}
+		// guard: size-of-unread-value
 		c.correctGuess(it, len(e.Payload))
 	}
 	return envelope.Encode(&e, c.cfg.compress)
@@ -69,8 +72,8 @@ func (c *Cache[V]) SetMany(ctx context.Context, values map[string]V, options ...
 	return c.setAll(ctx, keys, items, options)
 }
 
-// put is one value of a Set on its way.
-type put struct {
+// pendingSet is one value of a Set on its way.
+type pendingSet struct {
 	h  local.Key
 	it *item
 	w  *watch
@@ -93,17 +96,18 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*item, options
 		}
 	}
 	begun := mono.Now()
+	// guard: I5-as-of-of-set
 	asOf := cfg.asOf
 	if asOf.IsZero() {
 		asOf = c.s.AsOf()
 	}
-	puts := make([]put, 0, len(keys))
+	puts := make([]pendingSet, 0, len(keys))
 	writes := make([]remote.Write, 0, len(keys))
 	var errs []error
 	for i, key := range keys {
 		it := items[i]
-		p := put{c.ns.hash(key), it, &watch{}}
-		c.restsOn(it, &basis{epoch: c.s.tail.View().Epoch, shard: c.s.shardOf(c.ns.remoteName(p.h))})
+		p := pendingSet{c.ns.hash(key), it, &watch{}}
+		c.setBasis(it, &basis{epoch: c.s.tail.View().Epoch, shard: c.s.shardOf(c.ns.remoteName(p.h))})
 		c.describe(it, key, cfg, asOf, fresh, kept)
 		if !c.cfg.localOnly {
 			sealed, err := c.seal(it, fresh, kept, cfg.cost)
@@ -138,7 +142,7 @@ func (c *core) admitWrite(ctx context.Context, key string) error {
 }
 
 // changingKeys writes keys and, where keys are scopes, records that they
-// changed: that is what evicts other processes' copies if no notices do. The
+// changed: that is what evicts other processes' copies if no invalidations do. The
 // record comes after the write, so that whoever reads the old value in between
 // holds it as of before the record:
 //
@@ -158,39 +162,41 @@ func (c *core) changingKeys(ctx context.Context, doing string, keys []string, wr
 	// record comes after it in any case.
 	rctx, cancel := c.s.recordContext(ctx)
 	defer cancel()
-	if refused(err) {
+	if breaker.Refused(err) {
+		// guard: I8-refused-write-records-later
 		cancel() // it was not, and nobody is to wait: recorded later, for nothing
 	}
 	_, recordErr := change.Record(rctx)
-	if refused(err) {
+	if breaker.Refused(err) {
 		return err
 	}
 	return errors.Join(err, remoteError(ctx, doing, recordErr))
 }
 
-func (c *core) putAll(ctx context.Context, puts []put, writes []remote.Write) error {
+func (c *core) putAll(ctx context.Context, puts []pendingSet, writes []remote.Write) error {
 	for _, p := range puts {
 		c.s.table.watch(p.h, p.w)
 		defer c.s.table.unwatch(p.h, p.w)
-		c.s.table.disturb(p.h, p.w)
+		c.s.table.invalidateKey(p.h, p.w)
 	}
 	if c.cfg.localOnly {
 		for _, p := range puts {
-			if !c.hold(ctx, p.it) || !c.s.table.replace(p.h, p.it) {
+			if !c.pinMarks(ctx, p.it) || !c.s.table.replace(p.h, p.it) {
 				p.it.release(c.s.tail)
 			}
 		}
 		return nil
 	}
 	for _, p := range puts {
-		c.s.table.mark(p.h, p.w)
+		c.s.table.resetBaseline(p.h, p.w)
 	}
 	written, err := c.writeInTime(ctx, writes)
 	if err != nil {
-		c.failed(err)
+		c.countRemoteError(err)
 		for _, p := range puts {
-			c.s.table.disturb(p.h, nil)
+			c.s.table.invalidateKey(p.h, nil)
 		}
+		// guard: G3-unknown-outcome
 		return writeError(ctx, "set", err)
 	}
 	var errs []error
@@ -204,21 +210,22 @@ func (c *core) putAll(ctx context.Context, puts []put, writes []remote.Write) er
 func (c *core) writeInTime(ctx context.Context, writes []remote.Write) ([]remote.Written, error) {
 	rctx, until := c.s.writeRequest(ctx)
 	defer rctx.End()
+	// guard: I6-declare-before-set
 	if err := c.declare(rctx); err != nil {
-		return nil, undeclared{err}
+		return nil, notAttempted{err}
 	}
 	var written []remote.Written
-	err := c.s.bounded(rctx, keysOf(writes, func(w *remote.Write) string { return w.Key }), func(v *invalidation.View) (err error) {
+	err := c.s.sendWithinWindow(rctx, keysOf(writes, func(w *remote.Write) string { return w.Key }), func(v *invalidation.View) (err error) {
 		for i := range writes {
 			writes[i].Window = c.s.window(v, writes[i].Key, until)
 		}
 		written, err = c.s.conn.Write(rctx, writes)
 		return err
 	})
-	if errors.As(err, new(undeclared)) {
+	if errors.As(err, new(notAttempted)) {
 		return nil, err
 	}
-	c.s.awaitEnd(ctx, until, worst(written, err))
+	c.s.awaitWindowEnd(ctx, until, breaker.Worst(written, err))
 	return written, err
 }
 
@@ -237,8 +244,8 @@ var errLate = errors.New("it reached the server after its time, or its clock has
 
 // settlePut has this process forget what it read of the key meanwhile, and
 // keeps the new value if nobody changed it since.
-func (c *core) settlePut(ctx context.Context, p put, w remote.Write, done remote.Written) error {
-	c.s.table.disturb(p.h, p.w)
+func (c *core) settlePut(ctx context.Context, p pendingSet, w remote.Write, done remote.Written) error {
+	c.s.table.invalidateKey(p.h, p.w)
 	if done.Err != nil {
 		if errors.Is(done.Err, remote.ErrFull) {
 			c.ns.stats.full.Add(1)
@@ -246,14 +253,16 @@ func (c *core) settlePut(ctx context.Context, p put, w remote.Write, done remote
 				return writeError(ctx, "set", err)
 			}
 		} else {
-			c.failed(done.Err)
+			c.countRemoteError(done.Err)
 		}
 		return writeError(ctx, "set", done.Err)
 	}
 	if done.Expired {
-		return nil // and a notice may come or not
+		return nil // and a invalidation may come or not
 	}
+	// guard: I1-late-set-is-error
 	if !done.Stored {
+		// guard: late-set-asks-clock
 		c.s.tail.Wake() // its clock may have been set: hear it before the next Set
 		return writeError(ctx, "set", errLate)
 	}
@@ -262,7 +271,7 @@ func (c *core) settlePut(ctx context.Context, p put, w remote.Write, done remote
 	if c.cfg.remoteOnly || c.s.cfg.noTracking {
 		return nil
 	}
-	if !c.hold(ctx, p.it) || !c.s.table.keepWritten(p.h, p.w, p.it) {
+	if !c.pinMarks(ctx, p.it) || !c.s.table.commitProvisional(p.h, p.w, p.it) {
 		p.it.release(c.s.tail)
 	}
 	return nil
@@ -296,8 +305,8 @@ func (c *core) deleteDeclared(ctx context.Context, names []string) error {
 	rctx := c.s.request(ctx)
 	defer rctx.End()
 	if err := c.declare(rctx); err != nil {
-		c.failed(err)
-		return undeclared{err}
+		c.countRemoteError(err)
+		return notAttempted{err}
 	}
 	return c.deleteInTime(ctx, names)
 }
@@ -308,7 +317,7 @@ func (c *core) deleteInTime(ctx context.Context, names []string) error {
 	rctx, until := c.s.writeRequest(ctx)
 	defer rctx.End()
 	var deleted []remote.Deleted
-	err := c.s.bounded(rctx, slices.Values(names), func(v *invalidation.View) (err error) {
+	err := c.s.sendWithinWindow(rctx, slices.Values(names), func(v *invalidation.View) (err error) {
 		keys := make([]remote.Deletion, len(names))
 		for i, name := range names {
 			keys[i] = remote.Deletion{Key: name, Window: c.s.window(v, name, until)}
@@ -316,23 +325,24 @@ func (c *core) deleteInTime(ctx context.Context, names []string) error {
 		deleted, err = c.s.conn.Delete(rctx, keys)
 		return err
 	})
-	if errors.As(err, new(undeclared)) {
-		c.failed(err)
+	if errors.As(err, new(notAttempted)) {
+		c.countRemoteError(err)
 		return err
 	}
-	c.s.awaitEnd(ctx, until, worstOf(deleted, err))
+	c.s.awaitWindowEnd(ctx, until, breaker.WorstOf(deleted, err))
 	if err != nil {
-		c.failed(err)
+		c.countRemoteError(err)
 		return err
 	}
 	var errs []error
 	for _, d := range deleted {
 		switch {
 		case d.Err != nil:
-			c.failed(d.Err)
+			c.countRemoteError(d.Err)
 			errs = append(errs, d.Err)
 		case d.Late:
 			c.s.tail.Wake() // as after a Set that came too late
+			// guard: G5-late-delete-is-error
 			errs = append(errs, errLate)
 		}
 	}
@@ -346,10 +356,10 @@ func (c *core) deleteAll(ctx context.Context, keys []string, remove func(ctx con
 	for i, key := range keys {
 		h := c.ns.hash(key)
 		names[i] = c.ns.remoteName(h)
-		c.s.table.disturb(h, nil)
+		c.s.table.invalidateKey(h, nil)
 		// Again afterwards: a read that was sent in between found the old value,
-		// and no notice tells of it if nobody had read the key before.
-		defer c.s.table.disturb(h, nil)
+		// and no invalidation tells of it if nobody had read the key before.
+		defer c.s.table.invalidateKey(h, nil)
 	}
 	if c.cfg.localOnly {
 		return nil
@@ -408,10 +418,10 @@ func (c *core) refreshLater(ctx context.Context, h local.Key, it *item, load loa
 	if !leads {
 		return
 	}
-	c.s.table.pin(f)
-	f.name, f.resident = c.ns.remoteName(h), it
+	c.s.table.detach(f)
+	f.name, f.refreshTarget = c.ns.remoteName(h), it
 	ctx = context.WithoutCancel(ctx)
-	if !c.s.spawn(func() { c.fly(ctx, f, load, callConfig{}) }) {
-		c.finishAll([]*flight{f}, outcome{err: ErrClosed})
+	if !c.s.spawn(func() { c.leadCall(ctx, f, load, callConfig{}) }) {
+		c.finishAll([]*call{f}, outcome{err: ErrClosed})
 	}
 }

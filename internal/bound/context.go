@@ -71,6 +71,7 @@ func (c *Context) Done() <-chan struct{} {
 		return j.Done()
 	}
 	at, _ := c.limit.Deadline()
+	// guard: limit-has-cause-of-server
 	ctx, cancel := context.WithDeadlineCause(c.Context, at, c.why)
 	j := &joined{ctx, cancel}
 	if !c.joined.CompareAndSwap(nil, j) {
@@ -93,14 +94,17 @@ func (c *Context) ended() *ending {
 		return e
 	}
 	if j := c.joined.Load(); j != nil {
+		// guard: context-ends-with-either
 		if err := j.Err(); err != nil {
 			return c.ends(err, context.Cause(j.Context))
 		}
 	} // whose timer may be later than the limit's own
 	caller, limit := c.Context.Err(), c.limit.Err()
+	// guard: earlier-deadline-is-cause
 	if caller != nil && (limit == nil || !c.limitIsFirst()) {
 		return c.ends(caller, context.Cause(c.Context))
 	}
+	// guard: limit-has-cause
 	return c.ends(limit, c.why)
 }
 
@@ -116,6 +120,7 @@ func (c *Context) ends(err, cause error) *ending {
 	if err == nil {
 		return nil
 	}
+	// guard: context-ends-once
 	c.ending.CompareAndSwap(nil, &ending{err, cause})
 	return c.ending.Load()
 }

@@ -177,6 +177,7 @@ func (c *Conn) fill() error {
 	if isTimeout(err) { // the client may go on
 		return err
 	}
+	// guard: last-words-of-server
 	if c.refusal != "" {
 		err = fmt.Errorf("the server said %q and ended the connection: %w", c.refusal, err)
 	}
@@ -252,11 +253,13 @@ func (c *Conn) checkLocked(m []byte) error {
 		o = c.headLocked()
 	}
 	if o == nil {
+		// guard: unasked-answer
 		return Unasked(m)
 	}
 	c.refusal = ""
 	if refused {
 		c.refusal = resp.Said(texts[0])
+		// guard: redirection-has-address
 		if err := checkError(string(texts[0])); err != nil {
 			return err
 		}
@@ -264,8 +267,10 @@ func (c *Conn) checkLocked(m []byte) error {
 	null := m[1] == '-'
 	list := (kind == '*' || kind == '~') && !null
 	switch {
+	// guard: subscription-answered-by-push
 	case o.kind == subscribe && (o.begun || !refused):
 		return fmt.Errorf("%w: a subscription is answered by something else", resp.Error)
+	// guard: subscription-ends-with-pong
 	case o.kind == unsubscribe && string(texts[0]) == "PONG", o.kind == pong && !isPong(kind, texts[0]):
 		return fmt.Errorf("%w: the end of a subscription is answered by something else", resp.Error)
 	case o.kind == role && list && elements < 1, o.kind == master && list && elements < 2:
@@ -305,6 +310,7 @@ func (c *Conn) pushLocked(elements int64, texts [][]byte) error {
 	confirms := o != nil && o.kind == subscribe
 	switch string(texts[0]) {
 	case "subscribe", "psubscribe", "ssubscribe":
+		// guard: subscription-confirmed
 		if !confirms {
 			return fmt.Errorf("%w: a subscription that nothing has asked for", resp.Error)
 		}
@@ -313,6 +319,7 @@ func (c *Conn) pushLocked(elements int64, texts [][]byte) error {
 			c.payLocked()
 		}
 	case "unsubscribe", "punsubscribe", "sunsubscribe": // the server may end one itself
+		// guard: subscription-begun-twice
 		if confirms && o.begun {
 			return fmt.Errorf("%w: a subscription ends while it begins", resp.Error)
 		}
@@ -348,6 +355,7 @@ func checkEvent(channel, message string) error {
 			least = 6
 		}
 	}
+	// guard: sentinel-event-words
 	if len(words) < least {
 		return fmt.Errorf("%w: an event %q of %d words", resp.Error, channel, len(words))
 	}

@@ -247,13 +247,16 @@ func (h *Head) decode(raw string) error {
 	if len(raw) < HeadLen {
 		return fmt.Errorf("%w: %d bytes", ErrDamaged, len(raw))
 	}
+	// guard: I9-head-checksum
 	if uint32(xxh3.HashString(raw[:checkAt])) != uint32At(raw[checkAt:]) {
 		return fmt.Errorf("%w: wrong check of its head", ErrDamaged)
 	}
 	flags := raw[flagsAt]
 	switch {
+	// guard: I9-version
 	case raw[versionAt] != version:
 		return unreadable(raw[versionAt])
+	// guard: I9-unknown-flag
 	case flags&^knownFlags != 0:
 		return fmt.Errorf("%w: flags %#x", ErrFormat, flags)
 	}
@@ -271,11 +274,13 @@ func (h *Head) decode(raw string) error {
 // Decode reads what is stored under a key.
 func Decode(raw string) (e Entry, err error) {
 	if err = e.Head.decode(raw); err != nil {
+		// guard: version-1-is-no-damage
 		if isVersion1(raw) {
 			err = unreadable(1)
 		}
 		return e, err
 	}
+	// guard: I9-checksum
 	if !sumIsRight(raw) {
 		return e, fmt.Errorf("%w: wrong checksum", ErrDamaged)
 	}
@@ -326,6 +331,7 @@ func (e *Entry) readFields(r *reader) error {
 	last := byte(0)
 	for range r.byte() {
 		tag, value := r.byte(), reader{rest: r.text()}
+		// guard: I9-repeated-field
 		if tag&^mustUnderstand <= last {
 			r.bad = true
 		}
@@ -338,15 +344,18 @@ func (e *Entry) readFields(r *reader) error {
 			r.bad = n == 0 || n > math.MaxInt64
 		case tag == tagValidator:
 			e.Validator, value.rest = value.rest, ""
+			// guard: I9-validator-length
 			r.bad = e.Validator == "" || len(e.Validator) > MaxValidator
 		case tag == tagLoadTook:
 			e.LoadTook = value.duration(time.Microsecond)
 			r.bad = e.LoadTook == 0
+		// guard: I9-must-understand
 		case tag&mustUnderstand != 0:
 			return fmt.Errorf("%w: it has to know field %d", ErrFormat, last)
 		default:
 			value.rest = ""
 		}
+		// guard: I9-rest-of-field
 		if r.bad = r.bad || value.bad || value.rest != ""; r.bad {
 			return fmt.Errorf("%w: bad field %d", ErrDamaged, last)
 		}
@@ -364,6 +373,7 @@ func StatedCost(cost, encoded int64) int64 {
 // decompress checks the claimed length before anything is allocated for it.
 func decompress(b []byte) ([]byte, error) {
 	n, err := s2.DecodedLen(b)
+	// guard: I9-payload-size
 	if err != nil || n > MaxPayload {
 		return nil, fmt.Errorf("%w: claims %d bytes decompressed, the limit is %d", ErrDamaged, n, MaxPayload)
 	}

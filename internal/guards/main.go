@@ -2,10 +2,14 @@
 // notices. It works on a copy of the checkout:
 //
 //	go run ./internal/guards [-run REGEXP] [-v]
+//	go run ./internal/guards -check [-run REGEXP]
 //
 // It ends with 1 if any guard can be missing unnoticed, or could not be found in
 // the source: then the list here has to follow the code. So it does if the tests
-// of a guard fail with the guard in its place: they would catch anything.
+// of a guard fail with the guard in its place: they would catch anything. With -check
+// it runs no tests, and only sees whether the code compiles without each guard.
+//
+// The code names its guards: see mark.
 package main
 
 import (
@@ -22,25 +26,54 @@ import (
 func main() {
 	run := flag.String("run", "", "only guards whose name matches")
 	verbose := flag.Bool("v", false, "print what the tests said")
+	check := flag.Bool("check", false, "run no tests, and see that the code compiles without each guard")
 	flag.Parse()
-	if err := try(*run, *verbose); err != nil {
+	match, err := regexp.Compile(*run)
+	if err == nil && *check {
+		err = checkAll(match)
+	} else if err == nil {
+		err = try(match, *verbose)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "guards:", err)
 		os.Exit(1)
 	}
 }
 
-func try(pattern string, verbose bool) error {
-	match, err := regexp.Compile(pattern)
+// trial is a guard to be taken out, of whichever kind.
+type trial struct {
+	name, test string
+	mutated    func(root string) (file string, source, without []byte, err error)
+}
+
+// trials returns all guards of the code below root.
+func trials(root string) ([]trial, error) {
+	sites, err := findMarkers(root)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var all []trial
+	for _, m := range marks {
+		all = append(all, trial{m.name, m.test, func(root string) (string, []byte, []byte, error) { return m.mutated(root, sites) }})
+	}
+	for _, g := range guards {
+		all = append(all, trial{g.name, g.test, g.mutated})
+	}
+	return all, nil
+}
+
+func try(match *regexp.Regexp, verbose bool) error {
 	dir, err := copyTree()
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	all, err := trials(dir)
+	if err != nil {
+		return err
+	}
 	missed, passes := 0, make(map[string]string)
-	for _, g := range guards {
+	for _, g := range all {
 		if !match.MatchString(g.name) {
 			continue
 		}
@@ -67,7 +100,8 @@ func try(pattern string, verbose bool) error {
 	return nil
 }
 
-// guard is a piece of code without which an invariant breaks.
+// guard is a piece of code without which an invariant breaks, found by its text. Where
+// the code can have a marker, a mark is better: it does not depend on names.
 type guard struct {
 	name     string
 	file     string
@@ -75,17 +109,21 @@ type guard struct {
 	test     string // a -run pattern of ./tier, or "package pattern"
 }
 
+func (g guard) mutated(root string) (file string, source, without []byte, err error) {
+	source, err = os.ReadFile(filepath.Join(root, g.file))
+	if err == nil && !bytes.Contains(source, []byte(g.old)) {
+		err = fmt.Errorf("%s has not the text of %q any more", g.file, g.name)
+	}
+	return g.file, source, bytes.Replace(source, []byte(g.old), []byte(g.new), 1), err
+}
+
 // remove tests without the guard, and puts it back.
-func (g guard) remove(dir string) (verdict, output string) {
-	path := filepath.Join(dir, g.file)
-	source, err := os.ReadFile(path)
+func (g trial) remove(dir string) (verdict, output string) {
+	file, source, without, err := g.mutated(dir)
 	if err != nil {
-		return "ERROR: " + err.Error(), ""
+		return "NOT FOUND: " + err.Error(), ""
 	}
-	if !bytes.Contains(source, []byte(g.old)) {
-		return "NOT FOUND in " + g.file, ""
-	}
-	without := bytes.Replace(source, []byte(g.old), []byte(g.new), 1)
+	path := filepath.Join(dir, file)
 	if err := os.WriteFile(path, without, 0o644); err != nil {
 		return "ERROR: " + err.Error(), ""
 	}
@@ -99,19 +137,25 @@ func (g guard) remove(dir string) (verdict, output string) {
 	return "caught by " + strings.Join(failed(output), ", "), output
 }
 
-// failing runs a guard's tests and returns what they said if any failed.
+// failing runs a guard's tests and returns what they said if any failed. With -trimpath,
+// what was compiled for one copy of the checkout need not be compiled for the next.
 func failing(dir, test string) string {
-	pkg, pattern, ok := strings.Cut(test, " ")
-	if !ok {
-		pkg, pattern = "./tier", test
-	}
-	cmd := exec.Command("go", "test", "-count=1", "-vet=off", "-failfast", "-timeout=120s", "-run", pattern, pkg)
+	pkg, pattern := splitTest(test)
+	cmd := exec.Command("go", "test", "-count=1", "-trimpath", "-vet=off", "-failfast", "-timeout=120s", "-run", pattern, pkg)
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
 	if err == nil {
 		return ""
 	}
 	return string(out) + err.Error()
+}
+
+// splitTest returns the package and the pattern of a guard's test.
+func splitTest(test string) (pkg, pattern string) {
+	if pkg, pattern, ok := strings.Cut(test, " "); ok {
+		return pkg, pattern
+	}
+	return "./tier", test
 }
 
 var failedTest = regexp.MustCompile(`(?m)^--- FAIL: (\w+)`)

@@ -23,7 +23,7 @@
 // # What it does not show
 //
 // Limits are small: two changes, one of each loss. The model is of the protocol
-// as it is meant (docs/protocol.md, remote/scripts.go, package invalidation), and
+// as it is meant (docs/rules.md, remote/scripts.go, package invalidation), and
 // nothing but reading keeps the two alike. Time is in steps, of which the maximum
 // staleness is one. There is one key and one source, both processes know all of
 // the log's past, and namespaces, floors, horizons, overflow and the background

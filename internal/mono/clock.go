@@ -46,6 +46,7 @@ type Clock struct {
 func NewClock() *Clock {
 	c := &Clock{}
 	c.ticks.Store(off)
+	// guard: no-counter-in-bubble
 	if counterIsTrusted() && !inBubble() {
 		before := counter()
 		c.at.Store(int64(Now()))
@@ -68,7 +69,9 @@ func (c *Clock) Soon() Time {
 		return Now()
 	}
 	at := Time(c.at.Load())
+	// guard: clock-reading-window
 	if counter()-ticks < window {
+		// guard: clock-slack
 		return at.Add(Slack)
 	}
 	before, now := counter(), Now()
@@ -81,10 +84,13 @@ func (c *Clock) Soon() Time {
 // then, or is behind, is not used again: another processor's may have been ahead when that
 // was read.
 func (c *Clock) keep(ticks, before uint64, now Time, after uint64) {
+	// guard: clock-reading-owner
 	if !c.ticks.CompareAndSwap(ticks, off) {
 		return
 	}
 	passed := now.Sub(Time(c.at.Load()))
+	// guard: counter-behind
+	// guard: slow-counter
 	if before < ticks || float64(passed)*slowest > float64(after-ticks) {
 		return
 	}

@@ -58,6 +58,7 @@ func (s *Scanner) Scan(b []byte) (int, error) {
 		s.at += size
 		s.left[s.depth]--
 		if elements > 0 {
+			// guard: array-depth
 			if s.depth++; s.depth == MaxDepth {
 				return 0, malformed("arrays are nested too deeply", b)
 			}
@@ -107,6 +108,7 @@ func element(b []byte, first bool) (size int, elements int64, err error) {
 		n, err := Number(text)
 		null := n == -1 && (kind == '$' || kind == '*') // RESP2's
 		switch {
+		// guard: negative-length
 		case err != nil || n > maxElements || n < 0 && !null:
 			return 0, 0, malformed("a length that is none", b)
 		case null:
@@ -207,6 +209,7 @@ func text(m []byte) (text []byte, size int) {
 // the arguments that it may repeat.
 func Said(text []byte) string {
 	s := string(text[:min(len(text), 200)])
+	// guard: hide-repeated-arguments
 	s, _, _ = strings.Cut(s, ", with args beginning with")
 	return s
 }

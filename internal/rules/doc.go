@@ -1,3 +1,5 @@
-// Package rules has nothing but tests: that docs/rules.md and the code name the same
-// rules and invariants, and that what the page says of functions and tests exists.
+// Package rules has nothing but tests, of what the documents say: that docs/rules.md and
+// the code name the same rules and invariants, and what the page says of functions and
+// tests exists; that links lead somewhere; that the README's table of dependencies, the
+// index of decisions and the picture of the packages are those of the repository.
 package rules

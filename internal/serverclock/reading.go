@@ -22,6 +22,8 @@ const maxDrift = 5000
 // Earliest returns a lower bound of the server's clock at now, which need not be the present: no more time has passed
 // here since the answer than there since the clock was read, but for what one clock may be slower than the other.
 func (r Reading) Earliest(now mono.Time) time.Time {
+	// guard: G1-clock-drift
+	// guard: G1-clock-counts-from-answer
 	return r.At.Add(now.Sub(r.Answered) - max(now.Sub(r.Asked), 0)/maxDrift)
 }
 

@@ -54,6 +54,8 @@ func (s *Sizer) planOf(t reflect.Type) *plan {
 	p := &plan{}
 	switch {
 	case belongsToProgram(t) || !hasPointers(t):
+	// guard: sizeof-other-packages
+	// guard: sizeof-holds-inside
 	case holdsInside(t) || !slices.Contains(s.own, packageOf(t)) && !standardData[t] && !isData(t):
 		p.guess = unreadBytes * references(t)
 	default:

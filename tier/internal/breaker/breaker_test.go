@@ -1,4 +1,4 @@
-package tier
+package breaker
 
 import (
 	"errors"
@@ -11,16 +11,16 @@ var errSilence = errors.New("silence")
 
 // edges counts what a breaker tells.
 type edges struct {
-	breaker
+	Breaker
 	opens, closes int
 }
 
 func newEdges() *edges {
 	e := &edges{}
-	e.opened = func(*absence) { e.opens++ }
-	e.closed = func(a *absence) {
+	e.onOpen = func(*Outage) { e.opens++ }
+	e.onClose = func(a *Outage) {
 		e.closes++
-		if a.lasts() {
+		if a.Lasts() {
 			panic("told before it was over")
 		}
 	}
@@ -29,22 +29,22 @@ func newEdges() *edges {
 
 func TestABreakerOpensWhenARequestFailsThatWasSentAfterAnotherHadFailed(t *testing.T) {
 	b := newEdges()
-	b.unanswered(b.standing(), errSilence)
+	b.unanswered(b.loadState(), errSilence)
 	_, err := b.admit()
 	require.NoError(t, err, "one is not enough")
-	b.unanswered(b.standing(), errSilence)
+	b.unanswered(b.loadState(), errSilence)
 	_, err = b.admit()
 	require.ErrorContains(t, err, "silence")
-	require.True(t, refused(err))
+	require.True(t, Refused(err))
 	require.Equal(t, 1, b.opens)
-	b.unanswered(b.standing(), errSilence)
+	b.unanswered(b.loadState(), errSilence)
 	require.Equal(t, 1, b.opens, "an edge is told once")
 }
 
 // However many requests one slow command of somebody holds up.
 func TestABreakerStaysClosedIfAllThatFailedWereUnderWayTogether(t *testing.T) {
 	b := newEdges()
-	sent := b.standing()
+	sent := b.loadState()
 	for range 1000 {
 		b.unanswered(sent, errSilence)
 	}
@@ -54,28 +54,28 @@ func TestABreakerStaysClosedIfAllThatFailedWereUnderWayTogether(t *testing.T) {
 // Also if a second doubt has come since.
 func TestAnAnswerInBetweenClearsTheDoubt(t *testing.T) {
 	b := newEdges()
-	b.unanswered(b.standing(), errSilence)
-	sent := b.standing()
+	b.unanswered(b.loadState(), errSilence)
+	sent := b.loadState()
 	b.answered()
 	b.unanswered(sent, errSilence)
 	require.Zero(t, b.opens, "a new doubt")
 	b.unanswered(sent, errSilence)
 	require.Zero(t, b.opens, "it was sent before this doubt arose")
-	b.unanswered(b.standing(), errSilence)
+	b.unanswered(b.loadState(), errSilence)
 	require.Equal(t, 1, b.opens)
 }
 
 func TestAnyAnswerClosesABreaker(t *testing.T) {
 	b := newEdges()
 	for n := range 3 {
-		b.unanswered(b.standing(), errSilence)
-		b.unanswered(b.standing(), errSilence)
-		a := b.current.Load()
-		require.True(t, a.lasts())
+		b.unanswered(b.loadState(), errSilence)
+		b.unanswered(b.loadState(), errSilence)
+		a := b.Current.Load()
+		require.True(t, a.Lasts())
 		b.answered()
 		b.answered()
-		require.False(t, a.lasts())
-		require.Nil(t, b.current.Load())
+		require.False(t, a.Lasts())
+		require.Nil(t, b.Current.Load())
 		_, err := b.admit()
 		require.NoError(t, err)
 		require.Equal(t, n+1, b.opens)

@@ -1,4 +1,4 @@
-package tier
+package breaker
 
 import (
 	"context"
@@ -14,88 +14,89 @@ import (
 	"github.com/tiercache/tiercache/remote"
 )
 
-// gate stands between a store and its connection: while the server is away it
+// Conn stands between a store and its connection: while the server is away it
 // refuses what readers and writers would wait for, and it listens to the answers
 // for the breaker.
 //
 // It lets pass what nobody may refuse: changes and heartbeats, and the release
 // of a lease, which may have been taken by a request that was given up and would
 // block others once the server goes on.
-type gate struct {
+type Conn struct {
 	remote.Conn
 	timeout time.Duration
-	server  breaker // of the only server, or in a cluster of the one that has the log
-	sharded bool
+	Server  Breaker // of the only server, or in a cluster of the one that has the log
+	Sharded bool
 	shards  sync.Map // of a cluster: a *breaker for each address
 	// silence is for how long a server of a cluster proves nothing before it is
 	// blamed for a request to several that failed.
 	silence time.Duration
 }
 
-func newGate(c remote.Conn, timeout, heartbeat time.Duration, opened, closed func(*absence)) *gate {
-	return &gate{Conn: c, timeout: timeout, silence: max(timeout, 2*heartbeat), server: breaker{opened: opened, closed: closed}}
+func NewConn(c remote.Conn, timeout, heartbeat time.Duration, opened, closed func(*Outage)) *Conn {
+	return &Conn{Conn: c, timeout: timeout, silence: max(timeout, 2*heartbeat), Server: Breaker{onOpen: opened, onClose: closed}}
 }
 
-// of is the breaker that a remote key's requests go through.
-func (g *gate) of(name string) *breaker {
-	if !g.sharded {
-		return &g.server
+// Of is the breaker that a remote key's requests go through.
+func (g *Conn) Of(name string) *Breaker {
+	if !g.Sharded {
+		return &g.Server
 	}
 	return g.ofShard(g.Shard(name), name)
 }
 
 // ofShard is that of a server of a cluster; name is a key that it has.
-func (g *gate) ofShard(s *remote.Shard, name string) *breaker {
+func (g *Conn) ofShard(s *remote.Shard, name string) *Breaker {
 	if b, ok := g.shards.Load(s.Address()); ok {
-		return b.(*breaker)
+		return b.(*Breaker)
 	}
-	b := &breaker{opened: g.server.opened, closed: g.server.closed}
-	b.probe = func(ctx context.Context) { g.probeShard(ctx, b, name) }
+	b := &Breaker{onOpen: g.Server.onOpen, onClose: g.Server.onClose}
+	b.Probe = func(ctx context.Context) { g.probeShard(ctx, b, name) }
 	if s.Address() == "" { // for keys of which nobody knows who has them
-		b.probe = func(ctx context.Context) { g.probeShard(ctx, b) }
+		b.Probe = func(ctx context.Context) { g.probeShard(ctx, b) }
 	}
 	known, _ := g.shards.LoadOrStore(s.Address(), b)
-	return known.(*breaker)
+	return known.(*Breaker)
 }
 
 // probeShard asks for a proof of the keys, or of all if none is named. If another
 // server has the key by now, its answer ends the waiting for this one: should it be
 // given keys again, it is asked.
-func (g *gate) probeShard(ctx context.Context, b *breaker, names ...string) {
-	sent := b.standing()
-	b.heard(ctx, sent, g.Conn.Prove(ctx, names...))
+func (g *Conn) probeShard(ctx context.Context, b *Breaker, names ...string) {
+	sent := b.loadState()
+	b.recordAnswer(ctx, sent, g.Conn.Prove(ctx, names...))
 }
 
 // Prove, when no key is named, has asked every server, and so none of them is away:
-// after a Sync nothing is served that was kept for an absence.
-func (g *gate) Prove(ctx context.Context, names ...string) error {
+// after a Sync nothing is served that was kept for an outage.
+func (g *Conn) Prove(ctx context.Context, names ...string) error {
 	err := g.Conn.Prove(ctx, names...)
+	// guard: I3-sync-ends-outage
 	if err == nil && len(names) == 0 {
 		g.shards.Range(func(_, b any) bool {
-			b.(*breaker).answered()
+			b.(*Breaker).answered()
 			return true
 		})
 	}
 	return err
 }
 
-// ofLog is the breaker of the server that has the change log.
-func (g *gate) ofLog() *breaker { return &g.server }
+// OfLog is the breaker of the server that has the change log.
+func (g *Conn) OfLog() *Breaker { return &g.Server }
 
-// away returns the absence of the server that has the change log, or nil.
-func (g *gate) away() *absence { return g.ofLog().current.Load() }
+// OpenOutage returns the outage of the server that has the change log, or nil.
+func (g *Conn) OpenOutage() *Outage { return g.OfLog().Current.Load() }
 
-// awaySince is since when a server is away, if one is, and how often that was so.
-func (g *gate) awaySince() (since time.Time, outages int64) {
-	count := func(b *breaker) {
-		if a := b.current.Load(); a != nil && (since.IsZero() || a.since.Before(since)) {
-			since = a.since
+// AwaySince is since when a server is away, if one is, and how often that was so.
+func (g *Conn) AwaySince() (since time.Time, outages int64) {
+	count := func(b *Breaker) {
+		if a := b.Current.Load(); a != nil && (since.IsZero() || a.Since.Before(since)) {
+			since = a.Since
 		}
 		outages += b.openings.Load()
 	}
-	count(&g.server)
+	count(&g.Server)
 	g.shards.Range(func(_, b any) bool {
-		count(b.(*breaker))
+		count(b.(*Breaker))
 		return true
 	})
 	return since, outages
@@ -103,16 +104,16 @@ func (g *gate) awaySince() (since time.Time, outages int64) {
 
 // request is one on its way, and whom it asks.
 type request struct {
-	b     *breaker
-	sent  standing
+	b     *Breaker
+	sent  breakerState
 	shard *remote.Shard
 	more  []request // of the other servers that it goes to
 }
 
-// admit returns an error, a *absence, if a server that has one of the keys is away.
-func (g *gate) admit(keys int, key func(i int) string) (r request, err error) {
-	if !g.sharded {
-		r.b = &g.server
+// admit returns an error, a *outage, if a server that has one of the keys is away.
+func (g *Conn) admit(keys int, key func(i int) string) (r request, err error) {
+	if !g.Sharded {
+		r.b = &g.Server
 		r.sent, err = r.b.admit()
 		return r, err
 	}
@@ -132,39 +133,40 @@ func (g *gate) admit(keys int, key func(i int) string) (r request, err error) {
 	return r, nil
 }
 
-// heard tells the breakers how it went. An error does not say which of several
+// recordAnswer tells the breakers how it went. An error does not say which of several
 // servers it is of; about that of the log heartbeats tell.
-func (g *gate) heard(ctx context.Context, r request, err error) {
+func (g *Conn) recordAnswer(ctx context.Context, r request, err error) {
 	if len(r.more) == 0 {
-		r.b.heard(ctx, r.sent, err)
+		r.b.recordAnswer(ctx, r.sent, err)
 		return
 	}
 	now := mono.Now()
 	for _, one := range append(r.more, r) {
 		if err == nil || one.shard != nil && one.shard.Age(now) > g.silence {
-			one.b.heard(ctx, one.sent, err)
+			one.b.recordAnswer(ctx, one.sent, err)
 		}
 	}
 }
 
-// refused reports whether err says that a request was not sent at all.
-func refused(err error) bool {
-	var a *absence
+// Refused reports whether err says that a request was not sent at all.
+func Refused(err error) bool {
+	var a *Outage
 	return errors.As(err, &a)
 }
 
-// errPatience is the cause of a request's end for which the server is to blame.
-var errPatience = errors.New("no answer within the remote timeout")
+// ErrRemoteTimeout is the cause of a request's end for which the server is to blame.
+var ErrRemoteTimeout = errors.New("no answer within the remote timeout")
 
-// heard tells a breaker how a request went.
-func (b *breaker) heard(ctx context.Context, sent standing, err error) {
+// recordAnswer tells a breaker how a request went.
+func (b *Breaker) recordAnswer(ctx context.Context, sent breakerState, err error) {
 	switch {
 	case err == nil:
 		b.answered()
 	case errors.Is(err, remote.ErrClosed):
 	case !remote.Away(err):
 		b.answered()
-	case ctx.Err() != nil && bound.Cause(ctx) != errPatience:
+	// guard: I8-caller-gave-up-first
+	case ctx.Err() != nil && bound.Cause(ctx) != ErrRemoteTimeout:
 		// Its caller gave up sooner, which says nothing about the server.
 	default:
 		b.unanswered(sent, err)
@@ -174,62 +176,64 @@ func (b *breaker) heard(ctx context.Context, sent standing, err error) {
 // Delta is never refused: it is what heartbeats and probes send. They are given
 // more time than a read, so the clock tells whether a read would have been
 // answered.
-func (g *gate) Delta(ctx context.Context, q invalidation.DeltaQuery) (invalidation.Delta, error) {
-	b := g.ofLog()
-	sent, begun := b.standing(), mono.Now()
+func (g *Conn) Delta(ctx context.Context, q invalidation.DeltaQuery) (invalidation.Delta, error) {
+	b := g.OfLog()
+	sent, begun := b.loadState(), mono.Now()
 	d, err := g.Conn.Delta(ctx, q)
 	took := mono.Now().Sub(begun)
 	switch {
+	// guard: I8-late-heartbeat-is-failure
 	case err == nil && took > g.timeout:
 		b.unanswered(sent, fmt.Errorf("it answers after %v", took.Round(time.Millisecond)))
+	// guard: I8-failed-heartbeat-counts
 	case err != nil && ctx.Err() == context.DeadlineExceeded && took >= g.timeout-g.timeout/8 && remote.Away(err):
 		b.unanswered(sent, err)
 	default:
-		b.heard(ctx, sent, err)
+		b.recordAnswer(ctx, sent, err)
 	}
 	return d, err
 }
 
-func (g *gate) GetOne(ctx context.Context, key string) (remote.Item, error) {
+func (g *Conn) GetOne(ctx context.Context, key string) (remote.Item, error) {
 	r, err := g.admit(1, func(int) string { return key })
 	if err != nil {
 		return remote.Item{}, err
 	}
 	it, err := g.Conn.GetOne(ctx, key)
-	g.heard(ctx, r, err)
+	g.recordAnswer(ctx, r, err)
 	return it, err
 }
 
 // Get with a query goes to the server of the log as well, and without that one
 // nothing can be judged.
-func (g *gate) Get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) ([]remote.Item, invalidation.Delta, error) {
+func (g *Conn) Get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) ([]remote.Item, invalidation.Delta, error) {
 	r, err := g.admit(len(keys), func(i int) string { return keys[i] })
 	if err != nil {
 		return nil, invalidation.Delta{}, err
 	}
-	if g.sharded && q != nil {
-		sent, err := g.server.admit()
+	if g.Sharded && q != nil {
+		sent, err := g.Server.admit()
 		if err != nil {
 			return nil, invalidation.Delta{}, err
 		}
-		r.more = append(r.more, request{b: &g.server, sent: sent})
+		r.more = append(r.more, request{b: &g.Server, sent: sent})
 	}
 	items, d, err := g.Conn.Get(ctx, keys, q)
-	g.heard(ctx, r, err)
+	g.recordAnswer(ctx, r, err)
 	return items, d, err
 }
 
-func (g *gate) GetUntracked(ctx context.Context, keys []string) ([]remote.Item, error) {
+func (g *Conn) GetUntracked(ctx context.Context, keys []string) ([]remote.Item, error) {
 	r, err := g.admit(len(keys), func(i int) string { return keys[i] })
 	if err != nil {
 		return nil, err
 	}
 	items, err := g.Conn.GetUntracked(ctx, keys)
-	g.heard(ctx, r, err)
+	g.recordAnswer(ctx, r, err)
 	return items, err
 }
 
-func (g *gate) Lease(ctx context.Context, reqs []remote.LeaseRequest) ([]remote.Lease, error) {
+func (g *Conn) Lease(ctx context.Context, reqs []remote.LeaseRequest) ([]remote.Lease, error) {
 	r, err := g.admit(len(reqs), func(i int) string { return reqs[i].Key })
 	if err != nil {
 		return nil, err
@@ -239,43 +243,44 @@ func (g *gate) Lease(ctx context.Context, reqs []remote.LeaseRequest) ([]remote.
 	for i := range leases {
 		said = worse(said, leases[i].Err)
 	}
-	g.heard(ctx, r, said)
+	g.recordAnswer(ctx, r, said)
 	return leases, err
 }
 
-func (g *gate) Write(ctx context.Context, writes []remote.Write) ([]remote.Written, error) {
+func (g *Conn) Write(ctx context.Context, writes []remote.Write) ([]remote.Written, error) {
 	r, err := g.admit(len(writes), func(i int) string { return writes[i].Key })
 	if err != nil {
 		return nil, err
 	}
 	written, err := g.Conn.Write(ctx, writes)
-	g.heardOfChange(ctx, r, worst(written, err))
+	g.recordChangeAnswer(ctx, r, Worst(written, err))
 	return written, err
 }
 
-// heardOfChange is heard, of a request whose answer is waited for when its caller has given up.
-func (g *gate) heardOfChange(ctx context.Context, r request, err error) {
+// recordChangeAnswer is heard, of a request whose answer is waited for when its caller has given up.
+func (g *Conn) recordChangeAnswer(ctx context.Context, r request, err error) {
 	limit := bound.Limit(ctx)
 	if err != nil && limit.Err() == nil && ctx.Err() != nil {
 		return // nothing was sent, or the rest of the time was not needed to see that no answer comes
 	}
-	g.heard(limit, r, err)
+	// guard: I8-abandoned-write-counts
+	g.recordAnswer(limit, r, err)
 }
 
-func (g *gate) WriteLater(ctx context.Context, writes []remote.Write, then func([]remote.Written, error)) {
+func (g *Conn) WriteLater(ctx context.Context, writes []remote.Write, then func([]remote.Written, error)) {
 	r, err := g.admit(len(writes), func(i int) string { return writes[i].Key })
 	if err != nil {
 		then(nil, err)
 		return
 	}
 	g.Conn.WriteLater(ctx, writes, func(written []remote.Written, err error) {
-		g.heard(ctx, r, worst(written, err))
+		g.recordAnswer(ctx, r, Worst(written, err))
 		then(written, err)
 	})
 }
 
-// worst is what tells most about the server, of what came of a request to write.
-func worst(written []remote.Written, err error) error {
+// Worst is what tells most about the server, of what came of a request to write.
+func Worst(written []remote.Written, err error) error {
 	for i := range written {
 		err = worse(err, written[i].Err)
 	}
@@ -290,40 +295,40 @@ func worse(a, b error) error {
 	return a
 }
 
-func (g *gate) Extend(ctx context.Context, keys []string, token string, ttl time.Duration) error {
+func (g *Conn) Extend(ctx context.Context, keys []string, token string, ttl time.Duration) error {
 	r, err := g.admit(len(keys), func(i int) string { return keys[i] })
 	if err != nil {
 		return err
 	}
 	err = g.Conn.Extend(ctx, keys, token, ttl)
-	g.heard(ctx, r, err)
+	g.recordAnswer(ctx, r, err)
 	return err
 }
 
-func (g *gate) Delete(ctx context.Context, keys []remote.Deletion) ([]remote.Deleted, error) {
+func (g *Conn) Delete(ctx context.Context, keys []remote.Deletion) ([]remote.Deleted, error) {
 	r, err := g.admit(len(keys), func(i int) string { return keys[i].Key })
 	if err != nil {
 		return nil, err
 	}
 	deleted, err := g.Conn.Delete(ctx, keys)
-	g.heardOfChange(ctx, r, worstOf(deleted, err))
+	g.recordChangeAnswer(ctx, r, WorstOf(deleted, err))
 	return deleted, err
 }
 
-// worstOf is worst, of a request to delete.
-func worstOf(deleted []remote.Deleted, err error) error {
+// WorstOf is worst, of a request to delete.
+func WorstOf(deleted []remote.Deleted, err error) error {
 	for i := range deleted {
 		err = worse(err, deleted[i].Err)
 	}
 	return err
 }
 
-func (g *gate) Discard(ctx context.Context, keys []string, token string) error {
+func (g *Conn) Discard(ctx context.Context, keys []string, token string) error {
 	r, err := g.admit(len(keys), func(i int) string { return keys[i] })
 	if err != nil {
 		return err
 	}
 	err = g.Conn.Discard(ctx, keys, token)
-	g.heard(ctx, r, err)
+	g.recordAnswer(ctx, r, err)
 	return err
 }
