@@ -242,7 +242,10 @@ func firstError(lines []string) string {
 		return said
 	}
 	inError := false
-	for _, l := range lines[at:] {
+	for i, l := range lines[at:] {
+		if i > 0 && complaint.MatchString(l) {
+			break // the next one, or a log
+		}
 		label, text, labelled := strings.Cut(strings.TrimSpace(l), ":")
 		switch {
 		case labelled && label == "Error" || labelled && label == "Messages":
@@ -251,7 +254,7 @@ func firstError(lines []string) string {
 		case labelled && (label == "Error Trace" || label == "Test"):
 			inError = false
 		case strings.HasPrefix(strings.TrimSpace(l), "--- "):
-			return strings.Join(strings.Fields(said), " ")
+			inError = false
 		case inError && len(said) < maxWidth:
 			said += " " + l
 		}
