@@ -21,7 +21,7 @@ func loadsThroughBump(t testing.TB, w bench.BumpLoad) (perSecond []int, sum int)
 	return perSecond, sum
 }
 
-// TestABumpLoadsEachKeyOnceInTheFleet, where look, load and store loads it once for everybody who asks meanwhile.
+// TestABumpLoadsEachKeyOnceInTheFleet, where look, load and store loads it once for all callers that ask meanwhile.
 func TestABumpLoadsEachKeyOnceInTheFleet(t *testing.T) {
 	w := bench.BumpLoad{Questions: 100, Rate: 200, Load: 2 * time.Second, Before: 20 * time.Second, After: 20 * time.Second}
 	leased, sum := loadsThroughBump(t, w)

@@ -12,7 +12,7 @@ import (
 	"github.com/tiercache/tiercache/invalidation"
 )
 
-// Two histories of one log, and what becomes of those who followed the one that
+// Two histories of one log, and what becomes of the stores that followed the one that
 // does not stay.
 
 // A primary is lost before its replica had all of the log, and another process,
@@ -143,7 +143,7 @@ func TestAForkedLogIsFoundByAWitnessBelowTheHorizon(t *testing.T) {
 }
 
 // Two primaries answered for a while. What this process heard of in the log that
-// it gives up, and whoever began the other one did not, has everything change there.
+// it gives up, and the store that began the other one did not, has everything change there.
 func TestWhatWasHeardOfInALogThatIsGivenUpIsNotLost(t *testing.T) {
 	atFirst := AsOf{Incarnation: 1, Tick: 100}
 	renewed := func(s *scene, after AsOf) { s.log.set(func(l *script) { l.renewLocked(after) }) }

@@ -105,8 +105,8 @@ func TestTheCorpusOfMessages(t *testing.T) {
 	}
 }
 
-// A log of a later format stops nobody who follows it before, and nothing is replaced;
-// who has it deleted, or a member taken out, goes on.
+// A log of a later format stops no store that follows it before, and nothing is replaced;
+// an operator that has it deleted, or a member taken out, has all go on.
 func TestALogOfALaterFormatIsLeftAlone(t *testing.T) {
 	bubble(t, func(t *testing.T, s *scene) {
 		s.log.change("~2:new")
@@ -262,7 +262,7 @@ func TestALogThatIsDamagedAgainAndAgainIsRenewedAtAPace(t *testing.T) {
 	})
 }
 
-// Where the log cannot be read, though somebody is connected, messages do not have it
+// Where the log cannot be read, though the store is connected, messages do not have it
 // asked for each.
 func TestMessagesDoNotAskALogThatCannotBeRead(t *testing.T) {
 	bubble(t, func(t *testing.T, s *scene) {

@@ -293,7 +293,7 @@ func TestAnotherLogIsFollowedAndNothingOfTheOldBelieved(t *testing.T) {
 		now := s.View().AsOf()
 		require.NotEqual(t, knew.Incarnation, now.Incarnation)
 		_, _, renews := s.log.counts()
-		require.Zero(t, renews, "somebody else had renewed it")
+		require.Zero(t, renews, "another store had renewed it")
 		require.Equal(t, changed, s.judgeAsOf(knew, "s:z"))
 		require.Equal(t, unknown, s.judge(now.Tick-1, "s:z"))
 		require.NoError(t, s.Fetch(t.Context(), []Scope{"s:z"}))

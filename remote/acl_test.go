@@ -23,7 +23,7 @@ import (
 
 // needs says of each right of the README's ACL line what fails without it, by the
 // names of checks. Where that is only "nothing is denied", the client asks for
-// more than it needs, and whoever watches the server's ACL LOG would be alarmed.
+// more than it needs, and an operator who watches the server's ACL LOG would be alarmed.
 var needs = map[string]string{
 	"~tiercache:*":     "an entry is read",
 	"&tiercache:*":     "a change is recorded",

@@ -109,7 +109,7 @@ func slotKey(t *testing.T, c *valkeytest.Cluster) (key string, slot int, owner *
 }
 
 // What was read of a slot that has moved since is of no use: its new owner has
-// told nobody of changes. While it moves, nobody answers for it.
+// told no store of changes. While it moves, no server answers for it.
 func TestAMovedSlotEndsItsShard(t *testing.T) {
 	valkeytest.EachCluster(t, 3, func(t *testing.T, c *valkeytest.Cluster) {
 		conn := connectCluster(t, c)

@@ -78,7 +78,7 @@ func (c *valkeyConn) directly(t *testing.T, not *wire.Conn) (w *wire.Conn) {
 	return w
 }
 
-// The server would keep a table of what nobody keeps, and tell of it.
+// The server would keep a table of what no store keeps, and tell of it.
 func TestWhatIsReadUntrackedIsNotTracked(t *testing.T) {
 	c, _, _ := connectDirectly(t, valkey.ClientOption{})
 	keys := []string{"p:a", "p:b", "p:none"}

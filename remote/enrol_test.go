@@ -14,7 +14,7 @@ import (
 	"github.com/tiercache/tiercache/invalidation"
 )
 
-// What stands in the log is renewed in time, and told again to another log. Who was
+// What stands in the log is renewed in time, and told again to another log. A store that was
 // silent for longer than it stands there hears of that as of a loss: stores of the
 // other mode may have come and gone, whose writes nothing told of.
 func TestAnEnrolmentIsRenewedAndItsEndIsALoss(t *testing.T) {

@@ -138,7 +138,7 @@ func (s *fuzzServer) serve(conn net.Conn) {
 				break
 			}
 		}
-		for range answers { // nobody reads them
+		for range answers { // no caller reads them
 		}
 	})
 	defer close(answers)

@@ -155,7 +155,7 @@ func TestEachProcessTellsOfARollback(t *testing.T) {
 	}
 }
 
-// A connection that reads no log tells nobody that it is there.
+// A connection that reads no log does not tell other stores that it is there.
 func TestOptionsStandInTheLog(t *testing.T) {
 	s := valkeytest.Start(t)
 	c := connectAs(t, backend(s), 90*time.Minute)

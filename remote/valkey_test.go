@@ -126,7 +126,7 @@ func TestAKilledServerIsUnreachableUntilItIsBack(t *testing.T) {
 		eventually(t, func() bool { _, subs, _ := n.counts(); return subs > 0 }, "it is subscribed")
 		lost, subs, _ := n.counts()
 		s.Kill()
-		eventually(t, func() bool { l, _, _ := n.counts(); return l > lost }, "the loss is told though nobody asked")
+		eventually(t, func() bool { l, _, _ := n.counts(); return l > lost }, "the loss is told though no caller asked")
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
 		for name, err := range calls(ctx, c) {
@@ -442,7 +442,7 @@ func TestAReplicaProvesNothing(t *testing.T) {
 		c := connect(t, backend(s), "p", newNotices())
 		_, err := c.Append(within(t), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 		require.NoError(t, err)
-		s.Do(t, "REPLICAOF", "127.0.0.1", "1") // nobody is there
+		s.Do(t, "REPLICAOF", "127.0.0.1", "1") // no server is there
 		_, err = c.Delta(within(t), invalidation.DeltaQuery{Limit: 10})
 		require.ErrorContains(t, err, "primary")
 		s.Do(t, "REPLICAOF", "NO", "ONE")

@@ -258,7 +258,7 @@ func TestI8CallersWhoGiveUpSoonerDoNotMakeTheServerAway(t *testing.T) {
 	}, rarely...)
 }
 
-// Those who could have left, and did not, do.
+// Those that could have left, and did not, do.
 func TestI8CallersWhoWaitForAsLongAsTheyMayMakeTheServerAway(t *testing.T) {
 	rarely := []tier.Option{tier.WithHeartbeat(time.Hour), tier.WithMaxStaleness(2 * time.Hour)}
 	partitioned(t, func(t *testing.T, p *partition) {

@@ -25,7 +25,7 @@ func primaryOf(t *testing.T, c *valkeytest.Cluster, name string) int {
 // Guard: the shard's proof in Store.isValid.
 //
 //	B:           holds k and l, of which k is on a server that does not have the log
-//	that server: falls silent; somebody may change k where B does not hear it
+//	that server: falls silent; another store may change k where B does not hear it
 //	B:           the log answers, and so does the server of l
 func TestI2ACopyIsServedOnlyWhileItsServerProvesItself(t *testing.T) {
 	c := valkeytest.StartCluster(t, 3, valkeytest.Config("cluster-node-timeout", "60000"))

@@ -17,7 +17,7 @@ import (
 	"github.com/tiercache/tiercache/tier"
 )
 
-// Nobody waits for the answer to a fill, and so whoever reads the connection hears it;
+// No caller waits for the answer to a fill, and so the reader goroutine hears it;
 // what is told of it then may need the connection.
 func TestWhoIsToldOfAFillMayAskTheServer(t *testing.T) {
 	srv := valkeytest.Shared(t)
@@ -38,7 +38,7 @@ func TestWhoIsToldOfAFillMayAskTheServer(t *testing.T) {
 	}
 }
 
-// Nor does whoever reads delete what is older than a value that there is no room for.
+// Nor does the reader goroutine delete what is older than a value that there is no room for.
 func TestAFillThatTheServerHasNoRoomForDoesNotHoldUpTheConnection(t *testing.T) {
 	srv := valkeytest.Start(t, valkeytest.Config("maxmemory-policy", "noeviction"))
 	s, err := tier.Open(t.Context(), tier.WithValkey(srv.URL()), tier.WithRemoteTimeout(10*time.Second))
@@ -136,7 +136,7 @@ func (b blocking) Handle(context.Context, slog.Record) error {
 	return nil
 }
 
-// Whoever reads may be the one who finds that the server is away, or back.
+// The reader goroutine may be the one that finds that the server is away, or back.
 func TestALogThatIsSlowHoldsUpNobody(t *testing.T) {
 	log := blocking{slog.NewTextHandler(&journal{}, nil), make(chan struct{})}
 	s, err := tier.Open(t.Context(), tier.WithLogger(slog.New(log)))
@@ -155,7 +155,7 @@ func TestALogThatIsSlowHoldsUpNobody(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-// Nor does who runs a loader himself wait until the client has stored what is too long
+// Nor does a caller that runs a loader itself wait until the client has stored what is too long
 // for the short way.
 func TestNoCallerOfALoadWaitsForItsFill(t *testing.T) {
 	srv := valkeytest.Start(t)

@@ -145,14 +145,14 @@ func TestTheLastCallerThatLeavesEndsTheLoadersContext(t *testing.T) {
 		cancel()
 		assert.ErrorIs(t, <-ended, context.Canceled)
 		synctest.Wait()
-		assert.Zero(t, s.Stats().LoadErrors, "nobody was told of an error")
-		// Whoever comes now is not given the abandoned load.
+		assert.Zero(t, s.Stats().LoadErrors, "no caller was told of an error")
+		// A caller that comes now is not given the abandoned load.
 		assert.Equal(t, "v", find(t, c, "k", is("v")).Value)
 	})
 }
 
 // Regression: the countdown of a batch's calls counted also those that others
-// load or that were answered meanwhile, which nobody leaves.
+// load or that were answered meanwhile, which no caller leaves.
 func TestTheLastCallerThatLeavesEndsABatchOfWhichOthersLoadAPart(t *testing.T) {
 	inBubbles(t, func(t *testing.T, f *fleet) {
 		a, b := view[string](t, f.process(), "docs"), view[string](t, f.process(), "docs")
@@ -180,7 +180,7 @@ func TestTheLastCallerThatLeavesEndsABatchOfWhichOthersLoadAPart(t *testing.T) {
 		cancel()
 		<-done
 		synctest.Wait()
-		assert.True(t, loadEnded.Load(), "nobody waits for the batch any more")
+		assert.True(t, loadEnded.Load(), "no caller waits for the batch any more")
 		close(goOn)
 		synctest.Wait()
 		if !loadEnded.Load() {

@@ -485,7 +485,7 @@ func TestI1AWriteThatWasGivenUpIsOverHoweverLateTheClockWasHeard(t *testing.T) {
 	})
 }
 
-// Callers who give up do not hide that the server is silent: the answer was waited for all the same.
+// Callers that give up do not hide that the server is silent: the answer was waited for all the same.
 func TestI8WritesWhoseCallersGaveUpTellThatTheServerIsAway(t *testing.T) {
 	inBubbles(t, func(t *testing.T, f *fleet) {
 		hooks := &interpose.Backend{Inner: f.hub}

@@ -35,7 +35,7 @@ func (q quitting) Unmarshal(b []byte, v any) error {
 	return json.Unmarshal(b, v)
 }
 
-// A codec that calls Goexit ends the goroutine that flies, and nobody waits for ever.
+// A codec that calls Goexit ends the goroutine that flies, and no caller waits for ever.
 func TestACodecThatCallsGoexitLeavesNobodyWaiting(t *testing.T) {
 	for _, first := range []struct {
 		name             string
@@ -93,7 +93,7 @@ func TestACodecThatCallsGoexitLeavesNobodyWaiting(t *testing.T) {
 	}
 }
 
-// Who takes the lease along with a read, finds a value and cannot decode it, for its
+// A caller that takes the lease along with a read, finds a value and cannot decode it, for its
 // goroutine is being ended, gives the lease up: another's refresh need not wait for it.
 func TestACodecThatCallsGoexitLeavesNoLease(t *testing.T) {
 	onEachRemote(t, func(t *testing.T, f *fleet) {

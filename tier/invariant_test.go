@@ -411,8 +411,8 @@ func TestI5ALoadThatOverlapsAChangeIsNotBelieved(t *testing.T) {
 		"local only": {read: get, options: []tier.CacheOption{tier.WithLocalOnly()}},
 	}
 	for name, p := range paths {
-		for _, who := range []string{"here", "elsewhere"} {
-			t.Run(name+" "+who, func(t *testing.T) {
+		for _, where := range []string{"here", "elsewhere"} {
+			t.Run(name+" "+where, func(t *testing.T) {
 				eachRemote(t, func(t *testing.T, w *world) {
 					a, _ := w.open(quiet...)
 					b, _ := w.open(quiet...)
@@ -433,7 +433,7 @@ func TestI5ALoadThatOverlapsAChangeIsNotBelieved(t *testing.T) {
 					<-reading
 					o.version.Add(1)
 					changer := a
-					if who == "elsewhere" {
+					if where == "elsewhere" {
 						changer = b
 					}
 					asOf, err := changer.InvalidateSource(bg, "doc")
@@ -442,8 +442,8 @@ func TestI5ALoadThatOverlapsAChangeIsNotBelieved(t *testing.T) {
 					late := make(chan int64)
 					go func() { late <- lookup(t, ca, o.load).Value }()
 					close(goOn)
-					require.Equal(t, int64(0), <-got, "who asked before the change is given what was loaded")
-					require.Equal(t, int64(1), <-late, "who asked after it is not")
+					require.Equal(t, int64(0), <-got, "the caller that asked before the change is given what was loaded")
+					require.Equal(t, int64(1), <-late, "the caller that asked after it is not")
 					require.Equal(t, int64(1), lookup(t, ca, o.load).Value)
 					require.Equal(t, int64(1), lookup(t, cb, o.load).Value)
 				})
@@ -452,7 +452,7 @@ func TestI5ALoadThatOverlapsAChangeIsNotBelieved(t *testing.T) {
 	}
 }
 
-// The same for loads that nobody waits for.
+// The same for loads that no caller waits for.
 func TestI5ABackgroundLoadThatOverlapsAChangeIsNotBelieved(t *testing.T) {
 	for name, option := range map[string]tier.CacheOption{
 		"stale while revalidate": tier.WithStaleWhileRevalidate(time.Hour),

@@ -76,7 +76,7 @@ func TestASetThatCameTooLateHasTheServersClockHeard(t *testing.T) {
 	})
 }
 
-// deafConn sends what is written to it when whoever wrote has given up.
+// deafConn sends what is written to it when the caller that wrote it has given up.
 type deafConn struct {
 	remote.Conn
 	deaf    *bool
@@ -120,7 +120,7 @@ func TestI1ASetThatWasGivenUpIsRefused(t *testing.T) {
 		require.NoError(t, err)
 		defer s.Close()
 		c := cacheOf[int64](t, s)
-		time.Sleep(timeout) // until nobody waits
+		time.Sleep(timeout) // until no caller waits
 		require.NoError(t, c.Set(bg, "k", 1))
 		time.Sleep(timeout/16 - 1)
 		deaf = true

@@ -47,7 +47,7 @@ func TestALoadersErrorReachesEveryCallerAndIsNotRemembered(t *testing.T) {
 }
 
 // Regression: for a moment after a load had failed, its error was given to
-// callers who came afterwards.
+// callers that came afterwards.
 func TestWhoTriesAgainAfterAnErrorIsGivenANewLoad(t *testing.T) {
 	onEachRemote(t, func(t *testing.T, f *fleet) {
 		c := view[string](t, f.process(), "docs")
@@ -459,7 +459,7 @@ func (picky) Unmarshal(b []byte, v any) error {
 	return nil
 }
 
-// The lease lasts as long as the load, whoever of those that wait has left: a
+// The lease lasts as long as the load, whichever of the callers that wait has left: a
 // lease that ran out would have the fleet load the key twice.
 func TestALeaseIsRenewedAfterTheFirstCallerHasLeft(t *testing.T) {
 	inBubbles(t, func(t *testing.T, f *fleet) {

@@ -89,7 +89,7 @@ func TestI6ARightThatIsRevokedLosesNoLog(t *testing.T) {
 	}
 }
 
-// One member that no store has written stops nobody for good: it is skipped, or the log
+// One member that no store has written stops no store for good: it is skipped, or the log
 // counts as damaged and begins anew.
 func TestAForeignMemberOfTheLogStopsNobody(t *testing.T) {
 	for name, member := range map[string][]string{
@@ -180,7 +180,7 @@ func TestI2StoresOfOnePrefixHaveOneMode(t *testing.T) {
 		same, err := open(first...)
 		require.NoError(t, err)
 		require.NoError(t, same.Close())
-		require.NoError(t, a.Sync(t.Context()), "who was first goes on")
+		require.NoError(t, a.Sync(t.Context()), "the store that was first goes on")
 		elsewhere, err := open(append(second, tier.WithPrefix(f.prefix+"-2"))...)
 		require.NoError(t, err)
 		require.NoError(t, elsewhere.Close())
@@ -323,7 +323,7 @@ func TestI6AShorterMaxTTLForgetsNoDeclaration(t *testing.T) {
 	lostSet(t, srv, f, c)
 }
 
-// lostSet sets k twice, has the server lose the second, and asks who can know.
+// lostSet sets k twice, has the server lose the second, and asks the stores that can know.
 func lostSet(t *testing.T, srv *valkeytest.Server, f *fleet, c *tier.Cache[string]) {
 	require.NoError(t, c.Set(t.Context(), "k", "1"))
 	srv.Do(t, "SAVE")

@@ -258,7 +258,7 @@ func TestI1NoReadGoesBehindWhatWasReadWithoutTracking(t *testing.T) {
 	}
 }
 
-// Nor is what is being loaded then shared with those who come later.
+// Nor is what is being loaded then shared with callers that come later.
 func TestI1NoFlightGoesBehindWhatWasReadWithoutTracking(t *testing.T) {
 	w := &world{t, embeddedFleet(t, nil).hub, "test", nil}
 	untracked := append([]tier.Option{tier.WithoutTracking()}, quiet...)
@@ -294,7 +294,7 @@ func TestI1NoFlightGoesBehindWhatWasReadWithoutTracking(t *testing.T) {
 }
 
 // Regression: a load had read a value past its TTL; then the key was set or deleted, and a
-// caller who came after that, and shared the load, was given the old value when it failed.
+// caller that came after that, and shared the load, was given the old value when it failed.
 func TestI1NoFallbackIsOlderThanAChangeBeforeTheCaller(t *testing.T) {
 	for tracked, options := range tracking {
 		for what, change := range map[string]func(c *tier.Cache[int]) error{

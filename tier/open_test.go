@@ -91,8 +91,8 @@ func fakeServer(t *testing.T, serve func(c net.Conn)) string {
 	return l.Addr().String()
 }
 
-// stateClosed serves commands with what answer says of each, in upper case; "" is nothing.
-func stateClosed(answer func(cmd string) string) func(net.Conn) {
+// serveAnswers serves commands with what answer returns for each, in upper case; "" is nothing.
+func serveAnswers(answer func(cmd string) string) func(net.Conn) {
 	return func(c net.Conn) {
 		r := bufio.NewReader(c)
 		for {
@@ -120,7 +120,7 @@ func stateClosed(answer func(cmd string) string) func(net.Conn) {
 
 // hello is how a server greets that then says text to all but the rest of the greeting.
 func hello(text string) func(net.Conn) {
-	return stateClosed(func(cmd string) string {
+	return serveAnswers(func(cmd string) string {
 		switch {
 		case strings.HasPrefix(cmd, "HELLO"):
 			return "%3\r\n+server\r\n+valkey\r\n+version\r\n+8.0.1\r\n+proto\r\n:3\r\n"
@@ -186,9 +186,9 @@ func TestAFailedOpenLeavesNothing(t *testing.T) {
 		"loading":              to(fakeServer(t, hello("-LOADING Valkey is loading the dataset in memory\r\n"))),
 		"hangs after hello":    brief(to(fakeServer(t, hello("")))),
 		"never after hello":    to(fakeServer(t, hello(""))),
-		"no RESP3":             to(fakeServer(t, stateClosed(func(string) string { return "-ERR unknown command\r\n" }))),
+		"no RESP3":             to(fakeServer(t, serveAnswers(func(string) string { return "-ERR unknown command\r\n" }))),
 		"of an old version":    to(fakeServer(t, hello("-ERR unknown command\r\n"))),
-		"not RESP at all":      to(fakeServer(t, stateClosed(func(string) string { return "HTTP/1.1 400 Bad Request\r\n\r\n" }))),
+		"not RESP at all":      to(fakeServer(t, serveAnswers(func(string) string { return "HTTP/1.1 400 Bad Request\r\n\r\n" }))),
 		"wrong master name":    {o: valkey.ClientOption{InitAddress: sentinels.Addrs(), Sentinel: valkey.SentinelOption{MasterSet: "nobody"}}},
 		"no sentinel":          {o: valkey.ClientOption{InitAddress: []string{plain.Addr}, Sentinel: valkey.SentinelOption{MasterSet: "mymaster"}}},
 		"silent sentinel":      brief(failure{o: valkey.ClientOption{InitAddress: []string{hangs}, Sentinel: valkey.SentinelOption{MasterSet: "mymaster"}}}),
@@ -267,7 +267,7 @@ func failsAndLeavesNothing(t *testing.T, o valkey.ClientOption, options []tier.O
 // clusterOf serves as a node that knows but one other, which has all slots.
 func clusterOf(host, port string) func(net.Conn) {
 	slots := fmt.Sprintf("*1\r\n*3\r\n:0\r\n:16383\r\n*3\r\n$%d\r\n%s\r\n:%s\r\n$40\r\n%040d\r\n", len(host), host, port, 1)
-	return stateClosed(func(cmd string) string {
+	return serveAnswers(func(cmd string) string {
 		switch {
 		case strings.HasPrefix(cmd, "HELLO"):
 			return "%3\r\n+server\r\n+valkey\r\n+version\r\n+8.0.1\r\n+proto\r\n:3\r\n"

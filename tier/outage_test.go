@@ -262,7 +262,7 @@ func TestNotFoundEndsAnOutageCopy(t *testing.T) {
 
 // Guard: finishFromLocal.
 //
-//	A: finds no copy of k, and is about to join whoever loads it
+//	A: finds no copy of k, and is about to join the caller that loads it
 //	B: has loaded k, keeps it, and its call is over
 //	A: leads a call of its own
 func TestOneLoadPerKeyAlsoWhereACopyIsBeingKept(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 
 // The invalidation that a write of this process owes says nothing new. These are the
 // moments at which it can come, or not come at all, and in each the next change
-// that somebody else makes must take the local copy out.
+// that another store makes must take the local copy out.
 
 // owing is a store that loads, another that writes, and a stranger.
 type owing struct {
@@ -55,7 +55,7 @@ func (o *owing) name() string {
 	return e.RemoteKey
 }
 
-// changed: somebody changes k, and whoever reads it then must see that.
+// changed: another store changes k, and each read that begins then must see that.
 func (o *owing) changed() {
 	o.t.Helper()
 	require.NoError(o.t, o.writer.Set(bg, "k", 1))

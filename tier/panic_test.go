@@ -275,7 +275,7 @@ func panicsInEvent(t *testing.T, method string, backend remote.Backend, disconne
 	checkGoesOn(t, s, other, b, &log)
 }
 
-// A refresh in the background has nobody to tell of its end.
+// A refresh in the background has no caller to tell of its end.
 func TestAPanicInARefreshIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := buggyRemote(remote.NewEmbedded(0))

@@ -103,7 +103,7 @@ func TestI4AFreshReadDoesNotShareAReadFromBeforeAWrite(t *testing.T) {
 	})
 }
 
-// What a call has kept is served to who looked for it just before.
+// What a call has kept is served to the caller that looked for it just before.
 //
 //	B: finds no copy of k that it may serve
 //	A: its write of k is acknowledged, and its copy kept
@@ -151,7 +151,7 @@ func TestI4AFreshReadDoesNotShareALocalCopy(t *testing.T) {
 // across a Sync.
 //
 //	A: its read of k gets no answer; it loads k, and the server may not track it
-//	B: Set(k, 1): nobody tells A
+//	B: Set(k, 1): no message tells A
 //	A: reads k, later than the bound, or after a Sync
 func TestI2ALoadWithoutALeaseIsNotSharedBeyondTheBound(t *testing.T) {
 	const bound = 100 * time.Millisecond

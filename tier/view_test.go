@@ -138,7 +138,7 @@ func admitted[V any](t *testing.T, s *tier.Store, path string, options ...tier.C
 }
 
 // What views that are gone have left in the local tier is a miss for views of another
-// kind: nobody would tell these of changes, or its type is not theirs.
+// kind: no server would tell these of changes, or its type is not theirs.
 func TestI2WhatViewsOfAnotherKindHaveLeftIsNotServed(t *testing.T) {
 	onEachRemote(t, func(t *testing.T, f *fleet) {
 		keys := []string{"set", "loaded", "none"}

@@ -242,7 +242,7 @@ func TestAWriteDuringALoadWins(t *testing.T) {
 				}
 				synctest.Wait()
 				close(goOn)
-				assert.Equal(t, 1, <-first, "who asked before is answered")
+				assert.Equal(t, 1, <-first, "the caller that asked before is answered")
 				synctest.Wait()
 				for _, c := range []*tier.Cache[int]{a, b} {
 					assert.Equal(t, 2, find(t, c, "k", is(2)).Value)

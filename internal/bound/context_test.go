@@ -19,7 +19,7 @@ var (
 
 type key struct{}
 
-// ways to look at a context: with and without anybody who waits for its end.
+// ways to look at a context: with and without a goroutine that waits for its end.
 var ways = map[string]func(context.Context){
 	"nobody waits": func(context.Context) {},
 	"who waits":    func(ctx context.Context) { ctx.Done() },
@@ -129,7 +129,7 @@ func TestWhatIsDerivedFromItEndsWithIt(t *testing.T) {
 	require.NoError(t, bound.Cause(context.Background()))
 }
 
-// The limit may be told of its end before what was joined is, and so may who waits for
+// The limit may be told of its end before what was joined is, and so may a goroutine that waits for
 // either.
 func TestItHasEndedOnceEitherHas(t *testing.T) {
 	for name, end := range map[string]func(caller, limit context.CancelFunc){

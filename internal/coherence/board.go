@@ -84,7 +84,7 @@ func (b *Board) LatestGivenUp() (subject int, ok bool) {
 	return int(n) - 1, n > 0
 }
 
-// Tally is what a member has done so far, for those who wait for it to do
+// Tally is what a member has done so far, for tests that wait for it to do
 // something.
 type Tally struct {
 	Reads, Changes, Syncs, Loads, LocalHits, Failures, Violations atomic.Int64
@@ -119,7 +119,7 @@ type Subject struct {
 	trace     trace
 }
 
-// ack says that a change to version was acknowledged to somebody by at. It can
+// ack says that a change to version was acknowledged to a member by at. It can
 // be trusted if nth is the same before and after the other two were read.
 type ack struct{ nth, version, at atomic.Int64 }
 
@@ -172,7 +172,7 @@ func (s *Subject) Acked(version int64, at Time) {
 	s.acks.count.Store(n)
 }
 
-// LatestAck returns the highest version acknowledged to anybody.
+// LatestAck returns the highest version acknowledged to any member.
 func (s *Subject) LatestAck() int64 {
 	for {
 		n := s.acks.count.Load()
@@ -229,7 +229,7 @@ func (s *Subject) Wanted() bool { return s.wanted.Load() != 0 }
 
 // Excuse begins a time in which the server may acknowledge changes and then lose
 // them (a replica that lags is about to be promoted). The cache promises that
-// whoever knew of such a change brings it back once it reaches the server again,
+// a member that knew of such a change brings it back once it reaches the server again,
 // and nothing earlier: members note no acknowledgements meanwhile. In the member
 // that made a change it holds at once, excused or not.
 func (b *Board) Excuse() { b.excusing.Store(1) }

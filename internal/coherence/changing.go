@@ -37,7 +37,7 @@ func (m *Member) changeOne(ctx context.Context, s int, rng *rand.Rand, r *readin
 	return m.changeDoc(ctx, s, rng, r)
 }
 
-// changeable picks a doc that nobody else changes, or any cell: every other time
+// changeable picks a doc that no other member changes, or any cell: every other time
 // the one whose write failed last.
 func (m *Member) changeable(rng *rand.Rand) int {
 	n := rng.IntN(m.subjects())

@@ -12,9 +12,9 @@
 // With v the version a read gave, and everything taken when the read was called:
 //
 //   - I1: v is at least every version whose change has returned in this member.
-//   - I2: v is at least every version that was acknowledged to anybody more than
-//     the maximum staleness ago.
-//   - I4: a fresh read's v is at least every version acknowledged to anybody.
+//   - I2: v is at least every version that was acknowledged to any member more
+//     than the maximum staleness ago.
+//   - I4: a fresh read's v is at least every version acknowledged to any member.
 //   - I5: v is at least every version acknowledged before this member's latest
 //     Sync began: of those it has been told, so the value of a load that began
 //     before would be believed although the change is known.
@@ -43,7 +43,7 @@
 // All times are of one monotonic clock, also between processes ([Now]). An
 // acknowledgement is noted after the call returned, and a read's expectations
 // are taken before it is called, so that a violation is never an artefact of
-// when somebody was scheduled. The reverse does not hold: a violation can be
+// when a goroutine was scheduled. The reverse does not hold: a violation can be
 // missed, which is why every guard of the protocol is taken out once to see one
 // (make guards).
 //

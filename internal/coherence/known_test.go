@@ -272,7 +272,7 @@ func TestI2AReplicaProvesNothing(t *testing.T) {
 	require.Equal(t, int64(2), b.get("k", 2), "later than the bound")
 }
 
-// I2, found by the model: who shares a remote read is given what that read's
+// I2, found by the model: a caller that shares a remote read is given what that read's
 // proof allowed when it began. (L: maximum staleness)
 //
 //	B1: its proof is nearly L old; sends GET k
@@ -352,7 +352,7 @@ func TestI2WhoSharesAReadIsGivenNothingOlderThanTheBound(t *testing.T) {
 	require.Equal(t, int64(1), shared, "it was called later than the bound after the change was acknowledged")
 }
 
-// watchedContext tells when somebody waits for its end: then a caller has joined
+// watchedContext tells when a goroutine waits for its end: then a caller has joined
 // a flight.
 type watchedContext struct {
 	context.Context

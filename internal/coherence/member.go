@@ -49,8 +49,8 @@ func DefaultConfig() Config {
 	}
 }
 
-// Member is a store of the fleet, with those who read, change and synchronise
-// through it. Subjects of two kinds are changed in all ways there are:
+// Member is a store of the fleet, with the goroutines that read, change and
+// synchronise through it. Subjects of two kinds are changed in all ways there are:
 //
 //   - A doc is a source. Values made from it are loaded, and invalidated by
 //     source, by namespace or all together.

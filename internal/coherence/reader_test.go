@@ -115,7 +115,7 @@ func TestI5AValueOfBeforeAChangeThatTheMemberWasToldOf(t *testing.T) {
 	h.violates(12, 0, false, "I5", 1)
 }
 
-// Own reads do not go back, as long as nothing excuses it, whoever is to tell of the
+// Own reads do not go back, as long as nothing excuses it, whichever member made the
 // change.
 func TestI10AReadThatGoesBack(t *testing.T) {
 	h := newHistory(t)

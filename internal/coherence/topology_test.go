@@ -37,8 +37,8 @@ var topologyFaults = []fault{
 		w.handOver()
 		return 1
 	}},
-	// What the replica lacks is lost with the primary. Whoever knew of a change of
-	// docs brings it back; and all cells change with the first that finds another
+	// What the replica lacks is lost with the primary. Each member that knew of a change
+	// of docs brings it back; and all cells change with the first that finds another
 	// primary.
 	{name: "lagging replica promoted", run: func(w *world) int {
 		w.board.Excuse()

@@ -85,8 +85,8 @@ func (b *Board) schedule(v *Violation) string {
 	slices.SortStableFunc(events, func(x, y Event) int { return int(x.At - y.At) })
 	events = events[max(0, len(events)-scheduleLength):]
 	var out strings.Builder
-	line := func(at Time, who, what string) {
-		fmt.Fprintf(&out, "  %+12.3f ms  %-9s %s\n", float64(at-v.Called)/float64(time.Millisecond), who, what)
+	line := func(at Time, actor, what string) {
+		fmt.Fprintf(&out, "  %+12.3f ms  %-9s %s\n", float64(at-v.Called)/float64(time.Millisecond), actor, what)
 	}
 	read := func() {
 		line(v.Called, fmt.Sprintf("member %d", v.Member), "read.call")
@@ -98,7 +98,7 @@ func (b *Board) schedule(v *Violation) string {
 			read()
 			shown = true
 		}
-		line(e.At, e.who(), e.what())
+		line(e.At, e.actor(), e.what())
 	}
 	if !shown {
 		read()
@@ -106,7 +106,7 @@ func (b *Board) schedule(v *Violation) string {
 	return out.String()
 }
 
-func (e Event) who() string {
+func (e Event) actor() string {
 	if e.Member < 0 {
 		return ""
 	}

@@ -73,7 +73,7 @@ func newWorld(t testing.TB, cfg Config, withReplica bool) *world {
 	return w
 }
 
-// emptyWorld has a board, and nobody who plays.
+// emptyWorld has a board, and no members.
 func emptyWorld(t testing.TB, cfg Config) *world {
 	if runtime.GOOS != "linux" {
 		t.Skip("members in other processes need Linux")

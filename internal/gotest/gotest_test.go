@@ -62,7 +62,7 @@ func TestTheLastLinesNameEachTestThatFailed(t *testing.T) {
 	require.Contains(t, out, "ok  \tgithub.com/tiercache/tiercache/m/fine\t")
 	lines := failed(out)
 	for _, want := range []string{
-		"FAIL m/plain TestBad: x_test.go:4: one is not two",
+		"FAIL m/plain TestBad: x_test.go:4: a log … x_test.go:4: one is not two",
 		"FAIL m/plain TestOuter/inner: x_test.go:7: deep",
 		"FAIL m/dies TestDies: panic: boom [recovered, repanicked]",
 		"FAIL m/exits: valkeytest: goroutines left behind",
@@ -124,9 +124,9 @@ func TestOfTestifysLinesThoseAreToldThatSayWhatIsWrong(t *testing.T) {
 	require.Equal(t, "x_test.go:12: Not equal: expected: 1 actual : 2 the second", firstError([]string{
 		"=== RUN TestX\n", "    x_test.go:9: a log\n", "    x_test.go:12: \n", "        \tError Trace:\t/m/x_test.go:12\n", "        \t            \t/m/y.go:3\n",
 		"        \tError:      \tNot equal: \n", "        \t            \texpected: 1\n", "        \t            \tactual  : 2\n",
-		"        \tTest:       \tTestX\n", "        \tMessages:   \tthe second\n", "--- FAIL: TestX (0.00s)\n", "    x_test.go:14: a later one\n",
+		"        \tTest:       \tTestX\n", "        \tMessages:   \tthe second\n", "    server.go:93: log of the server:\n", "        ready\n", "--- FAIL: TestX (0.00s)\n", "    x_test.go:14: a later one\n",
 	}))
-	require.Equal(t, "x_test.go:14: too late", firstError([]string{
+	require.Equal(t, "x_test.go:12: a log … x_test.go:14: too late", firstError([]string{
 		"    x_test.go:12: a log\n", "    x_test.go:14: too late\n", "    server.go:93: log of the server:\n", "        ready\n", "    x.go:9: more\n",
 	}))
 	require.Equal(t, "WARNING: DATA RACE: Write at 0x00c by goroutine 9: m.f()", firstError([]string{

@@ -202,29 +202,37 @@ var (
 	complaint = regexp.MustCompile(`^\s*(?:vet: )?(\S+\.go):\d+(?::\d+)?: ?(.*)`)
 )
 
-// errorAt returns the index of the line that says why a test failed; -1 if none does.
-// Logs of a test look like errors of it: the last line of the test's own files is more
-// likely to be one than what came before, or than a server's log at the end.
+// errorAt returns the index of the first line that says why a test failed; -1 if none does.
+// A line of the test's own files counts before one of other files, such as a server's log.
 func errorAt(lines []string) int {
-	at, own := -1, false
+	at := -1
 	for i, l := range lines {
 		if fatal.MatchString(l) {
 			return i
 		}
 		m := complaint.FindStringSubmatch(l)
-		if m == nil || at >= 0 && asserts(lines[at+1:i]) {
-			continue
-		}
-		if ours := strings.HasSuffix(m[1], "_test.go"); ours || !own {
-			at, own = i, ours
+		switch {
+		case m == nil:
+		case strings.HasSuffix(m[1], "_test.go"):
+			if at < 0 || !own(lines[at]) || asserts(lines, i) && !asserts(lines, at) {
+				at = i
+			}
+		case at < 0:
+			at = i
 		}
 	}
 	return at
 }
 
-// asserts tells whether the lines are testify's, which begin with where it was.
-func asserts(lines []string) bool {
-	return slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, "Error Trace:") })
+// own tells whether a line is of a test's own file.
+func own(l string) bool {
+	m := complaint.FindStringSubmatch(l)
+	return m != nil && strings.HasSuffix(m[1], "_test.go")
+}
+
+// asserts tells whether a line begins what testify says, of which the next is where it was.
+func asserts(lines []string, at int) bool {
+	return at+1 < len(lines) && strings.Contains(lines[at+1], "Error Trace:")
 }
 
 // firstError returns the line that says why a test failed; of testify's many lines,
@@ -238,11 +246,23 @@ func firstError(lines []string) string {
 	if strings.HasSuffix(said, "DATA RACE") && at+2 < len(lines) {
 		return said + ": " + strings.Join(strings.Fields(lines[at+1]+" "+lines[at+2]), " ")
 	}
-	if !asserts(lines[at:min(at+3, len(lines))]) {
+	if fatal.MatchString(lines[at]) {
+		return said
+	}
+	if !asserts(lines, at) {
+		// Nothing tells a test's logs from its errors: the last line may be the error.
+		for _, l := range slices.Backward(lines[at+1:]) {
+			if own(l) {
+				return said + " … " + strings.TrimSpace(l)
+			}
+		}
 		return said
 	}
 	inError := false
-	for _, l := range lines[at:] {
+	for i, l := range lines[at:] {
+		if i > 0 && complaint.MatchString(l) {
+			break // the next one, or a log
+		}
 		label, text, labelled := strings.Cut(strings.TrimSpace(l), ":")
 		switch {
 		case labelled && label == "Error" || labelled && label == "Messages":
@@ -251,7 +271,7 @@ func firstError(lines []string) string {
 		case labelled && (label == "Error Trace" || label == "Test"):
 			inError = false
 		case strings.HasPrefix(strings.TrimSpace(l), "--- "):
-			return strings.Join(strings.Fields(said), " ")
+			inError = false
 		case inError && len(said) < maxWidth:
 			said += " " + l
 		}

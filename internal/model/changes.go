@@ -1,6 +1,6 @@
 package model
 
-// A is who changes the source and the key. Both change something else.
+// A is the process that changes the source and the key. Both change something else.
 const a, b = 0, 1
 
 func (g *Guards) changes(s *State, next step) {
@@ -158,7 +158,7 @@ func (g *Guards) returns(s *State, i int) {
 	}
 	p.Pending, p.Own = false, c.Version
 	switch {
-	case c.Failed: // nobody was promised anything
+	case c.Failed: // no caller was promised anything
 	case s.of(a) != s.of(b):
 		s.Lost = true
 	default:

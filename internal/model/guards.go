@@ -27,7 +27,7 @@ type Guards struct {
 	Lease          bool // R8: a fill whose lease is gone stores nothing
 	Register       bool // R9: what a notice overtook is not kept
 	NoticeEvicts   bool // R9: a notice takes the local copy out
-	CheckShared    bool // R10: who shares a load checks it against what was known on arrival
+	CheckShared    bool // R10: a caller that shares a load checks it against what was known on arrival
 	ProveShared    bool // R10: and, if that was not proven, does not share what is as old
 	ProofOfRead    bool // R10: a remote read is as old as the proof that it is judged by, not as its question
 

@@ -109,8 +109,8 @@ func (s *State) told() {
 	}
 }
 
-// adopt turns to another log. What was heard of in the one before, and whoever began
-// this one had not, is not known there: the source is changed in its place.
+// adopt turns to another log. What was heard of in the one before, and the process
+// that began this one had not heard of, is not known there: the source is changed in its place.
 func (g *Guards) adopt(p *Process, log Log) {
 	known := log.AfterInc == p.Know.Inc && log.After >= max(p.Know.Tick, p.Know.Source, p.Know.Other)
 	p.Know = log

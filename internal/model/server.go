@@ -64,7 +64,7 @@ func (v *Server) setBack() {
 	}
 }
 
-// changed tells who tracks the key of v that it changed.
+// changed tells the processes that track the key of v that it changed.
 func (s *State) changed(v *Server) {
 	for i := range s.P {
 		if v.Tracked[i] {

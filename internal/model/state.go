@@ -34,7 +34,7 @@ type State struct {
 // of the latest ones of the source and of something else.
 type Log struct {
 	Inc, Tick, Source, Other int8
-	AfterInc, After          int8 // where in another log whoever began this one was
+	AfterInc, After          int8 // where in another log the process that began this one was
 	Histories                int8 // those that it knows, a bit for each
 	Written                  bool // it knows that keys are set
 	Images                   int8 // in an answer: the server's
@@ -60,7 +60,7 @@ type Server struct {
 	Log     Log
 	Entry   Entry
 	Lease   int8    // 1+process, or 0
-	Tracked [2]bool // who is told when the key changes
+	Tracked [2]bool // the processes that are told when the key changes
 	History int8    // a bit
 	// Images were made of it until now. It stands for what the server counts, of
 	// which an image has less than a server that went on.

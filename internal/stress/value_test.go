@@ -32,7 +32,7 @@ func text(key string, rng *rand.Rand) string {
 func checkText(key, v string) error {
 	cut := strings.LastIndexByte(v, '|')
 	if cut < 0 || fmt.Sprintf("%08x", crc32.ChecksumIEEE([]byte(v[:cut]))) != v[cut+1:] {
-		return fmt.Errorf("key %s: a value that nobody made: %.80q (%d bytes)", key, v, len(v))
+		return fmt.Errorf("key %s: a value that no call made: %.80q (%d bytes)", key, v, len(v))
 	}
 	if !strings.HasPrefix(v, key+"|") {
 		return fmt.Errorf("key %s: the value of another key: %.80q", key, v)
@@ -55,7 +55,7 @@ func checkStructure(key string, o object) error {
 		return err
 	}
 	if o.Key != key || len(o.Tags) != 2 || o.Sum != crc32.ChecksumIEEE([]byte(o.Text+o.Tags[0]+o.Tags[1])) {
-		return fmt.Errorf("key %s: a structure that nobody made: %.200q", key, fmt.Sprint(o))
+		return fmt.Errorf("key %s: a structure that no call made: %.200q", key, fmt.Sprint(o))
 	}
 	return nil
 }

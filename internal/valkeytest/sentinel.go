@@ -33,7 +33,7 @@ func StartSentinels(t testing.TB, opts ...Option) *Sentinels {
 			Config("sentinel", fmt.Sprintf("failover-timeout %s 2000", set.Name)),
 			Config("sentinel", fmt.Sprintf("parallel-syncs %s 1", set.Name))))
 	}
-	await(t, "the sentinels know everybody", func() bool {
+	await(t, "the sentinels know each other and the servers", func() bool {
 		for _, s := range set.Sentinels {
 			if set.known(t, s, "num-slaves") != 1 || set.known(t, s, "num-other-sentinels") != 2 {
 				return false

@@ -37,14 +37,14 @@ type Server struct {
 	// Addr is the server's host:port, the same before and after a Restart.
 	Addr string
 
-	tb       testing.TB // who started it; nil for the shared server
+	tb       testing.TB // the test that started it; nil for the shared server
 	binary   string
 	port     int
 	dir      string
 	password string
 	persist  bool
 	settings []setting
-	tls      *authority // who signed the server's certificate; nil: no TLS
+	tls      *authority // the authority that signed the server's certificate; nil: no TLS
 	sentinel bool
 	stepped  bool // its wall clock is ours
 
@@ -217,7 +217,7 @@ func (s *Server) create() error {
 		if s.port, err = freePort(); err != nil {
 			break
 		}
-		// Somebody may take the port before the server does.
+		// Another process may take the port before the server does.
 		if err = s.run(); !errors.Is(err, errPortTaken) {
 			break
 		}
@@ -355,7 +355,7 @@ func (s *Server) logTail() string {
 	return log
 }
 
-// freePort returns a port of our range that nobody listens on just now.
+// freePort returns a port of our range that no process listens on just now.
 func freePort() (int, error) {
 	var err error
 	for range 100 {

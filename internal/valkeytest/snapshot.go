@@ -48,7 +48,7 @@ func (s *Server) Session(t testing.TB) *Session {
 }
 
 // Do sends commands in one piece, so that the server does one after the other and
-// serves nobody in between. Their answers are of one line; an error ends the test.
+// serves no other client in between. Their answers are of one line; an error ends the test.
 func (s *Session) Do(commands ...string) {
 	s.tb.Helper()
 	_ = s.c.SetDeadline(time.Now().Add(readyTimeout))

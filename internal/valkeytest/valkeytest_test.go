@@ -126,7 +126,7 @@ func TestKilledServerRefusesConnections(t *testing.T) {
 	s.Kill()
 	if c, err := net.Dial("tcp", s.Addr); err == nil {
 		c.Close()
-		t.Fatal("somebody answered on the address of a killed server")
+		t.Fatal("something answered on the address of a killed server")
 	}
 }
 

@@ -15,9 +15,9 @@
 //
 // With [Guards.Keep], that trimming never removes the member v, a fresh read gives
 // no value that is older than an acknowledged Set, in any order of events. With
-// rule B3 in its place ([AsWritten]: who hears of a floor at or above its
-// declaration declares again) a Set is lost unnoticed if the server saves its file
-// and is restarted from it before that was heard; or, even if A reads the delta
+// rule B3 in its place ([AsWritten]: a process that hears of a floor at or
+// above its declaration declares again) a Set is lost unnoticed if the server saves its
+// file and is restarted from it before that was heard; or, even if A reads the delta
 // before each Set, if the restarted server trims before a process has found its
 // history. Tests print both.
 //
@@ -36,12 +36,12 @@ type Guards struct {
 	Declare bool // A declares the namespace before it sets a key
 	Admit   bool // a history that the log does not know has declared namespaces change
 	Behind  bool // a log that ends before what was applied is replaced
-	Adopt   bool // who turns to a log that began before what it knows has everything change there
+	Adopt   bool // a process that turns to a log that began before what it knows has everything change there
 	Floor   bool // trimming raises the floor to what it trimmed
 	Keep    bool // trimming never removes the member v
 	// Again is rule B3: a declaration is good only while the floor is below it.
-	// Who hears of a higher one declares again, and has the namespace change if
-	// the history is another than when it declared.
+	// A process that hears of a higher one declares again, and has the namespace
+	// change if the history is another than when it declared.
 	Again bool
 }
 
@@ -57,7 +57,7 @@ type Log struct {
 	W, Change        int8
 	V                bool
 	Histories        int8 // a bit for each
-	AfterInc, After  int8 // up to which position of which log whoever began this one knew that
+	AfterInc, After  int8 // up to which position of which log the process that began this one knew that
 }
 
 // Server is what Valkey holds.

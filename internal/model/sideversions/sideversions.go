@@ -87,7 +87,7 @@ type State struct {
 	Base         Base
 	Side         [2]Side
 	Lease        int8    // of the base: 1 + the process
-	TracksBase   [2]bool // who is told when it changes
+	TracksBase   [2]bool // the processes that are told when it changes
 	TracksSide   [2]bool
 	P            [2]Process
 	Left         Limits
