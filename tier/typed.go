@@ -9,9 +9,9 @@ import (
 
 	"github.com/zeebo/xxh3"
 
+	"github.com/tiercache/tiercache/internal/resp"
 	"github.com/tiercache/tiercache/internal/shape"
 	"github.com/tiercache/tiercache/internal/sizeof"
-	"github.com/tiercache/tiercache/internal/wire"
 	"github.com/tiercache/tiercache/local"
 )
 
@@ -46,7 +46,7 @@ type typed struct {
 //	A: keeps that one, and with it all 50, though it counts as 300 bytes; if the
 //	   copy lies in memory that answers are put into one after the other:
 //	B: reads other keys, and A's string says what B's answer says
-const viewFrom = wire.OwnText
+const viewFrom = resp.OwnText
 
 // checkType says what of V our codec would lose, if it is to store values of that.
 func checkType[V any](codec Codec, localOnly bool) error {

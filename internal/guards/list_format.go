@@ -26,6 +26,6 @@ func init() {
 		guard{"an entry of another format is no damage", "tier/judge.go",
 			"case errors.Is(err, envelope.ErrFormat):", "case false && errors.Is(err, envelope.ErrFormat):", "TestTwoReleases"},
 		guard{"I9 what is viewed has memory of its own", "tier/typed.go",
-			"const viewFrom = wire.OwnText", "const viewFrom = 256 + 0*wire.OwnText", "TestStringsThatWere|TestAStringThatIsKept"},
+			"const viewFrom = resp.OwnText", "const viewFrom = 256 + 0*resp.OwnText", "TestStringsThatWere|TestAStringThatIsKept"},
 	)
 }
