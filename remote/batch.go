@@ -10,9 +10,8 @@ import (
 
 // batch is commands that are sent together, each in words.
 type batch struct {
-	cmds   [][]string
-	words  []string // of all
-	queued func()   // see Write.Queued; nil once it was called
+	cmds  [][]string
+	words []string // of all
 
 	// Enough for a read or a fill.
 	fewCmds  [3][]string
@@ -88,22 +87,6 @@ func (b *batch) again(replies []reply) (again *batch, at []int) {
 	return again, at
 }
 
-// whenQueued returns what is to be called when the commands are about to be sent, or nil.
-func (b *batch) whenQueued() func() {
-	if b.queued == nil {
-		return nil
-	}
-	return b.queue
-}
-
-// queue is called once the commands are about to be sent.
-func (b *batch) queue() {
-	if f := b.queued; f != nil {
-		b.queued = nil
-		f()
-	}
-}
-
 // failed is the same error for all.
 func (b *batch) failed(err error) []reply {
 	replies := make([]reply, len(b.cmds))
@@ -115,7 +98,6 @@ func (b *batch) failed(err error) []reply {
 
 // by has a client do it.
 func (b *batch) by(ctx context.Context, client valkey.CoreClient) []reply {
-	b.queue()
 	results := client.DoMulti(ctx, b.forClient(client.B())...)
 	replies := make([]reply, len(results))
 	for i := range replies {
@@ -164,9 +146,10 @@ func onlyReads(words []string) bool {
 	return false
 }
 
-func (b *batch) onlyReads() bool {
-	for _, words := range b.cmds {
-		if !onlyReads(words) {
+// repeatable reports whether commands may be sent twice: they only read.
+func repeatable(cmds [][]string) bool {
+	for _, words := range cmds {
+		if !onlyReads(words) && words[0] != "CLIENT" {
 			return false
 		}
 	}

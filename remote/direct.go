@@ -1,10 +1,12 @@
 package remote
 
 import (
+	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
+	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,8 +14,8 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
-	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/recovery"
+	"github.com/tiercache/tiercache/internal/resp"
 	"github.com/tiercache/tiercache/internal/wire"
 )
 
@@ -22,181 +24,316 @@ type asker interface {
 	ask(ctx context.Context, b *batch) []reply
 }
 
-// byClient asks by way of a link's client.
-type byClient struct{ *link }
+// hot is the connection over which entries are read and written, and the log is read: the
+// one that tracks. It is ours alone: we dial, greet the server, ask for notices, and
+// dial anew when it is lost. Where the server is, the plain client knows.
+type hot struct {
+	c      *valkeyConn // is told of notices, and that they may have been lost
+	option valkey.ClientOption
+	ping   valkey.Completed // for option.RetryDelay
 
-func (c byClient) ask(ctx context.Context, b *batch) []reply {
-	return c.slowly(ctx, b)
+	open    context.Context // until Close
+	end     context.CancelFunc
+	running sync.WaitGroup
+
+	mu      sync.Mutex                // guards what follows, and that nothing is added to running after Close
+	sent    string                    // the server that the one before has sent us to, if any
+	address string                    // of the latest connection
+	number  int                       // of that
+	conn    atomic.Pointer[wire.Conn] // nil: there is none; set with mu held
+	err     error                     // why there is none; errLost: the attempt to have another has not ended
+	tried   chan struct{}             // closed when the attempt to connect that is under way, or the next, has ended
 }
 
-// directly is the part of a link that goes past its client: over the connection that
-// the client uses, once one is known. Which that is the client does not tell: it
-// dials when it sees fit, and greets the server before it uses a connection. So it is
-// asked to look for a key that nothing else asks for, and the connection over which
-// that goes is the one.
-//
-// While there is none, and whenever a request cannot be sent that way, the client
-// does it, with all that it knows of trying again and of other servers.
-type directly struct {
-	probe string // the key
-	wire  atomic.Pointer[wire.Conn]
-
-	finding sync.Mutex   // guards that what is found is the latest
-	dialled int          // connections so far; guarded by finding
-	next    atomic.Int64 // a mono.Time, when one may be looked for
-	on      atomic.Bool  // the client has but one server
+func newHot(c *valkeyConn, o valkey.ClientOption) *hot {
+	h := &hot{c: c, option: o, ping: c.plain.B().Ping().Build().Pin(), tried: make(chan struct{})}
+	h.open, h.end = context.WithCancel(context.Background())
+	return h
 }
 
-// probeKey is a key that no other store, nor an earlier one, asks for.
-func probeKey(prefix string) string {
-	return prefix + ":{" + prefix + "}:probe:" + rand.Text()
-}
-
-// goDirectly is called once the client is known to have but one server.
-func (l *link) goDirectly() {
-	l.on.Store(true)
-}
-
-// wireOf returns a connection that was dialled for the client, for it to use. The one
-// before is not used any more: the client may turn to another server.
-func (l *link) wireOf(conn net.Conn, o wire.Options) net.Conn {
-	l.finding.Lock()
-	defer l.finding.Unlock()
-	l.dialled++
-	number := l.dialled
-	o.Token, o.Go, o.Panics = l.probe, l.spawn, l.panics
-	var w *wire.Conn
-	o.Found = func() {
-		l.finding.Lock()
-		defer l.finding.Unlock()
-		if l.dialled == number {
-			l.wire.Store(w)
-		}
+// server is where the plain client has found it.
+func (h *hot) server() string {
+	for address := range h.c.plain.Nodes() {
+		return address
 	}
-	o.Ended = func() {
-		if l.wire.CompareAndSwap(w, nil) {
-			l.doubt.Store(true)
-		}
-	}
-	w = wire.New(conn, o)
-	l.wire.Store(nil)
-	l.next.Store(0)
-	return w
+	return ""
 }
 
-// busy reports whether answers are being waited for.
-func (l *link) busy() bool {
-	w := l.wire.Load()
-	return w != nil && w.Busy()
+// Close ends the connection, and waits for what it owns.
+func (h *hot) Close() {
+	h.mu.Lock()
+	h.end()
+	h.mu.Unlock()
+	h.reset()
+	h.running.Wait()
 }
 
-// find has the client show which connection it uses, unless that is known or was tried
-// a moment ago: between dialling and using a connection it may still show the one before.
-func (l *link) find() {
-	if !l.on.Load() || l.wire.Load() != nil {
-		return
+// reset closes the connection, if there is one.
+func (h *hot) reset() {
+	if conn := h.conn.Load(); conn != nil {
+		conn.Close()
 	}
-	now, next := mono.Now(), l.next.Load()
-	if int64(now) < next || !l.next.CompareAndSwap(next, int64(now.Add(findEvery))) {
-		return
+}
+
+// spawn implements [carrier].
+func (h *hot) spawn(f func()) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.open.Err() != nil {
+		return false
 	}
-	l.spawn(func() {
-		ctx, cancel := context.WithTimeout(l.open, findEvery)
-		defer cancel()
-		l.Client.Do(ctx, l.B().Exists().Key(l.probe).Build())
+	h.running.Go(func() {
+		defer h.c.o.Panics.Recover("a request beside its caller", h.reset)
+		f()
 	})
+	return true
 }
 
-// findEvery is how often the client is asked at most.
-const findEvery = time.Second
-
-// get reads a key.
-func (l *link) get(ctx context.Context, key string) reply {
-	return l.last(ctx, []string{"GET", key})
+// run keeps a connection until Close.
+func (h *hot) run() {
+	for failed := 0; h.open.Err() == nil; {
+		failed = h.keep(failed + 1)
+	}
+	h.publish(nil, valkey.ErrClosing)
 }
 
-// last sends commands that only read, and returns the answer to the last.
-func (l *link) last(ctx context.Context, cmds ...[]string) reply {
-	if w := l.wire.Load(); w != nil && !l.closed() {
-		r, err := w.AskLast(ctx, cmds...)
-		if err == nil && !elsewhere(r) {
+// keep connects, and returns some time after that has failed, or the connection has been lost: how often it
+// has failed in a row by then, failed if this time it has.
+func (h *hot) keep(failed int) (again int) {
+	again = failed // after a panic, too, of what the options call
+	defer h.c.o.Panics.Recover("keeping a connection", h.reset, func() {
+		h.publish(nil, recovery.ErrPanicked)
+		h.pause(pauseAfterPanic)
+	}, func() { h.c.invalidated(nil) })
+	begun := time.Now()
+	w, gone, refresh, err := h.connect()
+	h.publish(w, err)
+	if w == nil {
+		h.mu.Lock()
+		h.sent = "" // it may have sent us nowhere
+		h.mu.Unlock()
+	} else {
+		err = h.watch(w, gone, refresh)
+		w.Close()
+		h.c.invalidated(nil)
+	}
+	if time.Since(begun) > time.Second {
+		return 0
+	}
+	d := h.option.RetryDelay(failed, h.ping, err)
+	if d < 0 { // that it is not to be tried again is said of requests
+		d = pauseBeforeRetry(failed, h.ping, err)
+	}
+	h.pause(d)
+	return failed
+}
+
+// pause waits, until Close.
+func (h *hot) pause(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-h.open.Done():
+	}
+}
+
+var errLost = errors.New("the connection was lost")
+
+// publish says what an attempt to connect has come to, and has those look that wait for it.
+func (h *hot) publish(w *wire.Conn, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.conn.Store(w)
+	h.err = err
+	close(h.tried)
+	h.tried = make(chan struct{})
+}
+
+// lost is told that a connection has ended. What is asked from here on waits for the next.
+func (h *hot) lost(number int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.number == number && h.conn.Load() != nil {
+		h.conn.Store(nil)
+		h.err = errLost
+	}
+}
+
+// watch returns when the connection has ended, or is to. It renews the credentials; and
+// where nothing was answered for as long as KeepAlive it asks, and gives up what does not
+// answer within ConnWriteTimeout.
+func (h *hot) watch(w *wire.Conn, gone <-chan struct{}, refresh time.Time) error {
+	alive := time.NewTicker(h.option.Dialer.KeepAlive)
+	defer alive.Stop()
+	credentials := time.NewTimer(time.Until(refresh))
+	defer credentials.Stop()
+	if refresh.IsZero() {
+		credentials.Stop()
+	}
+	for heard := w.Answered(); ; heard = w.Answered() {
+		words := []string{"PING"}
+		select {
+		case <-gone:
+			return errLost
+		case <-h.open.Done():
+			return valkey.ErrClosing
+		case <-credentials.C:
+			user, password, refresh, err := h.credentials(w.RemoteAddr())
+			if err != nil {
+				return err
+			}
+			if !refresh.IsZero() {
+				credentials.Reset(time.Until(refresh))
+			}
+			words = []string{"AUTH", user, password}
+		case <-alive.C:
+			if h.moved() {
+				return errLost
+			}
+			if w.Answered() != heard {
+				continue
+			}
+		}
+		ctx, cancel := context.WithTimeout(h.open, h.option.ConnWriteTimeout)
+		r, err := w.AskOne(ctx, words...)
+		cancel()
+		if err = cmp.Or(err, direct(r).err); err != nil {
+			return err
+		}
+	}
+}
+
+// moved reports whether the plain client has turned to another server.
+func (h *hot) moved() bool {
+	server := h.server()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.sent == "" && h.address != server
+}
+
+// connection returns the connection to use. Without one it waits for the attempt to
+// connect that is under way, or the next one.
+func (h *hot) connection(ctx context.Context) (*wire.Conn, error) {
+	if w := h.conn.Load(); w != nil {
+		return w, nil
+	}
+	h.mu.Lock()
+	for h.conn.Load() == nil && h.open.Err() == nil {
+		tried := h.tried
+		h.mu.Unlock()
+		select {
+		case <-tried:
+		case <-ctx.Done():
+			return nil, unsent{ctx.Err()}
+		}
+		h.mu.Lock()
+		if h.conn.Load() == nil && h.err != errLost {
+			break
+		}
+	}
+	defer h.mu.Unlock()
+	switch w := h.conn.Load(); {
+	case h.open.Err() != nil:
+		return nil, valkey.ErrClosing
+	case w == nil:
+		return nil, unsent{fmt.Errorf("no connection to %s: %w", h.address, h.err)}
+	default:
+		return w, nil
+	}
+}
+
+// send asks. What only reads, and whose connection was lost, is asked again if again says
+// so; so is what was not sent at all.
+func (h *hot) send(ctx context.Context, again bool, cmds ...[]string) ([]resp.Reply, error) {
+	for {
+		w, err := h.connection(ctx)
+		if err != nil {
+			return nil, err
+		}
+		answers, err := w.Ask(ctx, cmds...)
+		switch {
+		case err == nil && !h.redirected(w, cmds, answers...), err == nil && !again:
+			return answers, nil
+		case err != nil && (gaveUp(err) || !again || !repeatable(cmds) && !errors.Is(err, wire.ErrUnsent)):
+			return nil, h.cause(err)
+		}
+		again = false
+	}
+}
+
+// get implements [carrier]. It is ask with fewer pieces of memory.
+func (h *hot) get(ctx context.Context, key string) reply {
+	again := !h.option.DisableRetry
+	if w := h.conn.Load(); w != nil {
+		r, err := w.AskOne(ctx, "GET", key)
+		switch {
+		case err == nil && !h.redirected(w, nil, r), err == nil && !again:
 			return direct(r)
+		case err != nil && (gaveUp(err) || !again):
+			return reply{err: h.cause(err)}
 		}
-		if gaveUp(err) {
-			return reply{err: err}
-		}
+		again = false
 	}
-	b := newBatch()
-	for _, words := range cmds {
-		b.add(words...)
+	answers, err := h.send(ctx, again, []string{"GET", key})
+	if err != nil {
+		return reply{err: err}
 	}
-	return l.slowly(ctx, b)[len(cmds)-1]
+	return direct(answers[0])
 }
 
 // ask implements [asker].
-func (l *link) ask(ctx context.Context, b *batch) []reply {
-	if w := l.wire.Load(); w != nil && !l.closed() && len(b.cmds) > 0 {
-		if replies := l.over(ctx, w, b); replies != nil {
-			return replies
-		}
+func (h *hot) ask(ctx context.Context, b *batch) []reply {
+	answers, err := h.send(ctx, !h.option.DisableRetry, b.cmds...)
+	if err != nil {
+		return b.failed(err)
 	}
-	return l.slowly(ctx, b)
+	return repliesOf(answers)
 }
 
-// later is ask, and what run makes of it, for who does not wait: then is told of the
-// replies, perhaps by whoever reads the connection, which it must not hold up.
-func (l *link) later(ctx context.Context, b *batch, then func([]reply)) {
-	aside := func() {
-		b.queue()
-		if !l.spawn(func() {
-			var replies []reply
-			defer func() {
-				if replies == nil { // it has panicked, and then is to be told once in any case
-					replies = b.failed(recovery.ErrPanicked)
-				}
-				then(replies)
-			}()
-			replies = run(ctx, byClient{l}, b)
-		}) {
-			then(b.failed(valkey.ErrClosing))
-		}
+// cause tells the end of a connection that Close has ended from others.
+func (h *hot) cause(err error) error {
+	if !gaveUp(err) && h.open.Err() != nil {
+		return valkey.ErrClosing
 	}
-	w := l.wire.Load()
+	return err
+}
+
+// reach implements [carrier].
+func (h *hot) reach(ctx context.Context, _ *batch) error {
+	if err := ctx.Err(); err != nil {
+		return unsent{err}
+	}
+	if _, err := h.connection(ctx); err != nil {
+		return unsent{failure(err)}
+	}
+	return nil
+}
+
+// later implements [carrier].
+func (h *hot) later(ctx context.Context, b *batch, then func([]reply)) {
+	w := h.conn.Load()
 	if w == nil {
-		aside()
+		runLater(ctx, h, b, then)
 		return
 	}
-	answers := make([]wire.Reply, len(b.cmds))
-	if w.Send(ctx, answers, b.whenQueued(), func(_ bool, err error) {
-		replies := l.heard(b, answers, err)
-		if replies == nil || unknownScript(replies) {
-			aside()
+	if w.Send(ctx, func(answers []resp.Reply, err error) {
+		if err != nil {
+			then(b.failed(h.cause(err)))
+			return
+		}
+		replies := repliesOf(answers)
+		if unknownScript(replies) {
+			runLater(ctx, h, b, then)
 			return
 		}
 		then(replies)
 	}, b.cmds...) != nil {
-		aside()
+		runLater(ctx, h, b, then)
 	}
 }
 
-// over returns nil if the client is to do it.
-func (l *link) over(ctx context.Context, w *wire.Conn, b *batch) []reply {
-	answers := make([]wire.Reply, len(b.cmds))
-	_, err := w.Ask(ctx, answers, b.whenQueued(), b.cmds...)
-	return l.heard(b, answers, err)
-}
-
-// heard returns the replies, or nil if the client is to do it. With an error the
-// answers are not looked at: some may still be written to.
-func (l *link) heard(b *batch, answers []wire.Reply, err error) []reply {
-	switch {
-	case errors.Is(err, wire.ErrRefused), err == nil && othersAnswer(answers, b):
-		return nil
-	case err != nil && !gaveUp(err) && (l.closed() || b.onlyReads()):
-		return nil // which the client tries again, too
-	case err != nil:
-		return b.failed(err)
-	}
+func repliesOf(answers []resp.Reply) []reply {
 	replies := make([]reply, len(answers))
 	for i := range replies {
 		replies[i] = direct(answers[i])
@@ -209,36 +346,136 @@ func gaveUp(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }
 
-// othersAnswer reports whether the client is to send all again: nothing of it was done,
-// or nothing of it does anything.
-func othersAnswer(answers []wire.Reply, b *batch) bool {
+// redirected reports whether the server has named another, with Standalone.EnableRedirect, and all is to be
+// asked of that: nothing of it was done, or nothing of it does anything.
+func (h *hot) redirected(w *wire.Conn, cmds [][]string, answers ...resp.Reply) bool {
+	if !h.option.Standalone.EnableRedirect {
+		return false
+	}
 	n := 0
 	for _, r := range answers {
-		if elsewhere(r) {
+		if address, ok := strings.CutPrefix(r.Text, "REDIRECT "); ok && r.Kind == resp.Error {
+			h.mu.Lock()
+			h.sent = address
+			h.mu.Unlock()
 			n++
 		}
 	}
-	return n > 0 && (n == len(answers) || b.onlyReads())
+	if n > 0 {
+		w.Close()
+	}
+	return n > 0 && (n == len(answers) || repeatable(cmds))
 }
 
-// elsewhere reports whether the server has not done what it was asked, and the client
-// knows what to do about it: wait, or ask another.
-func elsewhere(r wire.Reply) bool {
-	if r.Kind != wire.Error {
-		return false
+// connect dials and greets the server. gone is closed when the connection has ended;
+// refresh is when the credentials are to be renewed, if ever.
+func (h *hot) connect() (w *wire.Conn, gone chan struct{}, refresh time.Time, err error) {
+	server := h.server()
+	h.mu.Lock()
+	h.address = cmp.Or(h.sent, server)
+	h.number++
+	address, number := h.address, h.number
+	h.mu.Unlock()
+	ctx, cancel := context.WithTimeout(h.open, h.option.Dialer.Timeout)
+	defer cancel()
+	dialer := h.option.Dialer
+	conn, err := dial(ctx, &h.option, address, &dialer, h.option.TLSConfig)
+	if err != nil {
+		return nil, nil, refresh, err
 	}
-	switch code, _, _ := strings.Cut(r.Text, " "); code {
-	case "LOADING", "TRYAGAIN", "MOVED", "ASK", "CLUSTERDOWN", "REDIRECT":
-		return true
+	gone = make(chan struct{})
+	w = wire.New(conn, wire.Options{Invalidated: h.c.told, Go: h.spawn, Panics: h.c.o.Panics, Ended: func(error) {
+		h.lost(number)
+		close(gone)
+	}})
+	greeted, made := false, w
+	defer func() {
+		if !greeted { // and after a panic
+			made.Close()
+		}
+	}()
+	if refresh, err = h.greet(ctx, w); err != nil {
+		return nil, nil, refresh, err
 	}
-	return false
+	h.c.connected()
+	greeted = true
+	return w, gone, refresh, nil
 }
 
-// slowly asks by way of the client.
-func (l *link) slowly(ctx context.Context, b *batch) []reply {
-	replies := b.by(ctx, l)
-	if len(replies) > 0 && (replies[0].err == errNull || !Unreachable(replies[0].err)) {
-		l.find()
+// credentials are those to use, and until when.
+func (h *hot) credentials(server net.Addr) (user, password string, refresh time.Time, err error) {
+	o := &h.option
+	user, password = o.Username, o.Password
+	if o.AuthCredentialsFn != nil {
+		var c valkey.AuthCredentials
+		if c, err = o.AuthCredentialsFn(valkey.AuthCredentialsContext{Address: server}); err != nil {
+			return "", "", refresh, err
+		}
+		user, password, refresh = c.Username, c.Password, c.RefreshAfter
 	}
-	return replies
+	if user == "" && password != "" {
+		user = "default"
+	}
+	return user, password, refresh, nil
+}
+
+// greet says what the options ask for, in one round trip.
+func (h *hot) greet(ctx context.Context, w *wire.Conn) (refresh time.Time, err error) {
+	o := &h.option
+	user, password, refresh, err := h.credentials(w.RemoteAddr())
+	if err != nil {
+		return refresh, err
+	}
+	b := newBatch()
+	b.add("HELLO", "3")
+	if user != "" {
+		b.more("AUTH", user, password)
+	}
+	if o.ClientName != "" {
+		b.more("SETNAME", o.ClientName)
+	}
+	if !h.c.o.NoTracking {
+		b.add("CLIENT", "TRACKING", "ON", "OPTOUT")
+	}
+	if o.SelectDB != 0 {
+		b.add("SELECT", strconv.Itoa(o.SelectDB))
+	}
+	for _, x := range []struct {
+		asked bool
+		words []string
+	}{{o.ClientNoTouch, []string{"CLIENT", "NO-TOUCH", "ON"}}, {o.ClientNoEvict, []string{"CLIENT", "NO-EVICT", "ON"}}, {o.Standalone.EnableRedirect, []string{"CLIENT", "CAPA", "redirect"}}} {
+		if x.asked {
+			b.add(x.words...)
+		}
+	}
+	needed := len(b.cmds)
+	info := o.ClientSetInfo
+	if info == nil {
+		info = []string{valkey.LibName, valkey.LibVer}
+	}
+	if len(info) == 2 { // which servers before 7.2 do not know
+		b.add("CLIENT", "SETINFO", "LIB-NAME", info[0])
+		b.add("CLIENT", "SETINFO", "LIB-VER", info[1])
+	}
+	answers, err := w.Ask(ctx, b.cmds...)
+	if err != nil {
+		return refresh, err
+	}
+	for i, r := range answers[:needed] {
+		if err := direct(r).err; err != nil {
+			return refresh, fmt.Errorf("%s: %w", strings.Join(b.cmds[i][:min(2, len(b.cmds[i]))], " "), err) // and no secrets
+		}
+	}
+	return refresh, h.isPrimary(answers[0])
+}
+
+// isPrimary reports what is wrong with a server that greets us: a sentinel may have named
+// it before it is what it is to be, or after it was.
+func (h *hot) isPrimary(hello resp.Reply) error {
+	for i := 0; i+1 < len(hello.Array) && h.option.Sentinel.MasterSet != ""; i += 2 {
+		if role := hello.Array[i+1].Text; hello.Array[i].Text == "role" && role != "master" && role != "primary" {
+			return fmt.Errorf("the server is a %.20q, and not the primary", role)
+		}
+	}
+	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"fmt"
 	"net"
 	"sync"
 	"testing"
@@ -67,12 +66,12 @@ func connectDirectly(t *testing.T, o valkey.ClientOption) (*valkeyConn, *valkeyt
 	}
 }
 
-// directly waits until requests go over a connection past the client, and returns it.
+// directly waits until requests go over a connection other than not, and returns it.
 func (c *valkeyConn) directly(t *testing.T, not *wire.Conn) (w *wire.Conn) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		_, err := c.GetOne(t.Context(), "p:k")
-		w = c.tracked.wire.Load()
+		w = c.tracked.(*hot).conn.Load()
 		return err == nil && w != nil && w != not
 	}, time.Minute, time.Millisecond)
 	return w
@@ -92,37 +91,29 @@ func TestWhatIsReadUntrackedIsNotTracked(t *testing.T) {
 		require.NoError(t, err)
 		return i.TrackedKeys
 	}
-	c.tracked.on.Store(false) // by the client, and it is not to look for its connection, for that reads a key
 	read()
 	require.Zero(t, tracked())
-	c.tracked.on.Store(true)
-	c.directly(t, nil)
-	_, err := c.GetOne(t.Context(), "p:k") // after all that looked for it
+	_, _, err := c.Get(t.Context(), keys, nil)
 	require.NoError(t, err)
-	before := tracked()
-	read()
-	require.Equal(t, before, tracked())
-	_, _, err = c.Get(t.Context(), keys, nil)
-	require.NoError(t, err)
-	require.Equal(t, before+int64(len(keys)), tracked())
+	require.EqualValues(t, len(keys), tracked())
 }
 
-// The client sends again what only reads, and so it must know that this does.
+// What only reads is asked again, and so it must be known that this does.
 func TestWhatIsReadUntrackedIsReadOverTheNextConnection(t *testing.T) {
 	c, s, _ := connectDirectly(t, valkey.ClientOption{})
 	admin := s.Client(t)
 	for range 30 {
 		w := c.directly(t, nil)
 		require.NoError(t, admin.Do(t.Context(), admin.B().Arbitrary("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes").Build()).Error())
-		for c.tracked.wire.Load() == w {
+		for c.directly(t, nil) == w {
 			_, err := c.GetUntracked(t.Context(), []string{"p:a", "p:b"})
 			require.NoError(t, err)
 		}
 	}
 }
 
-// Guard: Found. A connection is greeted, and asked for notices, before anything is read
-// over it; and what is asked goes past the client, after a loss as well.
+// Guard: publish. A connection is greeted, and asked for notices, before anything is read
+// over it.
 func TestNothingIsReadOverAConnectionBeforeItIsTracked(t *testing.T) {
 	c, s, conns := connectDirectly(t, valkey.ClientOption{})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -150,54 +141,6 @@ func TestNothingIsReadOverAConnectionBeforeItIsTracked(t *testing.T) {
 	}
 }
 
-// Guard: wireOf has the one before not be used any more, whatever it shows later.
-func TestAConnectionIsNotUsedOnceTheClientHasDialledAnother(t *testing.T) {
-	c, s, _ := connectDirectly(t, valkey.ClientOption{})
-	require.NotNil(t, c.directly(t, nil))
-	dialled := func() net.Conn {
-		conn, err := net.Dial("tcp", s.Addr)
-		require.NoError(t, err)
-		w := c.tracked.wireOf(conn, wire.Options{})
-		t.Cleanup(func() { w.Close() })
-		return w
-	}
-	shows := func(conn net.Conn) {
-		_, err := fmt.Fprintf(conn, "*2\r\n$6\r\nEXISTS\r\n$%d\r\n%s\r\n", len(c.tracked.probe), c.tracked.probe)
-		require.NoError(t, err)
-	}
-	first := dialled()
-	require.Nil(t, c.tracked.wire.Load())
-	shows(first)
-	require.Same(t, first, c.tracked.wire.Load())
-	second := dialled()
-	require.Nil(t, c.tracked.wire.Load())
-	shows(first)
-	require.Nil(t, c.tracked.wire.Load())
-	shows(second)
-	require.Same(t, second, c.tracked.wire.Load())
-}
-
-// One that is taken out of a pool for each request is nobody's to share.
-func TestConnectionsOfAPoolAreLeftToTheClient(t *testing.T) {
-	c, _, _ := connectDirectly(t, valkey.ClientOption{DisableAutoPipelining: true})
-	for range 10 {
-		_, err := c.GetOne(t.Context(), "p:k")
-		require.NoError(t, err)
-	}
-	require.Nil(t, c.tracked.wire.Load())
-}
-
-// What the client would do about a refusal is left to it.
-func TestRefusalsThatTheClientKnowsWhatToDoAboutAreLeftToIt(t *testing.T) {
-	for text, want := range map[string]bool{
-		"LOADING Valkey is loading the dataset in memory": true, "MOVED 1 a:1": true, "ASK 1 a:1": true, "TRYAGAIN": true,
-		"OOM command not allowed": false, "READONLY You can't write": false, "NOPERM no": false, "": false,
-	} {
-		require.Equal(t, want, elsewhere(wire.Reply{Kind: wire.Error, Text: text}), text)
-	}
-	require.False(t, elsewhere(wire.Reply{Kind: wire.Text, Text: "LOADING"}))
-}
-
 // A reply says the same whether the client has read it or not.
 func TestAReplyIsTheSameEitherWay(t *testing.T) {
 	c, _, _ := connectDirectly(t, valkey.ClientOption{})
@@ -212,8 +155,7 @@ func TestAReplyIsTheSameEitherWay(t *testing.T) {
 		}
 		return b
 	}
-	direct, client := c.tracked.ask(t.Context(), commands()), c.tracked.slowly(t.Context(), commands())
-	require.NotNil(t, c.tracked.wire.Load())
+	direct, client := c.tracked.ask(t.Context(), commands()), c.plain.ask(t.Context(), commands())
 	for i := range direct {
 		require.Equal(t, client[i].Reply, direct[i].Reply, i)
 		require.Equal(t, client[i].err == nil, direct[i].err == nil, i)
@@ -223,4 +165,18 @@ func TestAReplyIsTheSameEitherWay(t *testing.T) {
 			require.Equal(t, Unreachable(client[i].err), Unreachable(direct[i].err))
 		}
 	}
+}
+
+// Guard: link.reach, which is asked before anything is written.
+func TestNothingIsSentWhileALinkIsInDoubt(t *testing.T) {
+	c, s, _ := connectDirectly(t, valkey.ClientOption{})
+	b := newBatch()
+	b.add("GET", "p:k")
+	c.plain.doubt.Store(true)
+	require.NoError(t, c.plain.reach(t.Context(), b), "the server answers")
+	s.Stop()
+	c.plain.doubt.Store(true)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	require.True(t, NotSent(c.plain.reach(ctx, b)))
 }

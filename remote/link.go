@@ -12,17 +12,15 @@ import (
 	"github.com/valkey-io/valkey-go"
 
 	"github.com/tiercache/tiercache/internal/recovery"
+	"github.com/tiercache/tiercache/internal/wire"
 )
 
 // link sends requests over a client and never holds a caller longer than its
 // context. The client itself does: while one goroutine dials, the others wait
 // for it without looking at theirs. So once a connection is in doubt, and until
 // a request has been answered, requests run beside their callers.
-//
-// What is asked with ask goes past the client where it can: see wireOf.
 type link struct {
 	valkey.Client
-	directly
 	panics  *recovery.Panics // told of them; nil: nobody is
 	doubt   atomic.Bool
 	waiting atomic.Int64 // requests that run beside their callers
@@ -34,10 +32,9 @@ type link struct {
 	conns  map[*ownedConn]struct{} // that are open
 }
 
-// newLink returns a link without a client, to the store with that prefix.
-func newLink(prefix string) *link {
-	l := &link{conns: make(map[*ownedConn]struct{})}
-	l.directly.probe = probeKey(prefix)
+// newLink returns a link without a client.
+func newLink(panics *recovery.Panics) *link {
+	l := &link{panics: panics, conns: make(map[*ownedConn]struct{})}
 	l.open, l.end = context.WithCancel(context.Background())
 	return l
 }
@@ -215,7 +212,7 @@ func (l *link) reach(ctx context.Context, b *batch) error {
 	if err := ctx.Err(); err != nil {
 		return unsent{err}
 	}
-	if l.wire.Load() != nil || !l.doubt.Load() {
+	if !l.doubt.Load() {
 		return nil
 	}
 	ask := newBatch()
@@ -242,7 +239,7 @@ func (u unsent) NotSent() bool { return true }
 func NotSent(err error) bool {
 	var says interface{ NotSent() bool }
 	var op *net.OpError
-	return errors.As(err, &says) && says.NotSent() || errors.Is(err, errNoConnection) || errors.As(err, &op) && op.Op == "dial"
+	return errors.As(err, &says) && says.NotSent() || errors.Is(err, errNoConnection) || errors.Is(err, wire.ErrUnsent) || errors.As(err, &op) && op.Op == "dial"
 }
 
 // note keeps whether the connection is in doubt: a request that got no answer
@@ -313,3 +310,14 @@ func failures(n int, err error) []valkey.ValkeyResult {
 	}
 	return rs
 }
+
+// ask implements [asker].
+func (l *link) ask(ctx context.Context, b *batch) []reply { return b.by(ctx, l) }
+
+// get implements [carrier].
+func (l *link) get(ctx context.Context, key string) reply {
+	return l.ask(ctx, &batch{cmds: [][]string{{"GET", key}}})[0]
+}
+
+// later implements [carrier].
+func (l *link) later(ctx context.Context, b *batch, then func([]reply)) { runLater(ctx, l, b, then) }

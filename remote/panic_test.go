@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -86,6 +87,56 @@ func TestAPanicInTheClientsGoroutinesEndsTheConnection(t *testing.T) {
 			require.Positive(t, lost.Load())
 			require.Positive(t, panics.Count())
 			require.NoError(t, c.Close())
+		})
+	}
+}
+
+// Nor does what the options call with each connection end what keeps one.
+func TestAPanicOfTheOptionsIsSurvived(t *testing.T) {
+	s := valkeytest.Start(t)
+	for name, bad := range map[string]func(o *valkey.ClientOption, now *atomic.Bool){
+		"credentials": func(o *valkey.ClientOption, now *atomic.Bool) {
+			o.AuthCredentialsFn = func(valkey.AuthCredentialsContext) (valkey.AuthCredentials, error) {
+				if now.Swap(false) {
+					panic("credentials")
+				}
+				return valkey.AuthCredentials{}, nil
+			}
+		},
+		"pauses": func(o *valkey.ClientOption, now *atomic.Bool) {
+			o.RetryDelay = func(int, valkey.Completed, error) time.Duration {
+				if now.Swap(false) {
+					panic("pauses")
+				}
+				return time.Millisecond
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			panics := recovery.New(slog.New(slog.DiscardHandler))
+			var now atomic.Bool
+			var conns sync.Map // that were dialled
+			o := valkey.ClientOption{InitAddress: []string{s.Addr}, DialCtxFn: func(ctx context.Context, address string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+				c, err := d.DialContext(ctx, "tcp", address)
+				conns.Store(c, nil)
+				return c, err
+			}}
+			bad(&o, &now)
+			var lost atomic.Int64
+			c, err := remote.Valkey(o).Connect(within(t), remote.Options{Prefix: "p", Timeout: time.Second, Panics: panics,
+				Events: remote.Events{Changed: func([]string) {}, Lost: func() { lost.Add(1) }, Published: func(string) {}}})
+			require.NoError(t, err)
+			defer c.Close()
+			_, err = c.GetOne(within(t), "p:k")
+			require.NoError(t, err)
+			before := lost.Load()
+			now.Store(true)
+			require.Eventually(t, func() bool {
+				conns.Range(func(k, _ any) bool { _ = k.(net.Conn).Close(); conns.Delete(k); return true })
+				return panics.Count() > 0
+			}, time.Minute, time.Millisecond)
+			require.Eventually(t, func() bool { _, err := c.GetOne(within(t), "p:k"); return err == nil }, time.Minute, time.Millisecond)
+			require.Greater(t, lost.Load(), before)
 		})
 	}
 }

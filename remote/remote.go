@@ -203,9 +203,7 @@ type Write struct {
 	// a change of it since. The write reads it first, so that its own notice is
 	// owed in any case.
 	Unread bool
-	// Queued, unless nil, is called at most once, before Write waits for the answer,
-	// and mostly before it sends anything: if the connection is busy, the writes go
-	// along with what is asked while it runs, or else when it returns.
+	// Queued, unless nil, is called once, before Write sends anything.
 	Queued func()
 }
 

@@ -7,13 +7,13 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
-	"github.com/tiercache/tiercache/internal/wire"
+	"github.com/tiercache/tiercache/internal/resp"
 )
 
 // reply is what came of a command: an answer, or an error that says why there is
 // none, that the server refuses, or (errNull) that there is nothing.
 type reply struct {
-	wire.Reply
+	resp.Reply
 	err error
 }
 
@@ -43,11 +43,11 @@ func refusalOf(err error) (text string, ok bool) {
 }
 
 // direct is an answer that came without the client.
-func direct(r wire.Reply) reply {
+func direct(r resp.Reply) reply {
 	switch r.Kind {
-	case wire.Null:
+	case resp.Null:
 		return reply{err: errNull}
-	case wire.Error:
+	case resp.Error:
 		return reply{err: refusal(r.Text)}
 	}
 	return reply{Reply: r}
@@ -65,28 +65,28 @@ func clients(r valkey.ValkeyResult) reply {
 	return reply{Reply: message(m)}
 }
 
-func message(m valkey.ValkeyMessage) wire.Reply {
+func message(m valkey.ValkeyMessage) resp.Reply {
 	if s, err := m.ToString(); err == nil {
-		return wire.Reply{Kind: wire.Text, Text: s}
+		return resp.Reply{Kind: resp.Text, Text: s}
 	}
 	if n, err := m.ToInt64(); err == nil {
-		return wire.Reply{Kind: wire.Int, Int: n}
+		return resp.Reply{Kind: resp.Int, Int: n}
 	}
 	if all, err := m.ToArray(); err == nil {
-		r := wire.Reply{Kind: wire.Array, Array: make([]wire.Reply, len(all))}
+		r := resp.Reply{Kind: resp.Array, Array: make([]resp.Reply, len(all))}
 		for i := range all {
 			r.Array[i] = message(all[i])
 		}
 		return r
 	}
 	if err := m.Error(); err != nil && !valkey.IsValkeyNil(err) {
-		return wire.Reply{Kind: wire.Error, Text: err.Error()}
+		return resp.Reply{Kind: resp.Error, Text: err.Error()}
 	}
-	return wire.Reply{}
+	return resp.Reply{}
 }
 
 func (r reply) text() (string, error) {
-	if r.err == nil && r.Kind != wire.Text {
+	if r.err == nil && r.Kind != resp.Text {
 		return "", errAnswer
 	}
 	return r.Text, r.err
@@ -97,20 +97,20 @@ func (r reply) number() (int64, error) {
 	switch {
 	case r.err != nil:
 		return 0, r.err
-	case r.Kind == wire.Text:
+	case r.Kind == resp.Text:
 		n, err := strconv.ParseInt(r.Text, 10, 64)
 		if err != nil {
 			return 0, errAnswer
 		}
 		return n, nil
-	case r.Kind != wire.Int:
+	case r.Kind != resp.Int:
 		return 0, errAnswer
 	}
 	return r.Int, nil
 }
 
-func (r reply) array() ([]wire.Reply, error) {
-	if r.err == nil && r.Kind != wire.Array {
+func (r reply) array() ([]resp.Reply, error) {
+	if r.err == nil && r.Kind != resp.Array {
 		return nil, errAnswer
 	}
 	return r.Array, r.err

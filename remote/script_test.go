@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiercache/tiercache/internal/wire"
+	"github.com/tiercache/tiercache/internal/resp"
 )
 
 // scripted answers each batch with the next replies, and keeps the commands' names and first keys.
@@ -30,7 +30,7 @@ func (s *scripted) ask(_ context.Context, b *batch) []reply {
 	return answers
 }
 
-func number(n int64) reply { return reply{Reply: wire.Reply{Kind: wire.Int, Int: n}} }
+func number(n int64) reply { return reply{Reply: resp.Reply{Kind: resp.Int, Int: n}} }
 
 var unknown = reply{err: refusal("NOSCRIPT No matching script.")}
 

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -10,7 +11,6 @@ import (
 	"math"
 	mathrand "math/rand/v2"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,7 +20,6 @@ import (
 
 	"github.com/tiercache/tiercache/internal/checkconn"
 	"github.com/tiercache/tiercache/internal/recovery"
-	"github.com/tiercache/tiercache/internal/wire"
 	"github.com/tiercache/tiercache/invalidation"
 )
 
@@ -28,6 +27,10 @@ import (
 // later). Addresses, credentials, TLS and database come from o; what tracking
 // depends on is set here, and options of o that would silence it are rejected
 // by Connect with an error that names them.
+//
+// Except in a cluster, entries are read and written over one connection that is dialled
+// and greeted as o says, but is none of the client's: what concerns the client's pools,
+// rings, buffers and flushing has no effect on it.
 func Valkey(o valkey.ClientOption) Backend { return valkeyBackend{o} }
 
 type valkeyBackend struct{ option valkey.ClientOption }
@@ -36,18 +39,23 @@ func (b valkeyBackend) String() string {
 	return "valkey at " + strings.Join(b.option.InitAddress, ", ")
 }
 
-// valkeyConn uses two clients of one connection each. Everything whose order
-// against pushes matters goes over tracked: reads, writes of entries, deltas.
-// plain carries changes, the subscription and purges, so that those never stand
-// before a read. (A connection of its own for the subscription makes changes no
+// valkeyConn uses two connections to a server. Everything whose order against pushes
+// matters goes over tracked: reads, writes of entries, deltas. The plain client carries
+// changes, the subscription and purges, so that those never stand before a read, and knows
+// where the server is. (A connection of its own for the subscription makes changes no
 // faster: measured.)
+//
+// Of a cluster, whose topology a client has to know for each request, tracked is a client
+// as well.
 type valkeyConn struct {
-	tracked, plain *link
-	shards         *shards
-	dials          atomic.Int64 // of the tracked client
-	histories      *histories
-	enrolment      enrolment
-	trims          chan time.Duration // see trimSoon
+	tracked   carrier
+	cluster   *link // that is tracked; nil unless it is a cluster
+	plain     *link
+	shards    *shards      // of a cluster, or nil
+	dials     atomic.Int64 // of tracked
+	histories *histories
+	enrolment enrolment
+	trims     chan time.Duration // see trimSoon
 	// changes and scopes that were recorded since old ones were forgotten
 	changesSince, scopesSince atomic.Int64
 
@@ -58,6 +66,39 @@ type valkeyConn struct {
 
 	telling sync.Mutex // held while Events run, which come from both clients
 	closed  bool       // guarded by telling
+}
+
+// carrier sends requests in one order with the notices that it hears.
+type carrier interface {
+	asker
+	// get reads a key.
+	get(ctx context.Context, key string) reply
+	// later is ask, and what run makes of it, for a caller that does not wait: then is
+	// told of the replies, perhaps by the goroutine that reads, which it must not hold up.
+	later(ctx context.Context, b *batch, then func([]reply))
+	// reach returns once a connection that the commands of b can be sent over is known to work, or was until now, or
+	// with an error that matches [NotSent].
+	reach(ctx context.Context, b *batch) error
+	// spawn runs f in a goroutine that Close waits for. It returns false, without running it, after
+	// Close. A panic of f ends the connections.
+	spawn(f func()) bool
+	Close()
+}
+
+// runLater implements carrier.later, in a goroutine.
+func runLater(ctx context.Context, c carrier, b *batch, then func([]reply)) {
+	if !c.spawn(func() {
+		var replies []reply
+		defer func() {
+			if replies == nil { // it has panicked, and then is to be told once in any case
+				replies = b.failed(recovery.ErrPanicked)
+			}
+			then(replies)
+		}()
+		replies = run(ctx, c, b)
+	}) {
+		then(b.failed(valkey.ErrClosing))
+	}
 }
 
 // Check implements [Checker]: it names every option that contradicts what the
@@ -91,40 +132,24 @@ func (b valkeyBackend) Connect(ctx context.Context, o Options) (Conn, error) {
 	if o.Heartbeat == 0 {
 		o.Heartbeat = 250 * time.Millisecond
 	}
-	c := &valkeyConn{tracked: newLink(o.Prefix), plain: newLink(o.Prefix), o: o, log: logKey(o.Prefix), channel: channel(o.Prefix),
+	c := &valkeyConn{plain: newLink(o.Panics), o: o, log: logKey(o.Prefix), channel: channel(o.Prefix),
 		histories: newHistories(), enrolment: enrolment{turn: make(chan struct{}, 1)}, trims: make(chan time.Duration, 1)}
-	c.tracked.panics, c.plain.panics = o.Panics, o.Panics
-	c.shards = newShards(c)
 	base := b.base(o)
-	track := base
-	track.DialCtxFn = c.dialing(base, c.tracked, wire.Options{Invalidated: c.told}, func(address string) {
-		c.dials.Add(1) // after a restart the server gives out the same ids again
-		c.shards.dialled(address)
-		c.event(c.o.Events.Lost)
-	})
-	if o.NoTracking {
-		track.DisableCache = true
-	} else {
-		track.ClientTrackingOptions = []string{"OPTOUT"}
-		track.OnInvalidations = func([]valkey.ValkeyMessage) { // a connection has ended
-			defer o.Panics.Recover("a lost connection", c.tracked.reset)
-			c.invalidated(nil)
-		}
-	}
 	plain := base
 	plain.DisableCache = true
-	plain.DialCtxFn = c.dialing(base, c.plain, wire.Options{Message: c.published}, func(string) {})
-	err := c.tracked.connect(ctx, track)
-	if err == nil {
-		err = c.plain.connect(ctx, plain)
+	plain.DialCtxFn = c.plain.dialing(base, nil, func(string) {})
+	small(&plain)
+	err := c.plain.connect(ctx, plain)
+	switch {
+	case err != nil:
+	case c.plain.Mode() == valkey.ClientModeCluster:
+		err = c.trackCluster(ctx, base)
+	default:
+		err = c.trackServer(ctx, base)
 	}
 	if err != nil {
 		c.abandon()
 		return nil, fmt.Errorf("connecting to %s: %w", b, err)
-	}
-	if !c.sharded() && base.AlwaysPipelining {
-		c.tracked.goDirectly()
-		c.plain.goDirectly()
 	}
 	run, cancel := context.WithCancel(context.Background())
 	c.cancel = cancel
@@ -157,8 +182,59 @@ func (c *valkeyConn) keepRunning(ctx context.Context, doing string, lost func(),
 // pauseAfterPanic is the time until what has panicked is run again.
 const pauseAfterPanic = 100 * time.Millisecond
 
+// trackServer makes the connection that tracks, to the server that the plain client uses.
+func (c *valkeyConn) trackServer(ctx context.Context, o valkey.ClientOption) error {
+	h := newHot(c, o)
+	c.tracked = h
+	h.spawn(h.run)
+	_, err := h.connection(ctx)
+	return err
+}
+
+// trackCluster makes the client that tracks.
+func (c *valkeyConn) trackCluster(ctx context.Context, o valkey.ClientOption) error {
+	c.cluster = newLink(c.o.Panics)
+	c.tracked, c.shards = c.cluster, newShards(c)
+	o.DialCtxFn = c.cluster.dialing(o, c.histories.flushed, func(address string) {
+		c.shards.dialled(address)
+		c.connected()
+	})
+	if c.o.NoTracking {
+		o.DisableCache = true
+	} else {
+		o.ClientTrackingOptions = []string{"OPTOUT"}
+		o.OnInvalidations = func(keys []valkey.ValkeyMessage) {
+			defer c.o.Panics.Recover("a notice", c.cluster.reset)
+			c.invalidated(namesOf(keys))
+		}
+	}
+	return c.cluster.connect(ctx, o)
+}
+
+// namesOf returns the keys of a notice; nil are all, or that a connection has ended. It is
+// nil as well if one cannot be read.
+func namesOf(keys []valkey.ValkeyMessage) []string {
+	var names []string
+	for i := range keys {
+		name, err := keys[i].ToString()
+		if err != nil {
+			return nil
+		}
+		names = append(names, name)
+	}
+	return names
+}
+
+// connected is told that another tracked connection is about to be used: after a restart
+// the server gives out the same ids again. That the one before is lost may be told after this
+// one has answered, and what comes from it is not to be judged by what that one had proven.
+func (c *valkeyConn) connected() {
+	c.dials.Add(1)
+	c.event(c.o.Events.Lost)
+}
+
 // sharded reports whether the keys are those of a cluster.
-func (c *valkeyConn) sharded() bool { return c.tracked.Mode() == valkey.ClientModeCluster }
+func (c *valkeyConn) sharded() bool { return c.cluster != nil }
 
 // primaryClient sends to one primary.
 type primaryClient struct {
@@ -197,10 +273,27 @@ func (c *valkeyConn) Prove(ctx context.Context, keys ...string) error {
 	return c.shards.proveOf(ctx, keys)
 }
 
-// dialing dials for l as o says, and tells of each connection before it is used: that
-// the one before is lost may be told after this one has answered, and what comes
-// from it is not to be judged by what that one had proven.
-func (c *valkeyConn) dialing(o valkey.ClientOption, l *link, w wire.Options, tell func(address string)) func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
+// dial dials as o says.
+func dial(ctx context.Context, o *valkey.ClientOption, address string, d *net.Dialer, t *tls.Config) (conn net.Conn, err error) {
+	switch {
+	case o.DialCtxFn != nil:
+		conn, err = o.DialCtxFn(ctx, address, d, t)
+	case o.DialFn != nil:
+		conn, err = o.DialFn(address, d, t)
+	case t != nil:
+		conn, err = (&tls.Dialer{NetDialer: d, Config: t}).DialContext(ctx, "tcp", address)
+	default:
+		conn, err = d.DialContext(ctx, "tcp", address)
+	}
+	if err == nil && o.DisableTCPNoDelay {
+		delay(conn) // the client does not see what it would set this of
+	}
+	return conn, err
+}
+
+// dialing dials for the client, and tells of each connection before it is used, and of each
+// notice that everything was flushed before it is read.
+func (l *link) dialing(o valkey.ClientOption, flushed func(), tell func(address string)) func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
 	return func(ctx context.Context, address string, d *net.Dialer, t *tls.Config) (conn net.Conn, err error) {
 		defer l.panics.Recover("dialling", func() { // in what the options call, too
 			if conn != nil {
@@ -210,26 +303,10 @@ func (c *valkeyConn) dialing(o valkey.ClientOption, l *link, w wire.Options, tel
 		})
 		ctx, cancel := l.whileOpen(ctx)
 		defer cancel()
-		switch {
-		case o.DialCtxFn != nil:
-			conn, err = o.DialCtxFn(ctx, address, d, t)
-		case o.DialFn != nil:
-			conn, err = o.DialFn(address, d, t)
-		case t != nil:
-			conn, err = (&tls.Dialer{NetDialer: d, Config: t}).DialContext(ctx, "tcp", address)
-		default:
-			conn, err = d.DialContext(ctx, "tcp", address)
-		}
-		if err != nil {
+		if conn, err = dial(ctx, &o, address, d, t); err != nil {
 			return nil, err
 		}
-		if o.DisableTCPNoDelay {
-			delay(conn) // the client does not see what it would set this of
-		}
-		if o.Sentinel.MasterSet == "" || !slices.Contains(o.InitAddress, address) { // else it is a sentinel
-			conn = l.wireOf(conn, w)
-		}
-		if conn, err = l.own(checkconn.New(conn)); err != nil {
+		if conn, err = l.own(checkconn.New(conn, flushed)); err != nil {
 			return nil, err
 		}
 		tell(address)
@@ -237,12 +314,22 @@ func (c *valkeyConn) dialing(o valkey.ClientOption, l *link, w wire.Options, tel
 	}
 }
 
-// base is what both clients share.
+// small has each connection of a client take little memory: it carries little. What the user has
+// set stays. The client's own sizes are half a megabyte to read into, as much to write from,
+// and 1,024 requests at once.
+func small(o *valkey.ClientOption) {
+	o.ReadBufferEachConn = cmp.Or(o.ReadBufferEachConn, 4<<10)
+	o.WriteBufferEachConn = cmp.Or(o.WriteBufferEachConn, 4<<10)
+	o.RingScaleEachConn = cmp.Or(o.RingScaleEachConn, 6)
+}
+
+// base is what all connections share.
 func (b valkeyBackend) base(o Options) valkey.ClientOption {
 	c := b.option
 	c.PipelineMultiplex = -1                      // one connection: replies and pushes in one order
 	c.BlockingPipeline = math.MaxInt32            // never move a long pipeline to another connection
 	c.CacheSizeEachConn = 1 << 10                 // unused: the decoded objects are ours to keep
+	c.EnableReplicaAZInfo = false                 // replicas are not read
 	c.AlwaysPipelining = !c.DisableAutoPipelining // somebody is always reading
 	if c.Dialer.Timeout == 0 {
 		c.Dialer.Timeout = max(time.Second, o.Timeout)
@@ -283,22 +370,14 @@ func (c *valkeyConn) told(keys []string) {
 // are of all keys. It runs in whatever goroutine is reading.
 func (c *valkeyConn) invalidated(keys []string) {
 	if keys == nil {
-		c.tracked.doubt.Store(true)
-		c.shards.lost()
+		if c.sharded() {
+			c.cluster.doubt.Store(true)
+			c.shards.lost()
+		}
 		c.event(c.o.Events.Lost)
 		return
 	}
 	c.event(func() { c.o.Events.Changed(keys) })
-}
-
-// published takes the messages of the store's channel past the client, which would
-// hand them on from a goroutine of its own.
-func (c *valkeyConn) published(channel, message string) bool {
-	if channel != c.channel {
-		return false
-	}
-	c.event(func() { c.o.Events.Published(message) })
-	return true
 }
 
 func delay(conn net.Conn) {
@@ -331,7 +410,7 @@ func (c *valkeyConn) subscribe(ctx context.Context) {
 		begun := time.Now()
 		_ = c.plain.Receive(hooked, c.subscription(), func(m valkey.PubSubMessage) {
 			defer c.o.Panics.Recover("a message", c.plain.reset)
-			c.published(m.Channel, m.Message)
+			c.event(func() { c.o.Events.Published(m.Message) })
 		})
 		if time.Since(begun) > time.Second {
 			pause = 10 * time.Millisecond
@@ -356,7 +435,9 @@ func (c *valkeyConn) abandon() {
 	c.telling.Lock()
 	c.closed = true
 	c.telling.Unlock()
-	c.tracked.Close()
+	if c.tracked != nil {
+		c.tracked.Close()
+	}
 	c.plain.Close()
 }
 

@@ -103,7 +103,7 @@ func (k *shards) lost() {
 
 // prove has the primaries answer. It returns an error if none does for some slot.
 func (k *shards) prove(ctx context.Context) error {
-	begun, clients := mono.Now(), k.c.tracked.Nodes()
+	begun, clients := mono.Now(), k.c.cluster.Nodes()
 	known := k.known(clients)
 	err := k.ask(ctx, clients, func(address string) bool { return known[address] })
 	if k.uncovered(begun) < 0 {
@@ -119,7 +119,7 @@ func (k *shards) prove(ctx context.Context) error {
 	// it will.
 	b := newBatch()
 	b.add("EXISTS", k.keyIn(slot))
-	runOne(ctx, k.c.tracked, b)
+	runOne(ctx, k.c.cluster, b)
 	return errors.Join(fmt.Errorf("no primary of the cluster answers for slot %d", slot), err)
 }
 
@@ -130,7 +130,7 @@ func (k *shards) proveOf(ctx context.Context, keys []string) error {
 		addresses[k.of(key).address] = true
 	}
 	if !addresses[noShard.address] {
-		if k.ask(ctx, k.c.tracked.Nodes(), func(address string) bool { return addresses[address] }) == nil {
+		if k.ask(ctx, k.c.cluster.Nodes(), func(address string) bool { return addresses[address] }) == nil {
 			return nil
 		}
 	}
@@ -312,7 +312,7 @@ func (k *shards) get(ctx context.Context, keys []string, q *invalidation.DeltaQu
 	if q != nil {
 		deltaErr = recovery.ErrPanicked // unless it returns
 		beside.Go(func() {
-			defer k.c.o.Panics.Recover("reading the log", k.c.tracked.reset)
+			defer k.c.o.Panics.Recover("reading the log", k.c.cluster.reset)
 			d, deltaErr = k.delta(ctx, q)
 		})
 		if len(keys) > 0 {
@@ -333,7 +333,7 @@ func (k *shards) read(ctx context.Context, keys []string) ([]Item, error) {
 	for _, key := range keys {
 		b.add("GET", key)
 	}
-	for i, r := range k.c.tracked.ask(ctx, b) {
+	for i, r := range k.c.cluster.ask(ctx, b) {
 		var err error
 		if items[i], err = item(r); err != nil {
 			return nil, err
@@ -349,7 +349,7 @@ func (k *shards) read(ctx context.Context, keys []string) ([]Item, error) {
 func (k *shards) delta(ctx context.Context, q *invalidation.DeltaQuery) (invalidation.Delta, error) {
 	for range maxAsked {
 		address := k.of(k.c.log).address
-		client, ok := k.c.tracked.Nodes()[address]
+		client, ok := k.c.cluster.Nodes()[address]
 		if !ok {
 			if err := k.prove(ctx); err != nil {
 				return invalidation.Delta{}, err
@@ -359,7 +359,7 @@ func (k *shards) delta(ctx context.Context, q *invalidation.DeltaQuery) (invalid
 			}
 			continue
 		}
-		on := server{client, k.c.tracked}
+		on := server{client, k.c.cluster}
 		_, d, usable, err := k.c.getWith(ctx, on, nil, q)
 		if err != nil {
 			k.wakeUp() // another server may have it by now

@@ -12,7 +12,7 @@ import (
 	"github.com/valkey-io/valkey-go"
 
 	"github.com/tiercache/tiercache/internal/bound"
-	"github.com/tiercache/tiercache/internal/wire"
+	"github.com/tiercache/tiercache/internal/resp"
 	"github.com/tiercache/tiercache/invalidation"
 )
 
@@ -51,8 +51,7 @@ func (c *valkeyConn) Get(ctx context.Context, keys []string, q *invalidation.Del
 		return items, d, err
 	}
 	for range maxAsked {
-		// The client asks: it is its connection that a delta proves.
-		items, d, usable, err := c.getWith(ctx, byClient{c.tracked}, keys, q)
+		items, d, usable, err := c.getWith(ctx, c.tracked, keys, q)
 		if usable || err != nil {
 			return items, d, err
 		}
@@ -95,11 +94,12 @@ func (c *valkeyConn) GetUntracked(ctx context.Context, keys []string) ([]Item, e
 		items, _, err := c.shards.get(ctx, keys, nil)
 		return items, err
 	}
-	items, read := make([]Item, len(keys)), append([]string{"MGET"}, keys...)
-	if c.o.NoTracking {
-		return items, itemsOf(c.tracked.last(ctx, read), items)
-	}
-	return items, itemsOf(c.tracked.last(ctx, untrackNext, read), items)
+	b := newBatch()
+	c.addUntracked(b)
+	b.add("MGET")
+	b.more(keys...)
+	replies, items := c.tracked.ask(ctx, b), make([]Item, len(keys))
+	return items, itemsOf(replies[len(replies)-1], items)
 }
 
 // get asks one server.
@@ -149,9 +149,9 @@ func itemsOf(r reply, items []Item) error {
 	}
 	for i := range values {
 		switch v := &values[i]; v.Kind {
-		case wire.Text:
+		case resp.Text:
 			items[i] = Item{v.Text, true}
-		case wire.Null:
+		case resp.Null:
 		default:
 			return errAnswer
 		}
@@ -255,12 +255,8 @@ func (c *valkeyConn) WriteLater(ctx context.Context, writes []Write, then func([
 
 // batchOf puts writes into words.
 func (c *valkeyConn) batchOf(writes []Write) *batch {
+	queue(writes) // what is asked then goes first, and does not wait for these to be done
 	b := newBatch()
-	if c.tracked.busy() {
-		b.queued = func() { queue(writes) }
-	} else {
-		queue(writes) // whoever asks then goes first, and does not wait for these to be done
-	}
 	for i := range writes {
 		c.addWrite(b, &writes[i])
 	}

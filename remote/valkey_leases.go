@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/tiercache/tiercache/internal/wire"
+	"github.com/tiercache/tiercache/internal/resp"
 )
 
 // Lease implements [Conn].
@@ -120,7 +120,7 @@ func (c *valkeyConn) leaseAgain(ctx context.Context, reqs []LeaseRequest, leases
 }
 
 func parseLease(r reply) Lease {
-	if r.err == nil && r.Kind == wire.Int {
+	if r.err == nil && r.Kind == resp.Int {
 		if r.Int == 1 {
 			return Lease{Acquired: true}
 		}

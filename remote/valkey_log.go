@@ -11,7 +11,7 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
-	"github.com/tiercache/tiercache/internal/wire"
+	"github.com/tiercache/tiercache/internal/resp"
 	"github.com/tiercache/tiercache/invalidation"
 )
 
@@ -55,7 +55,7 @@ func numbersAsTexts(r reply) ([]string, error) {
 	}
 	texts := make([]string, len(all))
 	for i, one := range all {
-		if one.Kind == wire.Int {
+		if one.Kind == resp.Int {
 			texts[i] = strconv.FormatInt(one.Int, 10)
 		} else if texts[i], err = direct(one).text(); err != nil {
 			return nil, err
@@ -268,7 +268,7 @@ func (p *parser) fail(err error) {
 	}
 }
 
-func (p *parser) text(r wire.Reply) string {
+func (p *parser) text(r resp.Reply) string {
 	s, err := direct(r).text()
 	if err != nil {
 		p.fail(err)
@@ -276,7 +276,7 @@ func (p *parser) text(r wire.Reply) string {
 	return s
 }
 
-func (p *parser) texts(r wire.Reply) []string {
+func (p *parser) texts(r resp.Reply) []string {
 	s, err := direct(r).texts()
 	if err != nil {
 		p.fail(err)

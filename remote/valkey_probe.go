@@ -100,7 +100,7 @@ func (k *shards) turn(address string, client valkey.Client) *turn {
 func (k *shards) beginLocked(all *turns, address string, client valkey.Client) {
 	t := all.next
 	all.now, all.next = t, nil
-	if !k.c.tracked.spawn(func() {
+	if !k.c.cluster.spawn(func() {
 		t.err = recovery.ErrPanicked // unless it returns
 		defer k.ended(t, all, address, client)
 		ctx, cancel := context.WithTimeout(context.Background(), max(probeTimeout, k.c.o.Timeout))
@@ -128,7 +128,7 @@ func (k *shards) probe(ctx context.Context, address string, client valkey.Client
 	b := newBatch()
 	b.add("CLIENT", "ID")
 	b.evalReadOnly(scriptProbe)
-	results := run(ctx, server{client, k.c.tracked}, b)
+	results := run(ctx, server{client, k.c.cluster}, b)
 	answered := mono.Now()
 	said, n, at, err := parseProbe(results[0], results[1])
 	if err != nil {

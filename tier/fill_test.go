@@ -45,8 +45,8 @@ func TestAFillThatTheServerHasNoRoomForDoesNotHoldUpTheConnection(t *testing.T) 
 	require.NoError(t, err)
 	defer s.Close()
 	c := view[string](t, s, "docs")
-	find(t, c, "first", is("v")) // finds the connection
-	filled(t, s, 1)              // or it is refused too
+	find(t, c, "first", is("v"))
+	filled(t, s, 1) // or it is refused too
 	r := find(t, c, "k", func(context.Context, *tier.Entry) (string, error) {
 		srv.Do(t, "CONFIG", "SET", "maxmemory", "1")
 		return "v", nil

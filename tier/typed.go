@@ -9,9 +9,9 @@ import (
 
 	"github.com/zeebo/xxh3"
 
+	"github.com/tiercache/tiercache/internal/resp"
 	"github.com/tiercache/tiercache/internal/shape"
 	"github.com/tiercache/tiercache/internal/sizeof"
-	"github.com/tiercache/tiercache/internal/wire"
 	"github.com/tiercache/tiercache/local"
 )
 
@@ -48,7 +48,7 @@ type typed struct {
 //	B: reads other keys, and A's string says what B's answer says
 //
 // guard: I9-viewed-text-is-own
-const viewFrom = wire.OwnText
+const viewFrom = resp.OwnText
 
 // checkType says what of V our codec would lose, if it is to store values of that.
 func checkType[V any](codec Codec, localOnly bool) error {

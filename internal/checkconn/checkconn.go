@@ -25,6 +25,7 @@ import (
 // goroutine at a time and written to by one.
 type Conn struct {
 	net.Conn
+	flushed func()
 
 	mu       sync.Mutex // guards what follows: the client's writes add to it, its reads take from it
 	commands commands
@@ -65,7 +66,9 @@ const (
 )
 
 // New returns the connection for a client of conn, which has read and written nothing yet.
-func New(conn net.Conn) *Conn { return &Conn{Conn: conn} }
+// Unless nil, flushed is called when the server says that all keys have changed, before the
+// client can read it or anything after it.
+func New(conn net.Conn, flushed func()) *Conn { return &Conn{Conn: conn, flushed: flushed} }
 
 // Write implements [net.Conn].
 func (c *Conn) Write(b []byte) (int, error) {
@@ -196,7 +199,7 @@ func (c *Conn) makeRoom() error {
 	case held == 0:
 	case held == len(c.in):
 		if held >= maxMessage {
-			return fmt.Errorf("%w: a message of more than %d bytes", resp.Error, maxMessage)
+			return fmt.Errorf("%w: a message of more than %d bytes", resp.ErrMalformed, maxMessage)
 		}
 		c.in = append(make([]byte, 0, 2*held), c.in...)[:2*held]
 		return nil
@@ -219,7 +222,7 @@ func (c *Conn) check() error {
 		case err != nil:
 			return err
 		case n == 0 && c.headLocked() == nil && rest[0] != '>' && len(rest) > maxUnasked:
-			return Unasked(rest)
+			return resp.Unasked(rest)
 		case n == 0:
 			return nil
 		}
@@ -231,19 +234,14 @@ func (c *Conn) check() error {
 	return nil
 }
 
-// Unasked is the error of a message that nothing was asked for.
-func Unasked(m []byte) error {
-	if text, _, ok := bytes.Cut(m, []byte("\r\n")); ok && m[0] == '-' {
-		return fmt.Errorf("the server ended the connection: %s", resp.Said(text[1:]))
-	}
-	return fmt.Errorf("%w: an answer that nothing was asked for", resp.Error)
-}
-
 // checkLocked reports why the client must not see a message.
 func (c *Conn) checkLocked(m []byte) error {
 	var texts [4][]byte
 	kind, elements := resp.Head(m, texts[:])
 	if kind == '>' || c.resp2 && c.isPushLocked(kind, elements, texts[0]) {
+		if c.flushed != nil && string(texts[0]) == "invalidate" && !resp.NamesKeys(m) {
+			c.flushed()
+		}
 		return c.pushLocked(elements, texts[:])
 	}
 	refused := kind == '-' || kind == '!'
@@ -254,7 +252,7 @@ func (c *Conn) checkLocked(m []byte) error {
 	}
 	if o == nil {
 		// guard: unasked-answer
-		return Unasked(m)
+		return resp.Unasked(m)
 	}
 	c.refusal = ""
 	if refused {
@@ -269,12 +267,12 @@ func (c *Conn) checkLocked(m []byte) error {
 	switch {
 	// guard: subscription-answered-by-push
 	case o.kind == subscribe && (o.begun || !refused):
-		return fmt.Errorf("%w: a subscription is answered by something else", resp.Error)
+		return fmt.Errorf("%w: a subscription is answered by something else", resp.ErrMalformed)
 	// guard: subscription-ends-with-pong
 	case o.kind == unsubscribe && string(texts[0]) == "PONG", o.kind == pong && !isPong(kind, texts[0]):
-		return fmt.Errorf("%w: the end of a subscription is answered by something else", resp.Error)
+		return fmt.Errorf("%w: the end of a subscription is answered by something else", resp.ErrMalformed)
 	case o.kind == role && list && elements < 1, o.kind == master && list && elements < 2:
-		return fmt.Errorf("%w: an answer that is too short", resp.Error)
+		return fmt.Errorf("%w: an answer that is too short", resp.ErrMalformed)
 	}
 	c.payLocked()
 	return nil
@@ -312,7 +310,7 @@ func (c *Conn) pushLocked(elements int64, texts [][]byte) error {
 	case "subscribe", "psubscribe", "ssubscribe":
 		// guard: subscription-confirmed
 		if !confirms {
-			return fmt.Errorf("%w: a subscription that nothing has asked for", resp.Error)
+			return fmt.Errorf("%w: a subscription that nothing has asked for", resp.ErrMalformed)
 		}
 		o.begun = true
 		if o.left--; o.left <= 0 {
@@ -321,7 +319,7 @@ func (c *Conn) pushLocked(elements int64, texts [][]byte) error {
 	case "unsubscribe", "punsubscribe", "sunsubscribe": // the server may end one itself
 		// guard: subscription-begun-twice
 		if confirms && o.begun {
-			return fmt.Errorf("%w: a subscription ends while it begins", resp.Error)
+			return fmt.Errorf("%w: a subscription ends while it begins", resp.ErrMalformed)
 		}
 	case "message":
 		return checkEvent(string(texts[1]), string(texts[2]))
@@ -334,7 +332,7 @@ func checkError(text string) error {
 	text = strings.TrimPrefix(text, "ERR ")
 	words := 1 + strings.Count(text, " ")
 	if (strings.HasPrefix(text, "MOVED") || strings.HasPrefix(text, "ASK")) && words < 3 || strings.HasPrefix(text, "REDIRECT") && words < 2 {
-		return fmt.Errorf("%w: a redirection without an address", resp.Error)
+		return fmt.Errorf("%w: a redirection without an address", resp.ErrMalformed)
 	}
 	return nil
 }
@@ -357,7 +355,7 @@ func checkEvent(channel, message string) error {
 	}
 	// guard: sentinel-event-words
 	if len(words) < least {
-		return fmt.Errorf("%w: an event %q of %d words", resp.Error, channel, len(words))
+		return fmt.Errorf("%w: an event %q of %d words", resp.ErrMalformed, channel, len(words))
 	}
 	return nil
 }

@@ -56,7 +56,7 @@ func (s *scripted) Close() error { s.closed = true; return nil }
 func read(t *testing.T, asks, says string, atOnce int) (string, error) {
 	t.Helper()
 	s := &scripted{says: says, atOnce: atOnce, ends: io.EOF}
-	c := New(s)
+	c := New(s, nil)
 	for rest := asks; rest != ""; rest = rest[min(len(rest), atOnce):] {
 		_, err := io.WriteString(c, rest[:min(len(rest), atOnce)])
 		require.NoError(t, err)
@@ -143,7 +143,7 @@ func TestAClientReadsNothingThatItDidNotAskFor(t *testing.T) {
 			require.Equal(t, x.handed, got, name)
 			require.ErrorContains(t, err, x.why, name)
 			if x.why == "no RESP" || x.why == "nothing was asked for" {
-				require.ErrorIs(t, err, resp.Error, name)
+				require.ErrorIs(t, err, resp.ErrMalformed, name)
 			}
 		}
 	}
@@ -168,7 +168,7 @@ func TestLongMessages(t *testing.T) {
 	require.Equal(t, long+"+after\r\n", got)
 
 	here, there := net.Pipe()
-	c := New(here)
+	c := New(here, nil)
 	defer c.Close()
 	defer there.Close()
 	go func() {
@@ -186,7 +186,7 @@ func TestLongMessages(t *testing.T) {
 // A read that times out loses nothing.
 func TestAReadThatTimesOutMayGoOn(t *testing.T) {
 	here, there := net.Pipe()
-	c := New(here)
+	c := New(here, nil)
 	defer c.Close()
 	defer there.Close()
 	go func() { _, _ = io.Copy(io.Discard, there) }()
@@ -211,11 +211,11 @@ func TestAReadThatTimesOutMayGoOn(t *testing.T) {
 
 // What is written is followed however it is cut; what is no command is not written.
 func TestWhatTheClientWritesIsFollowed(t *testing.T) {
-	c := New(&scripted{})
+	c := New(&scripted{}, nil)
 	_, err := io.WriteString(c, "PING\r\n")
 	require.ErrorIs(t, err, errCommand)
 	for range 1000 {
-		c := New(&scripted{atOnce: 1, says: "+OK\r\n", ends: io.EOF})
+		c := New(&scripted{atOnce: 1, says: "+OK\r\n", ends: io.EOF}, nil)
 		for _, b := range []byte(command("SET", "k", "*1\r\n$4\r\nPING\r\n")) {
 			_, err := c.Write([]byte{b})
 			require.NoError(t, err)
@@ -227,7 +227,7 @@ func TestWhatTheClientWritesIsFollowed(t *testing.T) {
 // A client that is never owed nothing does not have the queue grow for ever.
 func TestTheQueueIsBounded(t *testing.T) {
 	s := &scripted{atOnce: 1 << 20, ends: os.ErrDeadlineExceeded}
-	c := New(s)
+	c := New(s, nil)
 	b := make([]byte, 1<<10)
 	_, _ = io.WriteString(c, command("PING"))
 	for range 10_000 {
@@ -251,7 +251,7 @@ func speaks(t *testing.T, text string, closes bool) func(context.Context, string
 				there.Close()
 			}
 		}()
-		return New(here), nil
+		return New(here, nil), nil
 	}
 }
 
@@ -267,7 +267,7 @@ func TestAServerThatSpeaksFirst(t *testing.T) {
 			require.Error(t, err)
 		}
 	}
-	c := New(&scripted{ends: errors.New("reset")})
+	c := New(&scripted{ends: errors.New("reset")}, nil)
 	_, err := c.Read(make([]byte, 10))
 	require.EqualError(t, err, "reset")
 }

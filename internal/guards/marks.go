@@ -67,6 +67,7 @@ var marks = []mark{
 	{"I2-shared-read-proof", "drop", "./internal/coherence TestI2WhoShares"},
 	{"I1-late-set-is-error", "drop", "TestASetThatCameTooLate"},
 	{"late-set-asks-clock", "drop", "TestASetThatCameTooLate"},
+	{"R6-lease-by-proof", "false", "TestI1WhatComesWithALease"},
 	{"R8-fill-holds-lease-embedded", "drop", "TestALoadNeverOverwrites"},
 	{"R8-fill-holds-lease", "false", "TestALoadNeverOverwrites"},
 	{"R8-late-fill-keeps-other-lease", "drop", "./remote ."},

@@ -19,11 +19,11 @@ const (
 	maxElements = 1 << 31
 )
 
-// Error is matched by errors of what is no RESP.
-var Error = errors.New("the server sent what is no RESP")
+// ErrMalformed is matched by errors of what is no RESP.
+var ErrMalformed = errors.New("the server sent what is no RESP")
 
 func malformed(why string, b []byte) error {
-	return fmt.Errorf("%w: %s: %.40q", Error, why, b[:min(len(b), 40)])
+	return fmt.Errorf("%w: %s: %.40q", ErrMalformed, why, b[:min(len(b), 40)])
 }
 
 // Scanner finds the end of a message that comes in parts. It remembers how far it
@@ -138,7 +138,7 @@ func Number(b []byte) (int64, error) {
 		var n int64
 		for _, c := range b {
 			if c < '0' || c > '9' {
-				return 0, Error
+				return 0, ErrMalformed
 			}
 			n = n*10 + int64(c-'0')
 		}
@@ -146,7 +146,7 @@ func Number(b []byte) (int64, error) {
 	}
 	n, err := strconv.ParseInt(string(b), 10, 64)
 	if err != nil {
-		return 0, Error
+		return 0, ErrMalformed
 	}
 	return n, nil
 }
@@ -203,6 +203,14 @@ func text(m []byte) (text []byte, size int) {
 		}
 	}
 	return nil, line + 1
+}
+
+// Unasked is the error of a message that nothing was asked for.
+func Unasked(m []byte) error {
+	if text, _, ok := bytes.Cut(m, []byte("\r\n")); ok && m[0] == '-' {
+		return fmt.Errorf("the server ended the connection: %s", Said(text[1:]))
+	}
+	return fmt.Errorf("%w: an answer that nothing was asked for", ErrMalformed)
 }
 
 // Said is what a server's error says, for an error of ours: bounded, and without

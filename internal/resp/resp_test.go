@@ -40,7 +40,7 @@ func TestAMessageIsFoundHoweverItComes(t *testing.T) {
 func TestWhatIsNoMessageIsRefused(t *testing.T) {
 	for _, m := range invalid {
 		n, err := new(Scanner).Scan([]byte(m))
-		require.ErrorIs(t, err, Error, "%.60q", m)
+		require.ErrorIs(t, err, ErrMalformed, "%.60q", m)
 		require.Zero(t, n)
 	}
 }

@@ -19,7 +19,6 @@ func TestAskEndsWithEitherOfTwoContexts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c, _ := inMemory(t, Options{})
-				client(t, c)
 				limit, stop := context.WithTimeout(context.Background(), time.Second)
 				defer stop()
 				caller, cancel := context.WithTimeout(t.Context(), time.Millisecond)

@@ -13,43 +13,47 @@ import (
 	"github.com/tiercache/tiercache/internal/bound"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/recovery"
+	"github.com/tiercache/tiercache/internal/resp"
 )
 
 // Options of a connection.
 type Options struct {
-	// Invalidated is handed the keys of each notice; nil is all there are. If it is nil notices go to the client.
+	// Invalidated is handed the keys of each notice; nil is all there are.
 	Invalidated func(keys []string)
-	// Message is handed what is published. It returns whether it has taken it from
-	// the client.
-	Message func(channel, message string) bool
-	// Token: Found is called whenever the client has sent it, and so has done with
-	// greeting the server.
-	Token string
-	Found func()
-	// Ended is called once, when nobody can ask any more.
-	Ended func()
+	// Ended is called once, when nothing can be asked any more, and before anything that
+	// waits is told. It must be quick, and call nothing of the Conn.
+	Ended func(err error)
 	// Go runs f in a goroutine that ends when the connection is closed; false: it
 	// runs no more.
 	Go func(f func()) bool
-	// Panics is told of panics, each of which ends the connection; nil: nobody is.
+	// Panics is told of panics, each of which ends the connection; nil: nothing is.
 	Panics *recovery.Panics
 }
 
-// Conn is the connection, as its client sees it.
+// Conn is the connection.
 type Conn struct {
-	net.Conn
+	conn    net.Conn
 	o       Options
 	try     func([]byte) (int, error) // writes what it can without waiting; nil: it cannot
-	noLeads bool                      // reads have no deadlines, so only the client reads
+	noLeads bool                      // reads have no deadlines, so only the idle reader reads
+	// requests are those of one command, to be used again: they and their channels are a
+	// fifth of the memory that a read takes, and a tenth of its time.
+	//
+	// A request goes back when its caller has been told of the answer. Nothing refers to it
+	// then: it is taken off what is owed when it ends. One that was given up, or whose connection has
+	// ended, does not go back:
+	//
+	//	A:                    gives its request up
+	//	goroutine that reads: stores the answer in that request
+	requests sync.Pool
 
-	mu    sync.Mutex // guards what follows
-	err   error      // why it has ended
-	asked uint64     // requests so far
-	owed  debts
-	late  *time.Timer // gives up requests that nobody waits for; nil before there were any
-	dueAt time.Time   // when it does; zero: it does not run
+	mu       sync.Mutex // guards what follows
+	err      error      // why it has ended
+	asked    uint64     // requests so far
+	owed     debts
+	answered uint64 // answers so far
 
-	// Writing. Who sets writing owns it until it is handed on or ended.
+	// Writing. The goroutine that sets writing owns it until it is handed on or ended.
 	writing bool
 	out     []byte // to be written next, in order
 	// spare is the buffer of out that is not in use. One that is being written is
@@ -60,153 +64,100 @@ type Conn struct {
 	//	A: has written it all, and makes it spare; what it could not write at once it
 	//	   leaves to a goroutine together with the buffer, which is never spare again
 	spare   []byte
-	held    []byte // what may not be written before the client's command is whole
-	waiting []debt // for what is held
-	client  sent   // what the client writes
-	claimed bool   // the client waits for the writing to be handed to it
+	drained chan struct{} // closed when out is taken; nil if nothing waits for that
 	// Gathering: see gatherLocked.
-	woken    atomic.Int64 // who were told of an answer and have not run since
+	woken    atomic.Int64 // callers that were told of an answer and have not run since
 	gathered int          // requests that were left to others to be written
 	since    mono.Time    // when the first of them came
 	hasty    int          // requests that are not to be left to others
-	haste    int          // how many the next time
 
-	// Reading. Who sets reading owns it, and the fields of reading below.
-	reading        bool
-	leader         *request // who reads; nil: nobody or the client
-	leaderContext  context.Context
-	forClient      []byte    // what the client has not read yet
-	deadline       time.Time // of reads, as it was set
-	clientDeadline time.Time
+	// Reading. The goroutine that sets reading owns it, and the fields of reading below.
+	reading       bool
+	leader        *request // of the caller that reads; nil: no one or the idle reader does
+	leaderContext context.Context
+	deadline      time.Time // of reads
 
-	turn  chan struct{} // hands the writing to the client
-	nudge chan struct{} // has the client look again
+	wake chan struct{} // has the idle reader look whether there is something to read
 
-	// Of whoever is reading.
+	// Of the goroutine that reads.
 	in         []byte
-	begin, end int     // what of it has not been handed out
-	part       scanner // of what begins there
-	paid       int     // answers to requests that were handed out
-
-	// Of the client's reading.
-	tick     *time.Timer
-	lastPaid time.Time // when it last handed out all that was owed
+	begin, end int // what of it has not been handed out
+	part       resp.Scanner
+	paid       int       // answers to requests that were handed out
+	lastPaid   time.Time // when the idle reader last had nothing left to read
+	refusal    string    // what the last answer said, if that was an error
 }
 
 const (
-	// inBuffer is what is read at once, mostly.
-	inBuffer = 64 << 10
-	// MaxRequest bounds the bytes of what is asked directly. What is longer would be
-	// copied once more than by the client.
-	MaxRequest = 64 << 10
-	// maxOut bounds what waits for being written.
+	// maxOut bounds what waits to be written, less the request that exceeds it.
 	maxOut = 4 << 20
-	// backAfter is when the client reads again if nobody has asked.
+	// backAfter is when the idle reader reads again if nothing was asked.
 	backAfter = time.Millisecond
 )
 
-// ErrRefused is matched by errors of requests that were not sent, and that the
-// client would: they are too long, too many wait, or the connection has ended.
-var ErrRefused = errors.New("wire: too much to be sent directly")
+// ErrUnsent is matched by errors of requests of which nothing was sent: the
+// connection had ended, or too much waits for it.
+var ErrUnsent = errors.New("nothing was sent")
 
-// New returns the connection for the client of c.
-func New(c net.Conn, o Options) *Conn {
-	return &Conn{
-		noLeads: c.SetReadDeadline(time.Time{}) != nil,
-		Conn:    c, o: o, try: tryWriting(c),
-		in: make([]byte, inBuffer), turn: make(chan struct{}, 1), nudge: make(chan struct{}, 1),
+// New returns a Conn over conn, which has read and written nothing yet.
+func New(conn net.Conn, o Options) *Conn {
+	c := &Conn{
+		conn: conn, o: o, try: tryWriting(conn),
+		noLeads: conn.SetReadDeadline(time.Time{}) != nil,
+		wake:    make(chan struct{}, 1),
 	}
+	if !o.Go(c.readIdle) {
+		c.fail(net.ErrClosed)
+	}
+	return c
 }
 
-// request is what somebody asked directly.
+// request is what a caller has asked.
 type request struct {
-	replies []Reply
-	err     error         // set before it is ended
+	replies []resp.Reply
+	err     error
 	done    chan struct{} // told when it is ended, unless its owner reads
-	ended   bool          // likewise, if its owner reads; guarded by Conn.mu
-	left    bool          // its owner does not wait any more, or was told; guarded by Conn.mu
-	queued  func()        // to be called before waiting
-	// Of one that nobody waits for.
-	then    func(whole bool, err error) // told when it is ended; nil: somebody waits
-	until   time.Time                   // when it is given up
-	queuing bool                        // queued is running, and then comes after it; guarded by Conn.mu
-}
-
-func newRequest(replies []Reply) *request {
-	return &request{replies: replies, done: make(chan struct{}, 1)}
+	left    bool          // its owner does not wait any more; guarded by Conn.mu
+	ended   bool          // likewise guarded
+	// then, of a request that no caller waits for, is told when it is ended; nil of all others.
+	then   func([]resp.Reply, error)
+	giveUp *time.Timer   // ends a request with then in time; guarded by Conn.mu
+	few    [1]resp.Reply // of one command, as most requests are
 }
 
 // AskOne sends a command and returns its answer.
-func (c *Conn) AskOne(ctx context.Context, words ...string) (Reply, error) {
-	return c.AskLast(ctx, words)
-}
-
-// AskLast is Ask of at least one command, and returns the answer to the last.
-func (c *Conn) AskLast(ctx context.Context, cmds ...[]string) (Reply, error) {
-	replies := make([]Reply, len(cmds))
-	if _, err := c.Ask(ctx, replies, nil, cmds...); err != nil {
-		return Reply{}, err
+func (c *Conn) AskOne(ctx context.Context, words ...string) (resp.Reply, error) {
+	r, _ := c.requests.Get().(*request)
+	if r == nil {
+		r = &request{done: make(chan struct{}, 1)}
 	}
-	return replies[len(cmds)-1], nil
+	r.replies = r.few[:]
+	if err := c.ask(ctx, r, words); err != nil {
+		return resp.Reply{}, err
+	}
+	reply := r.few[0]
+	*r = request{done: r.done}
+	c.requests.Put(r)
+	return reply, nil
 }
 
-// Ask sends commands together and puts their answers into replies, which is as long.
-// If whole is false, some may still be put there: whoever reads has taken an answer off
-// what is owed before he has decoded it, and the connection may end in between.
-//
-// Unless queued is nil it is called before the answers are waited for, and mostly
-// before the commands are written: if it has somebody else ask, all is written
-// together.
-func (c *Conn) Ask(ctx context.Context, replies []Reply, queued func(), cmds ...[]string) (whole bool, err error) {
+// Ask sends commands together and returns their answers.
+func (c *Conn) Ask(ctx context.Context, cmds ...[]string) ([]resp.Reply, error) {
 	if len(cmds) == 0 {
-		return true, nil
+		return nil, nil
 	}
-	r := newRequest(replies)
-	r.queued = queued
-	back, err := c.ask(ctx, r, cmds...)
-	return back && err == nil, err
+	r := &request{replies: make([]resp.Reply, len(cmds)), done: make(chan struct{}, 1)}
+	if err := c.ask(ctx, r, cmds...); err != nil {
+		return nil, err
+	}
+	return r.replies, nil
 }
 
-// Send is Ask for who does not wait: then is told, once, what Ask would have returned,
-// with the deadline of ctx and not its end by itself. It is called by whoever reads the
-// connection, or ends it, and so must be quick and wait for nothing; it may be called
-// before Send returns. With an error nothing was sent, and then is not called.
-func (c *Conn) Send(ctx context.Context, replies []Reply, queued func(), then func(whole bool, err error), cmds ...[]string) error {
-	deadline, ok := ctx.Deadline()
-	if !ok || len(cmds) == 0 {
-		return ErrRefused
-	}
-	_, err := c.ask(ctx, &request{replies: replies, queued: queued, then: then, until: deadline}, cmds...)
-	return err
-}
-
-// Busy reports whether somebody waits for an answer.
-func (c *Conn) Busy() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.owed.n > 0
-}
-
-// ask returns whether r is nobody's but the caller's again. It is not if the
-// context has ended: what answers it has yet to come. Nor is it if nobody waits for it.
-func (c *Conn) ask(ctx context.Context, r *request, cmds ...[]string) (back bool, err error) {
-	if err := ctx.Err(); err != nil {
-		return true, err
-	}
-	ended, leads, err := c.submit(ctx, r, cmds)
-	if err != nil {
-		return true, err
-	}
-	if ended && r.then == nil {
-		c.awake()
-		return true, r.err
-	}
+func (c *Conn) ask(ctx context.Context, r *request, cmds ...[]string) error {
+	leads, err := c.put(ctx, r, cmds)
 	switch {
-	case ended:
-		c.tell(r)
-		return false, nil
-	case r.then != nil:
-		return false, nil
+	case err != nil:
+		return err
 	case leads:
 		return c.lead(ctx, r)
 	}
@@ -214,52 +165,76 @@ func (c *Conn) ask(ctx context.Context, r *request, cmds ...[]string) (back bool
 	select {
 	case <-r.done:
 		c.awake()
-		return true, r.err
+		return r.err
 	case <-end:
 	case <-limit:
 	}
 	c.leave(r)
-	return false, cmp.Or(ctx.Err(), context.DeadlineExceeded) // never nil, whatever the context
+	return cmp.Or(ctx.Err(), context.DeadlineExceeded) // never nil, whatever the context
 }
 
-// submit puts a request out, and mostly writes it. It reports whether r has ended by then,
-// and whether its caller is to read.
-func (c *Conn) submit(ctx context.Context, r *request, cmds [][]string) (ended, leads bool, err error) {
+// Send is Ask for a caller that does not wait: then is told, once, what Ask would have
+// returned, with the deadline of ctx and not its cancellation. It is called by the goroutine
+// that reads the connection, or ends it, and so must be quick and wait for nothing; it may be
+// called before Send returns. With an error, which matches ErrUnsent, then is not called.
+func (c *Conn) Send(ctx context.Context, then func([]resp.Reply, error), cmds ...[]string) error {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return fmt.Errorf("%w: it has no deadline", ErrUnsent)
+	}
+	r := &request{replies: make([]resp.Reply, len(cmds)), then: then}
+	if _, err := c.put(ctx, r, cmds); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !r.ended {
+		r.giveUp = time.AfterFunc(time.Until(deadline), func() { c.finish(r, context.DeadlineExceeded) })
+	}
+	return nil
+}
+
+// Answered is how many answers have come so far.
+func (c *Conn) Answered() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.answered
+}
+
+// RemoteAddr is the server's.
+func (c *Conn) RemoteAddr() net.Addr { return c.conn.RemoteAddr() }
+
+// put writes the commands, or leaves them to the goroutine that writes. It reports whether
+// the caller is to read the answers.
+func (c *Conn) put(ctx context.Context, r *request, cmds [][]string) (leads bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return false, fmt.Errorf("%w: %w", ErrUnsent, err)
+	}
 	done := false
 	defer c.endUnless(&done)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err = c.putOutLocked(r, cmds); err != nil {
-		done = true
-		return false, false, err
-	}
-	ended = r.queued != nil && c.queueLocked(r)
-	if ended && r.then == nil {
-		done = true
-		return true, false, nil
-	}
-	leads = !c.reading && !c.noLeads && r.then == nil
-	writes := !c.writing && len(c.out) > 0
-	if leads {
-		c.reading, c.leader, c.leaderContext = true, r, ctx
-	}
-	if writes && (leads || !c.gatherLocked()) {
-		c.writing = true
-		c.flushLocked(true)
+	if err = c.putOutLocked(ctx, r, cmds); err == nil {
+		if leads = !c.reading && !c.noLeads && r.then == nil; leads {
+			c.reading, c.leader, c.leaderContext = true, r, ctx
+		}
+		if leads || !c.gatherLocked() {
+			c.writeLocked()
+		}
 	}
 	done = true
-	return ended, leads, nil
+	return leads, err
 }
 
-// endUnless ends the connection of whoever defers it and panics before it has done: what
-// it has left half done nobody would finish. The panic goes on.
+// endUnless ends the connection of a caller that defers it and panics before it has done:
+// what it has left half done, nothing would finish. The panic goes on.
 func (c *Conn) endUnless(done *bool) {
 	if !*done {
 		c.fail(recovery.ErrPanicked)
 	}
 }
 
-// apart calls f without c.mu, which is locked again however f ends: callers unlock it
+// apart calls f without c.mu, which is locked again however f ends: its callers unlock it
 // when they are done, also by a panic.
 func (c *Conn) apart(f func()) {
 	c.mu.Unlock()
@@ -290,153 +265,135 @@ func endsOf(ctx context.Context) (end, limit <-chan struct{}) {
 	return ctx.Done(), nil
 }
 
-// putOutLocked puts the commands behind what is out, or refuses to.
-func (c *Conn) putOutLocked(r *request, cmds [][]string) error {
-	size := 0
-	for _, words := range cmds {
-		for _, w := range words {
-			size += len(w)
+// putOutLocked puts the commands behind what is out. Where too much is it waits for that,
+// unless no caller waits for r.
+func (c *Conn) putOutLocked(ctx context.Context, r *request, cmds [][]string) error {
+	for c.err == nil && len(c.out) > maxOut {
+		if r.then != nil {
+			return fmt.Errorf("%w: too much waits to be", ErrUnsent)
+		}
+		if c.drained == nil {
+			c.drained = make(chan struct{})
+		}
+		drained := c.drained
+		c.apart(func() {
+			select {
+			case <-drained:
+			case <-ctx.Done():
+			}
+		})
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("%w: %w", ErrUnsent, err)
 		}
 	}
-	switch {
-	case c.err != nil: // the client will have another
-		return fmt.Errorf("%w: %w", ErrRefused, c.err)
-	case size > MaxRequest || len(c.out)+len(c.held) > maxOut:
-		return ErrRefused
+	if c.err != nil {
+		return fmt.Errorf("%w: %w", ErrUnsent, c.err)
 	}
-	if mine := (debt{r: r, n: len(cmds)}); c.client.whole() {
-		c.owed.push(mine)
-		c.out = appendCommands(c.out, cmds)
-	} else {
-		c.waiting = append(c.waiting, mine)
-		c.held = appendCommands(c.held, cmds)
+	c.owed.push(debt{r: r, n: len(cmds)})
+	for _, words := range cmds {
+		c.out = resp.AppendCommand(c.out, words)
 	}
 	c.asked++
-	if r.then != nil {
-		c.timeLocked(r.until)
-	}
 	return nil
 }
 
-// queueLocked has others ask. It reports whether they have written and read
-// meanwhile, and r has ended.
-func (c *Conn) queueLocked(r *request) (ended bool) {
-	r.queuing = true
-	c.apart(func() { c.call(r.queued) })
-	r.queuing = false
-	if r.then != nil {
-		return r.left
-	}
-	return r.told()
-}
-
-// told reports, once, whether it has ended.
-func (r *request) told() bool {
-	select {
-	case <-r.done:
-		return true
-	default:
+// endLocked ends r, once: its owner is told that it is answered, or never will be. It
+// reports whether then is to be, without locks.
+func (c *Conn) endLocked(r *request, err error) (tell bool) {
+	if r.ended || r.left {
 		return false
 	}
+	r.ended, r.err = true, err
+	switch {
+	case r.then != nil:
+		if r.giveUp != nil {
+			r.giveUp.Stop()
+		}
+		return true
+	case r != c.leader:
+		c.woken.Add(1)
+		r.done <- struct{}{} // which has room: there is one end
+	}
+	return false
 }
 
-// endLocked tells the owner of r that it is answered, or never will be.
-func (c *Conn) endLocked(r *request) {
-	if r == c.leader {
-		r.ended = true
-		return
+// finish ends a request that no caller waits for, and tells then.
+func (c *Conn) finish(r *request, err error) {
+	c.mu.Lock()
+	tell := c.endLocked(r, err)
+	c.mu.Unlock()
+	if tell {
+		c.tell(r)
 	}
-	if !r.left {
-		c.woken.Add(1)
-	}
-	r.done <- struct{}{} // has room: there is one end
+}
+
+// tell is called once r is ended, without locks.
+func (c *Conn) tell(r *request) {
+	c.call(func() {
+		if r.err != nil {
+			r.then(nil, r.err)
+			return
+		}
+		r.then(r.replies, nil)
+	})
 }
 
 // fail ends the connection, and all that waits for answers.
 func (c *Conn) fail(err error) {
-	c.mu.Lock()
-	if c.err != nil {
-		c.mu.Unlock()
+	if !c.setError(err) {
 		return
 	}
-	c.err = err
-	c.mu.Unlock()
-	c.Conn.Close()
+	c.call(func() { c.conn.Close() })
 	if c.o.Ended != nil {
-		c.call(c.o.Ended) // before anybody is told, and asks again
+		c.call(func() { c.o.Ended(err) }) // before any caller is told, and asks again
 	}
 	sent := c.endAll(err)
-	c.wake()
+	c.wakeReader()
 	for _, r := range sent {
 		c.tell(r)
 	}
+}
+
+func (c *Conn) setError(err error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return false
+	}
+	c.err = err
+	return true
 }
 
 // endAll ends all that waits for answers, and returns those that are to be told.
 func (c *Conn) endAll(err error) (sent []*request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, d := range c.waiting {
-		c.owed.push(d)
-	}
-	c.waiting = nil
 	for h := c.owed.head(); h != nil; h = c.owed.head() {
-		switch r := h.r; {
-		case r == nil:
-		case r.then == nil:
-			r.err = err
-			c.endLocked(r)
-		case r.endsLocked(err):
-			sent = append(sent, r)
+		if c.endLocked(h.r, err) {
+			sent = append(sent, h.r)
 		}
 		c.owed.drop()
 	}
-	if c.late != nil {
-		c.late.Stop()
-	}
-	if c.claimed {
-		c.claimed = false
-		c.turn <- struct{}{}
-	}
+	c.drainedLocked()
 	return sent
 }
 
-// Close implements [net.Conn].
-func (c *Conn) Close() error {
-	c.fail(net.ErrClosed)
-	return nil
-}
+// Close ends the connection.
+func (c *Conn) Close() { c.fail(net.ErrClosed) }
 
-// wake has the client look whether there is something to read.
-func (c *Conn) wake() {
+// wakeReader has the idle reader look whether there is something to read.
+func (c *Conn) wakeReader() {
 	select {
-	case c.nudge <- struct{}{}:
+	case c.wake <- struct{}{}:
 	default:
 	}
 }
 
-// SetDeadline implements [net.Conn].
-func (c *Conn) SetDeadline(t time.Time) error {
-	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
-}
-
-// SetReadDeadline implements [net.Conn]. It holds for the client's reads alone.
-func (c *Conn) SetReadDeadline(t time.Time) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.clientDeadline = t
-	if c.leader != nil {
-		return nil
+func (c *Conn) setDeadlineLocked(t time.Time) {
+	if !c.noLeads && !t.Equal(c.deadline) {
+		c.deadline = t
+		_ = c.conn.SetReadDeadline(t) // if it fails, so does the read
 	}
-	return c.setDeadlineLocked(t)
-}
-
-func (c *Conn) setDeadlineLocked(t time.Time) error {
-	if t.Equal(c.deadline) {
-		return nil
-	}
-	c.deadline = t
-	return c.Conn.SetReadDeadline(t)
 }
 
 func isTimeout(err error) bool {

@@ -3,6 +3,7 @@ package wire
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -16,16 +17,17 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/tiercache/tiercache/internal/resp"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// Some ask, some give up, the client has requests of its own, in pieces or at length,
-// and the server answers in pieces: each gets what it asked for, and nobody waits for ever.
+// Some ask, some give up, and the server answers in pieces: each gets what it asked for,
+// and no caller waits for ever.
 func TestEveryAnswerGoesToWhoAsked(t *testing.T) {
 	c, s := overTCP(t, Options{})
 	s.chop = true
-	replies := client(t, c)
 	ctx := within(t)
 	var all sync.WaitGroup
 	for g := range 16 {
@@ -53,23 +55,6 @@ func TestEveryAnswerGoesToWhoAsked(t *testing.T) {
 			}
 		})
 	}
-	all.Go(func() {
-		for i := range 300 {
-			word := fmt.Sprint(i, strings.Repeat("y", i%3*rand.IntN(2*MaxRequest)))
-			b := command("ECHO", word)
-			for len(b) > 0 {
-				n := 1 + rand.IntN(len(b))
-				if _, err := c.Write(b[:n]); err != nil {
-					t.Error(err)
-					return
-				}
-				b = b[n:]
-			}
-			if r := <-replies; r.Text != word {
-				t.Errorf("the client's %.20q was answered with %.20q", word, r.Text)
-			}
-		}
-	})
 	all.Wait()
 }
 
@@ -77,7 +62,6 @@ func TestEveryAnswerGoesToWhoAsked(t *testing.T) {
 func TestANoticeIsHandedOverBeforeTheAnswerThatFollowsIt(t *testing.T) {
 	var told atomic.Value
 	c, _ := overTCP(t, Options{Invalidated: func(keys []string) { told.Store(strings.Clone(keys[0])) }})
-	client(t, c)
 	ctx := within(t)
 	var all sync.WaitGroup
 	for range 4 { // so that now the caller reads, and now the client does
@@ -99,8 +83,7 @@ func TestANoticeIsHandedOverBeforeTheAnswerThatFollowsIt(t *testing.T) {
 
 func TestANoticeOfEverythingNamesNoKeys(t *testing.T) {
 	told := make(chan []string, 1)
-	c, s := overTCP(t, Options{Invalidated: func(keys []string) { told <- keys }})
-	client(t, c)
+	_, s := overTCP(t, Options{Invalidated: func(keys []string) { told <- keys }})
 	for _, all := range []string{">2\r\n$10\r\ninvalidate\r\n_\r\n", ">2\r\n$10\r\ninvalidate\r\n*1\r\n:1\r\n"} {
 		s.say(all)
 		require.Nil(t, <-told)
@@ -109,8 +92,7 @@ func TestANoticeOfEverythingNamesNoKeys(t *testing.T) {
 
 func TestANoticeNamesItsKeys(t *testing.T) {
 	told := make(chan []string, 1)
-	c, s := overTCP(t, Options{Invalidated: func(keys []string) { told <- keys }})
-	client(t, c)
+	_, s := overTCP(t, Options{Invalidated: func(keys []string) { told <- keys }})
 	var kept, expected [][]string
 	for _, keys := range [][]string{{"a"}, {"b", "", "a \r\n$9\r\n key"}, {"c"}} {
 		text := fmt.Sprintf(">2\r\n$10\r\ninvalidate\r\n*%d\r\n", len(keys))
@@ -127,7 +109,6 @@ func TestANoticeNamesItsKeys(t *testing.T) {
 func TestWhatComesAfterManyReadsIsNotLeftLying(t *testing.T) {
 	told := make(chan string)
 	c, s := overTCP(t, Options{Invalidated: func(keys []string) { told <- strings.Clone(keys[0]) }})
-	client(t, c)
 	ctx := within(t)
 	for i := range 50 {
 		for range 20 {
@@ -142,7 +123,6 @@ func TestWhatComesAfterManyReadsIsNotLeftLying(t *testing.T) {
 func TestAskReturnsWhenItsContextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, s := inMemory(t, Options{})
-		client(t, c)
 		for name, end := range map[string]func() (context.Context, context.CancelFunc){
 			"deadline": func() (context.Context, context.CancelFunc) {
 				return context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -174,7 +154,6 @@ func TestAskReturnsWhenItsContextEnds(t *testing.T) {
 // An answer that comes late is nobody's, and the next one is the next one's.
 func TestALateAnswerIsNobodys(t *testing.T) {
 	c, s := overTCP(t, Options{})
-	client(t, c)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
 	defer cancel()
 	_, err := c.AskOne(ctx, "SILENT")
@@ -185,94 +164,40 @@ func TestALateAnswerIsNobodys(t *testing.T) {
 	require.Equal(t, "in time", r.Text)
 }
 
-// Guard: held. What is asked while the client is half way through a command comes
-// after it.
-func TestNothingComesBetweenThePartsOfACommand(t *testing.T) {
-	c, s := overTCP(t, Options{})
-	replies := client(t, c)
-	b := command("ECHO", "in two parts")
-	_, err := c.Write(b[:20])
-	require.NoError(t, err)
-	answered := make(chan Reply)
-	go func() {
-		r, _ := c.AskOne(within(t), "ECHO", "asked")
-		answered <- r
-	}()
-	require.Eventually(t, func() bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return c.asked == 1
-	}, time.Minute, time.Millisecond)
-	_, err = c.Write(b[20:])
-	require.NoError(t, err)
-	require.Equal(t, "asked", (<-answered).Text)
-	require.Equal(t, "in two parts", (<-replies).Text)
-	require.Equal(t, []string{"ECHO in two parts", "ECHO asked"}, s.heard())
-}
-
-// Guard: debt.pushes. Subscribing is answered by pushes alone, unless it is refused.
-func TestSubscribingOwesNoAnswerUnlessItIsRefused(t *testing.T) {
-	c, _ := overTCP(t, Options{})
-	replies := client(t, c)
-	for _, words := range [][]string{{"SUBSCRIBE", "a", "b"}, {"SUBSCRIBE", "forbidden"}, {"subscribe", "c"}} {
-		_, err := c.Write(command(words...))
-		require.NoError(t, err)
-		r, err := c.AskOne(within(t), "ECHO", "x")
-		require.NoError(t, err)
-		require.Equal(t, "x", r.Text)
-	}
-	var kinds []Kind
-	for range 4 {
-		kinds = append(kinds, (<-replies).Kind)
-	}
-	require.Equal(t, []Kind{Array, Array, Error, Array}, kinds)
-}
-
-func TestMessagesAreTakenOrLeft(t *testing.T) {
-	taken := make(chan string, 2)
-	c, s := overTCP(t, Options{Message: func(channel, message string) bool {
-		if channel == "ours" {
-			taken <- message
-		}
-		return channel == "ours"
-	}})
-	replies := client(t, c)
-	s.say(">3\r\n$7\r\nmessage\r\n$4\r\nours\r\n$1\r\n1\r\n>3\r\n$7\r\nmessage\r\n$5\r\nother\r\n$1\r\n2\r\n>3\r\n$8\r\nsmessage\r\n$4\r\nours\r\n$1\r\n3\r\n")
-	require.Equal(t, "1", <-taken)
-	require.Equal(t, "3", <-taken)
-	require.Equal(t, "2", (<-replies).Array[2].Text)
-	require.Empty(t, replies)
-}
-
-// Guard: forClientLocked. What was owed to others is not the client's once the
-// connection has ended, though it is read after that.
-func TestWhatOthersAreOwedIsNotTheClientsAfterTheEnd(t *testing.T) {
-	c, s := overTCP(t, Options{})
-	ended, answered := make(chan struct{}), make(chan struct{})
-	c.o.Invalidated = func([]string) { // while answers are being handed out
+// What was owed is not handed out once the connection has ended, though it is read after
+// that.
+//
+//	goroutine that reads: hands out a notice
+//	another:              closes the connection, which forgets what was owed
+//	goroutine that reads: finds an answer, and does not know whose it is
+func TestNothingIsHandedOutAfterTheEnd(t *testing.T) {
+	ended := make(chan struct{})
+	var c *Conn
+	made := make(chan struct{})
+	c, s := overTCP(t, Options{Invalidated: func([]string) { // while answers are being handed out
+		<-made
 		c.Close()
 		close(ended)
-	}
-	replies := client(t, c)
+	}})
+	close(made)
+	answered := make(chan error)
 	go func() {
-		defer close(answered)
-		_, _ = askAll(within(t), c, []string{"SILENT"}, []string{"SILENT"})
+		_, err := askAll(within(t), c, []string{"SILENT"}, []string{"SILENT"})
+		answered <- err
 	}()
 	require.Eventually(t, func() bool { return len(s.heard()) == 2 }, time.Minute, time.Millisecond)
 	s.say("+one\r\n>2\r\n+invalidate\r\n*1\r\n+k\r\n+two\r\n+three\r\n")
 	<-ended
-	<-answered
+	require.ErrorIs(t, <-answered, net.ErrClosed)
 	_, err := c.AskOne(within(t), "ECHO", "x")
-	require.ErrorIs(t, err, ErrRefused, "it was not sent")
-	require.Empty(t, replies)
+	require.ErrorIs(t, err, ErrUnsent)
 }
 
 // Who is told that the connection has ended finds that known to the others.
 func TestTheEndIsKnownBeforeAnybodyIsToldOfIt(t *testing.T) {
 	for range 50 {
 		var known atomic.Bool
-		c, s := overTCP(t, Options{Ended: func() { known.Store(true) }})
-		client(t, c)
+		c, s := overTCP(t, Options{Ended: func(error) { known.Store(true) }})
 		failed := make(chan bool)
 		go func() {
 			_, err := c.AskOne(within(t), "SILENT")
@@ -299,7 +224,6 @@ func TestNothingIsWrittenPastAConnectionThatHasAnotherInside(t *testing.T) {
 	here, there := pair(t)
 	w := &wrapped{TCPConn: here.(*net.TCPConn)}
 	c, _ := serve(t, w, there, Options{})
-	client(t, c)
 	r, err := c.AskOne(within(t), "ECHO", "x")
 	require.NoError(t, err)
 	require.Equal(t, "x", r.Text)
@@ -315,7 +239,6 @@ func TestAskReturnsAlsoWhereReadsHaveNoDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		here, there := net.Pipe()
 		c, s := serve(t, undated{here}, there, Options{})
-		client(t, c)
 		for range 3 {
 			for range 3 {
 				_, err := c.AskOne(t.Context(), "ECHO", "x")
@@ -337,7 +260,6 @@ func TestAskReturnsAlsoWhereReadsHaveNoDeadline(t *testing.T) {
 func TestACallerWhoReadsReturnsThoughNoticesKeepComing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, s := inMemory(t, Options{Invalidated: func([]string) { time.Sleep(3 * time.Millisecond) }})
-		client(t, c)
 		for range 3 {
 			_, err := c.AskOne(t.Context(), "ECHO", "x")
 			require.NoError(t, err)
@@ -359,26 +281,10 @@ func TestACallerWhoReadsReturnsThoughNoticesKeepComing(t *testing.T) {
 	})
 }
 
-// CLIENT CACHING is about the command that follows it.
-func TestNothingComesBetweenClientCachingAndItsCommand(t *testing.T) {
-	var s sent
-	for i, x := range []struct {
-		command []byte
-		whole   bool
-	}{
-		{command("CLIENT", "ID"), true}, {command("client", "caching", "no"), false}, {command("EVALSHA_RO", "x", "0"), true},
-		{command("GET", "CACHING"), true},
-	} {
-		s.feed(x.command, func([]byte, int) {})
-		require.Equal(t, x.whole, s.whole(), i)
-	}
-}
-
 // What is lost is lost to all who wait, once, and nobody can ask any more.
 func TestALostConnectionEndsAllThatWaits(t *testing.T) {
 	var ended atomic.Int64
-	c, s := overTCP(t, Options{Ended: func() { ended.Add(1) }})
-	client(t, c)
+	c, s := overTCP(t, Options{Ended: func(error) { ended.Add(1) }})
 	failed := make(chan error, 10)
 	for range 10 {
 		go func() {
@@ -393,99 +299,97 @@ func TestALostConnectionEndsAllThatWaits(t *testing.T) {
 	}
 	_, err := c.AskOne(within(t), "ECHO", "x")
 	require.Error(t, err)
-	_, err = c.Write(command("ECHO", "x"))
-	require.Error(t, err)
 	require.Eventually(t, func() bool { return ended.Load() > 0 }, time.Minute, time.Millisecond)
 	c.Close()
 	require.EqualValues(t, 1, ended.Load())
 }
 
-// A server that reads nothing holds up nobody who asks.
+// A server that reads nothing holds up no caller beyond its context, and what waits to be
+// written is bounded.
 func TestAServerThatDoesNotReadHoldsUpNobody(t *testing.T) {
 	here, there := pair(t)
 	var all sync.WaitGroup
 	c := New(here, Options{Go: func(f func()) bool { all.Go(f); return true }})
-	client(t, c)
 	t.Cleanup(func() { c.Close(); there.Close(); all.Wait() })
-	long := strings.Repeat("x", MaxRequest-100)
-	refused := false
+	long := strings.Repeat("x", 64<<10)
+	unsent := false
 	for range 1000 {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		_, err := c.AskOne(ctx, "ECHO", long)
 		cancel()
 		require.Error(t, err)
-		if refused = err == ErrRefused; refused {
+		if unsent = errors.Is(err, ErrUnsent) && len(c.out) > maxOut; unsent {
 			break
 		}
 	}
-	require.True(t, refused, "what waits is bounded")
+	require.True(t, unsent, "what waits is bounded")
+	err := c.Send(within(t), func([]resp.Reply, error) { t.Error("told of what was not sent") }, []string{"PING"})
+	require.ErrorIs(t, err, ErrUnsent)
+	waits := make(chan error)
+	go func() { _, err := c.AskOne(within(t), "ECHO", "x"); waits <- err }()
+	go func() { _, _ = io.Copy(io.Discard, there) }()
+	require.Eventually(t, func() bool { // it goes on once the server reads
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return len(c.out) == 0
+	}, time.Minute, time.Millisecond)
+	c.Close()
+	require.Error(t, <-waits)
 }
 
-func TestWhatIsTooLongIsRefused(t *testing.T) {
-	c, s := overTCP(t, Options{})
-	client(t, c)
-	_, err := c.AskOne(within(t), "ECHO", strings.Repeat("x", MaxRequest))
-	require.ErrorIs(t, err, ErrRefused)
-	require.Empty(t, s.heard())
-}
-
-// The client's deadlines hold for its own reads, as it greets the server.
-func TestTheClientsDeadlineEndsItsRead(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c, _ := inMemory(t, Options{})
-		require.NoError(t, c.SetDeadline(time.Now().Add(time.Second)))
-		_, err := c.Write(command("SILENT"))
-		require.NoError(t, err)
-		begun := time.Now()
-		_, err = c.Read(make([]byte, 10))
-		require.True(t, isTimeout(err), err)
-		require.Equal(t, time.Second, time.Since(begun))
-	})
-}
-
-// The connection is found when the client has sent the token, and not before.
-func TestTheTokenTellsWhichConnectionIsUsed(t *testing.T) {
-	var found atomic.Int64
-	c, _ := overTCP(t, Options{Token: "token", Found: func() { found.Add(1) }})
-	replies := client(t, c)
-	for i, word := range []string{"hello", "a token", "token"} {
-		_, err := c.Write(command("ECHO", word))
-		require.NoError(t, err)
-		<-replies
-		require.EqualValues(t, i, found.Load())
+// What nothing was asked for ends the connection, with what the server says as the error;
+// so does what is no RESP3.
+func TestWhatWasNotAskedForEndsTheConnection(t *testing.T) {
+	for says, want := range map[string]string{
+		"-ERR max number of clients reached\r\n": "the server ended the connection: ERR max number of clients reached",
+		"+OK\r\n":                                "an answer that nothing was asked for",
+		"HTTP/1.1 400 Bad Request\r\n":           "no RESP",
+		"*-7\r\n":                                "no RESP",
+	} {
+		ended := make(chan error, 1)
+		_, s := overTCP(t, Options{Ended: func(err error) { ended <- err }})
+		s.say(says)
+		require.ErrorContains(t, <-ended, want)
 	}
 }
 
+// A server that refuses what it is asked first, and closes, has said why.
+func TestTheRefusalBeforeTheEndIsTold(t *testing.T) {
+	c, s := overTCP(t, Options{})
+	poll := time.NewTicker(time.Millisecond)
+	defer poll.Stop()
+	go func() {
+		for len(s.heard()) < 2 {
+			<-poll.C
+		}
+		s.say("-ERR max number of clients reached\r\n")
+		s.Conn.Close()
+	}()
+	_, err := askAll(within(t), c, []string{"SILENT"}, []string{"SILENT"})
+	require.ErrorContains(t, err, "ERR max number of clients reached")
+}
+
 // Guard: awake and leave. What was left to others is written by the last of them, also
-// if he gives up just then.
-func TestWhoWasToldOfAnAnswerWritesForOthers(t *testing.T) {
+// if it gives up just then.
+func TestACallerThatWasToldOfAnAnswerWritesForOthers(t *testing.T) {
 	for name, runs := range map[string]func(c *Conn){
-		"he runs": func(c *Conn) { c.awake() },
-		"he gives up": func(c *Conn) {
-			r := newRequest(nil)
-			r.done <- struct{}{}
-			c.leave(r)
+		"it runs": func(c *Conn) { c.awake() },
+		"it gives up": func(c *Conn) {
+			c.leave(&request{ended: true})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, s := overTCP(t, Options{})
-			client(t, c)
-			require.Eventually(t, func() bool {
-				c.mu.Lock()
-				defer c.mu.Unlock()
-				return c.reading
-			}, time.Minute, time.Millisecond)
+			reads := func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.reading }
+			require.Eventually(t, reads, time.Minute, time.Millisecond)
 			c.woken.Store(1)
 			answered := make(chan error)
 			go func() {
 				_, err := c.AskOne(within(t), "ECHO", "left to others")
 				answered <- err
 			}()
-			require.Eventually(t, func() bool {
-				c.mu.Lock()
-				defer c.mu.Unlock()
-				return c.gathered == 1
-			}, time.Minute, time.Millisecond)
+			gathered := func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.gathered == 1 }
+			require.Eventually(t, gathered, time.Minute, time.Millisecond)
 			require.Empty(t, s.heard())
 			runs(c)
 			select {
@@ -498,65 +402,27 @@ func TestWhoWasToldOfAnAnswerWritesForOthers(t *testing.T) {
 	}
 }
 
-// Guard: hasty. Who was told of answers may not run for long, where others compute.
-func TestRequestsAreNotLeftToThoseWhoDoNotRun(t *testing.T) {
-	c := &Conn{}
+// Guard: hasty. A caller that was told of an answer may not run for long, where others
+// compute.
+func TestRequestsAreNotLeftToCallersThatDoNotRun(t *testing.T) {
+	c, _ := overTCP(t, Options{})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	flush := func() { c.writing = true; c.flushLocked(true) }
 	c.woken.Store(1)
+	c.out = command("SILENT")
 	require.True(t, c.gatherLocked())
-	c.flushedLocked()
+	flush()
 	require.True(t, c.gatherLocked(), "it was quick")
-	c.since = c.since.Add(-2 * patience)
-	c.flushedLocked()
-	for range minHaste {
+	c.since = c.since.Add(-2 * gatherAtMost)
+	c.out = command("SILENT")
+	flush()
+	for range hasteAfter {
 		require.False(t, c.gatherLocked())
 	}
 	require.True(t, c.gatherLocked())
 	c.woken.Store(0)
-	require.False(t, c.gatherLocked(), "nobody is there to write for others")
-}
-
-// Who asks while something is queued takes it along, and may have read its answer by
-// the time that it would be waited for.
-func TestWhatIsQueuedGoesAlongWithWhatIsAskedMeanwhile(t *testing.T) {
-	c, s := overTCP(t, Options{})
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	for name, meanwhile := range map[string]func(){
-		"nothing": func() {},
-		"others": func() {
-			c.mu.Lock()
-			require.NotEmpty(t, c.out, "not written yet")
-			c.mu.Unlock()
-			r, err := c.AskOne(ctx, "ECHO", "others")
-			require.NoError(t, err)
-			require.Equal(t, "others", r.Text)
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			replies, calls, before := make([]Reply, 2), 0, len(s.heard())
-			whole, err := c.Ask(ctx, replies, func() { calls++; meanwhile() }, []string{"ECHO", "a"}, []string{"ECHO", "b"})
-			require.NoError(t, err)
-			require.True(t, whole)
-			require.Equal(t, 1, calls)
-			require.Equal(t, []Reply{{Kind: Text, Text: "a"}, {Kind: Text, Text: "b"}}, replies)
-			require.Equal(t, []string{"ECHO a", "ECHO b"}, s.heard()[before:before+2], "in the order in which it was asked")
-			require.False(t, c.Busy())
-		})
-	}
-	t.Run("the end of the connection", func(t *testing.T) {
-		_, err := c.Ask(ctx, make([]Reply, 1), func() { c.Close() }, []string{"ECHO", "a"})
-		require.ErrorIs(t, err, net.ErrClosed)
-	})
-}
-
-// A caller who does not wait to the end leaves room behind in which answers are put.
-func TestTheAnswersOfWhoLeftAreNotWhole(t *testing.T) {
-	c, _ := overTCP(t, Options{})
-	client(t, c)
-	ctx, cancel := context.WithCancel(t.Context())
-	whole, err := c.Ask(ctx, make([]Reply, 2), cancel, []string{"ECHO", "a"}, []string{"SILENT"})
-	require.ErrorIs(t, err, context.Canceled)
-	require.False(t, whole)
+	require.False(t, c.gatherLocked(), "no one is there to write for others")
 }
 
 // Guard: spare. What is asked while a buffer is being written goes into another one.
@@ -568,7 +434,6 @@ func TestWhatIsBeingWrittenIsNotWrittenTo(t *testing.T) {
 	here, there := net.Pipe()
 	var all sync.WaitGroup
 	c := New(here, Options{Go: func(f func()) bool { all.Go(f); return true }})
-	client(t, c)
 	t.Cleanup(func() { c.Close(); there.Close(); all.Wait() })
 	var asks sync.WaitGroup
 	ask := func(word string) {

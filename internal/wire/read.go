@@ -1,26 +1,28 @@
 package wire
 
 import (
-	"bytes"
+	"cmp"
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/tiercache/tiercache/internal/recovery"
+	"github.com/tiercache/tiercache/internal/resp"
 )
 
 // lead reads until r is answered.
-func (c *Conn) lead(ctx context.Context, r *request) (back bool, err error) {
-	deadline, bounded := ctx.Deadline()
-	if err = c.readFor(ctx, r, deadline, bounded); err != nil {
-		return false, endOf(ctx, err)
+func (c *Conn) lead(ctx context.Context, r *request) error {
+	if err := c.readFor(ctx, r); err != nil {
+		return endOf(ctx, err)
 	}
-	return true, r.err
+	return r.err
 }
 
 // readFor reads until r is answered, or returns why it gave up.
-func (c *Conn) readFor(ctx context.Context, r *request, deadline time.Time, bounded bool) (err error) {
+func (c *Conn) readFor(ctx context.Context, r *request) (err error) {
+	deadline, bounded := ctx.Deadline()
 	handedOn := false
-	defer c.endUnless(&handedOn) // nobody would ever read again
+	defer c.endUnless(&handedOn) // nothing would ever be read again
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for !r.ended && err == nil {
@@ -33,10 +35,10 @@ func (c *Conn) readFor(ctx context.Context, r *request, deadline time.Time, boun
 			}
 		}
 	}
+	r.left = !r.ended
 	c.reading, c.leader, c.leaderContext = false, nil, nil
-	r.left = err != nil
 	if c.owed.n > 0 || c.err != nil {
-		c.wake()
+		c.wakeReader()
 	}
 	handedOn = true
 	return err
@@ -46,58 +48,62 @@ func (c *Conn) readFor(ctx context.Context, r *request, deadline time.Time, boun
 // be a little later than the connection does: callers ask it why they were given up.
 func endOf(ctx context.Context, err error) error {
 	if ctx.Err() == nil {
-		late := time.NewTimer(5 * time.Millisecond)
+		late := time.NewTimer(patience)
 		defer late.Stop()
+		end, limit := endsOf(ctx)
 		select {
-		case <-ctx.Done():
+		case <-end:
+		case <-limit:
 		case <-late.C:
-			return err
 		}
 	}
-	return ctx.Err()
+	return cmp.Or(ctx.Err(), err)
 }
 
-// Read implements [net.Conn], for the client. Meanwhile it does the reading for all
-// others, but for those who come thick and read themselves.
-func (c *Conn) Read(p []byte) (int, error) {
+// patience is how much later that may be, where others have the processors.
+const patience = 50 * time.Millisecond
+
+// readIdle reads when no caller does: what the server sends of its own accord, and what is
+// owed to callers that do not read. While requests come one after the other, within
+// backAfter of each other, it leaves the reading to their callers.
+//
+// The contexts of callers that read are its to watch: a deadline ends a read of itself, a
+// cancellation does not.
+func (c *Conn) readIdle() {
+	defer c.recovered("waiting for what a connection says")
+	tick := time.NewTimer(backAfter)
+	defer tick.Stop()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for stay := false; ; {
-		switch {
-		case len(c.forClient) > 0:
-			n := copy(p, c.forClient)
-			if c.forClient = c.forClient[n:]; len(c.forClient) == 0 {
-				c.forClient = nil
-			}
-			return n, nil
-		case c.err != nil:
-			return 0, c.err
-		case c.reading || stay && c.owed.n == 0:
-			asked := c.asked
-			alone := c.waitLocked()
-			stay = (!alone || c.asked > asked) && !c.noLeads
-		default:
-			if err := c.readLocked(); isTimeout(err) && !c.clientDeadline.IsZero() && !time.Now().Before(c.clientDeadline) {
-				return 0, err
-			}
-			stay = c.thick()
+	for busy := false; c.err == nil; {
+		if !c.reading && (!busy || c.owed.n > 0) {
+			c.reading = true
+			c.setDeadlineLocked(time.Time{})
+			var err error
+			c.apart(func() { err = c.pump() })
+			c.reading = false
+			busy = err == nil && c.isBusy()
+			continue
 		}
+		asked, woken := c.asked, false
+		c.apart(func() {
+			tick.Reset(backAfter)
+			select {
+			case <-c.wake:
+				woken = true
+			case <-tick.C:
+			}
+		})
+		if !woken && c.leader != nil && c.leaderContext.Err() != nil {
+			c.setDeadlineLocked(time.Unix(1, 0)) // the caller sets it anew, should it go on
+		}
+		busy = (woken || c.asked > asked) && !c.noLeads
 	}
 }
 
-// readLocked reads once, as the client.
-func (c *Conn) readLocked() error {
-	c.reading = true
-	c.setDeadlineLocked(c.clientDeadline)
-	var err error
-	c.apart(func() { err = c.pump() })
-	c.reading = false
-	return err
-}
-
-// thick reports whether requests come so thick that their callers had better read
+// isBusy reports whether requests come so thick that their callers had better read
 // the answers themselves.
-func (c *Conn) thick() bool {
+func (c *Conn) isBusy() bool {
 	if c.owed.n > 0 || c.paid == 0 || c.noLeads {
 		return false
 	}
@@ -107,31 +113,17 @@ func (c *Conn) thick() bool {
 	return c.lastPaid.Sub(last) < backAfter
 }
 
-// waitLocked waits to be woken, for a moment. It returns true if it was not; who
-// reads is not to go on when his context has ended.
-func (c *Conn) waitLocked() (alone bool) {
-	if c.tick == nil {
-		c.tick = time.NewTimer(backAfter)
-	} else {
-		c.tick.Reset(backAfter)
-	}
-	c.apart(func() {
-		select {
-		case <-c.nudge:
-			c.tick.Stop()
-		case <-c.tick.C:
-			alone = true
-		}
-	})
-	if alone && c.leader != nil && c.leaderContext.Err() != nil {
-		c.setDeadlineLocked(time.Unix(1, 0)) // he sets it anew, should he go on
-	}
-	return alone
-}
+const (
+	// firstRead and mostRead bound how much is read at once: as little as an idle
+	// connection needs, and more when there is more.
+	firstRead, mostRead = 4 << 10, 64 << 10
+	// maxMessage is twice the longest value that a server takes by default.
+	maxMessage = 1 << 30
+)
 
 // pump reads what there is and hands out what is whole. What panics meanwhile, in what is
-// called with notices and answers too, ends the connection and not the goroutine: that is
-// of the client, or of a caller whose own answer may be another.
+// called with notices and answers too, ends the connection and not the goroutine: that of a
+// caller may have had its answer.
 func (c *Conn) pump() (err error) {
 	err = recovery.ErrPanicked // unless it returns
 	defer c.recovered("reading a connection")
@@ -139,15 +131,15 @@ func (c *Conn) pump() (err error) {
 }
 
 func (c *Conn) readAndHandOut() error {
-	if c.end == len(c.in) && !c.makeRoom() {
-		c.fail(errProtocol)
-		return errProtocol
-	}
-	n, err := c.Conn.Read(c.in[c.end:])
-	c.end += n
-	if n > 0 {
+	err := c.makeRoom()
+	if err == nil {
+		var n int
+		n, err = c.conn.Read(c.in[c.end:])
+		c.end += n
 		if bad := c.handOut(); bad != nil {
 			err = bad
+		} else if err != nil && !isTimeout(err) && c.refusal != "" {
+			err = fmt.Errorf("the server said %q and ended the connection: %w", c.refusal, err)
 		}
 	}
 	if err != nil && !isTimeout(err) {
@@ -156,177 +148,77 @@ func (c *Conn) readAndHandOut() error {
 	return err
 }
 
-// makeRoom moves a part of a message to the front, or gives it more room, up to a
-// bound that is twice the longest value that a server takes by default.
-func (c *Conn) makeRoom() bool {
-	in := c.in
-	if c.begin == 0 {
-		if len(in) >= maxMessage {
-			return false
+// makeRoom has a part of a message begin where there is room behind it. All that was
+// handed out of the buffer was copied, so nothing refers to it.
+func (c *Conn) makeRoom() error {
+	held := c.end - c.begin
+	switch {
+	case held == 0 && (len(c.in) > mostRead || c.end == len(c.in) && len(c.in) < mostRead):
+		c.in = make([]byte, min(mostRead, max(firstRead, 2*len(c.in)))) // it was too long, or filled at once
+	case held == len(c.in):
+		if held >= maxMessage {
+			return fmt.Errorf("%w: a message of more than %d bytes", resp.ErrMalformed, maxMessage)
 		}
-		in = make([]byte, 2*len(c.in))
+		c.in = append(make([]byte, 0, 2*held), c.in...)[:2*held]
+	default:
+		copy(c.in, c.in[c.begin:c.end])
 	}
-	c.end = copy(in, c.in[c.begin:c.end])
-	c.in, c.begin = in, 0
-	return true
+	c.begin, c.end = 0, held
+	return nil
 }
-
-const maxMessage = 1 << 30
 
 func (c *Conn) handOut() error {
 	for c.begin < c.end {
-		n, err := c.part.scan(c.in[c.begin:c.end])
+		n, err := c.part.Scan(c.in[c.begin:c.end])
+		if err != nil || n == 0 {
+			return err
+		}
+		m := c.in[c.begin : c.begin+n]
+		if m[0] != '>' {
+			err = c.reply(m)
+		} else if keys, ok := resp.Invalidated(m); ok && c.o.Invalidated != nil {
+			c.o.Invalidated(keys)
+		}
 		if err != nil {
 			return err
 		}
-		if n == 0 {
-			return nil
-		}
-		m := c.in[c.begin : c.begin+n]
-		if m[0] == '>' {
-			c.push(m)
-		} else {
-			c.reply(m)
-		}
 		c.begin += n
-	}
-	c.begin, c.end = 0, 0
-	if len(c.in) > 16*inBuffer {
-		c.in = make([]byte, inBuffer)
 	}
 	return nil
 }
 
-// reply hands an answer to whom it is owed.
-func (c *Conn) reply(m []byte) {
-	r, at, last := c.owedBy(m)
-	if r == nil {
-		return
+// reply hands an answer to the request that it is owed to.
+func (c *Conn) reply(m []byte) error {
+	if c.refusal = ""; m[0] == '-' {
+		c.refusal = resp.Said(m[1 : len(m)-2])
 	}
-	handed := false
-	defer func() {
-		if last && !handed { // it is owed nothing any more, so the end of the connection would not end it
-			c.answered(r, recovery.ErrPanicked)
-		}
-	}()
-	r.replies[at], _ = decode(m)
-	handed = true
-	if last {
-		c.paid++
-		c.answered(r, nil)
+	answer, _ := resp.Decode(m)
+	r, tell, err := c.pay(m, answer)
+	if tell {
+		c.tell(r)
 	}
+	return err
 }
 
-// owedBy returns the request that an answer is owed, which of its answers that is, and
-// whether it is the last; nil if it is the client's, which is given it.
-func (c *Conn) owedBy(m []byte) (r *request, at int, last bool) {
+// pay gives an answer to the request that has waited longest, and ends that if it was the last.
+func (c *Conn) pay(m []byte, answer resp.Reply) (r *request, tell bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	h := c.owed.head()
-	for h != nil && h.pushes && m[0] != '-' { // it has had all that it will have
-		c.owed.drop()
-		h = c.owed.head()
-	}
-	if h == nil || h.r == nil {
-		switch {
-		case h == nil: // nobody asked, as in RESP2
-		case h.pushes:
-			c.owed.drop()
-		default:
-			c.owed.pay()
-		}
-		c.forClientLocked(m)
-		return nil, 0, false
-	}
-	r, at = h.r, len(h.r.replies)-h.n
-	return r, at, c.owed.pay()
-}
-
-// answered ends a request that has had its last answer, or an error in place of it.
-func (c *Conn) answered(r *request, err error) {
-	if c.endAnswered(r, err) {
-		c.tell(r)
-	}
-}
-
-func (c *Conn) endAnswered(r *request, err error) (told bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if r.then != nil {
-		return r.endsLocked(err)
-	}
-	r.err = err
-	c.endLocked(r)
-	return false
-}
-
-// forClientLocked leaves an answer to the client. Once the connection has ended it is
-// not said to whom what still comes was owed.
-//
-//	whoever reads: is handing out answers to others
-//	client:        closes the connection, which forgets what was owed
-//	whoever reads: finds an answer that nobody is owed
-func (c *Conn) forClientLocked(m []byte) {
-	if c.err != nil {
-		return
-	}
-	c.forClient = append(c.forClient, m...)
-	if c.leader != nil {
-		c.wake()
-	}
-}
-
-// push hands over what the server says of its own accord.
-func (c *Conn) push(m []byte) {
-	if c.o.Invalidated != nil {
-		if keys, ok := notice(m); ok {
-			c.o.Invalidated(keys)
-			return
-		}
-	}
-	p, _ := decode(m)
-	kind := ""
-	if len(p.Array) > 1 {
-		kind = p.Array[0].Text
-	}
 	switch {
-	case kind == "invalidate" && c.o.Invalidated != nil: // it names no keys, or cannot be read: of all
-		c.o.Invalidated(nil)
-		return
-	case (kind == "message" || kind == "smessage") && len(p.Array) == 3 && c.o.Message != nil:
-		if c.o.Message(p.Array[1].Text, p.Array[2].Text) {
-			return
-		}
+	case c.err != nil: // what was owed is not known any more
+		return nil, false, c.err
+	case h == nil:
+		return nil, false, resp.Unasked(m)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if h := c.owed.head(); h != nil && h.pushes && subscribes([]byte(kind)) {
-		c.owed.pay()
+	r = h.r
+	if !r.left && !r.ended { // else its owner may look at what there is
+		r.replies[len(r.replies)-h.n] = answer
 	}
-	c.forClientLocked(m)
-}
-
-// noticeHead begins each notice that names keys.
-const noticeHead = ">2\r\n$10\r\ninvalidate\r\n*"
-
-// notice reads a notice that names keys. ok is false if it is none.
-func notice(m []byte) (keys []string, ok bool) {
-	if !bytes.HasPrefix(m, []byte(noticeHead)) {
-		return nil, false
+	c.answered++
+	if c.owed.pay() {
+		c.paid++
+		tell = c.endLocked(r, nil)
 	}
-	count, rest, _ := line(m[len(noticeHead)-1:])
-	n, err := number(count)
-	if err != nil || n <= 0 {
-		return nil, false
-	}
-	for len(rest) > 0 && rest[0] == '$' {
-		length, after, _ := line(rest)
-		size, err := number(length)
-		if err != nil || size < 0 {
-			return nil, false
-		}
-		keys = append(keys, string(after[:size])) // after is read into again
-		rest = after[size+2:]
-	}
-	return keys, len(keys) == int(n) && len(rest) == 0
+	return r, tell, nil
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tiercache/tiercache/internal/resp"
 )
 
 // server answers what is written to it: ECHO with its argument; ARRAY with all of its own; SUBSCRIBE with pushes,
@@ -136,42 +138,11 @@ func serve(t *testing.T, here, there net.Conn, o Options) (*Conn, *server) {
 	return c, s
 }
 
-// client reads what is for it as a client does, and returns its answers one by one.
-func client(t *testing.T, c *Conn) <-chan Reply {
-	replies := make(chan Reply, 1000)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		var got []byte
-		b := make([]byte, 100)
-		for {
-			n, err := c.Read(b)
-			if err != nil {
-				return
-			}
-			got = append(got, b[:n]...)
-			for {
-				n, err := scan(got)
-				if err != nil || n == 0 {
-					break
-				}
-				r, _ := decode(got[:n])
-				replies <- r
-				got = got[n:]
-			}
-		}
-	}()
-	t.Cleanup(func() { c.Close(); <-done })
-	return replies
-}
-
-func command(words ...string) []byte { return appendCommand(nil, words) }
+func command(words ...string) []byte { return resp.AppendCommand(nil, words) }
 
 // askAll is [Conn.Ask] with memory of its own for the answers.
-func askAll(ctx context.Context, c *Conn, cmds ...[]string) ([]Reply, error) {
-	replies := make([]Reply, len(cmds))
-	_, err := c.Ask(ctx, replies, nil, cmds...)
-	return replies, err
+func askAll(ctx context.Context, c *Conn, cmds ...[]string) ([]resp.Reply, error) {
+	return c.Ask(ctx, cmds...)
 }
 
 func within(t *testing.T) context.Context {

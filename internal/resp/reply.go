@@ -1,8 +1,7 @@
-package wire
+package resp
 
 import (
 	"bytes"
-	"errors"
 	"strconv"
 )
 
@@ -28,8 +27,6 @@ type Reply struct {
 	Array []Reply
 }
 
-var errProtocol = errors.New("wire: the server sent what is no RESP3")
-
 // line returns the text of the line that b begins with, less its type, and what
 // follows; ok is false if b does not hold it all. A line too short to be one is an
 // empty text.
@@ -41,87 +38,8 @@ func line(b []byte) (text, rest []byte, ok bool) {
 	return b[1:max(1, end-1)], b[end+1:], true
 }
 
-// number reads a length or an integer.
-func number(b []byte) (int64, error) {
-	if len(b) > 0 && len(b) < 18 && b[0] != '-' { // nearly all
-		var n int64
-		for _, c := range b {
-			if c < '0' || c > '9' {
-				return 0, errProtocol
-			}
-			n = n*10 + int64(c-'0')
-		}
-		return n, nil
-	}
-	n, err := strconv.ParseInt(string(b), 10, 64)
-	if err != nil {
-		return 0, errProtocol
-	}
-	return n, nil
-}
-
-// maxElements bounds what one message says it consists of.
-const maxElements = 1 << 31
-
-// scan is [scanner.scan] of what is there at once.
-func scan(b []byte) (int, error) { return new(scanner).scan(b) }
-
-// scanner finds the end of a message that comes in parts. It remembers how far it
-// got, as a message of many small parts would take long to be read anew with each.
-type scanner struct {
-	at   int   // where it goes on
-	left int64 // elements that are still to come, less one
-}
-
-// scan returns the length of the message that b begins with; 0 if b does not hold
-// it all. Then it is to be called with the same and more.
-func (s *scanner) scan(b []byte) (int, error) {
-	rest := b[s.at:]
-	for left := s.left + 1; left > 0; {
-		s.at, s.left = len(b)-len(rest), left-1
-		if len(rest) == 0 {
-			return 0, nil
-		}
-		kind := rest[0]
-		text, after, ok := line(rest)
-		if !ok {
-			return 0, nil
-		}
-		left--
-		switch kind {
-		case '+', '-', ':', '_', ',', '#', '(':
-		case '$', '!', '=', '*', '~', '>', '%', '|':
-			n, err := number(text) // of an empty text it is none
-			if err != nil || n > maxElements {
-				return 0, errProtocol
-			}
-			switch {
-			case kind == '|':
-				left += 2*max(n, 0) + 1 // what it is an attribute of is still to come
-			case n < 0: // RESP2's null
-			case kind == '*' || kind == '~' || kind == '>':
-				left += n
-			case kind == '%':
-				left += 2 * n
-			case int64(len(after)) < n+2:
-				return 0, nil
-			default:
-				after = after[n+2:]
-			}
-		default:
-			return 0, errProtocol
-		}
-		rest = after
-	}
-	*s = scanner{}
-	return len(b) - len(rest), nil
-}
-
-// maxDepth is far beyond what the commands in use nest.
-const maxDepth = 32
-
-// decode reads a message that scan has found whole, and returns what follows it.
-func decode(b []byte) (r Reply, rest []byte) {
+// Decode reads a message that Scan has found whole, and returns what follows it.
+func Decode(b []byte) (r Reply, rest []byte) {
 	d := decoder{b: b}
 	d.shares = len(b) > 0 && b[0] == '*' && len(b) <= sharedMost
 	return d.decode(b, 0)
@@ -162,8 +80,8 @@ func (d *decoder) decode(b []byte, depth int) (r Reply, rest []byte) {
 	switch {
 	case len(b) == 0: // behind what is nested too deeply
 		return Reply{}, nil
-	case depth > maxDepth:
-		return Reply{Kind: Error, Text: "wire: an answer that is nested too deeply"}, nil
+	case depth > MaxDepth:
+		return Reply{Kind: Error, Text: "an answer that is nested too deeply"}, nil
 	}
 	kind := b[0]
 	text, rest, _ := line(b)
@@ -183,9 +101,9 @@ func (d *decoder) decode(b []byte, depth int) (r Reply, rest []byte) {
 		}
 		return Reply{Kind: Int}, rest
 	}
-	n, err := number(text)
+	n, err := Number(text)
 	if err != nil {
-		return Reply{Kind: Error, Text: errProtocol.Error()}, rest
+		return Reply{Kind: Error, Text: ErrMalformed.Error()}, rest
 	}
 	switch kind {
 	case ':':
@@ -203,11 +121,6 @@ func (d *decoder) decode(b []byte, depth int) (r Reply, rest []byte) {
 			value = value[4:] // "txt:"
 		}
 		return Reply{Kind: Text, Text: value}, rest
-	case '|':
-		for range 2 * n {
-			_, rest = d.decode(rest, depth+1)
-		}
-		return d.decode(rest, depth+1)
 	case '%':
 		n *= 2
 	}
@@ -223,15 +136,8 @@ func (d *decoder) decode(b []byte, depth int) (r Reply, rest []byte) {
 	return r, rest
 }
 
-func appendCommands(b []byte, cmds [][]string) []byte {
-	for _, words := range cmds {
-		b = appendCommand(b, words)
-	}
-	return b
-}
-
-// appendCommand encodes a command.
-func appendCommand(b []byte, words []string) []byte {
+// AppendCommand encodes a command.
+func AppendCommand(b []byte, words []string) []byte {
 	b = append(b, '*')
 	b = strconv.AppendInt(b, int64(len(words)), 10)
 	b = append(b, '\r', '\n')
@@ -243,4 +149,44 @@ func appendCommand(b []byte, words []string) []byte {
 		b = append(b, '\r', '\n')
 	}
 	return b
+}
+
+// noticeHead begins each notice that names keys.
+const noticeHead = ">2\r\n$10\r\ninvalidate\r\n*"
+
+// NamesKeys reports whether a push is a notice of the server's that names keys.
+func NamesKeys(m []byte) bool { return bytes.HasPrefix(m, []byte(noticeHead)) }
+
+// Invalidated reads a notice that keys are to be forgotten; nil are all there are, as is
+// what cannot be read. ok is false if m is no such notice.
+func Invalidated(m []byte) (keys []string, ok bool) {
+	if keys := named(m); len(keys) > 0 {
+		return keys, true
+	}
+	var texts [1][]byte
+	kind, _ := Head(m, texts[:])
+	return nil, kind == '>' && string(texts[0]) == "invalidate"
+}
+
+// named returns the keys that a notice names; nil if it names none, or one cannot be read.
+func named(m []byte) (keys []string) {
+	if !NamesKeys(m) {
+		return nil
+	}
+	count, rest, _ := line(m[len(noticeHead)-1:])
+	n, err := Number(count)
+	for err == nil && len(rest) > 0 && rest[0] == '$' {
+		var length, after []byte
+		var size int64
+		length, after, _ = line(rest)
+		if size, err = Number(length); err != nil || size < 0 {
+			return nil
+		}
+		keys = append(keys, string(after[:size])) // m is read into again
+		rest = after[size+2:]
+	}
+	if err != nil || len(keys) != int(n) || len(rest) > 0 {
+		return nil
+	}
+	return keys
 }

@@ -1,4 +1,4 @@
-package wire
+package resp
 
 import (
 	"strings"
@@ -19,28 +19,28 @@ func FuzzReply(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		n, err := scan(b)
+		n, err := new(Scanner).Scan(b)
 		require.LessOrEqual(t, n, len(b))
 		if err != nil || n == 0 {
 			return
 		}
-		var s scanner
+		var s Scanner
 		for i := 0; i < n; i += 1 + i/8 {
-			part, err := s.scan(b[:i])
+			part, err := s.Scan(b[:i])
 			require.NoError(t, err)
 			require.Zero(t, part)
 		}
-		whole, err := s.scan(b[:n])
+		whole, err := s.Scan(b[:n])
 		require.NoError(t, err)
 		require.Equal(t, n, whole, "it came in parts")
 		for i := range min(n, 1000) {
-			part, err := scan(b[:i])
+			part, err := new(Scanner).Scan(b[:i])
 			require.NoError(t, err)
 			require.Zero(t, part, "a part was taken for all")
 		}
-		r, _ := decode(b[:n])
+		r, _ := Decode(b[:n])
 		require.LessOrEqual(t, elements(r), n)
-		if keys, ok := notice(b[:n]); ok {
+		if keys, ok := Invalidated(b[:n]); ok && keys != nil {
 			require.Equal(t, "invalidate", r.Array[0].Text)
 			require.Len(t, r.Array[1].Array, len(keys))
 			for i, k := range keys {
@@ -53,7 +53,7 @@ func FuzzReply(f *testing.F) {
 // The short texts of an array are one piece of memory; a long one keeps none of it.
 func TestTextsOfAnArrayShareMemoryIfTheyAreShort(t *testing.T) {
 	long := strings.Repeat("x", shortText)
-	r, rest := decode([]byte("*4\r\n$1\r\na\r\n$1024\r\n" + long + "\r\n$-1\r\n*1\r\n$1\r\nb\r\n"))
+	r, rest := Decode([]byte("*4\r\n$1\r\na\r\n$1024\r\n" + long + "\r\n$-1\r\n*1\r\n$1\r\nb\r\n"))
 	require.Empty(t, rest)
 	require.Equal(t, []Reply{{Kind: Text, Text: "a"}, {Kind: Text, Text: long}, {},
 		{Kind: Array, Array: []Reply{{Kind: Text, Text: "b"}}}}, r.Array)
@@ -70,28 +70,4 @@ func elements(r Reply) int {
 		n += elements(e)
 	}
 	return n
-}
-
-// However the client's writes are cut, the same commands are counted.
-func FuzzSent(f *testing.F) {
-	f.Add(append(command("SUBSCRIBE", "a", "b"), command("GET", "k\r\n*1")...), 7)
-	f.Add([]byte("*0\r\n*1\r\n$0\r\n\r\n"), 3)
-	f.Add([]byte("PING\r\n"), 1)
-	f.Fuzz(func(t *testing.T, b []byte, at int) {
-		count := func(parts ...[]byte) (commands []string, whole, err bool) {
-			var s sent
-			for _, p := range parts {
-				s.feed(p, func(name []byte, words int) { commands = append(commands, string(name)) })
-			}
-			return commands, s.whole(), s.err
-		}
-		at = max(0, min(at, len(b)))
-		a, wholeA, errA := count(b)
-		c, wholeC, errC := count(b[:at], b[at:])
-		require.Equal(t, errA, errC)
-		if !errA {
-			require.Equal(t, a, c)
-			require.Equal(t, wholeA, wholeC)
-		}
-	})
 }
