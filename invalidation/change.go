@@ -159,6 +159,17 @@ func (t *Tail) acknowledge(own scopeSet, a Appended) (gap, done bool) {
 	if a.Incarnation != v.Incarnation {
 		return false, false
 	}
+	// guard: I6-own-change-forked
+	if a.Prev < v.Watermark && a.Tick > v.Watermark {
+		// Nothing can come between two neighbours of one log, and we are there: see receive. The log went back
+		// while this was on its way, so that it was not too short for what was known when it was sent:
+		//
+		//	A:      begins to record that x changed, knowing of all up to 100; hears of a change at 101
+		//	server: goes back to 100
+		//	A:      is told that x changed at 102, and 100 came before
+		t.mu.forked = a.Incarnation
+		return false, false
+	}
 	scopes := make([]Scope, 0, len(own.marks))
 	for m, n := range own.marks {
 		m.pending -= n

@@ -28,6 +28,7 @@ type script struct {
 	mu          sync.Mutex
 	incarnation uint64 // 0: there is no log
 	tick, floor Tick
+	skip        Tick // how many ticks pass without a change before the next one
 	before      AsOf // see Delta.After
 	changes     []change
 	connection  int64
@@ -77,7 +78,8 @@ func (s *script) change(scopes ...Scope) invalidation.Appended {
 }
 
 func (s *script) changeLocked(all bool, scopes ...Scope) invalidation.Appended {
-	a := invalidation.Appended{Incarnation: s.incarnation, Prev: s.tick, Tick: s.tick + 1}
+	a := invalidation.Appended{Incarnation: s.incarnation, Prev: s.tick, Tick: s.tick + 1 + s.skip}
+	s.skip = 0
 	s.tick = a.Tick
 	s.changes = append(s.changes, change{a.Tick, scopes, all})
 	if all {

@@ -40,6 +40,42 @@ func TestAForkedLogIsFoundByItsMessages(t *testing.T) {
 	})
 }
 
+// overtaken is a log that goes back while the first change is on its way to it, after
+// another that is heard of.
+type overtaken struct {
+	*script
+	before func()
+}
+
+func (l *overtaken) Append(ctx context.Context, c invalidation.Change) (invalidation.Appended, error) {
+	if before := l.before; before != nil {
+		l.before = nil
+		before()
+	}
+	return l.script.Append(ctx, c)
+}
+
+// The same by a change of its own, which was sent before the last one was heard of and so found
+// the log as long as it should be.
+func TestAForkedLogIsFoundByAnOwnChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &overtaken{script: newScript()}
+		tail := follow(t, log)
+		knew := tail.View().AsOf()
+		log.before = func() {
+			log.change("s:y")
+			require.NoError(t, tail.CatchUp(t.Context()))
+			log.lose(knew.Tick)
+			log.set(func(l *script) { l.skip = 10 }) // ticks follow the clock
+		}
+		at, err := tail.Change(t.Context(), []Scope{"s:x"}, false)
+		require.NoError(t, err)
+		require.NotEqual(t, knew.Incarnation, at.Incarnation, "the log is renewed")
+		require.Equal(t, at.Incarnation, tail.View().Incarnation)
+		require.Zero(t, tail.Health().Undelivered)
+	})
+}
+
 // The same when its messages are lost as well.
 func TestAForkedLogIsFoundByAWitness(t *testing.T) {
 	for _, all := range []bool{false, true} {

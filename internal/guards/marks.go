@@ -67,6 +67,7 @@ var marks = []mark{
 	{"I2-shared-read-proof", "drop", "./internal/coherence TestI2WhoShares"},
 	{"I1-late-set-is-error", "drop", "TestASetThatCameTooLate"},
 	{"late-set-asks-clock", "drop", "TestASetThatCameTooLate"},
+	{"I6-own-change-forked", "false", "./invalidation TestAForkedLogIsFoundByAnOwnChange"},
 	{"R6-lease-by-proof", "false", "TestI1WhatComesWithALease"},
 	{"R8-fill-holds-lease-embedded", "drop", "TestALoadNeverOverwrites"},
 	{"R8-fill-holds-lease", "false", "TestALoadNeverOverwrites"},
