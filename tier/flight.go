@@ -270,7 +270,11 @@ func (t *table) hasCall(h local.Key) bool {
 }
 
 // awaitStored waits until what was loaded for h is stored as well, if that is under
-// way.
+// way. A value can be given out before its call ends: from the local tier, into which it
+// is put first.
+//
+//	A: has loaded 2, puts it into the local tier, and is about to write it
+//	B: reads 2 there; C: peeks by a view without a local tier, and would read 1
 func (t *table) awaitStored(ctx context.Context, h local.Key) error {
 	s := t.shard(h)
 	s.mu.Lock()
@@ -278,8 +282,10 @@ func (t *table) awaitStored(ctx context.Context, h local.Key) error {
 	if k := s.keys[h]; k != nil {
 		f = k.call
 	}
+	// guard: I10-peek-waits-for-provisional
+	givenOut := f != nil && (f.watch.hasProvisional || f.finished())
 	s.mu.Unlock()
-	if f == nil || !f.finished() {
+	if !givenOut {
 		return nil
 	}
 	return waitFor(ctx, &f.left)

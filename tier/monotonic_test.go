@@ -90,6 +90,34 @@ func TestI1NoReadGoesBehindAValueThatIsBeingStored(t *testing.T) {
 	})
 }
 
+// Regression: the value is in the local tier before its callers are told of it, and whoever reads
+// it there may read on by a view that has no local tier.
+func TestI1NoReadGoesBehindACopyWhoseWriteIsHandedOver(t *testing.T) {
+	eachRemote(t, func(t *testing.T, w *world) {
+		s, hooks := w.open(quiet...)
+		c, remoteOnly := cacheOf[int](t, s), cacheOf[int](t, s, tier.WithRemoteOnly())
+		all := ways(c, remoteOnly)
+		for _, way := range []string{"peek", "peek, remote only"} { // the others share the call
+			read := all[way]
+			require.NoError(t, c.Set(t.Context(), "k", 1))
+			got := make(chan int, 1)
+			hooks.Handed(func() {
+				hooks.Handed(nil)
+				if v, there, _ := c.Peek(t.Context(), "k"); !there || v != 2 {
+					got <- 2 // it is not kept before it is stored here: nothing was given out
+					return
+				}
+				go func() { got <- read(t.Context()) }()
+				within(t, "the read is answered, or waits for the write", func() bool { return len(got) == 1 || tier.Waits(c, "k") })
+			})
+			v, err := c.Refresh(t.Context(), "k", is(2))
+			require.NoError(t, err)
+			require.Equal(t, 2, v)
+			assert.Equal(t, 2, <-got, way)
+		}
+	})
+}
+
 // The same at full speed, on a real server: nothing stops the write.
 func TestI1NoReadGoesBehindARefresh(t *testing.T) {
 	onEachRemote(t, func(t *testing.T, f *fleet) {

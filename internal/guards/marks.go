@@ -235,6 +235,7 @@ var marks = []mark{
 	{"I2-negative-of-own-kind", "sub kind == c.kind.negativeKind => negative && it.ns == c.ns", "TestI2WhatViewsOfAnotherKind"},
 	{"I10-many-wait-for-fill", "false", "TestI1NoReadGoesBehindAValueThatIsBeingStored/embedded"},
 	{"I10-peek-waits-for-fill", "drop", "TestI1NoReadGoesBehindAValueThatIsBeingStored/embedded"},
+	{"I10-peek-waits-for-provisional", "operand 2", "TestI1NoReadGoesBehindACopy.*/embedded"},
 	{"I10-unanswered-fill", "continue", "TestI1NoReadGoesBehindAValueThatCouldNotBeStored/the_write_is_lost/embedded"},
 	{"I10-withdraw-before-end", "sub l.withdraw(fills => defer l.withdraw(slices.Clone(fills)", "TestI1NoReadGoesBehindAValueWhileTheOlderIsRemoved"},
 	{"I10-fenced-fill", "continue", "TestI1NoReadGoesBehindAValueThatCouldNotBeStored/the_lease_is_lost/embedded"},

@@ -43,6 +43,7 @@ type Backend struct {
 	before func(Op) error
 	after  func(Op) error
 	filter func(Event) bool
+	handed func()
 	held   []Event
 	late   map[Op]*way // of requests that are delayed
 }
@@ -88,6 +89,10 @@ func (b *Backend) Delay(ops ...Op) (arrive func()) {
 		w.coming.Wait()
 	}
 }
+
+// Handed has f called when a load hands over what it writes, before its callers are
+// told of the value.
+func (b *Backend) Handed(f func()) { b.set(func() { b.handed = f }) }
 
 // Filter has f asked about each event: if it returns false the event is held
 // until Deliver, or for ever.
@@ -256,6 +261,12 @@ func (c *conn) GetUntracked(ctx context.Context, keys []string) (items []remote.
 // WriteLater has Queued called before the hooks, as on a connection that is busy for as
 // long as these hold the writes.
 func (c *conn) WriteLater(ctx context.Context, w []remote.Write, then func([]remote.Written, error)) {
+	c.b.mu.Lock()
+	handed := c.b.handed
+	c.b.mu.Unlock()
+	if handed != nil {
+		handed()
+	}
 	for i := range w {
 		if queued := w[i].Queued; queued != nil {
 			w[i].Queued = nil
