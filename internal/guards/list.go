@@ -1,4 +1,0 @@
-package main
-
-// guards, in the order of the invariants they hold up.
-var guards = []guard{}
