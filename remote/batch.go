@@ -141,6 +141,7 @@ func onlyReads(words []string) bool {
 	case "GET", "MGET", "EXISTS", "GETRANGE", "EVALSHA_RO", "EVAL_RO":
 		return true
 	case "CLIENT":
+		// guard: untracked-read-is-retried
 		return words[1] == "CACHING" // about the next command, which says the rest
 	}
 	return false

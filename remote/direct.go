@@ -101,6 +101,7 @@ func (h *hot) run() {
 // has failed in a row by then, failed if this time it has.
 func (h *hot) keep(failed int) (again int) {
 	again = failed // after a panic, too, of what the options call
+	// guard: recover-connection-loop
 	defer h.c.o.Panics.Recover("keeping a connection", h.reset, func() {
 		h.publish(nil, recovery.ErrPanicked)
 		h.pause(pauseAfterPanic)
@@ -188,6 +189,7 @@ func (h *hot) watch(w *wire.Conn, gone <-chan struct{}, refresh time.Time) error
 			}
 			words = []string{"AUTH", user, password}
 		case <-alive.C:
+			// guard: follow-failover
 			if h.moved() {
 				return errLost
 			}
@@ -198,6 +200,7 @@ func (h *hot) watch(w *wire.Conn, gone <-chan struct{}, refresh time.Time) error
 		ctx, cancel := context.WithTimeout(h.open, h.option.ConnWriteTimeout)
 		r, err := w.AskOne(ctx, words...)
 		cancel()
+		// guard: give-up-silent-connection
 		if err = cmp.Or(err, direct(r).err); err != nil {
 			return err
 		}
@@ -264,6 +267,8 @@ func (h *hot) send(ctx context.Context, again bool, cmds ...[]string) ([]resp.Re
 
 // get implements [carrier]. It is ask with fewer pieces of memory.
 func (h *hot) get(ctx context.Context, key string) reply {
+	// guard: disable-retry
+	// guard: retry-read
 	again := !h.option.DisableRetry
 	if w := h.conn.Load(); w != nil {
 		r, err := w.AskOne(ctx, "GET", key)
@@ -304,6 +309,7 @@ func (h *hot) reach(ctx context.Context, _ *batch) error {
 	if err := ctx.Err(); err != nil {
 		return unsent{err}
 	}
+	// guard: G3-cancel-unsent
 	if _, err := h.connection(ctx); err != nil {
 		return unsent{failure(err)}
 	}
@@ -317,6 +323,7 @@ func (h *hot) later(ctx context.Context, b *batch, then func([]reply)) {
 		runLater(ctx, h, b, then)
 		return
 	}
+	// guard: no-wait-for-fill
 	if w.Send(ctx, func(answers []resp.Reply, err error) {
 		if err != nil {
 			then(b.failed(h.cause(err)))
@@ -372,6 +379,7 @@ func (h *hot) redirected(w *wire.Conn, cmds [][]string, answers ...resp.Reply) b
 func (h *hot) connect() (w *wire.Conn, gone chan struct{}, refresh time.Time, err error) {
 	server := h.server()
 	h.mu.Lock()
+	// guard: follow-redirection
 	h.address = cmp.Or(h.sent, server)
 	h.number++
 	address, number := h.address, h.number
@@ -394,6 +402,7 @@ func (h *hot) connect() (w *wire.Conn, gone chan struct{}, refresh time.Time, er
 			made.Close()
 		}
 	}()
+	// guard: greet-before-use
 	if refresh, err = h.greet(ctx, w); err != nil {
 		return nil, nil, refresh, err
 	}
@@ -473,6 +482,7 @@ func (h *hot) greet(ctx context.Context, w *wire.Conn) (refresh time.Time, err e
 // it before it is what it is to be, or after it was.
 func (h *hot) isPrimary(hello resp.Reply) error {
 	for i := 0; i+1 < len(hello.Array) && h.option.Sentinel.MasterSet != ""; i += 2 {
+		// guard: sentinel-primary-role
 		if role := hello.Array[i+1].Text; hello.Array[i].Text == "role" && role != "master" && role != "primary" {
 			return fmt.Errorf("the server is a %.20q, and not the primary", role)
 		}

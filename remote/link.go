@@ -49,6 +49,7 @@ func newLink(panics *recovery.Panics) *link {
 // does a client that could not be made close what was dialled for it.
 func (l *link) Close() {
 	l.mu.Lock()
+	// guard: close-ends-retries
 	l.end()
 	l.mu.Unlock()
 	if l.Client != nil { // else connect has failed
@@ -105,6 +106,7 @@ func (l *link) connect(ctx context.Context, o valkey.ClientOption) error {
 // whileOpen returns a context that ends with ctx and with the link.
 func (l *link) whileOpen(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
+	// guard: close-ends-hanging-dial
 	stop := context.AfterFunc(l.open, cancel)
 	return ctx, func() {
 		stop()
@@ -118,7 +120,9 @@ func (l *link) whileOpen(ctx context.Context) (context.Context, context.CancelFu
 func (l *link) own(conn net.Conn) (net.Conn, error) {
 	c := &ownedConn{conn, l}
 	l.mu.Lock()
+	// guard: no-dial-after-close
 	if !l.closed() {
+		// guard: close-forgotten-connections
 		l.conns[c] = struct{}{}
 		l.mu.Unlock()
 		return c, nil
@@ -146,6 +150,7 @@ func (c *ownedConn) Read(b []byte) (n int, err error) {
 // Write implements [net.Conn].
 func (c *ownedConn) Write(b []byte) (n int, err error) {
 	n, err = 0, recovery.ErrPanicked
+	// guard: recover-client-write
 	defer c.l.panics.Recover("writing for the client", func() { _ = c.Close() })
 	return c.Conn.Write(b)
 }
@@ -172,6 +177,7 @@ func (l *link) Do(ctx context.Context, cmd valkey.Completed) valkey.ValkeyResult
 	if l.closed() {
 		return valkey.NewErrorResult(valkey.ErrClosing)
 	}
+	// guard: G3-cancel-unsent-in-cluster
 	if !l.doubt.Load() {
 		r := l.Client.Do(ctx, cmd)
 		l.note(r.NonValkeyError())
@@ -266,11 +272,13 @@ func (l *link) runBeside(ctx context.Context, n int, f func(context.Context) []v
 		}()
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
+		// guard: close-ends-async-calls
 		defer context.AfterFunc(l.open, cancel)()
 		rs := f(ctx)
 		l.note(rs[0].NonValkeyError())
 		for i := range rs {
 			// It may say that a context ended, which is not the caller's.
+			// guard: closed-is-told
 			if rs[i].NonValkeyError() != nil && l.closed() {
 				rs[i] = valkey.NewErrorResult(valkey.ErrClosing)
 			}

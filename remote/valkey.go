@@ -138,6 +138,7 @@ func (b valkeyBackend) Connect(ctx context.Context, o Options) (Conn, error) {
 	plain := base
 	plain.DisableCache = true
 	plain.DialCtxFn = c.plain.dialing(base, nil, func(string) {})
+	// guard: small-idle-client
 	small(&plain)
 	err := c.plain.connect(ctx, plain)
 	switch {
@@ -295,6 +296,7 @@ func dial(ctx context.Context, o *valkey.ClientOption, address string, d *net.Di
 // notice that everything was flushed before it is read.
 func (l *link) dialing(o valkey.ClientOption, flushed func(), tell func(address string)) func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
 	return func(ctx context.Context, address string, d *net.Dialer, t *tls.Config) (conn net.Conn, err error) {
+		// guard: recover-dial
 		defer l.panics.Recover("dialling", func() { // in what the options call, too
 			if conn != nil {
 				_ = conn.Close()
@@ -306,6 +308,7 @@ func (l *link) dialing(o valkey.ClientOption, flushed func(), tell func(address 
 		if conn, err = dial(ctx, &o, address, d, t); err != nil {
 			return nil, err
 		}
+		// guard: no-unasked-answers
 		if conn, err = l.own(checkconn.New(conn, flushed)); err != nil {
 			return nil, err
 		}
@@ -338,6 +341,7 @@ func (b valkeyBackend) base(o Options) valkey.ClientOption {
 		c.Dialer.KeepAlive = time.Second
 	}
 	if c.RetryDelay == nil {
+		// guard: I8-retry-delay
 		c.RetryDelay = pauseBeforeRetry
 	}
 	if c.ConnWriteTimeout == 0 {
@@ -361,6 +365,7 @@ func pauseBeforeRetry(attempts int, _ valkey.Completed, _ error) time.Duration {
 // mean that it has loaded an older file since, under the same history.
 func (c *valkeyConn) told(keys []string) {
 	if keys == nil {
+		// guard: I6-flush-may-be-rollback
 		c.histories.flushed()
 	}
 	c.invalidated(keys)
@@ -393,6 +398,7 @@ func delay(conn net.Conn) {
 func (c *valkeyConn) event(f func()) {
 	c.telling.Lock()
 	defer c.telling.Unlock()
+	// guard: closed-connection-is-not-lost
 	if !c.closed {
 		f()
 	}

@@ -204,6 +204,7 @@ func (k *shards) learn(address string, said standing, clock serverclock.Reading)
 	changed := n.sent == 0 || n.said != said
 	n.said, n.sent = said, sent
 	n.shard.clock.Store(&clock)
+	// guard: I2-isolated-primary
 	if said.whole && sent > k.lostAt {
 		n.shard.proof.Store(int64(sent))
 	}
@@ -237,6 +238,7 @@ func (k *shards) publishLocked() {
 	for _, n := range nodes {
 		for r := range strings.FieldsSeq(n.said.slots) {
 			if moving, ok := movingSlot(r); ok {
+				// guard: I2-migrating-slot
 				table[moving] = noShard
 				continue
 			}

@@ -104,6 +104,7 @@ func (c *valkeyConn) enrol(ctx context.Context, client asker, stands func(*enrol
 	if fields[1] != "" {
 		return logError{&modeError{c.o.Prefix, c.o.NoTracking, time.UnixMicro(p.number(fields[1]))}}
 	}
+	// guard: I2-long-silence
 	if e.sent != 0 && now.Sub(e.sent) > enrolledFor {
 		// Stores of the other mode may have come and gone meanwhile:
 		//

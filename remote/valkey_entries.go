@@ -95,6 +95,7 @@ func (c *valkeyConn) GetUntracked(ctx context.Context, keys []string) ([]Item, e
 		return items, err
 	}
 	b := newBatch()
+	// guard: untracked-read
 	c.addUntracked(b)
 	b.add("MGET")
 	b.more(keys...)
@@ -202,10 +203,12 @@ func (c *valkeyConn) change(ctx context.Context, b *batch, window func(i int) Wi
 	// After reach, which may have had another connection dialled. (One that is dialled in the
 	// moment between this and the sending is not seen.)
 	for i := range b.cmds {
+		// guard: G1-write-to-server-of-clock
 		if by := window(i).Connection; by != 0 && !c.sharded() && by>>dialsFrom != c.dials.Load() {
 			return nil, unsent{errDialled}
 		}
 	}
+	// guard: G3-await-answer
 	return run(bound.Limit(ctx), c.tracked, b), nil
 }
 
@@ -282,6 +285,7 @@ func (c *valkeyConn) addWrite(b *batch, w *Write) {
 		unread = "1"
 	}
 	b.eval(scriptWrite, w.Key, w.Key+leaseSuffix)
+	// guard: R8-restored-lease-ttl
 	b.more(w.Token, valkey.BinaryString(w.Envelope), stamp(w.Expires.Add(c.ahead(w.Key))), unread, millis(cmp.Or(max(w.LeaseTTL, 0), defaultLeaseTTL)))
 	if w.bounded() {
 		b.bound(w.Window)

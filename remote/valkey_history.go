@@ -90,6 +90,7 @@ func (h *histories) ask(dials int64) question {
 	now := mono.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	// guard: I6-count-after-dial
 	return question{now, h.admissions, h.place, h.counted, dials, h.countedAt == 0 || h.dials != dials || now.Sub(h.countedAt) >= countEvery}
 }
 
@@ -120,9 +121,13 @@ func (h *histories) judge(q question, s origin) (d doubt, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	d = doubt{history: s.history, flushes: h.flushes, told: h.backs[s.history]}
+	// guard: crossing-answers
 	before, counted := q.counted[s.history]
+	// guard: I6-counters-behind
 	d.back = h.flushes > h.handled || counted && s.counters.behind(before) && q.place == h.place
 	place, known := h.admitted[s.history]
+	// guard: I6-read-again-after-rollback
+	// guard: I3-read-again-after-admission
 	return d, !d.back && known && place <= q.admissions && h.place <= q.admissions
 }
 
@@ -158,6 +163,9 @@ func (h *histories) known(d doubt) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	_, known := h.admitted[d.history]
+	// guard: I6-two-flushes
+	// guard: I6-rollback-told-by-others
+	// guard: rollback-told-once
 	return known && (!d.back || d.flushes <= h.handled && d.told != h.backs[d.history])
 }
 

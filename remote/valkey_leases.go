@@ -24,6 +24,7 @@ func (c *valkeyConn) Lease(ctx context.Context, reqs []LeaseRequest) ([]Lease, e
 	b := newBatch()
 	for i := range reqs {
 		r := &reqs[i]
+		// guard: I7-one-lease
 		b.add("SET", r.Key+leaseSuffix, r.Token, "NX", "PX", millis(r.TTL))
 		switch {
 		case r.Any:
@@ -34,6 +35,7 @@ func (c *valkeyConn) Lease(ctx context.Context, reqs []LeaseRequest) ([]Lease, e
 			b.add("GETRANGE", r.Key, "0", strconv.Itoa(len(r.Seen)-1))
 		}
 	}
+	// guard: I7-lease-before-value
 	results := c.tracked.ask(ctx, b)
 	leases := make([]Lease, len(reqs))
 	var again []int
@@ -73,8 +75,10 @@ func leaseOf(r LeaseRequest, taken, there reply) (l Lease, whole bool) {
 	switch {
 	case err != nil:
 		l.Err = failure(err)
+	// guard: read-where-leases-are-refused-after-version
 	case news && r.Seen != "":
 		return Lease{Acquired: l.Acquired}, false
+	// guard: read-where-leases-are-refused
 	case news:
 		return Lease{Acquired: l.Acquired, Item: Item{s, true}}, true
 	}
@@ -112,6 +116,7 @@ func (c *valkeyConn) leaseAgain(ctx context.Context, reqs []LeaseRequest, leases
 			return err
 		}
 		// Without either the script has said whose it is by now.
+		// guard: lease-of-other-holder
 		if l := &leases[n]; l.Item.Found() || l.Err != nil {
 			l.Acquired = acquired
 		}

@@ -159,6 +159,7 @@ func (c *valkeyConn) addDelta(b *batch, q *invalidation.DeltaQuery, counts bool)
 // of it would be told twice if it were tracked.
 func (c *valkeyConn) addUntracked(b *batch) {
 	if !c.o.NoTracking {
+		// guard: untracked-log
 		b.add(untrackNext...)
 	}
 }
@@ -240,6 +241,7 @@ func primary(role, history string) (string, error) {
 	switch {
 	case role == "" || history == "":
 		return "", errors.New("the server does not tell whether it is a primary: the user needs the right +info")
+	// guard: I2-replica-proves-nothing
 	case role != "master" && role != "primary":
 		return "", fmt.Errorf("the server is a %.20q, and only a primary knows what has changed", role)
 	}

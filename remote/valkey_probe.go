@@ -25,6 +25,7 @@ type standing struct {
 
 // same reports whether nothing was lost between the two.
 func (s standing) same(t standing) bool {
+	// guard: I2-shard-slots
 	return s.connection == t.connection && s.history == t.history && s.slots == t.slots
 }
 
@@ -139,6 +140,7 @@ func (k *shards) probe(ctx context.Context, address string, client valkey.Client
 		// it could have lost.
 		of := origin{said.history, n}
 		if doubt, ok := k.c.histories.judge(before, of); ok {
+			// guard: I6-counters-behind-in-cluster
 			k.c.histories.use(before, of)
 		} else if logged, err := k.c.admit(ctx, k.c.plain, doubt); err != nil {
 			return err

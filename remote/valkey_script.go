@@ -24,6 +24,7 @@ func run(ctx context.Context, client asker, b *batch) []reply {
 	}
 	b.spellOut()
 	again, at := b.again(replies)
+	// guard: G4-script-not-repeated
 	if again == nil {
 		return client.ask(ctx, b)
 	}

@@ -171,6 +171,9 @@ func (s *Store) follow(ctx context.Context) (err error) {
 			Heartbeat: s.cfg.heartbeat, Timeout: s.cfg.timeout, Retention: s.cfg.maxTTL,
 			Settle: s.cfg.settle, Logger: s.cfg.logger, Panics: s.panics,
 		})
+		// guard: open-asks-cluster-again
+		// guard: open-gives-up
+		// guard: open-asks-one-server-once
 		if err == nil || !s.sharded || mono.Now().Sub(begun) > openAgain {
 			return err
 		}

@@ -22,28 +22,30 @@ import (
 
 // checkAll sees that the code of the checkout compiles without each guard.
 func checkAll(match *regexp.Regexp) error {
-	all, err := trials(".")
+	sites, err := findMarkers(".")
 	if err != nil {
 		return err
 	}
-	all = slices.DeleteFunc(all, func(g trial) bool { return !match.MatchString(g.name) })
 	c, err := newChecker(".")
 	if err != nil {
 		return err
 	}
 	var group sync.WaitGroup
-	errs, turns := make([]error, len(all)), make(chan struct{}, runtime.GOMAXPROCS(0))
-	for i, g := range all {
+	errs, turns := make([]error, len(marks)), make(chan struct{}, runtime.GOMAXPROCS(0))
+	for i, m := range marks {
+		if !match.MatchString(m.name) {
+			continue
+		}
 		turns <- struct{}{}
 		group.Add(1)
 		go func() {
 			defer func() { <-turns; group.Done() }()
-			file, _, without, err := g.mutated(".")
+			file, _, without, err := m.mutated(".", sites)
 			if err == nil {
 				err = c.check(file, without)
 			}
 			if err != nil {
-				errs[i] = fmt.Errorf("%s: %w", g.name, err)
+				errs[i] = fmt.Errorf("%s: %w", m.name, err)
 			}
 		}()
 	}
@@ -53,11 +55,11 @@ func checkAll(match *regexp.Regexp) error {
 
 // checker checks the types of the module's packages, each file of which may be another.
 type checker struct {
-	exports  map[string]string // import path -> its export data
-	files    map[string][]string
-	paths    map[string]string // folder, below the root -> import path
-	versions map[string]string // import path -> version of Go
 	root     string
+	exports  map[string]string   // import path -> its export data
+	files    map[string][]string // folder, below the root -> the files that are compiled
+	paths    map[string]string   // folder -> import path
+	versions map[string]string   // folder -> version of Go
 }
 
 // newChecker builds what the packages below root import.
@@ -75,7 +77,7 @@ func newChecker(root string) (*checker, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &checker{make(map[string]string), make(map[string][]string), make(map[string]string), make(map[string]string), root}
+	c := &checker{root, make(map[string]string), make(map[string][]string), make(map[string]string), make(map[string]string)}
 	for d := json.NewDecoder(out); ; {
 		var p struct {
 			ImportPath, Dir, Export string

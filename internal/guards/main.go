@@ -5,7 +5,7 @@
 //	go run ./internal/guards -check [-run REGEXP]
 //
 // It ends with 1 if any guard can be missing unnoticed, or could not be found in
-// the source: then the list here has to follow the code. So it does if the tests
+// the code: then marks, or the marker, has to follow it. So it does if the tests
 // of a guard fail with the guard in its place: they would catch anything. With -check
 // it runs no tests, and only sees whether the code compiles without each guard.
 //
@@ -13,13 +13,13 @@
 package main
 
 import (
-	"bytes"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -29,6 +29,9 @@ func main() {
 	check := flag.Bool("check", false, "run no tests, and see that the code compiles without each guard")
 	flag.Parse()
 	match, err := regexp.Compile(*run)
+	if err == nil && !slices.ContainsFunc(marks, func(m mark) bool { return match.MatchString(m.name) }) {
+		err = fmt.Errorf("no guard's name matches %q", *run)
+	}
 	if err == nil && *check {
 		err = checkAll(match)
 	} else if err == nil {
@@ -40,53 +43,31 @@ func main() {
 	}
 }
 
-// trial is a guard to be taken out, of whichever kind.
-type trial struct {
-	name, test string
-	mutated    func(root string) (file string, source, without []byte, err error)
-}
-
-// trials returns all guards of the code below root.
-func trials(root string) ([]trial, error) {
-	sites, err := findMarkers(root)
-	if err != nil {
-		return nil, err
-	}
-	var all []trial
-	for _, m := range marks {
-		all = append(all, trial{m.name, m.test, func(root string) (string, []byte, []byte, error) { return m.mutated(root, sites) }})
-	}
-	for _, g := range guards {
-		all = append(all, trial{g.name, g.test, g.mutated})
-	}
-	return all, nil
-}
-
 func try(match *regexp.Regexp, verbose bool) error {
 	dir, err := copyTree()
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	all, err := trials(dir)
+	sites, err := findMarkers(dir)
 	if err != nil {
 		return err
 	}
 	missed, passes := 0, make(map[string]string)
-	for _, g := range all {
-		if !match.MatchString(g.name) {
+	for _, m := range marks {
+		if !match.MatchString(m.name) {
 			continue
 		}
-		said, known := passes[g.test]
+		said, known := passes[m.test]
 		if !known {
-			said = failing(dir, g.test)
-			passes[g.test] = said
+			said = failing(dir, m.test)
+			passes[m.test] = said
 		}
 		verdict, output := "FAILS ANYHOW: "+strings.Join(failed(said), ", "), said
 		if said == "" {
-			verdict, output = g.remove(dir)
+			verdict, output = m.remove(dir, sites)
 		}
-		fmt.Printf("%-58s %s\n", g.name, verdict)
+		fmt.Printf("%-58s %s\n", m.name, verdict)
 		if verbose {
 			fmt.Println(output)
 		}
@@ -100,26 +81,9 @@ func try(match *regexp.Regexp, verbose bool) error {
 	return nil
 }
 
-// guard is a piece of code without which an invariant breaks, found by its text. Where
-// the code can have a marker, a mark is better: it does not depend on names.
-type guard struct {
-	name     string
-	file     string
-	old, new string // the first occurrence of old is replaced
-	test     string // a -run pattern of ./tier, or "package pattern"
-}
-
-func (g guard) mutated(root string) (file string, source, without []byte, err error) {
-	source, err = os.ReadFile(filepath.Join(root, g.file))
-	if err == nil && !bytes.Contains(source, []byte(g.old)) {
-		err = fmt.Errorf("%s has not the text of %q any more", g.file, g.name)
-	}
-	return g.file, source, bytes.Replace(source, []byte(g.old), []byte(g.new), 1), err
-}
-
 // remove tests without the guard, and puts it back.
-func (g trial) remove(dir string) (verdict, output string) {
-	file, source, without, err := g.mutated(dir)
+func (m mark) remove(dir string, sites map[string]site) (verdict, output string) {
+	file, source, without, err := m.mutated(dir, sites)
 	if err != nil {
 		return "NOT FOUND: " + err.Error(), ""
 	}
@@ -128,9 +92,9 @@ func (g trial) remove(dir string) (verdict, output string) {
 		return "ERROR: " + err.Error(), ""
 	}
 	defer os.WriteFile(path, source, 0o644)
-	switch output = failing(dir, g.test); {
+	switch output = failing(dir, m.test); {
 	case output == "":
-		return "NOT CAUGHT by " + g.test, ""
+		return "NOT CAUGHT by " + m.test, ""
 	case strings.Contains(output, "[build failed]") || strings.Contains(output, "[setup failed]"):
 		return "DOES NOT BUILD", output
 	}

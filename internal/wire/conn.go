@@ -133,6 +133,7 @@ func (c *Conn) AskOne(ctx context.Context, words ...string) (resp.Reply, error) 
 	}
 	r.replies = r.few[:]
 	if err := c.ask(ctx, r, words); err != nil {
+		// guard: abandoned-request-is-not-reused
 		return resp.Reply{}, err
 	}
 	reply := r.few[0]
@@ -162,6 +163,8 @@ func (c *Conn) ask(ctx context.Context, r *request, cmds ...[]string) error {
 		return c.lead(ctx, r)
 	}
 	end, limit := endsOf(ctx)
+	// guard: request-ends-with-limit
+	// guard: request-ends-with-context
 	select {
 	case <-r.done:
 		c.awake()
@@ -188,6 +191,7 @@ func (c *Conn) Send(ctx context.Context, then func([]resp.Reply, error), cmds ..
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	// guard: async-deadline
 	if !r.ended {
 		r.giveUp = time.AfterFunc(time.Until(deadline), func() { c.finish(r, context.DeadlineExceeded) })
 	}
@@ -229,6 +233,7 @@ func (c *Conn) put(ctx context.Context, r *request, cmds [][]string) (leads bool
 // endUnless ends the connection of a caller that defers it and panics before it has done:
 // what it has left half done, nothing would finish. The panic goes on.
 func (c *Conn) endUnless(done *bool) {
+	// guard: panic-of-caller-ends-connection
 	if !*done {
 		c.fail(recovery.ErrPanicked)
 	}
@@ -238,6 +243,7 @@ func (c *Conn) endUnless(done *bool) {
 // when they are done, also by a panic.
 func (c *Conn) apart(f func()) {
 	c.mu.Unlock()
+	// guard: unlock-on-panic
 	defer c.mu.Lock()
 	f()
 }
@@ -245,6 +251,7 @@ func (c *Conn) apart(f func()) {
 // call calls what another package has given, without locks. A panic of it ends the
 // connection.
 func (c *Conn) call(f func()) {
+	// guard: recover-callback
 	defer c.recovered("a callback of a connection")
 	f()
 }
@@ -253,6 +260,7 @@ func (c *Conn) call(f func()) {
 func (c *Conn) recovered(where string) {
 	if p := recover(); p != nil {
 		c.o.Panics.Report(where, p)
+		// guard: panic-ends-connection
 		c.fail(recovery.ErrPanicked)
 	}
 }
@@ -268,6 +276,7 @@ func endsOf(ctx context.Context) (end, limit <-chan struct{}) {
 // putOutLocked puts the commands behind what is out. Where too much is it waits for that,
 // unless no caller waits for r.
 func (c *Conn) putOutLocked(ctx context.Context, r *request, cmds [][]string) error {
+	// guard: bounded-write-buffer
 	for c.err == nil && len(c.out) > maxOut {
 		if r.then != nil {
 			return fmt.Errorf("%w: too much waits to be", ErrUnsent)
@@ -300,6 +309,7 @@ func (c *Conn) putOutLocked(ctx context.Context, r *request, cmds [][]string) er
 // endLocked ends r, once: its owner is told that it is answered, or never will be. It
 // reports whether then is to be, without locks.
 func (c *Conn) endLocked(r *request, err error) (tell bool) {
+	// guard: sender-told-once
 	if r.ended || r.left {
 		return false
 	}
@@ -345,6 +355,7 @@ func (c *Conn) fail(err error) {
 	}
 	c.call(func() { c.conn.Close() })
 	if c.o.Ended != nil {
+		// guard: end-before-callers
 		c.call(func() { c.o.Ended(err) }) // before any caller is told, and asks again
 	}
 	sent := c.endAll(err)
@@ -370,6 +381,7 @@ func (c *Conn) endAll(err error) (sent []*request) {
 	defer c.mu.Unlock()
 	for h := c.owed.head(); h != nil; h = c.owed.head() {
 		if c.endLocked(h.r, err) {
+			// guard: async-ends-with-connection
 			sent = append(sent, h.r)
 		}
 		c.owed.drop()

@@ -13,6 +13,7 @@ import (
 // lead reads until r is answered.
 func (c *Conn) lead(ctx context.Context, r *request) error {
 	if err := c.readFor(ctx, r); err != nil {
+		// guard: I8-deadline-of-reading-caller
 		return endOf(ctx, err)
 	}
 	return r.err
@@ -30,6 +31,7 @@ func (c *Conn) readFor(ctx context.Context, r *request) (err error) {
 		silent := false
 		c.apart(func() { silent = isTimeout(c.pump()) })
 		if !r.ended {
+			// guard: reading-caller-stops
 			if err = ctx.Err(); err == nil && silent && bounded && !time.Now().Before(deadline) {
 				err = context.DeadlineExceeded
 			}
@@ -70,6 +72,7 @@ const patience = 50 * time.Millisecond
 // The contexts of callers that read are its to watch: a deadline ends a read of itself, a
 // cancellation does not.
 func (c *Conn) readIdle() {
+	// guard: recover-idle-reader
 	defer c.recovered("waiting for what a connection says")
 	tick := time.NewTimer(backAfter)
 	defer tick.Stop()
@@ -95,8 +98,10 @@ func (c *Conn) readIdle() {
 			}
 		})
 		if !woken && c.leader != nil && c.leaderContext.Err() != nil {
+			// guard: wake-reading-caller
 			c.setDeadlineLocked(time.Unix(1, 0)) // the caller sets it anew, should it go on
 		}
+		// guard: idle-reader-reads
 		busy = (woken || c.asked > asked) && !c.noLeads
 	}
 }
@@ -126,6 +131,7 @@ const (
 // caller may have had its answer.
 func (c *Conn) pump() (err error) {
 	err = recovery.ErrPanicked // unless it returns
+	// guard: recover-reader
 	defer c.recovered("reading a connection")
 	return c.readAndHandOut()
 }
@@ -138,6 +144,7 @@ func (c *Conn) readAndHandOut() error {
 		c.end += n
 		if bad := c.handOut(); bad != nil {
 			err = bad
+			// guard: refusal-is-told
 		} else if err != nil && !isTimeout(err) && c.refusal != "" {
 			err = fmt.Errorf("the server said %q and ended the connection: %w", c.refusal, err)
 		}
@@ -177,6 +184,7 @@ func (c *Conn) handOut() error {
 		if m[0] != '>' {
 			err = c.reply(m)
 		} else if keys, ok := resp.Invalidated(m); ok && c.o.Invalidated != nil {
+			// guard: R9-invalidation-in-order
 			c.o.Invalidated(keys)
 		}
 		if err != nil {
@@ -206,9 +214,11 @@ func (c *Conn) pay(m []byte, answer resp.Reply) (r *request, tell bool, err erro
 	defer c.mu.Unlock()
 	h := c.owed.head()
 	switch {
+	// guard: no-answers-after-end
 	case c.err != nil: // what was owed is not known any more
 		return nil, false, c.err
 	case h == nil:
+		// guard: unasked-reply
 		return nil, false, resp.Unasked(m)
 	}
 	r = h.r

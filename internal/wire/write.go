@@ -32,10 +32,12 @@ func (c *Conn) flushLocked(caller bool) {
 			return
 		}
 		if c.gathered > 0 && mono.Now().Sub(c.since) > gatherAtMost {
+			// guard: write-when-callers-are-slow
 			c.hasty = hasteAfter
 		}
 		b := c.out
 		c.gathered = 0
+		// guard: own-write-buffer
 		c.out, c.spare = c.spare[:0], nil
 		c.drainedLocked()
 		var rest []byte
@@ -120,6 +122,7 @@ func (c *Conn) gatherLocked() bool {
 
 // awake is called by a caller that was told of an answer, before it may ask again.
 func (c *Conn) awake() {
+	// guard: woken-caller-writes
 	if c.woken.Add(-1) <= 0 {
 		c.writeGathered()
 	}
@@ -133,6 +136,7 @@ func (c *Conn) leave(r *request) {
 		c.woken.Add(-1)
 	}
 	c.mu.Unlock()
+	// guard: abandoning-caller-writes
 	if c.woken.Load() <= 0 {
 		c.writeGathered()
 	}
