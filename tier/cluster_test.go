@@ -64,7 +64,7 @@ func TestI2ACopyIsServedOnlyWhileItsServerProvesItself(t *testing.T) {
 		return !served
 	})
 	if e, _ := values.Explain(bg, keys[silent]); e.Local.Present { // else its connection was given up
-		require.Contains(t, e.Local.Why, "has not been heard")
+		require.Contains(t, e.Local.Why, "has not answered")
 	}
 	within(t, "others are", func() bool { return local(keys[log]) && local(keys[(log+2)%len(c.Primaries)]) })
 	ctx, cancel := context.WithTimeout(bg, bound)
