@@ -60,10 +60,10 @@ func TestTheCorpusOfMembers(t *testing.T) {
 		tail, err := invalidation.Start(t.Context(), log, cfg)
 		_, _, renews := log.counts()
 		if verdict == "later" {
-			require.ErrorContains(t, err, "this one reads up to 1", "%q", member)
+			require.ErrorContains(t, err, "reads formats up to 1", "%q", member)
 			require.Zero(t, renews, "%q: nothing is replaced", member)
 			format, _, _ := strings.Cut(string(member[1:]), ":")
-			require.ErrorContains(t, err, "formats up to "+format)
+			require.ErrorContains(t, err, "of format "+format)
 			continue
 		}
 		require.NoError(t, err, "%q", member)
@@ -114,7 +114,7 @@ func TestALogOfALaterFormatIsLeftAlone(t *testing.T) {
 		watermark := s.View().Watermark
 		s.log.change("|2:new", "hello") // what else is wrong with it is not this version's to mend
 		for range 3 {
-			require.ErrorContains(t, s.CatchUp(t.Context()), "formats up to 2")
+			require.ErrorContains(t, s.CatchUp(t.Context()), "of format 2")
 		}
 		require.Equal(t, watermark, s.View().Watermark)
 		_, _, renews := s.log.counts()

@@ -139,7 +139,7 @@ func logFailure(err error) error {
 	if rest, ok := strings.CutPrefix(text, "NEWERLOG "); ok {
 		words := strings.Fields(rest)
 		if len(words) > 1 {
-			return logError{fmt.Errorf("the change log is of format %.9s, which a version must know that reads formats up to %.9s; this one reads up to %d: use a later version, or delete the log, which makes every entry a miss",
+			return logError{fmt.Errorf("the change log is of format %.9s and needs a version that reads formats up to %.9s; this version reads formats up to %d: use a later version, or delete the log, which makes every entry a miss",
 				words[0], words[1], invalidation.Format)}
 		}
 	}

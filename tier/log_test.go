@@ -259,7 +259,7 @@ func TestALogOfALaterFormat(t *testing.T) {
 	fails := func(t *testing.T, text string) {
 		t.Helper()
 		require.ErrorContains(t, s.Sync(t.Context()), text)
-		require.ErrorContains(t, s.Sync(t.Context()), "reads up to 1")
+		require.ErrorContains(t, s.Sync(t.Context()), "reads formats up to 1")
 		_, err := tier.Open(t.Context(), append(f.options, tier.WithPrefix("p"))...)
 		require.ErrorContains(t, err, text)
 		require.NotContains(t, err.Error(), "\n")
@@ -270,7 +270,7 @@ func TestALogOfALaterFormat(t *testing.T) {
 	t.Run("what it cannot skip", func(t *testing.T) {
 		_, _ = s.InvalidateSource(t.Context(), "before")
 		put(fmt.Sprint(time.Now().Add(time.Minute).UnixMicro()), "|3:y:docs")
-		fails(t, "formats up to 3")
+		fails(t, "of format 3")
 		srv.Do(t, "ZREM", logOfP, "|3:y:docs")
 		eventually(t, "it goes on", func() bool { return s.Sync(t.Context()) == nil && s.Health(t.Context()).Healthy })
 		works(t, s)
