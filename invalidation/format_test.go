@@ -105,8 +105,8 @@ func TestTheCorpusOfMessages(t *testing.T) {
 	}
 }
 
-// A log of a later format stops nobody who follows it before, and nothing is replaced;
-// who has it deleted, or a member taken out, goes on.
+// A log of a later format keeps no process that follows it already from its view, and is
+// not replaced; after it, or the member, is deleted, processes go on.
 func TestALogOfALaterFormatIsLeftAlone(t *testing.T) {
 	bubble(t, func(t *testing.T, s *scene) {
 		s.log.change("~2:new")
@@ -124,8 +124,8 @@ func TestALogOfALaterFormatIsLeftAlone(t *testing.T) {
 	})
 }
 
-// Guard: adoptLocked. Whatever the process does next, the new log is told at once in which
-// namespaces it writes keys; and of a server that came before that was done, too.
+// Guard: adoptLocked. Whatever the process does next, its declarations are recorded in the
+// new log at once; and a server that was found before that was done is admitted, too.
 func TestAnotherLogIsToldAtOnceWhatWasDeclared(t *testing.T) {
 	latest := func(s *scene, scope Scope) (tick Tick) {
 		s.log.set(func(l *script) {
@@ -185,9 +185,9 @@ func TestADeclarationBelowTheFloorIsMadeAgain(t *testing.T) {
 		histories [3]int64 // when it is declared, lapses, and stands again
 		changes   bool
 	}{
-		"nothing else happened":                    {[3]int64{1, 1, 1}, false},
-		"another server came before that was told": {[3]int64{1, 2, 2}, true},
-		"another server came before it was done":   {[3]int64{1, 1, 2}, true},
+		"nothing else happened":                             {[3]int64{1, 1, 1}, false},
+		"another server was found before that was recorded": {[3]int64{1, 2, 2}, true},
+		"another server came before it was done":            {[3]int64{1, 1, 2}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, s *scene) {
@@ -223,7 +223,7 @@ func TestADeclarationBelowTheFloorIsMadeAgain(t *testing.T) {
 			require.Zero(t, latest(s, "n:docs"))
 		})
 	})
-	t.Run("what lapsed is distrusted until it is recorded", func(t *testing.T) {
+	t.Run("what lapsed is pending until it is recorded", func(t *testing.T) {
 		bubble(t, func(t *testing.T, s *scene) {
 			declare(s)
 			s.log.change("s:x")
@@ -262,8 +262,8 @@ func TestALogThatIsDamagedAgainAndAgainIsRenewedAtAPace(t *testing.T) {
 	})
 }
 
-// Where the log cannot be read, though somebody is connected, messages do not have it
-// asked for each.
+// Where the log cannot be read although the connection stands, not every message causes
+// an attempt to read it.
 func TestMessagesDoNotAskALogThatCannotBeRead(t *testing.T) {
 	bubble(t, func(t *testing.T, s *scene) {
 		require.NoError(t, s.CatchUp(t.Context()))
@@ -283,6 +283,6 @@ func TestMessagesDoNotAskALogThatCannotBeRead(t *testing.T) {
 		s.Receive(s.log.message(t, 0))
 		time.Sleep(64 * time.Millisecond)
 		synctest.Wait()
-		require.Equal(t, s.log.tick, s.View().Watermark, "it is heard soon")
+		require.Equal(t, s.log.tick, s.View().Watermark, "it is read soon")
 	})
 }

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// check fails the test unless all parts of c tell the same story. Nobody may be writing.
+// check fails the test unless all parts of c agree. There must be no writer meanwhile.
 func check[V any](t *testing.T, c *Cache[V]) {
 	t.Helper()
 	entries, bytes := 0, int64(0)

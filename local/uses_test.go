@@ -71,7 +71,7 @@ func TestAForgottenUseDoesNotCount(t *testing.T) {
 		c.Put(testKey(i), i, 0)
 	}
 	s := &c.shards[0]
-	s.mu.Lock() // nobody takes: the ring fills
+	s.mu.Lock() // no goroutine takes: the ring fills
 	for i := 1; i <= len(s.reads.ring); i++ {
 		c.Get(testKey(i))
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/tiercache/tiercache/remote"
 )
 
-// The table of what is tracked is bounded, and what nobody keeps need not be in it.
+// The table of tracked keys is bounded, and a key that no process keeps need not be in it.
 func TestWhatIsReadUntrackedInProcessIsNotTracked(t *testing.T) {
 	e := remote.NewEmbedded(0)
 	c := connect(t, e, "p", newNotices())

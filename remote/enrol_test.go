@@ -14,9 +14,9 @@ import (
 	"github.com/tiercache/tiercache/invalidation"
 )
 
-// What stands in the log is renewed in time, and told again to another log. Who was
-// silent for longer than it stands there hears of that as of a loss: stores of the
-// other mode may have come and gone, whose writes nothing told of.
+// An enrolment is renewed in time, and made again in another log. For a store that was
+// silent for longer than it lasts, that is a loss: stores of the other mode may have been
+// open meanwhile, of whose writes it did not learn.
 func TestAnEnrolmentIsRenewedAndItsEndIsALoss(t *testing.T) {
 	s := valkeytest.Start(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -28,7 +28,7 @@ func TestAnEnrolmentIsRenewedAndItsEndIsALoss(t *testing.T) {
 	require.NoError(t, err)
 	defer opened.Close()
 	c := opened.(*valkeyConn)
-	read := func() { // and returns when the log was told
+	read := func() { // and returns when the store enrolled
 		t.Helper()
 		before := lost.Load()
 		_, err := c.Delta(ctx, invalidation.DeltaQuery{Limit: 1})

@@ -22,7 +22,7 @@ func TestACallersOwnDeadlineIsNoFaultOfTheServer(t *testing.T) {
 	c := view[string](t, store, "docs")
 	require.NoError(t, c.Set(t.Context(), "k", "v"))
 	for range 10 {
-		for range 100 { // come so thick that who asks reads himself
+		for range 100 { // so many at a time that a requesting goroutine reads the answers itself
 			_, err := c.Get(t.Context(), "k", fails[string](errOrigin), tier.NoLocal())
 			require.NoError(t, err)
 		}

@@ -135,7 +135,7 @@ func ExampleStore_InvalidateSource() {
 	text = "final"
 	two.InvalidateSource(ctx, "doc-42")
 
-	// one is told within a moment; Fresh and Sync are for those who cannot wait.
+	// The store "one" learns of it within a moment; Fresh and Sync are for callers that cannot wait.
 	fmt.Println(answers.Get(ctx, "what?", load, tier.Fresh()))
 	// Output:
 	// draft <nil>

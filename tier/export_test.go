@@ -14,8 +14,8 @@ func LeaseFirst[V any](c *Cache[V]) { c.ns.misses.Store(1 << 30) }
 // RemoteName is the name under which the remote tier has a key.
 func RemoteName[V any](c *Cache[V], key string) string { return c.ns.remoteName(c.ns.hash(key)) }
 
-// LeadLate reads as somebody does who found nothing in the local tier before
-// between was called, and says where the value came from.
+// LeadLate reads like a caller that found nothing in the local tier before between was
+// called, and returns the origin of the value.
 func LeadLate[V any](c *Cache[V], key string, between func()) Origin {
 	h := c.ns.hash(key)
 	f, leads, _ := c.s.table.join(nil, h, key, true)

@@ -17,8 +17,8 @@ import (
 	"github.com/tiercache/tiercache/tier"
 )
 
-// Nobody waits for the answer to a fill, and so whoever reads the connection hears it;
-// what is told of it then may need the connection.
+// No caller waits for the answer to a fill, so the reader goroutine of the connection gets
+// it; code that runs then may need the connection.
 func TestWhoIsToldOfAFillMayAskTheServer(t *testing.T) {
 	srv := valkeytest.Shared(t)
 	var s *tier.Store
@@ -38,7 +38,8 @@ func TestWhoIsToldOfAFillMayAskTheServer(t *testing.T) {
 	}
 }
 
-// Nor does whoever reads delete what is older than a value that there is no room for.
+// Nor does the reader goroutine delete the older value after a fill that the server has no
+// memory for.
 func TestAFillThatTheServerHasNoRoomForDoesNotHoldUpTheConnection(t *testing.T) {
 	srv := valkeytest.Start(t, valkeytest.Config("maxmemory-policy", "noeviction"))
 	s, err := tier.Open(t.Context(), tier.WithValkey(srv.URL()), tier.WithRemoteTimeout(10*time.Second))
@@ -136,7 +137,7 @@ func (b blocking) Handle(context.Context, slog.Record) error {
 	return nil
 }
 
-// Whoever reads may be the one who finds that the server is away, or back.
+// The reader goroutine may be the one that finds that the server is away, or back.
 func TestALogThatIsSlowHoldsUpNobody(t *testing.T) {
 	log := blocking{slog.NewTextHandler(&journal{}, nil), make(chan struct{})}
 	s, err := tier.Open(t.Context(), tier.WithLogger(slog.New(log)))
@@ -146,8 +147,8 @@ func TestALogThatIsSlowHoldsUpNobody(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-// Nor does who runs a loader himself wait until the client has stored what is too long
-// for the short way.
+// Nor does a caller of a load wait until the client has stored a value that is too long to
+// be sent directly.
 func TestNoCallerOfALoadWaitsForItsFill(t *testing.T) {
 	srv := valkeytest.Start(t)
 	s, err := tier.Open(t.Context(), tier.WithValkey(srv.URL()), tier.WithRemoteTimeout(time.Minute))

@@ -145,14 +145,14 @@ func TestTheLastCallerThatLeavesEndsTheLoadersContext(t *testing.T) {
 		cancel()
 		assert.ErrorIs(t, <-ended, context.Canceled)
 		synctest.Wait()
-		assert.Zero(t, s.Stats().LoadErrors, "nobody was told of an error")
-		// Whoever comes now is not given the abandoned load.
+		assert.Zero(t, s.Stats().LoadErrors, "no caller got an error")
+		// A caller that begins now is not given the abandoned load.
 		assert.Equal(t, "v", find(t, c, "k", is("v")).Value)
 	})
 }
 
-// Regression: the countdown of a batch's calls counted also those that others
-// load or that were answered meanwhile, which nobody leaves.
+// Regression: the count of a batch's active calls included those that other processes
+// load or that were answered meanwhile, which no caller leaves.
 func TestTheLastCallerThatLeavesEndsABatchOfWhichOthersLoadAPart(t *testing.T) {
 	inBubbles(t, func(t *testing.T, f *fleet) {
 		a, b := view[string](t, f.process(), "docs"), view[string](t, f.process(), "docs")
@@ -180,7 +180,7 @@ func TestTheLastCallerThatLeavesEndsABatchOfWhichOthersLoadAPart(t *testing.T) {
 		cancel()
 		<-done
 		synctest.Wait()
-		assert.True(t, loadEnded.Load(), "nobody waits for the batch any more")
+		assert.True(t, loadEnded.Load(), "no caller waits for the batch any more")
 		close(goOn)
 		synctest.Wait()
 		if !loadEnded.Load() {
@@ -311,7 +311,7 @@ func TestNoLocalNeitherReadsNorFillsTheLocalTier(t *testing.T) {
 
 func TestAFreshReadSeesEveryChangeAcknowledgedBefore(t *testing.T) {
 	onEachRemote(t, func(t *testing.T, f *fleet) {
-		// b hears of changes by its own requests alone.
+		// b learns of changes by its own requests alone.
 		sa, sb := f.process(), f.process(tier.WithHeartbeat(time.Hour), tier.WithMaxStaleness(3*time.Hour))
 		a, b := view[string](t, sa, "docs"), view[string](t, sb, "docs")
 		for i := range 20 {
@@ -343,8 +343,8 @@ func TestTwoViewsOfANamespaceShareItsEntries(t *testing.T) {
 	})
 }
 
-// Regression: the write of a load by a view without local copies was not told
-// apart from one by a view that had replaced the local copy itself.
+// Regression: the write of a load by a view without local copies was treated like one
+// by a view that had replaced the local copy itself.
 func TestARefreshByAViewWithoutLocalCopiesDropsThoseOfOtherViews(t *testing.T) {
 	onEachRemote(t, func(t *testing.T, f *fleet) {
 		s := f.process()

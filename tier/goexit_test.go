@@ -35,7 +35,7 @@ func (q quitting) Unmarshal(b []byte, v any) error {
 	return json.Unmarshal(b, v)
 }
 
-// A codec that calls Goexit ends the goroutine that flies, and nobody waits for ever.
+// A codec that calls Goexit ends the goroutine that leads a call, and no caller waits for ever.
 func TestACodecThatCallsGoexitLeavesNobodyWaiting(t *testing.T) {
 	for _, first := range []struct {
 		name             string
@@ -93,8 +93,9 @@ func TestACodecThatCallsGoexitLeavesNobodyWaiting(t *testing.T) {
 	}
 }
 
-// Who takes the lease along with a read, finds a value and cannot decode it, for its
-// goroutine is being ended, gives the lease up: another's refresh need not wait for it.
+// A leader that takes the lease together with a read, finds a value and cannot decode it,
+// since its goroutine is being ended, gives up the lease: another process's refresh need not
+// wait for it.
 func TestACodecThatCallsGoexitLeavesNoLease(t *testing.T) {
 	onEachRemote(t, func(t *testing.T, f *fleet) {
 		codec := quitting{new(atomic.Bool), new(atomic.Bool)}
@@ -127,8 +128,8 @@ func TestACodecThatCallsGoexitLeavesNoLease(t *testing.T) {
 	})
 }
 
-// The end of a load's context ends its calls, and not once more a loader that calls
-// Goexit when it hears of that.
+// The end of a load's context ends its calls. A loader that calls Goexit because of it does
+// not end them once more.
 func TestALoaderThatCallsGoexitWhenItsContextEndsEndsNothingTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, err := tier.Open(t.Context())

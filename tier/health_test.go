@@ -177,7 +177,7 @@ func outlive(t *testing.T, how string, options []tier.Option) {
 	assert.Contains(t, log.String(), "reachable again")
 	assert.NotContains(t, log.String(), "TOPSECRET", "neither keys nor values nor sources")
 	assert.NotContains(t, log.String(), secret)
-	assert.Less(t, strings.Count(log.String(), "\n"), 20, "edges, not every beat:\n%s", log.String())
+	assert.Less(t, strings.Count(log.String(), "\n"), 20, "changes of state, not every heartbeat:\n%s", log.String())
 }
 
 // Others may be the first to find that the server is gone, and then no read asks it; so
@@ -205,7 +205,7 @@ func TestARequestThatFailsIsCountedAndTold(t *testing.T) {
 // A call without a deadline must not wait for a server that is gone.
 func TestNoCallHangsWithoutADeadlineWhenTheServerIsGone(t *testing.T) {
 	srv := valkeytest.Start(t)
-	var gone atomic.Bool // from then on nobody answers, although another test's server may be given the port
+	var gone atomic.Bool // from then on no server answers, although another test's server may be given the port
 	option := valkey.ClientOption{InitAddress: []string{srv.Addr}, DialCtxFn: func(ctx context.Context, address string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
 		if gone.Load() {
 			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}

@@ -46,8 +46,8 @@ func TestALoadersErrorReachesEveryCallerAndIsNotRemembered(t *testing.T) {
 	})
 }
 
-// Regression: for a moment after a load had failed, its error was given to
-// callers who came afterwards.
+// Regression: for a moment after a load had failed, its error was given to callers that
+// began afterwards.
 func TestWhoTriesAgainAfterAnErrorIsGivenANewLoad(t *testing.T) {
 	onEachRemote(t, func(t *testing.T, f *fleet) {
 		c := view[string](t, f.process(), "docs")
@@ -459,8 +459,8 @@ func (picky) Unmarshal(b []byte, v any) error {
 	return nil
 }
 
-// The lease lasts as long as the load, whoever of those that wait has left: a
-// lease that ran out would have the fleet load the key twice.
+// The lease lasts as long as the load, whichever of the waiting callers have left: a
+// lease that expired would have the fleet load the key twice.
 func TestALeaseIsRenewedAfterTheFirstCallerHasLeft(t *testing.T) {
 	inBubbles(t, func(t *testing.T, f *fleet) {
 		a, b := view[string](t, f.process(), "docs"), view[string](t, f.process(), "docs")

@@ -89,7 +89,7 @@ func TestI6ARightThatIsRevokedLosesNoLog(t *testing.T) {
 	}
 }
 
-// One member that no store has written stops nobody for good: it is skipped, or the log
+// One member that no store has written stops no store for good: it is skipped, or the log
 // counts as damaged and begins anew.
 func TestAForeignMemberOfTheLogStopsNobody(t *testing.T) {
 	for name, member := range map[string][]string{
@@ -147,7 +147,7 @@ func TestAForeignMemberOfTheLogStopsNobody(t *testing.T) {
 	}
 }
 
-// Two modes on one prefix: what a store with tracking sets, one without hears nothing of.
+// Two modes on one prefix: a store without tracking does not learn of the writes of one with tracking.
 func TestI2StoresOfOnePrefixHaveOneMode(t *testing.T) {
 	onEachRemote(t, func(t *testing.T, f *fleet) {
 		other := tier.WithoutTracking()
@@ -180,7 +180,7 @@ func TestI2StoresOfOnePrefixHaveOneMode(t *testing.T) {
 		same, err := open(first...)
 		require.NoError(t, err)
 		require.NoError(t, same.Close())
-		require.NoError(t, a.Sync(t.Context()), "who was first goes on")
+		require.NoError(t, a.Sync(t.Context()), "the first store goes on")
 		elsewhere, err := open(append(second, tier.WithPrefix(f.prefix+"-2"))...)
 		require.NoError(t, err)
 		require.NoError(t, elsewhere.Close())
@@ -323,7 +323,7 @@ func TestI6AShorterMaxTTLForgetsNoDeclaration(t *testing.T) {
 	lostSet(t, srv, f, c)
 }
 
-// lostSet sets k twice, has the server lose the second, and asks who can know.
+// lostSet sets k twice, has the server lose the second, and reads k in a process that can know.
 func lostSet(t *testing.T, srv *valkeytest.Server, f *fleet, c *tier.Cache[string]) {
 	require.NoError(t, c.Set(t.Context(), "k", "1"))
 	srv.Do(t, "SAVE")
@@ -352,8 +352,8 @@ func TestI6AClockThatIsSetForthAndBackForgetsNoDeclaration(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}
-	// A Set is refused until its process has heard the clock that was set.
-	eventually(t, "the clock is heard", func() bool { return c.Set(t.Context(), "k", "0") == nil })
+	// A Set is refused until its process has read the clock that was set.
+	eventually(t, "the clock is read", func() bool { return c.Set(t.Context(), "k", "0") == nil })
 	lostSet(t, srv, f, c)
 }
 
@@ -376,7 +376,7 @@ var rollbacks = map[string]func(t *testing.T, srv *valkeytest.Server){
 }
 
 // rolledBack sets key, has a server save, sets it again, has the server go back, and
-// asks everybody.
+// reads it in all stores.
 func rolledBack(t *testing.T, key string, stores []*tier.Store, srv *valkeytest.Server, roll func(t *testing.T, srv *valkeytest.Server)) {
 	var views []*tier.Cache[string]
 	for _, s := range stores {
@@ -504,8 +504,8 @@ func losingStore(t *testing.T, server *fickle) *tier.Store {
 	return s
 }
 
-// Guard: declaration.holds. No delta has told of the floor, which would have it declared
-// again by another goroutine, and later than the Set.
+// Guard: declaration.holds. No delta has shown the floor yet, which would have another
+// goroutine declare again, later than the Set.
 func TestI6ASetDeclaresAgainWhatLiesBelowTheFloor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := newFickle(losing{remote.NewEmbedded(0)})

@@ -207,7 +207,7 @@ func TestI1NoReadGoesBehindARefreshWithoutALease(t *testing.T) {
 		}
 	}
 	eachWorld(t, func(t *testing.T, w *world) { test(t, w, quiet...) })
-	t.Run("without tracking", func(t *testing.T) { // nor does a invalidation take the copy out
+	t.Run("without tracking", func(t *testing.T) { // nor does an invalidation remove the copy
 		w := &world{t, embeddedFleet(t, nil).hub, "test", nil}
 		test(t, w, append([]tier.Option{tier.WithoutTracking()}, quiet...)...)
 	})
@@ -258,7 +258,7 @@ func TestI1NoReadGoesBehindWhatWasReadWithoutTracking(t *testing.T) {
 	}
 }
 
-// Nor is what is being loaded then shared with those who come later.
+// Nor is a value that is being loaded then shared with callers that begin later.
 func TestI1NoFlightGoesBehindWhatWasReadWithoutTracking(t *testing.T) {
 	w := &world{t, embeddedFleet(t, nil).hub, "test", nil}
 	untracked := append([]tier.Option{tier.WithoutTracking()}, quiet...)
@@ -294,7 +294,7 @@ func TestI1NoFlightGoesBehindWhatWasReadWithoutTracking(t *testing.T) {
 }
 
 // Regression: a load had read a value past its TTL; then the key was set or deleted, and a
-// caller who came after that, and shared the load, was given the old value when it failed.
+// caller that began after that, and shared the load, was given the old value when it failed.
 func TestI1NoFallbackIsOlderThanAChangeBeforeTheCaller(t *testing.T) {
 	for tracked, options := range tracking {
 		for what, change := range map[string]func(c *tier.Cache[int]) error{

@@ -270,12 +270,12 @@ func panicsInEvent(t *testing.T, method string, backend remote.Backend, disconne
 	})
 	if method == "Changed" {
 		require.NoError(t, s.Sync(t.Context()))
-		require.Equal(t, 2, find(t, c, "k", unneeded[int]).Value, "the notice was lost, and so is what it was about")
+		require.Equal(t, 2, find(t, c, "k", unneeded[int]).Value, "the invalidation was lost, so the copy was dropped")
 	}
 	checkGoesOn(t, s, other, b, &log)
 }
 
-// A refresh in the background has nobody to tell of its end.
+// No caller waits for the end of a refresh in the background.
 func TestAPanicInARefreshIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := buggyRemote(remote.NewEmbedded(0))

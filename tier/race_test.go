@@ -27,7 +27,7 @@ func rounds(t *testing.T) int64 {
 	if err != nil {
 		n = 2000
 		if strings.Contains(t.Name(), "/cluster") {
-			n /= 10 // four times as slow, and it is the same code but for who proves what
+			n /= 10 // four times as slow, and the same code except for the proofs
 		}
 	}
 	if testing.Short() {

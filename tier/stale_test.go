@@ -207,7 +207,7 @@ func TestASoftTimeoutAnswersWithTheStaleValueWhileTheLoadGoesOn(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, "v1", many["k"])
 		time.Sleep(10 * time.Second)
-		assert.Equal(t, "v2", find(t, c, "k", unneeded).Value, "nobody waited, the load went on")
+		assert.Equal(t, "v2", find(t, c, "k", unneeded).Value, "no caller waited, the load went on")
 		// A load that is quick enough is waited for.
 		time.Sleep(time.Minute)
 		r = find(t, c, "k", func(context.Context, *tier.Entry) (string, error) {

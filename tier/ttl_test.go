@@ -189,7 +189,7 @@ func TestATTLThatCannotBeIsAnErrorEverywhere(t *testing.T) {
 	})
 }
 
-// Regression: the default negative TTL, which nobody had asked for, was
+// Regression: the default negative TTL, which no option had set, was
 // reported as exceeding a small maximum.
 func TestASmallMaximumTTLNeedsNoNegativeTTL(t *testing.T) {
 	inBubbles(t, func(t *testing.T, f *fleet) {

@@ -137,8 +137,8 @@ func admitted[V any](t *testing.T, s *tier.Store, path string, options ...tier.C
 	return c
 }
 
-// What views that are gone have left in the local tier is a miss for views of another
-// kind: nobody would tell these of changes, or its type is not theirs.
+// Entries of earlier views in the local tier are misses for views of another kind: these
+// would not learn of changes, or the type is not theirs.
 func TestI2WhatViewsOfAnotherKindHaveLeftIsNotServed(t *testing.T) {
 	onEachRemote(t, func(t *testing.T, f *fleet) {
 		keys := []string{"set", "loaded", "none"}

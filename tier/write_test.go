@@ -156,7 +156,7 @@ func TestAGetWithAnAsOfMakesAValueAsOfThen(t *testing.T) {
 		_, err := s.InvalidateSource(t.Context(), "doc")
 		require.NoError(t, err)
 		assert.Equal(t, 1, find(t, c, "k", is(1, "doc"), tier.WithAsOf(asOf)).Value, "the caller's own")
-		assert.Equal(t, 2, find(t, c, "k", is(2, "doc")).Value, "nobody else's")
+		assert.Equal(t, 2, find(t, c, "k", is(2, "doc")).Value, "this caller's own")
 		assert.Equal(t, int64(1), s.Stats().Overtaken)
 	})
 }
@@ -242,7 +242,7 @@ func TestAWriteDuringALoadWins(t *testing.T) {
 				}
 				synctest.Wait()
 				close(goOn)
-				assert.Equal(t, 1, <-first, "who asked before is answered")
+				assert.Equal(t, 1, <-first, "a caller from before is answered")
 				synctest.Wait()
 				for _, c := range []*tier.Cache[int]{a, b} {
 					assert.Equal(t, 2, find(t, c, "k", is(2)).Value)

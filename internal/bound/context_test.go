@@ -19,10 +19,10 @@ var (
 
 type key struct{}
 
-// ways to look at a context: with and without anybody who waits for its end.
+// ways to look at a context: with and without a goroutine that waits for its end.
 var ways = map[string]func(context.Context){
-	"nobody waits": func(context.Context) {},
-	"who waits":    func(ctx context.Context) { ctx.Done() },
+	"without Done": func(context.Context) {},
+	"with Done":    func(ctx context.Context) { ctx.Done() },
 }
 
 // inBubbles makes a context of a caller's and of a limit that ends after a second.
@@ -129,8 +129,8 @@ func TestWhatIsDerivedFromItEndsWithIt(t *testing.T) {
 	require.NoError(t, bound.Cause(context.Background()))
 }
 
-// The limit may be told of its end before what was joined is, and so may who waits for
-// either.
+// The limit's end may be seen before that of the joined context, and a goroutine that waits
+// for either may see it first, too.
 func TestItHasEndedOnceEitherHas(t *testing.T) {
 	for name, end := range map[string]func(caller, limit context.CancelFunc){
 		"the caller": func(caller, _ context.CancelFunc) { caller() },
