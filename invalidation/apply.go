@@ -13,36 +13,36 @@ type Query struct {
 	DeltaQuery
 	sent mono.Time
 	view *View
-	// witnesses are the last of Scopes; thorough, if they are all that there are.
+	// witnesses are the last of Scopes. deepCheck: there are up to maxWitnesses of them.
 	witnesses []ScopeTick
 	deepCheck bool
 	horizon   Tick // from where on all changes are known
 }
 
-// Query prepares a delta read: whoever sends it hands the answer to Apply.
+// Query prepares a delta read. The caller sends it and gives the answer to Apply.
 //
-// It also asks for the latest change of a scope of which this process knows one,
-// the witness: a log that says it did not happen goes on from an older copy of
-// itself, although it may have grown beyond the watermark again since. Another
+// It also asks for the latest change of a scope that this process knows to have
+// changed, the witness. A log without that change goes on from an older copy of
+// itself, although it may have grown beyond the watermark again since. A later
 // change of the same scope, recorded there since, would hide that:
 //
 //	A:       knows that x changed, and then y
-//	replica: has heard of neither; it is promoted
+//	replica: has received neither; it is promoted
 //	B:       changes y on it
 //	A:       asks for y: it changed, and even later than A knows; but x?
 //
-// A log turns into an older copy of itself while it is out of sight: so the first
-// answer over a new connection is not used, and many witnesses are asked for.
-// Should all of them have changed since, what they were witnesses of is covered
-// by that. A change that this process has not heard of, although it has heard all
-// that came up to its watermark, is as telling as one that is missing; below the
-// horizon it may have, and forgotten it.
+// A log is replaced by an older copy of itself only while the connection is lost. So
+// the first answer over a new connection is not used, and many witnesses are asked
+// for. If all of them have changed since, those later changes cover the ones that
+// they were witnesses of. A change that this process does not know, although it has
+// applied all changes up to its watermark, shows as much as a change that is missing;
+// not below the horizon, where this process may have known and forgotten it.
 func (t *Tail) Query(scopes []Scope) Query {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	v := t.View()
 	q := Query{DeltaQuery: DeltaQuery{Since: v.Watermark, Incarnation: v.Incarnation, Limit: t.cfg.MaxKnown},
-		sent: mono.Now(), view: v, deepCheck: t.mu.thorough, horizon: t.mu.known.horizon}
+		sent: mono.Now(), view: v, deepCheck: t.mu.deepCheck, horizon: t.mu.known.horizon}
 	most := 1
 	if q.deepCheck {
 		most = maxWitnesses
@@ -55,10 +55,12 @@ func (t *Tail) Query(scopes []Scope) Query {
 	return q
 }
 
-// maxWitnesses is what a reconnect may cost the server: about a millisecond.
+// maxWitnesses bounds the server's work for a reconnect: about a millisecond.
 const maxWitnesses = 200
 
-// contradicts reports whether the log that answered does not know of a witness.
+// contradicts reports whether the answer shows that the log is not the one that this
+// process followed: a witness is missing, or a change that it should have applied is new
+// to it.
 func (q *Query) contradicts(d Delta) bool {
 	if len(d.Known) != len(q.Scopes) {
 		return false
@@ -76,10 +78,9 @@ func (q *Query) contradicts(d Delta) bool {
 	return false
 }
 
-// Apply makes the answer to q known: it moves the watermark and renews the
-// proof. If it returns false the answer could not be used (the log lost
-// history and was renewed, or was replaced while the answer was on its way),
-// and the caller asks again.
+// Apply applies the answer to q: it moves the watermark and renews the proof. If it
+// returns false the answer could not be used (the log lost history and was renewed,
+// or was replaced while the answer was on its way), and the caller asks again.
 func (t *Tail) Apply(ctx context.Context, q Query, d Delta) (bool, error) {
 	unreadable := d.read()
 	if unreadable != nil && unreadable != errForeign {
@@ -106,9 +107,9 @@ func (t *Tail) Apply(ctx context.Context, q Query, d Delta) (bool, error) {
 	return false, t.log.Renew(ctx, Loss{Known: q.view.AsOf(), Forked: forked})
 }
 
-// renewWithin is the time in which a log is renewed at most maxRenewals times by one
-// process. Where it is lost as soon as it is renewed (a program adds to it what is no
-// member, two servers answer in turns) reads would else renew it eight times each.
+// renewWithin is the time in which one process renews a log at most maxRenewals times.
+// Where the log is lost as soon as it is renewed (another program adds invalid members,
+// or two servers answer in turns) each read would otherwise renew it eight times.
 const (
 	renewWithin = 100 * time.Millisecond
 	maxRenewals = 2 * maxRounds
@@ -126,7 +127,7 @@ func (t *Tail) mayRenew() bool {
 	return t.mu.renewals <= maxRenewals
 }
 
-// apply is the part of Apply that sends nothing; heard is when the answer was there.
+// apply is the part of Apply that sends nothing; heard is when the answer arrived.
 func (t *Tail) apply(q Query, d Delta, heard mono.Time, damaged bool) (done, lost bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -141,21 +142,21 @@ func (t *Tail) apply(q Query, d Delta, heard mono.Time, damaged bool) (done, los
 	}
 	// guard: I6-deep-check
 	if t.mu.connection != d.Connection && d.Incarnation == v.Incarnation && !q.deepCheck && len(t.mu.known.order) > len(q.witnesses) {
-		t.mu.thorough = true
+		t.mu.deepCheck = true
 		return false, false
 	}
 	if d.Incarnation == 0 || d.Tick < q.Since || d.Incarnation == t.mu.forked {
-		// No log, or one that ends before what had been applied when the
-		// question was sent. (That the watermark of now is ahead of the answer
-		// is no loss: a message overtook it.)
+		// No log, or one that ends before the position that had been applied when the
+		// query was sent. (It is no loss if the present watermark is ahead of the
+		// answer: a message overtook it.)
 		return false, true
 	}
 	switch {
 	case d.Incarnation != v.Incarnation:
 		t.adoptLocked(&v, d)
-	case d.Overflow && d.Tick > v.Watermark: // else a later answer was here first
-		// Not d.Tick: messages and later answers may have told of what came
-		// after it, and that is forgotten too.
+	case d.Overflow && d.Tick > v.Watermark: // else a later answer was applied first
+		// Not d.Tick: changes after it may be known from messages and later answers,
+		// and they are forgotten too.
 		t.resetLocked(&v, t.mu.known.newest(d.Tick))
 	}
 	t.followLocked(&v, q, d)
@@ -164,10 +165,10 @@ func (t *Tail) apply(q Query, d Delta, heard mono.Time, damaged bool) (done, los
 	}
 	// guard: I2-connection-moves-epoch
 	if t.mu.connection != d.Connection {
-		// Pushes sent between the two connections are lost. The client says so
-		// too, but possibly after the new connection has answered this read,
-		// and the proof must not be renewed before the epoch has moved.
-		t.mu.connection, t.mu.thorough = d.Connection, false
+		// Pushes sent between the two connections are lost. The client reports that
+		// too (see Lost), but possibly after the new connection has answered this
+		// read, and the proof must not be renewed before the epoch has moved.
+		t.mu.connection, t.mu.deepCheck = d.Connection, false
 		v.Epoch++
 	}
 	if q.sent > v.clock.Asked {
@@ -182,20 +183,21 @@ func (t *Tail) apply(q Query, d Delta, heard mono.Time, damaged bool) (done, los
 }
 
 // adoptLocked turns to a log of another incarnation. Where two primaries answer
-// for a while, each to some, changes went on in the log that is given up:
+// for a while, each to some processes, changes may have been recorded in the log that
+// this process leaves:
 //
 //	A:       follows the log of the old primary
 //	C:       finds that the replica, promoted, lacks changes, and renews its log
 //	C:       loads x
 //	A:       changes x; the old primary acknowledges it
-//	A:       turns to C's log, which has not heard of that
+//	A:       turns to C's log, which does not have that change
 //
-// What C had applied by then came before its log. So whoever has heard of more has
-// everything change there. No clock is asked which of both came first.
+// All changes that C had applied by then came before its log. So a process that knows of
+// a later one has everything change in the new log. No clock decides which came first.
 func (t *Tail) adoptLocked(v *View, d Delta) {
 	horizon := d.Tick
 	if v.Incarnation == 0 && !d.Overflow {
-		horizon = 0 // the first read of this process asked for all there is
+		horizon = 0 // the first read of this process asked for the whole log
 	}
 	// guard: I5-floor-heard-after-gap
 	heard := max(t.mu.known.newest(v.Watermark), t.mu.floor)
@@ -213,8 +215,8 @@ func (t *Tail) adoptLocked(v *View, d Delta) {
 	t.declareAgainLocked(d.Histories)
 }
 
-// resetLocked gives up what is known up to the horizon, and with it every
-// local copy: they hold marks that will no longer be updated.
+// resetLocked discards all that is known up to the horizon, and with it every local
+// copy: they hold marks that will no longer be updated.
 func (t *Tail) resetLocked(v *View, horizon Tick) {
 	t.mu.known.reset(horizon)
 	t.generation.Add(1)
@@ -234,8 +236,8 @@ func (t *Tail) followLocked(v *View, q Query, d Delta) {
 	}
 }
 
-// publishLocked makes v the present view. Marks are written before it, so a
-// reader that finds the new Seq finds them too.
+// publishLocked makes v the present view. Marks are written before it, so a reader
+// that finds the new Seq also finds the new marks.
 func (t *Tail) publishLocked(v *View) {
 	v.Floor = t.mu.floor
 	if t.mu.allPending > 0 {
@@ -251,14 +253,14 @@ func (t *Tail) publishLocked(v *View) {
 	t.view.Store(v)
 }
 
-// touchLocked publishes that marks changed though nothing in the view did.
+// touchLocked publishes a change of marks, though nothing else in the view changed.
 func (t *Tail) touchLocked(v *View) {
 	v.Seq = t.View().Seq + 1
 	t.publishLocked(v)
 }
 
-// Receive applies a published message, or has the log read if something is
-// missing before it. It is quick and calls nothing back.
+// Receive applies a published message, or has the log read if a change before it is
+// missing. It is quick and makes no callbacks.
 func (t *Tail) Receive(m Message) {
 	// guard: I3-apply-message
 	if t.receive(m) {
@@ -266,9 +268,9 @@ func (t *Tail) Receive(m Message) {
 	}
 }
 
-// maxAhead is how far a tick may be ahead of the server's clock in a message
-// that is applied without looking: whoever may publish could otherwise move
-// every watermark to the end of time.
+// maxAhead is how far the tick of a message may be ahead of the server's clock if the
+// message is applied without reading the log: any client that may publish could
+// otherwise move every watermark to the end of time.
 const maxAhead = time.Hour
 
 // receive reports whether the log has to be read.
@@ -278,18 +280,19 @@ func (t *Tail) receive(m Message) (gap bool) {
 	v := *t.View()
 	switch {
 	case m.Incarnation != v.Incarnation:
-		// Once: should the log still be ours, messages and deltas come from different
-		// servers, and what we record there would wake us for ever.
-		news := t.mu.foreign != m.Incarnation
-		t.mu.foreign = m.Incarnation
+		// Once: if deltas still come from the log that is followed, messages and deltas
+		// come from different servers, and this process's own changes would wake it
+		// for ever.
+		news := t.mu.otherIncarnation != m.Incarnation
+		t.mu.otherIncarnation = m.Incarnation
 		// guard: other-log-is-news-once
 		return news
 	case m.Tick <= v.Watermark:
-		return false // read from the log already, or our own
+		return false // read from the log already, or this process's own
 	// guard: I6-message-before-watermark
 	case m.Prev < v.Watermark:
-		// Nothing can come between two neighbours of one log, and we are there:
-		// an older copy of the log took over, and went on without what we know.
+		// In one log nothing can come between Prev and Tick, but the watermark does: an
+		// older copy of the log took over, and went on without changes that are known here.
 		t.mu.forked = m.Incarnation
 		return true
 	case m.Tick > Tick(v.ServerTime(mono.Now()).Add(maxAhead).UnixMicro()):
@@ -316,14 +319,14 @@ func (t *Tail) recordLocked(v *View, scopes []Scope, all bool, a Appended, parti
 	return gap
 }
 
-// Lost is told that pushes may have been lost, or that another connection is
-// about to be used: no local copy is believed until it has been read again, and
-// nothing is proven until a question that is sent from here on is answered. The
-// answer to an earlier one may come from the server that was:
+// Lost is called when pushes may have been lost, or another connection is about to be
+// used. No local copy is believed until it has been read again, and there is no proof
+// until a query that is sent from here on is answered. The answer to an earlier query
+// may come from the server before:
 //
 //	heartbeat: is answered by the old primary
-//	the client: turns to the new one, which has an older log
-//	a reader:   reads an older value there, and has proof of the old primary
+//	client:    turns to the new one, which has an older log
+//	reader:    reads an older value there, and has proof of the old primary
 func (t *Tail) Lost() {
 	t.mu.Lock()
 	t.mu.lost = mono.Now()

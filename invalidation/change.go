@@ -13,7 +13,7 @@ type scopeSet struct {
 }
 
 // maxUndelivered bounds the scopes kept for sending again; beyond it they are
-// given up for a change of everything, which covers them.
+// replaced by a change of everything, which covers them.
 const maxUndelivered = 10_000
 
 func (c *scopeSet) empty() bool { return len(c.marks) == 0 && c.all == 0 }
@@ -28,16 +28,17 @@ func (c *scopeSet) add(marks []*Mark, all int) {
 	c.all += all
 }
 
-// Change records that the scopes changed, or everything if all is set. It
-// returns the change's position, which a load that begins afterwards is true
-// as of. After an error the scopes stay distrusted in this process, and the
-// change is sent again until it is acknowledged or the tail is closed.
+// Change records that the scopes changed, or everything if all is set. It returns the
+// change's position; a load that begins afterwards is true as of that or a later one.
+// After an error the change stays pending: no value that depends on the scopes is valid
+// in this process, and the change is sent again until it is acknowledged or the tail is
+// closed.
 func (t *Tail) Change(ctx context.Context, scopes []Scope, all bool) (AsOf, error) {
 	return t.ChangeSettled(ctx, scopes, all, t.cfg.Settle)
 }
 
-// ChangeSettled is Change, recorded once more after d (rule R12): it cuts off
-// what was loaded meanwhile from a replica of the source that lags by up to d.
+// ChangeSettled is Change, recorded once more after d (rule R12): that invalidates values
+// that were loaded meanwhile from a replica of the source that lags by up to d.
 func (t *Tail) ChangeSettled(ctx context.Context, scopes []Scope, all bool, d time.Duration) (AsOf, error) {
 	if d > 0 {
 		// Also if the change cannot be recorded now: resend may do it too early.
@@ -46,34 +47,34 @@ func (t *Tail) ChangeSettled(ctx context.Context, scopes []Scope, all bool, d ti
 	return t.Begin(scopes, all).Record(ctx)
 }
 
-// Pending is a change that is distrusted here and not yet recorded.
+// Pending is a change that holds in this process and is not yet recorded.
 type Pending struct {
 	t   *Tail
 	own scopeSet
 }
 
-// Begin distrusts the scopes until Record, which must follow, has recorded that
-// they changed.
+// Begin is the first part of Change: from now on no value that depends on the scopes is
+// valid in this process. Record must follow.
 func (t *Tail) Begin(scopes []Scope, all bool) Pending {
 	return Pending{t, t.markPending(scopes, all)}
 }
 
-// Record is the rest of Change. It is called once.
+// Record is the rest of Change: it records that the scopes changed. It is called once.
 func (p Pending) Record(ctx context.Context) (AsOf, error) {
 	a, gap, err := p.t.record(ctx, p.own)
 	if err != nil {
 		return AsOf{}, err
 	}
 	if gap {
-		// Others changed something just before; without their changes the
-		// watermark stays behind ours, and loads that begin now would not be
-		// believed. The heartbeat does the same if this fails.
+		// Other processes recorded changes just before. Without those the watermark
+		// stays behind this change, and loads that begin now would not be valid. The
+		// heartbeat does the same if this fails.
 		_ = p.t.CatchUp(ctx)
 	}
 	return AsOf{a.Incarnation, a.Tick}, nil
 }
 
-// markPending makes the scopes unbelievable before anybody is told of the change.
+// markPending makes the scopes invalid in this process, before the change is sent.
 func (t *Tail) markPending(scopes []Scope, all bool) scopeSet {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -97,9 +98,8 @@ func (t *Tail) markPending(scopes []Scope, all bool) scopeSet {
 	return own
 }
 
-// record puts the changes into the log and applies them; they are kept for
-// resend if that fails. It reports whether the log holds changes before them
-// that are not known here.
+// record puts the changes into the log and applies them; if that fails it keeps them for
+// resend. gap reports whether the log holds changes before them that are not known here.
 func (t *Tail) record(ctx context.Context, own scopeSet) (a Appended, gap bool, err error) {
 	recorded := false
 	defer func() {
@@ -122,8 +122,8 @@ func (t *Tail) record(ctx context.Context, own scopeSet) (a Appended, gap bool, 
 		if t.View().Incarnation != v.Incarnation {
 			continue
 		}
-		// The log was lost and has begun anew, with this change or before it; or it
-		// is recorded by one server and read from another.
+		// The log was lost and has begun anew, with this change or before it; or one
+		// server records changes and another one is read.
 		if caught := t.CatchUp(ctx); caught != nil {
 			err = caught
 		}
@@ -145,13 +145,13 @@ func (t *Tail) append(ctx context.Context, c scopeSet, known AsOf) (Appended, er
 	})
 }
 
-// acknowledge applies a change of ours that the log has taken. It reports whether
-// the log holds changes before it that are not known here. It is not done, and the
-// change to be recorded again, if the log is another than the one that is followed:
+// acknowledge applies a change of this process that has been recorded. gap reports whether
+// the log holds changes before it that are not known here. If the log is another one than
+// the one that is followed, done is false and the change has to be recorded again:
 //
 //	this change: is recorded in the log, which is then lost
 //	heartbeat:   finds that, and turns to a new log
-//	this change: its answer is handed over, and is of the log that was lost
+//	this change: its answer arrives, from the log that was lost
 func (t *Tail) acknowledge(own scopeSet, a Appended) (gap, done bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -188,7 +188,7 @@ func (t *Tail) acknowledge(own scopeSet, a Appended) (gap, done bool) {
 	return gap, true
 }
 
-// requeue keeps what could not be recorded, still distrusted, for resend.
+// requeue keeps changes that could not be recorded for resend. They stay pending.
 func (t *Tail) requeue(own scopeSet) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -203,7 +203,7 @@ func (t *Tail) requeue(own scopeSet) {
 	u.all++
 	t.mu.allPending++
 	v := *t.View()
-	t.touchLocked(&v) // before the marks, or a reader could slip in between
+	t.touchLocked(&v) // before the marks: a reader in between must not find the scopes valid
 	for m, n := range u.marks {
 		m.pending -= n
 		for range n {
@@ -233,7 +233,7 @@ func (t *Tail) resend(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.cfg.Logger.Info("tiercache: postponed changes recorded", "scopes", len(own.marks), "all", own.all > 0)
+	t.cfg.Logger.Info("tiercache: pending changes recorded", "scopes", len(own.marks), "all", own.all > 0)
 	if gap {
 		return t.CatchUp(ctx)
 	}
@@ -251,5 +251,5 @@ func (t *Tail) settle(scopes []Scope, all bool, d time.Duration) {
 	}
 	ctx, cancel := context.WithTimeout(t.ctx, max(t.cfg.Timeout, t.cfg.Heartbeat))
 	defer cancel()
-	_, _ = t.ChangeSettled(ctx, scopes, all, 0) // postponed if it fails
+	_, _ = t.ChangeSettled(ctx, scopes, all, 0) // if it fails, resend repeats it
 }

@@ -78,8 +78,8 @@ func TestAFailedChangeStaysDistrustedAndIsSentAgain(t *testing.T) {
 	}, heartbeat(250*time.Millisecond))
 }
 
-// A change of a scope that succeeds does not end the distrust for one of the
-// same scope that failed, unless it came later.
+// A change of a scope that succeeds does not end an earlier one of the same scope that
+// failed and is still pending, unless it was begun later.
 func TestTwoChangesOfOneScopeAreDistrustedEach(t *testing.T) {
 	bubble(t, func(t *testing.T, s *scene) {
 		s.log.set(func(l *script) { l.appendErr = errDown })

@@ -1,25 +1,28 @@
 package invalidation
 
-// declared is a scope of [Written] that this process has recorded at tick. What it says
-// stays in the log as long as the incarnation does. But processes of the release before
-// trim it with the scope, which leaves it in place for sure only while the log's floor is
-// below it, and then nothing tells a server that lost what was written to single keys since:
+// declared is a declaration (a scope of [Written]) that this process has recorded at tick.
+// It stays in the log as long as the incarnation does. But processes of the release before
+// trim it like other scopes, so it is there for sure only while the log's floor is below
+// it. Without it, a server that loses writes to single keys goes unnoticed:
 //
-//	A:      has declared; B trims that, of which A does not know yet
-//	server: saves; A sets a key of the namespace
-//	server: is restarted, without that Set; nothing says that the namespace changes
+//	A:      has declared
+//	B:      trims the declaration; A does not know that yet
+//	server: saves its file
+//	A:      sets a key of the namespace
+//	server: is restarted, without that Set; the namespace should change and does not
 //
-// So who hears of such a floor declares again, and if a server came meanwhile that may
-// have lost something, has the namespace change. That narrows the hole which those
-// processes leave, and does not close it.
+// So a process that finds such a floor declares again. If a server was found meanwhile that
+// may have lost writes, the process also has the namespace change. That makes the time in
+// which this can happen short, but does not remove it.
 type declared struct {
 	tick      Tick
 	queued    bool  // it is to be recorded again
 	absent    bool  // it was not in the log when the latest delta was read
-	histories int64 // Delta.Histories of that
+	histories int64 // Delta.Histories of that delta
 }
 
-// declaredLocked notes those among the scopes of a change that was recorded at tick.
+// declaredLocked notes the declarations among the scopes of a change that was recorded at
+// tick.
 func (t *Tail) declaredLocked(scopes []Scope, tick Tick) {
 	for _, s := range scopes {
 		if s[0] != 'w' {
@@ -34,17 +37,18 @@ func (t *Tail) declaredLocked(scopes []Scope, tick Tick) {
 	}
 }
 
-// renewDeclarationsLocked is called with each delta. It reports whether it distrusts
-// anything.
-func (t *Tail) renewDeclarationsLocked(histories int64) (distrusts bool) {
+// renewDeclarationsLocked is called for each delta. It reports whether it made a change
+// pending, of a namespace.
+func (t *Tail) renewDeclarationsLocked(histories int64) (pending bool) {
 	t.mu.histories = histories
 	for s, d := range t.mu.declared {
 		absent := d.tick <= t.mu.floor
-		// If it stands there now and did not before, the server may have come before that.
+		// If the declaration is there now and was not before, the server may have been found
+		// before it was there.
 		// guard: I6-history-while-undeclared
 		if (absent || d.absent) && d.histories != histories {
 			t.requeueLocked("n" + s[1:])
-			distrusts = true
+			pending = true
 		}
 		// guard: I6-declare-again-below-floor
 		if absent && !d.queued {
@@ -53,17 +57,19 @@ func (t *Tail) renewDeclarationsLocked(histories int64) (distrusts bool) {
 		}
 		d.absent, d.histories = absent, histories
 	}
-	return distrusts
+	return pending
 }
 
-// declareAgainLocked is called when the process turns to a log of another incarnation, of
-// which no entry of before is believed. That log holds none of its declarations, and is
-// told of them at once, not only before the next Set. Until then this can happen, so for one
-// heartbeat:
+// declareAgainLocked is called when the process turns to a log of another incarnation, in
+// which no earlier entry is valid. That log holds none of the process's declarations. They
+// are recorded at once, not only before the next Set. Until then, for one heartbeat, this
+// can happen:
 //
 //	B:      finds the log lost, and renews it
-//	A:      sets a key, and has not heard of that; the server saves; A sets it again
-//	server: is restarted from the file; nothing says that keys were written
+//	A:      sets a key, and does not know of the new log
+//	server: saves its file
+//	A:      sets the key again
+//	server: is restarted from the file; the log does not say that keys were written
 func (t *Tail) declareAgainLocked(histories int64) {
 	for s, d := range t.mu.declared {
 		// guard: I6-declared-before-new-log
@@ -75,8 +81,8 @@ func (t *Tail) declareAgainLocked(histories int64) {
 	}
 }
 
-// requeueLocked has a scope distrusted until it is recorded that it changed, which
-// is done at once, but by another goroutine.
+// requeueLocked makes a change of a scope pending, and wakes the heartbeat goroutine, which
+// records it at once.
 func (t *Tail) requeueLocked(s Scope) {
 	m := t.mu.known.pin(s)
 	m.pending++

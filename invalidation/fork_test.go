@@ -16,8 +16,8 @@ import (
 // does not stay.
 
 // A primary is lost before its replica had all of the log, and another process,
-// which had not heard the last changes either, goes on with what is left: the
-// log is as long as it should be again before this process looks.
+// which did not know the last changes either, goes on with the rest: the log is as
+// long as it should be again before this process reads it.
 func TestAForkedLogIsFoundByItsMessages(t *testing.T) {
 	bubble(t, func(t *testing.T, s *scene) {
 		s.log.change("s:y")
@@ -120,8 +120,8 @@ func TestAForkedLogIsFoundOnANewConnectionThoughItsLatestChangeIsThere(t *testin
 	})
 }
 
-// Everything has changed on the other side since; but a change there that this
-// process, which had heard all of its own side, should have heard of is another's.
+// Everything has changed in the other history since; but it has a change that this
+// process, which had applied all of its own history, should know and does not.
 func TestAForkedLogIsFoundByAChangeThatWasNotHeardOf(t *testing.T) {
 	bubble(t, func(t *testing.T, s *scene) {
 		s.log.change("s:x")
@@ -183,7 +183,7 @@ func TestAForkedLogIsFoundByAWitnessBelowTheHorizon(t *testing.T) {
 func TestWhatWasHeardOfInALogThatIsGivenUpIsNotLost(t *testing.T) {
 	atFirst := AsOf{Incarnation: 1, Tick: 100}
 	renewed := func(s *scene, after AsOf) { s.log.set(func(l *script) { l.renewLocked(after) }) }
-	// heard has the process hear of a change when another log has begun already.
+	// heard has the process learn of a change when another log has begun already.
 	heard := func(s *scene, change func(l *script)) {
 		q := s.Query(nil)
 		s.log.set(change)
@@ -197,7 +197,7 @@ func TestWhatWasHeardOfInALogThatIsGivenUpIsNotLost(t *testing.T) {
 		play func(s *scene)
 		lost bool
 	}{
-		"no more than whoever began the other": {func(s *scene) {
+		"no more than the process that began the other": {func(s *scene) {
 			a := s.log.change("s:x")
 			require.NoError(s, s.CatchUp(s.Context()))
 			renewed(s, AsOf{Incarnation: 1, Tick: a.Tick})

@@ -7,25 +7,25 @@ import (
 	"strings"
 )
 
-// Format is the version of what stands in the change log and in published messages
-// that this package reads and writes.
+// Format is the version of the change log and of published messages that this package
+// reads and writes.
 //
-// A log says of which format it is in its member "l<newest>:<least>" (score -1): the
-// newest format that anything in it is of, and the least that whoever reads it or adds
-// to it must know. A later format that adds what earlier ones may ignore leaves the
-// least where it is; a log without the member is of format 1.
+// A log states its format in the member "l<newest>:<least>" (score -1): the newest format
+// of anything in it, and the least format that a version must know to read it or add to
+// it. A later format that only adds what earlier versions may ignore leaves the least as
+// it is; a log without the member is of format 1.
 //
-// A scope of a later format is spelt "~<format>:…" if earlier ones are to skip it, and
+// A scope of a later format is spelt "~<format>:…" if earlier versions are to skip it, and
 // "|<format>:…" if they cannot judge an entry without knowing what it means. Anything
 // else that is not spelt as this package spells scopes is no member, and a log that
-// holds it is a damaged one. (Versions before format 1 take either for a scope on which
+// holds it is damaged. (Versions before format 1 take either for a scope on which
 // nothing depends, and do not look for the member.)
 const Format = 1
 
-// maxMember is the longest that a member of any format is, in bytes.
+// maxMember is the greatest length of a member of any format, in bytes.
 const maxMember = 1024
 
-// kind is what a member of the log, or a scope in a message, is to this version.
+// kind says how this version treats a member of the log, or a scope in a message.
 type kind uint8
 
 const (
@@ -35,7 +35,7 @@ const (
 	foreign                      // no member at all
 )
 
-// kindOf tells what a scope that was read is. With fromLaterVersion it tells the format too.
+// kindOf returns the kind of a scope that was read, and with fromLaterVersion its format.
 func kindOf(s Scope) (k kind, format int) {
 	if len(s) < 2 || len(s) > maxMember {
 		return foreign, 0
@@ -65,7 +65,7 @@ func kindOf(s Scope) (k kind, format int) {
 	return foreign, 0
 }
 
-// isScope reports whether s is what follows a scope's kind: see scope.
+// isScope reports whether s can follow the kind of a scope: see scope.
 func isScope(s string) bool {
 	name := s[1:]
 	switch s[0] {
@@ -77,10 +77,10 @@ func isScope(s string) bool {
 	return false
 }
 
-var errForeign = errors.New("the change log holds what is no member of one")
+var errForeign = errors.New("the change log holds members that no store writes")
 
-// read takes out of the delta what this version is to skip. It returns errForeign if
-// the log is damaged, and another error if it is of a later format.
+// read removes the changes that this version is to skip from the delta. It returns
+// errForeign if the log is damaged, and another error if it is of a later format.
 func (d *Delta) read() error {
 	if d.Damaged {
 		return errForeign
@@ -101,8 +101,8 @@ func (d *Delta) read() error {
 	d.Changes = kept
 	switch {
 	// guard: later-member-format
-	case newest > 0: // nothing is replaced, whatever else there is
-		return fmt.Errorf("the change log holds what a version must know that reads formats up to %d; this one reads up to %d: use a later version, or delete the log, which makes every entry a miss", newest, Format)
+	case newest > 0: // the log is not replaced, even if it is damaged too
+		return fmt.Errorf("the change log holds members of format %d; this version reads formats up to %d: use a later version, or delete the log, which makes every entry a miss", newest, Format)
 	case damaged:
 		return errForeign
 	}

@@ -60,10 +60,10 @@ func TestTheCorpusOfMembers(t *testing.T) {
 		tail, err := invalidation.Start(t.Context(), log, cfg)
 		_, _, renews := log.counts()
 		if verdict == "later" {
-			require.ErrorContains(t, err, "this one reads up to 1", "%q", member)
+			require.ErrorContains(t, err, "reads formats up to 1", "%q", member)
 			require.Zero(t, renews, "%q: nothing is replaced", member)
 			format, _, _ := strings.Cut(string(member[1:]), ":")
-			require.ErrorContains(t, err, "formats up to "+format)
+			require.ErrorContains(t, err, "of format "+format)
 			continue
 		}
 		require.NoError(t, err, "%q", member)
@@ -114,7 +114,7 @@ func TestALogOfALaterFormatIsLeftAlone(t *testing.T) {
 		watermark := s.View().Watermark
 		s.log.change("|2:new", "hello") // what else is wrong with it is not this version's to mend
 		for range 3 {
-			require.ErrorContains(t, s.CatchUp(t.Context()), "formats up to 2")
+			require.ErrorContains(t, s.CatchUp(t.Context()), "of format 2")
 		}
 		require.Equal(t, watermark, s.View().Watermark)
 		_, _, renews := s.log.counts()
@@ -124,8 +124,8 @@ func TestALogOfALaterFormatIsLeftAlone(t *testing.T) {
 	})
 }
 
-// Guard: adoptLocked. Whatever the process does next, the new log is told at once in which
-// namespaces it writes keys; and of a server that came before that was done, too.
+// Guard: adoptLocked. Whatever the process does next, its declarations are recorded in the
+// new log at once; and a server that was found before that was done is admitted, too.
 func TestAnotherLogIsToldAtOnceWhatWasDeclared(t *testing.T) {
 	latest := func(s *scene, scope Scope) (tick Tick) {
 		s.log.set(func(l *script) {
@@ -185,9 +185,9 @@ func TestADeclarationBelowTheFloorIsMadeAgain(t *testing.T) {
 		histories [3]int64 // when it is declared, lapses, and stands again
 		changes   bool
 	}{
-		"nothing else happened":                    {[3]int64{1, 1, 1}, false},
-		"another server came before that was told": {[3]int64{1, 2, 2}, true},
-		"another server came before it was done":   {[3]int64{1, 1, 2}, true},
+		"nothing else happened":                             {[3]int64{1, 1, 1}, false},
+		"another server was found before that was recorded": {[3]int64{1, 2, 2}, true},
+		"another server came before it was done":            {[3]int64{1, 1, 2}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, s *scene) {
@@ -223,7 +223,7 @@ func TestADeclarationBelowTheFloorIsMadeAgain(t *testing.T) {
 			require.Zero(t, latest(s, "n:docs"))
 		})
 	})
-	t.Run("what lapsed is distrusted until it is recorded", func(t *testing.T) {
+	t.Run("what lapsed is pending until it is recorded", func(t *testing.T) {
 		bubble(t, func(t *testing.T, s *scene) {
 			declare(s)
 			s.log.change("s:x")
@@ -283,6 +283,6 @@ func TestMessagesDoNotAskALogThatCannotBeRead(t *testing.T) {
 		s.Receive(s.log.message(t, 0))
 		time.Sleep(64 * time.Millisecond)
 		synctest.Wait()
-		require.Equal(t, s.log.tick, s.View().Watermark, "it is heard soon")
+		require.Equal(t, s.log.tick, s.View().Watermark, "it is read soon")
 	})
 }

@@ -21,7 +21,7 @@ func (t *Tail) Pin(scopes []Scope) []*Mark {
 	return marks
 }
 
-// Release ends a Hold; the marks must not be used after it.
+// Release ends a Pin; the marks must not be used after it.
 func (t *Tail) Release(marks []*Mark) {
 	if len(marks) == 0 {
 		return
@@ -33,9 +33,9 @@ func (t *Tail) Release(marks []*Mark) {
 	}
 }
 
-// Judge decides rule R1 for a value as of a that depends on the held marks,
-// from local knowledge. With Changed it tells the scope that changed, or
-// nothing if it was the floor or the incarnation.
+// Judge decides rule R1 for a value as of a that depends on the pinned marks,
+// from local knowledge. With Changed it returns the scope that changed, or
+// "" if it was the floor or the incarnation.
 func (t *Tail) Judge(a AsOf, marks []*Mark) (Verdict, Scope) {
 	if !t.View().Covers(a) {
 		return Changed, ""
@@ -68,19 +68,19 @@ func (t *Tail) Fetch(ctx context.Context, scopes []Scope) error {
 }
 
 // LastChanges returns the ticks of the scopes' latest changes, as the log has
-// them now; 0 is never (or forgotten below the floor).
+// them now; 0 means never (or forgotten, below the floor).
 func (t *Tail) LastChanges(ctx context.Context, scopes []Scope) ([]Tick, error) {
 	d, err := t.log.Delta(ctx, DeltaQuery{Since: t.View().Watermark, Limit: 1, Scopes: scopes})
 	return d.Known, err
 }
 
-// Health tells how well the tail follows its log.
+// Health describes how well the tail follows its log.
 type Health struct {
-	// ProofAge is how old the latest proof is, the longest time for which a
-	// change made elsewhere can have been missed.
+	// ProofAge is the age of the latest proof: the longest time for which a change
+	// made elsewhere can have been missed.
 	ProofAge time.Duration
-	// Failures counts the heartbeats that have failed in a row, Err is the
-	// latest's error.
+	// Failures counts the heartbeats that have failed in a row; Err is the error of
+	// the latest.
 	Failures int
 	Err      error
 	// Undelivered counts scopes whose change could not be recorded yet;
@@ -105,7 +105,7 @@ func (t *Tail) Health() Health {
 	}
 }
 
-// undeliveredLocked counts each scope once, though it may be on its way and have
+// undeliveredLocked counts each scope once, even if its change is being sent and it has
 // changed again.
 func (t *Tail) undeliveredLocked() int {
 	n := len(t.mu.undelivered.marks)

@@ -2,8 +2,8 @@ package invalidation
 
 import "sync/atomic"
 
-// Mark is what this process knows of one scope. Entries hold the marks of all
-// they depend on, so a read asks a few atomic words and no map.
+// Mark is what this process knows of one scope. Entries refer to the marks of all
+// scopes they depend on, so a read loads a few atomic words and needs no map.
 type Mark struct {
 	// last is an upper bound of the tick of the scope's latest change, and Never
 	// while a change of it is being sent. Read without a lock.
@@ -13,14 +13,14 @@ type Mark struct {
 	scope   Scope
 	tick    Tick // latest change known, 0 if none
 	exact   bool // nothing later than tick can have happened up to the watermark
-	refs    int  // holders: entries and changes under way
-	pending int  // changes that were sent and are not acknowledged
+	refs    int  // pins: by entries and by changes under way
+	pending int  // changes that are not acknowledged
 }
 
 // Last returns an upper bound of the tick of the scope's latest change.
 func (m *Mark) Last() Tick { return Tick(m.last.Load()) }
 
-// Scope returns the scope that the mark is of.
+// Scope returns the mark's scope.
 func (m *Mark) Scope() Scope { return m.scope }
 
 // Verdict is the answer to whether a value is still true.
@@ -29,7 +29,7 @@ type Verdict uint8
 const (
 	// Valid: nothing that the value depends on changed after its as-of.
 	Valid Verdict = iota
-	// Changed: something did, or may have (a change of it is under way).
+	// Changed: something it depends on changed, or may have (a change is under way).
 	Changed
 	// Unknown: the value is older than this process's knowledge of a scope;
 	// the log must be asked.
@@ -43,7 +43,7 @@ type markTable struct {
 	marks   map[Scope]*Mark
 	horizon Tick
 	// order lists the applied changes, oldest first, so that the table forgets
-	// the oldest when it holds more than limit unheld scopes.
+	// the oldest when there are more than limit.
 	order []ScopeTick
 	limit int
 }
@@ -52,7 +52,7 @@ func newMarkTable(horizon Tick, limit int) markTable {
 	return markTable{marks: make(map[Scope]*Mark), horizon: horizon, limit: limit}
 }
 
-// pin returns the mark of s with one more holder.
+// pin returns the mark of s with one more reference.
 func (k *markTable) pin(s Scope) *Mark {
 	m := k.marks[s]
 	if m == nil {
@@ -65,8 +65,7 @@ func (k *markTable) pin(s Scope) *Mark {
 	return m
 }
 
-// release undoes one hold and forgets a mark that says no more than the
-// horizon does.
+// release undoes one pin, and deletes a mark that holds no more than the horizon does.
 func (k *markTable) release(m *Mark) {
 	m.refs--
 	if m.refs == 0 && m.tick <= k.horizon && k.marks[m.scope] == m {
@@ -84,16 +83,16 @@ func (k *markTable) apply(s Scope, t Tick) {
 	if t <= m.tick {
 		return
 	}
-	// Whatever happened before t is covered by it. Below the horizon this may be
-	// old news, of an answer that came late.
+	// A change at t covers all earlier ones. Below the horizon, t need not be the latest
+	// change: the answer may have arrived late.
 	m.tick, m.exact = t, m.exact || t > k.horizon
 	k.refresh(m)
 	k.order = append(k.order, ScopeTick{s, t})
 	k.forget()
 }
 
-// learn records what the log said of s when it ended at asked: its latest
-// change is at t (0: never).
+// learn records that the latest change of s was at t (0: never) when the log ended at
+// asked.
 func (k *markTable) learn(s Scope, t, asked Tick) {
 	if m := k.marks[s]; m != nil {
 		m.tick = max(m.tick, t)
@@ -123,8 +122,8 @@ func (k *markTable) latest(t Tick, most int) (out []ScopeTick) {
 	return out
 }
 
-// newest returns the latest tick that anything here is known to have changed
-// at, or t.
+// newest returns the tick of the latest change in the table, or t or the horizon if
+// that is later.
 func (k *markTable) newest(t Tick) Tick {
 	for _, c := range k.order {
 		t = max(t, c.Tick)
@@ -132,7 +131,7 @@ func (k *markTable) newest(t Tick) Tick {
 	return max(t, k.horizon)
 }
 
-// refresh publishes to readers what the mark knows.
+// refresh publishes the mark to readers.
 func (k *markTable) refresh(m *Mark) {
 	switch {
 	case m.pending > 0:
@@ -144,8 +143,8 @@ func (k *markTable) refresh(m *Mark) {
 	}
 }
 
-// forget keeps the table bounded: the oldest changes go, and the horizon rises
-// to them. Held marks keep what they know, since it stays true of them.
+// forget keeps the table bounded: it drops the oldest changes and raises the horizon to
+// them. Pinned marks stay as they are, since what they hold stays true.
 func (k *markTable) forget() {
 	for len(k.order) > k.limit {
 		old := k.order[0]
@@ -160,9 +159,9 @@ func (k *markTable) forget() {
 	}
 }
 
-// reset forgets everything up to the horizon but that changes are under way.
-// Marks that entries hold are cut loose: whoever resets also moves the epoch,
-// so that those entries are not served again.
+// reset forgets everything up to the horizon, except pending changes. Marks that entries
+// refer to are no longer updated: the caller also moves the epoch, so that those entries
+// are not served again.
 func (k *markTable) reset(horizon Tick) {
 	old := k.marks
 	*k = newMarkTable(horizon, k.limit)

@@ -7,10 +7,10 @@ import (
 
 // Log is the change log as a tail uses it. Package remote implements it.
 type Log interface {
-	// Delta reads what changed after since, in one atomic step, on the
-	// connection whose pushes keep local copies true: when it returns, every
-	// push that the server sent before answering has been delivered.
-	// With scopes it also reads their latest changes.
+	// Delta reads the changes after q.Since, in one atomic step, on the connection
+	// whose pushes keep local copies true: when it returns, every push that the
+	// server sent before answering has been applied. It also reads the latest changes
+	// of q.Scopes.
 	Delta(ctx context.Context, q DeltaQuery) (Delta, error)
 	// Append records that the scopes changed, all at one tick, and raises the
 	// floor if all is set. An absent log is created under a new incarnation.
@@ -18,11 +18,11 @@ type Log interface {
 	// Renew replaces a log that lost history by an empty one of a new
 	// incarnation, unless that has already been done: it acts if the log is
 	// absent, ends before lost.Known, or is of the incarnation lost.Forked. The
-	// new log begins after lost.Known, and tells so: see Delta.After.
+	// new log begins after lost.Known, and holds that position: see Delta.After.
 	Renew(ctx context.Context, lost Loss) error
 }
 
-// Loss is what shows that a log lost history.
+// Loss describes how it was found that a log lost history.
 type Loss struct {
 	// Known is the position up to which the caller had applied the log.
 	Known AsOf
@@ -51,19 +51,19 @@ type Delta struct {
 	// Changes are those after Since, unless there were more than Limit.
 	Changes  []ScopeTick
 	Overflow bool
-	// Damaged: the log holds what no store can have written. It counts as lost.
+	// Damaged: the log holds members that no store writes. It counts as lost.
 	Damaged bool
-	// After is the position in another log up to which whoever began this one had
-	// applied that. It is set if this log is not of the Incarnation asked for.
+	// After is a position in another log: the process that began this log had applied
+	// the other one up to it. It is set if this log is not of the Incarnation asked for.
 	After AsOf
 	// Known are the latest changes of the asked scopes, in their order; 0 means
 	// that the log has none.
 	Known []Tick
-	// Histories is how often the connection had heard of servers that may have lost what
-	// was written to single keys when this was read, and the log knew of all of them.
+	// Histories counts how often the connection had found a server that may have lost
+	// writes to single keys when this was read, and the log held all of their histories.
 	Histories int64
-	// Connection identifies the connection that answered. Another one than
-	// before means that pushes may have been lost in between.
+	// Connection identifies the connection that answered. If it is not the same as
+	// before, pushes may have been lost in between.
 	Connection int64
 }
 
@@ -80,15 +80,15 @@ type Change struct {
 	// Retention: scopes that last changed longer ago than this are forgotten
 	// and the floor is raised to the latest of them. It must not be shorter
 	// than the life of any entry. While stores with a longer one are open, theirs
-	// counts. The log is bounded besides: beyond a million scopes, or what a quarter of
-	// the server's memory has room for, the oldest are forgotten in the same way.
+	// counts. The log is bounded besides: beyond a million scopes, or what fits into a
+	// quarter of the server's memory, the oldest are forgotten in the same way.
 	Retention time.Duration
-	// Known is what the caller has applied of the log. A log that ends before
-	// it lost history: it is renewed before the change is recorded, as by Renew.
+	// Known is the position up to which the caller has applied the log. A log that ends
+	// before it lost history: it is renewed before the change is recorded, as by Renew.
 	Known AsOf
 }
 
-// Appended tells where in the log a change was put.
+// Appended is the position of a change in the log.
 type Appended struct {
 	Incarnation uint64
 	Prev, Tick  Tick

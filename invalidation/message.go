@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Message is what a change publishes on the store's channel. It is a hint: a
-// receiver applies it directly only if it has missed nothing before it.
+// Message is published on the store's channel for a change. It is a hint: a receiver
+// applies it without reading the log only if it has missed no change before it.
 type Message struct {
 	Incarnation uint64
 	Prev, Tick  Tick
@@ -18,7 +18,7 @@ type Message struct {
 	// Scopes is empty either because only the floor changed or because the
 	// change was too long to publish (Partial).
 	Scopes []Scope
-	// Partial tells receivers to read the log, the message does not say it all.
+	// Partial tells receivers to read the log, since the message is not complete.
 	Partial bool
 }
 
@@ -36,9 +36,10 @@ const (
 // "incarnation prev tick " before it (see [ParseMessage]).
 //
 // It is a byte of flags and the scopes, each after its length as a uvarint. A later
-// format may add flags, upon which earlier ones read the log, and parts after a length
-// of 0: each a tag, the length of what follows as a uvarint, and that. Earlier ones
-// skip a part with an odd tag, and read the log upon an even one.
+// format may add flags; earlier versions read the log if they find one. It may also
+// add parts after a length of 0: each a tag, the length of its content as a uvarint,
+// and the content. Earlier versions skip a part with an odd tag, and read the log if
+// they find one with an even tag.
 func Body(scopes []Scope, all bool) []byte {
 	var flags byte
 	if all {
@@ -55,14 +56,14 @@ func Body(scopes []Scope, all bool) []byte {
 	return b
 }
 
-// maxTick is beyond what a sorted set's scores can hold exactly.
+// maxTick is above all ticks: a sorted set's scores are exact only below it.
 const maxTick Tick = 1 << 53
 
 var errMessage = errors.New("undecodable change message")
 
 // ParseMessage decodes a published message. Its input is hostile: the result
-// is bounded by the input's length, and anything malformed is an error, upon
-// which the caller reads the log.
+// is bounded by the input's length, and anything malformed is an error; the caller
+// then reads the log.
 func ParseMessage(raw string) (Message, error) {
 	var m Message
 	head := strings.SplitN(raw, " ", 4)
@@ -120,7 +121,8 @@ func cutSized(b string) (s, rest string, ok bool) {
 	return b[w : w+int(n)], b[w+int(n):], true
 }
 
-// skipParts returns an error unless all that a later format has added may be skipped.
+// skipParts returns an error unless all parts that a later format has added may be
+// skipped.
 func skipParts(b string) error {
 	for {
 		if len(b) == 0 || b[0]%2 == 0 {

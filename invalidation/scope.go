@@ -10,8 +10,8 @@ import (
 )
 
 // Scope names what changes as a unit, as a member of the change log. The first
-// byte says what it is, so a source can never be taken for a namespace or for
-// one of the log's own members.
+// byte is its kind, so a source can never be taken for a namespace or for one of
+// the log's own members.
 type Scope string
 
 const (
@@ -45,9 +45,9 @@ func Key(id string) Scope { return scope("k", id) }
 // Namespace is the scope of one namespace path.
 func Namespace(path string) Scope { return scope("n", path) }
 
-// Written is the scope that says that keys of a namespace are written by
-// themselves, with Set or Delete, and not only filled by loads. Nothing depends
-// on it; the log keeps it for when a server comes that may have lost such writes.
+// Written is the declaration that keys of a namespace are written by themselves,
+// with Set or Delete, and not only filled by loads. No entry depends on it. The log
+// keeps it so that the namespace changes if a server may have lost such writes.
 func Written(path string) Scope { return scope("w", path) }
 
 // Namespaces returns the scopes of path and of every path above it, topmost

@@ -23,8 +23,8 @@ type Config struct {
 	// MaxKnown bounds the changes remembered and the length of a delta worth
 	// reading; 0 means 1<<16.
 	MaxKnown int
-	// Panics is told of panics in the tail's goroutines, each of which moves the epoch
-	// as Lost does; nil: nobody is.
+	// Panics counts and logs panics in the tail's goroutines, each of which moves the
+	// epoch as Lost does; nil: they are not counted or logged.
 	Panics *recovery.Panics
 }
 
@@ -35,30 +35,30 @@ type Tail struct {
 	log  Log
 	cfg  Config
 	view atomic.Pointer[View]
-	// generation counts the tables of marks that were given up; it moves under mu.
+	// generation counts the tables of marks that were discarded; it moves under mu.
 	generation atomic.Uint64
-	_          [64]byte // readers of view should not suffer from who locks mu
+	_          [64]byte // keeps the locking of mu from slowing readers of view
 
 	// mu guards what the process knows and the publishing of views. Nothing is
 	// called under it.
 	mu struct {
 		sync.Mutex
-		known       markTable
-		connection  int64
-		lost        mono.Time // when pushes may last have been lost
-		thorough    bool      // the next query asks for many witnesses
-		undelivered scopeSet  // to be sent again; distrusted until acknowledged
-		resending   scopeSet  // those of them on their way, for Health
-		allPending  int       // changes of everything that are not acknowledged
-		floor       Tick      // of the log
-		failures    int       // heartbeats in a row
-		unread      int       // of those, the ones that could not read the log
-		renewals    int       // since renewing
-		renewing    mono.Time // when the first of them began
-		lastErr     error
-		forked      uint64 // incarnation of a log that is not the one we followed
-		foreign     uint64 // incarnation of another log, of which a message came last
-		closed      bool
+		known            markTable
+		connection       int64
+		lost             mono.Time // when pushes may last have been lost
+		deepCheck        bool      // the next query asks for many witnesses
+		undelivered      scopeSet  // to be sent again; pending until acknowledged
+		resending        scopeSet  // those being sent again now, for Health
+		allPending       int       // changes of everything that are not acknowledged
+		floor            Tick      // of the log
+		failures         int       // heartbeats in a row
+		unread           int       // of those, the ones that could not read the log
+		renewals         int       // since renewing
+		renewing         mono.Time // when the first of them began
+		lastErr          error
+		forked           uint64 // incarnation of a log that is not the one that was followed
+		otherIncarnation uint64 // incarnation of another log, of the latest message from one
+		closed           bool
 
 		// declared are the scopes of [Written] that this process has recorded, and
 		// histories is Delta.Histories of the latest delta.
@@ -92,7 +92,7 @@ func Start(ctx context.Context, log Log, cfg Config) (*Tail, error) {
 }
 
 // spawn runs f in a goroutine that Close waits for; after Close it does nothing. A panic
-// of f is a loss.
+// of f has the effect of Lost.
 func (t *Tail) spawn(f func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -117,7 +117,7 @@ func (t *Tail) Close() {
 	t.done.Wait()
 }
 
-// View returns the present picture. It is never nil.
+// View returns the present view. It is never nil.
 func (t *Tail) View() *View { return t.view.Load() }
 
 func (t *Tail) run() {
@@ -137,13 +137,13 @@ func (t *Tail) run() {
 	}
 }
 
-// backOff puts off a beat that something asked for, if the log could not be read twice, or
-// once and nobody has been answered since a loss: what asked may be the failure itself. Where
-// somebody accepts connections and ends them, as a proxy without its server does,
-// each attempt is told as a loss, and a loss asks for an attempt: a thousand a
-// second, which took a core from the loaders. And where the server refuses to read the
-// log, each message after the first asks for an attempt. It is 64 ms at most, since who is back
-// is to be heard soon.
+// backOff delays a heartbeat that was asked for with Wake, if the log could not be read
+// twice in a row, or once and no delta was answered since a loss: the failure itself may
+// have asked for it. Where connections are accepted and ended, as by a proxy without its
+// server, each attempt ends in a loss, and a loss asks for an attempt: a thousand a second,
+// which takes a core. And where the server refuses to read the log, each message after the
+// first asks for an attempt. The delay is 64 ms at most, so that a server that is back is
+// found soon.
 func (t *Tail) backOff(tick <-chan time.Time) {
 	t.mu.Lock()
 	failures := t.mu.unread
@@ -161,7 +161,8 @@ func (t *Tail) backOff(tick <-chan time.Time) {
 	}
 }
 
-// heartbeat is one heartbeat. The next comes also after a panic.
+// heartbeat reads a delta and resends pending changes. A panic does not keep run from the
+// next one.
 func (t *Tail) heartbeat() {
 	// guard: recover-heartbeat
 	defer t.cfg.Panics.Recover("a heartbeat", func() { t.recordHeartbeat(recovery.ErrPanicked) }, t.Lost)
@@ -180,7 +181,8 @@ func (t *Tail) heartbeat() {
 	t.recordHeartbeat(err)
 }
 
-// recordHeartbeat keeps what Health shows, and logs the edges, not every beat.
+// recordHeartbeat keeps the result for Health, and logs changes of state, not every
+// heartbeat.
 func (t *Tail) recordHeartbeat(err error) {
 	t.mu.Lock()
 	was := t.mu.failures
@@ -214,8 +216,8 @@ func (t *Tail) CatchUp(ctx context.Context) error {
 	return t.ask(ctx, nil)
 }
 
-// ask reads a delta until its answer could be applied. Each round but the last
-// is one in which the log was found lost or was replaced meanwhile.
+// ask reads a delta until its answer could be applied. In each round except the last the
+// log was found lost, or was replaced meanwhile, or more witnesses were needed.
 func (t *Tail) ask(ctx context.Context, scopes []Scope) error {
 	for range maxRounds {
 		q := t.Query(scopes)

@@ -22,7 +22,7 @@ const (
 	unknown = invalidation.Unknown
 )
 
-// What a tail that has heard everything up to tick 100 makes of messages, first
+// What a tail that has applied everything up to tick 100 makes of messages, first
 // while the log cannot be read, then when it can.
 func TestMessagesAreHintsAndTheLogIsTheTruth(t *testing.T) {
 	for _, x := range []struct {
@@ -460,11 +460,11 @@ func TestAMessageFromTheFarFutureIsNotApplied(t *testing.T) {
 	})
 }
 
-// Guard: rest.
+// Guard: backOff.
 //
-//	A: asks, for which a connection is made: that is told as a loss
-//	the connection ends: the question fails
-//	A: asks again, because of the loss
+//	A:      sends a query, for which a connection is made, which is reported as a loss
+//	server: ends the connection: the query fails
+//	A:      sends another query, because of the loss
 func TestALossThatIsTheFailureDoesNotAskOverAndOver(t *testing.T) {
 	bubble(t, func(t *testing.T, s *scene) {
 		const most = 200

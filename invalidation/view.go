@@ -25,8 +25,8 @@ type View struct {
 	// Floor: values with an older as-of are not valid. Never while a change of
 	// everything is being sent.
 	Floor Tick
-	// Seq moves with every change, distrust and loss: a value that was found
-	// valid at one Seq is valid while it stands.
+	// Seq moves with every change, pending change and loss: a value that was found
+	// valid at one Seq stays valid until Seq moves.
 	Seq uint64
 	// Epoch moves when pushes may have been lost: local copies that were read
 	// in an earlier epoch are not served.
@@ -34,16 +34,16 @@ type View struct {
 	// Proof is when the latest answered delta read was sent; 0 means never, or
 	// not since the connection was lost.
 	Proof mono.Time
-	// clock is what the server's clock said to the latest answered delta read.
+	// clock is the server's clock in the latest answered delta read.
 	clock serverclock.Reading
-	// told is the Delta.Connection of that.
+	// told is the Delta.Connection of that delta.
 	told int64
 }
 
 // AsOf is the position that a load which begins now is true as of.
 func (v *View) AsOf() AsOf { return AsOf{v.Incarnation, v.Watermark} }
 
-// Age is how long ago the process last proved that it hears the log.
+// Age is the age of the proof: the time since the latest answered delta read was sent.
 func (v *View) Age(now mono.Time) time.Duration {
 	if v.Proof == 0 {
 		return 1<<63 - 1
@@ -54,14 +54,14 @@ func (v *View) Age(now mono.Time) time.Duration {
 // ServerTime is an upper bound of the server's clock.
 func (v *View) ServerTime(now mono.Time) time.Time { return v.clock.Latest(now) }
 
-// Clock is the server's clock as the latest answered delta read told it, with both bounds.
+// Clock is the server's clock in the latest answered delta read, with both bounds.
 func (v *View) Clock() serverclock.Reading { return v.clock }
 
-// Connection is the [Delta.Connection] of the answer that told Clock.
+// Connection is the [Delta.Connection] of the delta that Clock is from.
 func (v *View) Connection() int64 { return v.told }
 
-// Covers reports whether a value as of a can be valid as far as incarnation
-// and floor go; the scopes are judged by their marks.
+// Covers reports whether a value as of a can be valid by its incarnation and the
+// floor; the scopes are judged by their marks.
 func (v *View) Covers(a AsOf) bool {
 	// guard: I6-incarnation
 	return a.Incarnation == v.Incarnation && a.Tick >= v.Floor

@@ -2,10 +2,10 @@ package local
 
 import "math"
 
-// adaptive is a tinyLFU whose window is that of the miniature which missed the least, lately.
+// adaptive is a tinyLFU with the window of the miniature that has missed least recently.
 //
-// A miniature is the same policy over a sample of the keys in a cache as much smaller. So there is nothing to try out
-// on the users' entries, and no reason to fear a change of mind: only the share of the window changes. The miniatures
+// A miniature is the same policy over a sample of the keys, in a cache that is smaller by the same factor. So no window
+// is tried out on the users' entries, and a change costs little: only the share of the window changes. The miniatures
 // see what the shard's policy sees: values stored, and uses worth recording. The uses that are skipped, because the
 // entry was used just before, would be hits in all of them.
 type adaptive[V any] struct {
@@ -46,11 +46,11 @@ func (p *adaptive[V]) sample(e *Entry[V]) {
 var windows = [...]float64{0.01, 0.2, 0.6, 1}
 
 const (
-	firstWindow  = 0     // until there is a reason to prefer another: scans and loops are there from the start, favourites are not
-	mostSampled  = 512   // entries in a miniature; beyond, the sample is halved
-	roundsPerAge = 16    // scores halve after so many uses for each entry of a miniature
+	firstWindow  = 0     // until another one is ahead: scans and loops exist from the start, frequently used keys do not
+	mostSampled  = 512   // entries in a miniature; beyond that the sample is halved
+	roundsPerAge = 16    // scores halve after this many uses for each entry of a miniature
 	clearlyAhead = 0.005 // of the uses
-	beyondChance = 6     // times the root of the lead: with 2, changes of mind cost 1.4 points of a short scan
+	beyondChance = 6     // times the root of the lead: with 2, needless changes cost 1.4 points of a short scan
 	usesPerLook  = 16
 )
 
@@ -60,8 +60,8 @@ type trials struct {
 	below                uint64  // a key is sampled if the low half of its hash's high word is less
 	frequency            frequency
 	minis                [len(windows)]mini
-	misses               [len(windows)]float64 // lately: scores
-	uses                 float64               // lately: what they are out of
+	misses               [len(windows)]float64 // recent ones: the scores
+	uses                 float64               // recent ones, of which the misses are a part
 	since                int                   // uses since the scores were compared
 	chosen               int
 }
@@ -87,7 +87,7 @@ func (t *trials) halve() {
 	}
 }
 
-// use has all miniatures use k, and returns the window that is best.
+// use records a use of k in all miniatures, and returns the best window.
 func (t *trials) use(k Key, cost int64) float64 {
 	t.frequency.count(k, t.minis[0].policy.len())
 	most := 0
@@ -109,7 +109,7 @@ func (t *trials) use(k Key, cost int64) float64 {
 	return windows[t.chosen]
 }
 
-// choose changes to the best if it is clearly ahead: by a share of the uses, and by more than the sample's chance.
+// choose changes to the best window if it is clearly ahead: by a share of the uses, and by more than chance explains.
 func (t *trials) choose(entries int) {
 	best := t.chosen
 	for i, n := range t.misses {
@@ -134,7 +134,7 @@ type mini struct {
 	policy *tinyLFU[struct{}]
 	index  index[struct{}]
 	bytes  float64
-	spare  *Entry[struct{}] // the one evicted last, for the next
+	reuse  *Entry[struct{}] // the entry evicted last, to be used again
 }
 
 func (m *mini) init(f *frequency, window float64) {
@@ -149,11 +149,11 @@ func (m *mini) use(k Key, cost int64, maxEntries, maxBytes float64) bool {
 		m.policy.use(e)
 		return true
 	}
-	e := m.spare
+	e := m.reuse
 	if e == nil {
 		e = new(Entry[struct{}])
 	}
-	m.spare = nil
+	m.reuse = nil
 	e.key, e.cost = k, cost
 	m.index.put(e)
 	m.policy.add(e)
@@ -161,7 +161,7 @@ func (m *mini) use(k Key, cost int64, maxEntries, maxBytes float64) bool {
 	for maxEntries > 0 && float64(m.policy.len()) > maxEntries || maxBytes > 0 && m.bytes > maxBytes {
 		v := m.policy.victim(noAge)
 		if v == e {
-			break // alone, and too large for a miniature
+			break // the only entry, and too large for a miniature
 		}
 		m.drop(v)
 	}
@@ -172,10 +172,10 @@ func (m *mini) drop(e *Entry[struct{}]) {
 	m.policy.remove(e)
 	m.index.remove(e.key)
 	m.bytes -= float64(e.cost)
-	m.spare = e
+	m.reuse = e
 }
 
-// keep drops who is not sampled any more.
+// keep drops the keys that are not sampled any more.
 func (m *mini) keep(sampled func(Key) bool) {
 	for _, e := range m.policy.all() {
 		if !sampled(e.key) {

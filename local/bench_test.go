@@ -16,7 +16,7 @@ import (
 )
 
 // The workload of all benchmarks: resident keys, drawn by Zipf 1.0 from a prepared list, so that the draw costs
-// nothing and every Get is a hit. A high hit ratio flatters nobody here: what is measured is the hit.
+// nothing and every Get is a hit. The hit ratio does not matter here: what is measured is the time of a hit.
 
 type getter interface {
 	Get(Key) (*int, bool)

@@ -97,7 +97,7 @@ func TestContentionDoesNotNarrowALargeWindow(t *testing.T) {
 func TestTheLowestBidIsTheOldest(t *testing.T) {
 	c := newClock(false)
 	if _, age := c.oldest(); age != noAge {
-		t.Errorf("bid %d of empty shards", age)
+		t.Errorf("age %d of empty shards", age)
 	}
 	c.oldestAges[1].Store(7)
 	c.oldestAges[3].Store(5)

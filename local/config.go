@@ -8,8 +8,8 @@ import (
 	"runtime"
 )
 
-// Overhead is what the cache itself needs for one entry, in bytes of heap: the entry, its place in the LRU and in the
-// index, for a pointer-sized V. It is charged against [Config.MaxBytes] on top of the caller's cost.
+// Overhead is the heap that the cache itself needs for one entry, in bytes: the entry, its slot in the LRU and in the
+// index, for a pointer-sized V. It counts towards [Config.MaxBytes] on top of the caller's cost.
 //
 // Measured: 165 to 174, for any number of entries from a few thousand on, freshly stored or after long use.
 const Overhead = 170
@@ -23,20 +23,20 @@ type Config[V any] struct {
 	// MaxEntries bounds the number of entries. 0: no such bound.
 	MaxEntries int
 
-	// Policy says who leaves when a bound is reached. Default LRU. The others keep one order for the whole cache, and
-	// so need it to be one shard.
+	// Policy chooses the entry that leaves when a bound is reached. Default LRU. The others keep one order for the
+	// whole cache, and so need it to be one shard.
 	Policy Policy
 
-	// Shards is the number of independently locked parts, a power of two up to 64. 0: chosen; one if the bounds
+	// Shards is the number of independently locked parts, a power of two up to 64. 0 chooses: one if the bounds
 	// keep the cache below 1024 entries, else four for each CPU, between 8 and 64. It concerns writers only.
 	Shards int
 
-	// OnRemove, if set, is called once for every value that leaves the cache, by the goroutine that made it leave,
-	// with no lock held. The value can no longer be found by then; a newer one of the same key can. It must not panic.
+	// OnRemove, if set, is called once for every value that leaves the cache, in the goroutine that removed it, with
+	// no lock held. The value can no longer be found by then; a newer one of the same key can. It must not panic.
 	OnRemove func(e *Entry[V], why Reason)
 }
 
-const maxShards = 64 // a choice: beyond, looking at all of them costs more than meeting in one
+const maxShards = 64 // with more, looking at all of them costs more than the contention that they avoid
 
 func (config *Config[V]) validate() error {
 	var errs []error
@@ -62,21 +62,21 @@ func (config *Config[V]) validate() error {
 	return errors.Join(errs...)
 }
 
-// exact tells whether every use is to be recorded. The other policies ask how often an entry was used, over a time in
-// which it could have left, or whether it was: uses right after each other are one.
+// exact reports whether every use is to be recorded. The policies other than LRU count how often an entry was used in
+// the time after which it could be evicted, or whether it was: to them, uses right after each other are one.
 func (config *Config[V]) exact() bool { return config.Policy == LRU && config.small() }
 
 // Below this number of entries, exact order matters more than speed: a tenth of the cache is a handful of entries.
 const exactBelow = 1024
 
-// small tells whether the bounds keep the cache so small that its order should be exact.
+// small reports whether the bounds keep the cache so small that its order should be exact.
 func (config *Config[V]) small() bool {
 	return config.MaxEntries > 0 && config.MaxEntries < exactBelow ||
 		config.MaxBytes > 0 && config.MaxBytes/Overhead < exactBelow
 }
 
-// chooseShards gives a small cache one, for exact order. A larger one gets enough for writers to meet rarely, but not
-// more, because each eviction looks at all of them.
+// chooseShards gives a small cache one shard, for exact order. A larger one gets enough that writers rarely contend, but
+// not more, because each eviction looks at all of them.
 func (config *Config[V]) chooseShards() int {
 	if config.small() || config.Policy != LRU {
 		return 1
@@ -88,8 +88,8 @@ func (config *Config[V]) chooseShards() int {
 // route gives the last of n shards almost twice as many keys as the first, in equal ratios between them.
 //
 // A Go map doubles its memory at once, and equal shards would all do it at the same time: measured, the overhead of
-// an entry would vary by 7 % either way with the number of entries. So it varies by 3 %, and the bound in bytes means
-// what it says.
+// an entry would vary by 7 % either way with the number of entries. With unequal shards it varies by 3 %, so that the
+// bound in bytes holds.
 func route(n int) (routes [256]uint8) {
 	share := func(i int) float64 { return math.Exp2(float64(i)/float64(n)) - 1 } // of shards 0 … i-1: all have 1
 	for i := range n {

@@ -1,8 +1,8 @@
 package local
 
-// frequency estimates how often keys were used lately: a count-min sketch of four-bit counters in four rows, all
-// halved after ten uses for each entry of the cache (TinyLFU's reset). The estimate is never too low but for the
-// halving; with as many counters as below, it is seldom too high.
+// frequency estimates how often keys were used recently: a count-min sketch of four-bit counters in four rows, all
+// halved after ten uses for each entry of the cache (TinyLFU's reset). Apart from the halving, the estimate is never too
+// low; with as many counters as below, it is seldom too high.
 type frequency struct {
 	counters []uint64 // of 16 each; a power of two
 	uses     int      // that raised a counter, since the last halving
@@ -11,16 +11,16 @@ type frequency struct {
 const (
 	countersPerEntry = 16
 	usesPerEntry     = 10
-	leastWords       = 64 // for 64 entries: smaller caches, too, need to remember what else there is
+	leastWords       = 64 // for 64 entries: a smaller cache, too, has to count the keys that it does not hold
 )
 
-// fit makes room for so many entries.
+// fit makes the sketch large enough for so many entries.
 func (f *frequency) fit(entries int) {
 	if len(f.counters) == 0 {
 		f.counters = make([]uint64, leastWords)
 	}
 	for entries*countersPerEntry/16 > len(f.counters) {
-		// The place of a key begins with its leading bits, so each word becomes two neighbours with its counts.
+		// A key's word is chosen by leading bits of its hash, so each word becomes two neighbours with the same counts.
 		wider := make([]uint64, 2*len(f.counters))
 		for i, w := range f.counters {
 			wider[2*i], wider[2*i+1] = w, w
@@ -29,9 +29,9 @@ func (f *frequency) fit(entries int) {
 	}
 }
 
-// rows are the places of a key's counters: a word for each row, and which of its 16 counters.
+// rows locates a key's counters: a word for each row, and the shift of one of its 16 counters.
 //
-// Each row takes bits of the hash that have nothing to do with those of the others.
+// The rows use independent bits of the hash.
 func (f *frequency) rows(k Key) (word, shift [4]uint64) {
 	n := uint64(len(f.counters))
 	for row, bits := range [4]uint64{k.Lo, k.Lo * 0x9e3779b97f4a7c15, k.Hi * 0xbf58476d1ce4e5b9, (k.Hi ^ k.Lo) * 0x94d049bb133111eb} {

@@ -5,16 +5,15 @@ import (
 	"sync/atomic"
 )
 
-// Entry is one stored value and the room that the cache needs for it. Put makes one; PutEntry takes that of a caller who
-// has the value in it already, perhaps as part of something larger, so that a hit meets all it needs in neighbouring
-// cache lines.
+// Entry is one stored value with the fields that the cache needs for it. Put makes one; PutEntry takes an Entry that the
+// caller has made, perhaps as part of something larger, so that all that a hit needs is in neighbouring cache lines.
 //
-// Readers have it without a lock, so the key never changes, nor what the cache knows the Value as: a new value is a new
-// entry. Whoever finds an Entry may go on using its Value after it has left.
+// Readers use it without a lock, so the cache never changes its key and never replaces its Value: a new value is a new
+// Entry. A reader that has found an Entry may go on using its Value after the Entry has left the cache.
 type Entry[V any] struct {
 	cost int64 // with Overhead
 
-	// What a search and a hit look at.
+	// Read by a search and a hit.
 	key  Key
 	used atomic.Uint64 // clock time of the latest recorded use
 
@@ -29,34 +28,35 @@ func (e *Entry[V]) Key() Key { return e.key }
 // index finds entries by key: open addressing in groups of eight. Readers call find at any time, without a lock.
 // Everything else belongs to one writer at a time (the shard's lock).
 //
-// A sync.Map would be less code. It hashes again what is a hash already, and boxes keys: measured, a search takes
+// A sync.Map would be less code. It hashes the key again, which is a hash already, and boxes it: measured, a search takes
 // 50 ns in it and 6 ns here.
 //
-// An entry is looked at only if the byte of its hash that is beside its slot is right: what a search mostly waits for is
-// memory, and so it meets a cache line of slots and the one entry that it wants. The idea is that of Abseil's Swiss tables.
+// A search looks at an entry only if its tag, a byte of the hash beside the slots, matches. A search mostly waits for
+// memory; so it loads a cache line of slots and the one entry that it wants. The idea is that of Abseil's Swiss tables.
 //
-// A reader is never led astray because, in one array of groups, an entry stays where it was put until it leaves. A search
-// ends at the first group with an empty slot. A slot of a group without one becomes a grave when its entry leaves, and is
-// not empty again before the array is replaced:
+// A reader never misses an entry because, in one array of groups, an entry stays where it was put until it leaves. A
+// search ends at the first group with an empty slot. In a group without one, the slot of an entry that leaves becomes a
+// tombstone, and is not empty again before the array is replaced:
 //
-//	A is in a group that is full, and so B, whose home that is as well, in the next
+//	A is in a group that is full. So B, which has the same home, is in the next one.
 //	reader of B                      writer
-//	                                 removes A: its slot becomes a grave (an empty one would end every later search for B)
+//	                                 removes A: its slot becomes a tombstone (an empty slot would end all searches for B)
 //	finds no empty slot, goes on
 //	finds B
 //
-// Graves are filled again, and left behind when the array is replaced. It is replaced by a copy, never changed in place,
-// so a reader which still searches the old array sees what was true when it began.
+// Tombstones are filled again, and dropped when the array is replaced. It is replaced by a copy, never changed in place,
+// so a reader that still searches the old array sees what was true when it began.
 type index[V any] struct {
 	groups atomic.Pointer[groups[V]]
-	_      [56]byte // readers of groups should not suffer from writes to the counts
+	_      [56]byte // keeps writes to the counts from slowing readers of groups
 
 	live   int // entries
-	filled int // entries and graves
+	filled int // entries and tombstones
 }
 
-// groups are groupSlots slots each, and a tag for each of those. An entry is put into its slot before its tag is set, and
-// taken out after it is: who comes in between does not find it yet, or finds the slot empty, or another's.
+// groups are groupSlots slots each, and a tag for each slot. A writer fills a slot before it sets the tag, and empties it
+// after it has cleared the tag. A reader in between does not find the entry yet, or finds the slot empty, or with another
+// entry.
 //
 // Slots and tags are apart for the sake of the garbage collector, which takes a fifth to a third longer with a million
 // entries where both are in one: it follows plain arrays of pointers faster.
@@ -67,7 +67,7 @@ type groups[V any] struct {
 
 const groupSlots = 8
 
-// tags has a byte for each slot of a group, the first in the lowest: empty, grave, or a part of the entry's hash.
+// tags has a byte for each slot of a group, the first in the lowest: empty, tombstone, or a part of the entry's hash.
 type tags uint64
 
 const (
@@ -77,7 +77,7 @@ const (
 	ones tags = 0x0101010101010101 // in the byte of each slot
 )
 
-// tagOf takes what neither the shard nor the home depends on.
+// tagOf takes bits of the hash that choose neither the shard nor the home.
 // guard: tag-is-not-empty
 func tagOf(k Key) uint8 { return max(uint8(k.Hi), tombstone+1) }
 
@@ -111,7 +111,7 @@ func (x *index[V]) find(k Key) *Entry[V] {
 	tag := tagOf(k)
 	for i := home(k, len(gs.tags)); ; {
 		slots := gs.slots[groupSlots*i : groupSlots*i+groupSlots : len(gs.slots)]
-		_ = slots[0].Load() // or the slots would be fetched when the tags are there
+		_ = slots[0].Load() // else the slots would be fetched only when the tags have arrived
 		t := tags(gs.tags[i].Load())
 		for m := t.with(tag); m != 0; m &= m - 1 {
 			if e := slots[m.at()%groupSlots].Load(); e != nil && e.key == k {
@@ -187,7 +187,7 @@ func (gs *groups[V]) fill(slot int, e *Entry[V]) {
 	gs.mark(slot, tagOf(e.key))
 }
 
-// remove gives up the slot of k and returns its entry, or nil.
+// remove frees the slot of k and returns its entry, or nil.
 func (x *index[V]) remove(k Key) *Entry[V] {
 	gs := x.groups.Load()
 	slot, found := gs.locate(k)
@@ -205,8 +205,8 @@ func (x *index[V]) remove(k Key) *Entry[V] {
 	return gs.slots[slot].Swap(nil)
 }
 
-// rebuild copies the entries into new groups, half of whose slots they take. It is called again when entries and graves
-// take seven in ten, up to which searches are short: after at least two new entries for every five there are.
+// rebuild copies the entries into new groups, and fills half of their slots. It is called again when entries and
+// tombstones fill seven in ten (up to that searches are short): after at least two new entries for every five.
 func (x *index[V]) rebuild() *groups[V] {
 	next := newGroups[V](max(1, (2*x.live+groupSlots-1)/groupSlots))
 	old := x.groups.Load()

@@ -60,13 +60,13 @@ func TestAGraveDoesNotEndASearch(t *testing.T) {
 		}
 		graves := x.filled - x.live
 		if x.put(all[0]); x.find(all[0].key) != all[0] || x.filled-x.live != graves-1 {
-			t.Error("a grave was not filled again")
+			t.Error("a tombstone was not filled again")
 		}
 		checkIndex(t, x)
 	}
 }
 
-// TestAnEmptyKeyIsAKey and so is one whose tag would be that of an empty slot, or of a grave.
+// TestAnEmptyKeyIsAKey and so is one whose tag would be that of an empty slot, or of a tombstone.
 func TestAnEmptyKeyIsAKey(t *testing.T) {
 	x := newIndex()
 	for hi := range uint64(3) {

@@ -15,7 +15,7 @@ type Reason uint8
 const (
 	Replaced Reason = iota // a Put of the same key took its place, or was too large to be stored
 	Removed                // Remove or RemoveIf
-	Evicted                // room was needed, and the policy chose it
+	Evicted                // a bound was reached, and the policy chose it
 	Cleared                // Clear
 	reasons  = iota
 )
@@ -34,7 +34,7 @@ type Cache[V any] struct {
 	config Config[V]
 	routes [256]uint8 // the shard for each first byte of a hash
 	shards []shard[V]
-	_      [64]byte // readers of what is above should not suffer from writes to what is below
+	_      [64]byte // keeps writes to the fields below from slowing readers of the fields above
 	clock  clock
 	_      [64]byte // likewise
 
@@ -42,7 +42,7 @@ type Cache[V any] struct {
 	rejected atomic.Uint64
 }
 
-// New returns an empty cache, or one error that names every setting that cannot be.
+// New returns an empty cache, or one error that names every invalid setting.
 func New[V any](config Config[V]) (*Cache[V], error) {
 	if err := config.validate(); err != nil {
 		return nil, err
@@ -99,7 +99,8 @@ func (c *Cache[V]) Put(k Key, v V, cost int64) bool {
 	return c.PutEntry(k, &Entry[V]{Value: v}, cost)
 }
 
-// PutEntry is Put of an entry that was never put before and is nobody else's from here on, whatever it reports.
+// PutEntry is Put of an Entry that was never put before. The caller must not put it again or change its Value, whatever
+// PutEntry reports.
 func (c *Cache[V]) PutEntry(k Key, e *Entry[V], cost int64) bool {
 	most := c.config.MaxBytes
 	if most == 0 {
@@ -133,9 +134,9 @@ func (c *Cache[V]) RemoveIf(k Key, cond func(V) bool) bool {
 
 // RemoveEntry drops e, unless it has left, and reports whether it did.
 func (c *Cache[V]) RemoveEntry(e *Entry[V]) bool {
-	gone := c.shard(e.key).remove(e.key, func(there *Entry[V]) bool { return there == e }, Removed)
-	c.left(gone, Removed)
-	return gone != nil
+	removed := c.shard(e.key).remove(e.key, func(present *Entry[V]) bool { return present == e }, Removed)
+	c.left(removed, Removed)
+	return removed != nil
 }
 
 // Clear drops every value that was there when it was called.

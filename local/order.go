@@ -9,14 +9,14 @@ import (
 // order keeps the entries of one shard from the least to the most recently used, in an LRU of golang-lru. Not safe for
 // concurrent use.
 //
-// The LRU holds places, which are given out again when an entry leaves, and not keys. Its map then sees the same
-// numbers again and again and stays as large as they require. With ever new keys it would double (measured with Go
-// 1.26: up to 40 bytes more for each entry), because a Go map with many deleted slots splits. And replacing a value
-// touches the map only to find the place.
+// The LRU holds slots, which are used again when an entry leaves, and not keys. So its map has the same numbers as keys
+// all the time, and stays as large as they require. With ever new keys it would double (measured with Go 1.26: up to 40
+// bytes more for each entry), because a Go map with many deleted slots splits. And replacing a value uses the map only
+// to find the slot.
 type order[V any] struct {
 	lru  *simplelru.LRU[uint32, struct{}]
-	at   []*Entry[V] // by place; nil if free
-	free []uint32    // places
+	at   []*Entry[V] // by slot; nil if free
+	free []uint32    // slots
 }
 
 func newOrder[V any]() *order[V] {
@@ -26,7 +26,7 @@ func newOrder[V any]() *order[V] {
 }
 
 func (o *order[V]) init() {
-	l, err := simplelru.NewLRU[uint32, struct{}](math.MaxInt, nil) // the bounds are the whole cache's
+	l, err := simplelru.NewLRU[uint32, struct{}](math.MaxInt, nil) // the bounds are those of the whole cache
 	if err != nil {
 		panic(err) // only for a size that is not positive
 	}
@@ -55,14 +55,14 @@ func (o *order[V]) replace(old, e *Entry[V]) {
 	o.lru.Get(e.slot)
 }
 
-// use makes e the newest, if it is still here: a use can be applied after the entry left and its place went to another.
+// use makes e the newest, if it is still here: a use can be applied after the entry has left and another has its slot.
 func (o *order[V]) use(e *Entry[V]) {
 	if int(e.slot) < len(o.at) && o.at[e.slot] == e {
 		o.lru.Get(e.slot)
 	}
 }
 
-// remove takes out e, which must be here.
+// remove removes e, which must be here.
 func (o *order[V]) remove(e *Entry[V]) {
 	o.lru.Remove(e.slot)
 	o.at[e.slot] = nil
@@ -71,7 +71,7 @@ func (o *order[V]) remove(e *Entry[V]) {
 
 func (o *order[V]) evict(e *Entry[V]) { o.remove(e) }
 
-// victim is the oldest, which is the one stored last only if there is no other.
+// victim returns the oldest entry, which is the one stored last only if there is no other.
 func (o *order[V]) victim(age uint64) *Entry[V] {
 	if e := o.oldest(); e != nil && e.used.Load() <= age {
 		return e
@@ -88,25 +88,25 @@ func (o *order[V]) oldestAge() uint64 {
 
 // oldest returns the least recently used entry, or nil if there is none.
 func (o *order[V]) oldest() *Entry[V] {
-	place, _, ok := o.lru.GetOldest()
+	slot, _, ok := o.lru.GetOldest()
 	if !ok {
 		return nil
 	}
-	return o.at[place]
+	return o.at[slot]
 }
 
 // all returns the entries from oldest to newest.
 func (o *order[V]) all() []*Entry[V] {
 	entries := make([]*Entry[V], 0, o.len())
-	for _, place := range o.lru.Keys() {
-		entries = append(entries, o.at[place])
+	for _, slot := range o.lru.Keys() {
+		entries = append(entries, o.at[slot])
 	}
 	return entries
 }
 
-// compact gives back memory if the entries are less than half of what they were, and reports whether it did. Neither a
-// Go map nor the places shrink by themselves: a cache that first held many small values and then few large
-// ones would exceed its bytes by what the many had needed.
+// compact frees memory if there are less than half as many entries as there were, and reports whether it did. Neither a
+// Go map nor the slots shrink by themselves: a cache that first held many small values and then few large ones would
+// exceed its bytes by the memory that the many had needed.
 func (o *order[V]) compact() bool {
 	if len(o.at) < 128 || o.len() >= len(o.at)/2 {
 		return false

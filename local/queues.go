@@ -3,11 +3,11 @@ package local
 // queues keeps the entries of one shard in several queues, each from its oldest to its newest. Not safe for concurrent
 // use.
 //
-// Links are numbers in one array: half of what pointers take, and nothing for the garbage collector to follow.
+// Links are numbers in one array: half the size of pointers, and the garbage collector does not follow them.
 type queues[V any] struct {
-	nodes []node[V] // by place; the first are the ends of the queues, each linked to itself when its queue is empty
+	nodes []node[V] // by slot; the first are the ends of the queues, each linked to itself when its queue is empty
 	sizes []int     // by queue
-	free  []uint32  // places
+	free  []uint32  // slots
 	last  *Entry[V] // stored last
 }
 
@@ -26,7 +26,7 @@ func (q *queues[V]) init(n int) {
 
 func (q *queues[V]) len() int { return len(q.nodes) - len(q.sizes) - len(q.free) }
 
-// has tells whether e is here: its place may have gone to another.
+// has reports whether e is here: another entry may have its slot.
 func (q *queues[V]) has(e *Entry[V]) bool {
 	return int(e.slot) < len(q.nodes) && q.nodes[e.slot].e == e
 }
@@ -47,7 +47,7 @@ func (q *queues[V]) push(e *Entry[V], queue uint8) {
 	q.last = e
 }
 
-// exchange puts e in place of old.
+// exchange puts e into the slot of old.
 func (q *queues[V]) exchange(old, e *Entry[V]) {
 	e.slot = old.slot
 	q.nodes[e.slot].e = e
@@ -69,17 +69,17 @@ func (q *queues[V]) remove(e *Entry[V]) {
 	}
 }
 
-func (q *queues[V]) link(place uint32, queue uint8) {
+func (q *queues[V]) link(slot uint32, queue uint8) {
 	end := &q.nodes[queue]
-	n := &q.nodes[place]
+	n := &q.nodes[slot]
 	n.prev, n.next, n.queue = end.prev, uint32(queue), queue
-	q.nodes[end.prev].next = place
-	end.prev = place
+	q.nodes[end.prev].next = slot
+	end.prev = slot
 	q.sizes[queue]++
 }
 
-func (q *queues[V]) unlink(place uint32) {
-	n := q.nodes[place]
+func (q *queues[V]) unlink(slot uint32) {
+	n := q.nodes[slot]
 	q.nodes[n.prev].next, q.nodes[n.next].prev = n.next, n.prev
 	q.sizes[n.queue]--
 }
@@ -93,8 +93,8 @@ func (q *queues[V]) oldest(queue uint8) *Entry[V] {
 	return e
 }
 
-// first returns the oldest entry of the first of some queues that has one. Of all entries, the one stored last comes
-// last.
+// first returns the oldest entry of the first of the queues that has one. The entry stored last is returned only if
+// there is no other.
 func (q *queues[V]) first(order ...uint8) *Entry[V] {
 	for _, queue := range order {
 		if e := q.oldest(queue); e != nil {
@@ -104,7 +104,7 @@ func (q *queues[V]) first(order ...uint8) *Entry[V] {
 	return q.last
 }
 
-// oldestAge is the least there is: these entries do not leave in the order of their uses, and there is but one shard.
+// oldestAge returns the lowest age: these entries do not leave in the order of their uses, and there is only one shard.
 func (q *queues[V]) oldestAge() uint64 {
 	if q.len() == 0 {
 		return noAge
@@ -115,14 +115,14 @@ func (q *queues[V]) oldestAge() uint64 {
 func (q *queues[V]) all() []*Entry[V] {
 	entries := make([]*Entry[V], 0, q.len())
 	for queue := range q.sizes {
-		for place := q.nodes[queue].next; q.nodes[place].e != nil; place = q.nodes[place].next {
-			entries = append(entries, q.nodes[place].e)
+		for slot := q.nodes[queue].next; q.nodes[slot].e != nil; slot = q.nodes[slot].next {
+			entries = append(entries, q.nodes[slot].e)
 		}
 	}
 	return entries
 }
 
-// compact gives back memory if the entries are less than half of what they were, and reports whether it did.
+// compact frees memory if there are less than half as many entries as there were, and reports whether it did.
 func (q *queues[V]) compact() bool {
 	if len(q.nodes) < 128 || q.len() >= len(q.nodes)/2 {
 		return false

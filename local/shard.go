@@ -14,12 +14,12 @@ type shard[V any] struct {
 	_     [64]byte
 
 	clock     *clock
-	oldestAge *atomic.Uint64 // the shard's own of clock.ages; stored under mu
+	oldestAge *atomic.Uint64 // the shard's part of clock.oldestAges; stored under mu
 	total     *total
 
-	// mu guards what follows and the changes of index. Whenever it is free, order and index hold the same entries,
-	// and total has counted them. Nothing slow, no other lock and no callback but RemoveIf's condition is to be met
-	// under it.
+	// mu guards the fields below and the changes of index. Whenever it is free, order and index hold the same entries,
+	// and total has counted them. Under it there is nothing slow, no other lock, and no callback except RemoveIf's
+	// condition.
 	mu     sync.Mutex
 	order  policy[V]
 	stored uint64
@@ -27,7 +27,7 @@ type shard[V any] struct {
 	_      [64]byte
 }
 
-// total is what all shards hold.
+// total counts the entries of all shards.
 type total struct{ entries, bytes atomic.Int64 }
 
 func (s *shard[V]) init(order policy[V], clock *clock, age *atomic.Uint64, total *total) {
@@ -35,7 +35,7 @@ func (s *shard[V]) init(order policy[V], clock *clock, age *atomic.Uint64, total
 	s.index.init()
 }
 
-// use records that e was used, and now and then applies what was recorded.
+// use records that e was used, and now and then applies recorded uses.
 func (s *shard[V]) use(e *Entry[V], now uint64) {
 	waiting, ok := s.reads.add(e)
 	if !ok && waiting < len(s.reads.ring) {
@@ -54,14 +54,14 @@ func (s *shard[V]) takeLocked() {
 	s.reads.take(useBatch, s.order.use)
 }
 
-// lock applies all recorded uses, for two reasons. They precede what the caller is about to do, and so must their
-// moves; applied later, they would put an entry in front of a newer one. And a use waiting in the ring would keep the
-// value alive after its removal.
+// lock locks the shard and applies all recorded uses, for two reasons. The uses precede the caller's change, and so must
+// their moves; applied later, they would put an entry in front of a newer one. And a use waiting in the ring would keep
+// the value alive after its removal.
 func (s *shard[V]) lock() {
 	s.mu.Lock()
 	locked := false
 	defer func() {
-		if !locked { // after a panic, callers have nothing to unlock
+		if !locked { // a panic: the caller's deferred unlock is not in place yet
 			s.mu.Unlock()
 		}
 	}()
@@ -69,7 +69,7 @@ func (s *shard[V]) lock() {
 	locked = true
 }
 
-// unlock renews the age.
+// unlock updates the shard's age and unlocks it.
 func (s *shard[V]) unlock() {
 	defer s.mu.Unlock()
 	age := s.order.oldestAge()
@@ -93,7 +93,7 @@ func (s *shard[V]) put(e *Entry[V]) *Entry[V] {
 	}
 	s.order.replace(old, e)
 	s.gone[Replaced]++
-	s.total.bytes.Add(e.cost - old.cost) // at once: both together could look like an excess, for which others would evict
+	s.total.bytes.Add(e.cost - old.cost) // in one step: counting both could seem to exceed the bound, and evict others
 	return old
 }
 
@@ -110,7 +110,8 @@ func (s *shard[V]) remove(k Key, cond func(*Entry[V]) bool, why Reason) *Entry[V
 	return e
 }
 
-// evict drops the policy's victim and returns it, if there is one by age and the cache is still over its bounds.
+// evict drops the policy's victim and returns it, if that was used no later than age and the cache is still over its
+// bounds.
 func (s *shard[V]) evict(age uint64, over func() bool) *Entry[V] {
 	s.lock()
 	defer s.unlock()
@@ -150,7 +151,7 @@ func (s *shard[V]) dropLocked(e *Entry[V], why Reason) {
 	s.total.bytes.Add(-e.cost)
 }
 
-// compactLocked gives back the memory of entries that are gone for good.
+// compactLocked frees the memory of entries that have left.
 func (s *shard[V]) compactLocked() {
 	if s.order.compact() {
 		s.index.rebuild()

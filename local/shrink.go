@@ -1,6 +1,6 @@
 package local
 
-// over tells whether the cache exceeds a bound.
+// over reports whether the cache exceeds a bound.
 func (c *Cache[V]) over() bool {
 	return c.config.MaxEntries > 0 && c.total.entries.Load() > int64(c.config.MaxEntries) ||
 		c.config.MaxBytes > 0 && c.total.bytes.Load() > c.config.MaxBytes
@@ -8,18 +8,18 @@ func (c *Cache[V]) over() bool {
 
 // shrink evicts the oldest entries of the whole cache until it is within its bounds.
 //
-// Bounds of one shard each would be simpler and are wrong twice: a value larger than a shard's part could not be
+// Bounds for each shard would be simpler and wrong, for two reasons: a value larger than a shard's part could not be
 // stored, and keys never spread evenly, so a working set that just fits would thrash some shards while others have
-// room.
+// space left.
 //
-// A age can be out of date, because uses wait to be applied. It errs only towards old, so the lowest bidder is asked;
-// it applies its uses and then either evicts or ages anew. Readers could make shards age anew again and again, so
-// after one round the one asked has to evict what is its oldest by then.
+// A shard's age can be out of date, because uses wait to be applied. It errs only towards old. So the shard with the
+// lowest age applies its uses, and then either evicts or has a new age. Readers could keep giving shards new ages, so
+// after one round the chosen shard has to evict its oldest entry.
 func (c *Cache[V]) shrink() {
 	for tries := 0; c.over(); tries++ {
 		i, age := c.clock.oldest()
 		if age == noAge {
-			return // what is over belongs to Puts that have counted but not age yet: each of them comes here itself
+			return // the excess is of Puts that have counted their entry but not set an age yet: each of them calls shrink
 		}
 		if tries > len(c.shards) {
 			age = noAge

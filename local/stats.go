@@ -1,7 +1,7 @@
 package local
 
-// Stats counts since New what the writers did. Hits and misses are not among them: a counter on the read path would
-// cost more than the read, so whoever needs them counts them where the answer is used.
+// Stats counts, since New, what the writers did. Hits and misses are not among them: a counter on the read path would
+// cost more than the read, so a caller that needs them counts them itself.
 //
 // At rest, Stored is the sum of Entries, Replaced, Removed, Evicted and Cleared.
 type Stats struct {

@@ -2,16 +2,16 @@ package local
 
 // The queues of 2Q, and their shares of the entries as its authors advise: Kin a quarter, Kout a half.
 const (
-	trial uint8 = iota // A1in: a FIFO of entries that came lately
-	kept               // Am: an LRU of entries that came back
+	trial uint8 = iota // A1in: a FIFO of entries that were stored recently
+	kept               // Am: an LRU of entries that were stored again
 	twoQueues
 
 	trialShare = 4 // one in so many
 	ghostShare = 2
 )
 
-// twoQueue is the full version of 2Q. An entry that leaves the trial is remembered; asked for again while it is, it is
-// kept. Uses during the trial say nothing: they mostly belong to what brought the entry in.
+// twoQueue is the full version of 2Q. The key of an entry that leaves the trial is remembered; if it is stored again
+// meanwhile, it is kept. Uses during the trial do not count: they mostly belong to the request that stored the entry.
 type twoQueue[V any] struct {
 	queues[V]
 	ghosts ghosts // A1out
@@ -56,8 +56,8 @@ func (p *twoQueue[V]) evict(e *Entry[V]) {
 	p.remove(e)
 }
 
-// ghosts remembers the latest keys that left, from the oldest to the newest. Of a key's hash one half is enough: who is
-// taken for another is kept for nothing, once in a very long time.
+// ghosts remembers the latest keys that left, from the oldest to the newest. Half of a key's hash is enough: a key that
+// is taken for another one is kept needlessly, once in a very long time.
 type ghosts struct {
 	at   map[uint64]uint32 // when it was added
 	fifo []ghost           // begins at head; holds also those that were taken
@@ -70,7 +70,7 @@ type ghost struct {
 	at  uint32
 }
 
-// add remembers k, and forgets all but the latest most.
+// add remembers k, and forgets all keys except the latest most.
 func (g *ghosts) add(k Key, most int) {
 	if g.at == nil {
 		g.at = make(map[uint64]uint32)
@@ -89,15 +89,16 @@ func (g *ghosts) add(k Key, most int) {
 	}
 }
 
-// here tells whether a ghost was neither taken nor added anew.
+// here reports whether a ghost was neither taken nor added again.
 func (g *ghosts) here(old ghost) bool {
 	at, ok := g.at[old.key]
 	return ok && at == old.at
 }
 
-// tidy makes room for so many, or twice as many as there are. A third of that or more is free afterwards.
-func (g *ghosts) tidy(room int) {
-	fifo := make([]ghost, 0, max(room, 2*len(g.at)))
+// tidy drops the ghosts that were taken, and makes the array large enough for so many, or for twice as many as there are.
+// A third of it or more is free afterwards.
+func (g *ghosts) tidy(size int) {
+	fifo := make([]ghost, 0, max(size, 2*len(g.at)))
 	for _, old := range g.fifo[g.head:] {
 		if g.here(old) {
 			fifo = append(fifo, old)

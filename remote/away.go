@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// Away reports whether err says that the server serves nobody at present: it
-// gave no answer, or one by which it refuses whatever it is asked. What it
-// refuses to one request alone (no memory for a write, no right to a command,
-// a value of another type) is the answer of a server that works.
+// Away reports whether err says that the server serves no client at present: it
+// gave no answer, or one by which it refuses all requests. An error of one request
+// alone (no memory for a write, no right to a command, a value of another type) is
+// the answer of a server that works.
 func Away(err error) bool {
 	if err == nil || errors.Is(err, ErrFull) || errors.Is(err, ErrClosed) {
 		return false
@@ -16,7 +16,7 @@ func Away(err error) bool {
 	var log logError
 	// guard: I8-unreadable-log
 	if errors.As(err, &log) {
-		return true // nothing that it says of keys can be judged
+		return true // no entry can be judged without the log
 	}
 	if Unreachable(err) {
 		return true
@@ -29,14 +29,14 @@ func Away(err error) bool {
 	return servesNobody[code]
 }
 
-// servesNobody are the codes of such refusals. Some make the client ask again
-// until its time is over, so that they cost a caller as much as silence.
+// servesNobody are the codes of such refusals. Some make the client retry until the
+// request's deadline, so that they cost a caller as much as silence.
 var servesNobody = map[string]bool{
 	"LOADING":     true, // started, and still reading its data
 	"BUSY":        true, // in a script that does not end
 	"MASTERDOWN":  true, // a replica that has lost its primary
 	"READONLY":    true, // a replica: a primary that was replaced
 	"CLUSTERDOWN": true, // without a majority, or without an owner of the slot
-	"NOAUTH":      true, // it does not know us any more
+	"NOAUTH":      true, // it does not accept the connection's user any more
 	"WRONGPASS":   true,
 }

@@ -3,33 +3,33 @@
 //
 // A [Backend] makes a [Conn] per store. [Valkey] connects to a server;
 // [Embedded] keeps everything in memory, and several connections to one
-// Embedded behave to each other as processes do. Both pass one battery of
-// tests. Users choose a backend and hand it to tier.Open; the methods of Conn
+// Embedded behave towards each other as processes do. Both pass one battery of
+// tests. Users choose a backend and give it to tier.Open; the methods of Conn
 // are for package tier.
 //
 // # What a connection promises
 //
-//   - Order: whatever the server said before it answered a read (a push about a
-//     key, the loss of the connection) has been delivered to [Events] before
-//     that read returns, if both use the tracked connection. That is what
-//     makes an answered [invalidation.Log.Delta] a proof. Events are called by
-//     whoever is reading then, which may be who called Get.
-//   - Reads track: after a Get of a key, present or not, one notice comes when
-//     it changes by anybody's hand, unless the connection is lost, which is
-//     told by Events.Lost and by another Delta.Connection.
-//   - Writes track as well: see [Write] for the one notice that a write itself
+//   - Order: everything that the server sent before it answered a read (a push
+//     about a key), and the loss of the connection, has been delivered to [Events]
+//     before that read returns, if both use the tracked connection. That is what
+//     makes an answered [invalidation.Log.Delta] a proof. Events are called on the
+//     goroutine that reads the connection then, which may be that of a caller of Get.
+//   - Reads track: after a Get of a key, present or not, one invalidation comes when
+//     the key changes, whichever program changed it, unless the connection is lost,
+//     which Events.Lost and another Delta.Connection show.
+//   - Writes track as well: see [Write] for the one invalidation that a write itself
 //     causes.
 //   - Leases: a Write with a token stores nothing unless that token still holds
 //     the key's lease; Delete and a Write without one take the lease away. So a
 //     slow load never overwrites a newer value.
 //   - In a cluster, order is kept with each server, and Shard and Prove tell which
-//     of them have been heard. The battery passes there as well.
+//     of them have answered. The battery passes there as well.
 //   - Atomicity: each Write, Lease, Delete of a key, Append, Delta and Renew is
 //     one step of the server.
 //
 // # What it does not promise
 //
-// It does not decide what is valid, and keeps no local copies. An error of a
-// write leaves open whether the server performed it. What is read is hostile
-// until decoded: an [Item] is the bytes as they are stored.
+// It does not decide what is valid, and keeps no local copies. After an error of a
+// write it is not known whether the server performed it. An [Item] is the bytes as
+// they are stored: they are hostile until decoded.
 package remote

@@ -10,24 +10,23 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// DefaultEmbeddedBytes bounds what an [Embedded] holds unless it is told
-// otherwise.
+// DefaultEmbeddedBytes bounds an [Embedded] for which no other bound is given.
 const DefaultEmbeddedBytes = 256 << 20
 
 // Embedded is a shared tier in this process: the default without a server, and
-// the double of one in tests. Connections to one Embedded behave to each other
-// as processes on one server do, order of notices and replies included. It
+// the double of one in tests. Connections to one Embedded behave towards each other
+// as processes on one server do, order of invalidations and replies included. It
 // holds encoded bytes and drops the least recently used when they exceed its
 // bound, as a server under maxmemory does; the change log is never dropped.
 type Embedded struct {
 	maxBytes int64
 
-	// mu guards all below. Events are queued under it and delivered outside.
+	// mu guards all below. Events are queued under it and delivered without it.
 	mu      sync.Mutex
 	items   *simplelru.LRU[string, stored]
 	bytes   int64
 	logs    map[string]*changeLog
-	tracked map[string]map[*embeddedConn]struct{} // by key: who is owed a notice
+	tracked map[string]map[*embeddedConn]struct{} // by key: the connections that read it since its latest change
 	conns   map[*embeddedConn]struct{}
 	nextID  int64
 	evicted []string // filled by the LRU's callback, emptied after each step
@@ -38,10 +37,10 @@ type stored struct {
 	expires time.Time // zero: never
 }
 
-// embeddedOverhead is what an item costs beside its key and value.
+// embeddedOverhead is what an item costs in addition to its key and value.
 const embeddedOverhead = 160
 
-// maxTracked bounds the table of notices owed, like the server's
+// maxTracked bounds the table of tracked keys, like the server's
 // tracking-table-max-keys.
 const maxTracked = 1_000_000
 
@@ -71,7 +70,7 @@ func itemBytes(k string, s stored) int64 { return int64(len(k)+len(s.raw)) + emb
 func (e *Embedded) String() string { return "embedded, in this process" }
 
 // Connect implements [Backend]. It fails if connections of the other kind, with
-// notices or without, are open to the prefix.
+// tracking or without, are open to the prefix.
 func (e *Embedded) Connect(_ context.Context, o Options) (Conn, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -98,14 +97,14 @@ func (e *Embedded) getLocked(k string) (string, bool) {
 	return s.raw, ok
 }
 
-// setLocked stores a value and tells those who read the key.
+// setLocked stores a value and sends its invalidations.
 func (e *Embedded) setLocked(k string, s stored) {
 	if old, ok := e.items.Peek(k); ok {
 		e.bytes -= itemBytes(k, old)
 	}
 	e.items.Add(k, s)
 	e.bytes += itemBytes(k, s)
-	e.noticeLocked(k)
+	e.invalidateLocked(k)
 	for e.bytes > e.maxBytes && e.items.Len() > 1 {
 		e.items.RemoveOldest()
 	}
@@ -121,13 +120,14 @@ func (e *Embedded) removeLocked(k string) bool {
 
 func (e *Embedded) flushEvictedLocked() {
 	for _, k := range e.evicted {
-		e.noticeLocked(k)
+		e.invalidateLocked(k)
 	}
 	e.evicted = nil
 }
 
-// noticeLocked sends the one notice owed to each connection that read k.
-func (e *Embedded) noticeLocked(k string) {
+// invalidateLocked sends one invalidation to each connection that tracks k, and ends the
+// tracking.
+func (e *Embedded) invalidateLocked(k string) {
 	for c := range e.tracked[k] {
 		c.queueLocked(func() { c.o.Events.Changed([]string{k}) })
 	}
@@ -143,14 +143,14 @@ func (e *Embedded) trackLocked(k string, c *embeddedConn) {
 			if len(e.tracked) < maxTracked {
 				break
 			}
-			e.noticeLocked(other)
+			e.invalidateLocked(other)
 		}
 		e.tracked[k] = make(map[*embeddedConn]struct{}, 1)
 	}
 	e.tracked[k][c] = struct{}{}
 }
 
-// untrackLocked forgets what c is owed notices of.
+// untrackLocked ends all tracking of c.
 func (e *Embedded) untrackLocked(c *embeddedConn) {
 	for k, readers := range e.tracked {
 		if delete(readers, c); len(readers) == 0 {
@@ -177,15 +177,15 @@ func (e *Embedded) Read(key string) (string, bool) {
 	return e.getLocked(key)
 }
 
-// Put stores bytes under a key without an expiry, behind every store's back,
-// as another program could.
+// Put stores bytes under a key without an expiry, as a program other than a store
+// could.
 func (e *Embedded) Put(key, value string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.setLocked(key, stored{raw: value})
 }
 
-// Remove deletes keys behind every store's back, change logs included.
+// Remove deletes keys, change logs included, as a program other than a store could.
 func (e *Embedded) Remove(keys ...string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -212,8 +212,8 @@ func (e *Embedded) Flush() {
 	}
 }
 
-// Disconnect ends and renews every connection, as a restarted proxy would:
-// notices that were owed are lost, and the stores are told that they were.
+// Disconnect ends and renews every connection, as a restarted proxy would: all tracking
+// ends, and Events.Lost is called for every connection.
 func (e *Embedded) Disconnect() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -226,8 +226,7 @@ func (e *Embedded) Disconnect() {
 	}
 }
 
-// embeddedConn delivers its events in the order in which they happened, in a
-// goroutine of its own.
+// embeddedConn delivers its events in their order, in a goroutine of its own.
 type embeddedConn struct {
 	hub *Embedded
 	o   Options
@@ -276,11 +275,11 @@ func (c *embeddedConn) deliver() {
 	}
 }
 
-// tell delivers an event. If that panics, the connection is renewed as by Disconnect.
+// tell delivers an event. If the event panics, the connection is renewed as by Disconnect.
 func (c *embeddedConn) tell(event func()) {
 	// guard: panic-in-embedded-event-is-loss
 	// guard: recover-embedded-event
-	defer c.o.Panics.Recover("telling of a change", c.lose)
+	defer c.o.Panics.Recover("delivering an event", c.lose)
 	event()
 }
 
@@ -292,14 +291,14 @@ func (c *embeddedConn) lose() {
 	c.id = c.hub.nextID
 	for _, f := range []func(){c.o.Events.Lost, func() { c.o.Events.Published("") }} {
 		c.queueLocked(func() {
-			defer c.o.Panics.Recover("telling of a loss") // and not of another, for ever
+			defer c.o.Panics.Recover("delivering a loss") // which is no further loss: that would go on for ever
 			f()
 		})
 	}
 }
 
-// step performs f as one step of the tier, and returns when all that was to be
-// told before its answer has been delivered.
+// step performs f as one step of the tier, and returns when all events from before its
+// answer have been delivered.
 func (c *embeddedConn) step(ctx context.Context, f func()) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -316,8 +315,8 @@ func (c *embeddedConn) step(ctx context.Context, f func()) error {
 	}
 }
 
-// perform performs f, and returns what is closed when all that was to be told before has
-// been delivered; nil if that is nothing.
+// perform performs f, and returns a channel that is closed when all events from before
+// have been delivered; nil if there are none.
 func (c *embeddedConn) perform(f func()) (answered chan struct{}, err error) {
 	c.hub.mu.Lock()
 	defer c.hub.mu.Unlock()

@@ -59,7 +59,7 @@ func (c *embeddedConn) leaseLocked(r LeaseRequest) Lease {
 	if held.raw == r.Token {
 		return Lease{Acquired: true}
 	}
-	if held.expires.IsZero() { // none of ours, and would block the key for ever
+	if held.expires.IsZero() { // not written by a store, and would block the key for ever
 		c.hub.setLocked(name, stored{r.Token, time.Now().Add(r.TTL)})
 		return Lease{Acquired: true}
 	}
@@ -168,7 +168,7 @@ func (c *embeddedConn) Delete(ctx context.Context, keys []Deletion) (out []Delet
 
 func (c *embeddedConn) deleteLocked(key string) {
 	if !c.hub.removeLocked(key) {
-		c.hub.noticeLocked(key) // who may be loading it
+		c.hub.invalidateLocked(key) // to processes that may be loading it
 	}
 	c.hub.removeLocked(key + leaseSuffix)
 }

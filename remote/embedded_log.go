@@ -57,7 +57,7 @@ func (c *embeddedConn) Append(ctx context.Context, ch invalidation.Change) (a in
 		l.tick = max(prev+1, nowTick())
 		if ch.All {
 			l.floor = l.tick
-			clear(l.latest) // nothing is as old as they are
+			clear(l.latest) // the floor covers them
 			l.order = nil
 		}
 		for _, s := range ch.Scopes {
@@ -72,7 +72,7 @@ func (c *embeddedConn) Append(ctx context.Context, ch invalidation.Change) (a in
 	return a, err
 }
 
-// retentionLocked is the longest of the stores that are open.
+// retentionLocked returns the longest retention of the stores that are open.
 func (c *embeddedConn) retentionLocked(own time.Duration) time.Duration {
 	for other := range c.hub.conns {
 		if other.o.Prefix == c.o.Prefix {
@@ -86,8 +86,8 @@ func (c *embeddedConn) retentionLocked(own time.Duration) time.Duration {
 // mostScopes is the bound on the scopes of a log: see the script trim.
 func (e *Embedded) mostScopes() int64 { return boundOn(e.maxBytes) }
 
-// boundOn is the bound on the scopes of a log where that much memory is to be used; 0:
-// any.
+// boundOn is the bound on the scopes of a log, given the bound on the memory; 0: there is
+// none.
 func boundOn(memory int64) int64 {
 	if memory <= 0 {
 		return mostScopes
@@ -103,8 +103,8 @@ func (c *embeddedConn) publishLocked(message string) {
 	}
 }
 
-// trim forgets scopes that last changed at or before cut, or are beyond the most, and
-// raises the floor to the latest of them.
+// trim forgets the oldest scopes: those that last changed at or before cut, and those
+// beyond the number most. It raises the floor to the latest of them.
 func (l *changeLog) trim(cut invalidation.Tick, most int) {
 	n := 0
 	// guard: log-is-bounded-embedded

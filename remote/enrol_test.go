@@ -28,7 +28,7 @@ func TestAnEnrolmentIsRenewedAndItsEndIsALoss(t *testing.T) {
 	require.NoError(t, err)
 	defer opened.Close()
 	c := opened.(*valkeyConn)
-	read := func() { // and returns when the log was told
+	read := func() { // and returns when the store enrolled
 		t.Helper()
 		before := lost.Load()
 		_, err := c.Delta(ctx, invalidation.DeltaQuery{Limit: 1})

@@ -39,8 +39,8 @@ func TestCountersThatCrossEachOtherAreNoRollback(t *testing.T) {
 	require.False(t, ok, "of which the log does not know")
 }
 
-// What was asked before the log was told is not used, and does not tell of the same
-// rollback again; what the server counts from then on is counted anew.
+// The answer to a question from before the admission is not used, and does not admit the
+// same rollback again; the server's counters start anew from then on.
 func TestARollbackIsJudgedOnce(t *testing.T) {
 	h := admittedHistory(100)
 	early, other := h.ask(1), h.ask(1)
@@ -52,7 +52,7 @@ func TestARollbackIsJudgedOnce(t *testing.T) {
 	h.use(other, counted(120))
 	d, ok = h.judge(other, counted(51))
 	require.False(t, ok, "nor does it know what changed by that")
-	require.False(t, d.back, "but the log was told")
+	require.False(t, d.back, "but it was admitted to the log")
 	next := h.ask(1)
 	_, ok = h.judge(next, counted(60))
 	require.True(t, ok)
@@ -61,7 +61,7 @@ func TestARollbackIsJudgedOnce(t *testing.T) {
 	require.False(t, ok)
 }
 
-// Of each flush the log is told, however many there were.
+// Each flush is admitted to the log, however many there were.
 func TestFlushesAreToldAsOftenAsTheyMayBeRollbacks(t *testing.T) {
 	h := admittedHistory(100)
 	q := h.ask(1)
@@ -69,18 +69,18 @@ func TestFlushesAreToldAsOftenAsTheyMayBeRollbacks(t *testing.T) {
 	d, ok := h.judge(q, counted(101))
 	require.False(t, ok)
 	require.True(t, d.back)
-	h.flushed() // while the log is told
+	h.flushed() // while the first is being admitted
 	h.told(d)
 	d, ok = h.judge(h.ask(1), counted(101))
-	require.False(t, ok, "the second is not told yet")
+	require.False(t, ok, "the second is not admitted yet")
 	require.False(t, h.known(d))
 	h.told(d)
 	_, ok = h.judge(h.ask(1), counted(101))
 	require.True(t, ok)
 }
 
-// Answers that came together show one rollback. Of another server's, or of another flush,
-// the log is told in any case.
+// Answers that came together show one rollback. Another server's rollback, or another flush,
+// is admitted to the log in any case.
 func TestOneProcessTellsOfARollbackOnce(t *testing.T) {
 	h := admittedHistory(100)
 	other := origin{"another", counters{0, 50}}
@@ -93,7 +93,7 @@ func TestOneProcessTellsOfARollbackOnce(t *testing.T) {
 	require.True(t, d.back && same.back && another.back)
 	require.False(t, h.known(d))
 	h.told(d)
-	require.True(t, h.known(same), "it is the one that was told")
+	require.True(t, h.known(same), "it is the one that was admitted")
 	require.False(t, h.known(another), "it is another server's")
 	h.use(h.ask(1), counted(60))
 	again, _ := h.judge(h.ask(1), counted(55))

@@ -12,32 +12,33 @@ import (
 // script is a Lua script and the name under which servers cache it.
 type script struct{ text, sha string }
 
-// texts are those of all scripts, by their names.
+// texts has the text of each script by its SHA-1.
 var texts = make(map[string]string)
 
 func newScript(text string) script {
-	sum := sha1.Sum([]byte(text)) // the protocol's choice
+	sum := sha1.Sum([]byte(text)) // as the server's protocol has it
 	s := script{text, hex.EncodeToString(sum[:])}
 	texts[s.sha] = text
 	return s
 }
 
-// publishing is a script that publishes, and its like for clusters.
+// publishing is a script that publishes, and its variant for clusters.
 type publishing struct{ single, sharded script }
 
 func newPublishing(text string) publishing {
 	return publishing{newScript(text), newScript(strings.ReplaceAll(text, "'PUBLISH'", "'SPUBLISH'"))}
 }
 
-// Ticks are integers below 2^53 and exact in Lua's doubles, but its own
+// Ticks are integers below 2^53 and exact in Lua's doubles, but Lua's own
 // formatting keeps 14 digits; hence fmt.
 //
-// head returns the incarnation and the latest tick of a log, or nil where there is
-// none: a key of another type, without its first member, or with a latest tick that
-// no server has given. A hundred years from now is the bound, and no fixed number:
-// the first change after a tick just below that would be beyond it. What the server
-// refuses is an error, and no absence: a right that is revoked would have every
-// reader renew the log. A log that wants a later format is left alone.
+// head returns the incarnation and the latest tick of a log, or nil where there is no
+// log: a key of another type, without its first member, or with a latest tick that
+// no server can have given. The bound on that is a hundred years from now and not a
+// fixed number: the first change after a tick just below a fixed bound would exceed it.
+// A command that the server refuses is an error and not a missing log: otherwise every
+// reader would renew the log when a right is revoked. A log that needs a later format is
+// left alone.
 const luaLog = `
 local function fmt(n) return string.format('%.0f', n) end
 local function now()
@@ -69,11 +70,11 @@ local function head(log, t)
 end
 `
 
-// The history of a server: its replication id, which it shares with the replicas
-// that have all it has, and loses when it is promoted or restarted. What had been
-// acknowledged until then it may or may not have. What it has counted under one
-// history only grows, unless the machine was set back to a snapshot. To tell how many
-// commands costs it six times what the rest does.
+// The history of a server is its replication id, which it shares with the replicas
+// that have all its data, and loses when it is promoted or restarted. It may then lack
+// writes that had been acknowledged. Its counters under one history only grow, unless
+// the machine was set back to a snapshot. To tell the number of commands costs the server
+// six times as much as the rest.
 const luaServer = `
 local function server(counts)
   local info = counts and redis.pcall('INFO', 'replication', 'stats') or redis.pcall('INFO', 'replication')
@@ -84,11 +85,11 @@ end
 `
 
 // Members with the score -1 are no changes: 'i' and the incarnation, which comes
-// first, 'k' and up to where whoever began the log had applied the one before, which
-// comes second (see invalidation.Delta.After), 'l' and the formats (see
-// invalidation.Format), 'o' and the options of stores that are open (see
-// scriptEnrol), 'r' and each history whose servers write to the store, 'v' and the name
-// of each namespace in which keys are written (see invalidation.Written), or 'v*' for all.
+// first; 'k' and a position in the log before, up to which the process that began this
+// log had applied it, which comes second (see invalidation.Delta.After); 'l' and the
+// formats (see invalidation.Format); 'o' and the options of each open store (see
+// scriptEnrol); 'r' and each history that was admitted (see scriptAdmit); 'v' and the
+// name of each declared namespace (see invalidation.Written), or 'v*' for all.
 const luaRenew = luaServer + `
 local function known_tick(known) return tonumber(string.match(known, '@(%d+)$')) end
 local function renew(log, inc, known)
@@ -102,18 +103,18 @@ local function renew(log, inc, known)
 end
 `
 
-// trim takes the oldest scopes out of the log, most of them at most, and raises the
-// floor to the latest of them: those that no entry can be as old as, those below
-// the floor already, and those beyond the bound, which is a million scopes, or what a
-// quarter of maxmemory has room for. The latest member is never beyond it, so the log
-// keeps its tick. That keys of a namespace are written (the members 'v') is never
-// forgotten, though the scope that recorded it is: to declare it again does not make
-// that good.
+// trim removes the oldest scopes from the log, at most the number most, and raises the
+// floor to the latest of them: those that are older than any entry can be, those below
+// the floor already, and those beyond the bound, which is a million scopes, or as many
+// as fit into a quarter of maxmemory. The latest member is never beyond the bound, so the
+// log keeps its tick. Declarations (the members 'v') are never removed, though the scope
+// that recorded one is. To declare again would be too late:
 //
 //	A:      declares a namespace, and sets a key of it
-//	B:      has the declaration trimmed; the server saves
-//	A:      sets the key again, and has not heard of the floor
-//	server: is restarted from the file; nothing says that keys were written
+//	B:      has the declaration trimmed
+//	server: saves its file
+//	A:      sets the key again, and does not know the new floor
+//	server: is restarted from the file; the log does not say that keys were written
 const luaTrim = `
 local function stays(t, m)
   local mode, keep, till = string.match(m, '^o(%a):(%d+)@(%d+)$')
@@ -150,8 +151,8 @@ local function trim(log, t, most, retention)
 end
 `
 
-// declare has the log know that keys of a namespace are written. More than 1,000 are not
-// worth naming one by one: one member in their place means all.
+// declare puts a namespace's declaration into the log. Beyond 1,000 of them, one member
+// replaces all and stands for all namespaces.
 const luaDeclare = `
 local function declare(log, name)
   if redis.call('ZSCORE', log, 'v*') then return end
@@ -171,19 +172,19 @@ end
 const (
 	mostScopes  = 1_000_000
 	leastScopes = 10_000 // however little memory there is
-	// bytesPerScope is what one takes: 110 bytes of names of 20, 160 of the longest.
+	// bytesPerScope is the memory of one scope: 110 bytes with names of 20, 160 with the longest.
 	bytesPerScope = 128
 )
 
-// The scripts' text has these numbers in their places.
+// luaNumbers puts these numbers into the scripts' text.
 var luaNumbers = strings.NewReplacer("FORMAT", strconv.Itoa(invalidation.Format),
 	"MOST", strconv.Itoa(mostScopes), "LEAST", strconv.Itoa(leastScopes), "BYTES", strconv.Itoa(bytesPerScope))
 
 var (
 	// scriptAppend: KEYS log; ARGV channel, new incarnation, known position,
 	// retention µs, all, body, most changes to forget, scopes... The known position is
-	// checked first: a log that ends before what the caller has applied lost
-	// history. A change is small, and must go through when memory is full.
+	// checked first: a log that ends before the position that the caller has applied lost
+	// history. A change is small, and must be performed even when memory is full.
 	scriptAppend = newPublishing("#!lua flags=allow-oom\n" + luaNumbers.Replace(luaLog+luaRenew+luaTrim+luaDeclare) + `
 local log, t, forget = KEYS[1], (now()), tonumber(ARGV[7])
 local inc, last = head(log, t)
@@ -210,21 +211,22 @@ return trim(KEYS[1], t, tonumber(ARGV[1]), tonumber(ARGV[2])) and 1 or 0
 `)
 
 	// scriptRenew: KEYS log; ARGV new incarnation, known position, forked incarnation. A
-	// store without a log believes nothing, so it must go through when memory is full.
+	// store without a log believes no entry, so it must be performed even when memory is
+	// full.
 	scriptRenew = newScript("#!lua flags=allow-oom\n" + luaNumbers.Replace(luaLog+luaRenew) + `
 local inc, last = head(KEYS[1], (now()))
 if not inc or last < known_tick(ARGV[2]) or inc == ARGV[3] then renew(KEYS[1], ARGV[1], ARGV[2]) end
 return 1
 `)
 
-	// scriptAdmit: KEYS log; ARGV channel, history, whether it went back. A server of another
-	// history, or one that went back to older data, has
-	// begun to answer: it may have lost what was written to single keys, of which
-	// the log tells nothing. So all in those namespaces changes: for another history once,
-	// since it is remembered, and for a server that went back with each process that finds
-	// it, since nothing tells one time from the next. The scope 'b:' names it. There is no
-	// end to names, but to what is worth naming one by one. What is published says
-	// nothing, and so has everybody read the log.
+	// scriptAdmit: KEYS log; ARGV channel, history, whether the server went back. A server of
+	// another history, or one that went back to older data, has begun to answer. It may have
+	// lost writes to single keys, which are not in the log. So all declared namespaces change:
+	// for another history once, since it is remembered; for a server that went back once for
+	// each process that finds it, since two such times cannot be told apart. The scope 'b:'
+	// names that server. Beyond 1,000 namespaces everything changes; beyond 1,000 histories
+	// all are forgotten. The published message is empty, which makes every process read the
+	// log.
 	scriptAdmit = newPublishing("#!lua flags=allow-oom\n" + luaNumbers.Replace(luaLog) + `
 local log, history, t = KEYS[1], 'r' .. ARGV[2], (now())
 local inc, last = head(log, t)
@@ -256,8 +258,9 @@ return 1
 
 	// scriptEnrol: KEYS log; ARGV mode, longest life of an entry in ms, for how long in
 	// µs. It puts a store's options into the log, until a time that is the same for all
-	// that come within a quarter of a minute, unless stores of the other mode are open: then it
-	// returns until when. After a clock was set back nothing stays for longer than two minutes.
+	// stores that enrol within a quarter of a minute. If stores of the other mode are open it
+	// does not, and returns until when they are enrolled. After a clock was set back no
+	// enrolment lasts longer than two minutes.
 	scriptEnrol = newScript("#!lua flags=allow-oom\n" + luaNumbers.Replace(luaLog+luaTrim) + `
 local log, t = KEYS[1], (now())
 local inc, _, marked = head(log, t)
@@ -276,8 +279,8 @@ if not marked then redis.call('ZADD', log, -1, '` + luaNumbers.Replace("lFORMAT:
 return {inc, ''}
 `)
 
-	// scriptDelta: KEYS log; ARGV since, incarnation, limit, whether to tell how many
-	// commands were counted, scopes... It only reads.
+	// scriptDelta: KEYS log; ARGV since, incarnation, limit, whether to return the number
+	// of commands, scopes... It only reads.
 	scriptDelta = newScript(luaNumbers.Replace(luaLog) + luaServer + `
 local log, since = KEYS[1], tonumber(ARGV[1])
 local micros, t = now()
@@ -301,8 +304,8 @@ end
 return {role, history, t[1], t[2], offset, commands, inc, fmt(tick), floor, over, changes, known, after}
 `)
 
-	// scriptProbe: no keys. What a server of a cluster says of itself: the line about
-	// it of CLUSTER NODES is empty if it does not take part.
+	// scriptProbe: no keys. It returns the state of a server of a cluster: its own line of
+	// CLUSTER NODES is empty if it does not take part in the cluster.
 	scriptProbe = newScript(luaServer + `
 local t = redis.call('TIME')
 local role, history, offset, commands = server(true)
@@ -313,12 +316,12 @@ return {role, history, t[1], t[2], offset, commands, state or '', own or ''}
 
 	// scriptWrite: KEYS data, lease; ARGV token, value, its expiry in ms, unread, how
 	// long leases last in ms, and the bounds of its Window or nothing.
-	// Commands inside a script are what most of its time goes into; so the lease is
-	// looked at and ended by one, and another's is put back. That is no reason to be
-	// told that it has gone, as reading it would be. But it writes before the value
-	// does, and a server lets such a script go on when memory is full: as one with
-	// flags, it does not begin then, whoever holds the lease.
-	// The last one has the key tracked again, which SET has ended, and tells
+	// Most of a script's time is spent in its commands; so one command, GETDEL, reads and
+	// ends the lease, and another holder's lease is put back. Unlike a GET, GETDEL does not
+	// track the lease, so its end causes no invalidation here. But GETDEL is a write before
+	// the value's, and when memory is full a server lets a script go on that has written
+	// already. A script with flags (the first line) does not begin then, whichever token holds the lease.
+	// The last EXISTS tracks the key again, since SET has ended the tracking, and tells
 	// whether the value is there at all: see Written.Expired.
 	// guard: refuse-fill-in-full-memory
 	scriptWrite = newScript("#!lua" + luaOutside + `
@@ -345,11 +348,11 @@ if ARGV[1] == '' then redis.call('DEL', KEYS[2]) end
 return 2 - redis.call('EXISTS', KEYS[1])
 `)
 
-	// scriptLease: KEYS data, lease; ARGV token, ttl ms, seen, any. It reads the
-	// key in any case, so that it is tracked, and another's lease, so that the
-	// caller is told when it goes. A lease without an expiry is none of ours and
-	// would block the key for ever. One that lasts longer than leases do has been
-	// taken before the clock was set back; it gets what it would have had.
+	// scriptLease: KEYS data, lease; ARGV token, ttl ms, seen, any. It reads the key in
+	// any case, so that the key is tracked, and another process's lease, so that the end
+	// of that lease causes an invalidation. A lease without an expiry was not written by a
+	// store, and would block the key for ever: it is taken. A lease that lasts longer than
+	// leases do was taken before the clock was set back: it is shortened.
 	scriptLease = newScript(`
 if ARGV[4] == '1' then redis.call('EXISTS', KEYS[1])
 elseif ARGV[3] == '' then
@@ -384,9 +387,9 @@ if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 `)
 
-	// scriptDelete: KEYS data, lease; ARGV the bounds of its Window. It returns -1 outside of that. Of what is not there
-	// nobody would be told, who may be loading it; so it is made first. (It is not refused for want of memory: the
-	// script has removed a key by then.)
+	// scriptDelete: KEYS data, lease; ARGV the bounds of its Window. It returns -1 outside of that. Deleting a key that does
+	// not exist causes no invalidation, and a process may be loading it; so the key is created first. (The server does not
+	// refuse that when memory is full: the script has written, by UNLINK, by then.)
 	scriptDelete = newScript(luaOutside + `
 -- guard: G5-late-delete
 if outside(ARGV[1], ARGV[2]) then return -1 end
@@ -399,7 +402,7 @@ if redis.pcall('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 ` + luaDelete)
 )
 
-// outside reports whether the server's clock is outside of a Window, whose bounds are in µs.
+// luaOutside has a function that reports whether the server's clock is outside of a Window, whose bounds are in µs.
 const luaOutside = `
 local function outside(from, before)
   local t = redis.call('TIME')

@@ -11,24 +11,24 @@ import (
 )
 
 // Shard is a server's part of the keys of a cluster, as one connection to that
-// server sees it. It proves by answering that all notices about its keys have
-// been delivered; once another server has a part of them, or another connection
-// is used, it is gone for good, and there is another Shard.
+// server sees it. An answered probe proves that all invalidations of its keys have
+// been applied. Once another server has some of the keys, or another connection is
+// used, the Shard is gone for good, and there is another one.
 //
-// A nil Shard is the only server there is: the answered delta proves all.
+// A nil Shard stands for the only server: the answered delta proves all.
 type Shard struct {
 	address string
 	// proof is when the latest answered probe was sent; 0: none, or gone.
 	proof atomic.Int64
-	// clock is what the server's clock said to the latest answered probe; nil: none was answered.
+	// clock is the server's clock in the latest answered probe; nil: none was answered.
 	clock atomic.Pointer[serverclock.Reading]
 }
 
-// Address is that of its server; empty if none is known.
+// Address is the address of its server; empty if none is known.
 func (s *Shard) Address() string { return s.address }
 
-// Age is how long ago the shard last proved that its notices are heard; it has
-// no end once the shard is gone, and is 0 of a nil Shard.
+// Age is the time since the latest answered probe was sent; it is the longest
+// possible once the shard is gone, and 0 for a nil Shard.
 func (s *Shard) Age(now mono.Time) time.Duration {
 	if s == nil {
 		return 0
@@ -40,7 +40,7 @@ func (s *Shard) Age(now mono.Time) time.Duration {
 	return now.Sub(mono.Time(proof))
 }
 
-// Clock is the server's clock as the latest answered probe told it. ok is false if none did, as for slots that no
+// Clock is the server's clock in the latest answered probe. ok is false if none was answered, as for slots that no
 // server is known to have.
 func (s *Shard) Clock() (r serverclock.Reading, ok bool) {
 	if c := s.clock.Load(); c != nil {
@@ -49,21 +49,21 @@ func (s *Shard) Clock() (r serverclock.Reading, ok bool) {
 	return r, false
 }
 
-// Proof is when the shard was last asked with an answer; 0 is never, or it is gone.
+// Proof is when the latest answered probe was sent; 0 means never, or that the shard is gone.
 func (s *Shard) Proof() mono.Time { return mono.Time(s.proof.Load()) }
 
-// Gone reports whether nothing that was read before is of use any more.
+// Gone reports whether no copy that was read over this shard may be served any more.
 func (s *Shard) Gone() bool { return s != nil && s.proof.Load() == 0 }
 
-// noShard is that of slots that no server is known to have, or of which a server
-// has a part of the keys.
+// noShard is the shard of slots that no server is known to have, or of which several
+// servers have some keys.
 var noShard = &Shard{}
 
 // slots of a cluster.
 const slots = 16384
 
-// slotOf is the slot of a key: CRC16 (XMODEM) of what its first braces enclose, if
-// that is anything, as the cluster specification has it.
+// slotOf is the slot of a key: CRC16 (XMODEM) of the text in its first braces, or of all
+// of it if there is none, as the cluster specification has it.
 func slotOf(key string) int {
 	tag := key
 	if from := strings.IndexByte(key, '{'); from >= 0 {

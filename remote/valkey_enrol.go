@@ -12,25 +12,25 @@ import (
 	"github.com/tiercache/tiercache/invalidation"
 )
 
-// enrolment is that the options of this store stand in the change log: whether it has
+// enrolment is the entry of this store's options in the change log: whether it has
 // client tracking, and for how long its entries can live. Stores of both modes on one
-// prefix would not hear of each other's writes, so the second mode is refused while
-// stores of the first are open. The options of a store that is gone are forgotten
-// within 75 s, so that nothing that ended without a word blocks the others for good.
+// prefix would not learn of each other's writes, so the second mode is refused while
+// stores of the first are open. The options of a store are forgotten within 75 s after
+// it has ended, so that a process that was killed does not block the other mode for good.
 type enrolment struct {
-	turn        chan struct{} // held while the log is told
-	incarnation uint64        // of the log that was told
-	sent        mono.Time     // when it was told
+	turn        chan struct{} // held while the store enrols
+	incarnation uint64        // of the log that it enrolled in
+	sent        mono.Time     // when that request was sent
 }
 
 const (
 	enrolledFor = time.Minute
-	// enrolEvery is how often it is said again, with the heartbeat that is due. So an
-	// answered delta says that it stands for at least enrolledFor-enrolEvery more.
+	// enrolEvery is how often the enrolment is renewed, with a heartbeat. So after an
+	// answered delta it lasts for at least enrolledFor-enrolEvery.
 	enrolEvery = 20 * time.Second
 )
 
-// mode is how a store's mode is spelt in the log.
+// mode is the spelling of a store's mode in the log.
 func (o *Options) mode() string {
 	if o.NoTracking {
 		return "u"
@@ -50,24 +50,25 @@ func (e *modeError) Error() string {
 	if e.noTracking {
 		own, other = "is WithoutTracking", "have client tracking"
 	}
-	text := fmt.Sprintf("this store %s and others of prefix %q that are open %s: they would not hear of each other's writes; open all with the same option, or with another prefix", own, e.prefix, other)
+	text := fmt.Sprintf("this store %s and others of prefix %q that are open %s: they would not learn of each other's writes; open all with the same option, or with another prefix", own, e.prefix, other)
 	if !e.until.IsZero() {
 		text += fmt.Sprintf(", or close the others and wait until %s", e.until.UTC().Format(time.TimeOnly+" UTC"))
 	}
 	return text
 }
 
-// enrolAgain is called before the log is read: what stands there is renewed in time.
+// enrolAgain is called before the log is read, and renews the enrolment in time.
 func (c *valkeyConn) enrolAgain(ctx context.Context, client asker) error {
 	return c.enrol(ctx, client, func(e *enrolment) bool { return e.sent == 0 || mono.Now().Sub(e.sent) < enrolEvery })
 }
 
-// enrolIn is called when a log was read: it may be another than the one that knows.
+// enrolIn is called when a log was read: it may be another one than the store enrolled in.
 func (c *valkeyConn) enrolIn(ctx context.Context, client asker, incarnation uint64) error {
 	return c.enrol(ctx, client, func(e *enrolment) bool { return e.sent != 0 && incarnation == e.incarnation })
 }
 
-// enrol puts the options into the log, on the same server, unless they stand there.
+// enrol puts the options into the log, on the server of client, unless stands reports that
+// they are there.
 func (c *valkeyConn) enrol(ctx context.Context, client asker, stands func(*enrolment) bool) error {
 	e := &c.enrolment
 	select {
@@ -89,7 +90,7 @@ func (c *valkeyConn) enrol(ctx context.Context, client asker, stands func(*enrol
 	results := run(ctx, client, b)
 	fields, err := results[len(results)-1].texts()
 	if writesNothing(err) {
-		return nil // for anybody: a store of the other mode cannot open, nor this one set a key
+		return nil // no process can write: a store of the other mode cannot open, nor this one set a key
 	}
 	if err != nil {
 		return logFailure(err)
@@ -106,27 +107,27 @@ func (c *valkeyConn) enrol(ctx context.Context, client asker, stands func(*enrol
 	}
 	// guard: I2-long-silence
 	if e.sent != 0 && now.Sub(e.sent) > enrolledFor {
-		// Stores of the other mode may have come and gone meanwhile:
+		// Stores of the other mode may have been open meanwhile:
 		//
 		//	B, without tracking: is suspended
 		//	A, with tracking:    opens once B is forgotten, sets k and ends
-		//	B:                   goes on, hears of no change of k, and has a copy of it
+		//	B:                   goes on, does not learn of the change of k, and has a copy
 		c.event(c.o.Events.Lost)
 	}
 	e.incarnation, e.sent = p.incarnation(fields[0]), now
 	return p.err
 }
 
-// writesNothing reports whether err says that the server takes no writes at present,
-// and answers reads: it has too few replicas, or cannot save.
+// writesNothing reports whether err says that the server refuses writes at present but
+// answers reads: it has too few replicas, or cannot save.
 func writesNothing(err error) bool {
 	text, _ := refusalOf(err)
 	return strings.HasPrefix(text, "NOREPLICAS ") || strings.HasPrefix(text, "MISCONF ")
 }
 
-// logError is an error because of which the log cannot be used, although the server
-// answers. Nothing that is read can be judged then: the server counts as away, so
-// that it is asked again at the pace of heartbeats and not for each read.
+// logError says that the log cannot be used, although the server answers. No entry can be
+// judged then: the server counts as away, so that it is asked again with each heartbeat
+// and not for each read.
 type logError struct{ error }
 
 func (e logError) Unwrap() error { return e.error }
@@ -140,7 +141,7 @@ func logFailure(err error) error {
 	if rest, ok := strings.CutPrefix(text, "NEWERLOG "); ok {
 		words := strings.Fields(rest)
 		if len(words) > 1 {
-			return logError{fmt.Errorf("the change log is of format %.9s, which a version must know that reads formats up to %.9s; this one reads up to %d: use a later version, or delete the log, which makes every entry a miss",
+			return logError{fmt.Errorf("the change log is of format %.9s and needs a version that reads formats up to %.9s; this version reads formats up to %d: use a later version, or delete the log, which makes every entry a miss",
 				words[0], words[1], invalidation.Format)}
 		}
 	}

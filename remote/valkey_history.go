@@ -10,18 +10,17 @@ import (
 	"github.com/tiercache/tiercache/invalidation"
 )
 
-// origin is what an answer says of the server that gave it.
+// origin is what an answer tells about the server that gave it.
 type origin struct {
 	history  string
 	counters counters
 }
 
-// counters are what a server counts under one history: they never decrease, unless
-// the server goes on from an earlier state of itself, or an administrator resets
-// them.
+// counters are counts of a server under one history: they never decrease, unless the
+// server goes on from an earlier state of itself, or an administrator resets them.
 type counters struct{ offset, commands int64 }
 
-// untold is a counter of which the server was not asked, or told nothing.
+// untold is a counter that the server was not asked for, or did not tell.
 const untold = -1
 
 func (n counters) behind(m counters) bool {
@@ -39,29 +38,29 @@ func (p *parser) counters(offset, commands string) counters {
 	return n
 }
 
-// histories are what a connection knows of the pasts of the servers that answer it,
-// and which of that the change log knows. A server of a history that it has not heard
-// of may have lost what was written to single keys; so may one that says that
-// everything was flushed, or that has counted less than before: it was set back to an
-// earlier state of itself, which keeps its replication id. Of either the log is told,
-// which has all change that may have been lost, before an answer is used.
+// histories is what a connection knows of the histories of the servers that answer it,
+// and which of them have been admitted to the change log. A server of a history that was
+// not admitted may have lost writes to single keys. So may a server that reports a flush
+// of everything, or whose counters are lower than before: it was set back to an earlier
+// state of itself, which keeps its replication id. Either is admitted to the log, which
+// has all namespaces change that may have lost writes, before an answer is used.
 type histories struct {
 	mu       sync.Mutex // guards all below
 	admitted map[string]int64
-	// admissions is how often the log was told of something, and place how often it
-	// had been when it was told of the latest server that went back.
+	// admissions counts the admissions to the log; place is its value after the latest
+	// admission of a server that went back.
 	admissions, place int64
-	// flushes counts the notices that everything was flushed, handled those of which
-	// the log was told.
+	// flushes counts the invalidations of everything, handled those that have been
+	// admitted to the log.
 	flushes, handled int64
-	// counted is the most that each history has counted. The map is replaced, never
-	// changed: a question that is sent remembers the one of then.
+	// counted has the highest counters of each history. The map is replaced, never
+	// changed: a question that was sent keeps the map from then.
 	counted map[string]counters
-	// backs is what admissions was when the log was told that a server of a history went
-	// back, the latest time.
+	// backs has the value of admissions after the latest admission, for each history,
+	// of a server that went back.
 	backs map[string]int64
-	// countedAt is when the latest usable answer with a count of commands was asked for, when
-	// there had been so many dials.
+	// countedAt is when the question for the latest usable answer with a count of commands
+	// was sent, and dials the number of dials by then.
 	countedAt mono.Time
 	dials     int64
 }
@@ -72,20 +71,20 @@ type question struct {
 	admissions, place int64
 	counted           map[string]counters
 	dials             int64
-	counts            bool // it asks how many commands were counted
+	counts            bool // it asks for the number of commands
 }
 
-// countEvery is how often that is asked over one connection: a machine that is set
-// back to a snapshot comes with other connections, unless nothing has been said over
-// one since.
+// countEvery is how often the number of commands is asked for over one connection: a
+// machine that is set back to a snapshot has other connections, unless nothing was sent
+// over one since the snapshot.
 const countEvery = 100 * time.Millisecond
 
 func newHistories() *histories {
 	return &histories{admitted: make(map[string]int64), counted: make(map[string]counters), backs: make(map[string]int64)}
 }
 
-// ask is called before a question is sent; dials is how often there was another
-// connection by then.
+// ask is called before a question is sent; dials is the number of connections made by
+// then.
 func (h *histories) ask(dials int64) question {
 	now := mono.Now()
 	h.mu.Lock()
@@ -94,7 +93,7 @@ func (h *histories) ask(dials int64) question {
 	return question{now, h.admissions, h.place, h.counted, dials, h.countedAt == 0 || h.dials != dials || now.Sub(h.countedAt) >= countEvery}
 }
 
-// flushed is told of a notice that everything was flushed.
+// flushed counts an invalidation of everything.
 func (h *histories) flushed() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -104,18 +103,21 @@ func (h *histories) flushed() {
 // doubt is why an answer is not to be used yet.
 type doubt struct {
 	history string
-	back    bool // the server may have gone back
+	back    bool // the server may have gone back to an earlier state
 	flushes int64
-	told    int64 // the log was told that this server went back, the latest time: see histories.backs
+	told    int64 // histories.backs of the history, when the answer was judged
 }
 
-// judge reports whether the log knew of all when q was sent that s says. If not, the
-// doubt is what to tell it. That it is known by now says too little:
+// judge reports whether all that s shows had been admitted to the log when q was sent. If
+// not, the doubt is what has to be admitted. It is not enough that it has been admitted
+// by now:
 //
-//	heartbeat: reads the log, and has the server admitted
-//	Sync:      has read it between the two, and does not know what changed by that
+//	heartbeat: reads the log
+//	Sync:      reads the log
+//	heartbeat: has the server admitted, which changes namespaces
+//	Sync:      does not know those changes
 //
-// What was counted is compared with what was known when the question was sent: two
+// The counters are compared with those that were known when the question was sent: two
 // answers that were on their way at once may be judged in either order.
 func (h *histories) judge(q question, s origin) (d doubt, ok bool) {
 	h.mu.Lock()
@@ -131,12 +133,12 @@ func (h *histories) judge(q question, s origin) (d doubt, ok bool) {
 	return d, !d.back && known && place <= q.admissions && h.place <= q.admissions
 }
 
-// use is called with an answer that is used.
+// use takes the counters of an answer that is used.
 func (h *histories) use(q question, s origin) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if q.place != h.place {
-		return // it may be of before the server went back
+		return // it may be from before the server went back
 	}
 	if s.counters.commands != untold && q.sent > h.countedAt {
 		h.countedAt, h.dials = q.sent, q.dials
@@ -153,12 +155,14 @@ func (h *histories) use(q question, s origin) {
 	h.counted[s.history] = next
 }
 
-// known reports whether the log was told: of a server that went back by this process, since
-// the answer that showed it was judged. What others have told may be of another rollback:
+// known reports whether the doubt has been admitted to the log. A server that went back
+// must have been admitted by this process, since the answer that showed it was judged: an
+// admission by another process may be of another rollback.
 //
-//	shard 1: is set back; A has all change that may have been lost
-//	shard 2: a key is set, and it is set back
-//	B:       finds that out, and hears for the first time what A has told
+//	shard 1: is set back
+//	A:       admits that, which has all namespaces change that may have lost writes
+//	shard 2: a key is set; then shard 2 is set back
+//	B:       finds that out, and reads A's admission for the first time
 func (h *histories) known(d doubt) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -169,7 +173,7 @@ func (h *histories) known(d doubt) bool {
 	return known && (!d.back || d.flushes <= h.handled && d.told != h.backs[d.history])
 }
 
-// told is called once the log knows.
+// told notes that a doubt has been admitted to the log.
 func (h *histories) told(d doubt) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -185,15 +189,15 @@ func (h *histories) told(d doubt) {
 	delete(h.counted, d.history)
 }
 
-// admits reports whether an answer can be used, to a question of before which q was
-// taken. If not, the log is told why, and it is to be asked again. Without a log
-// there is nothing yet that could tell.
+// admits reports whether an answer can be used; q was taken before its question was sent.
+// If not, the reason is admitted to the log, and the question has to be sent again. Without
+// a log there is nothing to admit it to.
 func (c *valkeyConn) admits(ctx context.Context, client asker, s origin, d *invalidation.Delta, q question) (bool, error) {
 	if d.Incarnation == 0 {
 		return true, nil
 	}
 	if !q.counts && c.dials.Load() != q.dials {
-		return false, nil // it may have come over the other connection
+		return false, nil // the answer may have come over the new connection
 	}
 	doubt, ok := c.histories.judge(q, s)
 	if ok {
@@ -205,14 +209,14 @@ func (c *valkeyConn) admits(ctx context.Context, client asker, s origin, d *inva
 	return false, err
 }
 
-// admit has the log, on the server of client, know of a server. It reports whether
+// admit admits a server to the log, which is on the server of client. It reports whether
 // there is a log.
 func (c *valkeyConn) admit(ctx context.Context, client asker, d doubt) (bool, error) {
 	if c.histories.known(d) {
 		return true, nil
 	}
 	b := newBatch()
-	if client != asker(c.plain) { // which tracks nothing
+	if client != asker(c.plain) { // the plain connection tracks nothing
 		c.addUntracked(b)
 	}
 	b.eval(c.script(scriptAdmit), c.log)

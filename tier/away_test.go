@@ -94,8 +94,8 @@ func TestI8AReadThatAsksForTheLeaseFirstIsRefusedToo(t *testing.T) {
 	}, tier.WithMaxStaleness(time.Minute)) // without proof it would not
 }
 
-// A caller that comes with Fresh while another loads cannot be told whether that
-// load is recent enough, and does not wait to be told so.
+// A caller that reads with Fresh while another loads cannot find out whether that load
+// is recent enough, and does not wait for the server to tell.
 func TestI8AFreshReadThatSharesDoesNotWaitForTheServer(t *testing.T) {
 	partitioned(t, func(t *testing.T, p *partition) {
 		p.begin()

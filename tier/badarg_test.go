@@ -179,7 +179,7 @@ func TestABadArgumentIsAFailedLoad(t *testing.T) {
 	})
 }
 
-// A panic of the loader stays what the caller is told of, whatever it has said before.
+// A panic of the loader stays the caller's error, whatever the loader has set before.
 func TestABadArgumentBeforeAPanic(t *testing.T) {
 	onEachRemote(t, func(t *testing.T, f *fleet) {
 		c := view[string](t, f.process(), "docs")

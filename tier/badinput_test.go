@@ -68,7 +68,7 @@ func TestKeysMayHoldAnythingButNothing(t *testing.T) {
 	})
 }
 
-// What is in the server may be anything. It is a counted miss, told to the
+// Stored bytes may be anything. An invalid entry is a counted miss, reported to the
 // observer, and replaced.
 func TestAStoredValueThatIsNoEntryIsACountedMiss(t *testing.T) {
 	random := make([]byte, 1000)
@@ -194,7 +194,7 @@ func TestAStoredValueOfAnotherKindIsACountedMiss(t *testing.T) {
 }
 
 // An entry of another key or namespace under a key's name, which takes a
-// collision of hashes, or somebody's RENAME.
+// collision of hashes, or a RENAME by another program.
 func TestAnEntryUnderAnotherKeysNameIsNeverTakenForIt(t *testing.T) {
 	onEachRemote(t, func(t *testing.T, f *fleet) {
 		sa, sb := f.process(), f.process()

@@ -110,7 +110,7 @@ func inParallel(b *testing.B, name string, op func(i int)) {
 
 const callers = 32
 
-// byCallers runs op from 32 goroutines, which are told their number.
+// byCallers runs op from 32 goroutines, each with its number.
 func byCallers(b *testing.B, name string, op func(caller, i int)) {
 	b.Run(name, func(b *testing.B) {
 		b.ReportAllocs()

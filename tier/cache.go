@@ -15,10 +15,10 @@ import (
 // goroutines at once.
 //
 // Values are shared: a local hit returns what other callers have got too, so
-// whatever a V points to must be treated as read-only.
+// everything that a V points to must be treated as read-only.
 type Cache[V any] struct{ core }
 
-// core is what a Cache is but for the type of its values.
+// core is the part of a Cache that does not depend on the type of its values.
 type core struct {
 	s   *Store
 	ns  *namespace
@@ -91,8 +91,8 @@ type Result[V any] struct {
 	// WithStaleOnError or WithSoftTimeout. Nothing it depends on changed.
 	Stale bool
 	// Outage: the value was loaded while the remote tier was away, and is served
-	// without proof because it still is (WithOutageTTL). Nothing that this process
-	// has heard of changed since.
+	// without proof because it still is (WithOutageTTL). This process knows of no
+	// change of it since.
 	Outage bool
 	// AsOf is the position as of which the value is true.
 	AsOf AsOf
@@ -129,7 +129,7 @@ func (c *Cache[V]) Get(ctx context.Context, key string, load Loader[V], options 
 	return c.unpack(out)
 }
 
-// unpack is the value of what is no error.
+// unpack returns the value of an item, or ErrNotFound if it is negative.
 func (c *Cache[V]) unpack(out served) (v V, err error) {
 	if out.it.negative {
 		return v, ErrNotFound
@@ -137,8 +137,8 @@ func (c *Cache[V]) unpack(out served) (v V, err error) {
 	return c.valueOf(out.it), nil
 }
 
-// valueOf is the value of an item that is not negative. It is a V: whoever shares one
-// sees to it.
+// valueOf returns the value of an item that is not negative. It is a V: each path that
+// shares an item checks its kind.
 func (c *Cache[V]) valueOf(it *item) V {
 	// guard: value-of-own-type
 	if it.kind != c.kind {
@@ -150,10 +150,10 @@ func (c *Cache[V]) valueOf(it *item) V {
 // hit is the fast path: a value of the cache's type that needs no closer look, or nil.
 // The caller counts it.
 //
-// What will soon be over is looked at closer by who then does the rest, with the clock
-// itself. Where Soon has to read that, it is done when both cache lines that a hit needs
-// are on their way: reading it waits for what was begun before. That nothing at all has
-// changed since the item was last checked is as true if seq is read before the view.
+// Anything near a deadline takes the slow path, which reads the real clock. Where Soon
+// has to read that clock, it does so after both cache lines that a hit needs were asked
+// for: reading the clock waits for the loads before it. seq is read before the view. If
+// the two are equal, nothing has changed since the item was last checked.
 func (c *core) hit(key string) *item {
 	e := c.s.local.GetEntry(c.ns.hash(key))
 	if e == nil {
@@ -200,7 +200,7 @@ func callOptions(options []CallOption) callConfig {
 	return o
 }
 
-// single makes a loadFunc of a Loader.
+// single returns the loadFunc of a Loader.
 func (c *Cache[V]) single(load Loader[V]) loadFunc { return loadFunc{c.typed.single, load} }
 
 // runSingle runs a Loader[V].
@@ -209,7 +209,7 @@ func runSingle[V any](ctx context.Context, k *kind, loader any, _ []*call, es []
 	out[0] = loaded{newItemOf(k, v), err}
 }
 
-// result unpacks what is no error.
+// result describes a value that was served.
 func (c *Cache[V]) result(out served) (Result[V], error) {
 	it, now := out.it, mono.Now()
 	r := Result[V]{

@@ -22,7 +22,7 @@ type cacheConfig struct {
 	negativeTTL  time.Duration // 0: not cached
 	negativeSet  bool          // else the TTL bounds it
 	loadTimeout  time.Duration
-	timedOut     error         // what ends a load after loadTimeout
+	timedOut     error         // the error of a load that takes longer than loadTimeout
 	softTimeout  time.Duration // 0: none
 	staleWhile   time.Duration
 	staleOnError time.Duration
@@ -168,7 +168,7 @@ func asGiven[T int | time.Duration](n T) T {
 	return n
 }
 
-// explicitZero is negative, and nothing that anybody would give.
+// explicitZero is negative, and no value that a caller would give.
 const explicitZero = math.MinInt32
 
 type badCodec struct{ Codec }

@@ -26,8 +26,8 @@ type callConfig struct {
 	asOf           AsOf
 }
 
-// Fresh makes a read reflect every change that was acknowledged to anybody
-// before it began. It asks the remote tier in any case, in one round trip.
+// Fresh makes a read reflect every change that was acknowledged, in any process,
+// before the read began. It asks the remote tier in any case, in one round trip.
 func Fresh() CallOption { return callOption(func(c *callConfig) { c.fresh = true }) }
 
 // NoLocal neither reads nor fills the local tier.
@@ -85,7 +85,7 @@ func (c *entryConfig) setCost(n int64) {
 	c.cost = n
 }
 
-// check returns the first thing that is wrong with what was asked for.
+// check returns the first error in the arguments that were given for the entry.
 func (c *entryConfig) check(maxTTL time.Duration) error {
 	if c.err == nil && c.ttlSet {
 		return checkTTL("TTL", c.ttl, maxTTL)
@@ -93,8 +93,8 @@ func (c *entryConfig) check(maxTTL time.Duration) error {
 	return c.err
 }
 
-// addSources adds what is not there yet, up to the first that is wrong: the entry is not
-// kept then.
+// addSources adds the sources that are not there yet, up to the first invalid one, which
+// is an error: the entry is not kept then.
 func (c *entryConfig) addSources(ids []string) {
 	for _, id := range ids {
 		if err := invalidation.CheckSource(id); err != nil {
@@ -113,8 +113,7 @@ func (c *entryConfig) addSources(ids []string) {
 	}
 }
 
-// life returns how long the entry, which check has found good, is fresh and how long it
-// is kept.
+// life returns how long the entry is fresh and how long it is kept. check has accepted it.
 func (c *entryConfig) life(cfg *cacheConfig, maxTTL time.Duration, negative bool) (fresh, kept time.Duration) {
 	ttl := cfg.ttl
 	switch {

@@ -64,21 +64,21 @@ func TestI2ACopyIsServedOnlyWhileItsServerProvesItself(t *testing.T) {
 		return !served
 	})
 	if e, _ := values.Explain(bg, keys[silent]); e.Local.Present { // else its connection was given up
-		require.Contains(t, e.Local.Why, "has not been heard")
+		require.Contains(t, e.Local.Why, "has not answered")
 	}
 	within(t, "others are", func() bool { return local(keys[log]) && local(keys[(log+2)%len(c.Primaries)]) })
 	ctx, cancel := context.WithTimeout(bg, bound)
 	defer cancel()
 	require.Error(t, s.Sync(ctx), "nor is all that was acknowledged known")
 	c.Primaries[silent].Resume()
-	within(t, "it is heard again", func() bool { return s.Sync(bg) == nil && local(keys[silent]) })
+	within(t, "it answers again", func() bool { return s.Sync(bg) == nil && local(keys[silent]) })
 }
 
 // Guard: Unread in a cluster (loadRun.keepProvisionally).
 //
 //	B:    is given the lease of k, which is missing, by the server of its slot
-//	slot: moves, and the new owner has never been read by B
-//	B:    stores k; the invalidation of that is owed only if the write reads k itself
+//	slot: moves, and B has never read from the new owner
+//	B:    stores k; that has an echo only if the write reads k itself
 //	A:    sets k
 func TestI2AFillAfterItsSlotHasMoved(t *testing.T) {
 	c := valkeytest.StartCluster(t, 3)
@@ -88,8 +88,8 @@ func TestI2AFillAfterItsSlotHasMoved(t *testing.T) {
 	b, _ := w.open(quiet...) // it does not find out that the slot has moved
 	ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
 	fail := func(context.Context, *tier.Entry) (int64, error) { return 0, errors.New("there is a value") }
-	// Several times, since B may have heard of the new owner's slot by chance, and
-	// then reads the key for that reason.
+	// Several times, since B may know the slot's new owner by chance, and then reads
+	// the key for that reason.
 	for i := range 8 {
 		key := fmt.Sprint("k", i)
 		e, err := cb.Explain(bg, key)
@@ -106,7 +106,7 @@ func TestI2AFillAfterItsSlotHasMoved(t *testing.T) {
 			return err == nil && r.Origin == tier.Local
 		})
 		require.NoError(t, ca.Set(bg, key, 2))
-		within(t, "B hears of it", func() bool { return find(t, cb, key, fail).Value == 2 })
+		within(t, "B learns of it", func() bool { return find(t, cb, key, fail).Value == 2 })
 	}
 }
 
@@ -160,7 +160,7 @@ func TestI8OneSilentServerCostsTheOthersNothing(t *testing.T) {
 	})
 }
 
-// Guard: a Sync ends the outage of every server (gate.Prove).
+// Guard: a Sync ends the outage of every server (breaker.Conn.Prove).
 //
 //	the server of k: falls silent; A loads k and keeps it for the outage
 //	the server of k: answers again, and A has not probed it yet

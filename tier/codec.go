@@ -7,8 +7,8 @@ import (
 
 // Codec turns values into bytes for the remote tier and back. Both methods may
 // be called at once from many goroutines. Unmarshal is given a pointer to a
-// zero value and must not keep data, which it must not write to either. A panic
-// or an error of Unmarshal makes the read a miss.
+// zero value. It must neither keep data nor write to it. A panic or an error of
+// Unmarshal makes the read a miss.
 type Codec interface {
 	Marshal(v any) ([]byte, error)
 	Unmarshal(data []byte, v any) error

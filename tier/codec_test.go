@@ -18,9 +18,9 @@ type page struct {
 	Next  *page
 }
 
-// What the codecs are given was checked by its sum, and may have been written by
-// somebody hostile all the same: they give a value or an error, allocate in
-// proportion, and what they give can be stored again.
+// The bytes that codecs are given were checked by their sum, and may have been written by
+// a hostile program all the same: codecs return a value or an error, allocate in
+// proportion, and their values can be stored again.
 func FuzzCodecs(f *testing.F) {
 	for _, s := range []string{"", "\x00", "\x01", "\x02", "\x01bytes", "null", `""`, "{}", `{"Title":"t","Links":["a",""],"Rank":{"x":1},"Next":{"Next":null}}`,
 		`{"Rank":{"x":1e400}}`, `[`, `{"Next":{"Next":{"Next":`, "\"\\ud800\"", "\xff"} {
@@ -74,5 +74,5 @@ func TestALongStringIsAViewOfWhatWasRead(t *testing.T) {
 		require.Equal(t, views, n > 0 && unsafe.StringData(s) == unsafe.SliceData(b), n)
 	}
 	require.True(t, text.views)
-	require.False(t, codecFor[[]byte](t).views, "who is given bytes may write to them")
+	require.False(t, codecFor[[]byte](t).views, "a caller that is given bytes may write to them")
 }

@@ -20,10 +20,10 @@ const (
 	counterStripes = 1 << stripeBits
 )
 
-// add picks the stripe by where the goroutine's stack is: goroutines that run at
-// the same time have different ones, and each keeps its own for a while. Were
-// stripes picked at random, one of two cores would find half of its cache lines
-// on the other.
+// add picks the stripe by the address of the goroutine's stack: goroutines that run
+// at the same time have different stacks, and each keeps its own for a while. With
+// stripes picked at random, half of the cache lines that a core needs would be in the
+// cache of another.
 func (c *counter) add() {
 	var here byte
 	at := uint64(uintptr(unsafe.Pointer(&here))) >> 11 // the smallest stack has 2 KiB

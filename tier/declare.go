@@ -8,34 +8,35 @@ import (
 	"github.com/tiercache/tiercache/invalidation"
 )
 
-// declaration is that the change log knows that keys of a namespace are written
-// by themselves.
+// declaration is what this process knows of a namespace's declaration in the change log:
+// keys of the namespace are written by themselves.
 type declaration struct {
-	at    AsOf      // where it stands in the log
-	until mono.Time // when it is to be said again: processes of the release before have the log forget
+	at    AsOf      // its position in the log
+	until mono.Time // when it is to be repeated: processes of the release before have the log forget it
 }
 
-// holds reports whether the log knows for sure. Processes of the release before take a
-// declaration out, and raise the floor to it.
+// holds reports whether the declaration is in the log for sure. Processes of the release
+// before remove a declaration, and raise the floor to its position.
 func (d *declaration) holds(v *invalidation.View, now mono.Time) bool {
 	// guard: I6-set-declares-below-floor
 	return d.at.Incarnation == v.Incarnation && d.at.Tick > v.Floor && now < d.until
 }
 
-// hearsOthers is how recently a process that writes to single keys must have heard the
-// log: stores of the other mode, which would not hear of the write, can open only
-// after it has been silent for longer than that.
+// hearsOthers is how recently a process that writes to single keys must have read the
+// log. Stores of the other mode would not learn of the write. They can open only
+// after this process has been silent for longer than that.
 const hearsOthers = 30 * time.Second
 
-// declare sees to it, before Set or Delete write to single keys, that the change
-// log knows of it. These leave nothing else there, so without it nobody would find
-// out about this:
+// declare makes sure, before Set or Delete write to single keys, that the change log
+// has the namespace's declaration. Such writes leave nothing else in the log, so
+// without it no process would notice this:
 //
 //	A:       Set(k, 1); the replica has it
 //	A:       Set(k, 2) returns; the replica lags
 //	primary: dies; the replica is promoted, and has 1
 //
-// With it, the first that hears of the new primary has the namespace change.
+// With it, the first process that finds a server with another history than those in the
+// log has the namespace change.
 func (c *core) declare(ctx context.Context) error {
 	if c.cfg.localOnly || !c.s.conn.LosesWrites() {
 		return nil
@@ -53,7 +54,7 @@ func (c *core) declare(ctx context.Context) error {
 	}
 	// guard: I8-first-set-in-outage
 	if a := c.s.conn.OpenOutage(); a != nil {
-		return a // changes are tried all the same, and this one would be waited for
+		return a // a change is sent even in an outage, and the caller would wait for this one
 	}
 	at, err := c.s.tail.ChangeSettled(ctx, []invalidation.Scope{invalidation.Written(c.ns.path)}, false, 0)
 	if err == nil {

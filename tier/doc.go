@@ -1,5 +1,5 @@
 // Package tier is a two-tier cache: decoded objects in this process over encoded
-// entries in Valkey, of which no reader is given one that it could know to have
+// entries in Valkey. No reader is given an entry that it could know to have
 // changed.
 //
 // A [Store] is opened once per process. A [Cache] is a typed view of one of its
@@ -23,11 +23,11 @@
 //     the scheduler does, no later than the maximum staleness
 //     ([WithMaxStaleness], 1 s) after the change was acknowledged. That bound
 //     needs no failure to be detected: a local copy is served only while this
-//     process has proof, no older than that, that it hears the log.
-//   - With [Fresh]: no value older than any change acknowledged to anybody before
-//     the read began.
-//   - A load that overlaps a change of what it used is given to those who asked
-//     for it before the change, and believed by nobody else, in either tier,
+//     process has proof, no older than that, that it follows the log.
+//   - With [Fresh]: no value older than any change that was acknowledged, in any
+//     process, before the read began.
+//   - A load that overlaps a change of what it used is given to the callers that
+//     asked for it before the change, and to no others. Neither tier believes it,
 //     whichever path made it.
 //   - What was set is not followed by an older Set or Delete that was given up or
 //     failed: when one of them returns it has been performed, or never will be.
@@ -37,11 +37,11 @@
 // # While the remote tier is away
 //
 // No read fails that its loader can answer, and only the first ones wait, for at
-// most [WithRemoteTimeout]. Set and Delete fail at once with [ErrUnavailable], the
-// first ones as late as reads give up. An
-// invalidation returns an error, is obeyed in this process at once, and is sent
-// again until it is recorded. Nothing is kept, but with [WithOutageTTL], which
-// trades the second point above for less load on the origin.
+// most [WithRemoteTimeout]. Set and Delete fail at once with [ErrUnavailable]; the
+// first ones fail as late as reads give up. An invalidation returns an error, holds
+// in this process at once, and is sent again until it is recorded. What is loaded is
+// not kept, unless [WithOutageTTL] is set, which trades the second point above for
+// less load on the origin.
 //
 // # What it does not promise
 //
@@ -49,10 +49,10 @@
 //     cache orders nothing; Fresh narrows the window, it does not close it.
 //   - A loader that reads a lagging replica of its source makes old values that
 //     look new; [Settle] cuts those off.
-//   - What is loaded without the remote tier, while that does not answer, is not
-//     stored. When it answers again it may give a value that was stored earlier, of
-//     which nothing has said that it changed. Likewise if Set or Delete overlap a
-//     load, which is then taken for the older of the two.
+//   - What is loaded while the remote tier does not answer is not stored there. When
+//     it answers again it may give a value that was stored earlier, if no change of
+//     that was recorded. Likewise if Set or Delete overlap a load, which is then
+//     taken for the older of the two.
 //   - A change acknowledged by a server that loses it, together with every
 //     process that knew of it, is lost. A server cut off from its replicas that
 //     still answers is believed until it is replaced.

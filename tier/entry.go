@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// Loader makes the value of a key. It is told when to give up by ctx, which
-// carries the first caller's values but not its cancellation: it ends when
-// nobody waits any more, with the load timeout, or with the store. Through e it
-// says what the value depends on. It may return [ErrNotFound].
+// Loader makes the value of a key. Its ctx carries the first caller's values but not
+// its cancellation: it ends when no caller waits any more, with the load timeout, or
+// with the store. Through e the loader says what the value depends on. It may return
+// [ErrNotFound].
 //
 // At most one loader of a key runs at a time in a process, and in the fleet
 // while the remote tier answers.
@@ -60,14 +60,14 @@ func (e *Entry) SetCost(bytes int64) {
 	e.cfg.setCost(bytes)
 }
 
-// DoNotStore has the value returned to those who wait for it and kept nowhere.
+// DoNotStore has the value returned to the callers that wait for it and kept nowhere.
 func (e *Entry) DoNotStore() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.discard = true
 }
 
-// taken returns what the loader has said. What it says later has no effect.
+// taken returns what the loader has set. What it sets later has no effect.
 func (e *Entry) taken() (entryConfig, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

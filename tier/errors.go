@@ -20,8 +20,8 @@ var (
 	// else could answer. A read that has a loader does not return it: the
 	// loader answers. After a failed Set or Delete it is not known whether the
 	// remote tier was changed, unless the text says that it came too late; it will
-	// not be changed any more. After a failed invalidation the change is
-	// distrusted in this process and sent again in the background.
+	// not be changed any more. A failed invalidation holds in this process, and is
+	// sent again in the background.
 	ErrUnavailable = errors.New("tier: remote tier unavailable")
 
 	// ErrRecursiveLoad is returned by a Get inside a loader for a key that this
@@ -34,9 +34,9 @@ var (
 )
 
 // LoadPanic is the error of every caller of a load whose loader panicked, or
-// whose loader or codec ended its goroutine with runtime.Goexit. (A caller whose own
-// goroutine that was is ended, too.) So is it if a panic of the library's own code ended
-// the load: see Stats.Panics. It is not cached.
+// whose loader or codec ended its goroutine with runtime.Goexit. (If that was the
+// goroutine of a caller, it ends.) It is also their error if a panic of the library's
+// own code ended the load: see Stats.Panics. It is not cached.
 type LoadPanic struct {
 	// Value is what was passed to panic; nil for Goexit, and for the library's own.
 	Value any
@@ -46,7 +46,7 @@ type LoadPanic struct {
 
 func (p *LoadPanic) Error() string {
 	if p.Value == nil && len(p.Stack) == 0 {
-		return "tier: loader or codec called runtime.Goexit, or a panic that the log tells of ended the load"
+		return "tier: loader or codec called runtime.Goexit, or a panic of the library ended the load (it is logged)"
 	}
 	return fmt.Sprintf("tier: loader panicked: %v", p.Value)
 }
@@ -57,9 +57,9 @@ func (p *LoadPanic) Unwrap() error {
 	return err
 }
 
-// errAbandoned ends a call whose leader gave up before a load had begun; the
-// others start over. It never reaches a caller.
-var errAbandoned = errors.New("tier: flight abandoned")
+// errAbandoned ends a call whose leader gave up before a load had begun; the other
+// callers start over. It is never returned to one.
+var errAbandoned = errors.New("tier: call abandoned")
 
 // endOf is the error of a call whose ctx has ended: it matches ctx.Err() and
 // the cause, which need not match it.
@@ -72,7 +72,7 @@ func endOf(ctx context.Context) error {
 }
 
 // remoteError turns an error of the remote tier into one that tells the caller
-// what to conclude. The caller's own cancellation stays what it is.
+// what to conclude. The end of the caller's own context stays its error.
 func remoteError(ctx context.Context, doing string, err error) error {
 	switch {
 	case err == nil:

@@ -2,8 +2,8 @@ package tier
 
 import "sync/atomic"
 
-// event happens once. It makes a channel only when somebody waits for it, since
-// most calls have nobody who does. The zero event is ready for use.
+// event happens once. It makes a channel only when a goroutine waits for it, since for
+// most calls none does. The zero event is ready for use.
 type event struct{ state atomic.Pointer[chan struct{}] }
 
 // past is the state of every event that has happened.

@@ -25,9 +25,9 @@ type Explanation struct {
 // Holding is what one tier has for a key.
 type Holding struct {
 	Present bool
-	// Valid: a read would be answered with it. If not, Why says what stands
-	// against it; Changed and ChangedAt are set if that is a change: "source
-	// …", "namespace …" or "everything".
+	// Valid: a read would be answered with it. If not, Why says why not; Changed
+	// and ChangedAt are set if that is a change: "source …", "namespace …" or
+	// "everything".
 	Valid     bool
 	Why       string
 	Changed   string
@@ -111,15 +111,15 @@ func (c *core) explainLocal(h *Holding, it *item) {
 	case f.epoch == epochNone && (now >= it.extra().outage.until || now >= f.fresh):
 		h.Why = "its TTL for an outage has passed"
 	case f.epoch == epochNone:
-		h.Why = "a change, while the remote tier is away"
+		h.Why = "it changed while the remote tier is away"
 	case v.Age(now) > c.s.cfg.maxStaleness:
-		h.Why = fmt.Sprintf("the change log has not been heard for %v, more than the maximum staleness", v.Age(now).Round(time.Millisecond))
+		h.Why = fmt.Sprintf("the change log has not been read for %v, more than the maximum staleness", v.Age(now).Round(time.Millisecond))
 	case f.epoch != v.Epoch:
 		h.Why = "it was read before the connection was lost"
 	case it.extra().shard.Gone():
 		h.Why = "it was read from another server than the one that has its key now, or over another connection"
 	case it.extra().shard.Age(now) > c.s.cfg.maxStaleness:
-		h.Why = fmt.Sprintf("the server that has its key has not been heard for %v", it.extra().shard.Age(now).Round(time.Millisecond))
+		h.Why = fmt.Sprintf("the server that has its key has not answered for %v, more than the maximum staleness", it.extra().shard.Age(now).Round(time.Millisecond))
 	case !c.s.isValid(it, v, now):
 		h.Why, h.Changed = "a change", "unknown"
 		if !v.Covers(f.asOf) {
@@ -140,7 +140,7 @@ func (c *core) explainLocal(h *Holding, it *item) {
 	case !it.servable(now):
 		h.Why = "it is still being stored"
 	case !c.ofType(it):
-		h.Why = "it was kept by views of another type or codec, or by some that were WithLocalOnly where this one is not, or the other way round"
+		h.Why = "it was kept by views of another type or codec, or by views that differ from this one in WithLocalOnly"
 	default:
 		h.Valid = true
 	}
@@ -173,7 +173,7 @@ func (c *core) explainRemote(ctx context.Context, h *Holding, key string, stored
 	return c.explainChange(ctx, h, it)
 }
 
-// explainChange asks the log itself, so that it can name the change.
+// explainChange reads the log itself, so that it can name the change.
 func (c *core) explainChange(ctx context.Context, h *Holding, it *item) error {
 	v := c.s.tail.View()
 	f := it.meta()
@@ -184,7 +184,7 @@ func (c *core) explainChange(ctx context.Context, h *Holding, it *item) error {
 	}
 	switch {
 	case f.asOf.Incarnation != v.Incarnation:
-		h.Changed, h.Why = "everything", "the change log was lost since, and begun anew"
+		h.Changed, h.Why = "everything", "the change log was lost since and begun anew"
 		return nil
 	case f.asOf.Tick < v.Floor:
 		h.Changed, h.ChangedAt = "everything", AsOf{Incarnation: v.Incarnation, Tick: v.Floor}
@@ -207,7 +207,7 @@ func (c *core) explainChange(ctx context.Context, h *Holding, it *item) error {
 	return nil
 }
 
-// scopeName says what a scope is, with the source's own name if it is known.
+// scopeName describes a scope, with the source's own name if it is among sources.
 func scopeName(s invalidation.Scope, sources []string) string {
 	for _, id := range sources {
 		if invalidation.Source(id) == s {

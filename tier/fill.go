@@ -23,11 +23,11 @@ type pendingFill struct {
 	call  *call
 	it    *item
 	write remote.Write
-	clean bool // no invalidation told of a change of the key since its lease was taken, up to the write
+	clean bool // no invalidation of the key came between the taking of its lease and the write
 }
 
-// fill ends the calls with what was loaded, stores what may be stored, and then the
-// run is over.
+// fill ends the calls with what was loaded, stores what may be stored, and then ends
+// the run.
 func (l *loadRun) fill(fs []*call, r loadResult) {
 	ctx := context.WithoutCancel(l.values)
 	done := l.one.done[:]
@@ -89,9 +89,9 @@ type finishedLoad struct {
 // something that is not stored ("not found", DoNotStore, not encodable): after
 // a refresh that gave the new value, the older one must not be served again.
 //
-// It is bound to the lease, as a fill is: the callers may have left, and what was
-// set since is not to be removed. Without one, for want of memory, it is over with
-// its time.
+// The removal is bound to the lease, as a fill is: the callers may have left, and a value
+// that was set since must not be removed. Without a lease, because the server had no
+// memory for it, the removal is bound to a time window instead.
 func (l *loadRun) dropOlder(ctx context.Context, fs []*call, done []finishedLoad) {
 	var leased, unleased, offline []string
 	for i, f := range fs {
@@ -116,8 +116,8 @@ func (l *loadRun) dropOlder(ctx context.Context, fs []*call, done []finishedLoad
 		}
 	}
 	if len(offline) > 0 {
-		// Refresh was to replace what the remote tier has, which did not give the lease.
-		// While it is known to be away nothing is sent.
+		// Refresh was to replace the entry of the remote tier, which did not answer the
+		// request for a lease. While it is known to be away nothing is sent.
 		_ = l.deleteInTime(ctx, offline) // counted there
 	}
 	if len(leased) > 0 {
@@ -128,7 +128,7 @@ func (l *loadRun) dropOlder(ctx context.Context, fs []*call, done []finishedLoad
 	}
 }
 
-// discard deletes those keys whose leases the run holds.
+// discard deletes those of the keys whose leases the run still holds.
 func (l *loadRun) discard(ctx context.Context, names []string) error {
 	rctx := l.s.request(ctx)
 	defer rctx.End()
@@ -139,14 +139,14 @@ func (l *loadRun) discard(ctx context.Context, names []string) error {
 	return err
 }
 
-// keepUnstored ends a call whose value is not stored remotely: it is kept
-// locally only by caches that have nothing else, or while the server is away.
+// keepUnstored ends a call whose value is not stored remotely. The value is kept
+// locally only by local-only caches, or while the server is away (see allowOutage).
 func (l *loadRun) keepUnstored(f *call, it *item, kept time.Duration) {
 	keeps := kept > 0 && l.usesLocal(l.o) && (l.allowOutage(f, it) || l.cfg.localOnly)
 	if !keeps || !l.s.table.insertIfUnchanged(f.h, &f.watch, it) {
 		if f.force {
 			// guard: I10-unleased-refresh-local
-			l.s.local.Remove(f.h) // which Refresh was to replace
+			l.s.local.Remove(f.h) // the copy that Refresh was to replace
 		}
 		it.release(l.s.tail)
 	}
@@ -156,9 +156,9 @@ func (l *loadRun) keepUnstored(f *call, it *item, kept time.Duration) {
 // store writes loaded values to the remote tier. Their callers are answered
 // before that is acknowledged, unless too many such writes are under way.
 //
-// A value is put into the local tier at once as well, provisionally: believed
-// no longer than the proof that the key had not changed by then. Once the write
-// is acknowledged it stays, unless invalidations tell of others' changes: see
+// A value is put into the local tier at once as well, provisionally: it is believed
+// no longer than the proof of that moment lasts. Once the write is acknowledged the copy
+// stays, unless invalidations show that the key was changed by another write: see
 // commitProvisional.
 func (l *loadRun) store(ctx context.Context, fills []pendingFill) {
 	writes := l.one.writes[:]
@@ -189,14 +189,15 @@ func (l *loadRun) store(ctx context.Context, fills []pendingFill) {
 			l.stored(fills, begun, written, err)
 			return
 		}
-		// After a write that was not performed the server may have to be asked (see withdraw), for
-		// which the goroutine that reads its answers cannot wait; and the observer takes its time.
+		// After a write that was not performed, withdraw may send a request and wait for its
+		// answer, which the reader goroutine cannot do: it reads that answer. And the observer may
+		// be slow.
 		l.s.runInBackground(func() { l.stored(fills, begun, written, err) })
 	})
 }
 
-// stored ends a run whose writes are done, or given up. The observer, which may end
-// this goroutine, comes last.
+// stored ends a run whose writes are done, or given up. It calls the observer last,
+// since that may end this goroutine.
 func (l *loadRun) stored(fills []pendingFill, begun mono.Time, written []remote.Written, err error) {
 	// guard: run-ends-on-goexit
 	defer l.finish()
@@ -218,46 +219,46 @@ func (l *loadRun) stored(fills []pendingFill, begun mono.Time, written []remote.
 	l.withdraw(fills, written)
 	var refused []string
 	for i, fl := range fills {
-		if e := written[i].Err; e != nil && !errors.Is(e, remote.ErrFull) { // which settle sees to
+		if e := written[i].Err; e != nil && !errors.Is(e, remote.ErrFull) { // ErrFull is handled by settle
 			// guard: I8-refused-fill-releases-lease
 			refused = append(refused, fl.write.Key)
 		}
 		l.settle(fl, written[i])
-		fl.call.finish(outcome{served: served{it: fl.it, origin: Loaded}}) // unless that was early
+		fl.call.finish(outcome{served: served{it: fl.it, origin: Loaded}}) // unless answer has
 		l.s.table.unregister(fl.call)
 	}
 	if len(refused) > 0 {
-		l.releaseLater(refused) // or the next load would wait for our lease to end
+		l.releaseLater(refused) // or the next load would wait for our lease to expire
 	}
 	settled = true
-	clear(l.one.writes[:]) // a loader may have kept what they lie in
+	clear(l.one.writes[:]) // a loader may have kept its context, and with it the run
 	clear(fills)
 	if e := breaker.Worst(written, nil); err != nil || remote.Away(e) {
 		l.countRemoteError(e)
 	}
 	for i := range written {
-		l.countFill(written[i], took) // whoever sees it counted finds it done
+		l.countFill(written[i], took) // last: a fill that is counted is complete
 	}
 }
 
-// withdraw removes what the remote tier may still have from before, of keys whose new
-// value was given out and could not be stored: nobody in this process is to be given the
-// older one after it. It comes before the calls land, so that until then callers share
-// what was loaded.
+// withdraw removes older values that the remote tier may still have, of keys whose new
+// value was returned and could not be stored: no caller in this process is to be given
+// an older value after the new one. It runs before the calls are unregistered, so that
+// until then callers share what was loaded.
 //
-// A write that was not answered may have been performed, or be performed yet. Then it has
-// ended the lease, or finds that this has: one of both is in vain.
+// A write that was not answered may have been performed, or be performed later. Either
+// the write ends the lease and the withdrawal does nothing, or the reverse.
 //
-// A write that was refused since the lease was gone is no reason, if the key was set or
-// deleted meanwhile: what is there then is newer. But a lease can be evicted, or run out
-// in a process that was suspended. Without tracking nobody can tell these apart; nor, with
-// it, if a invalidation of an earlier write came late. Then what is there stays.
+// A write that was fenced is no reason to withdraw if the key was set or deleted
+// meanwhile: the server then has something newer. But a lease can also be evicted, or
+// expire in a process that was suspended. Without tracking these cannot be told apart;
+// nor, with it, if an invalidation of an earlier write came late. Then the entry stays.
 func (l *loadRun) withdraw(fills []pendingFill, written []remote.Written) {
 	var unanswered, fenced []string
 	for i := range fills {
 		fl, w := &fills[i], &written[i]
 		switch {
-		case !fl.call.mayReplace() || w.Stored || w.Expired || errors.Is(w.Err, remote.ErrFull): // settle sees to the latter
+		case !fl.call.mayReplace() || w.Stored || w.Expired || errors.Is(w.Err, remote.ErrFull): // settle handles ErrFull
 			continue
 		case w.Err != nil:
 			// guard: I10-unanswered-fill
@@ -269,7 +270,7 @@ func (l *loadRun) withdraw(fills []pendingFill, written []remote.Written) {
 		default:
 			continue
 		}
-		fl.call.finish(outcome{served: served{it: fl.it, origin: Loaded}}) // unless that was early: it does not wait for this
+		fl.call.finish(outcome{served: served{it: fl.it, origin: Loaded}}) // unless answer has: no caller waits for this
 	}
 	if len(unanswered)+len(fenced) == 0 {
 		return
@@ -282,7 +283,8 @@ func (l *loadRun) withdraw(fills []pendingFill, written []remote.Written) {
 	}
 }
 
-// dropFills ends the calls of fills that a panic kept from being settled. Their copies go.
+// dropFills ends the calls of fills that a panic kept from being settled, and removes
+// their local copies.
 func (l *loadRun) dropFills(fills []pendingFill) {
 	for _, fl := range fills {
 		l.s.table.removeProvisional(fl.call.h, &fl.call.watch, fl.it)
@@ -291,8 +293,9 @@ func (l *loadRun) dropFills(fills []pendingFill) {
 	}
 }
 
-// answer ends the calls of what is about to be written. A caller that waited goes
-// first: its next request takes the write along, or is ahead of it.
+// answer ends the calls of fills that are about to be written. It yields, so that a
+// waiting caller runs first: its next request is sent together with the write, or
+// ahead of it.
 func (l *loadRun) answer(fills []pendingFill) {
 	for _, fl := range fills {
 		fl.call.finish(outcome{served: served{it: fl.it, origin: Loaded}})
@@ -305,11 +308,11 @@ func (l *loadRun) answer(fills []pendingFill) {
 func (l *loadRun) keepProvisionally(fl *pendingFill) {
 	view := l.s.tail.View()
 	clean := l.s.table.resetBaseline(fl.call.h, &fl.call.watch)
-	// A invalidation since the lease may have ended the tracking of the key. It need not
-	// mean that somebody has changed it: that the older value expired is told as
-	// well, as late as when the lease is taken.
+	// An invalidation since the lease may have ended the tracking of the key. It need not
+	// mean that the key was changed: the server also sends one when an older value
+	// expires, which it may notice only when the lease is taken.
 	//
-	// Nor is it known in a cluster that the write comes to the server that was read.
+	// Nor is it known in a cluster that the write goes to the server that was read.
 	// guard: R9-unread
 	// guard: R9-unread-in-cluster
 	fl.write.Unread = !clean || l.s.sharded
@@ -321,8 +324,8 @@ func (l *loadRun) keepProvisionally(fl *pendingFill) {
 	fl.clean = clean
 	if !clean || !l.usesLocal(l.o) || view.Proof == 0 {
 		// An older copy may be there: a refresh by a view without local copies
-		// replaces what another view has kept. No invalidation will take it out, since
-		// the one that comes is taken for the one that this write owes.
+		// replaces what another view has kept. No invalidation will remove it, since
+		// the next one is taken for the echo of this write.
 		l.s.local.Remove(fl.call.h)
 		return
 	}
@@ -338,8 +341,8 @@ func (l *loadRun) keepProvisionally(fl *pendingFill) {
 // settle keeps or drops the local copy according to how its write went.
 func (l *loadRun) settle(fl pendingFill, w remote.Written) {
 	if errors.Is(w.Err, remote.ErrFull) {
-		// Neither the lease nor an older value is to stay, if the lease is ours: the
-		// server has not looked.
+		// Neither the lease nor an older value is to stay, if the lease is still ours:
+		// the server refused the write without checking the lease.
 		//
 		//	A: loads the key
 		//	B: sets it, which ends A's lease; there is no more memory
@@ -372,13 +375,13 @@ func (l *loadRun) countFill(w remote.Written, took time.Duration) {
 	l.s.observe(EventFill, l.ns, took, w.Err)
 }
 
-// finished makes an item of what was loaded for a call, and its envelope if
-// it may be stored.
+// finished makes the item of what was loaded for a call, and its envelope if it may be
+// stored.
 func (l *loadRun) finished(ctx context.Context, f *call, r loadResult, i int) (it *item, envelope []byte, kept time.Duration, err error) {
 	cfg, discard := r.entries[i].taken()
 	it, err = r.loaded[i].it, r.loaded[i].err
-	// First of all: "not found" that forgets its sources would be believed although they
-	// changed, and what was wrong with them would never be told.
+	// First of all: a "not found" without its sources would be believed although they
+	// changed, and the caller would never learn what was wrong with them.
 	// guard: bad-argument-is-error
 	if wrong := cfg.check(l.s.cfg.maxTTL); wrong != nil {
 		return nil, nil, 0, badArgument(wrong, err)
@@ -421,8 +424,8 @@ func (l *loadRun) finished(ctx context.Context, f *call, r loadResult, i int) (i
 	return it, envelope, kept, nil
 }
 
-// badArgument is the error of a load whose loader has said something wrong of its entry,
-// and returned err, which may be nil. It does not match ErrNotFound: whether there is a
+// badArgument is the error of a load whose loader gave its entry a bad argument and
+// returned err, which may be nil. It does not match ErrNotFound: whether there is a
 // value is not known.
 func badArgument(wrong, err error) error {
 	switch {
@@ -443,5 +446,5 @@ func (c *core) describe(it *item, key string, cfg entryConfig, asOf AsOf, fresh,
 	it.dependOn(cfg.sources)
 	f.nonce, f.asOf, f.cost = rand.Uint64()|1, asOf, cfg.cost
 	f.born, f.fresh, f.expires = now, now.Add(fresh), now.Add(kept)
-	c.limitLocal(it, now, 0) // what it takes encoded is known later, if ever: see seal
+	c.limitLocal(it, now, 0) // the encoded length is known later, if ever: see seal
 }

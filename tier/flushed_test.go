@@ -31,7 +31,7 @@ func imageOf(t *testing.T, srv *valkeytest.Server) (s *tier.Store, c *tier.Cache
 // connections, and waits until its flush invalidation was handled.
 func loadImage(t *testing.T, srv *valkeytest.Server, s *tier.Store) {
 	srv.Do(t, "DEBUG", "RELOAD", "NOSAVE")
-	within(t, "the notice is handled", func() bool { return s.Health(bg).Staleness > time.Hour })
+	within(t, "the invalidation of everything is applied", func() bool { return s.Health(bg).Staleness > time.Hour })
 }
 
 // Guard: Tail.Lost, by which no plain read is judged by what was proven before. The only
@@ -61,7 +61,7 @@ func TestI1AFlushNoticeEndsTheProof(t *testing.T) {
 	}
 }
 
-// Guard: moved. A read that takes no delta along may be answered after the flush invalidation.
+// Guard: connectionChanged. A read without a delta may be answered after the flush invalidation.
 //
 //	A:      Set(k, 1) returns; A asks for k, without a delta
 //	server: loads an image, with k = 0, and answers

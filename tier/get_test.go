@@ -311,7 +311,7 @@ func TestNoLocalNeitherReadsNorFillsTheLocalTier(t *testing.T) {
 
 func TestAFreshReadSeesEveryChangeAcknowledgedBefore(t *testing.T) {
 	onEachRemote(t, func(t *testing.T, f *fleet) {
-		// b hears of changes by its own requests alone.
+		// b learns of changes by its own requests alone.
 		sa, sb := f.process(), f.process(tier.WithHeartbeat(time.Hour), tier.WithMaxStaleness(3*time.Hour))
 		a, b := view[string](t, sa, "docs"), view[string](t, sb, "docs")
 		for i := range 20 {
@@ -343,8 +343,8 @@ func TestTwoViewsOfANamespaceShareItsEntries(t *testing.T) {
 	})
 }
 
-// Regression: the write of a load by a view without local copies was not told
-// apart from one by a view that had replaced the local copy itself.
+// Regression: the write of a load by a view without local copies was treated like one
+// by a view that had replaced the local copy itself.
 func TestARefreshByAViewWithoutLocalCopiesDropsThoseOfOtherViews(t *testing.T) {
 	onEachRemote(t, func(t *testing.T, f *fleet) {
 		s := f.process()

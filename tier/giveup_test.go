@@ -138,7 +138,7 @@ func TestI1AWriteThatWasGivenUpNeverUndoesALaterSetOnAServer(t *testing.T) {
 	})
 }
 
-// G3: what was sent is waited for, and the caller is told what became of it.
+// G3: the answer to a sent request is awaited, and the caller learns the outcome.
 func TestAWriteWhoseCallerGaveUpTellsWhatHappened(t *testing.T) {
 	inBubbles(t, func(t *testing.T, f *fleet) {
 		hooks := &interpose.Backend{Inner: f.hub}
@@ -361,7 +361,7 @@ func runs(t *testing.T, s *valkeytest.Server) (n int64) {
 	return n
 }
 
-// On the wire: the request of a Set is held, and arrives when its caller has been told.
+// On the wire: the request of a Set is held, and arrives after the Set has returned.
 func TestI1ASetThatIsHeldOnTheWayIsRefused(t *testing.T) {
 	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
 		p, sa, sb := throughProxy(t, s, tier.WithRemoteTimeout(time.Minute))
@@ -435,11 +435,11 @@ func TestI1AStepBackOfTheServersClockRevivesNoWrite(t *testing.T) {
 	}
 }
 
-// After a step in either direction the first write may be refused, which is told, and has the clock heard.
+// After a step in either direction the first write may be refused, which is an error, and has the clock read.
 func TestAStepOfTheServersClockCostsOneWrite(t *testing.T) {
 	valkeytest.NeedSteppedClock(t)
 	s := valkeytest.Start(t, valkeytest.SteppedClock())
-	// No heartbeat hears the clock before the write.
+	// No heartbeat reads the clock before the write.
 	_, sa, _ := throughProxy(t, s, tier.WithRemoteTimeout(10*time.Second), tier.WithHeartbeat(time.Hour), tier.WithMaxStaleness(3*time.Hour))
 	c := cacheOf[int64](t, sa)
 	for i, step := range []time.Duration{time.Hour, -time.Hour} {
@@ -450,7 +450,7 @@ func TestAStepOfTheServersClockCostsOneWrite(t *testing.T) {
 			return err == nil && time.Until(time.Unix(at[0], 0).Add(-step)).Abs() < time.Minute
 		})
 		require.ErrorIs(t, c.Set(bg, "k", -1), tier.ErrUnavailable)
-		within(t, "the clock is heard", func() bool { return c.Delete(bg, "k") == nil })
+		within(t, "the clock is read", func() bool { return c.Delete(bg, "k") == nil })
 	}
 }
 

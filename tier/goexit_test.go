@@ -127,8 +127,8 @@ func TestACodecThatCallsGoexitLeavesNoLease(t *testing.T) {
 	})
 }
 
-// The end of a load's context ends its calls, and not once more a loader that calls
-// Goexit when it hears of that.
+// The end of a load's context ends its calls. A loader that calls Goexit because of it does
+// not end them once more.
 func TestALoaderThatCallsGoexitWhenItsContextEndsEndsNothingTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, err := tier.Open(t.Context())

@@ -12,7 +12,7 @@ type Health struct {
 	// Healthy: the remote tier answers, local copies are served, and no change
 	// waits to be recorded.
 	Healthy bool
-	// Staleness is how old at most the knowledge of changes behind a local hit is
+	// Staleness is the greatest age that this process's knowledge of changes can have
 	// now. While it exceeds the maximum no local copies are served.
 	Staleness time.Duration
 	// ServesLocal: local copies are proven recent enough to be served.
@@ -23,17 +23,17 @@ type Health struct {
 	RemoteErr error
 	// AwaySince is since when the remote tier is taken to be away, so that reads
 	// go to their loaders at once, and Set and Delete fail at once; zero if it is
-	// not. Outages is how often that has begun since the store was opened.
+	// not. Outages counts how often that has begun since the store was opened.
 	AwaySince time.Time
 	Outages   int64
 	// FailedHeartbeats counts those that have failed in a row.
 	FailedHeartbeats int
-	// Undelivered counts the scopes whose invalidation is distrusted here but
-	// not yet recorded; UndeliveredAll is set if InvalidateAll is among them.
+	// Undelivered counts the scopes that this process has invalidated and the change
+	// log has not recorded yet; UndeliveredAll is set if InvalidateAll is among them.
 	Undelivered    int
 	UndeliveredAll bool
 	// Policy, MaxMemory and UsedMemory are the server's maxmemory-policy and its
-	// bytes; empty and 0 if they could not be learnt.
+	// bytes; empty and 0 if the server did not tell them.
 	Policy                string
 	MaxMemory, UsedMemory int64
 	// Warnings are conditions that cost hits or hide changes, in plain words.
@@ -86,9 +86,9 @@ func (s *Store) Health(ctx context.Context) Health {
 	return h
 }
 
-// fullness is from which share of maxmemory on, in percent, memory counts as full:
-// where nothing is evicted, writes are about to be refused; elsewhere the server evicts
-// as it reaches maxmemory, and is beyond it only if there is nothing to evict.
+// fullness is the share of maxmemory, in percent, from which on memory counts as full.
+// Where nothing is evicted, writes are then about to be refused. Elsewhere the server
+// evicts when it reaches maxmemory, and exceeds it only if there is nothing to evict.
 func fullness(policy string) int64 {
 	if policy == "noeviction" {
 		return 95

@@ -181,7 +181,7 @@ func outlive(t *testing.T, how string, options []tier.Option) {
 	assert.Contains(t, log.String(), "reachable again")
 	assert.NotContains(t, log.String(), "TOPSECRET", "neither keys nor values nor sources")
 	assert.NotContains(t, log.String(), secret)
-	assert.Less(t, strings.Count(log.String(), "\n"), 20, "edges, not every beat:\n%s", log.String())
+	assert.Less(t, strings.Count(log.String(), "\n"), 20, "changes of state, not every heartbeat:\n%s", log.String())
 }
 
 // Others may be the first to find that the server is gone, and then no read asks it; so

@@ -211,7 +211,7 @@ func (j *journal) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(j, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// events collects what an observer is told.
+// events collects an observer's events.
 type events struct {
 	mu  sync.Mutex
 	all []tier.Event

@@ -14,9 +14,9 @@ import (
 // one push, and in any case within the maximum staleness. All ids change at one
 // position, which is returned.
 //
-// The server records all ids of a call in one step, during which it serves nobody
-// else (1,000 take it some milliseconds), and has a second for it, or the remote
-// timeout if that is longer: name at most 10,000. A call of more that fails is
+// The server records all ids of a call in one step, during which it serves no other
+// client (1,000 take it some milliseconds). It has a second for that, or the remote
+// timeout if that is longer: name at most 10,000. A call with more that fails is
 // sent again as a change of everything.
 //
 // After an error (ErrUnavailable) no read in this process sees one either, and
@@ -80,8 +80,8 @@ func (s *Store) change(ctx context.Context, doing string, scopes []invalidation.
 	return asOf, err
 }
 
-// recordContext bounds the record of a write to keys, which its caller cannot call off: it is a change like any other,
-// and a caller that has given up has waited for the write already.
+// recordContext bounds the recording of a write to keys. The caller's cancellation does not end it: it is a change like
+// any other. A caller that has given up has waited for the write already, so the time is shorter then.
 func (s *Store) recordContext(caller context.Context) (context.Context, context.CancelFunc) {
 	// guard: G3-record-abandoned-write
 	ctx := context.WithoutCancel(caller)
@@ -91,9 +91,9 @@ func (s *Store) recordContext(caller context.Context) (context.Context, context.
 	return s.changeContext(ctx)
 }
 
-// changeContext gives a change more time than a read: nothing falls back on it.
-// While the server is away it is tried all the same, but nobody waits long for
-// what is sent again in the background anyway.
+// changeContext gives a change more time than a read, since there is no loader to fall
+// back on. While the server is away the change is sent all the same, but its caller does
+// not wait long: the change is sent again in the background anyway.
 func (s *Store) changeContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	// guard: I8-brief-change-in-outage
 	if s.conn.OpenOutage() != nil {

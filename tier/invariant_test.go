@@ -51,14 +51,14 @@ func TestI1AfterAnInvalidationReturnedNoReadHereSeesTheOldValue(t *testing.T) {
 	}
 }
 
-// Guard: Tail.distrust before the change is sent, and pending until it is
+// Guard: Tail.markPending before the change is sent, and pending until it is
 // acknowledged.
 //
 //	A: holds k; its change cannot be sent, or its answer is lost
 //	A: InvalidateSource returns an error
 //	A: reads k
 //	A: the connection is back, the change is sent again
-//	B: hears of it
+//	B: learns of it
 func TestI1AChangeThatCouldNotBeRecordedIsDistrustedHereAndSentAgain(t *testing.T) {
 	for _, lost := range []string{"question", "answer"} {
 		t.Run(lost, func(t *testing.T) {
@@ -92,7 +92,7 @@ func TestI1AChangeThatCouldNotBeRecordedIsDistrustedHereAndSentAgain(t *testing.
 				b.Before(nil)
 				b.After(nil)
 				within(t, "the change is sent again", func() bool { return a.Health(bg).Undelivered == 0 })
-				within(t, "the other store hears of it", func() bool { return lookup(t, cb, o.load).Value == 1 })
+				within(t, "the other store learns of it", func() bool { return lookup(t, cb, o.load).Value == 1 })
 				within(t, "values are kept again", func() bool { return lookup(t, ca, o.load).Origin == tier.Local })
 			})
 		})
@@ -203,7 +203,7 @@ func TestI2ALostMessageIsMadeGoodByTheNextHeartbeat(t *testing.T) {
 		o.version.Add(1)
 		_, err := a.InvalidateSource(bg, "doc")
 		require.NoError(t, err)
-		require.Equal(t, int64(0), lookup(t, cb, o.load).Value, "nothing was heard yet")
+		require.Equal(t, int64(0), lookup(t, cb, o.load).Value, "the change is not known yet")
 		time.Sleep(300 * time.Millisecond) // fake time: more than a heartbeat
 		require.Equal(t, int64(1), lookup(t, cb, o.load).Value)
 		require.Equal(t, tier.Local, lookup(t, cb, o.load).Origin)
@@ -261,7 +261,7 @@ func TestI2AnotherConnectionEndsTheTrustInCopies(t *testing.T) {
 	require.Equal(t, int64(1), lookup(t, cb, fail).Value)
 }
 
-// Guard: Store.connectionChanged, and what confirm does then.
+// Guard: Store.connectionChanged, and what revalidate does then.
 //
 //	B: sends GET k over a new connection, to a server of another history
 //	A: finds that first, and has k's namespace change
@@ -298,7 +298,7 @@ func TestI6WhatAnotherServerGaveIsJudgedByWhatItKnows(t *testing.T) {
 					_, err := a.InvalidateSource(bg, "doc")
 					require.NoError(t, err)
 					w.raw.disconnect()
-					within(t, "B hears of the loss", func() bool { return b.Health(bg).Staleness > time.Hour })
+					within(t, "B finds the loss", func() bool { return b.Health(bg).Staleness > time.Hour })
 				})
 			}
 			return nil
@@ -329,9 +329,9 @@ func TestI3OtherProcessesFollowWithinOnePush(t *testing.T) {
 }
 
 // Guard: the delta that a fresh read pipelines, and for callers that join a
-// call CatchUp in accepts.
+// call CatchUp in canShare.
 //
-//	A: invalidates; B hears nothing
+//	A: invalidates; B does not learn of it
 //	B: reads k fresh
 func TestI4AFreshReadReflectsEveryAcknowledgedChange(t *testing.T) {
 	eachRemote(t, func(t *testing.T, w *world) {
@@ -353,7 +353,7 @@ func TestI4AFreshReadReflectsEveryAcknowledgedChange(t *testing.T) {
 // The same for a fresh caller that finds a load under way.
 //
 //	B1: its load has read the old document
-//	A:  changes it; B hears nothing
+//	A:  changes it; B does not learn of it
 //	B2: reads k fresh, and finds B1's load
 func TestI4AFreshReadDoesNotShareALoadFromBeforeAChange(t *testing.T) {
 	eachRemote(t, func(t *testing.T, w *world) {
@@ -438,7 +438,7 @@ func TestI5ALoadThatOverlapsAChangeIsNotBelieved(t *testing.T) {
 					}
 					asOf, err := changer.InvalidateSource(bg, "doc")
 					require.NoError(t, err)
-					within(t, "the change is heard", func() bool { return a.AsOf() == asOf })
+					within(t, "the change is known", func() bool { return a.AsOf() == asOf })
 					late := make(chan int64)
 					go func() { late <- lookup(t, ca, o.load).Value }()
 					close(goOn)
@@ -517,7 +517,7 @@ func TestI5ASetOfWhatWasReadBeforeAChangeIsNotBelieved(t *testing.T) {
 //
 //	k is stored, its source changes
 //	the change log is lost
-//	anybody: reads k, which is still stored: "no log" is not "never changed"
+//	any process: reads k, which is still stored: "no log" is not "never changed"
 func TestI6LosingTheChangeLogNeverRevivesAValue(t *testing.T) {
 	lose := map[string]func(w *world){
 		"log":        func(w *world) { w.raw.remove(w.prefix + ":{" + w.prefix + "}:log") },

@@ -14,37 +14,36 @@ import (
 	"github.com/tiercache/tiercache/remote"
 )
 
-// item is a decoded entry. But for the atomic fields it never changes once it
-// can be found, and its value is shared with every caller.
+// item is a decoded entry. Except for the atomic fields it never changes once it
+// can be found, and its value is shared by all callers.
 //
-// What a hit reads is here, and the rest in facts: with ten thousand entries, much
-// of its time goes by waiting for memory. But for seq, which is in the second cache
-// line with the value, all that decides about a hit is in the first of what the item
-// lies in. See itemOf.
+// The fields that a hit reads are here, and the rest in meta: with ten thousand entries,
+// much of a hit's time is spent waiting for memory. All that decides about a hit is in
+// the first cache line of the itemOf, except seq, which is in the second with the value.
 type item struct {
 	key string
-	// check is when a hit has to look closer: the earliest of fresh, expires,
-	// the time to refresh early and the provisional deadline.
+	// check is the time from which on a hit takes the slow path: the earliest of fresh,
+	// expires, the time to refresh early and the provisional deadline.
 	check atomic.Int64
 	*kind
-	// seq is the View.Seq at which recheck last found the item valid; 0 never is
-	// one. Nothing else writes it: an item that was judged right when it was read
+	// seq is the View.Seq at which recheck last found the item valid; 0 is no View's
+	// Seq. Nothing else writes it: an item that was found valid when it was read
 	// may have been read over a connection that is lost by now.
 	seq atomic.Uint64
 }
 
 // kind is what the items of one namespace and of views that can be used at once have in
-// common: see views. Those that stand for "not found" have one of their own, so that a
-// hit compares kinds and nothing else.
+// common: see views. Negative items have a kind of their own, so that a hit compares
+// kinds and nothing else.
 type kind struct {
 	ns           *namespace
 	negative     bool
-	negativeKind *kind   // the negative one; nil if this is it
-	metaAt       uintptr // where the facts are, seen from the item
+	negativeKind *kind   // the kind of negative items; nil if this is it
+	metaAt       uintptr // the offset of the meta from the item
 	padding      int     // see roomOf
 }
 
-// newKind returns a kind of a namespace's items of type V.
+// newKind returns a kind for a namespace's items of type V.
 func newKind[V any](ns *namespace) *kind {
 	at := unsafe.Offsetof(itemOf[V]{}.meta) - unsafe.Offsetof(itemOf[V]{}.Value)
 	_, padding := roomOf[V]()
@@ -55,22 +54,22 @@ func newKind[V any](ns *namespace) *kind {
 	return k
 }
 
-// What is done with an item once.
+// Flags of an item, each of which is set at most once.
 const (
 	early    = 1 << iota // a refresh ahead of the TTL was started
-	released             // the marks were given back, so they no longer follow the log
-	guessed              // the cost is a guess, since the value cannot be looked into
+	released             // the marks were released, so they no longer follow the log
+	guessed              // the cost is a guess, since sizeof cannot look into the value
 )
 
-// once reports whether what had not been done before.
+// once sets a flag, and reports whether it was not set before.
 func (it *item) once(what uint32) bool { return it.meta().did.Or(what)&what == 0 }
 
-// has reports whether what was done.
+// has reports whether a flag is set.
 func (it *item) has(what uint32) bool { return it.meta().did.Load()&what != 0 }
 
-// meta is what is known of an item beside its value.
+// meta is what is known of an item apart from its value.
 type meta struct {
-	// What recheck reads, in one cache line if the value has 48 bytes.
+	// Read by recheck; in one cache line if the value has 48 bytes.
 	asOf   AsOf
 	epoch  uint64               // tracking epoch in which it was read
 	common *invalidation.Pinned // the marks of its namespaces
@@ -83,29 +82,29 @@ type meta struct {
 
 	nonce uint64
 	cost  int64 // 0: to be estimated
-	// provisional is until when it is believed although its own write has not
-	// been acknowledged; 0 once it has. See filling.
+	// provisional is the time until which it is believed although its own write has
+	// not been acknowledged; 0 once it has. See pendingFill.
 	provisional atomic.Int64
 	// retry is when a refresh of the stale item may be tried again.
 	retry atomic.Int64
 
-	did atomic.Uint32 // of early, released and guessed
-	// expectsOwnEcho: the next invalidation of the key is that of our own write of the item, and
-	// says nothing new. Guarded by the shard of the table.
+	did atomic.Uint32 // the flags early, released and guessed
+	// expectsOwnEcho: the next invalidation of the key is the echo of our own write of
+	// the item, and means nothing. Guarded by the shard of the table.
 	expectsOwnEcho bool
 }
 
-// extra is what few stores have to know of an item.
+// extra is what only some stores need to know of an item.
 type extra struct {
-	shard   *remote.Shard      // over which it was read, in a cluster
-	keyTick invalidation.Tick  // as of when the key held this, where keys are scopes
+	shard   *remote.Shard      // the server that it was read from, in a cluster
+	keyTick invalidation.Tick  // as of when the key held this value, where keys are scopes
 	keyMark *invalidation.Mark // of the key itself, likewise
-	outage  *outageAllowance   // of what may be served without proof while the server is away
+	outage  *outageAllowance   // if it may be served without proof while the server is away
 }
 
 var noExtra extra
 
-// extra is what is special about the item, to be read.
+// extra returns the item's extra, to be read.
 func (it *item) extra() *extra {
 	f := it.meta()
 	if f.extra == nil {
@@ -114,7 +113,7 @@ func (it *item) extra() *extra {
 	return f.extra
 }
 
-// ensureExtra is what is special about the item, to be set before it can be found.
+// ensureExtra returns the item's extra, to be written before the item can be found.
 func (it *item) ensureExtra() *extra {
 	f := it.meta()
 	if f.extra == nil {
@@ -123,7 +122,7 @@ func (it *item) ensureExtra() *extra {
 	return f.extra
 }
 
-// setBasis notes by what it was read, or loaded.
+// setBasis notes on what basis the item was read or loaded.
 func (c *core) setBasis(it *item, b *basis) {
 	it.meta().epoch = b.epoch
 	c.setShard(it, b.shard)
@@ -132,24 +131,24 @@ func (c *core) setBasis(it *item, b *basis) {
 	}
 }
 
-// setShard notes over which server of a cluster it was read or is written.
+// setShard notes which server of a cluster the item was read from or is written to.
 func (c *core) setShard(it *item, s *remote.Shard) {
 	if s != nil || it.meta().extra != nil {
 		it.ensureExtra().shard = s
 	}
 }
 
-// keysAreScopes reports whether the log tells of changes of keys.
+// keysAreScopes reports whether changes of single keys are recorded in the log.
 func (c *core) keysAreScopes() bool { return c.s.cfg.noTracking && !c.cfg.localOnly }
 
-// origins is what an item was made from. marks follow the log until they are
-// released.
+// origins are the sources that an item was made from. marks follow the log until they
+// are released.
 type origins struct {
 	sources []string
 	marks   []*invalidation.Mark
 }
 
-// sources returns what the item was made from, which nobody changes.
+// sources returns the sources that the item was made from. They must not be written to.
 func (it *item) sources() []string {
 	if it.meta().made == nil {
 		return nil
@@ -163,7 +162,7 @@ func (it *item) dependOn(sources []string) {
 	}
 }
 
-// marks returns those of the sources.
+// marks returns the marks of the sources.
 func (it *item) marks() []*invalidation.Mark {
 	if it.meta().made == nil {
 		return nil
@@ -171,17 +170,17 @@ func (it *item) marks() []*invalidation.Mark {
 	return it.meta().made.marks
 }
 
-// itemOf is an item in one piece of memory with the room that the local tier
-// needs for it, its value and its facts.
+// itemOf is one piece of memory with an item, the fields that the local tier needs for
+// it, its value and its meta.
 type itemOf[V any] struct {
 	local.Entry[item]
 	value V
 	meta  meta
 }
 
-// longer is an itemOf with what it takes to begin with a cache line. Pieces of memory lie
-// at multiples of the size that the allocator has for them, up to 512 bytes: with 240
-// every other item would have its first line in two.
+// longer is an itemOf with padding, so that it begins at a cache line. Up to 512 bytes,
+// the allocator places pieces of memory at multiples of their size class: with 240 bytes
+// the first 64 bytes of every other item would be in two cache lines.
 type longer[V, Padding any] struct {
 	itemOf[V]
 	_ Padding
@@ -189,7 +188,7 @@ type longer[V, Padding any] struct {
 
 const cacheLine = 64
 
-// roomOf returns what the item of a V takes on the heap, and how many bytes of that are
+// roomOf returns the heap size of the item of a V, and how many bytes of that are
 // padding.
 func roomOf[V any]() (size int64, padding int) {
 	sizes := [...]int64{
@@ -203,7 +202,7 @@ func roomOf[V any]() (size int64, padding int) {
 	return sizes[0], 0
 }
 
-// newItemOf returns the item of v, whose kind is that of V.
+// newItemOf returns an item with the value v; k is a kind of V's items.
 func newItemOf[V any](k *kind, v V) *item {
 	var x *itemOf[V]
 	switch k.padding {
@@ -220,32 +219,32 @@ func newItemOf[V any](k *kind, v V) *item {
 	return &x.Value
 }
 
-// valueIn is where the item of a V has its value; the zero V if it is negative.
+// valueIn returns the value of the item of a V; the zero V if it is negative.
 func valueIn[V any](it *item) *V { return &(*itemOf[V])(unsafe.Pointer(it.entry())).value }
 
-// meta are those of the item.
+// meta returns the item's meta.
 func (it *item) meta() *meta { return (*meta)(unsafe.Add(unsafe.Pointer(it), it.metaAt)) }
 
-// entry is what the item lies in, as all do.
+// entry returns the local.Entry that every item is a part of.
 func (it *item) entry() *local.Entry[item] {
 	return (*local.Entry[item])(unsafe.Add(unsafe.Pointer(it), -int(unsafe.Offsetof(local.Entry[item]{}.Value))))
 }
 
-// isValid decides rule R5 but for the TTL: whether a local copy is true as far
-// as this process can prove at now.
+// isValid decides rule R5, except for the TTL: whether this process can prove at now
+// that a local copy is true.
 func (s *Store) isValid(it *item, v *invalidation.View, now mono.Time) bool {
 	return s.hasFreshProof(it, v, now) && (it.seq.Load() == v.Seq || it.recheck(v))
 }
 
-// hasFreshProof reports whether changes of the item are heard: in the log, and from the server
-// over which it was read.
+// hasFreshProof reports whether this process has recent proof that it learns of changes of
+// the item: from the log, and from the server that the item was read from.
 func (s *Store) hasFreshProof(it *item, v *invalidation.View, now mono.Time) bool {
 	// guard: I2-shard-proof-age
 	// guard: I2-proof-age
 	return s.proofFresh(v, now) && (!s.sharded || it.extra().shard.Age(now) <= s.cfg.maxStaleness)
 }
 
-// proofFresh reports whether changes in the log are heard.
+// proofFresh reports whether this process has recent proof that it has read the log.
 func (s *Store) proofFresh(v *invalidation.View, now mono.Time) bool {
 	return v.Age(now) <= s.cfg.maxStaleness
 }
@@ -275,7 +274,7 @@ func (it *item) recheck(v *invalidation.View) bool {
 	return true
 }
 
-// release gives the marks back, once.
+// release unpins the marks, once.
 func (it *item) release(t *invalidation.Tail) {
 	if !it.once(released) {
 		return
@@ -286,7 +285,7 @@ func (it *item) release(t *invalidation.Tail) {
 	}
 }
 
-// plan sets check from what the item knows of its times.
+// plan sets check from the item's other times.
 func (it *item) plan(c *cacheConfig) {
 	f := it.meta()
 	at := min(f.fresh, f.expires)
@@ -304,7 +303,7 @@ func (it *item) plan(c *cacheConfig) {
 	}
 }
 
-// suspend ends the provisional time of an item, if it is in it.
+// suspend ends the provisional time of an item, and returns false if it has none.
 func (it *item) suspend() bool {
 	f := it.meta()
 	if f.provisional.Load() == 0 {
@@ -321,15 +320,15 @@ func (it *item) earlyAt(c *cacheConfig) mono.Time {
 	return f.born.Add(time.Duration(c.early * float64(f.fresh.Sub(f.born))))
 }
 
-// servable reports whether the item's life, and its provisional time, last.
+// servable reports whether neither the item's life nor its provisional time has ended.
 func (it *item) servable(now mono.Time) bool {
 	f := it.meta()
 	p := f.provisional.Load()
 	return now < f.expires && (p == 0 || now < mono.Time(p))
 }
 
-// estimate is the heap the item keeps alive beside itself and its value. Marks
-// are shared and left out.
+// estimate returns the heap bytes that the item keeps alive apart from itself and its
+// value. Marks are shared and left out.
 func (it *item) estimate() int64 {
 	f := it.meta()
 	n := int64(len(it.key))

@@ -21,7 +21,7 @@ func (c *core) stillServable(it *item, window time.Duration) bool {
 }
 
 // stillValid decides R1 by what is known locally, for an item whose own marks may
-// have been given back.
+// have been released.
 func (c *core) stillValid(it *item) bool {
 	marks := c.s.tail.Pin(sourceScopes(it.sources()))
 	defer c.s.tail.Release(marks)
@@ -54,20 +54,20 @@ func sourceScopes(sources []string) []invalidation.Scope {
 	return scopes
 }
 
-// scopes is all that a value made from the sources depends on.
+// scopes returns all scopes that a value made from the sources depends on.
 func (c *core) scopes(sources []string) []invalidation.Scope {
 	return slices.Concat(c.ns.scopes, sourceScopes(sources))
 }
 
-// ofType reports whether the item is of this view's namespace and kind: what is left of
-// views of another is not.
+// ofType reports whether the item is of this view's namespace and kind: items of earlier
+// views of another shape are not.
 // guard: I2-negative-of-own-kind
 func (c *core) ofType(it *item) bool { return it.kind == c.kind || it.kind == c.kind.negativeKind }
 
-// removeOtherVersions has this process forget other versions of a key than the one that was read for
-// who does not keep it. Where the server tracks keys, its invalidations have seen to that: they
-// come before the answer. Without, the change of a key is recorded after its write, and a
-// fill is none:
+// removeOtherVersions removes local copies of other versions of a key than the one that was
+// read and is returned, but not kept. Where the server tracks keys, its invalidations have
+// done so: they come before the answer. Without tracking, the change of a key is recorded
+// after its write, and a fill is not recorded at all:
 //
 //	B: writes 2, or fills the key with it
 //	A: reads 2 without the local tier, and returns it
@@ -79,16 +79,16 @@ func (c *core) removeOtherVersions(h local.Key, it *item, f *call) {
 	}
 }
 
-// storedValue is a stored entry that is being made an item of.
+// storedValue is a stored entry of which an item is to be made.
 type storedValue struct {
 	key    string
 	stored remote.Item
 	basis
 	now   mono.Time
-	keeps bool // it is made ready for the local tier
+	keeps bool // the item may be put into the local tier
 }
 
-// open decodes a stored entry and judges it. Without an item the cause says why.
+// open decodes a stored entry and validates it. Without an item the cause says why.
 func (c *core) open(ctx context.Context, r *storedValue) (*item, Cause, error) {
 	if !r.stored.Found() {
 		return nil, Cold, nil
@@ -97,7 +97,7 @@ func (c *core) open(ctx context.Context, r *storedValue) (*item, Cause, error) {
 	switch {
 	// guard: other-format-is-no-damage
 	case errors.Is(err, envelope.ErrFormat):
-		return nil, OtherFormat, nil // nothing is wrong: two releases share the tier
+		return nil, OtherFormat, nil // no error: two releases share the tier
 	case err != nil:
 		return nil, Damaged, err
 	}
@@ -151,13 +151,13 @@ func (c *core) itemOf(r *storedValue, e *envelope.Entry) (*item, Cause, error) {
 	}
 	c.limitLocal(it, r.now, len(e.Payload))
 	if e.Cost == 0 && c.typed.views && len(e.Payload) >= viewFrom {
-		f.cost += int64(max(0, stored-len(e.Payload))) // kept alive with it
+		f.cost += int64(max(0, stored-len(e.Payload))) // kept alive by the value
 	}
 	return it, 0, nil
 }
 
 // limitLocal applies WithLocalTTL, and estimates the local copy's size unless it is
-// stated; encoded is what the value takes encoded, or 0 if that is not known.
+// stated; encoded is the value's encoded length, or 0 if that is not known.
 func (c *core) limitLocal(it *item, now mono.Time, encoded int) {
 	f := it.meta()
 	if c.cfg.localTTL > 0 {
@@ -172,15 +172,15 @@ func (c *core) limitLocal(it *item, now mono.Time, encoded int) {
 	it.plan(&c.cfg)
 }
 
-// correctGuess makes a cost that was guessed no less than what the value takes encoded.
+// correctGuess raises a cost that was guessed to at least the value's encoded length.
 func (c *core) correctGuess(it *item, encoded int) {
 	if it.has(guessed) {
 		it.meta().cost, _ = c.typed.size(it, encoded)
 	}
 }
 
-// pinMarks takes the marks of all that the item depends on and decides R1, asking
-// the log about what is older than this process's knowledge (R6).
+// pinMarks pins the marks of all that the item depends on and decides R1. It asks the
+// log about scopes for which this process's knowledge does not reach back far enough (R6).
 func (c *core) pinMarks(ctx context.Context, it *item) bool {
 	t := c.s.tail
 	f := it.meta()

@@ -32,20 +32,20 @@ func checkKey(key string) error {
 type namespace struct {
 	path   string
 	seed   uint64 // of the keys' hash
-	name   string // what the names of its remote keys begin with
+	name   string // the prefix of its remote keys' names
 	scopes []invalidation.Scope
 	// pins holds the scopes for all entries.
 	pins  *invalidation.Pins
 	stats counters
-	// misses is how often reads of the remote tier found nothing of late, in 256ths.
+	// misses is the recent share of reads of the remote tier that missed, in 256ths.
 	misses atomic.Int32
-	// declared is nil until keys of it were set or deleted.
+	// declared is nil until a key of the namespace is set or deleted.
 	declared atomic.Pointer[declaration]
 	views    views
 }
 
-// learn notes what a read of the remote tier came to. Each counts for an eighth;
-// that two at once may count as one does not matter.
+// learn counts a read of the remote tier. The latest counts for an eighth; that two at
+// once may count as one does not matter.
 func (n *namespace) learn(missed bool) {
 	was := n.misses.Load()
 	now := was - was/8
@@ -57,7 +57,7 @@ func (n *namespace) learn(missed bool) {
 	}
 }
 
-// mostlyMisses predicts the next one.
+// mostlyMisses reports whether the next read is likely to miss.
 func (n *namespace) mostlyMisses() bool { return n.misses.Load() > 128 }
 
 func newNamespace(prefix, path string) *namespace {
@@ -84,10 +84,9 @@ func escape(path string) string {
 	return b.String()
 }
 
-// hash is the identity of a key in this process. It is the same in every
-// process, since the remote name is made of it; whoever finds an entry by it
-// compares namespace and key in full, so two keys of one hash evict each other
-// and are never taken for one another.
+// hash is the identity of a key. It is the same in every process, since the remote
+// name is made of it. Each lookup by hash then compares namespace and key in full, so
+// two keys of one hash evict each other and are never taken for one another.
 func (n *namespace) hash(key string) local.Key {
 	h := xxh3.HashString128Seed(key, n.seed)
 	return local.Key{Hi: h.Hi, Lo: h.Lo}
@@ -97,11 +96,11 @@ func (n *namespace) hash(key string) local.Key {
 // into one slot, which the key cannot choose.
 func (n *namespace) remoteName(h local.Key) string {
 	b := n.appendName(make([]byte, 0, n.nameLen()), h)
-	return unsafe.String(&b[0], len(b)) // nobody else has b
+	return unsafe.String(&b[0], len(b)) // nothing else refers to b
 }
 
-// nameAll tells the remote names of count hashes, which share one piece of memory: each
-// keeps the others alive.
+// nameAll calls tell with the remote names of count hashes. They share one piece of
+// memory, so each keeps the others alive.
 func (n *namespace) nameAll(count int, hash func(i int) local.Key, tell func(i int, name string)) {
 	if count == 0 {
 		return
@@ -110,7 +109,7 @@ func (n *namespace) nameAll(count int, hash func(i int) local.Key, tell func(i i
 	for i := range count {
 		b = n.appendName(b, hash(i))
 	}
-	all := unsafe.String(&b[0], len(b)) // b is written to no more, and nothing else has it
+	all := unsafe.String(&b[0], len(b)) // b is not written to any more, and nothing else refers to it
 	for i := range count {
 		tell(i, all[i*n.nameLen():(i+1)*n.nameLen()])
 	}
@@ -129,8 +128,8 @@ func (n *namespace) appendName(b []byte, h local.Key) []byte {
 
 const hashText = 22 // of 16 bytes in base64
 
-// parseRemoteName returns the hash in a name that the server sent a invalidation of,
-// and whether the name is that of its lease.
+// parseRemoteName returns the hash in a name that an invalidation of the server holds,
+// and whether the name is that of the key's lease.
 func parseRemoteName(name string) (h local.Key, lease, ok bool) {
 	if key, is := remote.LeaseOf(name); is {
 		name, lease = key, true

@@ -51,9 +51,8 @@ func TestASetThatCameTooLateIsAnErrorAndKeptNowhere(t *testing.T) {
 	require.Equal(t, int64(1), lookup(t, c, none).Value)
 }
 
-// What is late may be so because the server's clock was set forwards: the store
-// does not leave it to the heartbeat to hear of that, or it would refuse every
-// Set until then.
+// A write can be late because the server's clock was set forwards: the store does not
+// wait for the heartbeat to find that, or the server would refuse every Set until then.
 func TestASetThatCameTooLateHasTheServersClockHeard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow := true
@@ -62,7 +61,7 @@ func TestASetThatCameTooLateHasTheServersClockHeard(t *testing.T) {
 		require.NoError(t, err)
 		defer s.Close()
 		c := cacheOf[int64](t, s)
-		synctest.Wait() // it has heard all that it hears in the beginning
+		synctest.Wait() // it has read all that it reads at the start
 		var heard atomic.Int64
 		hooks.Before(func(op interpose.Op) error {
 			if op == interpose.Delta {

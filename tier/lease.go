@@ -15,12 +15,12 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 )
 
-// newToken returns what no other load in the fleet has.
+// newToken returns a token that no other load in the fleet has.
 func (s *Store) newToken() string {
 	return s.tokens + strconv.FormatUint(s.lastToken.Add(1), 36)
 }
 
-// tokenPrefix makes a store's tokens its own.
+// tokenPrefix returns a random prefix for one store's tokens.
 func tokenPrefix() string {
 	var b [12]byte
 	_, _ = rand.Read(b[:]) // never fails
@@ -30,7 +30,7 @@ func tokenPrefix() string {
 // readOrLease reads the remote tier and, if it has nothing, takes the lease in
 // the same round trip. It returns true if that ended the call.
 //
-// It costs the server more than a plain read, and so is only for keys that are
+// It costs the server more than a plain read, and so is used only for keys that are
 // likely to be missing.
 func (l *loadRun) readOrLease(ctx context.Context, f *call) bool {
 	leases, err := l.askLeases(ctx, l.only(f))
@@ -74,15 +74,15 @@ func (l *loadRun) readOrLease(ctx context.Context, f *call) bool {
 	return false
 }
 
-// loadWithoutLease has f loaded without a lease.
+// loadWithoutLease marks f to be loaded without a lease, because of err.
 func (l *loadRun) loadWithoutLease(f *call, err error) {
 	l.countRemoteError(err)
 	f.skipLease, f.leaseOOM = true, errors.Is(err, remote.ErrFull)
 }
 
-// lease asks for the fleet's leases of the calls. ready are those to load
-// now, held those that another process loads. Calls that turn out to have
-// been answered meanwhile are ended.
+// lease asks for the fleet's leases of the calls. ready are the calls to load now, held
+// those whose keys another process loads. It ends the calls whose values have been
+// stored meanwhile.
 func (l *loadRun) lease(ctx context.Context, fs []*call) (ready, held []*call) {
 	var ask []*call
 	for _, f := range fs {
@@ -90,7 +90,7 @@ func (l *loadRun) lease(ctx context.Context, fs []*call) (ready, held []*call) {
 		case l.cfg.localOnly || f.skipLease || f.leased:
 			ready = append(ready, f)
 		case f.held:
-			f.held = false // from here on, ask
+			f.held = false // next time, ask
 			held = append(held, f)
 		default:
 			ask = append(ask, f)
@@ -129,7 +129,7 @@ func (l *loadRun) lease(ctx context.Context, fs []*call) (ready, held []*call) {
 					l.releaseLater([]string{f.name})
 				}
 			case lease.Item.Found():
-				again = append(again, f) // another version, and no good either
+				again = append(again, f) // another version, not usable either
 			default:
 				f.holds = lease.Wait
 				held = append(held, f)
@@ -171,22 +171,22 @@ func (l *loadRun) askLeases(ctx context.Context, fs []*call) ([]remote.Lease, er
 }
 
 const (
-	// maxLeaseWait bounds one wait for another's lease: invalidations end it sooner,
-	// and this is for those that get lost.
+	// maxLeaseWait bounds one wait for the lease of another process: invalidations end
+	// the wait sooner, and this bound is for those that get lost.
 	maxLeaseWait = time.Second
 	// leasePoll is used where no invalidations come.
 	leasePoll = 20 * time.Millisecond
-	// leaseSlack is how long after its end a lease is asked for: the server tells how long
-	// it lasts in whole milliseconds.
+	// leaseSlack is how long after its end a lease is asked for: the server tells its
+	// remaining time in whole milliseconds.
 	leaseSlack = 2 * time.Millisecond
 )
 
-// awaitLease waits until another process has loaded f's key, or has given up, or lets its
-// lease expire: then it is gone. Of that the server need not tell, as long as the lease
-// is not asked for.
+// awaitLease waits until another process has loaded f's key, or has released its lease, or
+// the lease has expired. The server need not send an invalidation of an expired key before
+// the key is accessed, so the wait ends with the lease.
 func (l *loadRun) awaitLease(ctx context.Context, f *call) (ready []*call) {
 	if f.refreshTarget != nil {
-		l.finishAll([]*call{f}, outcome{err: errAbandoned}) // a refresh that another does
+		l.finishAll([]*call{f}, outcome{err: errAbandoned}) // another process does the refresh
 		return nil
 	}
 	wait := maxLeaseWait
@@ -206,10 +206,10 @@ func (l *loadRun) awaitLease(ctx context.Context, f *call) (ready []*call) {
 	}
 }
 
-// releaseLater gives up leases beside the run, which must not be over. The
-// server may hold them although its answer did not come: it performs late what
-// it was slow to answer, and this after it, so that nobody waits for us until
-// the leases expire.
+// releaseLater gives up leases in a goroutine of its own, while the run has not ended. The
+// server may have granted them although its answer did not come: it performs a slow
+// request late, and this release after it, so that no other process waits until the
+// leases expire.
 func (l *loadRun) releaseLater(keys []string) {
 	l.s.runInBackground(func() { l.release(keys) })
 }
@@ -220,10 +220,10 @@ func (l *loadRun) releaseAside(f *call) {
 	l.s.spawn(func() { l.release([]string{name}) })
 }
 
-// It is tried again until the server answers: the connection over which a lease was asked
-// for may have been lost together with the answer, and the client fails what it is given
-// before it has noticed. When the server has been away for as long as leases last, there
-// is none to give up.
+// release gives up leases, and tries again until the server answers: the connection over
+// which a lease was asked for may have been lost together with the answer, and until the
+// client has noticed that, it fails new requests. When the server has been away for as
+// long as leases last, none is left to give up.
 func (l *loadRun) release(keys []string) {
 	expired := time.NewTimer(l.s.cfg.leaseTTL)
 	defer expired.Stop()
@@ -251,11 +251,11 @@ const maxReleasePause = 100 * time.Millisecond
 
 // releaseOnce reports whether the server has answered.
 func (l *loadRun) releaseOnce(keys []string) bool {
-	patience := max(l.s.cfg.timeout, time.Second)
+	limit := max(l.s.cfg.timeout, time.Second)
 	if l.s.closed.Load() {
-		patience = l.s.cfg.timeout
+		limit = l.s.cfg.timeout
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	err := l.s.conn.Release(ctx, keys, l.token)
 	if err != nil {
@@ -265,7 +265,7 @@ func (l *loadRun) releaseOnce(keys []string) bool {
 	return !remote.Away(err)
 }
 
-// leasedNames returns the remote keys of the calls that are not offline.
+// leasedNames returns the remote keys of the calls that do not skip the lease.
 func leasedNames(fs []*call) []string {
 	out := make([]string, 0, len(fs))
 	for _, f := range fs {

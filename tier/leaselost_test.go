@@ -42,7 +42,7 @@ func TestALeaseWhoseConnectionWasCutIsGivenBack(t *testing.T) {
 		require.Contains(t, []string{"of b", "of a"}, v, "a fill may still have been sent, over the next connection")
 	}
 	cuts := map[string]func(key string){
-		"before it was told that it has it": func(key string) {
+		"before it knew that it has it": func(key string) {
 			hooks.Before(func(op interpose.Op) error {
 				if op == interpose.Lease {
 					p.Freeze(faultproxy.ToClient)

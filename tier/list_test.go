@@ -25,7 +25,7 @@ func TestI1ListLeavesNoOlderCopy(t *testing.T) {
 			table.unwatch(h, w)
 		}
 		table.applyInvalidation(h)
-		require.NotNil(t, l.PeekEntry(h), "it was owed")
+		require.NotNil(t, l.PeekEntry(h), "it was the echo")
 		table.insertProvisional(h, w, newer)
 		require.Nil(t, l.PeekEntry(h))
 		require.False(t, w.hasProvisional)

@@ -13,29 +13,29 @@ import (
 	"github.com/tiercache/tiercache/remote"
 )
 
-// loaded is what a loader made of one key.
+// loaded is the result of a loader for one key.
 type loaded struct {
-	it  *item // with the value and nothing else; may be nil with err
+	it  *item // with only the value set; may be nil with err
 	err error
 }
 
 // loadFunc runs the user's loader for the calls, whose entries it fills, and
 // sets a result for each.
 //
-// It is no closure of the user's loader, which every read that finds nothing locally
-// would have to make: one in a thousand of those that share a load uses it.
+// It is not a closure over the user's loader, since every read without a local hit would
+// have to allocate one: of a thousand callers that share a load, one uses it.
 type loadFunc struct {
 	run    func(ctx context.Context, k *kind, loader any, fs []*call, es []*Entry, out []loaded)
 	loader any // a Loader or a BatchLoader
 }
 
-// errLeft is the cause of a load's end when nobody waits for it any more.
-var errLeft = errors.New("tier: nobody waits for the load")
+// errLeft is the cause of a load's end when no caller waits for it any more.
+var errLeft = errors.New("tier: no caller waits for the load any more")
 
 // loadRun is one run of a loader: it gets the leases, runs the loader and fills
-// the tiers, in a goroutine of its own: a caller can leave its load to others, or to
-// nobody, at any time. Its context ends when the last waiter
-// of every call has left, with the load timeout, or with the store.
+// the tiers. It has a goroutine of its own, since any caller can leave at any time,
+// whether others wait or not. Its context ends when the last waiter of every call has
+// left, with the load timeout, or with the store.
 type loadRun struct {
 	*core
 	load  loadFunc
@@ -45,17 +45,17 @@ type loadRun struct {
 	loadContext
 	timer       *time.Timer // for tick
 	ended       atomic.Bool
-	timedOut    bool         // the end of the context has ended the calls; the run's own
-	activeCalls atomic.Int64 // calls whose places are not empty
+	timedOut    bool         // the end of the context has ended the calls; used by the run's goroutine alone
+	activeCalls atomic.Int64 // participants that have not left
 
-	// resultOwned is set by whoever ends the calls of a loader that was begun: the
-	// run when the loader has returned, or the end of the context if the loader
-	// ignores that. It is set as well while no loader runs.
+	// resultOwned is set by the one that ends the calls of a running loader: the run's
+	// goroutine when the loader has returned, or abandon when the context ends and the
+	// loader ignores that. It is set as well while no loader runs.
 	resultOwned atomic.Bool
-	ready       []*call   // that the loader runs for; set before claimed is reset
-	begun       mono.Time // of the loader
-	// one is what a run of a single call needs, as most are, in the memory of the run
-	// itself. No other run uses it.
+	ready       []*call   // the calls that the loader runs for; set before resultOwned is reset
+	begun       mono.Time // when the loader began
+	// one holds what a run of a single call needs, as most runs are, in the memory of the
+	// run itself. No other run uses it.
 	one struct {
 		fs           [1]*call
 		participants [1]participant
@@ -68,16 +68,16 @@ type loadRun struct {
 	}
 }
 
-// participant is a call's place in a run.
+// participant is a call's part in a run.
 type participant struct {
 	run  *loadRun
 	left atomic.Bool
 }
 
 // leave ends the run when its last call has left.
-func (s *participant) leave() {
-	if !s.left.Swap(true) && s.run.activeCalls.Add(-1) == 0 {
-		s.run.end(errLeft)
+func (p *participant) leave() {
+	if !p.left.Swap(true) && p.run.activeCalls.Add(-1) == 0 {
+		p.run.end(errLeft)
 	}
 }
 
@@ -88,7 +88,7 @@ func (c *core) newRun(load loadFunc, o callConfig) *loadRun {
 	return l
 }
 
-// only is the list of one call.
+// only returns a list of one call, in the memory of the run.
 func (l *loadRun) only(f *call) []*call {
 	l.one.fs[0] = f
 	return l.one.fs[:]
@@ -104,8 +104,8 @@ func (l *loadRun) start(ctx context.Context, fs []*call) {
 	}
 }
 
-// finishAll ends calls with what no tier keeps. They land first: whoever was
-// told of an error and comes again at once is given a new load and not the old
+// finishAll ends calls with a result that no tier keeps. It unregisters them first: a
+// caller that is given an error and tries again at once gets a new load and not the old
 // error.
 func (c *core) finishAll(fs []*call, out outcome) {
 	for _, f := range fs {
@@ -114,8 +114,8 @@ func (c *core) finishAll(fs []*call, out outcome) {
 	}
 }
 
-// run holds a place among the store's flying goroutines until over is called,
-// which may be before it returns, or after, when its fill has been answered.
+// run gets the leases and runs the loader. It counts as background work of the store
+// until finish is called: before run returns, or later, when its fill has been answered.
 func (l *loadRun) run(ctx context.Context, fs []*call) {
 	returned := false
 	defer func() {
@@ -124,10 +124,10 @@ func (l *loadRun) run(ctx context.Context, fs []*call) {
 		}
 	}()
 	l.init(ctx, time.Now().Add(l.cfg.loadTimeout), loading{store: l.s, ns: l.ns, calls: fs})
-	l.timer = time.AfterFunc(time.Hour, l.tick) // which uses l.timer itself
+	l.timer = time.AfterFunc(time.Hour, l.tick) // an hour, since tick uses l.timer, which must be set before
 	l.timer.Reset(min(l.s.cfg.leaseTTL/3, l.cfg.loadTimeout))
 	fs = l.attachCalls(fs)
-	if l.s.closed.Load() { // it may have looked for places before there were ours
+	if l.s.closed.Load() { // Close may have listed the participants before ours were attached
 		l.end(ErrClosed)
 	}
 	if ready := l.take(fs); len(ready) > 0 {
@@ -146,7 +146,7 @@ func (l *loadRun) endOnExit(fs []*call) {
 	}
 	var leased []string
 	for _, f := range fs {
-		if f.run != l || f.finished() { // another's, by now
+		if f.run != l || f.finished() { // another run has it by now
 			continue
 		}
 		if f.leased {
@@ -160,27 +160,27 @@ func (l *loadRun) endOnExit(fs []*call) {
 	l.finish()
 }
 
-// finish gives up the run's place, once.
+// finish ends the run, once: Close need not wait for it any more.
 func (l *loadRun) finish() {
 	if l.ended.Swap(true) {
 		return
 	}
 	l.timer.Stop()
 	l.cancelCause(nil)
-	l.s.mu.flying.Done()
+	l.s.mu.background.Done()
 }
 
-// end ends the context, and the calls of a loader that is running: it may
-// take its time to invalidation, or never do.
+// end ends the context, and the calls of a loader that is running: the loader may be
+// slow to notice the end, or never notice.
 func (l *loadRun) end(cause error) {
 	l.cancelCause(cause)
 	l.abandon()
 }
 
-// tick keeps leases alive and watches the deadline. Most loads end before it is
-// called at all.
+// tick extends leases and watches the deadline. Most loads end before it is called
+// at all.
 func (l *loadRun) tick() {
-	// Without it nothing watches the deadline any more.
+	// After a panic nothing would watch the deadline any more.
 	defer l.s.panics.Recover("the timer of a load", func() { l.end(recovery.ErrPanicked) })
 	if l.Err() != nil {
 		return
@@ -202,24 +202,25 @@ func (l *loadRun) extend() {
 	if len(keys) == 0 || l.cfg.localOnly {
 		return
 	}
-	rctx := l.s.request(&l.loadContext) // not of the first caller, who may have left
+	rctx := l.s.request(&l.loadContext) // not the first caller's context: that caller may have left
 	defer rctx.End()
 	if err := l.s.conn.Extend(rctx, keys, l.token, l.s.cfg.leaseTTL); err != nil {
 		l.countRemoteError(err)
 	}
 }
 
-// attachCalls gives the calls their places, and ends those that nobody waits for.
+// attachCalls makes the calls participants of the run, and ends those that no caller
+// waits for.
 func (l *loadRun) attachCalls(fs []*call) (wanted []*call) {
-	seats := l.one.participants[:]
+	participants := l.one.participants[:]
 	if len(fs) > 1 {
-		seats = make([]participant, len(fs))
+		participants = make([]participant, len(fs))
 	}
 	l.activeCalls.Store(int64(len(fs)))
 	wanted = make([]*call, 0, len(fs))
 	for i, f := range fs {
-		seats[i].run = l
-		if l.s.table.attach(f, &seats[i]) {
+		participants[i].run = l
+		if l.s.table.attach(f, &participants[i]) {
 			wanted = append(wanted, f)
 			continue
 		}
@@ -227,27 +228,27 @@ func (l *loadRun) attachCalls(fs []*call) (wanted []*call) {
 			l.releaseLater([]string{f.name})
 		}
 		l.finishAll([]*call{f}, outcome{err: errAbandoned})
-		seats[i].leave()
+		participants[i].leave()
 	}
 	return wanted
 }
 
-// take gets the leases, and returns the calls that are ours to load. Those
-// that other processes load are waited for one by one, so that the rest of a
-// batch need not wait too.
+// take gets the leases, and returns the calls that this run is to load. For each key
+// that another process loads it starts a run of its own that waits, so that the rest of
+// a batch need not wait too.
 func (l *loadRun) take(fs []*call) []*call {
 	ready, held := l.lease(&l.loadContext, fs)
 	for _, f := range fs {
 		if f.finished() {
-			f.participant.leave() // answered already: its waiters' leaving ends nothing
+			f.participant.leave() // answered already: its waiters need not leave for the run to end
 		}
 	}
 	for len(held) > 0 && len(fs) > 1 {
 		last := held[len(held)-1]
 		held = held[:len(held)-1]
-		seat := last.participant
+		p := last.participant
 		l.newRun(l.load, l.o).start(l.values, []*call{last})
-		seat.leave()
+		p.leave()
 	}
 	if len(held) == 1 {
 		ready = l.awaitLease(&l.loadContext, held[0])
@@ -255,22 +256,22 @@ func (l *loadRun) take(fs []*call) []*call {
 	return ready
 }
 
-// loadResult is what a run of the loader gave, one element per call.
+// loadResult is the result of a run of the loader, one element per call.
 type loadResult struct {
 	asOf    AsOf
 	entries []*Entry
 	loaded  []loaded
 }
 
-// runLoader runs the loader and fills the tiers with what it gives. The as-of is
-// taken here, before the loader starts (R2): what changes from now on makes the
-// values unbelievable, and what changed before was seen by the loader.
+// runLoader runs the loader and fills the tiers with its values. The as-of is taken
+// here, before the loader starts (R2): a change from now on makes the values invalid,
+// and the loader sees every change from before.
 func (l *loadRun) runLoader(fs []*call) {
 	r := l.prepare(fs)
 	l.ready, l.begun = fs, mono.Now()
 	l.resultOwned.Store(false)
 	if l.Err() != nil {
-		l.abandon() // the end came while there was nothing to abandon
+		l.abandon() // the context ended while there was nothing to abandon
 		return
 	}
 	returned := false
@@ -286,7 +287,7 @@ func (l *loadRun) runLoader(fs []*call) {
 		}
 		if l.resultOwned.Swap(true) {
 			l.timedOut = true
-			return // the end of the context was quicker, and nobody waits
+			return // abandon has ended the calls, and no caller waits
 		}
 		took := mono.Now().Sub(l.begun)
 		l.s.observe(EventLoad, l.ns, took, firstError(r.loaded))
@@ -298,7 +299,7 @@ func (l *loadRun) runLoader(fs []*call) {
 	returned = true
 }
 
-// prepare notes what the values will be true as of.
+// prepare takes the as-of of the values, and sets the basis of the calls.
 func (l *loadRun) prepare(fs []*call) loadResult {
 	view := l.s.tail.View()
 	r := loadResult{asOf: view.AsOf(), entries: l.one.es[:], loaded: l.one.out[:]}
@@ -313,12 +314,12 @@ func (l *loadRun) prepare(fs []*call) loadResult {
 		r.asOf = given
 	}
 	for _, f := range fs {
-		if f.skipLease && !l.cfg.localOnly { // else its basis is that of recheckLocalOnly
+		if f.skipLease && !l.cfg.localOnly { // else askLeases or recheckLocalOnly has set the basis
 			l.s.table.restart(f, view, mono.Now())
 		}
 		f.seq = view.Seq
 		if r.asOf != view.AsOf() {
-			f.seq = 0 // older than what those knew who share it: they all check
+			f.seq = 0 // older than the view of any caller that shares it: they all check
 		}
 		f.keyTick = view.Watermark
 		if f.skipLease {
@@ -338,8 +339,8 @@ func firstError(ls []loaded) error {
 	return nil
 }
 
-// withCause adds why the context ended to the errors of a loader that heeded its
-// end: a caller of a store that is closing is to see ErrClosed, not a
+// withCause adds the cause of the context's end to the errors of a loader that returned
+// because of it: a caller of a store that is closing is to see ErrClosed, not a
 // cancellation.
 func (l *loadRun) withCause(results []loaded) {
 	end := l.Err()
@@ -376,7 +377,7 @@ func (l *loadRun) fail(f *call, err error) {
 	if f.refreshTarget != nil {
 		f.refreshTarget.meta().retry.Store(int64(mono.Now().Add(refreshPause)))
 	}
-	if context.Cause(l.Context) != errLeft { // else nobody is told
+	if context.Cause(l.Context) != errLeft { // else no caller gets the error
 		l.ns.stats.loadErrors.Add(1)
 	}
 	l.finishAll([]*call{f}, outcome{err: err, staleFallback: f.stale})

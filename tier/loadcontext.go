@@ -19,7 +19,7 @@ type loadContext struct {
 	loading         loading
 }
 
-// init sets everything but the timer that ends it at its deadline.
+// init sets everything except the timer that ends the context at its deadline.
 func (c *loadContext) init(values context.Context, deadline time.Time, l loading) {
 	c.Context, c.cancelCause = context.WithCancelCause(context.Background())
 	c.values, c.deadline, c.loading = values, deadline, l
@@ -29,8 +29,8 @@ func (c *loadContext) init(values context.Context, deadline time.Time, l loading
 // Deadline implements [context.Context].
 func (c *loadContext) Deadline() (time.Time, bool) { return c.deadline, true }
 
-// Value implements [context.Context]. The inner context comes first: it is asked
-// for itself by contexts that are derived from this one.
+// Value implements [context.Context]. It asks the inner context first: contexts that
+// are derived from this one look for that by Value.
 func (c *loadContext) Value(key any) any {
 	if key == (loadingKey{}) {
 		return &c.loading

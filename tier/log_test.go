@@ -147,7 +147,7 @@ func TestAForeignMemberOfTheLogStopsNobody(t *testing.T) {
 	}
 }
 
-// Two modes on one prefix: what a store with tracking sets, one without hears nothing of.
+// Two modes on one prefix: a store without tracking does not learn of the writes of one with tracking.
 func TestI2StoresOfOnePrefixHaveOneMode(t *testing.T) {
 	onEachRemote(t, func(t *testing.T, f *fleet) {
 		other := tier.WithoutTracking()
@@ -259,7 +259,7 @@ func TestALogOfALaterFormat(t *testing.T) {
 	fails := func(t *testing.T, text string) {
 		t.Helper()
 		require.ErrorContains(t, s.Sync(t.Context()), text)
-		require.ErrorContains(t, s.Sync(t.Context()), "reads up to 1")
+		require.ErrorContains(t, s.Sync(t.Context()), "reads formats up to 1")
 		_, err := tier.Open(t.Context(), append(f.options, tier.WithPrefix("p"))...)
 		require.ErrorContains(t, err, text)
 		require.NotContains(t, err.Error(), "\n")
@@ -270,7 +270,7 @@ func TestALogOfALaterFormat(t *testing.T) {
 	t.Run("what it cannot skip", func(t *testing.T) {
 		_, _ = s.InvalidateSource(t.Context(), "before")
 		put(fmt.Sprint(time.Now().Add(time.Minute).UnixMicro()), "|3:y:docs")
-		fails(t, "formats up to 3")
+		fails(t, "of format 3")
 		srv.Do(t, "ZREM", logOfP, "|3:y:docs")
 		eventually(t, "it goes on", func() bool { return s.Sync(t.Context()) == nil && s.Health(t.Context()).Healthy })
 		works(t, s)
@@ -352,8 +352,8 @@ func TestI6AClockThatIsSetForthAndBackForgetsNoDeclaration(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}
-	// A Set is refused until its process has heard the clock that was set.
-	eventually(t, "the clock is heard", func() bool { return c.Set(t.Context(), "k", "0") == nil })
+	// A Set is refused until its process has read the clock that was set.
+	eventually(t, "the clock is read", func() bool { return c.Set(t.Context(), "k", "0") == nil })
 	lostSet(t, srv, f, c)
 }
 
@@ -376,7 +376,7 @@ var rollbacks = map[string]func(t *testing.T, srv *valkeytest.Server){
 }
 
 // rolledBack sets key, has a server save, sets it again, has the server go back, and
-// asks everybody.
+// reads it in all stores.
 func rolledBack(t *testing.T, key string, stores []*tier.Store, srv *valkeytest.Server, roll func(t *testing.T, srv *valkeytest.Server)) {
 	var views []*tier.Cache[string]
 	for _, s := range stores {
@@ -504,8 +504,8 @@ func losingStore(t *testing.T, server *fickle) *tier.Store {
 	return s
 }
 
-// Guard: declaration.holds. No delta has told of the floor, which would have it declared
-// again by another goroutine, and later than the Set.
+// Guard: declaration.holds. No delta has shown the floor yet, which would have another
+// goroutine declare again, later than the Set.
 func TestI6ASetDeclaresAgainWhatLiesBelowTheFloor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := newFickle(losing{remote.NewEmbedded(0)})

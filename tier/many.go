@@ -12,7 +12,7 @@ import (
 )
 
 // GetMany is Get of several keys: one round trip to the remote tier, and one
-// run of the loader for those that no tier has and nobody else is loading. A
+// run of the loader for those that no tier has and no other caller is loading. A
 // key that is not found is absent from the result, and that is no error. If
 // some keys fail, what was found is returned with the joined errors.
 func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[V], options ...CallOption) (map[string]V, error) {
@@ -63,7 +63,7 @@ func runBatch[V any](ctx context.Context, k *kind, loader any, fs []*call, es []
 		v, ok := values[f.key]
 		switch {
 		case ok:
-			out[i].it = newItemOf(k, v) // also beside an error: what was found is returned
+			out[i].it = newItemOf(k, v) // also with an error: the values that were found are returned
 		case err != nil:
 			out[i].err = err
 		default:
@@ -76,11 +76,11 @@ func runBatch[V any](ctx context.Context, k *kind, loader any, fs []*call, es []
 type keyLookup struct {
 	key           string
 	h             local.Key
-	hasCall       bool   // had a call when the caller came
-	delivered     bool   // its value was read aside
-	seen          string // what was read aside and is no good, as of call.seen
-	empty         bool   // likewise
-	call          *call  // nil if the local tier had it, it was given, or err
+	hasCall       bool   // the key had a call when the caller began
+	delivered     bool   // its value was read uncoalesced, and given
+	seen          string // the version that was read uncoalesced and cannot be used: see call.seen
+	empty         bool   // likewise: see call.empty
+	call          *call  // nil if the local tier had it, it was delivered, or err
 	leads         bool
 	left          bool
 	invalidations int
@@ -94,8 +94,8 @@ type batchLookup struct {
 	lookups []keyLookup
 	lead    []*call
 
-	uncoalesced bool  // the remote tier was asked already, past the calls
-	err         error // that it did not answer then
+	uncoalesced bool  // the remote tier was read already, without calls
+	err         error // the error of that read
 }
 
 // newCalls returns a call for each lookup that may need one, in one piece of memory:
@@ -110,26 +110,26 @@ func (p *batchLookup) newCalls() []call {
 	return make([]call, n)
 }
 
-// lookupMany gets the values of keys by whatever ways are first.
+// lookupMany gets the values of keys from the first tier that has them, or the loader.
 func (c *core) lookupMany(ctx context.Context, p *batchLookup, keys []string, load loadFunc, o callConfig, give func(key string, it *item)) {
 	lookups := p.lookups
 	since := c.s.takeSnapshot()
-	aside := c.readsUncoalesced(o)
+	uncoalesced := c.readsUncoalesced(o)
 	for i, key := range keys {
 		t := &lookups[i]
 		t.key = key
 		if t.err = c.admit(ctx, key); t.err == nil {
 			t.h = c.ns.hash(key)
 			// guard: I10-many-wait-for-fill
-			t.hasCall = aside && c.s.table.hasCall(t.h)
+			t.hasCall = uncoalesced && c.s.table.hasCall(t.h)
 		}
 	}
-	if aside {
+	if uncoalesced {
 		c.readUncoalesced(ctx, p, give)
 	}
-	flights := p.newCalls()
+	calls := p.newCalls()
 	// guard: leave-shared-calls-on-goexit
-	defer c.leaveAll(lookups) // those of whom a loader or codec has ended this goroutine
+	defer c.leaveAll(lookups) // the rest, if a loader or codec ends this goroutine
 	for i := range lookups {
 		t := &lookups[i]
 		if t.err != nil || t.delivered {
@@ -143,9 +143,9 @@ func (c *core) lookupMany(ctx context.Context, p *batchLookup, keys []string, lo
 			}
 			t.staleFallback = got.it
 		}
-		t.call, t.leads, t.invalidations = c.s.table.join(&flights[0], t.h, t.key, true)
+		t.call, t.leads, t.invalidations = c.s.table.join(&calls[0], t.h, t.key, true)
 		if t.leads {
-			flights = flights[1:]
+			calls = calls[1:]
 			t.call.seen, t.call.empty = t.seen, t.empty
 			p.lead = append(p.lead, t.call)
 		}
@@ -169,7 +169,7 @@ func (c *core) leaveAll(lookups []keyLookup) {
 	}
 }
 
-// manyErrors is what went wrong on the lookups, each error once.
+// manyErrors returns the errors of the lookups, each text once.
 func manyErrors(lookups []keyLookup) (errs []error) {
 	failed := make(map[string][]string) // keys by the text of their error
 	for i := range lookups {
@@ -189,7 +189,7 @@ func manyErrors(lookups []keyLookup) (errs []error) {
 	return errs
 }
 
-// manyError says once what may have failed for many keys.
+// manyError names one of the keys that have failed with err, and their number.
 func manyError(keys []string, err error) error {
 	if len(keys) == 1 {
 		return fmt.Errorf("key %.80q: %w", keys[0], err)
@@ -218,8 +218,8 @@ func (c *core) awaitKey(ctx context.Context, t *keyLookup, since snapshot, load 
 	return c.orStale(&t.call.out, t.staleFallback)
 }
 
-// lookupBatch is fly for the calls that the batch leads: one read, unless that was done
-// aside, and one load for the rest.
+// lookupBatch does the work of the calls that the batch leads: one read, unless the keys
+// were read uncoalesced, and one load for the rest.
 func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o callConfig) {
 	fs := p.lead
 	if len(fs) == 0 {
@@ -237,9 +237,9 @@ func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o
 		}
 		return
 	}
-	over := false
+	returned := false
 	defer func() {
-		if !over {
+		if !returned {
 			c.endOnGoexit(p.lead...)
 		}
 	}()
@@ -264,14 +264,14 @@ func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o
 			rest = append(rest, f)
 		}
 	}
-	over = true
+	returned = true
 	if len(rest) > 0 {
 		c.newRun(load, o).start(ctx, rest)
 	}
 }
 
-// splitByOutage ends the remote part of the calls whose server is away, so that those of
-// a cluster's other servers need not do without.
+// splitByOutage separates the calls whose server is away, so that the keys of a cluster's
+// other servers are still read.
 func (c *core) splitByOutage(ctx context.Context, fs []*call, o callConfig) (there, offline []*call) {
 	// guard: I8-one-silent-server
 	if !c.s.sharded {
@@ -287,8 +287,8 @@ func (c *core) splitByOutage(ctx context.Context, fs []*call, o callConfig) (the
 	return there, offline
 }
 
-// readMany reads all calls' keys in one round trip. Without items and error
-// the log was changing hands.
+// readMany reads all calls' keys in one round trip. It returns neither items nor an error
+// if the change log was replaced during each of its attempts.
 func (c *core) readMany(ctx context.Context, fs []*call, o callConfig) ([]remote.Item, error) {
 	for range 3 {
 		v, now := c.s.tail.View(), mono.Now()
@@ -321,7 +321,7 @@ func (c *core) readMany(ctx context.Context, fs []*call, o callConfig) ([]remote
 	return nil, nil
 }
 
-// canJudgeAll is heard of all keys.
+// canJudgeAll is canJudge for the servers of all keys.
 func (s *Store) canJudgeAll(v *invalidation.View, fs []*call) bool {
 	if !s.canJudge(v, nil) {
 		return false
@@ -334,7 +334,7 @@ func (s *Store) canJudgeAll(v *invalidation.View, fs []*call) bool {
 	return true
 }
 
-// anyConnectionChanged is moved of any key.
+// anyConnectionChanged is connectionChanged for the server of any key.
 func (s *Store) anyConnectionChanged(v *invalidation.View, fs []*call) bool {
 	for _, f := range fs {
 		if s.sharded && f.shard.Gone() {

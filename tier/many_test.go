@@ -237,7 +237,7 @@ func TestACallerThatLeavesAGetManyIsAnsweredAtOnce(t *testing.T) {
 
 func TestGetManyTakesTheOptionsOfARead(t *testing.T) {
 	onEachRemote(t, func(t *testing.T, f *fleet) {
-		// b hears of changes by its own requests alone.
+		// b learns of changes by its own requests alone.
 		sa, sb := f.process(), f.process(tier.WithHeartbeat(time.Hour), tier.WithMaxStaleness(3*time.Hour))
 		b := view[string](t, sb, "docs")
 		keys := []string{"x", "y"}

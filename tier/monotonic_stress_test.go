@@ -83,7 +83,7 @@ func (m *monotonic) loadMany(ctx context.Context, keys []string, es tier.Entries
 	return out, nil
 }
 
-// returned is told what a read gave that began when the highest version was floor.
+// returned checks the result of a read that began when the highest version was floor.
 func (m *monotonic) returned(what string, v, floor int64) {
 	m.reads.Add(1)
 	if v < floor && !m.excused(v) && !m.failed.Swap(true) {

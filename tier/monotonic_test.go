@@ -235,7 +235,7 @@ func TestI1NoReadGoesBehindARefreshWithoutALease(t *testing.T) {
 		}
 	}
 	eachWorld(t, func(t *testing.T, w *world) { test(t, w, quiet...) })
-	t.Run("without tracking", func(t *testing.T) { // nor does a invalidation take the copy out
+	t.Run("without tracking", func(t *testing.T) { // nor does an invalidation remove the copy
 		w := &world{t, embeddedFleet(t, nil).hub, "test", nil}
 		test(t, w, append([]tier.Option{tier.WithoutTracking()}, quiet...)...)
 	})

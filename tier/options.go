@@ -54,7 +54,7 @@ func defaultStoreConfig() storeConfig {
 	}
 }
 
-// WithValkey connects to the server at a URL: valkey://, redis://, or with TLS
+// WithValkey connects to the server at a URL: valkey:// or redis://, or with TLS
 // valkeys:// and rediss://, as valkey.ParseURL reads it. Default: no server,
 // but a tier in this process that no other process shares. It excludes
 // WithValkeyClient and WithRemote.
@@ -70,7 +70,7 @@ func WithValkey(url string) Option {
 	})
 }
 
-// valkeyScheme spells the schemes as the client's parser knows them.
+// valkeyScheme replaces the schemes by those that the client's parser knows.
 func valkeyScheme(url string) string {
 	if rest, ok := strings.CutPrefix(url, "valkey://"); ok {
 		return "redis://" + rest
@@ -89,7 +89,7 @@ func WithValkeyClient(o valkey.ClientOption) Option {
 }
 
 // WithRemote uses a backend that the caller made: stores opened on one
-// remote.Embedded behave to each other like processes on one server. It
+// remote.Embedded behave towards each other like processes on one server. It
 // excludes WithValkey and WithValkeyClient.
 func WithRemote(b remote.Backend) Option {
 	return storeOption(func(c *storeConfig) {
@@ -106,17 +106,18 @@ func (c *storeConfig) choose(name string, b remote.Backend) {
 	c.backends = append(c.backends, name)
 }
 
-// WithPrefix sets what all keys of the store begin with. Stores of one prefix
-// share everything; others, nothing. Default "tiercache"; 1 to 64 letters,
-// digits, '-', '_' or '.'.
+// WithPrefix sets the prefix of all keys of the store. Stores of one prefix share
+// everything; stores of different ones, nothing. Default "tiercache"; 1 to 64
+// letters, digits, '-', '_' or '.'.
 func WithPrefix(prefix string) Option {
 	return storeOption(func(c *storeConfig) { c.prefix = prefix })
 }
 
 // WithLocalBytes bounds the local tier by estimated heap bytes, bookkeeping
-// included. Of a value that is not plain data (it holds a mutex, a channel, a func, or
-// another package's unexported fields) the inside is not read: it counts what the
-// value takes encoded, or 64 bytes for each reference. Default 64 MiB; 0 removes the bound, which needs WithLocalEntries.
+// included. A value that is not plain data (it holds a mutex, a channel, a func, or
+// another package's unexported fields) is not looked into: it counts as its encoded
+// length, or as 64 bytes for each reference. Default 64 MiB; 0 removes the bound,
+// which needs WithLocalEntries.
 func WithLocalBytes(n int64) Option {
 	return storeOption(func(c *storeConfig) { c.localBytes = n })
 }
@@ -155,35 +156,34 @@ func WithRemoteTimeout(d time.Duration) Option {
 	return storeOption(func(c *storeConfig) { c.timeout = d })
 }
 
-// WithMaxTTL is the longest life an entry can have, stale time included, and
-// how long the change log remembers: as long as the longest of the stores of one
-// prefix that are open, so it may be changed in a rolling deploy.
-// Default 7 days; 1 s to 100 years.
+// WithMaxTTL is the longest life an entry can have, stale time included, and how
+// long the change log remembers changes. Of the open stores of one prefix the longest
+// counts, so it may be changed in a rolling deploy. Default 7 days; 1 s to 100 years.
 func WithMaxTTL(d time.Duration) Option {
 	return storeOption(func(c *storeConfig) { c.maxTTL = d })
 }
 
 // WithoutTracking does without the server's invalidations of changed keys, for
 // providers that offer none. Writes of single keys then go through the change
-// log like everything else; what is lost is the invalidation of changes that
-// other programs make behind the library's back, and of a server that loads an
-// older file over connections that stay (DEBUG RELOAD): the next heartbeat finds
-// that, and a [Fresh] read at once. All stores of one prefix must agree: Open refuses one of the other mode while any is open, and until 75 s after
-// the last was.
+// log like all other changes. Two kinds of invalidations are lost: of keys that other
+// programs change without the library, and of a server that loads an older file
+// while connections stay open (DEBUG RELOAD): the next heartbeat finds that, and a
+// [Fresh] read finds it at once. All stores of one prefix must agree: Open refuses a
+// store of the other mode while any is open, and until 75 s after the last was.
 func WithoutTracking() Option {
 	return storeOption(func(c *storeConfig) { c.noTracking = true })
 }
 
-// WithLogger sets where edges (log unreachable, reachable again, history lost)
-// are logged. Keys and values are not. Default slog.Default().
+// WithLogger sets the logger for changes of state (change log unreachable, reachable
+// again, history lost). Keys and values are not logged. Default slog.Default().
 func WithLogger(l *slog.Logger) Option {
 	return storeOption(func(c *storeConfig) { c.logger = l })
 }
 
-// WithObserver has f called after loads, fills, writes and invalidations, and
-// for what goes wrong; not for local hits, which are in Stats. f is called
-// without locks, on the working goroutine, which may be a caller's, or on one of its
-// own, and must be quick. Default none.
+// WithObserver has f called after loads, fills, writes and invalidations, and after
+// errors; not after local hits, which are in Stats. f is called without locks, in the
+// goroutine that did the work (which may be a caller's) or in one of its own, and must
+// be quick. Default none.
 func WithObserver(f func(Event)) Option {
 	return storeOption(func(c *storeConfig) { c.observer = f })
 }
@@ -244,7 +244,7 @@ func (c *storeConfig) validate() error {
 	return errors.Join(errs...)
 }
 
-// connection is what the backend is asked for, but for the events.
+// connection returns the options of the backend's connection, without the events.
 func (c *storeConfig) connection() remote.Options {
 	return remote.Options{Prefix: c.prefix, Timeout: c.timeout, Heartbeat: c.heartbeat, MaxTTL: c.maxTTL, NoTracking: c.noTracking}
 }
@@ -261,7 +261,7 @@ func validPrefix(p string) bool {
 	return true
 }
 
-// plain reports whether b stands for itself in the name of a remote key.
+// plain reports whether b is written unescaped in the name of a remote key.
 func plain(b byte) bool {
 	return b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9' || b == '-' || b == '_' || b == '.'
 }

@@ -180,10 +180,10 @@ func TestOpenFailsWhenNoServerAnswersAndTellsNoSecret(t *testing.T) {
 	locked := valkeytest.Start(t, valkeytest.Config("requirepass", "another"))
 	var log journal
 	for name, url := range map[string]string{
-		"nobody listens": "valkey://user:" + secret + "@" + nobody,
-		"silent":         "valkey://user:" + secret + "@" + silent,
-		"no TLS there":   "valkeys://user:" + secret + "@" + locked.Addr,
-		"wrong password": "valkey://:" + secret + "@" + locked.Addr,
+		"no server listens": "valkey://user:" + secret + "@" + nobody,
+		"silent":            "valkey://user:" + secret + "@" + silent,
+		"no TLS there":      "valkeys://user:" + secret + "@" + locked.Addr,
+		"wrong password":    "valkey://:" + secret + "@" + locked.Addr,
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)

@@ -10,25 +10,25 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 )
 
-// outageAllowance is the leave that an item has to be served without proof: as long as
-// one outage of the server lasts, and until some time.
+// outageAllowance allows an item to be served without proof: as long as one outage of
+// the server lasts, and until a given time.
 //
-// What is told of changes meanwhile (by this process, or by messages that still
-// arrive) is obeyed all the same. What cannot be told is bounded by
-// WithOutageTTL, counted from when the load began.
+// Changes that this process learns of meanwhile (its own, or from messages that still
+// arrive) invalidate the item all the same. The time for which other changes can be
+// missed is bounded by WithOutageTTL, counted from the beginning of the load.
 type outageAllowance struct {
 	outage *breaker.Outage
-	begun  mono.Time // the load
+	begun  mono.Time // when the load began
 	until  mono.Time
 }
 
-// epochNone is the epoch of items that are never believed by proof: no invalidation
-// tells of changes of their keys, since they were read from nowhere and stored
-// nowhere. When the outage is over they are of no use, even if they are true.
+// epochNone is the epoch of items that are never valid by proof: the server sends no
+// invalidations of their keys, since the items were neither read from it nor stored
+// there. When the outage is over they are dropped, even if they are still true.
 const epochNone = math.MaxUint64
 
-// allowOutage gives leave to what was loaded for f, if the cache has such leave to
-// give and the server is away just now.
+// allowOutage gives the item that was loaded for f an outageAllowance, if the cache has
+// WithOutageTTL and the server is away now. It reports whether it did.
 func (c *core) allowOutage(f *call, it *item) bool {
 	if c.cfg.outageTTL == 0 {
 		return false
@@ -43,7 +43,7 @@ func (c *core) allowOutage(f *call, it *item) bool {
 		known.cost += int64(unsafe.Sizeof(extra{}))
 	}
 	it.ensureExtra().outage = o
-	if !c.cfg.localOnly { // else only the log tells of changes, and will do so later
+	if !c.cfg.localOnly { // else only the log has its changes, and will be read after the outage
 		// guard: I2-outage-copy-epoch
 		known.epoch = epochNone
 		known.fresh = min(known.fresh, o.until)
@@ -53,7 +53,8 @@ func (c *core) allowOutage(f *call, it *item) bool {
 	return true
 }
 
-// breaker is that of a key, or of the log where keys are kept nowhere else.
+// breaker returns the breaker of a remote key's server, or that of the log's server for
+// a local-only cache.
 func (c *core) breaker(name string) *breaker.Breaker {
 	if c.cfg.localOnly {
 		return c.s.conn.OfLog()
@@ -61,10 +62,10 @@ func (c *core) breaker(name string) *breaker.Breaker {
 	return c.s.conn.Of(name)
 }
 
-// servableInOutage reports whether a local copy that is not believed may be served all
-// the same. Its own marks may be of a table that was given up, so it is judged by
-// new ones. A view serves others' copies no longer than it would its own, and
-// none without the option.
+// servableInOutage reports whether a local copy that is not valid by proof may be served
+// all the same. Its own marks may be of a table that was discarded, so it is judged by
+// new ones. A view serves the copies of other views no longer than its own, and none
+// without the option.
 func (c *core) servableInOutage(it *item, now mono.Time) bool {
 	o := it.extra().outage
 	// guard: I2-outage-copy-ttl
@@ -74,7 +75,7 @@ func (c *core) servableInOutage(it *item, now mono.Time) bool {
 		o.outage.Lasts() && c.ofType(it) && c.stillValid(it)
 }
 
-// outageCopy is the copy of a key that may be served without proof, or nil.
+// outageCopy returns the copy of a key that may be served without proof, or nil.
 func (c *core) outageCopy(h local.Key, key string) *item {
 	if c.cfg.outageTTL == 0 {
 		return nil
@@ -86,8 +87,8 @@ func (c *core) outageCopy(h local.Key, key string) *item {
 	return &e.Value
 }
 
-// finishFromLocal ends a call with a copy that another load has kept since its
-// leader looked for one.
+// finishFromLocal ends a call with an outage copy that another load has kept since the
+// leader looked in the local tier.
 func (c *core) finishFromLocal(f *call, o callConfig) bool {
 	if f.refreshTarget != nil || f.force || o.fresh || !c.usesLocal(o) {
 		return false
@@ -107,15 +108,15 @@ func (c *core) countOutageHit() {
 	c.ns.stats.outageHits.Add(1)
 }
 
-// dropCopy removes the copy of a key whose loader has answered with something
-// that is not kept.
+// dropCopy removes the outage copy of a key whose loader has returned a result that is
+// not kept.
 func (c *core) dropCopy(h local.Key) {
 	if e := c.s.local.PeekEntry(h); e != nil && e.Value.extra().outage != nil {
 		c.s.local.RemoveEntry(e)
 	}
 }
 
-// remaining is what is left of an item's TTL, or of its leave.
+// remaining is the rest of an item's TTL, or of its outageAllowance if that ends sooner.
 func (o served) remaining(now mono.Time) time.Duration {
 	left := o.it.meta().fresh.Sub(now)
 	if o.outage {

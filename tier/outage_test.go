@@ -127,7 +127,7 @@ func TestOutageCopiesAreDroppedWhenTheServerIsBack(t *testing.T) {
 		require.NoError(t, b.Set(t.Context(), "set", "new"))
 		require.NoError(t, b.Delete(t.Context(), "deleted"))
 		if p.tracked { // else a message tells
-			require.Equal(t, "old", find(t, a, "set", unneeded).Value, "nobody can know")
+			require.Equal(t, "old", find(t, a, "set", unneeded).Value, "no process here can know")
 		}
 		p.end()
 		assert.Equal(t, "new", find(t, a, "set", unneeded).Value)
@@ -212,7 +212,7 @@ func TestAnOutageCopyIsNotServedForAChangeThatWasHeardOf(t *testing.T) {
 // Guard: a copy is judged by marks of the present table.
 //
 //	A: loads k from doc, and keeps it while the server is slow
-//	B: changes more than A remembers; A is told late, and begins a new table
+//	B: changes more than A remembers; A learns of it late, and begins a new table
 //	A: changes doc, which marks it in the new table
 func TestI1AnOutageCopyIsJudgedByWhatIsKnownNow(t *testing.T) {
 	partitioned(t, func(t *testing.T, p *partition) {
@@ -228,7 +228,7 @@ func TestI1AnOutageCopyIsJudgedByWhatIsKnownNow(t *testing.T) {
 		_, err := p.other.InvalidateSource(t.Context(), ids...)
 		require.NoError(t, err)
 		time.Sleep(2 * testHeartbeat)
-		require.True(t, p.away(), "it was told, but late")
+		require.True(t, p.away(), "it learned of it, but late")
 		_, err = p.store.InvalidateSource(t.Context(), "doc")
 		require.ErrorIs(t, err, tier.ErrUnavailable)
 		assert.Equal(t, "v2", find(t, c, "k", is("v2", "doc")).Value)

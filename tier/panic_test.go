@@ -270,7 +270,7 @@ func panicsInEvent(t *testing.T, method string, backend remote.Backend, disconne
 	})
 	if method == "Changed" {
 		require.NoError(t, s.Sync(t.Context()))
-		require.Equal(t, 2, find(t, c, "k", unneeded[int]).Value, "the notice was lost, and so is what it was about")
+		require.Equal(t, 2, find(t, c, "k", unneeded[int]).Value, "the invalidation was lost, so the copy was dropped")
 	}
 	checkGoesOn(t, s, other, b, &log)
 }

@@ -30,7 +30,8 @@ func (c *core) peek(ctx context.Context, key string) (*item, error) {
 		return it, nil
 	}
 	for range 3 {
-		// What was returned already may be on its way, and this would read what was there before.
+		// The write of a value that a call has returned may be under way, and this would read
+		// the value from before it.
 		// guard: I10-peek-waits-for-fill
 		if err := c.s.table.awaitStored(ctx, h); err != nil {
 			return nil, err
@@ -59,7 +60,7 @@ func (c *core) peek(ctx context.Context, key string) (*item, error) {
 	return nil, remoteError(ctx, "peek", invalidation.ErrUnstable)
 }
 
-// peekLocal returns a local copy that is fresh, and believed or permitted.
+// peekLocal returns a local copy that is fresh, and valid or servable in the outage.
 func (c *core) peekLocal(h local.Key, key string) *item {
 	if c.cfg.remoteOnly {
 		return nil

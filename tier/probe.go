@@ -12,8 +12,8 @@ import (
 // timeout, how long a server that is back goes unnoticed.
 const maxProbePause = 500 * time.Millisecond
 
-// onOutageBegin is told that requests are refused from now on, perhaps by whoever reads
-// the connection, whom no log may hold up.
+// onOutageBegin is called when the breaker opens: requests are refused from now on. It may
+// run on the reader goroutine of a connection, which must not wait for the logger.
 func (s *Store) onOutageBegin(a *breaker.Outage) {
 	s.spawn(func() {
 		s.cfg.logger.Warn("tiercache: the remote tier does not answer, reads go to their loaders", "error", a.Cause)
@@ -22,8 +22,8 @@ func (s *Store) onOutageBegin(a *breaker.Outage) {
 	})
 }
 
-// onOutageEnd is told that they no longer are. Changes that could not be recorded
-// need not wait for the next heartbeat.
+// onOutageEnd is called when the breaker closes. It wakes the tail, so that changes that
+// could not be recorded need not wait for the next heartbeat.
 func (s *Store) onOutageEnd(a *breaker.Outage) {
 	away := time.Since(a.Since).Round(time.Millisecond)
 	// guard: reader-does-not-log
@@ -34,10 +34,10 @@ func (s *Store) onOutageEnd(a *breaker.Outage) {
 	}
 }
 
-// probe asks whether the server is back, until it is: heartbeats ask too, but
-// may be hours apart. The answer renews the proof as well, so that local copies
-// are served again at once. The pauses grow, and are random, so that a fleet does
-// not ask in step.
+// probe asks until the server answers again. Heartbeats ask too, but may be hours
+// apart. The answer renews the proof as well, so that local copies are served again at
+// once. The pauses grow, and are random, so that the processes of a fleet do not all
+// ask at the same time.
 func (s *Store) probe(a *breaker.Outage) {
 	for pause := min(s.cfg.timeout, maxProbePause); ; pause = min(2*pause, maxProbePause) {
 		timer := time.NewTimer(pause/2 + rand.N(pause/2+1))
@@ -54,7 +54,7 @@ func (s *Store) probe(a *breaker.Outage) {
 	}
 }
 
-// probeOnce asks once. The next time comes also after a panic.
+// probeOnce asks once. A panic does not keep probe from asking again.
 func (s *Store) probeOnce(a *breaker.Outage) {
 	defer s.panics.Recover("asking whether a server is back", s.onLost)
 	ctx, cancel := context.WithTimeoutCause(s.ctx, s.cfg.timeout, breaker.ErrRemoteTimeout)

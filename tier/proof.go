@@ -8,8 +8,8 @@ import (
 	"github.com/tiercache/tiercache/remote"
 )
 
-// shardOf returns the part of the remote tier that has a key, by its remote name;
-// nil where there is one server.
+// shardOf returns the server of the cluster that has the remote key name; nil where
+// there is one server.
 func (s *Store) shardOf(name string) *remote.Shard {
 	if !s.sharded {
 		return nil
@@ -17,25 +17,25 @@ func (s *Store) shardOf(name string) *remote.Shard {
 	return s.conn.Shard(name)
 }
 
-// canJudge reports whether what a plain read gives can be judged by what is known:
-// the log was heard of late, and so was the server of the key.
+// canJudge reports whether the answer to a plain read can be judged by what is known:
+// the log was read recently, and the server of the key has answered recently.
 func (s *Store) canJudge(v *invalidation.View, shard *remote.Shard) bool {
 	now := mono.Now()
 	return s.proofFresh(v, now) && shard.Age(now) <= s.cfg.maxStaleness
 }
 
-// connectionChanged reports whether a read that was sent at v, to shard, may have been answered
-// over another connection than the one that was proven by then: whoever is about
-// to use another one says so first.
+// connectionChanged reports whether a read that was sent at v, to shard, may have been
+// answered over another connection than the one that was proven then. A connection
+// reports that it is new (see remote.Events) before it is used.
 func (s *Store) connectionChanged(v *invalidation.View, shard *remote.Shard) bool {
 	// guard: I1-read-overtaken-by-flush
 	// guard: I6-read-from-other-connection
 	return s.tail.View().Epoch != v.Epoch || shard.Gone()
 }
 
-// revalidate returns once what was read over a connection that has moved can be
-// judged: what changed is asked where it came from. It may have been a server that
-// is behind the one before.
+// revalidate returns once an answer over a changed connection can be judged. It reads the
+// log, and asks for proof, over the connection that is used now: the server may be
+// another one, which has not yet received all changes that the one before had.
 func (s *Store) revalidate(ctx context.Context, names ...string) error {
 	for range maxRevalidate {
 		v := s.tail.View()

@@ -30,7 +30,7 @@ func (c *core) admit(ctx context.Context, key string) error {
 	return nil
 }
 
-// snapshot is what the process knew when a caller came.
+// snapshot is what the process knew when a caller began its read.
 type snapshot struct {
 	now    mono.Time
 	view   *invalidation.View
@@ -41,11 +41,11 @@ func (s *Store) takeSnapshot() snapshot {
 	return snapshot{mono.Now(), s.tail.View(), mono.Time(s.table.synced.Load())}
 }
 
-// lookup gets a key's value by whatever way is first.
+// lookup gets a key's value from the first tier that has it, or from the loader.
 //
-// It and what it calls for those who share a call need little stack: a crowd that
-// asks for one key comes in goroutines that were made a moment ago, and to have a
-// stack grow takes longer than all else that it does.
+// The code path of callers that share a call needs little stack: many callers of one key
+// are often new goroutines, and growing their stacks would take longer than the rest of
+// the read.
 func (c *core) lookup(ctx context.Context, key string, load loadFunc, o callConfig) (served, error) {
 	if err := c.admit(ctx, key); err != nil {
 		return served{}, err
@@ -66,7 +66,7 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o callConf
 		}
 		since := c.s.takeSnapshot()
 		f, leads, invalidations := c.s.table.join(nil, h, key, true)
-		if f.key != key { // another key of the same hash: after it
+		if f.key != key { // another key of the same hash: try again when its call has ended
 			c.s.table.leave(f)
 			if err := waitFor(ctx, &f.left); err != nil {
 				return served{}, err
@@ -108,8 +108,8 @@ func waitFor(ctx context.Context, e *event) error {
 	}
 }
 
-// orStale serves a value past its TTL instead of a loader's error, where that
-// was asked for.
+// orStale serves a value past its TTL instead of a loader's error, if the cache has
+// WithStaleOnError.
 func (c *core) orStale(out *outcome, fallback *item) (served, error) {
 	if out.err == nil || errors.Is(out.err, ErrNotFound) || errors.Is(out.err, ErrClosed) {
 		return out.served, out.err
@@ -124,8 +124,8 @@ func (c *core) orStale(out *outcome, fallback *item) (served, error) {
 	return served{}, out.err
 }
 
-// fromLocal serves a local copy if it can be believed. If it cannot be served
-// as it is but may be once a load fails, it is returned with ok false.
+// fromLocal serves a local copy if it is valid. If it is past its TTL but may be served
+// if a load fails, it is returned with ok false.
 func (c *core) fromLocal(ctx context.Context, h local.Key, key string, load loadFunc) (served, bool) {
 	e := c.s.local.GetEntry(h)
 	// guard: I2-read-of-own-kind
@@ -183,20 +183,20 @@ func (c *core) refreshesEarly(it *item, now mono.Time) bool {
 	return true
 }
 
-// canShare decides R10: whether a caller that came when it did may be answered
-// by a call that was already under way.
+// canShare decides R10: whether a caller, which began its read at since, may be answered
+// by a call that was already under way then.
 func (c *core) canShare(ctx context.Context, f *call, since snapshot, invalidations int, o callConfig) bool {
 	out := &f.out
-	if out.err == errAbandoned || out.it != nil && !c.ofType(out.it) { // the latter by the last of views of another kind
+	if out.err == errAbandoned || out.it != nil && !c.ofType(out.it) { // an item of another kind: led by the last view of another shape
 		return false
 	}
 	// guard: I4-fresh-read-that-joins
 	if o.fresh {
 		// guard: I4-fresh-read-shares-no-local-copy
 		if out.begun < since.now || out.origin == Local {
-			return false // invalidations of before the caller came may still be on their way
+			return false // invalidations from before the caller began may still be on their way
 		}
-		// Others' changes up to now are not known here yet.
+		// This process does not know yet of all changes that others made up to now.
 		// guard: I8-fresh-read-in-outage
 		if c.s.conn.OpenOutage() != nil || c.s.conn.Of(f.name).Current.Load() != nil {
 			return false
@@ -212,14 +212,15 @@ func (c *core) canShare(ctx context.Context, f *call, since snapshot, invalidati
 	}
 	// guard: R10-call-older-than-change
 	if invalidations > out.invalidations || since.view.Epoch > out.epoch || out.shard.Gone() {
-		return false // the key changed before the caller came, or may have
+		return false // the key changed, or may have, before the caller began
 	}
 	stale, recent := c.s.cfg.maxStaleness, out.begun
 	if out.origin != Loaded {
 		// guard: I2-shared-read-proof
-		recent = min(recent, out.proof) // by which it was judged
+		recent = min(recent, out.proof) // the proof that it was judged by
 	}
-	// Nobody need have told of a change of a key that is loaded without its lease.
+	// A key that is loaded without its lease need not be tracked, so the server need not
+	// have sent an invalidation when it changed.
 	// guard: I2-unleased-load-age
 	possiblyUntracked := f.skipLease && !c.cfg.localOnly
 	// guard: I3-unleased-load-before-sync
@@ -227,7 +228,7 @@ func (c *core) canShare(ctx context.Context, f *call, since snapshot, invalidati
 		return false
 	}
 	if (possiblyUntracked || since.view.Age(since.now) > stale) && since.now.Sub(recent) > stale {
-		return false // nothing was heard for so long that anything may have changed
+		return false // the last proof is so old that anything may have changed
 	}
 	if out.seq >= since.view.Seq {
 		return true
@@ -236,8 +237,8 @@ func (c *core) canShare(ctx context.Context, f *call, since snapshot, invalidati
 	return out.err == nil && c.stillValid(out.it)
 }
 
-// await waits for a call to end, for ctx, or for the soft timeout if there
-// is a fallback; in the last case that is served instead.
+// await waits for a call to end, for ctx, or for the soft timeout if there is a
+// fallback, which is served in that case.
 func (c *core) await(ctx context.Context, f *call, fallback *item) (instead served, ended bool, err error) {
 	if ctx.Done() == nil && (fallback == nil || c.cfg.softTimeout == 0) {
 		<-f.done.wait()
@@ -272,23 +273,23 @@ func (c *core) awaitAny(ctx context.Context, f *call, fallback *item) (instead s
 	}
 }
 
-// leadCall is what the caller that leads a call does: read the remote tier in its
-// own goroutine and, if that does not answer, have the value loaded in another.
-// It returns the best value past its TTL that it came by.
+// leadCall is the work of the caller that leads a call: read the remote tier in its own
+// goroutine and, if that has no value, have the value loaded in another. It returns a
+// valid value past its TTL, if it read one.
 func (c *core) leadCall(ctx context.Context, f *call, load loadFunc, o callConfig) (fallback *item) {
-	over := false
+	returned := false
 	defer func() {
-		if !over {
+		if !returned {
 			c.endOnGoexit(f)
 		}
 	}()
 	fallback = c.lookupRemote(ctx, f, load, o)
-	over = true
+	returned = true
 	return fallback
 }
 
-// endOnGoexit ends calls whose goroutine is being ended, by a codec that called
-// runtime.Goexit: nobody would ever do so.
+// endOnGoexit ends calls whose goroutine is being ended by a codec that called
+// runtime.Goexit: no other goroutine would end them.
 func (c *core) endOnGoexit(fs ...*call) {
 	for _, f := range fs {
 		if f.finished() {
@@ -327,8 +328,8 @@ func (c *core) lookupRemote(ctx context.Context, f *call, load loadFunc, o callC
 	return fallback
 }
 
-// leasesFirst reports whether to ask for the lease along with the value: where
-// that is most likely missing, and the plain read would be a round trip lost.
+// leasesFirst reports whether to ask for the lease together with the value: where the
+// value is most likely missing, a plain read would be a wasted round trip.
 func (c *core) leasesFirst(f *call, o callConfig) bool {
 	// guard: I4-fresh-read-asks-no-lease-first
 	return c.ns.mostlyMisses() && !o.fresh && f.refreshTarget == nil && c.s.canJudge(c.s.tail.View(), c.s.shardOf(f.name))
@@ -341,8 +342,8 @@ func (c *core) countMiss(why Cause) {
 }
 
 // recheckLocalOnly begins a load of a cache that has only the local tier. It ends the
-// call instead if the key was set since the caller looked there: a load that
-// began after that is not to overwrite it, any more than where leases see to it.
+// call instead if the key was set since the caller looked there: a load that began
+// after a Set must not overwrite it. (In other caches, leases prevent that.)
 func (c *core) recheckLocalOnly(f *call, o callConfig) bool {
 	c.s.table.restart(f, c.s.tail.View(), mono.Now())
 	if f.refreshTarget != nil || o.fresh {
@@ -357,19 +358,19 @@ func (c *core) recheckLocalOnly(f *call, o callConfig) bool {
 	return true
 }
 
-// recheckLocal ends the call with a copy that was not to be served when its
-// leader looked, and is now: that of a call which ended in between.
+// recheckLocal ends the call with a local copy that could not be served when its leader
+// looked, and can be now: the copy of a call that ended in between.
 //
 //	A: has loaded k and answered; its write is under way, the copy provisional
-//	reading goroutine: hands over the write's invalidation, and suspends the copy
-//	B: looks for k, and finds a copy that may be of before another's change
-//	A: hears that its write was stored, keeps the copy, lands
+//	reader goroutine: applies the write's invalidation, and suspends the copy
+//	B: looks for k, and finds a copy that may be from before another change
+//	A: its write is acknowledged; it commits the copy and ends its call
 //	B: leads a call of its own, and would read remotely what is here
 func (c *core) recheckLocal(f *call, o callConfig) bool {
 	if f.refreshTarget != nil || f.force || o.fresh || !c.usesLocal(o) || c.peekLocal(f.h, f.key) == nil {
 		return false
 	}
-	c.s.table.restart(f, c.s.tail.View(), mono.Now()) // what others share it by is older than the judgement
+	c.s.table.restart(f, c.s.tail.View(), mono.Now()) // the basis for sharing must be older than the check below
 	it := c.peekLocal(f.h, f.key)
 	if it == nil || it.extra().outage != nil {
 		return false
@@ -393,13 +394,13 @@ func (c *core) readRemote(ctx context.Context, f *call, load loadFunc, o callCon
 			return c.finishFromRemote(ctx, f, stored, load, o)
 		}
 	}
-	f.skipLease = true // the log changes hands; a load needs none of it
+	f.skipLease = true // the change log was replaced each time; a load does not need it
 	return false
 }
 
-// readOne gets one key. If the caller wants it fresh, or nothing has been heard
-// for too long to judge what is read, the delta comes with it. done is false
-// if that has to be asked again.
+// readOne gets one key. If the caller wants it fresh, or the last proof is too old to
+// judge the answer by, the same request reads a delta. done is false if the delta could
+// not be used and the caller has to ask again.
 func (c *core) readOne(ctx context.Context, name string, o callConfig, v *invalidation.View) (stored remote.Item, done bool, err error) {
 	rctx := c.s.request(ctx)
 	defer rctx.End()
@@ -423,7 +424,7 @@ func (c *core) readOne(ctx context.Context, name string, o callConfig, v *invali
 }
 
 // afterReadError decides what to do when the remote tier did not answer: the loader
-// does, unless it is the caller itself that gave up.
+// answers, unless the caller itself gave up. It returns true if it ended the call.
 func (c *core) afterReadError(ctx context.Context, f *call, o callConfig, err error) bool {
 	if ctx.Err() != nil {
 		f.finish(outcome{err: errAbandoned})
@@ -444,8 +445,8 @@ func (c *core) afterReadError(ctx context.Context, f *call, o callConfig, err er
 	return false
 }
 
-// countRemoteError counts a request that the remote tier did not answer. One that was not
-// sent is none.
+// countRemoteError counts a request that the remote tier did not answer. It does not
+// count one that was not sent.
 func (c *core) countRemoteError(err error) {
 	if breaker.Refused(err) {
 		return
@@ -454,13 +455,13 @@ func (c *core) countRemoteError(err error) {
 	c.s.observe(EventRemote, c.ns, 0, err)
 }
 
-// seenOf says which version was read, for who finds it wanting.
+// seenOf returns the version of what was read, for call.seen and call.empty.
 func seenOf(stored remote.Item) (seen string, empty bool) {
 	seen = stored.Seen()
 	return seen, stored.Found() && seen == ""
 }
 
-// countUnusable counts what open made no item of.
+// countUnusable counts a stored entry of which open made no item.
 func (c *core) countUnusable(cause Cause, err error) {
 	c.countMiss(cause)
 	if err != nil {
@@ -468,8 +469,8 @@ func (c *core) countUnusable(cause Cause, err error) {
 	}
 }
 
-// finishFromRemote ends the call with what was read, if it can be believed and is fresh
-// enough; if not, f remembers what is of use to a load.
+// finishFromRemote ends the call with the entry that was read, if that is valid and fresh
+// enough. If not, it sets the fields of f that a load needs.
 func (c *core) finishFromRemote(ctx context.Context, f *call, stored remote.Item, load loadFunc, o callConfig) bool {
 	f.seen, f.empty = seenOf(stored)
 	now := mono.Now()

@@ -54,7 +54,7 @@ func TestI1AWriteOverANewConnectionIsBoundByItsServersClock(t *testing.T) {
 			return nil
 		})
 		w.raw.disconnect()
-		within(t, "the loss is heard", func() bool { return s.Health(bg).Staleness > time.Hour })
+		within(t, "the loss is found", func() bool { return s.Health(bg).Staleness > time.Hour })
 		require.NoError(t, write(c))
 		release()
 	}

@@ -47,7 +47,7 @@ func TestI2AnAnswerOfALostConnectionIsNotBelieved(t *testing.T) {
 //	A1: loads k
 //	A2: Set(k, 1) fences that load off, and keeps 1
 //	A1: is about to write what it loaded
-//	B:  Set(k, 2): its invalidation is not the one that A1's write owes
+//	B:  Set(k, 2): its invalidation is not the echo of A1's write
 func TestI2ANoticeIsNotTakenForThatOfAFencedLoad(t *testing.T) {
 	eachRemote(t, func(t *testing.T, w *world) {
 		a, hooks := w.open(quiet...)
@@ -78,7 +78,7 @@ func TestI2ANoticeIsNotTakenForThatOfAFencedLoad(t *testing.T) {
 	})
 }
 
-// Guard: a fresh caller does not accept what began before it came.
+// Guard: a fresh caller does not share a call that began before it did.
 //
 //	B1: GET k is answered with the old value
 //	A:  Set(k, new); its invalidation to B is late
@@ -123,7 +123,7 @@ func TestWhatWasKeptMeanwhileIsNotReadRemotely(t *testing.T) {
 	})
 }
 
-// Guard: a fresh caller does not accept a local copy, however recent the look at it.
+// Guard: a fresh caller does not share a local copy, however recently that was checked.
 //
 //	B1: finds no copy of k that it may serve, and leads a call
 //	A:  Set(k, new); its invalidation to B is late
@@ -141,7 +141,7 @@ func TestI4AFreshReadDoesNotShareALocalCopy(t *testing.T) {
 		tier.LeadLate(cb, "k", func() {
 			require.NoError(t, ca.Set(bg, "k", 1))
 			go func() { fresh <- lookup(t, cb, none, tier.Fresh()).Value }()
-			within(t, "it shares the flight", func() bool { return tier.Waiters(cb, "k") == 2 })
+			within(t, "it shares the call", func() bool { return tier.Waiters(cb, "k") == 2 })
 		})
 		require.Equal(t, int64(1), <-fresh)
 	})

@@ -88,7 +88,7 @@ func TestAValueThatCannotBeLookedIntoCountsWhatItTakesEncoded(t *testing.T) {
 		e.SetCost(7)
 		return value, nil
 	})
-	assert.EqualValues(t, 7, tier.CostOf(c, "k"), "it was told, and guesses nothing")
+	assert.EqualValues(t, 7, tier.CostOf(c, "k"), "the cost is stated, not guessed")
 
 	there := view[*sealed](t, b, "docs")
 	find(t, there, "set", unneeded[*sealed])

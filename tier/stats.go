@@ -49,19 +49,19 @@ type counters struct {
 	unleased     atomic.Int64
 }
 
-// Counts are what happened in a namespace, or in all, since the store was
+// Counts are the events in a namespace, or in all of them, since the store was
 // opened. Every read counts once in [Counts.Reads], with errors among the Loads.
 type Counts struct {
 	LocalHits int64 // answered by the local tier
 	// LocalMisses and RemoteMisses are by Cause.
 	LocalMisses, RemoteMisses map[Cause]int64
 	RemoteHits                int64 // answered by the remote tier
-	Shared                    int64 // answered by what another caller was getting
+	Shared                    int64 // answered by the call of another caller
 	Loads                     int64 // runs of a loader, per key
 	LoadErrors                int64 // of those, failed (other than with ErrNotFound)
 	NotFound                  int64 // of those, ErrNotFound
 	Stale                     int64 // answered with a value past its TTL
-	OutageHits                int64 // of the LocalHits, with what WithOutageTTL kept
+	OutageHits                int64 // of the LocalHits, with copies that WithOutageTTL kept
 	Overtaken                 int64 // loaded values not kept: a source changed meanwhile
 	Fenced                    int64 // loaded values not kept: the key was written meanwhile
 	Fills                     int64 // loaded values stored remotely
@@ -75,8 +75,8 @@ type Counts struct {
 // LocalHitRate is the share of reads that the local tier answered, 0 to 1.
 func (c Counts) LocalHitRate() float64 { return ratio(c.LocalHits, c.Reads()) }
 
-// RemoteHitRate is the share of the reads that went beyond the local tier
-// which the remote tier, or another caller on its way, answered.
+// RemoteHitRate is the share, 0 to 1, that the remote tier or the call of another
+// caller answered, of the reads that the local tier did not answer.
 func (c Counts) RemoteHitRate() float64 {
 	return ratio(c.RemoteHits+c.Shared, c.Reads()-c.LocalHits)
 }
@@ -124,15 +124,15 @@ func (c *Counts) add(o Counts) {
 	}
 }
 
-// Stats are a store's figures. They are read one after the other while others
-// change them, so sums may be off by what happened meanwhile.
+// Stats are a store's figures. They are read one after the other while they change, so
+// sums may be off by what happens meanwhile.
 type Stats struct {
 	// Counts of all namespaces together.
 	Counts
 	// Namespaces has the counts of each namespace that has a cache.
 	Namespaces map[string]Counts
-	// LocalEntries and LocalBytes are what the local tier holds now;
-	// LocalEvictions is how many entries it dropped for want of room.
+	// LocalEntries and LocalBytes are the present contents of the local tier;
+	// LocalEvictions counts the entries that it evicted because a bound was reached.
 	LocalEntries   int
 	LocalBytes     int64
 	LocalEvictions int64
@@ -142,10 +142,10 @@ type Stats struct {
 	AwaySince time.Time
 	Outages   int64
 	// Panics counts panics in the library's own goroutines, which are recovered: a
-	// request or a load fails, the connection is made anew if it was about that, and
-	// nothing local is believed until it has been read again. The log tells of them, at
-	// most once a second. What the logger itself panics with is counted too. It should
-	// be 0: please report what the log says.
+	// request or a load fails, the connection is made anew if the panic concerned it, and
+	// no local copy is believed until it has been read again. They are logged, at most
+	// once a second. Panics of the logger itself are counted too. It should be 0: please
+	// report what is logged.
 	Panics int64
 }
 

@@ -113,7 +113,7 @@ func TestTheObserverIsToldOfAllButHits(t *testing.T) {
 		s := f.process(tier.WithObserver(seen.observe))
 		c := view[string](t, s, "docs")
 		find(t, c, "k", is("v"))
-		eventually(t, "told of the fill", func() bool { return len(seen.of(tier.EventFill)) == 1 })
+		eventually(t, "the fill is observed", func() bool { return len(seen.of(tier.EventFill)) == 1 })
 		find(t, c, "k", unneeded)
 		_, err := c.Get(t.Context(), "bad", fails[string](errOrigin))
 		require.ErrorIs(t, err, errOrigin)

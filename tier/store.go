@@ -24,7 +24,7 @@ type Store struct {
 	cfg  storeConfig
 	conn *breaker.Conn
 	tail *invalidation.Tail
-	// panics is told of panics in goroutines of the store, and logs without panicking itself.
+	// panics counts and logs panics in goroutines of the store, and does not panic itself.
 	panics *recovery.Panics
 	local  *local.Cache[item]
 	table  *table
@@ -33,9 +33,9 @@ type Store struct {
 	sharded bool
 	// following is tail once it has started: invalidations can come before.
 	following atomic.Pointer[invalidation.Tail]
-	_         [cacheLine]byte // hits, which read what is above, should not suffer from writes to what is below
+	_         [cacheLine]byte // keeps writes to the fields below from slowing hits, which read the fields above
 
-	tokens    string // what those of this store begin with
+	tokens    string // the prefix of this store's lease tokens
 	lastToken atomic.Uint64
 
 	evictions atomic.Int64
@@ -48,7 +48,7 @@ type Store struct {
 	mu struct {
 		sync.Mutex // guards what follows
 		namespaces map[string]*namespace
-		flying     sync.WaitGroup // loads and refreshes, until they are told how their fills went
+		background sync.WaitGroup // loads until their fills are answered, refreshes, and other goroutines of the store
 		loading    sync.WaitGroup // goroutines of loaders
 		closing    bool
 	}
@@ -67,12 +67,12 @@ const (
 	loaderGrace = 5 * time.Second
 )
 
-// Open connects to the shared tier, reads its change log and returns a store,
-// or one error that names every bad option or what could not be reached; never
-// a half-open store. Without an option that chooses a remote tier the store has
-// one of its own in this process. It fails if stores of the prefix are open that
-// differ in WithoutTracking, or if the change log is of a format that only later
-// versions know. If ctx has no deadline, 10 s is it.
+// Open connects to the shared tier, reads its change log and returns a store, or one
+// error that names every bad option, or the server that could not be reached; never a
+// half-open store. Without an option that chooses a remote tier the store has one of its
+// own in this process. It fails if stores of the prefix are open that differ in
+// WithoutTracking, or if the change log is of a format that only later versions know.
+// It takes at most 10 s, or until ctx ends.
 func Open(ctx context.Context, options ...Option) (*Store, error) {
 	cfg := defaultStoreConfig()
 	for _, o := range options {
@@ -127,17 +127,18 @@ func (s *Store) start(ctx context.Context) (err error) {
 		// A server that is slow is taken to be away while the log is still being read.
 		// guard: open-on-slow-server
 		if t := s.following.Load(); t != nil {
-			_ = t.CatchUp(ctx) // the breaker hears how it went
+			_ = t.CatchUp(ctx) // breaker.Conn records the result
 		}
 	}
 	if err = s.follow(ctx); err != nil {
 		return fmt.Errorf("%w: open: %w", ErrUnavailable, err)
 	}
 	if s.sharded {
-		// The log is to know all servers before a key is written: one that it hears of
-		// later may have lost what was, and would have the key's namespace change.
+		// The histories of all servers are to be in the log before a key is written: a
+		// server that is first seen later may have lost writes, so the namespaces of all
+		// declarations would change.
 		pctx, cancel := s.changeContext(ctx)
-		_ = s.conn.Prove(pctx) // whoever does not answer now is heard of later
+		_ = s.conn.Prove(pctx) // a server that does not answer now is seen later
 		cancel()
 	}
 	s.following.Store(s.tail)
@@ -145,7 +146,7 @@ func (s *Store) start(ctx context.Context) (err error) {
 	return nil
 }
 
-// abandon ends all that a failed start has begun.
+// abandon ends everything that a failed start has begun.
 func (s *Store) abandon() {
 	s.mu.Lock()
 	s.mu.closing = true
@@ -154,17 +155,17 @@ func (s *Store) abandon() {
 	if s.conn != nil {
 		_ = s.conn.Close()
 	}
-	s.mu.flying.Wait() // a probe, if the server was taken to be away
+	s.mu.background.Wait() // a probe, if the server was taken to be away
 }
 
-// openAgain is for how long the log of a cluster that did not answer is asked for again while a store opens, and
-// openPause how long apart.
+// openAgain is for how long Open reads the log of a cluster again if it did not answer, and openPause the time between
+// two attempts.
 const openAgain, openPause = time.Second, 20 * time.Millisecond
 
-// follow begins to follow the change log. In a cluster the first attempt may find a server out of reach that is not:
+// follow begins to follow the change log. In a cluster the first attempt may take a server to be unreachable that is not:
 //
 //	probe:  asks the server, over the connection that the client has just made
-//	client: makes another one to it, so what the probe is told counts for nothing
+//	client: makes another connection to it, so the probe's answer does not count
 func (s *Store) follow(ctx context.Context) (err error) {
 	for begun := mono.Now(); ; {
 		s.tail, err = invalidation.Start(ctx, s.conn, invalidation.Config{
@@ -195,14 +196,14 @@ func (s *Store) removed(e *local.Entry[item], why local.Reason) {
 	e.Value.release(s.tail)
 }
 
-// onChanged, onLost and onPublished run on the connection's reading goroutine.
+// onChanged, onLost and onPublished run on the connection's reader goroutine.
 func (s *Store) onChanged(names []string) {
 	for _, name := range names {
 		h, lease, ok := parseRemoteName(name)
 		switch {
-		case !ok: // another program's key, read by us under no circumstances
+		case !ok: // another program's key, which a store never reads
 		case lease:
-			s.table.wakeFlight(h)
+			s.table.wakeCall(h)
 		default:
 			s.table.applyInvalidation(h)
 		}
@@ -223,7 +224,7 @@ func (s *Store) onPublished(raw string) {
 	}
 	m, err := invalidation.ParseMessage(raw)
 	if err != nil {
-		t.Wake() // the log knows
+		t.Wake() // the change is in the log
 		return
 	}
 	t.Receive(m)
@@ -231,10 +232,10 @@ func (s *Store) onPublished(raw string) {
 
 // Close ends all goroutines and connections that the store owns and waits for
 // them. Loads under way are cancelled; a loader that ignores that for 5 s is
-// left behind. Later calls of anything return ErrClosed; closing twice is fine.
+// left behind. Later calls of all methods return ErrClosed; closing twice is fine.
 func (s *Store) Close() error {
 	if s == nil {
-		return nil // what Open returned beside its error
+		return nil // the result of an Open that failed
 	}
 	s.mu.Lock()
 	first := !s.mu.closing
@@ -246,10 +247,10 @@ func (s *Store) Close() error {
 	}
 	s.closed.Store(true)
 	s.cancel()
-	for _, seat := range s.table.participants() {
-		seat.run.end(ErrClosed)
+	for _, p := range s.table.participants() {
+		p.run.end(ErrClosed)
 	}
-	s.mu.flying.Wait()
+	s.mu.background.Wait()
 	s.awaitLoaders()
 	s.tail.Close()
 	err := s.conn.Close()
@@ -260,15 +261,15 @@ func (s *Store) Close() error {
 }
 
 func (s *Store) awaitLoaders() {
-	gone := make(chan struct{})
+	ended := make(chan struct{})
 	go func() {
 		s.mu.loading.Wait()
-		close(gone)
+		close(ended)
 	}()
 	timer := time.NewTimer(loaderGrace)
 	defer timer.Stop()
 	select {
-	case <-gone:
+	case <-ended:
 	case <-timer.C:
 		s.cfg.logger.Warn("tiercache: a loader ignores the end of its context and was left behind")
 	}
@@ -286,26 +287,27 @@ func (s *Store) spawn(f func()) bool {
 	return true
 }
 
-// runInBackground is spawn for what is flying already, for which Close waits in any case. After a
-// panic of f nothing local is believed: what f left half done nobody knows.
+// runInBackground is spawn for background work that Close waits for in any case, since the
+// caller is part of it. After a panic of f no local copy is believed: it is not known what
+// f left half done.
 func (s *Store) runInBackground(f func()) {
-	s.mu.flying.Go(func() {
+	s.mu.background.Go(func() {
 		// guard: recover-store-goroutine
 		defer s.panics.Recover("a goroutine of the store", s.onLost)
 		f()
 	})
 }
 
-// spawnLoad runs f, the run of a loader, in a goroutine for which Close waits
-// only so long, since f may call what does not return. As long as it has not
-// given up its place among the flying, Close waits for it in any case.
+// spawnLoad runs f, the run of a loader, in a goroutine for which Close waits no longer
+// than loaderGrace, since the loader may never return. Until loadRun.finish, Close waits
+// for it in any case.
 func (s *Store) spawnLoad(f func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mu.closing {
 		return false
 	}
-	s.mu.flying.Add(1)
+	s.mu.background.Add(1)
 	s.mu.loading.Go(func() {
 		// guard: recover-load
 		defer s.panics.Recover("a load", s.onLost)
@@ -314,7 +316,7 @@ func (s *Store) spawnLoad(f func()) bool {
 	return true
 }
 
-// namespace returns the one that all views of a path share.
+// namespace returns the namespace that all views of a path share.
 func (s *Store) namespace(path string) *namespace {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -327,8 +329,8 @@ func (s *Store) namespace(path string) *namespace {
 	return ns
 }
 
-// serverTimeIn is the server's clock in d: that it was heard of in the latest
-// heartbeat makes it a little late at most.
+// serverTimeIn returns what the server's clock will show in d, or a little more: it is
+// computed from the latest answered delta read.
 func (s *Store) serverTimeIn(d time.Duration) time.Time {
 	return s.tail.View().ServerTime(mono.Now()).Add(d)
 }
@@ -337,10 +339,10 @@ func (s *Store) serverTimeIn(d time.Duration) time.Time {
 // source and give it to Set with [WithAsOf] afterwards. It sends nothing.
 func (s *Store) AsOf() AsOf { return s.tail.View().AsOf() }
 
-// Sync returns once this process has applied every change that was acknowledged
-// to anybody before the call. It is one round trip, or two in a cluster, of which
-// every primary must answer. It fails for as long as the change log cannot be read: a
-// right is missing, or a later version has written what this one does not know.
+// Sync returns once this process has applied every change that was acknowledged, in any
+// process, before the call. It is one round trip, or two in a cluster, where every
+// primary must answer. It fails for as long as the change log cannot be read: the user
+// lacks a right, or a later version has written a format that this one does not know.
 func (s *Store) Sync(ctx context.Context) error {
 	if s.closed.Load() {
 		return ErrClosed

@@ -18,7 +18,7 @@ const (
 const (
 	// minTTL is the resolution of the server's expiry.
 	minTTL = time.Millisecond
-	// maxMaxTTL is what an entry, and the server's clock in it, can still express.
+	// maxMaxTTL is the longest life that an entry's expiry can express.
 	maxMaxTTL = 100 * 365 * 24 * time.Hour
 	// DefaultMaxTTL is the longest life of an entry unless WithMaxTTL says else.
 	DefaultMaxTTL = 7 * 24 * time.Hour
@@ -40,7 +40,7 @@ func checkTTL(name string, d, most time.Duration) error {
 }
 
 // jittered shortens d by a random part of at most share of it, so that entries
-// made together do not expire together. It never lengthens it.
+// made together do not expire together. It never lengthens d.
 func jittered(d time.Duration, share float64) time.Duration {
 	if share <= 0 {
 		return d

@@ -15,7 +15,7 @@ import (
 	"github.com/tiercache/tiercache/local"
 )
 
-// typed is what a cache has to know of the type of its values.
+// typed holds what a cache needs to know of the type of its values.
 type typed struct {
 	shape uint64 // a fingerprint, for the remote tier
 	kind  *kind  // of the items
@@ -23,34 +23,35 @@ type typed struct {
 	single, batch func(ctx context.Context, k *kind, loader any, fs []*call, es []*Entry, out []loaded)
 	// empty returns a new item with the zero value.
 	empty func() *item
-	// size is the heap that an item and its value keep alive. If the value is of a kind
-	// that cannot be looked into, whole is false and size a guess, which is no less than
-	// encoded: what the value took encoded, or 0 if that is not known.
+	// size returns the heap bytes that an item and its value keep alive. If the value is
+	// of a type that sizeof cannot look into, whole is false and size a guess, which is no
+	// less than encoded: the value's encoded length, or 0 if that is not known.
 	size func(it *item, encoded int) (size int64, whole bool)
-	// encode returns the value's bytes, which nobody writes to: they may be the value.
+	// encode returns the value's bytes. They must not be written to: they may be the value.
 	encode func(it *item) ([]byte, error)
-	// decode sets the item's value. It keeps nothing of b, unless views says so and
-	// it is as long as viewFrom; b is never written to.
+	// decode sets the item's value. The value does not refer to b, unless views is set and
+	// b is at least as long as viewFrom; b is never written to.
 	decode func(b []byte, it *item) error
-	// views tells that a value decoded of long bytes is a view of them.
+	// views: a value decoded from at least viewFrom bytes is a view of them.
 	views bool
 }
 
 // viewFrom is the length from which on a string that was read is not copied out of
-// its envelope: it keeps a hundred bytes or so alive beside it. It is not less than
-// the length from which on an envelope has memory of its own, or callers would be
-// given parts of what belongs to others:
+// its envelope: the string keeps the rest of the envelope alive, about a hundred bytes.
+// It is not less than the length from which on an envelope has memory of its own. Else
+// callers would be given parts of shared memory:
 //
-//	A: reads 50 keys; their short envelopes lie in one copy of the answer
-//	A: is given a string of 300 bytes that is a part of it
-//	A: keeps that one, and with it all 50, though it counts as 300 bytes; if the
-//	   copy lies in memory that answers are put into one after the other:
-//	B: reads other keys, and A's string says what B's answer says
+//	A: reads 50 keys; their short envelopes are parts of one copy of the answer
+//	A: is given a string of 300 bytes that is a part of that copy
+//	A: keeps the string, and with it all 50, though it counts as 300 bytes; and if the
+//	   copy is in memory that is used again for later answers:
+//	B: reads other keys, and A's string shows parts of B's answer
 //
 // guard: I9-viewed-text-is-own
 const viewFrom = resp.OwnText
 
-// checkType says what of V our codec would lose, if it is to store values of that.
+// checkType returns an error that names what the default codec would lose of a V, if
+// that codec is to encode it.
 func checkType[V any](codec Codec, localOnly bool) error {
 	if codec != nil || localOnly {
 		return nil
@@ -62,7 +63,7 @@ func checkType[V any](codec Codec, localOnly bool) error {
 	return nil
 }
 
-// newTyped makes the functions for V, whose items are of kind k.
+// newTyped returns the functions for V, whose items are of kind k.
 func newTyped[V any](k *kind, codec Codec) typed {
 	t := reflect.TypeFor[V]()
 	ty := typed{
@@ -85,8 +86,8 @@ func newTyped[V any](k *kind, codec Codec) typed {
 		}
 		codec = jsonCodec{}
 	} else {
-		// What another codec wrote is not to be decoded: that may well succeed,
-		// and a string of a JSON codec would be read with its quotes.
+		// Values that another codec encoded must not be decoded: that may succeed with a
+		// wrong value. A string of a JSON codec would be read with its quotes.
 		ty.shape ^= xxh3.HashString(reflect.TypeOf(codec).String())
 	}
 	ty.encode = func(it *item) (b []byte, err error) {
@@ -100,7 +101,7 @@ func newTyped[V any](k *kind, codec Codec) typed {
 	return ty
 }
 
-// sizer returns what tells the size of items of V.
+// sizer returns the function that estimates the size of items of V.
 func sizer[V any]() func(it *item, encoded int) (int64, bool) {
 	own := ownSize[V]()
 	word := sizeof.Type[V]() // counted as a part of the item
@@ -115,8 +116,8 @@ func sizer[V any]() func(it *item, encoded int) (int64, bool) {
 	}
 }
 
-// ownSize is what the item of a V takes by itself. local.Overhead counts an entry
-// that only points to its value.
+// ownSize is the size of the item of a V itself, less the part that local.Overhead
+// counts: an entry that points to its value.
 func ownSize[V any]() int64 {
 	size, _ := roomOf[V]()
 	return size - sizeof.Type[local.Entry[*item]]()

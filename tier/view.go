@@ -8,13 +8,14 @@ import (
 )
 
 // viewShape is what all views of a namespace that are in use at a time agree in, since
-// they are served each other's entries. What they may differ in (TTLs, loads, what is
-// done about stale values, WithRemoteOnly) each entry carries itself, or concerns the
-// reader alone. WithLocalOnly does not:
+// they are served each other's entries. They may differ in TTLs, loads, what is done
+// about stale values, and WithRemoteOnly: each entry carries that itself, or it concerns
+// the reader alone. They must not differ in WithLocalOnly:
 //
 //	A: local-only, loads k and keeps 1, which the server has not seen
-//	another process: Set(k, 2); the server tells nobody here, as nobody has read k
-//	B: both tiers, finds the copy, valid by all that was heard, until its TTL
+//	another process: Set(k, 2); the server sends this process no invalidation, since
+//	   this process has not read k there
+//	B: both tiers, finds the copy, valid by all that this process knows, until its TTL
 type viewShape struct {
 	values, codec reflect.Type // codec is nil for the default
 	localOnly     bool
@@ -35,22 +36,23 @@ func (v viewShape) String() string {
 	return fmt.Sprintf("values of type %v, the default codec", v.values)
 }
 
-// viewsInUse is referenced by every Cache of one shape, and by nothing else for long: so
-// the garbage collector knows when none is left.
+// viewsInUse is referenced by every Cache of one shape, and by nothing else for long, so
+// that the garbage collector finds when none is left.
 type viewsInUse struct{ ns *namespace }
 
 // views admits views to a namespace.
 type views struct {
 	mu    sync.Mutex // guards the rest
-	shape viewShape  // of the latest
-	// kind is that of their entries. Other views have one of their own, so that what is
-	// left of earlier ones in the local tier is a miss for them, "not found" included.
+	shape viewShape  // of the latest view
+	// kind is the kind of their entries. Views of another shape get another kind, so that
+	// entries of earlier views in the local tier are misses for them, "not found" included.
 	kind  *kind
 	inUse weak.Pointer[viewsInUse]
 }
 
-// admitView returns the kind of the entries of a view of V, and what the view has to
-// refer to for as long as it is used. It fails while there is a view of another shape.
+// admitView returns the kind of the entries of a view of V, and the viewsInUse that the
+// view has to refer to for as long as it is used. It fails while there is a view of
+// another shape.
 func admitView[V any](ns *namespace, cfg *cacheConfig) (*kind, *viewsInUse, error) {
 	v, shape := &ns.views, shapeOf[V](cfg)
 	v.mu.Lock()
@@ -77,9 +79,9 @@ func admitView[V any](ns *namespace, cfg *cacheConfig) (*kind, *viewsInUse, erro
 func mixedViews(path string, there, wanted viewShape) error {
 	a, b := there.String(), wanted.String()
 	if a == b {
-		b += " (another type of that name)"
+		b += " (another type of the same name)"
 	}
 	return fmt.Errorf("views of one namespace share its entries, so they must agree in type, codec and WithLocalOnly: "+
 		"one with %s is in use, this one has %s; give this one a namespace of its own, such as %q, "+
-		"or drop every Cache of the other kind before", a, b, path+":other")
+		"or drop every Cache of the other kind first", a, b, path+":other")
 }

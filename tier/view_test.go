@@ -72,7 +72,7 @@ func TestTwoTypesOfOneNameAreTwo(t *testing.T) {
 	c := func() any { type same struct{ A int }; return view[same](t, s, "docs") }()
 	type same struct{ B string }
 	_, err := tier.New[same](s, "docs")
-	require.ErrorContains(t, err, "another type of that name")
+	require.ErrorContains(t, err, "another type of the same name")
 	runtime.KeepAlive(c)
 }
 

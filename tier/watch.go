@@ -9,39 +9,40 @@ import (
 	"github.com/tiercache/tiercache/remote"
 )
 
-// watch counts the invalidations of one key while somebody reads or writes it
+// watch counts the invalidations of one key while a goroutine reads or writes it
 // remotely, so that a copy is kept only if the key has not changed since it
 // was read (rule R9). It is registered before the request is sent:
 //
-//	this process: sends GET k
-//	server:       answers the GET, then tells of another's SET k
-//	reading goroutine: hands over the answer, then drops k locally: nothing there
-//	this process: wakes up and would keep the old value for ever
+//	caller:           sends GET k
+//	server:           answers the GET, then sends the invalidation of another SET k
+//	reader goroutine: hands over the answer, then removes the copy of k: there is none
+//	caller:           wakes up and would keep the old value for ever
 //
 // All fields are guarded by the shard of the table.
 type watch struct {
 	invalidations int
-	// baseline is the count when the latest tracked read, or our write, was about to
-	// be sent: what is known of the key is not older than that.
+	// baseline is the count when the latest tracked read, or this process's write, was
+	// about to be sent: the value that is read or written is not older than that.
 	baseline int
-	// hasProvisional: a write of ours is under way whose value is in the local tier
-	// already. The write owes exactly one invalidation beyond base (see remote.Write).
+	// hasProvisional: a write of this process is under way whose value is in the local
+	// tier already. It causes exactly one invalidation beyond baseline, its echo (see
+	// remote.Write).
 	hasProvisional bool
 	// gone: no longer registered, so invalidations are not counted any more.
 	gone bool
 }
 
-// isOwnEcho reports whether the latest invalidation is the one that our own write owes.
+// isOwnEcho reports whether the latest invalidation can be the echo of the watched write.
 func (w *watch) isOwnEcho() bool { return w.hasProvisional && w.invalidations == w.baseline+1 }
 
-// keyState is what goes on for one key in this process.
+// keyState holds the call and the writes that are under way for one key in this process.
 type keyState struct {
 	call    *call
 	watches []*watch // of writes; the call has its own
 }
 
-// recordInvalidation counts n invalidations for all but one watch, and reports whether it can be the
-// one that a write of ours owes.
+// recordInvalidation counts n invalidations for all watches except one, and reports whether
+// the latest can be the echo of a write of this process.
 func (k *keyState) recordInvalidation(n int, except *watch) (own bool) {
 	for _, w := range k.watches {
 		if w != except {
@@ -57,8 +58,8 @@ func (k *keyState) recordInvalidation(n int, except *watch) (own bool) {
 	return own
 }
 
-// table holds the states of the keys that something goes on for. It is sharded
-// by hash; nothing but the local tier is called under its mutexes.
+// table holds the states of the keys that have a call or a write under way. It is sharded
+// by hash; only the local tier is called under its mutexes.
 type table struct {
 	local *local.Cache[item]
 	// shardOf is nil where there is one server.
@@ -82,7 +83,7 @@ func newTable(l *local.Cache[item]) *table {
 	return t
 }
 
-// put puts an item into the local tier, which is done once with each.
+// put puts an item into the local tier. It is called at most once for each item.
 func (t *table) put(h local.Key, it *item) bool {
 	return t.local.PutEntry(h, it.entry(), it.meta().cost)
 }
@@ -135,10 +136,11 @@ func (s *tableShard) unwatchLocked(h local.Key, w *watch) {
 	s.dropLocked(h, k)
 }
 
-// applyInvalidation is told that somebody changed h, possibly we: the local copy goes. If
-// the invalidation may be the one that our own write of it owes, the copy is only
-// suspended: keep or unlist will tell. It is not served meanwhile, since the
-// invalidation may as well be of a write that came before ours and fenced it off.
+// applyInvalidation applies an invalidation push: h was changed, by another process or by
+// this one. It removes the local copy. If the invalidation may be the echo of this
+// process's own write, the copy is only suspended, until commitProvisional or
+// removeProvisional decides. It is not served meanwhile, since the invalidation may as
+// well be of a write that came before this process's and fenced it.
 func (t *table) applyInvalidation(h local.Key) {
 	s := t.shard(h)
 	s.mu.Lock()
@@ -161,9 +163,9 @@ func (t *table) applyInvalidation(h local.Key) {
 	}
 }
 
-// invalidateKey has this process forget what it knows of h, because it is about to
-// change the key, or just has: copies go, and what is being read or loaded is
-// neither kept nor given to callers that come later.
+// invalidateKey makes this process forget what it knows of h, because it is about to
+// change the key, or just has: it removes the copy, and a value that is being read or
+// loaded is neither kept nor given to callers that begin later.
 func (t *table) invalidateKey(h local.Key, except *watch) {
 	s := t.shard(h)
 	s.mu.Lock()
@@ -178,11 +180,12 @@ func (s *tableShard) invalidateKeyLocked(h local.Key, except *watch) {
 		return
 	}
 	// guard: I1-write-ends-provisional-reads
-	k.recordInvalidation(2, except) // never taken for an expected one
+	k.recordInvalidation(2, except) // 2 are never taken for an echo
 }
 
-// removeOtherVersions is told that version nonce of h was read remotely and is about to be given out,
-// but not kept; by f, if that is not nil. It forgets what is here of other versions.
+// removeOtherVersions removes the local copy of another version of h than nonce, which was
+// read remotely and is about to be returned but not kept; by f, if that is not nil. A
+// call that has not returned nonce is invalidated.
 func (t *table) removeOtherVersions(h local.Key, nonce uint64, f *call) {
 	s := t.shard(h)
 	s.mu.Lock()
@@ -196,8 +199,9 @@ func (t *table) removeOtherVersions(h local.Key, nonce uint64, f *call) {
 	}
 }
 
-// resetBaseline notes that a read, or a write of ours, is about to be sent. clean is
-// false if invalidations came since the mark before.
+// resetBaseline sets the baseline to the present count, since a read, or a write of this
+// process, is about to be sent. clean is false if invalidations came since the previous
+// baseline.
 func (t *table) resetBaseline(h local.Key, w *watch) (clean bool) {
 	s := t.shard(h)
 	s.mu.Lock()
@@ -207,7 +211,8 @@ func (t *table) resetBaseline(h local.Key, w *watch) (clean bool) {
 	return clean
 }
 
-// insertIfUnchanged puts what was read into the local tier if no invalidation came since the mark.
+// insertIfUnchanged puts what was read into the local tier if no invalidation came since
+// the baseline.
 func (t *table) insertIfUnchanged(h local.Key, w *watch, it *item) bool {
 	s := t.shard(h)
 	s.mu.Lock()
@@ -216,20 +221,20 @@ func (t *table) insertIfUnchanged(h local.Key, w *watch, it *item) bool {
 	return !w.gone && w.invalidations == w.baseline && t.put(h, it)
 }
 
-// commitProvisional puts what was written, and has been stored, into the local tier,
-// unless others changed the key since the mark. It reports whether it is there
-// now; if not, and it was there provisionally, it is gone.
+// commitProvisional puts a value whose write has been stored into the local tier, unless
+// the key was changed by another write since the baseline. It reports whether the copy is
+// there now; if not, a provisional copy has been removed.
 //
-// The write causes one invalidation, if the key was tracked when it came. Whoever
-// calls this has seen to that: at the mark it was tracked, or the write was
-// Unread. What else may have happened, in the order in which it is told:
+// The write causes one invalidation, its echo, if the key was tracked when the server
+// performed it. The caller has made sure of that: the key was tracked at the baseline, or
+// the write was Unread. Invalidations since the baseline, and what they mean:
 //
-//   - nothing: the next invalidation is the write's own, and takes nothing out;
-//   - the write's own invalidation: the next is another's;
-//   - one of a change before the write: it ended the tracking, and the write owes
-//     none; or the write saw to it that it does, and its own will take the copy
-//     out, for nothing;
-//   - two or more: one of them may be of a change after the write.
+//	invalidations        meaning                                    the next invalidation
+//	none                 the echo is still to come                  removes nothing
+//	one, the echo        no other write has changed the key         removes the copy
+//	one, of a change     it ended the tracking: no echo comes;      removes the copy
+//	before the write     or the write was Unread: the echo comes    removes the copy, needlessly
+//	two or more          one may be of a change after the write     (the copy is removed now)
 func (t *table) commitProvisional(h local.Key, w *watch, it *item) bool {
 	s := t.shard(h)
 	s.mu.Lock()
@@ -246,20 +251,21 @@ func (t *table) commitProvisional(h local.Key, w *watch, it *item) bool {
 		return true
 	}
 	if it.meta().provisional.Load() != 0 {
-		return false // it was there and has been evicted: its marks are on their way back
+		return false // it was there and has been evicted, which releases its marks
 	}
 	return t.put(h, it)
 }
 
-// insertProvisional puts it into the local tier before its write is sent, if no invalidation came
-// since the mark.
+// insertProvisional puts it into the local tier before its write is sent, if no
+// invalidation came since the baseline.
 func (t *table) insertProvisional(h local.Key, w *watch, it *item) {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if w.gone || w.invalidations != w.baseline {
-		// The invalidation that came since the mark was perhaps owed to an older copy, and
-		// left that in place. It is not to be served after what was loaded.
+		// The invalidation that came since the baseline may have been the echo of an older
+		// copy's write, and left that copy in place. It must not be served after the loaded
+		// value.
 		// guard: I10-no-older-copy
 		t.local.Remove(h)
 		return
@@ -267,7 +273,7 @@ func (t *table) insertProvisional(h local.Key, w *watch, it *item) {
 	w.hasProvisional = t.put(h, it)
 }
 
-// unchanged reports whether no invalidation came since the mark.
+// unchanged reports whether no invalidation came since the baseline.
 func (t *table) unchanged(h local.Key, w *watch) bool {
 	s := t.shard(h)
 	s.mu.Lock()
@@ -275,16 +281,17 @@ func (t *table) unchanged(h local.Key, w *watch) bool {
 	return !w.gone && w.invalidations == w.baseline
 }
 
-// sync has loads that began before a Sync be given to nobody who comes after it: the
-// server need not have told of changes of their keys (see core.canShare).
+// sync notes that a Sync, called at begun, has succeeded: callers that begin after it do not
+// share loads from before it, since the server need not have sent invalidations of their
+// keys (see core.canShare).
 func (t *table) sync(begun mono.Time) {
 	for was := t.synced.Load(); was < int64(begun) && !t.synced.CompareAndSwap(was, int64(begun)); {
 		was = t.synced.Load()
 	}
 }
 
-// replace puts it into the local tier of a cache that has no other: what is
-// being loaded meanwhile is older, and so is every copy.
+// replace puts it into the local tier of a local-only cache. A value that is being loaded
+// meanwhile is older, and so is the present copy.
 func (t *table) replace(h local.Key, it *item) bool {
 	s := t.shard(h)
 	s.mu.Lock()
@@ -293,7 +300,7 @@ func (t *table) replace(h local.Key, it *item) bool {
 	return t.put(h, it)
 }
 
-// removeProvisional takes it out again.
+// removeProvisional removes a provisional copy.
 func (t *table) removeProvisional(h local.Key, w *watch, it *item) {
 	s := t.shard(h)
 	s.mu.Lock()

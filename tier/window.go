@@ -12,27 +12,30 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 )
 
-// maxEarly is how long before it was sent, by its clock, the server may find that it is when a write arrives: what a
-// time service takes back at once.
+// maxEarly is by how much the server's clock may be behind the time at which a write was sent when the write arrives:
+// as much as a time service sets a clock back in one step.
 const maxEarly = 5 * time.Millisecond
 
-// window is when the server of a key performs a write that is sent now and given up at until. By then the server's
-// clock says at least what its lower bound says, so a write that arrives later is refused. (By the upper bound, it
-// would be performed for as long as the answer took from which the clock is known.)
+// window returns the time, by the server's clock, in which the server of a key performs a write that is sent now and
+// given up at until. At until the server's clock shows at least its lower bound, so a write that arrives later is
+// refused. (With the upper bound, writes would be performed later, by as much as the delta read took that told the
+// clock.)
 //
 //	A: Set(k, 1) gets no answer, and is given up
 //	B: Set(k, 2) is acknowledged
-//	the first one arrives
+//	server: receives the first one
 //
-// It also is refused before it was sent, by that clock, since that has been set back then:
+// A write is also refused if it arrives before it was sent, by that clock: the clock has then been set back.
 //
-//	the server's clock is set back by an hour
-//	the first one arrives, half an hour late
+//	A: Set(k, 1) gets no answer, and is given up
+//	server: its clock is set back by an hour
+//	B: Set(k, 2) is acknowledged
+//	server: receives the first one, half an hour late
 //
-// In a cluster it is the clock of the server that has the key. If none is known to, while a slot is moved, it is that
-// of the server of the log, and by how much the two differ adds to the upper bound. So it
-// does if the client sends it to another server than this, or is sent there. There is no lower bound then: a server that is behind by more than
-// maxEarly would refuse everything.
+// In a cluster it is the clock of the server that has the key. If no server is known to have it, while a slot is moved,
+// it is the clock of the log's server, and the difference between the two clocks adds to the upper bound. So it does if
+// the client sends the write to another server, or is redirected to one. There is no lower bound then: a server whose
+// clock is behind by more than maxEarly would refuse all writes.
 func (s *Store) window(v *invalidation.View, name string, until mono.Time) remote.Window {
 	clock := v.Clock()
 	if s.sharded {
@@ -52,13 +55,13 @@ func (s *Store) window(v *invalidation.View, name string, until mono.Time) remot
 	return w
 }
 
-// ensureClock returns a view by whose clock writes of the keys can be bounded: what the server says that they go to, over
-// the connection that they go over. After a connection was dialled that is asked first.
+// ensureClock returns a view with the clock by which writes of the keys can be bounded: the clock of the server that they
+// are sent to, over the connection that they are sent over. After a new connection was made, it asks for that clock first.
 //
 //	replica: is promoted; its clock is behind that of the primary before
-//	A:       Set(k, 1), by the clock of the primary before, is given up, and its time is over
+//	A:       Set(k, 1), with a window by the clock of the primary before, is given up; the window has ended
 //	B:       Set(k, 2) is acknowledged
-//	replica: performs the first, whose time is not over there
+//	replica: performs the first, since the window has not ended by its clock
 func (s *Store) ensureClock(ctx context.Context, names func(yield func(string) bool)) (*invalidation.View, error) {
 	if s.sharded {
 		var unproven []string
@@ -77,7 +80,7 @@ func (s *Store) ensureClock(ctx context.Context, names func(yield func(string) b
 		v := s.tail.View()
 		// guard: G1-clock-of-new-connection
 		if v.Proof != 0 || s.conn.OpenOutage() != nil {
-			return v, nil // who is away is not written to
+			return v, nil // the breaker refuses writes to a server that is away
 		}
 		if err := s.tail.CatchUp(ctx); err != nil {
 			return nil, err
@@ -86,8 +89,8 @@ func (s *Store) ensureClock(ctx context.Context, names func(yield func(string) b
 	return nil, invalidation.ErrUnstable
 }
 
-// sendWithinWindow has send send a write of keys with their windows. It is done again if nothing was sent, since the connection
-// was dialled meanwhile: the clock is another's then.
+// sendWithinWindow calls send with the view for the windows of the keys. It calls it again if nothing was sent because
+// another connection was made meanwhile: the clock can be another one then.
 func (s *Store) sendWithinWindow(ctx context.Context, names func(yield func(string) bool), send func(v *invalidation.View) error) error {
 	for range maxRevalidate {
 		v, err := s.ensureClock(ctx, names)
@@ -101,9 +104,9 @@ func (s *Store) sendWithinWindow(ctx context.Context, names func(yield func(stri
 	return notAttempted{invalidation.ErrUnstable}
 }
 
-// awaitWindowEnd returns at once if err says whether a write was performed, and else when its time is over: what the answer
-// was not heard of may be performed until then, whether the caller has given up, the connection was lost, or it only
-// is slow. A Set that follows on another connection would be overtaken.
+// awaitWindowEnd returns at once if err tells whether a write was performed, and else when its window has ended: a write
+// without an answer may be performed until then, whether the caller has given up, the connection was lost, or the server
+// is slow. If the caller returned sooner, the write could be performed after a later Set over another connection.
 func (s *Store) awaitWindowEnd(ctx context.Context, until mono.Time, err error) {
 	// guard: G3-unsent-write
 	if err == nil || !remote.Unreachable(err) || breaker.Refused(err) || remote.NotSent(err) {
@@ -112,7 +115,7 @@ func (s *Store) awaitWindowEnd(ctx context.Context, until mono.Time, err error) 
 	// guard: G3-wait-out-window
 	time.Sleep(until.Sub(mono.Now()))
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= 0 && ctx.Err() == nil {
-		late := time.NewTimer(5 * time.Millisecond) // the caller's context may say so a little later than the clock
+		late := time.NewTimer(5 * time.Millisecond) // the caller's context may end a little later than its deadline
 		defer late.Stop()
 		select {
 		case <-ctx.Done():
@@ -121,13 +124,14 @@ func (s *Store) awaitWindowEnd(ctx context.Context, until mono.Time, err error) 
 	}
 }
 
-// notAttempted is the error of a write that was not sent, since it could not be declared, or its time not be told.
+// notAttempted is the error of a write that was not sent, since its namespace could not be declared, or its window not
+// be computed.
 type notAttempted struct{ error }
 
 func (u notAttempted) Unwrap() error { return u.error }
 
-// writeError is remoteError for what sets or deletes keys: that the caller's context has ended is no more than a part
-// of the error, unless nothing was sent.
+// writeError is remoteError for requests that set or delete keys: if something was sent, the error of the caller's
+// context is only a part of the error.
 func writeError(ctx context.Context, doing string, err error) error {
 	notSent := breaker.Refused(err) || remote.NotSent(err) || errors.As(err, new(notAttempted))
 	if err == nil || ctx.Err() == nil || notSent || errors.Is(err, remote.ErrClosed) || errors.Is(err, remote.ErrFull) {

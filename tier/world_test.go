@@ -141,8 +141,8 @@ func (r clusterRaw) disconnect() {
 	}
 }
 
-// quiet opens stores that hear of changes by messages and their own requests
-// alone, so that a schedule is not disturbed by heartbeats.
+// quiet opens stores that learn of changes by messages and their own requests alone, so
+// that a schedule is not disturbed by heartbeats.
 var quiet = []tier.Option{tier.WithHeartbeat(time.Hour), tier.WithMaxStaleness(10 * time.Hour), tier.WithRemoteTimeout(10 * time.Second)}
 
 func (w *world) open(options ...tier.Option) (*tier.Store, *interpose.Backend) {
@@ -220,7 +220,7 @@ func heldLoad(t *testing.T, c *tier.Cache[int64]) (goOn chan struct{}, got chan 
 	return goOn, got
 }
 
-// subscribed waits until messages of a reach whoever the hooks are of.
+// subscribed waits until messages of a reach the store that the hooks are of.
 func subscribed(t *testing.T, a *tier.Store, hooks *interpose.Backend) {
 	var heard atomic.Bool
 	hooks.Filter(func(e interpose.Event) bool {
@@ -229,7 +229,7 @@ func subscribed(t *testing.T, a *tier.Store, hooks *interpose.Backend) {
 		}
 		return true
 	})
-	within(t, "messages are heard", func() bool {
+	within(t, "messages arrive", func() bool {
 		_, err := a.InvalidateSource(bg, "any")
 		return err == nil && heard.Load()
 	})

@@ -15,8 +15,8 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 )
 
-// seal encodes an item for the remote tier. cost is what was stated, if it was:
-// each process estimates for itself.
+// seal encodes an item for the remote tier. cost is the stated cost, or 0: each process
+// makes its own estimate.
 func (c *core) seal(it *item, fresh, kept time.Duration, cost int64) ([]byte, error) {
 	f := it.meta()
 	// guard: store-stated-cost
@@ -35,7 +35,7 @@ func (c *core) seal(it *item, fresh, kept time.Duration, cost int64) ([]byte, er
 	return envelope.Encode(&e, c.cfg.compress)
 }
 
-// expiryOf is when the server is to forget what was sealed, by its clock.
+// expiryOf is when the server is to forget a sealed entry, by its clock.
 func expiryOf(sealed []byte) time.Time { return envelope.ExpiryOf(sealed) }
 
 // Set stores value under key in both tiers; other processes drop their copies.
@@ -45,25 +45,25 @@ func expiryOf(sealed []byte) time.Time { return envelope.ExpiryOf(sealed) }
 // of memory (remote.ErrFull): the key is then deleted, so that no older value
 // stays.
 //
-// When it returns, the value has been stored or never will be: what has not
-// reached the server by then is refused there, and nothing is sent twice. So a
-// Set that was given up never overwrites a later one of any process. For
-// this it waits for the answer to what it has sent when ctx is cancelled, for at
-// most [WithRemoteTimeout] (and, [WithoutTracking], as long again for the record
-// in the change log), but not beyond ctx's deadline. It returns
+// When it returns, the value has been stored or never will be: a request that
+// reaches the server later is refused there, and nothing is sent twice. So a
+// Set that was given up never overwrites a later one of any process. For this it
+// waits for the answer to a sent request even if ctx is cancelled, for at most
+// [WithRemoteTimeout] (and, [WithoutTracking], as long again for the record in the
+// change log), but not beyond ctx's deadline. It returns
 //
 //   - nil if the value is stored, although ctx may have ended;
 //   - ctx's error alone if ctx ended before anything was sent: it is not stored;
 //   - [ErrUnavailable], together with ctx's error if that ended, if no answer came:
-//     the value is stored or not, and nothing follows; or, as the text says, if the
-//     server refused it as too late: it is not stored. That comes of a slow network,
-//     or of a server whose clock has been set.
+//     the value is stored or not, and that will not change; or, as the text says, if
+//     the server refused it as too late: it is not stored. The causes of that are a
+//     slow network, and a server whose clock has been set.
 func (c *Cache[V]) Set(ctx context.Context, key string, value V, options ...EntryOption) error {
 	return c.setAll(ctx, []string{key}, []*item{newItemOf(c.kind, value)}, options)
 }
 
 // SetMany is Set of several keys in one round trip, with the same options. Each
-// key is stored or not on its own, in its own time; the errors are joined.
+// key is stored or not on its own; the errors are joined.
 func (c *Cache[V]) SetMany(ctx context.Context, values map[string]V, options ...EntryOption) error {
 	keys, items := make([]string, 0, len(values)), make([]*item, 0, len(values))
 	for k, v := range values {
@@ -129,8 +129,8 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*item, options
 	return err
 }
 
-// admitWrite rejects what cannot be done at all, of the calls that wait for no
-// load and so are fine inside a loader of the same key.
+// admitWrite rejects what cannot be done at all. It is for methods that wait for no
+// load, and so may be called inside a loader of the same key.
 func (c *core) admitWrite(ctx context.Context, key string) error {
 	if c.s.closed.Load() {
 		return ErrClosed
@@ -141,13 +141,14 @@ func (c *core) admitWrite(ctx context.Context, key string) error {
 	return checkKey(key)
 }
 
-// changingKeys writes keys and, where keys are scopes, records that they
-// changed: that is what evicts other processes' copies if no invalidations do. The
-// record comes after the write, so that whoever reads the old value in between
-// holds it as of before the record:
+// changingKeys writes keys and, where keys are scopes, records that they changed:
+// without tracking, the record removes the copies of other processes. It comes after the
+// write, so that a process that reads the old value in between has it as of before the
+// record. The other way round:
 //
-//	A: records the change; B: hears of it, reads the old value and keeps it
-//	A: writes the new value, of which nobody hears
+//	A: records the change
+//	B: applies the change, reads the old value and keeps it
+//	A: writes the new value, and no other process learns of that
 func (c *core) changingKeys(ctx context.Context, doing string, keys []string, write func() error) error {
 	if !c.s.cfg.noTracking || c.cfg.localOnly || len(keys) == 0 {
 		return write()
@@ -164,7 +165,7 @@ func (c *core) changingKeys(ctx context.Context, doing string, keys []string, wr
 	defer cancel()
 	if breaker.Refused(err) {
 		// guard: I8-refused-write-records-later
-		cancel() // it was not, and nobody is to wait: recorded later, for nothing
+		cancel() // it was not done, and the caller must not wait: the record is made later, needlessly
 	}
 	_, recordErr := change.Record(rctx)
 	if breaker.Refused(err) {
@@ -229,7 +230,7 @@ func (c *core) writeInTime(ctx context.Context, writes []remote.Write) ([]remote
 	return written, err
 }
 
-// keysOf are the keys of what is to be done.
+// keysOf returns the keys of all.
 func keysOf[T any](all []T, key func(*T) string) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
 		for i := range all {
@@ -240,10 +241,10 @@ func keysOf[T any](all []T, key func(*T) string) func(yield func(string) bool) {
 	}
 }
 
-var errLate = errors.New("it reached the server after its time, or its clock has been set")
+var errLate = errors.New("it reached the server too late, or the server's clock has been set")
 
-// settlePut has this process forget what it read of the key meanwhile, and
-// keeps the new value if nobody changed it since.
+// settlePut makes this process forget what it read of the key meanwhile, and keeps the
+// new value if no other write has changed the key since.
 func (c *core) settlePut(ctx context.Context, p pendingSet, w remote.Write, done remote.Written) error {
 	c.s.table.invalidateKey(p.h, p.w)
 	if done.Err != nil {
@@ -258,16 +259,16 @@ func (c *core) settlePut(ctx context.Context, p pendingSet, w remote.Write, done
 		return writeError(ctx, "set", done.Err)
 	}
 	if done.Expired {
-		return nil // and a invalidation may come or not
+		return nil // not kept: the server may send an invalidation or not
 	}
 	// guard: I1-late-set-is-error
 	if !done.Stored {
 		// guard: late-set-asks-clock
-		c.s.tail.Wake() // its clock may have been set: hear it before the next Set
+		c.s.tail.Wake() // the server's clock may have been set: read it before the next Set
 		return writeError(ctx, "set", errLate)
 	}
-	// Where keys are scopes, the change of this one is yet to be recorded, and
-	// another's may come before it: the next read tells whose value it is.
+	// Where keys are scopes, this change is yet to be recorded, and the record of another
+	// write may come before it. The value is not kept; the next read finds the right one.
 	if c.cfg.remoteOnly || c.s.cfg.noTracking {
 		return nil
 	}
@@ -279,10 +280,10 @@ func (c *core) settlePut(ctx context.Context, p pendingSet, w remote.Write, done
 
 // Delete removes keys from both tiers; other processes drop their copies. When
 // it returns, no read in this process sees an older value, and no load that was
-// under way will store one. Deleting what is not there is no error. Each key has
-// been deleted when Delete returns, or never will be, so that nothing is removed
-// that was set later; it waits, and its errors say what became of the keys, as
-// those of Set do. They are joined.
+// under way will store one. Deleting a key that does not exist is no error. Each key
+// has been deleted when Delete returns, or never will be, so that no value is removed
+// that was set later. It waits as Set does, and its errors say as much about the keys as
+// those of Set; they are joined.
 func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
 	for _, key := range keys {
 		if err := c.admitWrite(ctx, key); err != nil {
@@ -298,9 +299,9 @@ func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
 	return err
 }
 
-// deleteDeclared is how keys are deleted that somebody has said changed. Of those that the
-// cache deletes of its own accord nobody has, and an older value that comes back is no
-// less true than it was.
+// deleteDeclared deletes keys for Delete, and so declares the namespace first. Keys that
+// the cache deletes of its own accord need no declaration: if the server loses that, an
+// older value that comes back is as true as it was.
 func (c *core) deleteDeclared(ctx context.Context, names []string) error {
 	rctx := c.s.request(ctx)
 	defer rctx.End()
@@ -311,8 +312,8 @@ func (c *core) deleteDeclared(ctx context.Context, names []string) error {
 	return c.deleteInTime(ctx, names)
 }
 
-// deleteInTime deletes keys. When it returns each has been deleted, or never will be: late, it would remove what was
-// set since.
+// deleteInTime deletes keys. When it returns each has been deleted, or never will be: a late deletion would remove a
+// value that was set since.
 func (c *core) deleteInTime(ctx context.Context, names []string) error {
 	rctx, until := c.s.writeRequest(ctx)
 	defer rctx.End()
@@ -349,16 +350,16 @@ func (c *core) deleteInTime(ctx context.Context, names []string) error {
 	return errors.Join(errs...)
 }
 
-// deleteAll has keys removed, and tells those in this process who are about to read or
-// keep them. remove returns when it has done so, or never will.
+// deleteAll removes keys with remove, and invalidates what this process has read of them.
+// When remove returns each key has been removed, or never will be.
 func (c *core) deleteAll(ctx context.Context, keys []string, remove func(ctx context.Context, names []string) error) error {
 	names := make([]string, len(keys))
 	for i, key := range keys {
 		h := c.ns.hash(key)
 		names[i] = c.ns.remoteName(h)
 		c.s.table.invalidateKey(h, nil)
-		// Again afterwards: a read that was sent in between found the old value,
-		// and no invalidation tells of it if nobody had read the key before.
+		// Again afterwards: a read that was sent in between may have found the old value, and
+		// the server sends no invalidation if this process had not read the key before.
 		defer c.s.table.invalidateKey(h, nil)
 	}
 	if c.cfg.localOnly {
@@ -409,7 +410,7 @@ func (c *core) refresh(ctx context.Context, h local.Key, key string, load loadFu
 	}
 }
 
-// refreshLater renews an item in the background, unless that is being done.
+// refreshLater renews an item in the background, unless its key has a call.
 func (c *core) refreshLater(ctx context.Context, h local.Key, it *item, load loadFunc) {
 	if load.loader == nil {
 		return

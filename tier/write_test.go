@@ -156,7 +156,7 @@ func TestAGetWithAnAsOfMakesAValueAsOfThen(t *testing.T) {
 		_, err := s.InvalidateSource(t.Context(), "doc")
 		require.NoError(t, err)
 		assert.Equal(t, 1, find(t, c, "k", is(1, "doc"), tier.WithAsOf(asOf)).Value, "the caller's own")
-		assert.Equal(t, 2, find(t, c, "k", is(2, "doc")).Value, "nobody else's")
+		assert.Equal(t, 2, find(t, c, "k", is(2, "doc")).Value, "this caller's own")
 		assert.Equal(t, int64(1), s.Stats().Overtaken)
 	})
 }

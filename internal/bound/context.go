@@ -1,9 +1,9 @@
-// Package bound ends the context of a request when its caller's ends, or when it has
-// been waited for long enough, which many requests share.
+// Package bound makes contexts of requests that end with the caller's context, or with a
+// limit that many requests share.
 //
-// [context.WithDeadlineCause] sets a timer for each, makes five pieces of memory, and
-// has the caller's context remember it: with 32 callers, a ninth of what a read of the
-// remote tier costs. Whoever waits for an answer can as well look at two contexts.
+// [context.WithDeadlineCause] sets a timer for each request, makes five allocations, and
+// registers with the caller's context: with 32 callers, a ninth of the cost of a read of
+// the remote tier. A goroutine that waits for an answer can wait for two contexts instead.
 package bound
 
 import (
@@ -12,21 +12,21 @@ import (
 	"time"
 )
 
-// Context has the values of the caller's.
+// Context has the values of the caller's context.
 type Context struct {
 	context.Context                    // the caller's
 	limit           context.Context    // has a deadline
 	why             error              // the cause of its end
-	stop            context.CancelFunc // ends the limit, if that is this context's alone; or nil
+	stop            context.CancelFunc // ends the limit, if no other context shares it; or nil
 
-	joined atomic.Pointer[joined] // nil until somebody asks for Done
+	joined atomic.Pointer[joined] // nil until the first call of Done
 	ending atomic.Pointer[ending] // nil until the end was seen
 }
 
-// ending is why a context has ended, once and for all.
+// ending is why a context has ended. It does not change.
 type ending struct{ err, cause error }
 
-// joined is a context as the standard library makes them.
+// joined is a context of the standard library.
 type joined struct {
 	context.Context
 	cancel context.CancelFunc
@@ -44,8 +44,8 @@ func Until(caller context.Context, deadline time.Time, why error) *Context {
 	return &Context{Context: caller, limit: limit, why: why, stop: stop}
 }
 
-// Limit returns what remains of ctx without its caller's end: for requests that were sent, and whose answers are
-// waited for all the same. Of a context that is not of this package nothing is left out.
+// Limit returns the limit of ctx, without the end of the caller's context: for requests that were sent, and whose answers
+// are awaited even if the caller gives up. A context that is not of this package is returned as it is.
 func Limit(ctx context.Context) context.Context {
 	if c, ok := ctx.(*Context); ok {
 		return c.limit
@@ -53,7 +53,7 @@ func Limit(ctx context.Context) context.Context {
 	return ctx
 }
 
-// Ends returns what is closed when the caller's context ends, and when the limit does.
+// Ends returns the channels that are closed when the caller's context ends, and when the limit does.
 func (c *Context) Ends() (caller, limit <-chan struct{}) { return c.Context.Done(), c.limit.Done() }
 
 // Deadline implements [context.Context].
@@ -65,7 +65,7 @@ func (c *Context) Deadline() (time.Time, bool) {
 	return at, true
 }
 
-// Done implements [context.Context]. It costs what New saves.
+// Done implements [context.Context]. The first call costs as much as New saves.
 func (c *Context) Done() <-chan struct{} {
 	if j := c.joined.Load(); j != nil {
 		return j.Done()
@@ -98,7 +98,7 @@ func (c *Context) ended() *ending {
 		if err := j.Err(); err != nil {
 			return c.ends(err, context.Cause(j.Context))
 		}
-	} // whose timer may be later than the limit's own
+	} // its timer may fire later than the limit's
 	caller, limit := c.Context.Err(), c.limit.Err()
 	// guard: earlier-deadline-is-cause
 	if caller != nil && (limit == nil || !c.limitIsFirst()) {
@@ -108,14 +108,14 @@ func (c *Context) ended() *ending {
 	return c.ends(limit, c.why)
 }
 
-// limitIsFirst reports which deadline is earlier, for who looks when both have passed.
+// limitIsFirst reports whether the limit's deadline is the earlier one, when both have passed.
 func (c *Context) limitIsFirst() bool {
 	at, _ := c.limit.Deadline()
 	own, ok := c.Context.Deadline()
 	return ok && c.Context.Err() == context.DeadlineExceeded && at.Before(own)
 }
 
-// ends remembers which of the two was seen to end first: the other may follow.
+// ends keeps the end that was seen first: the other may follow.
 func (c *Context) ends(err, cause error) *ending {
 	if err == nil {
 		return nil

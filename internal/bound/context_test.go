@@ -21,8 +21,8 @@ type key struct{}
 
 // ways to look at a context: with and without a goroutine that waits for its end.
 var ways = map[string]func(context.Context){
-	"nobody waits": func(context.Context) {},
-	"who waits":    func(ctx context.Context) { ctx.Done() },
+	"without Done": func(context.Context) {},
+	"with Done":    func(ctx context.Context) { ctx.Done() },
 }
 
 // inBubbles makes a context of a caller's and of a limit that ends after a second.

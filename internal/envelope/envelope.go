@@ -14,11 +14,11 @@
 //	        sources; the encoded value
 //	end  8  sum: xxh3 of all from byte 13 on
 //
-// What is read is hostile. Decode accepts nothing but what Encode of this or of
-// a later version wrote, bounds every length by the input's, and checks a sum
-// over all of it; it never panics and never allocates more than the input's size
-// plus MaxPayload. Check and sum detect damage, not forgery: a program that can
-// write to the server can write a correct entry.
+// Stored bytes are hostile. Decode accepts only what Encode of this or of a later
+// version wrote, bounds every length by the input's, and checks a sum over all of
+// it; it never panics and never allocates more than the input's size plus
+// MaxPayload. Check and sum detect damage, not forgery: a program that can write to
+// the server can write a correct entry.
 package envelope
 
 import (
@@ -51,8 +51,8 @@ const (
 	shapeAt       = 39
 	checkAt       = 47
 
-	// HeadLen is how many leading bytes of an entry DecodeHead needs. They tell
-	// two writes of one key apart.
+	// HeadLen is how many leading bytes of an entry DecodeHead needs. They
+	// distinguish two writes of one key.
 	HeadLen = 51
 
 	sumLen = 8
@@ -75,20 +75,20 @@ const (
 	century = 100 * 366 * 24 * time.Hour // bounds every duration
 )
 
-// Head is what the first HeadLen bytes of an entry say: enough to compare an
+// Head is the content of the first HeadLen bytes of an entry: enough to compare an
 // entry with a copy of it, without the value.
 type Head struct {
 	// Expires is when the entry ends by the server's clock, in whole
 	// milliseconds. It comes with the value, so that reading the remaining life
 	// costs no second command.
 	Expires time.Time
-	// Nonce is a random number that tells two writes of one key apart.
+	// Nonce is a random number that distinguishes two writes of one key.
 	Nonce uint64
 	AsOf  invalidation.AsOf
-	// Shape is a fingerprint of the value's type: bytes of another are not
+	// Shape is a fingerprint of the value's type: bytes of another shape are not
 	// decoded, since most codecs would succeed and give a wrong value.
 	Shape uint64
-	// Negative: the loader said that there is no value.
+	// Negative: the loader found that there is no value.
 	Negative bool
 
 	compressed bool
@@ -102,8 +102,8 @@ type Entry struct {
 	// in the server, both from when it was written, in whole milliseconds.
 	Fresh, Life time.Duration
 
-	// Cost is what the writer said that the value takes in a local tier, in
-	// bytes; 0: nothing. It is no more to be trusted than the rest: see
+	// Cost is the heap that the value takes in a local tier as its writer stated it,
+	// in bytes; 0: not stated. It is no more to be trusted than the rest: see
 	// StatedCost.
 	Cost int64
 	// Validator names the version of the value at its origin (an ETag, say), at
@@ -152,7 +152,7 @@ func Encode(e *Entry, compress int) ([]byte, error) {
 	return binary.BigEndian.AppendUint64(b, xxh3.Hash(b[nonceAt:])), nil
 }
 
-// check refuses what Decode would.
+// check returns an error for an entry that Decode would refuse.
 func (e *Entry) check() error {
 	switch {
 	case len(e.Payload) > MaxPayload:
@@ -177,8 +177,8 @@ func size(e *Entry) int {
 	return n
 }
 
-// appendExpiry writes a time as 13 digits: until 2286. What is outside of that
-// is written as the nearest that is inside.
+// appendExpiry writes a time as 13 digits, which is possible until 2286. A time outside
+// of the range is written as the nearest one inside.
 func appendExpiry(b []byte, at time.Time) []byte {
 	var digits [nonceAt]byte
 	ms := min(max(at.UnixMilli(), 1), 1e13-1)
@@ -189,7 +189,7 @@ func appendExpiry(b []byte, at time.Time) []byte {
 	return append(b, digits[:]...)
 }
 
-// appendFields writes how many optional fields there are, and the fields.
+// appendFields writes the number of optional fields, and the fields.
 func appendFields(b []byte, e *Entry) []byte {
 	count := len(b)
 	b = append(b, 0)
@@ -225,19 +225,18 @@ func appendString(b []byte, s string) []byte {
 var (
 	// ErrDamaged: the bytes are no entry of any version.
 	ErrDamaged = errors.New("not a valid entry")
-	// ErrFormat: they are one that was written by another version, or with
-	// something in it that has to be understood and is not.
+	// ErrFormat: they are an entry of another version, or one with a field that has to
+	// be understood and is not known.
 	ErrFormat = errors.New("the entry is in a format that this release does not read")
 )
 
-// ExpiryOf is when an entry that Encode returned ends, as it says itself.
+// ExpiryOf returns the expiry of an entry that Encode returned.
 func ExpiryOf(encoded []byte) time.Time {
 	at, _ := readExpiry(unsafe.String(unsafe.SliceData(encoded), len(encoded)))
 	return at
 }
 
-// DecodeHead reads what an entry begins with; raw may be cut behind HeadLen
-// bytes, or later.
+// DecodeHead reads the head of an entry; raw may be cut after HeadLen bytes, or later.
 func DecodeHead(raw string) (h Head, err error) {
 	err = h.decode(raw)
 	return h, err
@@ -307,16 +306,16 @@ func Decode(raw string) (e Entry, err error) {
 	return e, err
 }
 
-// sumIsRight checks all but the expiry, which the check of the head covers: so a
-// process of version 1, in whose entries the expiry stood outside, finds the sum
-// right and says that it is the version which it does not know.
+// sumIsRight checks all bytes except the expiry, which the check of the head covers. So
+// a process of version 1, whose entries have the expiry outside, finds the sum right and
+// reports that it does not know the version.
 func sumIsRight(raw string) bool {
 	end := len(raw) - sumLen
 	return end >= nonceAt && xxh3.HashString(raw[nonceAt:end]) == uint64At(raw[end:])
 }
 
-// isVersion1 reports whether raw is an entry of version 1, whose head had no
-// check. It is asked only about what is no entry of a later one.
+// isVersion1 reports whether raw is an entry of version 1, whose head had no check. It is
+// called only for bytes that are no entry of a later version.
 func isVersion1(raw string) bool {
 	return len(raw) >= HeadLen && raw[versionAt] == 1 && sumIsRight(raw)
 }
@@ -351,7 +350,7 @@ func (e *Entry) readFields(r *reader) error {
 			r.bad = e.LoadTook == 0
 		// guard: I9-must-understand
 		case tag&mustUnderstand != 0:
-			return fmt.Errorf("%w: it has to know field %d", ErrFormat, last)
+			return fmt.Errorf("%w: it does not know field %d, which has to be understood", ErrFormat, last)
 		default:
 			value.rest = ""
 		}
@@ -363,9 +362,9 @@ func (e *Entry) readFields(r *reader) error {
 	return nil
 }
 
-// StatedCost is what an entry with the cost counts in a local tier, given how
-// long it is encoded: stored bytes are hostile, and must neither make a large
-// value seem small nor have a small one push everything else out.
+// StatedCost is the cost that counts in a local tier for an entry with a stated cost,
+// given its encoded length: stored bytes are hostile, and must neither make a large value
+// seem small nor make a small one evict everything else.
 func StatedCost(cost, encoded int64) int64 {
 	return min(max(cost, encoded), 64*encoded+4<<10)
 }
@@ -384,7 +383,7 @@ func decompress(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// reader takes values off a string and remembers if there were too few bytes.
+// reader reads values from a string and notes if there were too few bytes.
 type reader struct {
 	rest string
 	bad  bool
@@ -431,8 +430,8 @@ func (r *reader) duration(unit time.Duration) time.Duration {
 	return time.Duration(n) * unit
 }
 
-// readExpiry reads the digits that s begins with. It does so by hand, since it is
-// done for every entry that is read.
+// readExpiry reads the digits that s begins with. It does so by hand, since it runs for
+// every entry that is read.
 func readExpiry(s string) (time.Time, bool) {
 	var ms int64
 	for _, digit := range []byte(s[:nonceAt]) {
@@ -448,5 +447,5 @@ func uint32At(s string) uint32 { return binary.BigEndian.Uint32(unsafeBytes(s[:4
 
 func uint64At(s string) uint64 { return binary.BigEndian.Uint64(unsafeBytes(s[:8])) }
 
-// unsafeBytes views s as bytes that nobody may write to.
+// unsafeBytes returns a view of s as bytes, which must not be written to.
 func unsafeBytes(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }

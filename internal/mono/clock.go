@@ -11,30 +11,29 @@ const Slack = 1 << 17 * time.Nanosecond
 
 const (
 	// window is for how many ticks of the processor's counter a reading of the clock is
-	// used again: 22 µs at 3 GHz, and 109 at slowest. What is left of Slack then is for
-	// what the processor does out of order: it may read the counter some hundred
+	// used again: 22 µs at 3 GHz, and 109 at slowest. The rest of Slack allows for
+	// out-of-order execution: the processor may read the counter some hundred
 	// instructions early.
 	window = 1 << 16
 	// slowest is how many ticks a counter has to make in a nanosecond.
 	slowest = 0.6
-	// off is when nothing is used again: no counter reaches it, or ever has less than
-	// window to go from it.
+	// off as ticks means that no reading is used again: no counter reaches it, or is ever
+	// less than window beyond it.
 	off = 1 << 63
 )
 
-// Clock tells what will soon be the time, for a third of what [Now] costs. It asks the
-// processor's counter whether the reading of before will do: between two readings the
-// counter says no more than that little has passed, so it need not be known how fast it
-// counts.
+// Clock returns a time slightly ahead of the present, for a third of the cost of [Now]. By
+// the processor's counter it decides whether the previous reading of the clock can be used
+// again: the counter shows only that little time has passed, so its rate need not be known.
 //
-// Who asks whether something is over by now (a TTL, a proof) errs towards yes by at
-// most Slack, and never towards no. There is one exception. A virtual machine that is
-// stopped, and continued with its clock set forward and its counter not, may go on using
-// the reading of before for what it has yet to run of window.
+// A caller that compares a deadline (of a TTL, of a proof) with Soon may take it to have
+// passed up to Slack too early, and never too late. There is one exception. A virtual
+// machine that is stopped, and continued with its clock set forward and its counter not,
+// may go on using the previous reading for the rest of window.
 //
-// It reads as Now does where the counter may stop or change its rate, where the kernel
-// does not itself tell the time by it, on anything but linux/amd64, and in bubbles of
-// testing/synctest, whose time the counter does not follow. A Clock must be made and
+// Soon is the same as Now where the counter may stop or change its rate, where the kernel
+// does not itself use it as the clock, on all platforms except linux/amd64, and in bubbles
+// of testing/synctest, whose time the counter does not follow. A Clock must be made and
 // used in the same bubble, or outside of all.
 type Clock struct {
 	ticks atomic.Uint64 // the counter before at was read; off while both are changed
@@ -55,14 +54,14 @@ func NewClock() *Clock {
 	return c
 }
 
-// Soon returns a moment that is not before the present, see [Slack]. It never allocates.
+// Soon returns a time that is not before the present, see [Slack]. It never allocates.
 //
-// ticks is read before at, which is written before ticks: so at is what was read then, or
-// later, which is nearer to the present. The other way round:
+// It loads ticks before at; keep stores at before ticks. So at is the reading that belongs
+// to ticks, or a later one, which is nearer to the present. The other way round:
 //
-//	A: reads at 100
-//	B: reads the clock anew: at 200, ticks 9
-//	A: sees ticks 9, and takes 100 for what was read then
+//	A: loads at: 100
+//	B: reads the clock: stores at 200, ticks 9
+//	A: loads ticks: 9, and takes 100 for the reading that belongs to it
 func (c *Clock) Soon() Time {
 	ticks := c.ticks.Load()
 	if ticks == off {
@@ -79,10 +78,10 @@ func (c *Clock) Soon() Time {
 	return now
 }
 
-// keep replaces the reading of ticks by now, which was read while the counter went from
-// before to after, unless somebody else does so. A counter that has been too slow since
-// then, or is behind, is not used again: another processor's may have been ahead when that
-// was read.
+// keep replaces the reading that belongs to ticks by now, which was read while the counter
+// went from before to after, unless another goroutine does so. It turns the clock off if
+// the counter was too slow since ticks, or is behind: the counter of another processor may
+// have been ahead when ticks was read.
 func (c *Clock) keep(ticks, before uint64, now Time, after uint64) {
 	// guard: clock-reading-owner
 	if !c.ticks.CompareAndSwap(ticks, off) {

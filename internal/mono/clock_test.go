@@ -61,7 +61,7 @@ func TestAReadingAnewIsKept(t *testing.T) {
 	require.Equal(t, ticks+1e9, c.ticks.Load())
 	require.Equal(t, int64(now), c.at.Load())
 
-	c.keep(ticks, ticks+2e9, now+1, ticks+2e9+100) // somebody else has read it since
+	c.keep(ticks, ticks+2e9, now+1, ticks+2e9+100) // another goroutine has read it since
 	require.Equal(t, ticks+1e9, c.ticks.Load())
 	require.Equal(t, int64(now), c.at.Load())
 }

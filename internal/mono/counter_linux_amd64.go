@@ -12,23 +12,23 @@ import (
 )
 
 // counter is the processor's time stamp counter (RDTSC). It is read without waiting for
-// what was begun before: memory that is on its way, above all.
+// earlier instructions, above all for loads from memory.
 //
 //go:noescape
 func counter() uint64
 
-// cpuid is what the processor says of itself.
+// cpuid is the instruction that describes the processor.
 //
 //go:noescape
 func cpuid(leaf uint32) (eax, ebx, ecx, edx uint32)
 
 // counterIsTrusted reports whether the counter counts at one rate whatever the processor
-// does, and is the same on all processors, as the kernel says by telling the time by it.
+// does, and is the same on all processors. The kernel uses it as its clock only then.
 //
-// With kvm-clock that says something only if processes read the time themselves, as they do while
-// the hypervisor gives its word for it (PVCLOCK_TSC_STABLE_BIT, which each such reading
-// looks at: arch/x86/include/asm/vdso/gettimeofday.h). A hypervisor does not offer an
-// invariant counter to a guest that it would move to where that goes at another rate.
+// With kvm-clock that holds only if processes read the time without a system call, as they
+// do while the hypervisor guarantees it (PVCLOCK_TSC_STABLE_BIT, which is checked for each
+// such reading: arch/x86/include/asm/vdso/gettimeofday.h). A hypervisor does not offer an
+// invariant counter to a guest that it may move to a machine with another rate.
 var counterIsTrusted = sync.OnceValue(func() bool {
 	const path = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
 	source, err := os.ReadFile(path)
@@ -36,8 +36,8 @@ var counterIsTrusted = sync.OnceValue(func() bool {
 		slices.Contains([]string{"tsc", "kvm-clock", "hyperv_clocksource_tsc_page"}, strings.TrimSpace(string(source)))
 })
 
-// readsTimeItself reports whether the time is told without asking the kernel: in much
-// less than it takes to ask it anything.
+// readsTimeItself reports whether the time is read without a system call: in much less time
+// than a system call takes.
 func readsTimeItself() bool {
 	shortest := func(f func()) uint64 {
 		least := uint64(off)
@@ -62,8 +62,8 @@ func isInvariant() bool {
 	return edx&(1<<8) != 0
 }
 
-// inBubble reports whether time is that of a testing/synctest bubble: it begins with the
-// year 2000, whatever the system says.
+// inBubble reports whether time is that of a testing/synctest bubble, which begins with the
+// year 2000, whatever the system's clock shows.
 func inBubble() bool {
 	var system syscall.Timeval
 	if syscall.Gettimeofday(&system) != nil {

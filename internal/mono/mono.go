@@ -1,9 +1,9 @@
 // Package mono reads the monotonic clock as one number.
 //
 // Every deadline inside a process (expiry of a local copy, age of a proof) is
-// compared on this clock: wall clocks step, and nobody compares a tick of the
-// change log with a local clock. Inside a testing/synctest bubble it is the
-// bubble's fake clock.
+// compared on this clock: wall clocks step, and ticks of the change log are never
+// compared with a local clock. Inside a testing/synctest bubble it is the bubble's
+// fake clock.
 //
 // It does not advance while the whole machine is suspended (CLOCK_MONOTONIC).
 package mono
@@ -12,7 +12,7 @@ import "time"
 
 var start = time.Now()
 
-// Time is nanoseconds since an arbitrary moment; it is always positive, so that
+// Time is nanoseconds since an arbitrary time; it is always positive, so that
 // the zero Time can stand for "never".
 type Time int64
 
@@ -20,7 +20,7 @@ type Time int64
 // process did.
 const base Time = 1 << 60
 
-// Now is about 30 ns; it never allocates.
+// Now takes about 30 ns; it never allocates.
 func Now() Time { return base + Time(time.Since(start)) }
 
 // Sub returns t-u.

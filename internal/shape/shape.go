@@ -1,5 +1,5 @@
-// Package shape fingerprints Go types by what their values look like, and
-// finds what encoding/json would lose of them.
+// Package shape fingerprints Go types by the structure of their values, and
+// finds the parts that encoding/json would lose.
 package shape
 
 import (
@@ -23,7 +23,7 @@ func Of(t reflect.Type) uint64 {
 
 func describe(b *strings.Builder, t reflect.Type, above []reflect.Type) {
 	for i, u := range above {
-		if t == u { // a recursive type: how far up it is says which
+		if t == u { // a recursive type: the distance upwards identifies it
 			fmt.Fprintf(b, "^%d", len(above)-i)
 			return
 		}
@@ -31,7 +31,7 @@ func describe(b *strings.Builder, t reflect.Type, above []reflect.Type) {
 	above = append(above, t)
 	b.WriteString(t.Kind().String())
 	if marshals(t) {
-		b.WriteString("!" + t.String()) // its methods decide what it looks like
+		b.WriteString("!" + t.String()) // its methods decide how it is encoded
 		return
 	}
 	switch t.Kind() {
@@ -41,7 +41,7 @@ func describe(b *strings.Builder, t reflect.Type, above []reflect.Type) {
 			f := t.Field(i)
 			fmt.Fprintf(b, "%s %q ", f.Name, f.Tag)
 			if f.Anonymous {
-				b.WriteByte('&') // encoders put its fields beside the others
+				b.WriteByte('&') // encoders put its fields among the outer struct's
 			}
 			describe(b, f.Type, above)
 			b.WriteByte(';')
@@ -72,7 +72,7 @@ func marshals(t reflect.Type) bool {
 }
 
 // CheckJSON returns an error that names the first part of t that encoding/json
-// cannot encode or would drop without a word.
+// cannot encode or would drop without an error.
 func CheckJSON(t reflect.Type) error { return checkJSON(t, t.String(), nil) }
 
 func checkJSON(t reflect.Type, path string, above []reflect.Type) error {

@@ -28,13 +28,13 @@ var classes = sync.OnceValue(func() []int {
 // Properties of Go's allocator, for 64 bits.
 const (
 	pageSize    = 8192
-	headerFrom  = 513 // objects with pointers have their layout in a header from this size on
+	headerFrom  = 513 // from this size on, objects with pointers have a header with their layout
 	headerSize  = 8
 	tinyBelow   = 16 // pointer-free objects share a block of this size
 	largestSize = 32 << 10
 )
 
-// class returns what an object of n bytes takes on the heap.
+// class returns the heap bytes of an object of n bytes.
 func class(n int, pointers bool) int64 {
 	if n <= 0 {
 		return 0
@@ -52,19 +52,19 @@ func class(n int, pointers bool) int64 {
 	return int64((n + pageSize - 1) / pageSize * pageSize)
 }
 
-// tiny returns the part of a shared block that an object of n bytes takes: as many of them as fit go into one.
+// tiny returns the part of a shared block that an object of n bytes takes: a block holds as many as fit.
 func tiny(n int) int64 {
 	return int64(tinyBelow / (tinyBelow / n))
 }
 
-// classOf returns what an array of n values of type t takes on the heap.
+// classOf returns the heap bytes of an array of n values of type t.
 func classOf(t reflect.Type, n int) int64 {
 	return class(int(t.Size())*n, hasPointers(t)) // no overflow: the array exists
 }
 
 var pointers sync.Map // of reflect.Type to bool, for structs
 
-// hasPointers tells whether values of type t hold pointers, and so can refer to other objects.
+// hasPointers reports whether values of type t hold pointers, and so can refer to other objects.
 func hasPointers(t reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.Array:
@@ -86,7 +86,7 @@ func hasPointers(t reflect.Type) bool {
 	return false
 }
 
-// pointerShaped tells whether an interface holds a value of type t directly.
+// pointerShaped reports whether an interface holds a value of type t directly.
 func pointerShaped(t reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.Pointer, reflect.Map, reflect.Chan, reflect.Func, reflect.UnsafePointer:

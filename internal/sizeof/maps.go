@@ -5,9 +5,9 @@ import (
 	"reflect"
 )
 
-// What follows mirrors Go's maps (Swiss tables, Go 1.24 and later): up to 8 entries are one group of 8 slots; more are
-// tables of up to 1024 slots, each at most 7/8 full, which double and then split in two. A future layout makes
-// the estimate coarser, not wrong in kind: nothing here looks into a map's memory.
+// These numbers are those of Go's maps (Swiss tables, Go 1.24 and later): up to 8 entries are one group of 8 slots; more
+// are tables of up to 1024 slots, each at most 7/8 full, which double and then split in two. With a future layout the
+// estimate would be coarser but still an estimate: nothing here reads a map's memory.
 const (
 	groupSlots    = 8
 	tableSlots    = 1024
@@ -18,7 +18,7 @@ const (
 	maxInline     = 128 // larger keys and elements are stored by pointer
 )
 
-// mapSize returns what a map of type t with n entries takes, without what keys and elements refer to.
+// mapSize returns the heap bytes of a map of type t with n entries, without the objects that keys and elements refer to.
 func mapSize(t reflect.Type, n int) int64 {
 	if n == 0 {
 		return mapHeader
@@ -41,9 +41,9 @@ func mapSize(t reflect.Type, n int) int64 {
 	return mapHeader + directory + int64(tables*float64(table))
 }
 
-// expectedTables returns how many tables n entries are likely to need. Entries are spread evenly, so all tables split
-// at about the same n; around it, some have and some have not. The number of entries in one of several tables is
-// close to normally distributed with the variance of its mean. n is more than a single table holds.
+// expectedTables returns how many tables n entries are likely to need. Entries are spread evenly, so all tables split at
+// about the same n; near that n, some have split and some have not. The number of entries in one of several tables is
+// close to normally distributed, with a variance equal to its mean. n is more than a single table holds.
 func expectedTables(n int) float64 {
 	tables := 2.0
 	for float64(n)/tables > 1.25*tableMost {
@@ -71,7 +71,7 @@ func slotPart(t reflect.Type) (size, align int) {
 	return int(t.Size()), t.Align()
 }
 
-// indirect returns what a key or element of type t takes outside its slot.
+// indirect returns the heap bytes of a key or element of type t outside its slot.
 func indirect(t reflect.Type) int64 {
 	if t.Size() <= maxInline {
 		return 0

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Sizer sizes the values of one type. Which fields of which structs may be read it decides once per type. Its methods may
-// be called from any goroutine.
+// Sizer sizes the values of one type. It decides once for each struct type which fields may be read. Its methods may be
+// called from any goroutine.
 type Sizer struct {
 	own   []string // packages whose unexported fields are read
 	plans sync.Map // of reflect.Type to *plan, for structs
@@ -33,20 +33,21 @@ func For(t reflect.Type) *Sizer {
 // plan is how the values of a struct type are walked.
 type plan struct {
 	fields []int // to be followed, in order
-	// guess is what the fields are taken to refer to if none of them may be read; 0: fields holds all that refer to something.
+	// guess is the estimate of all that the fields refer to, if none of them may be read; 0: fields has all fields that
+	// refer to something.
 	guess int64
 }
 
 func (p *plan) refers() bool { return len(p.fields) > 0 || p.guess > 0 }
 
-// planOf decides what of a struct may be read while the program goes on to use it.
+// planOf decides which fields of a struct may be read while the program uses it.
 //
-//   - Nothing if it holds, by value, what goroutines synchronize by or what code hides in: it has an inside that its
-//     methods change. Neither are pointers to it followed: those are the same inside.
-//   - Everything if its type is of the package of V, which knows that cached values are read-only.
-//   - Otherwise everything or nothing: a type of another package is data only if all its fields are exported and none is
-//     an interface with methods. Exported fields beside others are part of an inside, too: html/template changes the
-//     Tree of a template when it is first executed.
+//   - None if it holds, by value, something that goroutines synchronize by or that holds code: then it has internal
+//     state that its methods change. Pointers to it are not followed either.
+//   - All if its type is of the package of V, whose authors know that cached values are read-only.
+//   - Otherwise all or none: a type of another package is data only if all its fields are exported and none is an
+//     interface with methods. Exported fields beside unexported ones may be internal state, too: html/template changes
+//     the Tree of a template when it is first executed.
 func (s *Sizer) planOf(t reflect.Type) *plan {
 	if known, ok := s.plans.Load(t); ok {
 		return known.(*plan)
@@ -80,10 +81,10 @@ func (s *Sizer) refers(t reflect.Type) bool {
 	return hasPointers(t)
 }
 
-// unreadBytes is what each reference that is not followed is taken to keep alive. It is a guess.
+// unreadBytes is the guess of the heap that each reference keeps alive that is not followed.
 const unreadBytes = 64
 
-// references counts those in a value of type t: pointers and what holds one.
+// references counts the references in a value of type t: pointers, and values that hold one.
 func references(t reflect.Type) (n int64) {
 	switch t.Kind() {
 	case reflect.Array:
@@ -102,8 +103,8 @@ func references(t reflect.Type) (n int64) {
 	return n
 }
 
-// standardData are types of the standard library whose unexported fields never change, unless by a method that is called
-// to change the value.
+// standardData are types of the standard library whose unexported fields never change, except by methods that change the
+// value.
 var standardData = map[reflect.Type]bool{
 	reflect.TypeFor[big.Int]():      true,
 	reflect.TypeFor[big.Rat]():      true,
@@ -111,8 +112,8 @@ var standardData = map[reflect.Type]bool{
 	reflect.TypeFor[url.Userinfo](): true,
 }
 
-// belongsToProgram reports whether what a t refers to is shared by all that are like it: the location of a time, the
-// zone of an address.
+// belongsToProgram reports whether the object that a t refers to is shared by all equal values: the location of a time,
+// the zone of an address.
 func belongsToProgram(t reflect.Type) bool {
 	switch t {
 	case reflect.TypeFor[time.Time](), reflect.TypeFor[netip.Addr](), reflect.TypeFor[netip.AddrPort](), reflect.TypeFor[netip.Prefix]():
@@ -122,14 +123,14 @@ func belongsToProgram(t reflect.Type) bool {
 }
 
 // holdsInside reports whether a value of type t holds, by value and at any depth, something of sync or sync/atomic, a
-// channel, a func, an unsafe.Pointer, or what go vet would not let one copy. Such a mark may have no length.
+// channel, a func, an unsafe.Pointer, or a value that go vet reports when it is copied. That may be of size 0.
 func holdsInside(t reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.Chan, reflect.Func, reflect.UnsafePointer:
 		return true
 	case reflect.Array:
 		if t.Len() == 0 && t.Elem().Kind() == reflect.Func {
-			return false // that is how a type says that it cannot be compared
+			return false // which makes a type incomparable
 		}
 		return holdsInside(t.Elem())
 	case reflect.Struct:
@@ -145,7 +146,7 @@ func holdsInside(t reflect.Type) bool {
 	return false
 }
 
-// isData reports whether a struct of a package that is not V's is nothing but its exported fields.
+// isData reports whether a struct of another package than V's consists of its exported fields only.
 func isData(t reflect.Type) bool {
 	for i := range t.NumField() {
 		f := t.Field(i)
@@ -157,7 +158,7 @@ func isData(t reflect.Type) bool {
 	return true
 }
 
-// packageOf is the package that a struct's unexported fields are of; a struct without a name has no other.
+// packageOf is the package of a struct's unexported fields; a struct without a name has no other package.
 func packageOf(t reflect.Type) string {
 	if t.Name() == "" {
 		for i := range t.NumField() {
@@ -169,7 +170,7 @@ func packageOf(t reflect.Type) string {
 	return t.PkgPath()
 }
 
-// packagesOf appends the packages of the types that a V is put together of, as []docs.Page is of docs.Page.
+// packagesOf appends the packages of the types that a V consists of, as []docs.Page consists of docs.Page.
 func packagesOf(t reflect.Type, out []string) []string {
 	p := t.PkgPath()
 	if t.Kind() == reflect.Struct {
@@ -183,21 +184,21 @@ func packagesOf(t reflect.Type, out []string) []string {
 		if t.Kind() == reflect.Map {
 			out = packagesOf(t.Key(), out)
 		}
-		if t.Name() == "" { // else it may be recursive, and its elements are its package's own business
+		if t.Name() == "" { // else it may be recursive, and only its own package counts
 			out = packagesOf(t.Elem(), out)
 		}
 	}
 	return out
 }
 
-// standard reports whether a package is of the standard library, none of which is written for cached values. Its import
-// paths begin without a dot; so do those of programs that nobody else imports.
+// standard reports whether a package is of the standard library, whose types are not written for cached values. Its
+// import paths begin without a dot; so do those of programs that no other module imports.
 func standard(path string) bool {
 	first, _, _ := strings.Cut(path, "/")
 	return !strings.Contains(first, ".") && first != "main" && first != program()
 }
 
-// program is how the import paths of the main module begin; empty if that is not known.
+// program is the first element of the import paths of the main module; empty if that is not known.
 var program = sync.OnceValue(func() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -9,11 +9,12 @@ import (
 // Limits of one call.
 const (
 	maxVisits = 100_000 // values that can hold pointers; others are sized without being visited
-	maxDepth  = 200     // nesting followed on the stack; what lies deeper is queued
+	maxDepth  = 200     // nesting followed on the stack; deeper values are queued
 )
 
-// Of returns the heap bytes that v keeps alive, v itself included: what a pointer points to, a slice's header and
-// array, a struct with all it refers to. An object met twice is counted once. Of(nil) is 0. It is [Sizer.Of] of v's type.
+// Of returns the heap bytes that v keeps alive, v itself included: the object that a pointer points to, a slice's header
+// and array, a struct with all objects it refers to. An object that is found twice is counted once. Of(nil) is 0. It is
+// [Sizer.Of] of v's type.
 func Of(v any) int64 {
 	if v == nil {
 		return 0
@@ -26,8 +27,8 @@ func Of(v any) int64 {
 // all of it may be read (see planOf), whole is false and size has a guess for the rest: 64 bytes for each reference that is
 // not followed.
 //
-// The work is bounded. After about 100,000 visited values, the rest of a slice or map is taken to be like the part
-// that was seen; the rest of a chain of pointers is left out. Of never panics.
+// The work is bounded. After about 100,000 visited values, the rest of a slice or map is estimated from the visited
+// part; the rest of a chain of pointers is left out. Of never panics.
 func (s *Sizer) Of(v any) (size int64, whole bool) {
 	w := walk{s: s, left: maxVisits}
 	size = w.boxed(reflect.ValueOf(v))
@@ -40,10 +41,10 @@ func (s *Sizer) Of(v any) (size int64, whole bool) {
 	return size, !w.unread
 }
 
-// Type returns what a T takes on the heap by itself, without what it refers to.
+// Type returns the heap bytes of a T itself, without the objects it refers to.
 func Type[T any]() int64 { return classOf(reflect.TypeFor[T](), 1) }
 
-// object identifies what was counted. The type belongs to it because a struct and its first field share an address.
+// object identifies a counted object. The type is a part of it because a struct and its first field share an address.
 type object struct {
 	at unsafe.Pointer
 	t  reflect.Type
@@ -54,13 +55,13 @@ type walk struct {
 	left   int // visits
 	depth  int
 	unread bool      // something was not read
-	few    [8]object // the first that were met; most values are no more than these
-	met    int       // of few
+	few    [8]object // the first objects found; most values have no more
+	met    int       // the length of few
 	seen   map[object]struct{}
 	queue  []reflect.Value // to be followed from depth 0
 }
 
-// first reports whether the object has not been met before.
+// first reports whether the object has not been found before.
 func (w *walk) first(at unsafe.Pointer, t reflect.Type) bool {
 	o := object{at, t}
 	if slices.Contains(w.few[:w.met], o) {
@@ -89,7 +90,7 @@ func (w *walk) boxed(v reflect.Value) int64 {
 	return classOf(v.Type(), 1) + w.referred(v)
 }
 
-// referred sizes what v refers to, without the words of v itself: those belong to the object that v lies in.
+// referred sizes the objects that v refers to, without the words of v itself: those are part of the object that holds v.
 func (w *walk) referred(v reflect.Value) int64 {
 	t := v.Type()
 	var p *plan
@@ -123,7 +124,7 @@ func (w *walk) referred(v reflect.Value) int64 {
 		if v.Cap() == 0 || !w.first(v.UnsafePointer(), t) {
 			return 0
 		}
-		v = v.Slice(0, v.Cap()) // what lies beyond the length is kept alive, too
+		v = v.Slice(0, v.Cap()) // the elements beyond the length are kept alive, too
 		return classOf(t.Elem(), v.Len()) + w.elements(v)
 	case reflect.Array:
 		return w.elements(v)
@@ -139,7 +140,7 @@ func (w *walk) referred(v reflect.Value) int64 {
 	return unreadBytes
 }
 
-// text sizes the bytes of s. Those of one-byte strings are the runtime's.
+// text sizes the bytes of s. Those of one-byte strings are part of the runtime.
 func (w *walk) text(s string) int64 {
 	if len(s) <= 1 || !w.first(unsafe.Pointer(unsafe.StringData(s)), nil) {
 		return 0
@@ -188,7 +189,7 @@ func (w *walk) mapped(v reflect.Value) (sum int64) {
 	return sum + found
 }
 
-// extrapolate takes the sum for the first done of n elements to that for all.
+// extrapolate estimates the sum for n elements from the sum for the first done of them.
 func extrapolate(sum int64, done, n int) int64 {
 	if done == 0 {
 		return 0

@@ -11,8 +11,8 @@ import (
 	"unsafe"
 )
 
-// measured returns the heap that one value of make takes, the interface's own two words aside. Many are made, so that
-// what else goes on in the process does not count.
+// measured returns the heap that one value of make takes, without the interface's own two words. Many are made, so that
+// other allocations of the process do not count.
 func measured(make_ func(i int) any) float64 {
 	estimate := max(Of(make_(0)), 8)
 	keep := make([]any, min(max(2<<20/int(estimate), 10), 20_000))

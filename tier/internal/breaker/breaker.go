@@ -11,29 +11,28 @@ import (
 // Breaker keeps requests from a server that does not answer, so that only the
 // first reads of an outage wait for it.
 //
-// It opens when a request was given up that had been sent after another was
-// given up, with no answer to anything in between. So it takes a silence of
-// about two remote timeouts, however many requests are under way: one command
-// that holds the server up for less delays as many as it likes. Any timely
-// answer closes it, also one to a request from before. While it is open nothing
-// is sent but the probes of [Store.probe], which no caller waits for: with
-// callers for probes (as the half-open state of most breakers has it) some reads
-// would still pay the timeout.
+// It opens when a request was given up that had been sent after another was given up,
+// with no answer to any request in between. So it takes a silence of about two remote
+// timeouts, however many requests are under way: a command that blocks the server for a
+// shorter time does not open it, however many requests it delays. Any timely answer
+// closes it, also one to an earlier request. While it is open nothing is sent except the
+// store's probes, which no caller waits for: with callers as probes (as the half-open
+// state of most breakers has it) some reads would still wait for the timeout.
 type Breaker struct {
-	// state is a state and a number that moves with each change of state, so that
-	// two doubts can be told apart. Each request loads it once before and once
-	// after; nothing else is shared while the server answers.
+	// state is a breakerState: a state, and a number that moves with each change, so that
+	// two times of being suspect can be told apart. Each request loads it once before and
+	// once after; nothing else is shared while the server answers.
 	state atomic.Uint64
-	// Current is the outage while the state is away. It is set before state.
+	// Current is the outage while the breaker is open. It is set before state.
 	Current  atomic.Pointer[Outage]
 	openings atomic.Int64
 
 	mu sync.Mutex // held while state changes; nothing is called under it
 
-	// Probe asks whether what it is for answers, and tells it so.
+	// Probe asks the server, and records in the breaker whether it answered.
 	Probe func(ctx context.Context)
 
-	// onOpen and closed are told of each edge.
+	// onOpen and onClose are called when the breaker opens and closes.
 	onOpen, onClose func(*Outage)
 }
 
@@ -43,18 +42,18 @@ type breakerState uint64
 const (
 	stateClosed      = iota // the latest request that ended was answered
 	stateSuspect            // one was not, and none has been answered since
-	stateOpen               // nor was one that was sent after that
+	stateOpen               // another, sent after that one was given up, was not answered either
 	numBreakerStates = 4
 )
 
 func (s breakerState) state() uint64 { return uint64(s) % numBreakerStates }
 
-// becomes is the next state, in another state.
+// becomes returns the next breakerState, with another state.
 func (s breakerState) becomes(state uint64) breakerState {
 	return (s/numBreakerStates+1)*numBreakerStates + breakerState(state)
 }
 
-// Outage is one time for which a server is away, and the error of whatever is
+// Outage is one time for which a server is away, and the error of requests that are
 // refused meanwhile.
 type Outage struct {
 	Since time.Time
@@ -77,10 +76,10 @@ func (a *Outage) Lasts() bool {
 	}
 }
 
-// loadState is handed back to unanswered by the request that is sent now.
+// loadState returns the state that a request, sent now, hands to unanswered later.
 func (b *Breaker) loadState() breakerState { return breakerState(b.state.Load()) }
 
-// admit returns an error, a *outage, if nothing is to be sent.
+// admit returns an error, an *Outage, if nothing is to be sent.
 func (b *Breaker) admit() (breakerState, error) {
 	s := b.loadState()
 	// guard: I8-open-breaker-refuses
@@ -92,7 +91,7 @@ func (b *Breaker) admit() (breakerState, error) {
 	return s, nil
 }
 
-// answered is told of each answer that came in time.
+// answered records an answer that came in time.
 func (b *Breaker) answered() {
 	// guard: I8-answer-closes-breaker
 	if b.loadState().state() != stateClosed {
@@ -117,8 +116,7 @@ func (b *Breaker) close() {
 	}
 }
 
-// unanswered is told of each request that was given up; sent is how it stood
-// when that was sent.
+// unanswered records a request that was given up; sent is the state when it was sent.
 func (b *Breaker) unanswered(sent breakerState, cause error) {
 	b.mu.Lock()
 	s := b.loadState()

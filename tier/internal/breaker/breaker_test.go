@@ -21,7 +21,7 @@ func newEdges() *edges {
 	e.onClose = func(a *Outage) {
 		e.closes++
 		if a.Lasts() {
-			panic("told before it was over")
+			panic("called before the outage was over")
 		}
 	}
 	return e
@@ -38,10 +38,10 @@ func TestABreakerOpensWhenARequestFailsThatWasSentAfterAnotherHadFailed(t *testi
 	require.True(t, Refused(err))
 	require.Equal(t, 1, b.opens)
 	b.unanswered(b.loadState(), errSilence)
-	require.Equal(t, 1, b.opens, "an edge is told once")
+	require.Equal(t, 1, b.opens, "it is called once for each opening")
 }
 
-// However many requests one slow command of somebody holds up.
+// However many requests one slow command of another client delays.
 func TestABreakerStaysClosedIfAllThatFailedWereUnderWayTogether(t *testing.T) {
 	b := newEdges()
 	sent := b.loadState()

@@ -14,29 +14,31 @@ import (
 	"github.com/tiercache/tiercache/remote"
 )
 
-// Conn stands between a store and its connection: while the server is away it
-// refuses what readers and writers would wait for, and it listens to the answers
-// for the breaker.
+// Conn is a connection with a breaker for each of its servers: while a server is away it
+// refuses requests that readers and writers would wait for, and it records the results of
+// requests in the breakers.
 //
-// It lets pass what nobody may refuse: changes and heartbeats, and the release
-// of a lease, which may have been taken by a request that was given up and would
-// block others once the server goes on.
+// It never refuses changes and heartbeats, nor the release of a lease: a request that was
+// given up may have taken the lease, which would block other processes once the server
+// answers again.
 type Conn struct {
 	remote.Conn
 	timeout time.Duration
 	Server  Breaker // of the only server, or in a cluster of the one that has the log
 	Sharded bool
-	shards  sync.Map // of a cluster: a *breaker for each address
-	// silence is for how long a server of a cluster proves nothing before it is
-	// blamed for a request to several that failed.
+	shards  sync.Map // in a cluster: a *Breaker for each address
+	// silence is the age of a server's proof from which on, in a cluster, a request to
+	// several servers that failed counts against that server.
 	silence time.Duration
 }
 
+// NewConn returns c with breakers. It calls opened and closed, without a lock, when a
+// breaker opens or closes.
 func NewConn(c remote.Conn, timeout, heartbeat time.Duration, opened, closed func(*Outage)) *Conn {
 	return &Conn{Conn: c, timeout: timeout, silence: max(timeout, 2*heartbeat), Server: Breaker{onOpen: opened, onClose: closed}}
 }
 
-// Of is the breaker that a remote key's requests go through.
+// Of returns the breaker of the server that has a remote key.
 func (g *Conn) Of(name string) *Breaker {
 	if !g.Sharded {
 		return &g.Server
@@ -44,30 +46,30 @@ func (g *Conn) Of(name string) *Breaker {
 	return g.ofShard(g.Shard(name), name)
 }
 
-// ofShard is that of a server of a cluster; name is a key that it has.
+// ofShard returns the breaker of a server of a cluster; name is a key that the server has.
 func (g *Conn) ofShard(s *remote.Shard, name string) *Breaker {
 	if b, ok := g.shards.Load(s.Address()); ok {
 		return b.(*Breaker)
 	}
 	b := &Breaker{onOpen: g.Server.onOpen, onClose: g.Server.onClose}
 	b.Probe = func(ctx context.Context) { g.probeShard(ctx, b, name) }
-	if s.Address() == "" { // for keys of which nobody knows who has them
+	if s.Address() == "" { // for keys of which no server is known
 		b.Probe = func(ctx context.Context) { g.probeShard(ctx, b) }
 	}
 	known, _ := g.shards.LoadOrStore(s.Address(), b)
 	return known.(*Breaker)
 }
 
-// probeShard asks for a proof of the keys, or of all if none is named. If another
-// server has the key by now, its answer ends the waiting for this one: should it be
-// given keys again, it is asked.
+// probeShard asks for a proof of the keys, or of all if none is named. If another server
+// has the key by now, its answer closes this breaker: should this server be given keys
+// again, requests are sent to it.
 func (g *Conn) probeShard(ctx context.Context, b *Breaker, names ...string) {
 	sent := b.loadState()
 	b.recordAnswer(ctx, sent, g.Conn.Prove(ctx, names...))
 }
 
-// Prove, when no key is named, has asked every server, and so none of them is away:
-// after a Sync nothing is served that was kept for an outage.
+// Prove implements [remote.Conn]. Without names every server has answered, so none of them
+// is away: after a Sync no copy is served that was kept for an outage.
 func (g *Conn) Prove(ctx context.Context, names ...string) error {
 	err := g.Conn.Prove(ctx, names...)
 	// guard: I3-sync-ends-outage
@@ -80,13 +82,14 @@ func (g *Conn) Prove(ctx context.Context, names ...string) error {
 	return err
 }
 
-// OfLog is the breaker of the server that has the change log.
+// OfLog returns the breaker of the server that has the change log.
 func (g *Conn) OfLog() *Breaker { return &g.Server }
 
 // OpenOutage returns the outage of the server that has the change log, or nil.
 func (g *Conn) OpenOutage() *Outage { return g.OfLog().Current.Load() }
 
-// AwaySince is since when a server is away, if one is, and how often that was so.
+// AwaySince returns the beginning of the oldest present outage, or the zero time, and how
+// many outages there were.
 func (g *Conn) AwaySince() (since time.Time, outages int64) {
 	count := func(b *Breaker) {
 		if a := b.Current.Load(); a != nil && (since.IsZero() || a.Since.Before(since)) {
@@ -102,15 +105,15 @@ func (g *Conn) AwaySince() (since time.Time, outages int64) {
 	return since, outages
 }
 
-// request is one on its way, and whom it asks.
+// request is a request on its way to one server or several.
 type request struct {
 	b     *Breaker
 	sent  breakerState
 	shard *remote.Shard
-	more  []request // of the other servers that it goes to
+	more  []request // for the other servers that it goes to
 }
 
-// admit returns an error, a *outage, if a server that has one of the keys is away.
+// admit returns an error, an *Outage, if a server that has one of the keys is away.
 func (g *Conn) admit(keys int, key func(i int) string) (r request, err error) {
 	if !g.Sharded {
 		r.b = &g.Server
@@ -133,8 +136,9 @@ func (g *Conn) admit(keys int, key func(i int) string) (r request, err error) {
 	return r, nil
 }
 
-// recordAnswer tells the breakers how it went. An error does not say which of several
-// servers it is of; about that of the log heartbeats tell.
+// recordAnswer records the result of a request in the breakers. An error does not tell
+// which of several servers failed, so it counts only against those whose proof is old.
+// The log's server is judged by heartbeats.
 func (g *Conn) recordAnswer(ctx context.Context, r request, err error) {
 	if len(r.more) == 0 {
 		r.b.recordAnswer(ctx, r.sent, err)
@@ -154,10 +158,10 @@ func Refused(err error) bool {
 	return errors.As(err, &a)
 }
 
-// ErrRemoteTimeout is the cause of a request's end for which the server is to blame.
+// ErrRemoteTimeout is the cause of a request's end when the server did not answer in time.
 var ErrRemoteTimeout = errors.New("no answer within the remote timeout")
 
-// recordAnswer tells a breaker how a request went.
+// recordAnswer records the result of a request.
 func (b *Breaker) recordAnswer(ctx context.Context, sent breakerState, err error) {
 	switch {
 	case err == nil:
@@ -167,15 +171,14 @@ func (b *Breaker) recordAnswer(ctx context.Context, sent breakerState, err error
 		b.answered()
 	// guard: I8-caller-gave-up-first
 	case ctx.Err() != nil && bound.Cause(ctx) != ErrRemoteTimeout:
-		// Its caller gave up sooner, which says nothing about the server.
+		// The caller gave up sooner, which says nothing about the server.
 	default:
 		b.unanswered(sent, err)
 	}
 }
 
-// Delta is never refused: it is what heartbeats and probes send. They are given
-// more time than a read, so the clock tells whether a read would have been
-// answered.
+// Delta is never refused: heartbeats and probes send it. They have more time than a
+// read, so Delta measures whether a read would have been answered.
 func (g *Conn) Delta(ctx context.Context, q invalidation.DeltaQuery) (invalidation.Delta, error) {
 	b := g.OfLog()
 	sent, begun := b.loadState(), mono.Now()
@@ -184,7 +187,7 @@ func (g *Conn) Delta(ctx context.Context, q invalidation.DeltaQuery) (invalidati
 	switch {
 	// guard: I8-late-heartbeat-is-failure
 	case err == nil && took > g.timeout:
-		b.unanswered(sent, fmt.Errorf("it answers after %v", took.Round(time.Millisecond)))
+		b.unanswered(sent, fmt.Errorf("it took %v to answer", took.Round(time.Millisecond)))
 	// guard: I8-failed-heartbeat-counts
 	case err != nil && ctx.Err() == context.DeadlineExceeded && took >= g.timeout-g.timeout/8 && remote.Away(err):
 		b.unanswered(sent, err)
@@ -204,8 +207,8 @@ func (g *Conn) GetOne(ctx context.Context, key string) (remote.Item, error) {
 	return it, err
 }
 
-// Get with a query goes to the server of the log as well, and without that one
-// nothing can be judged.
+// Get with a query goes to the log's server as well. Without that server's answer the
+// items cannot be judged.
 func (g *Conn) Get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) ([]remote.Item, invalidation.Delta, error) {
 	r, err := g.admit(len(keys), func(i int) string { return keys[i] })
 	if err != nil {
@@ -239,11 +242,11 @@ func (g *Conn) Lease(ctx context.Context, reqs []remote.LeaseRequest) ([]remote.
 		return nil, err
 	}
 	leases, err := g.Conn.Lease(ctx, reqs)
-	said := err
+	worst := err
 	for i := range leases {
-		said = worse(said, leases[i].Err)
+		worst = worse(worst, leases[i].Err)
 	}
-	g.recordAnswer(ctx, r, said)
+	g.recordAnswer(ctx, r, worst)
 	return leases, err
 }
 
@@ -257,11 +260,11 @@ func (g *Conn) Write(ctx context.Context, writes []remote.Write) ([]remote.Writt
 	return written, err
 }
 
-// recordChangeAnswer is heard, of a request whose answer is waited for when its caller has given up.
+// recordChangeAnswer is recordAnswer for requests whose answer is awaited even if the caller gives up.
 func (g *Conn) recordChangeAnswer(ctx context.Context, r request, err error) {
 	limit := bound.Limit(ctx)
 	if err != nil && limit.Err() == nil && ctx.Err() != nil {
-		return // nothing was sent, or the rest of the time was not needed to see that no answer comes
+		return // it ended before its limit: nothing was sent, or the connection was lost
 	}
 	// guard: I8-abandoned-write-counts
 	g.recordAnswer(limit, r, err)
@@ -279,7 +282,8 @@ func (g *Conn) WriteLater(ctx context.Context, writes []remote.Write, then func(
 	})
 }
 
-// Worst is what tells most about the server, of what came of a request to write.
+// Worst returns the error that says most about the server, of the results of a request
+// to write.
 func Worst(written []remote.Written, err error) error {
 	for i := range written {
 		err = worse(err, written[i].Err)
@@ -287,7 +291,7 @@ func Worst(written []remote.Written, err error) error {
 	return err
 }
 
-// worse is what tells more about the server, of two errors about one request.
+// worse returns the error that says more about the server, of two errors of one request.
 func worse(a, b error) error {
 	if a == nil || b != nil && remote.Away(b) {
 		return b
@@ -315,7 +319,7 @@ func (g *Conn) Delete(ctx context.Context, keys []remote.Deletion) ([]remote.Del
 	return deleted, err
 }
 
-// WorstOf is worst, of a request to delete.
+// WorstOf is Worst for a request to delete.
 func WorstOf(deleted []remote.Deleted, err error) error {
 	for i := range deleted {
 		err = worse(err, deleted[i].Err)

@@ -9,34 +9,34 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 )
 
-// requestDeadline is a context that ends when the requests which share it have waited
-// long enough, so that none needs a context and a timer of its own.
+// requestDeadline is a context that ends at the deadline of the requests that share it,
+// so that a request needs neither a context nor a timer of its own.
 type requestDeadline struct {
 	context.Context
 	cancel context.CancelFunc
-	until  mono.Time // requests that begin later get another
-	ends   mono.Time // no later than the context does
+	until  mono.Time // requests that begin later get another one
+	ends   mono.Time // no later than the context ends
 }
 
 // waits is how long a request may be waited for. It is shorter than the remote
-// timeout by what may pass until its caller knows and asks the loader: an idle Go
-// process waits for timers in whole milliseconds, and so finds them up to one late.
+// timeout, by the time until its caller is woken and starts the loader: an idle Go
+// process waits for timers in whole milliseconds, so they can be one millisecond late.
 func (c *storeConfig) waits() time.Duration {
 	// guard: I8-request-ends-within-budget
 	return c.timeout - min(c.timeout/16, 2*time.Millisecond)
 }
 
-// End implements [requestContext]. Others have the same.
+// End implements [requestContext]. It does nothing, since other requests share p.
 func (p *requestDeadline) End() {}
 
-// requestContext is to be ended when the request is.
+// requestContext is the context of one request; End is called when the request ends.
 type requestContext interface {
 	context.Context
 	End()
 }
 
 // request bounds one request to the remote tier: it is given up before the remote
-// timeout is over, by up to an eighth of it.
+// timeout has passed, by up to an eighth of it.
 func (s *Store) request(ctx context.Context) requestContext {
 	p := s.currentDeadline(mono.Now())
 	if ctx.Done() == nil {
@@ -45,9 +45,9 @@ func (s *Store) request(ctx context.Context) requestContext {
 	return bound.New(ctx, p, breaker.ErrRemoteTimeout)
 }
 
-// writeRequest is request for what sets or deletes keys. No server performs it after until, which is no later than
-// when the request is given up, and the caller's deadline: see window and awaitWindowEnd. A cancellation does not shorten
-// that, since it is not known when the request is sent.
+// writeRequest is request for requests that set or delete keys. No server performs one after until, which is no later
+// than the end of the request and than the caller's deadline: see window and awaitWindowEnd. A cancellation does not
+// shorten that, since it is not known when the request is sent.
 func (s *Store) writeRequest(ctx context.Context) (rctx requestContext, until mono.Time) {
 	now := mono.Now()
 	p := s.currentDeadline(now)
@@ -84,7 +84,8 @@ func (s *Store) newDeadline(old *requestDeadline) *requestDeadline {
 	return p
 }
 
-// endDeadline stops the timer of the latest; those before it end by themselves.
+// endDeadline stops the timer of the latest requestDeadline; earlier ones end by
+// themselves.
 func (s *Store) endDeadline() {
 	if p := s.deadline.Load(); p != nil {
 		p.cancel()

@@ -2,9 +2,9 @@ package local
 
 import "sync/atomic"
 
-// A Get applies uses itself only when useHigh of them wait in the ring, and no more than useBatch then. That is some 200 ns
-// of work where all of it is in the processor's caches, and more than a microsecond where writers have pushed it out.
-// But where there are writers they come first, because each applies all; so hits stay short beside them.
+// A Get applies uses itself only when useHigh of them wait in the ring, and then at most useBatch. That is some 200 ns of
+// work where the entries are in the processor's caches, and more than a microsecond where writers have evicted them from
+// there. But where there are writers, the ring seldom fills, because each writer applies all uses; so hits stay short.
 const (
 	useRoom = 128
 	// guard: uses-drained-by-writers
@@ -12,12 +12,12 @@ const (
 	useBatch = 4
 )
 
-// readBuffer holds recorded uses until somebody with the shard's lock applies them, oldest first. It is lossy: a use that
-// meets another one at the same instant, or finds the ring full because the lock is held for long, is forgotten.
-// A forgotten use costs a little accuracy, waiting would cost every reader.
+// readBuffer holds recorded uses until a goroutine with the shard's lock applies them, oldest first. It is lossy: a use
+// that is added at the same instant as another, or finds the ring full because the lock is held for long, is forgotten.
+// A forgotten use costs a little accuracy; waiting would cost every reader.
 //
-// The shards are the stripes: which ring a use goes to depends on its key. A hot key does not crowd its ring, since
-// the clock keeps it from being recorded again soon.
+// The shards are the stripes: a use goes to the ring of its key's shard. A hot key does not fill its ring, since the
+// clock keeps it from being recorded again soon.
 type readBuffer[V any] struct {
 	tail atomic.Uint32 // next to claim, by any reader
 	head atomic.Uint32 // next to take; changed only under the shard's lock
@@ -36,7 +36,7 @@ func (u *readBuffer[V]) add(e *Entry[V]) (waiting int, ok bool) {
 	return waiting + 1, true
 }
 
-// take hands over up to n uses, oldest first. The shard's lock must be held.
+// take applies up to n uses, oldest first. The shard's lock must be held.
 //
 //	reader                        holder of the lock
 //	claims slot 5
@@ -44,7 +44,7 @@ func (u *readBuffer[V]) add(e *Entry[V]) (waiting int, ok bool) {
 //	stores into slot 5
 //	                              (next time) takes slot 5
 //
-// Stopping there keeps the order. Skipping 5 would leave its entry in the ring until the ring came around.
+// Stopping there keeps the order. Skipping 5 would leave its entry in the ring until the ring has gone round once.
 func (u *readBuffer[V]) take(n int, apply func(*Entry[V])) {
 	first, tail := u.head.Load(), u.tail.Load()
 	head := first

@@ -10,25 +10,25 @@ import (
 	"github.com/tiercache/tiercache/remote"
 )
 
-// readsUncoalesced reports whether keys of a GetMany can be read without calls. Those
-// are there to count the invalidations of a key whose value is to be kept, and to have
-// others share what is read; a value that is not kept, and is there, can be given
-// away at once, in a fraction of the time. In a cluster each key has a server of its
-// own to be judged by.
+// readsUncoalesced reports whether keys of a GetMany can be read without calls. A call
+// counts the invalidations of a key whose value is to be kept, and lets other callers
+// share what is read. A value that is not kept, and is there, can be returned without
+// one, in a fraction of the time. Not in a cluster, where each key is judged by the
+// proof of its own server.
 //
-// A key that has a call is left to it:
+// A key that has a call is left to that call:
 //
 //	A: has loaded k and returned its value; the write is on its way
-//	B: comes then, and would read what was there before
+//	B: begins, and would read what was there before
 //
-// Of calls that begin later nothing was returned before the caller came.
+// Calls that begin later have returned nothing before this caller began.
 func (c *core) readsUncoalesced(o callConfig) bool {
 	return !c.usesLocal(o) && !o.fresh && !c.cfg.localOnly && c.cfg.early == 0 && !c.s.sharded
 }
 
-// readUncoalesced reads the remote tier for a batch and gives away what can be believed and
-// is fresh. The rest is for calls, which need not read it before they ask for its
-// lease: that reads it, too.
+// readUncoalesced reads the remote tier for a batch and gives what is valid and fresh. The
+// rest is left to calls. They need not read it before they ask for its lease, since
+// that reads it, too.
 func (c *core) readUncoalesced(ctx context.Context, p *batchLookup, give func(key string, it *item)) {
 	v := c.s.tail.View()
 	// guard: I2-uncoalesced-read-proof
@@ -75,7 +75,7 @@ func (c *core) readUncoalesced(ctx context.Context, p *batchLookup, give func(ke
 	c.ns.stats.remoteHits.Add(hits)
 }
 
-// readNames reads what the lookups ask for, and what of it is to be judged by v.
+// readNames reads the entries of the lookups' keys, so that they can be judged by v.
 func (c *core) readNames(ctx context.Context, asked []*keyLookup, v *invalidation.View) (items []remote.Item, err error) {
 	names := make([]string, len(asked))
 	c.ns.nameAll(len(asked), func(i int) local.Key { return asked[i].h }, func(i int, name string) { names[i] = name })

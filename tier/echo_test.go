@@ -63,10 +63,10 @@ func (o *owing) changed() {
 	require.Equal(o.t, int64(1), lookup(o.t, o.cache, none).Value)
 }
 
-// Guard: item.owed is set only if the write's own invalidation has not come.
+// Guard: meta.expectsOwnEcho is set only if the write's echo has not come.
 //
-//	A: its fill is answered, and its invalidation came before
-//	B: Set(k): the invalidation is not the one that A's write owes
+//	A: its fill is answered, and its echo came before
+//	B: Set(k): the invalidation is not the echo of A's write
 func TestTheWritesOwnNoticeCameFirst(t *testing.T) {
 	eachOwing(t, func(t *testing.T, o *owing) {
 		o.load()
@@ -75,11 +75,11 @@ func TestTheWritesOwnNoticeCameFirst(t *testing.T) {
 	})
 }
 
-// Guard: item.owed lets one invalidation pass.
+// Guard: meta.expectsOwnEcho lets one invalidation pass.
 //
 //	A: its fill is answered
-//	A: hears of its own write: the copy stays
-//	B: Set(k): the copy goes
+//	A: gets the echo: the copy stays
+//	B: Set(k): the copy is removed
 func TestTheWritesOwnNoticeComesAfterItsAnswer(t *testing.T) {
 	eachOwing(t, func(t *testing.T, o *owing) {
 		o.hooks.Filter(func(e interpose.Event) bool { return e.Changed == nil })
@@ -93,11 +93,12 @@ func TestTheWritesOwnNoticeComesAfterItsAnswer(t *testing.T) {
 	})
 }
 
-// Guard: one invalidation before the answer may be another's, and then none is owed.
+// Guard: one invalidation before the answer may be of another change, and then there is no
+// echo.
 //
 //	A:        is about to write what it loaded
 //	stranger: changes k, which ends its tracking
-//	A:        writes, and no invalidation comes of that
+//	A:        writes, which has no echo
 //	B:        Set(k)
 func TestAStrangersNoticeTakesThePlaceOfTheOwn(t *testing.T) {
 	eachOwing(t, func(t *testing.T, o *owing) {
@@ -117,9 +118,9 @@ func TestAStrangersNoticeTakesThePlaceOfTheOwn(t *testing.T) {
 // Guard: such a write reads the key first.
 //
 //	A:        has the lease
-//	stranger: changes k, which ends its tracking; A hears of it
-//	A:        marks k and writes; no invalidation would come of that
-//	B:        Set(k): its invalidation is not the one that A's write owes
+//	stranger: changes k, which ends its tracking; A gets the invalidation
+//	A:        resets the baseline of k and writes; that would have no echo
+//	B:        Set(k): its invalidation is not the echo of A's write
 func TestAWriteOfAKeyThatIsNoLongerTrackedReadsItFirst(t *testing.T) {
 	eachOwing(t, func(t *testing.T, o *owing) {
 		name := o.name()
@@ -132,11 +133,11 @@ func TestAWriteOfAKeyThatIsNoLongerTrackedReadsItFirst(t *testing.T) {
 	})
 }
 
-// Guard: more invalidations than the write owes.
+// Guard: more invalidations than the echo.
 //
-//	A: its Set was answered, but A has not looked at that yet
-//	B: Set(k); A hears of both
-//	A: looks, and keeps what it has set
+//	A: its Set was answered, but A has not run since
+//	B: Set(k); A gets both invalidations
+//	A: runs, and keeps what it has set
 func TestAWrittenValueThatIsNoLongerThereIsNotKept(t *testing.T) {
 	eachOwing(t, func(t *testing.T, o *owing) {
 		reached, goOn := stopAt(o.hooks.After, interpose.Write, 1)
@@ -153,8 +154,8 @@ func TestAWrittenValueThatIsNoLongerThereIsNotKept(t *testing.T) {
 
 // Guard: remote.Write.Unread.
 //
-//	A: Set(k), which it has never read; without a read no invalidation would come of it
-//	B: Set(k): its invalidation is not the one that A's write owes
+//	A: Set(k), which it has never read; without a read that would have no echo
+//	B: Set(k): its invalidation is not the echo of A's write
 func TestASetOfAKeyThatWasNeverReadOwesItsNotice(t *testing.T) {
 	eachRemote(t, func(t *testing.T, w *world) {
 		a, _ := w.open(quiet...)
@@ -169,8 +170,8 @@ func TestASetOfAKeyThatWasNeverReadOwesItsNotice(t *testing.T) {
 	})
 }
 
-// That an older value expired is told, too, at the latest when the lease is
-// taken. What is loaded in its place stays in the local tier all the same.
+// The server sends an invalidation of an expired value, too, at the latest when the lease
+// is taken. The value loaded in its place stays in the local tier all the same.
 func TestWhatReplacesAnExpiredValueIsKept(t *testing.T) {
 	inBubbles(t, func(t *testing.T, f *fleet) {
 		for _, first := range []bool{false, true} {

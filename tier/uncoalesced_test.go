@@ -19,10 +19,10 @@ import (
 	"github.com/tiercache/tiercache/tier"
 )
 
-// Guard: heard, in readUncoalesced.
+// Guard: canJudge, in readUncoalesced.
 //
 //	A: invalidates; the message to B is lost, and B's proof grows too old
-//	B: what it reads past calls is judged by a delta as well, as in Get
+//	B: its uncoalesced read is judged by a delta as well, as in Get
 func TestI2WhatIsReadPastFlightsIsJudgedByAProof(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t, remote.NewEmbedded(0), "test", nil}
@@ -53,7 +53,7 @@ func TestI2WhatIsReadPastFlightsIsJudgedByAProof(t *testing.T) {
 			return nil
 		})
 		time.Sleep(15 * time.Minute)
-		require.Equal(t, int64(0), many(), "nothing was heard yet")
+		require.Equal(t, int64(0), many(), "the change is not known yet")
 		time.Sleep(10 * time.Minute)
 		require.Equal(t, int64(1), many())
 	})
@@ -111,7 +111,7 @@ func TestGetManyOfWhatIsNotKept(t *testing.T) {
 			got, err := b.GetMany(t.Context(), keys, load, tier.NoLocal())
 			require.NoError(t, err)
 			require.Equal(t, all, got)
-			got["a"].List[0] = "nobody else's"
+			got["a"].List[0] = "this caller's own"
 			filled(t, sb, 3)
 		}
 		require.Equal(t, [][]string{{"changed", "damaged", "missing"}}, asked)
@@ -157,8 +157,8 @@ func (k keeping) Unmarshal(b []byte, v any) error {
 	return nil
 }
 
-// What a codec of the user's was given is not written to later, although it is told
-// not to keep it.
+// The bytes that a user's codec was given are not written to later, although it must not
+// keep them.
 func TestWhatACodecKeepsIsNotUsedAgain(t *testing.T) {
 	onEachRemote(t, func(t *testing.T, f *fleet) {
 		var kept [][]byte

@@ -2,26 +2,26 @@ package invalidation
 
 import "sync/atomic"
 
-// Pins holds scopes for as long as its Tail lives: those that so many
-// entries have in common that they need not be held for each.
+// Pins keeps scopes pinned for as long as its Tail lives: scopes that so many entries
+// have in common that they need not be pinned for each.
 type Pins struct {
 	tail    *Tail
 	scopes  []Scope
 	current atomic.Pointer[Pinned]
 }
 
-// Pinned is the marks of a Standing, as many entries share them.
+// Pinned are the marks of Pins, which many entries share.
 type Pinned struct {
 	Marks      []*Mark
-	generation uint64 // of the table that they are of
+	generation uint64 // of their table
 }
 
-// PinForever returns a Standing of the scopes, of which there should be few.
+// PinForever returns Pins of the scopes, of which there should be few.
 func (t *Tail) PinForever(scopes []Scope) *Pins { return &Pins{tail: t, scopes: scopes} }
 
-// Current returns the marks. They stay up to date until the table of marks is given
-// up, which moves the epoch: an entry that was read in the present epoch and
-// asks here afterwards has marks that are kept up as long as it may be served.
+// Current returns the marks. They stay up to date until the table of marks is
+// discarded, which moves the epoch. So the marks of an entry that was read in the
+// present epoch, taken after that, stay up to date as long as the entry may be served.
 func (s *Pins) Current() *Pinned {
 	if h := s.current.Load(); h != nil && h.generation == s.tail.generation.Load() {
 		return h

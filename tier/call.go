@@ -14,7 +14,7 @@ import (
 // the remote read, and the load if that is needed.
 //
 // It differs from golang.org/x/sync/singleflight in what a cache of changing
-// things needs: a caller that comes after a change is not given a result from
+// values needs: a caller that begins after a change is not given a result from
 // before it (rule R10), the load ends when its last waiter leaves, one load can
 // serve many keys, and a panic or Goexit reaches every waiter as an error.
 type call struct {
@@ -34,30 +34,31 @@ type call struct {
 	participant  *participant  // in the run that loads it, once there is one
 	unregistered bool          // left has happened
 	detached     bool          // goes on without waiters
-	pendingWake  bool          // the key or its lease changed, and nobody sleeps
-	wake         chan struct{} // is told of it; nil before anybody slept
+	pendingWake  bool          // the key or its lease changed before the first sleep
+	wake         chan struct{} // receives when the key or its lease changes; nil before the first sleep
 
-	// Owned by the goroutine that flies it, and then by who is told how its write went.
+	// Owned by the goroutine that does the work of the call, and once that has handed over
+	// the write, by the goroutine that settles the write.
 	basis
-	seen      string        // the remote version that was found wanting
-	empty     bool          // that was no bytes at all
-	run       *loadRun      // that loads it
-	leased    bool          // the fleet's lease is ours already
-	held      bool          // another process was seen to hold it
-	holds     time.Duration // for how long at most, unless that renews it
-	stale     *item         // read remotely, valid but past its TTL, for those who accept that
+	seen      string        // the remote version that was read and cannot be used
+	empty     bool          // that version was no bytes at all
+	run       *loadRun      // the run that loads it
+	leased    bool          // this process holds the fleet's lease
+	held      bool          // another process was seen to hold the lease
+	holds     time.Duration // for how long at most, unless the holder extends it
+	stale     *item         // read remotely, valid but past its TTL: for callers that accept that
 	skipLease bool          // the remote tier did not answer: load without lease and fill
-	leaseOOM  bool          // offline because the server had no memory even for a lease
-	force     bool          // load whatever the remote tier holds
+	leaseOOM  bool          // skipLease because the server had no memory even for a lease
+	force     bool          // load even if the remote tier has a valid value
 	// refreshTarget is the copy that a refresh in the background is to replace.
 	refreshTarget *item
 }
 
-// basis is what a result rests on. A caller may share the result if nothing
-// that this process knew when the caller came is newer than it.
+// basis is what this process knew when a read or load began. A caller may share the
+// result if this process knew of nothing newer when the caller began.
 type basis struct {
 	begun         mono.Time         // when the read or load began
-	proof         mono.Time         // View.Proof then: a remote read is as recent as that
+	proof         mono.Time         // View.Proof then: a remote read is at least that recent
 	seq           uint64            // View.Seq then
 	epoch         uint64            // View.Epoch then
 	shard         *remote.Shard     // of the key then; nil where there is one server
@@ -65,7 +66,7 @@ type basis struct {
 	keyTick       invalidation.Tick // View.Watermark then
 }
 
-// served is what a caller is given.
+// served is the answer to a read.
 type served struct {
 	it     *item // nil with an error
 	origin Origin
@@ -73,21 +74,21 @@ type served struct {
 	outage bool // without proof while the server is away
 }
 
-// outcome is what a call came to.
+// outcome is the result of a call.
 type outcome struct {
 	served
 	err           error
-	staleFallback *item // with err: a value past its TTL, for those who accept that
+	staleFallback *item // with err: a value past its TTL, for callers that accept that
 	basis
 }
 
-// replaces reports whether it is the very version that f is to replace.
+// replaces reports whether it is the version that f is to replace.
 func (f *call) replaces(it *item) bool {
 	return f.refreshTarget != nil && f.refreshTarget.meta().nonce == it.meta().nonce
 }
 
-// mayReplace reports whether there may be an older value that would be believed, if what
-// is loaded for f is not stored.
+// mayReplace reports whether a tier may have an older value that would be believed if
+// the value loaded for f is not stored.
 func (f *call) mayReplace() bool {
 	// guard: I10-stale-fallback
 	return f.force || f.seen != "" || f.refreshTarget != nil || f.stale != nil
@@ -109,8 +110,8 @@ func (f *call) wakeUpLocked() {
 }
 
 // join returns the call of a key and how many invalidations of the key it had by
-// then. If there was none it is room, or else a new one, and led by the caller,
-// who gives it its name. waits is false for refreshes that nobody waits for.
+// then. If there was none, it registers buffer, or a new one if that is nil; the caller
+// then leads it and sets its name. waits is false for refreshes without a waiting caller.
 func (t *table) join(buffer *call, h local.Key, key string, waits bool) (f *call, leads bool, invalidations int) {
 	s := t.shard(h)
 	s.mu.Lock()
@@ -143,18 +144,20 @@ func (t *table) invalidations(f *call) int {
 	return f.watch.invalidations
 }
 
-// restart notes what the read or load that f is about to begin will rest on. now
-// is no later than its beginning.
+// restart sets the basis of the read or load that f is about to begin. now is no later
+// than its beginning.
 func (t *table) restart(f *call, v *invalidation.View, now mono.Time) {
 	s := t.shard(f.h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f.watch.invalidations != f.basis.invalidations {
-		// The key changed since it was read. Those who come from here on may share the
-		// load, but what was there before is nothing for them to fall back on:
+		// The key changed since it was read. Callers that begin from here on may share
+		// the load, but must not fall back on the value from before:
 		//
-		//	A: has read 1, past its TTL; B: sets the key to 2; A: takes the lease
-		//	C: comes, and shares A's load, which fails
+		//	A: has read 1, past its TTL
+		//	B: sets the key to 2
+		//	A: takes the lease
+		//	C: begins, and shares A's load, which fails
 		// guard: I10-fallback-age
 		f.stale = nil
 	}
@@ -166,26 +169,27 @@ func (t *table) restart(f *call, v *invalidation.View, now mono.Time) {
 	}
 }
 
-// leave is called by each waiter once. The last one to go ends the load.
+// leave is called by each waiter once. The last waiter ends the load.
 func (t *table) leave(f *call) {
-	if seat := t.abandonedParticipant(f); seat != nil {
-		seat.leave()
+	if p := t.abandonedParticipant(f); p != nil {
+		p.leave()
 	}
 }
 
-// abandonedParticipant returns the place that nobody waits for any more, or nil.
-func (t *table) abandonedParticipant(f *call) (seat *participant) {
+// abandonedParticipant removes a waiter of f. If it was the last one of an unfinished
+// load, it unregisters f and returns its participant; else it returns nil.
+func (t *table) abandonedParticipant(f *call) (p *participant) {
 	s := t.shard(f.h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.waiters--
 	if f.waiters == 0 && f.participant != nil && !f.detached && !f.finished() {
-		// The loader may take its time to invalidation, or never do. Whoever comes
-		// now gets a call of its own.
-		seat = f.participant
+		// The loader may be slow to notice the end of its context, or never notice.
+		// A caller that begins now gets a call of its own.
+		p = f.participant
 		s.unregisterLocked(f)
 	}
-	return seat
+	return p
 }
 
 // detach lets f go on without waiters.
@@ -196,8 +200,8 @@ func (t *table) detach(f *call) {
 	f.detached = true
 }
 
-// attach tells the table in which run f is loaded. It returns false if nobody
-// waits for it any more.
+// attach makes f a participant in the run that loads it. It returns false if no caller
+// waits for f any more.
 func (t *table) attach(f *call, in *participant) bool {
 	s := t.shard(f.h)
 	s.mu.Lock()
@@ -206,7 +210,7 @@ func (t *table) attach(f *call, in *participant) bool {
 	return f.waiters > 0 || f.detached
 }
 
-// participants returns the places of all calls that are being loaded.
+// participants returns the participants of all calls that are being loaded.
 func (t *table) participants() (all []*participant) {
 	for i := range t.shards {
 		s := &t.shards[i]
@@ -228,9 +232,8 @@ func (f *call) hasReturned(nonce uint64) bool {
 	return f.finished() && f.out.it != nil && f.out.it.meta().nonce == nonce
 }
 
-// finish gives the waiters their result. Only the goroutine that flies f calls it, and
-// when that has handed over f's write, who is told how that went; only the first call
-// counts.
+// finish gives the waiters their result. Only the goroutine that owns f calls it (see
+// call). Only the first time counts.
 func (f *call) finish(out outcome) {
 	if !f.finished() {
 		out.basis = f.basis
@@ -259,8 +262,8 @@ func (s *tableShard) unregisterLocked(f *call) {
 	}
 }
 
-// hasCall reports whether there is a call of h: a value of it may have been given out
-// whose write is still on its way.
+// hasCall reports whether there is a call of h: it may have returned a value whose write
+// is still on its way.
 func (t *table) hasCall(h local.Key) bool {
 	s := t.shard(h)
 	s.mu.Lock()
@@ -291,8 +294,8 @@ func (t *table) awaitStored(ctx context.Context, h local.Key) error {
 	return waitFor(ctx, &f.left)
 }
 
-// wakeFlight is told that the lease of h changed.
-func (t *table) wakeFlight(h local.Key) {
+// wakeCall wakes the call of h, since the lease of h changed.
+func (t *table) wakeCall(h local.Key) {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -301,8 +304,8 @@ func (t *table) wakeFlight(h local.Key) {
 	}
 }
 
-// wakeAll has every call that waits for another process look again: the
-// invalidation that it waits for may have been lost.
+// wakeAll wakes every call that waits for another process: the invalidation that it
+// waits for may have been lost.
 func (t *table) wakeAll() {
 	for i := range t.shards {
 		t.shards[i].wakeAll()
