@@ -115,7 +115,10 @@ func TestWhatIsReadUntrackedIsReadOverTheNextConnection(t *testing.T) {
 // Guard: publish. A connection is greeted, and asked for notices, before anything is read
 // over it.
 func TestNothingIsReadOverAConnectionBeforeItIsTracked(t *testing.T) {
-	c, s, conns := connectDirectly(t, valkey.ClientOption{})
+	c, s, conns := connectDirectly(t, valkey.ClientOption{AuthCredentialsFn: func(valkey.AuthCredentialsContext) (valkey.AuthCredentials, error) {
+		<-time.After(2 * time.Millisecond) // in which the readers would find it
+		return valkey.AuthCredentials{}, nil
+	}})
 	ctx, cancel := context.WithCancel(t.Context())
 	var readers sync.WaitGroup
 	defer readers.Wait()

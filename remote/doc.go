@@ -13,7 +13,7 @@
 //     key, the loss of the connection) has been delivered to [Events] before
 //     that read returns, if both use the tracked connection. That is what
 //     makes an answered [invalidation.Log.Delta] a proof. Events are called by
-//     whoever is reading then, which may be who called Get.
+//     the goroutine that reads the connection.
 //   - Reads track: after a Get of a key, present or not, one notice comes when
 //     it changes by anybody's hand, unless the connection is lost, which is
 //     told by Events.Lost and by another Delta.Connection.

@@ -297,7 +297,7 @@ var guards = []guard{
 	{"who reads does not write the log", "tier/probe.go",
 		"	s.spawn(func() { s.cfg.logger.Info(\"tiercache: the remote tier answers again\", \"away\", away) })", "	s.cfg.logger.Info(\"tiercache: the remote tier answers again\", \"away\", away)", "TestALogThatIsSlow"},
 	{"nothing is written past a wrapped connection", "internal/wire/try_unix.go",
-		"	default:\n		return nil\n", "	case syscall.Conn:\n		sc = c\n	default:\n		return nil\n", "./internal/wire TestNothingIsWrittenPast"},
+		"	default:\n		return nil\n", "	case syscall.Conn:\n	default:\n		return nil\n", "./internal/wire TestNothingIsWrittenPast"},
 	{"a connection that is closed is not told as lost", "remote/valkey.go",
 		"	if !c.closed {\n		f()", "	if true {\n		f()", "./remote TestValkeyPassesTheBattery/.*/Lifecycle/ClosingIsNoLoss"},
 	{"a full group of the index keeps a grave", "local/index.go",

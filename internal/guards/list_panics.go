@@ -50,8 +50,6 @@ func init() {
 			"	defer c.l.panics.Recover(\"writing for the client\", func() { _ = c.Close() })\n", "", "./remote TestAPanic"},
 		guard{"P  a loop that keeps the tracked connection goes on", "remote/direct.go",
 			"	defer h.c.o.Panics.Recover(\"keeping a connection\", h.reset, func() {", "	defer func(string, ...func()) {}(\"keeping a connection\", h.reset, func() {", "./remote TestAPanic"},
-		guard{"P  what the idle reader calls is recovered", "internal/wire/read.go",
-			"	defer c.recovered(\"waiting for what a connection says\")\n", "", "./internal/wire TestAPanic"},
 		guard{"P  dialling recovers", "remote/valkey.go",
 			"		defer l.panics.Recover(\"dialling\",", "		defer func(string, func()) {}(\"dialling\",", "./remote TestAPanic"},
 	)
