@@ -126,7 +126,9 @@ func TestNothingIsReadOverAConnectionBeforeItIsTracked(t *testing.T) {
 	for range 8 {
 		readers.Go(func() {
 			for ctx.Err() == nil {
-				_, _ = c.GetOne(ctx, "p:k")
+				brief, cancel := context.WithTimeout(ctx, time.Millisecond) // they do not wait for the next connection
+				_, _ = c.GetOne(brief, "p:k")
+				cancel()
 			}
 		})
 	}

@@ -21,8 +21,6 @@ func init() {
 			"	time.Sleep(until.Sub(mono.Now()))\n", "", "TestI1AWriteWhoseConnectionWasLost"},
 		guard{"G3 the answer is waited for when the caller has gone", "remote/valkey_entries.go",
 			"	return run(bound.Limit(ctx), c.tracked, b), nil", "	_ = bound.Limit\n	return run(ctx, c.tracked, b), nil", "TestAWriteWhoseCallerGaveUpTellsWhatHappenedOnTheWire"},
-		guard{"G3 what was not sent is called off", "remote/direct.go",
-			"	if err = cmp.Or(ctx.Err(), err); err != nil {\n", "	if err = cmp.Or(ctx.Err(), err); false {\n", "TestAWriteThatWaitsForAConnection"},
 		guard{"G3 what was not sent is called off, in a cluster", "remote/link.go",
 			"	if !l.doubt.Load() {\n		return nil\n", "	if true {\n		return nil\n", "./remote TestNothingIsSentWhileALink"},
 		guard{"G3 what was not sent is not waited for", "tier/window.go",
