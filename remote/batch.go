@@ -8,6 +8,11 @@ import (
 	"github.com/valkey-io/valkey-go"
 )
 
+// asker sends a batch of commands and returns a reply for each.
+type asker interface {
+	ask(ctx context.Context, b *batch) []reply
+}
+
 // batch is commands that are sent together, each in words.
 type batch struct {
 	cmds  [][]string

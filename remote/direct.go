@@ -19,11 +19,6 @@ import (
 	"github.com/tiercache/tiercache/internal/wire"
 )
 
-// asker sends a batch of commands and returns a reply for each.
-type asker interface {
-	ask(ctx context.Context, b *batch) []reply
-}
-
 // hot is the connection over which entries are read and written, and the log is read: the
 // one that tracks. It is ours alone: we dial, greet the server, ask for notices, and
 // dial anew when it is lost. Where the server is, the plain client knows.
@@ -109,11 +104,7 @@ func (h *hot) keep(failed int) (again int) {
 	begun := time.Now()
 	w, gone, refresh, err := h.connect()
 	h.publish(w, err)
-	if w == nil {
-		h.mu.Lock()
-		h.sent = "" // it may have sent us nowhere
-		h.mu.Unlock()
-	} else {
+	if w != nil {
 		err = h.watch(w, gone, refresh)
 		w.Close()
 		h.c.invalidated(nil)
@@ -131,12 +122,9 @@ func (h *hot) keep(failed int) (again int) {
 
 // pause waits, until Close.
 func (h *hot) pause(d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-h.open.Done():
-	}
+	ctx, cancel := context.WithTimeout(h.open, d)
+	defer cancel()
+	<-ctx.Done()
 }
 
 var errLost = errors.New("the connection was lost")
@@ -145,7 +133,9 @@ var errLost = errors.New("the connection was lost")
 func (h *hot) publish(w *wire.Conn, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.conn.Store(w)
+	if h.conn.Store(w); w == nil {
+		h.sent = "" // it may have sent us nowhere
+	}
 	h.err = err
 	close(h.tried)
 	h.tried = make(chan struct{})
@@ -161,7 +151,7 @@ func (h *hot) lost(number int) {
 	}
 }
 
-// watch returns when the connection has ended, or is to. It renews the credentials; and
+// watch returns when the connection has ended, or is to: the server is another. It renews the credentials; and
 // where nothing was answered for as long as KeepAlive it asks, and gives up what does not
 // answer within ConnWriteTimeout.
 func (h *hot) watch(w *wire.Conn, gone <-chan struct{}, refresh time.Time) error {
@@ -172,7 +162,8 @@ func (h *hot) watch(w *wire.Conn, gone <-chan struct{}, refresh time.Time) error
 	if refresh.IsZero() {
 		credentials.Stop()
 	}
-	for heard := w.Answered(); ; heard = w.Answered() {
+	// guard: follow-failover
+	for heard := w.Answered(); !h.moved(); heard = w.Answered() {
 		words := []string{"PING"}
 		select {
 		case <-gone:
@@ -180,39 +171,40 @@ func (h *hot) watch(w *wire.Conn, gone <-chan struct{}, refresh time.Time) error
 		case <-h.open.Done():
 			return valkey.ErrClosing
 		case <-credentials.C:
-			user, password, refresh, err := h.credentials(w.RemoteAddr())
+			c, err := h.credentials(w.RemoteAddr())
 			if err != nil {
 				return err
 			}
-			if !refresh.IsZero() {
-				credentials.Reset(time.Until(refresh))
+			if !c.RefreshAfter.IsZero() {
+				credentials.Reset(time.Until(c.RefreshAfter))
 			}
-			words = []string{"AUTH", user, password}
+			words = []string{"AUTH", c.Username, c.Password}
+		case <-h.c.turned:
+			continue
 		case <-alive.C:
-			// guard: follow-failover
-			if h.moved() {
-				return errLost
-			}
 			if w.Answered() != heard {
 				continue
 			}
 		}
 		ctx, cancel := context.WithTimeout(h.open, h.option.ConnWriteTimeout)
-		r, err := w.AskOne(ctx, words...)
+		answers, err := w.Ask(ctx, words)
 		cancel()
+		if err == nil {
+			err = direct(answers[0]).err
+		}
 		// guard: give-up-silent-connection
-		if err = cmp.Or(err, direct(r).err); err != nil {
+		if err != nil {
 			return err
 		}
 	}
+	return errLost
 }
 
 // moved reports whether the plain client has turned to another server.
 func (h *hot) moved() bool {
-	server := h.server()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.sent == "" && h.address != server
+	return h.sent == "" && h.address != h.server()
 }
 
 // connection returns the connection to use. Without one it waits for the attempt to
@@ -246,10 +238,12 @@ func (h *hot) connection(ctx context.Context) (*wire.Conn, error) {
 	}
 }
 
-// send asks. What only reads, and whose connection was lost, is asked again if again says
-// so; so is what was not sent at all.
-func (h *hot) send(ctx context.Context, again bool, cmds ...[]string) ([]resp.Reply, error) {
-	for {
+// send asks. What only reads, and whose connection was lost, is asked once more, unless DisableRetry; so is
+// what was not sent at all.
+func (h *hot) send(ctx context.Context, cmds ...[]string) ([]resp.Reply, error) {
+	// guard: retry-read
+	// guard: disable-retry
+	for again := !h.option.DisableRetry; ; again = false {
 		w, err := h.connection(ctx)
 		if err != nil {
 			return nil, err
@@ -261,26 +255,12 @@ func (h *hot) send(ctx context.Context, again bool, cmds ...[]string) ([]resp.Re
 		case err != nil && (gaveUp(err) || !again || !repeatable(cmds) && !errors.Is(err, wire.ErrUnsent)):
 			return nil, h.cause(err)
 		}
-		again = false
 	}
 }
 
-// get implements [carrier]. It is ask with fewer pieces of memory.
+// get implements [carrier].
 func (h *hot) get(ctx context.Context, key string) reply {
-	// guard: disable-retry
-	// guard: retry-read
-	again := !h.option.DisableRetry
-	if w := h.conn.Load(); w != nil {
-		r, err := w.AskOne(ctx, "GET", key)
-		switch {
-		case err == nil && !h.redirected(w, nil, r), err == nil && !again:
-			return direct(r)
-		case err != nil && (gaveUp(err) || !again):
-			return reply{err: h.cause(err)}
-		}
-		again = false
-	}
-	answers, err := h.send(ctx, again, []string{"GET", key})
+	answers, err := h.send(ctx, []string{"GET", key})
 	if err != nil {
 		return reply{err: err}
 	}
@@ -289,7 +269,7 @@ func (h *hot) get(ctx context.Context, key string) reply {
 
 // ask implements [asker].
 func (h *hot) ask(ctx context.Context, b *batch) []reply {
-	answers, err := h.send(ctx, !h.option.DisableRetry, b.cmds...)
+	answers, err := h.send(ctx, b.cmds...)
 	if err != nil {
 		return b.failed(err)
 	}
@@ -306,11 +286,8 @@ func (h *hot) cause(err error) error {
 
 // reach implements [carrier].
 func (h *hot) reach(ctx context.Context, _ *batch) error {
-	if err := ctx.Err(); err != nil {
-		return unsent{err}
-	}
-	// guard: G3-cancel-unsent
-	if _, err := h.connection(ctx); err != nil {
+	_, err := h.connection(ctx)
+	if err = cmp.Or(ctx.Err(), err); err != nil {
 		return unsent{failure(err)}
 	}
 	return nil
@@ -319,22 +296,17 @@ func (h *hot) reach(ctx context.Context, _ *batch) error {
 // later implements [carrier].
 func (h *hot) later(ctx context.Context, b *batch, then func([]reply)) {
 	w := h.conn.Load()
-	if w == nil {
-		runLater(ctx, h, b, then)
-		return
-	}
 	// guard: no-wait-for-fill
-	if w.Send(ctx, func(answers []resp.Reply, err error) {
-		if err != nil {
-			then(b.failed(h.cause(err)))
-			return
-		}
+	if w == nil || w.Send(ctx, func(answers []resp.Reply, err error) {
 		replies := repliesOf(answers)
-		if unknownScript(replies) {
+		switch {
+		case err != nil:
+			then(b.failed(h.cause(err)))
+		case unknownScript(replies):
 			runLater(ctx, h, b, then)
-			return
+		default:
+			then(replies)
 		}
-		then(replies)
 	}, b.cmds...) != nil {
 		runLater(ctx, h, b, then)
 	}
@@ -377,10 +349,9 @@ func (h *hot) redirected(w *wire.Conn, cmds [][]string, answers ...resp.Reply) b
 // connect dials and greets the server. gone is closed when the connection has ended;
 // refresh is when the credentials are to be renewed, if ever.
 func (h *hot) connect() (w *wire.Conn, gone chan struct{}, refresh time.Time, err error) {
-	server := h.server()
 	h.mu.Lock()
 	// guard: follow-redirection
-	h.address = cmp.Or(h.sent, server)
+	h.address = cmp.Or(h.sent, h.server())
 	h.number++
 	address, number := h.address, h.number
 	h.mu.Unlock()
@@ -412,33 +383,28 @@ func (h *hot) connect() (w *wire.Conn, gone chan struct{}, refresh time.Time, er
 }
 
 // credentials are those to use, and until when.
-func (h *hot) credentials(server net.Addr) (user, password string, refresh time.Time, err error) {
-	o := &h.option
-	user, password = o.Username, o.Password
-	if o.AuthCredentialsFn != nil {
-		var c valkey.AuthCredentials
-		if c, err = o.AuthCredentialsFn(valkey.AuthCredentialsContext{Address: server}); err != nil {
-			return "", "", refresh, err
-		}
-		user, password, refresh = c.Username, c.Password, c.RefreshAfter
+func (h *hot) credentials(server net.Addr) (c valkey.AuthCredentials, err error) {
+	c.Username, c.Password = h.option.Username, h.option.Password
+	if f := h.option.AuthCredentialsFn; f != nil {
+		c, err = f(valkey.AuthCredentialsContext{Address: server})
 	}
-	if user == "" && password != "" {
-		user = "default"
+	if c.Username == "" && c.Password != "" {
+		c.Username = "default"
 	}
-	return user, password, refresh, nil
+	return c, err
 }
 
 // greet says what the options ask for, in one round trip.
 func (h *hot) greet(ctx context.Context, w *wire.Conn) (refresh time.Time, err error) {
 	o := &h.option
-	user, password, refresh, err := h.credentials(w.RemoteAddr())
+	c, err := h.credentials(w.RemoteAddr())
 	if err != nil {
 		return refresh, err
 	}
 	b := newBatch()
 	b.add("HELLO", "3")
-	if user != "" {
-		b.more("AUTH", user, password)
+	if refresh = c.RefreshAfter; c.Username != "" {
+		b.more("AUTH", c.Username, c.Password)
 	}
 	if o.ClientName != "" {
 		b.more("SETNAME", o.ClientName)

@@ -115,7 +115,10 @@ func TestWhatIsReadUntrackedIsReadOverTheNextConnection(t *testing.T) {
 // Guard: publish. A connection is greeted, and asked for notices, before anything is read
 // over it.
 func TestNothingIsReadOverAConnectionBeforeItIsTracked(t *testing.T) {
-	c, s, conns := connectDirectly(t, valkey.ClientOption{})
+	c, s, conns := connectDirectly(t, valkey.ClientOption{AuthCredentialsFn: func(valkey.AuthCredentialsContext) (valkey.AuthCredentials, error) {
+		<-time.After(2 * time.Millisecond) // in which the readers would find it
+		return valkey.AuthCredentials{}, nil
+	}})
 	ctx, cancel := context.WithCancel(t.Context())
 	var readers sync.WaitGroup
 	defer readers.Wait()
@@ -123,7 +126,9 @@ func TestNothingIsReadOverAConnectionBeforeItIsTracked(t *testing.T) {
 	for range 8 {
 		readers.Go(func() {
 			for ctx.Err() == nil {
-				_, _ = c.GetOne(ctx, "p:k")
+				brief, cancel := context.WithTimeout(ctx, time.Millisecond) // they do not wait for the next connection
+				_, _ = c.GetOne(brief, "p:k")
+				cancel()
 			}
 		})
 	}

@@ -13,7 +13,7 @@
 //     about a key), and the loss of the connection, has been delivered to [Events]
 //     before that read returns, if both use the tracked connection. That is what
 //     makes an answered [invalidation.Log.Delta] a proof. Events are called on the
-//     goroutine that reads the connection then, which may be that of a caller of Get.
+//     goroutine that reads the connection.
 //   - Reads track: after a Get of a key, present or not, one invalidation comes when
 //     the key changes, whichever program changed it, unless the connection is lost,
 //     which Events.Lost and another Delta.Connection show.

@@ -22,6 +22,7 @@ import (
 type link struct {
 	valkey.Client
 	panics  *recovery.Panics // told of them; nil: nobody is
+	closing func()           // told when a connection is closed; nil: nothing is
 	doubt   atomic.Bool
 	waiting atomic.Int64 // requests that run beside their callers
 
@@ -160,6 +161,10 @@ func (c *ownedConn) Close() error {
 	c.l.mu.Lock()
 	delete(c.l.conns, c)
 	c.l.mu.Unlock()
+	if c.l.closing != nil {
+		// guard: follow-failover-at-once
+		c.l.closing()
+	}
 	return c.Conn.Close()
 }
 

@@ -331,6 +331,26 @@ func TestOnlyAPrimaryIsUsedThatSentinelsName(t *testing.T) {
 	}
 }
 
+// Guard: ownedConn.Close. KeepAlive is an hour: it is the plain client that tells, by closing its
+// connection to the server that it leaves.
+func TestAFailoverIsFollowedAtOnce(t *testing.T) {
+	old, next := valkeytest.Start(t), valkeytest.Start(t)
+	o, err := Valkey(valkey.ClientOption{InitAddress: []string{old.Addr}, Dialer: net.Dialer{KeepAlive: time.Hour}}).Connect(t.Context(),
+		Options{Prefix: "p", Timeout: time.Second, Events: Events{Changed: func([]string) {}, Lost: func() {}, Published: func(string) {}}})
+	require.NoError(t, err)
+	c := o.(*valkeyConn)
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	h := c.tracked.(*hot)
+	var address atomic.Pointer[string]
+	address.Store(&next.Addr)
+	h.mu.Lock()
+	c.plain.Client = elsewhere{c.plain.Client, &address} // which has turned by now
+	h.mu.Unlock()
+	require.Equal(t, old.Addr, h.conn.Load().RemoteAddr().String())
+	c.plain.reset()
+	require.Eventually(t, func() bool { w := h.conn.Load(); return w != nil && w.RemoteAddr().String() == next.Addr }, time.Minute, time.Millisecond)
+}
+
 // elsewhere is a client that has turned to another server.
 type elsewhere struct {
 	valkey.Client

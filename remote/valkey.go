@@ -51,8 +51,9 @@ type valkeyConn struct {
 	tracked   carrier
 	cluster   *link // that is tracked; nil unless it is a cluster
 	plain     *link
-	shards    *shards      // of a cluster, or nil
-	dials     atomic.Int64 // of tracked
+	turned    chan struct{} // told when the plain client has closed a connection, as it does when its server is another
+	shards    *shards       // of a cluster, or nil
+	dials     atomic.Int64  // of tracked
 	histories *histories
 	enrolment enrolment
 	trims     chan time.Duration // see trimSoon
@@ -71,7 +72,7 @@ type valkeyConn struct {
 // carrier sends requests in one order with the notices that it hears.
 type carrier interface {
 	asker
-	// get reads a key.
+	// get reads a key: ask with less memory.
 	get(ctx context.Context, key string) reply
 	// later is ask, and what run makes of it, for a caller that does not wait: then is
 	// told of the replies, perhaps by the goroutine that reads, which it must not hold up.
@@ -132,8 +133,14 @@ func (b valkeyBackend) Connect(ctx context.Context, o Options) (Conn, error) {
 	if o.Heartbeat == 0 {
 		o.Heartbeat = 250 * time.Millisecond
 	}
-	c := &valkeyConn{plain: newLink(o.Panics), o: o, log: logKey(o.Prefix), channel: channel(o.Prefix),
+	c := &valkeyConn{plain: newLink(o.Panics), turned: make(chan struct{}, 1), o: o, log: logKey(o.Prefix), channel: channel(o.Prefix),
 		histories: newHistories(), enrolment: enrolment{turn: make(chan struct{}, 1)}, trims: make(chan time.Duration, 1)}
+	c.plain.closing = func() {
+		select {
+		case c.turned <- struct{}{}:
+		default:
+		}
+	}
 	base := b.base(o)
 	plain := base
 	plain.DisableCache = true

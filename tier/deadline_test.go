@@ -11,8 +11,7 @@ import (
 	"github.com/tiercache/tiercache/tier"
 )
 
-// Guard: endOf. A connection finds a deadline passed a moment before its context
-// says so, and then it would be the server that had not answered.
+// Else it would be the server that had not answered.
 func TestACallersOwnDeadlineIsNoFaultOfTheServer(t *testing.T) {
 	s := valkeytest.Start(t)
 	store, err := tier.Open(t.Context(), tier.WithValkey(s.URL()), tier.WithRemoteTimeout(time.Minute),
@@ -22,7 +21,7 @@ func TestACallersOwnDeadlineIsNoFaultOfTheServer(t *testing.T) {
 	c := view[string](t, store, "docs")
 	require.NoError(t, c.Set(t.Context(), "k", "v"))
 	for range 10 {
-		for range 100 { // come so thick that the caller reads itself
+		for range 100 {
 			_, err := c.Get(t.Context(), "k", fails[string](errOrigin), tier.NoLocal())
 			require.NoError(t, err)
 		}

@@ -25,16 +25,16 @@ func TestAskEndsWithEitherOfTwoContexts(t *testing.T) {
 				defer cancel()
 				ended := make(chan error)
 				if shared {
-					go func() { _, err := c.AskOne(limit, "SILENT"); ended <- err }()
+					go func() { _, err := askOne(limit, c, "SILENT"); ended <- err }()
 					synctest.Wait()
 				}
 				begun := time.Now()
-				_, err := c.AskOne(bound.New(caller, limit, net.ErrClosed), "SILENT")
+				_, err := askOne(bound.New(caller, limit, net.ErrClosed), c, "SILENT")
 				require.Equal(t, context.DeadlineExceeded, err)
 				require.Equal(t, time.Millisecond, time.Since(begun))
 				long, cancel := context.WithCancel(t.Context())
 				defer cancel()
-				_, err = c.AskOne(bound.New(long, limit, net.ErrClosed), "SILENT")
+				_, err = askOne(bound.New(long, limit, net.ErrClosed), c, "SILENT")
 				require.Equal(t, context.DeadlineExceeded, err)
 				require.Equal(t, time.Second, time.Since(begun))
 				if shared {

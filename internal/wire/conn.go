@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/tiercache/tiercache/internal/bound"
-	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/recovery"
 	"github.com/tiercache/tiercache/internal/resp"
 )
@@ -32,29 +32,29 @@ type Options struct {
 
 // Conn is the connection.
 type Conn struct {
-	conn    net.Conn
-	o       Options
-	try     func([]byte) (int, error) // writes what it can without waiting; nil: it cannot
-	noLeads bool                      // reads have no deadlines, so only the idle reader reads
-	// requests are those of one command, to be used again: they and their channels are a
-	// fifth of the memory that a read takes, and a tenth of its time.
+	conn net.Conn
+	o    Options
+	try  func([]byte) (int, error) // writes what it can without waiting; nil: it cannot
+	// requests are to be used again: they and their channels are a fifth of the memory that a
+	// read takes, and a tenth of its time.
 	//
 	// A request goes back when its caller has been told of the answer. Nothing refers to it
 	// then: it is taken off what is owed when it ends. One that was given up, or whose connection has
 	// ended, does not go back:
 	//
-	//	A:                    gives its request up
-	//	goroutine that reads: stores the answer in that request
+	//	A:                gives its request up
+	//	reader goroutine: counts an answer to that request
 	requests sync.Pool
 
 	mu       sync.Mutex // guards what follows
 	err      error      // why it has ended
-	asked    uint64     // requests so far
-	owed     debts
-	answered uint64 // answers so far
+	owed     []*request // that wait for answers, in order; of which paid do no more
+	paid     int
+	answered atomic.Uint64 // answers so far
 
 	// Writing. The goroutine that sets writing owns it until it is handed on or ended.
 	writing bool
+	held    bool   // requests are left to the reader goroutine to be written: see read
 	out     []byte // to be written next, in order
 	// spare is the buffer of out that is not in use. One that is being written is
 	// neither out nor spare until the write has returned:
@@ -63,50 +63,24 @@ type Conn struct {
 	//	B: appends to out, which is another buffer than the one that A writes
 	//	A: has written it all, and makes it spare; what it could not write at once it
 	//	   leaves to a goroutine together with the buffer, which is never spare again
-	spare   []byte
-	drained chan struct{} // closed when out is taken; nil if nothing waits for that
-	// Gathering: see gatherLocked.
-	woken    atomic.Int64 // callers that were told of an answer and have not run since
-	gathered int          // requests that were left to others to be written
-	since    mono.Time    // when the first of them came
-	hasty    int          // requests that are not to be left to others
+	spare []byte
 
-	// Reading. The goroutine that sets reading owns it, and the fields of reading below.
-	reading       bool
-	leader        *request // of the caller that reads; nil: no one or the idle reader does
-	leaderContext context.Context
-	deadline      time.Time // of reads
-
-	wake chan struct{} // has the idle reader look whether there is something to read
-
-	// Of the goroutine that reads.
+	// Of the reader goroutine.
 	in         []byte
 	begin, end int // what of it has not been handed out
 	part       resp.Scanner
-	paid       int       // answers to requests that were handed out
-	lastPaid   time.Time // when the idle reader last had nothing left to read
-	refusal    string    // what the last answer said, if that was an error
+	told       int    // callers, of answers that came at once
+	hurry      int    // how often requests are not to be held
+	refusal    string // what the last answer said, if that was an error
 }
 
-const (
-	// maxOut bounds what waits to be written, less the request that exceeds it.
-	maxOut = 4 << 20
-	// backAfter is when the idle reader reads again if nothing was asked.
-	backAfter = time.Millisecond
-)
-
-// ErrUnsent is matched by errors of requests of which nothing was sent: the
-// connection had ended, or too much waits for it.
+// ErrUnsent is matched by errors of requests of which nothing was sent.
 var ErrUnsent = errors.New("nothing was sent")
 
 // New returns a Conn over conn, which has read and written nothing yet.
 func New(conn net.Conn, o Options) *Conn {
-	c := &Conn{
-		conn: conn, o: o, try: tryWriting(conn),
-		noLeads: conn.SetReadDeadline(time.Time{}) != nil,
-		wake:    make(chan struct{}, 1),
-	}
-	if !o.Go(c.readIdle) {
+	c := &Conn{conn: conn, o: o, try: tryWriting(conn)}
+	if !o.Go(c.read) {
 		c.fail(net.ErrClosed)
 	}
 	return c
@@ -115,31 +89,14 @@ func New(conn net.Conn, o Options) *Conn {
 // request is what a caller has asked.
 type request struct {
 	replies []resp.Reply
+	come    int // of them
 	err     error
-	done    chan struct{} // told when it is ended, unless its owner reads
-	left    bool          // its owner does not wait any more; guarded by Conn.mu
-	ended   bool          // likewise guarded
+	done    chan struct{} // told when it is ended
+	over    bool          // it is ended or given up; guarded by Conn.mu, as is come
 	// then, of a request that no caller waits for, is told when it is ended; nil of all others.
 	then   func([]resp.Reply, error)
-	giveUp *time.Timer   // ends a request with then in time; guarded by Conn.mu
-	few    [1]resp.Reply // of one command, as most requests are
-}
-
-// AskOne sends a command and returns its answer.
-func (c *Conn) AskOne(ctx context.Context, words ...string) (resp.Reply, error) {
-	r, _ := c.requests.Get().(*request)
-	if r == nil {
-		r = &request{done: make(chan struct{}, 1)}
-	}
-	r.replies = r.few[:]
-	if err := c.ask(ctx, r, words); err != nil {
-		// guard: abandoned-request-is-not-reused
-		return resp.Reply{}, err
-	}
-	reply := r.few[0]
-	*r = request{done: r.done}
-	c.requests.Put(r)
-	return reply, nil
+	until  time.Time   // ends a request with then
+	giveUp *time.Timer // at that time; guarded by Conn.mu
 }
 
 // Ask sends commands together and returns their answers.
@@ -147,33 +104,34 @@ func (c *Conn) Ask(ctx context.Context, cmds ...[]string) ([]resp.Reply, error) 
 	if len(cmds) == 0 {
 		return nil, nil
 	}
-	r := &request{replies: make([]resp.Reply, len(cmds)), done: make(chan struct{}, 1)}
-	if err := c.ask(ctx, r, cmds...); err != nil {
-		return nil, err
+	r, _ := c.requests.Get().(*request)
+	if r == nil {
+		r = &request{done: make(chan struct{}, 1)}
 	}
-	return r.replies, nil
-}
-
-func (c *Conn) ask(ctx context.Context, r *request, cmds ...[]string) error {
-	leads, err := c.put(ctx, r, cmds)
-	switch {
-	case err != nil:
-		return err
-	case leads:
-		return c.lead(ctx, r)
+	r.replies = make([]resp.Reply, len(cmds))
+	if err := c.put(ctx, r, cmds); err != nil {
+		return nil, err
 	}
 	end, limit := endsOf(ctx)
 	// guard: request-ends-with-limit
 	// guard: request-ends-with-context
 	select {
 	case <-r.done:
-		c.awake()
-		return r.err
+		if r.err != nil {
+			return nil, r.err
+		}
+		replies := r.replies
+		*r = request{done: r.done}
+		c.requests.Put(r)
+		return replies, nil
 	case <-end:
 	case <-limit:
 	}
-	c.leave(r)
-	return cmp.Or(ctx.Err(), context.DeadlineExceeded) // never nil, whatever the context
+	c.mu.Lock()
+	// guard: abandoned-request-is-not-reused
+	r.over = true
+	c.mu.Unlock()
+	return nil, cmp.Or(ctx.Err(), context.DeadlineExceeded) // never nil, whatever the context
 }
 
 // Send is Ask for a caller that does not wait: then is told, once, what Ask would have
@@ -185,49 +143,48 @@ func (c *Conn) Send(ctx context.Context, then func([]resp.Reply, error), cmds ..
 	if !ok {
 		return fmt.Errorf("%w: it has no deadline", ErrUnsent)
 	}
-	r := &request{replies: make([]resp.Reply, len(cmds)), then: then}
-	if _, err := c.put(ctx, r, cmds); err != nil {
-		return err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	// guard: async-deadline
-	if !r.ended {
-		r.giveUp = time.AfterFunc(time.Until(deadline), func() { c.finish(r, context.DeadlineExceeded) })
-	}
-	return nil
+	return c.put(ctx, &request{replies: make([]resp.Reply, len(cmds)), then: then, until: deadline}, cmds)
 }
 
 // Answered is how many answers have come so far.
-func (c *Conn) Answered() uint64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.answered
-}
+func (c *Conn) Answered() uint64 { return c.answered.Load() }
 
 // RemoteAddr is the server's.
 func (c *Conn) RemoteAddr() net.Addr { return c.conn.RemoteAddr() }
 
-// put writes the commands, or leaves them to the goroutine that writes. It reports whether
-// the caller is to read the answers.
-func (c *Conn) put(ctx context.Context, r *request, cmds [][]string) (leads bool, err error) {
-	if err := ctx.Err(); err != nil {
-		return false, fmt.Errorf("%w: %w", ErrUnsent, err)
-	}
-	done := false
+// maxOut bounds what waits to be written, less the request that exceeds it. Beyond it, requests
+// are refused: the server takes nothing, or less than it is given.
+const maxOut = 64 << 20
+
+// put puts the commands behind what is out, and writes that unless another does.
+func (c *Conn) put(ctx context.Context, r *request, cmds [][]string) error {
+	done, err := false, ctx.Err()
 	defer c.endUnless(&done)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err = c.putOutLocked(ctx, r, cmds); err == nil {
-		if leads = !c.reading && !c.noLeads && r.then == nil; leads {
-			c.reading, c.leader, c.leaderContext = true, r, ctx
-		}
-		if leads || !c.gatherLocked() {
-			c.writeLocked()
-		}
+	err = cmp.Or(c.err, err)
+	// guard: bounded-write-buffer
+	if len(c.out) > maxOut {
+		err = errors.New("too much waits to be written")
+	}
+	if err != nil {
+		done = true
+		return fmt.Errorf("%w: %w", ErrUnsent, err)
+	}
+	c.owed = append(c.owed, r)
+	for _, words := range cmds {
+		c.out = resp.AppendCommand(c.out, words)
+	}
+	if r.then != nil {
+		// guard: async-deadline
+		r.giveUp = time.AfterFunc(time.Until(r.until), func() { c.finish(r, context.DeadlineExceeded) })
+		c.apart(runtime.Gosched) // the callers of a load that has ended ask again, and write this too
+	}
+	if !c.held {
+		c.writeLocked()
 	}
 	done = true
-	return leads, err
+	return nil
 }
 
 // endUnless ends the connection of a caller that defers it and panics before it has done:
@@ -273,57 +230,21 @@ func endsOf(ctx context.Context) (end, limit <-chan struct{}) {
 	return ctx.Done(), nil
 }
 
-// putOutLocked puts the commands behind what is out. Where too much is it waits for that,
-// unless no caller waits for r.
-func (c *Conn) putOutLocked(ctx context.Context, r *request, cmds [][]string) error {
-	// guard: bounded-write-buffer
-	for c.err == nil && len(c.out) > maxOut {
-		if r.then != nil {
-			return fmt.Errorf("%w: too much waits to be", ErrUnsent)
-		}
-		if c.drained == nil {
-			c.drained = make(chan struct{})
-		}
-		drained := c.drained
-		c.apart(func() {
-			select {
-			case <-drained:
-			case <-ctx.Done():
-			}
-		})
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("%w: %w", ErrUnsent, err)
-		}
-	}
-	if c.err != nil {
-		return fmt.Errorf("%w: %w", ErrUnsent, c.err)
-	}
-	c.owed.push(debt{r: r, n: len(cmds)})
-	for _, words := range cmds {
-		c.out = resp.AppendCommand(c.out, words)
-	}
-	c.asked++
-	return nil
-}
-
 // endLocked ends r, once: its owner is told that it is answered, or never will be. It
 // reports whether then is to be, without locks.
 func (c *Conn) endLocked(r *request, err error) (tell bool) {
 	// guard: sender-told-once
-	if r.ended || r.left {
+	if r.over {
 		return false
 	}
-	r.ended, r.err = true, err
-	switch {
-	case r.then != nil:
-		if r.giveUp != nil {
-			r.giveUp.Stop()
-		}
-		return true
-	case r != c.leader:
-		c.woken.Add(1)
-		r.done <- struct{}{} // which has room: there is one end
+	if r.giveUp != nil {
+		r.giveUp.Stop()
 	}
+	r.over, r.err = true, err
+	if r.then != nil {
+		return true
+	}
+	r.done <- struct{}{} // which has room: there is one end; and last, since its caller may use it for another
 	return false
 }
 
@@ -350,7 +271,13 @@ func (c *Conn) tell(r *request) {
 
 // fail ends the connection, and all that waits for answers.
 func (c *Conn) fail(err error) {
-	if !c.setError(err) {
+	c.mu.Lock()
+	first := c.err == nil
+	if first {
+		c.err = err
+	}
+	c.mu.Unlock()
+	if !first {
 		return
 	}
 	c.call(func() { c.conn.Close() })
@@ -358,57 +285,24 @@ func (c *Conn) fail(err error) {
 		// guard: end-before-callers
 		c.call(func() { c.o.Ended(err) }) // before any caller is told, and asks again
 	}
-	sent := c.endAll(err)
-	c.wakeReader()
-	for _, r := range sent {
+	for _, r := range c.endAll(err) {
 		c.tell(r)
 	}
-}
-
-func (c *Conn) setError(err error) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err != nil {
-		return false
-	}
-	c.err = err
-	return true
 }
 
 // endAll ends all that waits for answers, and returns those that are to be told.
 func (c *Conn) endAll(err error) (sent []*request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for h := c.owed.head(); h != nil; h = c.owed.head() {
-		if c.endLocked(h.r, err) {
+	for _, r := range c.owed[c.paid:] {
+		if c.endLocked(r, err) {
 			// guard: async-ends-with-connection
-			sent = append(sent, h.r)
+			sent = append(sent, r)
 		}
-		c.owed.drop()
 	}
-	c.drainedLocked()
+	c.owed, c.paid = nil, 0
 	return sent
 }
 
 // Close ends the connection.
 func (c *Conn) Close() { c.fail(net.ErrClosed) }
-
-// wakeReader has the idle reader look whether there is something to read.
-func (c *Conn) wakeReader() {
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (c *Conn) setDeadlineLocked(t time.Time) {
-	if !c.noLeads && !t.Equal(c.deadline) {
-		c.deadline = t
-		_ = c.conn.SetReadDeadline(t) // if it fails, so does the read
-	}
-}
-
-func isTimeout(err error) bool {
-	var network net.Error
-	return errors.As(err, &network) && network.Timeout()
-}

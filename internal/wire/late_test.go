@@ -27,16 +27,16 @@ func send(t *testing.T, ctx context.Context, c *Conn, cmds ...[]string) <-chan t
 }
 
 func TestWhoSendsIsToldOfTheAnswers(t *testing.T) {
-	t.Run("that the client reads", func(t *testing.T) {
+	t.Run("alone", func(t *testing.T) {
 		c, _ := overTCP(t, Options{})
 		then := send(t, within(t), c, []string{"ECHO", "a"}, []string{"ECHO", "b"})
 		require.Equal(t, told{[]resp.Reply{{Kind: resp.Text, Text: "a"}, {Kind: resp.Text, Text: "b"}}, nil}, <-then)
 		require.Empty(t, then)
 	})
-	t.Run("that a caller reads", func(t *testing.T) {
+	t.Run("before a caller's own", func(t *testing.T) {
 		c, _ := overTCP(t, Options{})
 		then := send(t, within(t), c, []string{"ECHO", "a"})
-		r, err := c.AskOne(within(t), "ECHO", "b")
+		r, err := askOne(within(t), c, "ECHO", "b")
 		require.NoError(t, err)
 		require.Equal(t, "b", r.Text)
 		require.Len(t, then, 1, "it was told before the caller")
@@ -61,7 +61,7 @@ func TestWhatIsSentIsGivenUpInTime(t *testing.T) {
 		require.Equal(t, 80*time.Millisecond, time.Since(begun))
 		synctest.Wait()
 		s.say("$1\r\n1\r\n$1\r\n2\r\n$1\r\n3\r\n")
-		r, err := c.AskOne(t.Context(), "ECHO", "after")
+		r, err := askOne(t.Context(), c, "ECHO", "after")
 		require.NoError(t, err)
 		require.Equal(t, "after", r.Text)
 		require.Empty(t, sooner)
@@ -93,7 +93,7 @@ func TestWhoeverSendsIsToldOnce(t *testing.T) {
 				word := string(rune('a' + i%26))
 				then := send(t, within(t), c, []string{"ECHO", word})
 				if i%2 == 0 {
-					_, _ = c.AskOne(within(t), "ECHO", "y")
+					_, _ = askOne(within(t), c, "ECHO", "y")
 				}
 				if got := <-then; got.err != nil || got.replies[0].Text != word || len(then) > 0 {
 					t.Errorf("%q was answered with %v", word, got)

@@ -28,7 +28,7 @@ func TestAPanicOfACallbackEndsTheConnection(t *testing.T) {
 		"a notice": {
 			func(o *Options) { o.Invalidated = func([]string) { panic("of a notice") } },
 			func(t *testing.T, c *Conn, s *server) {
-				_, err := c.AskOne(within(t), "PUSH", "key")
+				_, err := askOne(within(t), c, "PUSH", "key")
 				require.ErrorIs(t, err, recovery.ErrPanicked)
 			},
 		},
@@ -42,7 +42,7 @@ func TestAPanicOfACallbackEndsTheConnection(t *testing.T) {
 			func(*Options) {},
 			func(t *testing.T, c *Conn, s *server) {
 				require.NoError(t, c.Send(within(t), func([]resp.Reply, error) { panic("of an answer") }, []string{"ECHO", "x"}))
-				_, _ = c.AskOne(within(t), "ECHO", "y")
+				_, _ = askOne(within(t), c, "ECHO", "y")
 			},
 		},
 		"giving up": {
@@ -58,17 +58,6 @@ func TestAPanicOfACallbackEndsTheConnection(t *testing.T) {
 				c.Close()
 			},
 		},
-		"a caller's context": {
-			func(*Options) {},
-			func(t *testing.T, c *Conn, s *server) {
-				var asks sync.WaitGroup
-				asks.Go(func() {
-					defer func() { _ = recover() }() // whichever goroutine looks whether it has ended
-					_, _ = c.AskOne(&badContext{Context: within(t)}, "SILENT")
-				})
-				asks.Wait()
-			},
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			panics := recovery.New(slog.New(slog.DiscardHandler))
@@ -78,7 +67,7 @@ func TestAPanicOfACallbackEndsTheConnection(t *testing.T) {
 			one.meet(t, c, s)
 			var waits sync.WaitGroup
 			waits.Go(func() {
-				if _, err := c.AskOne(within(t), "SILENT"); errors.Is(err, context.DeadlineExceeded) {
+				if _, err := askOne(within(t), c, "SILENT"); errors.Is(err, context.DeadlineExceeded) {
 					t.Error("it was not told of the end")
 				}
 			})
@@ -87,7 +76,7 @@ func TestAPanicOfACallbackEndsTheConnection(t *testing.T) {
 			require.ErrorIs(t, c.Send(within(t), never, []string{"ECHO", "x"}), ErrUnsent)
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			require.Nil(t, c.owed.head(), "what was owed is forgotten")
+			require.Empty(t, c.owed, "what was owed is forgotten")
 		})
 	}
 }
@@ -96,19 +85,6 @@ func TestAPanicOfACallbackEndsTheConnection(t *testing.T) {
 type due struct{ context.Context }
 
 func (due) Deadline() (time.Time, bool) { return time.Now().Add(time.Millisecond), true }
-
-// badContext panics when it is asked for the second time whether it has ended.
-type badContext struct {
-	context.Context
-	asked atomic.Int64
-}
-
-func (c *badContext) Err() error {
-	if c.asked.Add(1) == 2 {
-		panic("of a context")
-	}
-	return c.Context.Err()
-}
 
 // wild is a connection with a mistake.
 type wild struct {
@@ -157,11 +133,23 @@ func TestAPanicBeneathLeavesNothingLocked(t *testing.T) {
 			err := error(recovery.ErrPanicked)
 			func() {
 				defer func() { _ = recover() }()
-				_, err = c.AskOne(within(t), "ECHO", "x")
+				_, err = askOne(within(t), c, "ECHO", "x")
 			}()
 			require.Error(t, err)
-			_, err = c.AskOne(within(t), "ECHO", "x")
+			_, err = askOne(within(t), c, "ECHO", "x")
 			require.ErrorIs(t, err, ErrUnsent)
 		})
 	}
+}
+
+// Guard: apart. What panics without the lock leaves it to its callers as they expect it: theirs to unlock.
+func TestAPanicApartLeavesTheLockToItsCaller(t *testing.T) {
+	c := &Conn{}
+	func() {
+		defer func() { _ = recover() }()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.apart(func() { panic("apart") })
+	}()
+	require.True(t, c.mu.TryLock())
 }

@@ -140,9 +140,13 @@ func serve(t *testing.T, here, there net.Conn, o Options) (*Conn, *server) {
 
 func command(words ...string) []byte { return resp.AppendCommand(nil, words) }
 
-// askAll is [Conn.Ask] with memory of its own for the answers.
-func askAll(ctx context.Context, c *Conn, cmds ...[]string) ([]resp.Reply, error) {
-	return c.Ask(ctx, cmds...)
+// askOne is [Conn.Ask] for one command.
+func askOne(ctx context.Context, c *Conn, words ...string) (resp.Reply, error) {
+	answers, err := c.Ask(ctx, words)
+	if err != nil {
+		return resp.Reply{}, err
+	}
+	return answers[0], nil
 }
 
 func within(t *testing.T) context.Context {

@@ -10,17 +10,13 @@ import (
 // tryWriting returns how to write to c without waiting, or nil. It is called by one
 // goroutine at a time.
 func tryWriting(c net.Conn) func([]byte) (int, error) {
-	var sc syscall.Conn
-	switch c := c.(type) { // and nothing that only has one inside: it may change what is written
-	case *net.TCPConn:
-		sc = c
-	case *net.UnixConn:
-		sc = c
+	switch c.(type) { // and nothing that only has one inside: it may change what is written
+	case *net.TCPConn, *net.UnixConn:
 	// guard: no-write-past-wrapper
 	default:
 		return nil
 	}
-	raw, err := sc.SyscallConn()
+	raw, err := c.(syscall.Conn).SyscallConn()
 	if err != nil {
 		return nil
 	}
