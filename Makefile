@@ -34,7 +34,7 @@ SIMULATIONS = ./bench
 
 # What talks to a server itself: make test-extra runs it on each of TIERCACHE_VALKEY_SERVERS. Neither as many rounds of
 # the races as usual nor the race detector: those tell of our code more than of the server's.
-ON_SERVERS = TIERCACHE_RACES=500 -count=1 -timeout=$(TIMEOUT) ./tier/... ./remote/... ./invalidation/...
+ON_SERVERS = TIERCACHE_RACES=500 -count=1 -timeout=$(TIMEOUT) ./tier/... ./remote/... ./internal/changelog/...
 
 # Tests that need more than Go and a server call valkeytest.Extra with the programs that they need, and are named here.
 EXTRA = TIERCACHE_EXTRA=1 -count=1 -timeout=$(TIMEOUT) -run='TwoVersions' ./internal/coherence

@@ -15,10 +15,10 @@ import (
 type Scope string
 
 const (
-	// maxPlain is the longest name that stands in the log as it is. A longer
+	// MaxPlain is the longest name that stands in the log as it is. A longer
 	// one is replaced by its 128-bit hash; should two ever collide, a change of
 	// one also invalidates the other, which costs a miss.
-	maxPlain = 64
+	MaxPlain = 64
 
 	// MaxNamespace is the longest namespace path in bytes.
 	MaxNamespace = 512
@@ -28,7 +28,7 @@ const (
 )
 
 func scope(kind, name string) Scope {
-	if len(name) <= maxPlain {
+	if len(name) <= MaxPlain {
 		return Scope(kind + ":" + name)
 	}
 	h := xxh3.HashString128(name).Bytes()

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/remotetest"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/invalidation"
@@ -166,12 +167,12 @@ var checks = []struct {
 	{"a change is recorded", func(c *trial) error { return c.change(c.user) }},
 	{"the log is read", func(c *trial) error {
 		c.must(c.change(c.other))
-		d, err := c.user.Delta(c.ctx, invalidation.DeltaQuery{Limit: 100, Scopes: []invalidation.Scope{"s:x"}})
+		d, err := c.user.Delta(c.ctx, changelog.DeltaQuery{Limit: 100, Scopes: []invalidation.Scope{"s:x"}})
 		return errors.Join(err, unless(len(d.Changes) > 0 && len(d.Known) == 1 && d.Known[0] == d.Tick && d.Tick > 0, d))
 	}},
 	{"a lost log is replaced", func(c *trial) error {
 		c.do("DEL", aclLog)
-		err := c.user.Renew(c.ctx, invalidation.Loss{})
+		err := c.user.Renew(c.ctx, changelog.Loss{})
 		n, _ := ptr(c.do("EXISTS", aclLog)).AsInt64()
 		return errors.Join(err, unless(n == 1, "no log"))
 	}},
@@ -188,7 +189,7 @@ var checks = []struct {
 	}},
 	{"a fresh read", func(c *trial) error {
 		c.put("fresh")
-		items, _, err := c.user.Get(c.ctx, []string{aclKey("fresh")}, &invalidation.DeltaQuery{Limit: 100})
+		items, _, err := c.user.Get(c.ctx, []string{aclKey("fresh")}, &changelog.DeltaQuery{Limit: 100})
 		return errors.Join(err, unless(err != nil || items[0].Found(), items))
 	}},
 	{"a loaded value is stored", func(c *trial) error {
@@ -248,7 +249,7 @@ var checks = []struct {
 	}},
 	{"scripts that read are loaded when the server has lost them", func(c *trial) error {
 		c.do("SCRIPT", "FLUSH")
-		_, err := c.user.Delta(c.ctx, invalidation.DeltaQuery{Limit: 1})
+		_, err := c.user.Delta(c.ctx, changelog.DeltaQuery{Limit: 1})
 		return err
 	}},
 	{"notices of keys come", func(c *trial) error {
@@ -261,7 +262,7 @@ var checks = []struct {
 		return errors.Join(err, unless(c.told.of(aclKey("noticed")) > 0, "no notice"))
 	}},
 	{"changes are told once", func(c *trial) error { // not by a notice as well
-		_, _ = c.user.Delta(c.ctx, invalidation.DeltaQuery{Limit: 1})
+		_, _ = c.user.Delta(c.ctx, changelog.DeltaQuery{Limit: 1})
 		c.must(c.change(c.other))
 		c.barrier()
 		return unless(c.told.of(aclLog) == 0, "a notice")
@@ -310,7 +311,7 @@ func (c *trial) put(name string) (raw string) {
 }
 
 func (c *trial) change(conn remote.Conn) error {
-	_, err := conn.Append(c.ctx, invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+	_, err := conn.Append(c.ctx, changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 	return err
 }
 
@@ -380,10 +381,10 @@ func TestTheRightsForAClusterSuffice(t *testing.T) {
 		}
 		o := valkey.ClientOption{InitAddress: c.Addrs(), Username: "tiercache", Password: "secret"}
 		conn := connect(t, remote.Valkey(o), "tiercache", newNotices())
-		_, err := conn.Append(within(t), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+		_, err := conn.Append(within(t), changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 		require.NoError(t, err)
 		require.NoError(t, conn.Prove(within(t)))
-		_, err = conn.Delta(within(t), invalidation.DeltaQuery{Limit: 10})
+		_, err = conn.Delta(within(t), changelog.DeltaQuery{Limit: 10})
 		require.NoError(t, err)
 		key := aclKey("k")
 		leases, err := conn.Lease(within(t), []remote.LeaseRequest{{Key: key, Token: "t", TTL: time.Minute}})

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/valkeytest"
-	"github.com/tiercache/tiercache/invalidation"
 )
 
 // Guard: admits compares places.
@@ -28,9 +28,9 @@ func TestWhatWasReadBeforeAServerWasAdmittedIsReadAgain(t *testing.T) {
 	require.NoError(t, err)
 	defer opened.Close()
 	c := opened.(*valkeyConn)
-	require.NoError(t, c.Renew(ctx, invalidation.Loss{}))
+	require.NoError(t, c.Renew(ctx, changelog.Loss{}))
 	before := c.histories.ask(c.dials.Load())
-	d, err := c.Delta(ctx, invalidation.DeltaQuery{})
+	d, err := c.Delta(ctx, changelog.DeltaQuery{})
 	require.NoError(t, err)
 	another := origin{history: "another", counters: counters{commands: untold}}
 	unheard, ok := c.histories.judge(before, another)

@@ -15,9 +15,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/remotetest"
 	"github.com/tiercache/tiercache/internal/valkeytest"
-	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
 )
 
@@ -91,7 +91,7 @@ func clusterHarness(t *testing.T, c *valkeytest.Cluster) remotetest.Harness {
 // server that proves itself.
 func connectCluster(t *testing.T, c *valkeytest.Cluster) remote.Conn {
 	conn := connect(t, clusterBackend(c), "p", newNotices())
-	_, err := conn.Append(within(t), invalidation.Change{Retention: time.Hour}) // there is a log
+	_, err := conn.Append(within(t), changelog.Change{Retention: time.Hour}) // there is a log
 	require.NoError(t, err)
 	for range 2 { // and it knows the servers
 		require.NoError(t, conn.Prove(within(t)))
@@ -119,7 +119,7 @@ func TestAMovedSlotEndsItsShard(t *testing.T) {
 		from.Do(t, "SET", key, "x")
 		c.MoveSlot(t, slot, from, to, func() {
 			eventually(t, func() bool { return before.Gone() && conn.Shard(key).Gone() }, "it is noticed that the slot is being moved")
-			_, _, err := conn.Get(within(t), []string{key}, &invalidation.DeltaQuery{Limit: 1})
+			_, _, err := conn.Get(within(t), []string{key}, &changelog.DeltaQuery{Limit: 1})
 			require.NoError(t, err, "and it is served")
 		})
 		eventually(t, func() bool { return !conn.Shard(key).Gone() }, "the new owner proves itself")

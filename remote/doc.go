@@ -12,7 +12,7 @@
 //   - Order: everything that the server sent before it answered a read (a push
 //     about a key), and the loss of the connection, has been delivered to [Events]
 //     before that read returns, if both use the tracked connection. That is what
-//     makes an answered [invalidation.Log.Delta] a proof. Events are called on the
+//     makes an answered [changelog.Log.Delta] a proof. Events are called on the
 //     goroutine that reads the connection.
 //   - Reads track: after a Get of a key, present or not, one invalidation comes when
 //     the key changes, whichever program changed it, unless the connection is lost,

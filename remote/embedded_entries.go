@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/internal/changelog"
 )
 
 // GetOne implements [Conn].
@@ -16,7 +16,7 @@ func (c *embeddedConn) GetOne(ctx context.Context, key string) (it Item, err err
 }
 
 // Get implements [Conn].
-func (c *embeddedConn) Get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) (items []Item, d invalidation.Delta, err error) {
+func (c *embeddedConn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) (items []Item, d changelog.Delta, err error) {
 	err = c.step(ctx, func() {
 		if q != nil {
 			d = c.deltaLocked(*q)

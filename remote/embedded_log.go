@@ -6,6 +6,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/invalidation"
 )
 
@@ -14,10 +15,10 @@ import (
 // until the next compaction.
 type changeLog struct {
 	incarnation string
-	before      invalidation.AsOf // see invalidation.Delta.After
+	before      invalidation.AsOf // see changelog.Delta.After
 	tick, floor invalidation.Tick
 	latest      map[invalidation.Scope]invalidation.Tick
-	order       []invalidation.ScopeTick
+	order       []changelog.ScopeTick
 }
 
 func nowTick() invalidation.Tick { return invalidation.Tick(time.Now().UnixMicro()) }
@@ -37,19 +38,19 @@ func (c *embeddedConn) renewLocked(known invalidation.AsOf) *changeLog {
 	return l
 }
 
-// Renew implements [invalidation.Log].
-func (c *embeddedConn) Renew(ctx context.Context, lost invalidation.Loss) error {
+// Renew implements [changelog.Log].
+func (c *embeddedConn) Renew(ctx context.Context, lost changelog.Loss) error {
 	return c.step(ctx, func() {
 		key := logKey(c.o.Prefix)
-		if l := c.hub.logs[key]; l != nil && lost.Forked != 0 && l.incarnation == invalidation.FormatIncarnation(lost.Forked) {
+		if l := c.hub.logs[key]; l != nil && lost.Forked != 0 && l.incarnation == changelog.FormatIncarnation(lost.Forked) {
 			delete(c.hub.logs, key)
 		}
 		c.renewLocked(lost.Known)
 	})
 }
 
-// Append implements [invalidation.Log].
-func (c *embeddedConn) Append(ctx context.Context, ch invalidation.Change) (a invalidation.Appended, err error) {
+// Append implements [changelog.Log].
+func (c *embeddedConn) Append(ctx context.Context, ch changelog.Change) (a changelog.Appended, err error) {
 	err = c.step(ctx, func() {
 		l := c.renewLocked(ch.Known)
 		l.trim(nowTick()-invalidation.Tick(c.retentionLocked(ch.Retention).Microseconds()), int(c.hub.mostScopes()))
@@ -62,12 +63,12 @@ func (c *embeddedConn) Append(ctx context.Context, ch invalidation.Change) (a in
 		}
 		for _, s := range ch.Scopes {
 			l.latest[s] = l.tick
-			l.order = append(l.order, invalidation.ScopeTick{Scope: s, Tick: l.tick})
+			l.order = append(l.order, changelog.ScopeTick{Scope: s, Tick: l.tick})
 		}
 		l.compact()
-		a.Incarnation, _ = invalidation.ParseIncarnation(l.incarnation)
+		a.Incarnation, _ = changelog.ParseIncarnation(l.incarnation)
 		a.Prev, a.Tick = prev, l.tick
-		c.publishLocked(fmt.Sprintf("%s %d %d %s", l.incarnation, prev, l.tick, invalidation.Body(ch.Scopes, ch.All)))
+		c.publishLocked(fmt.Sprintf("%s %d %d %s", l.incarnation, prev, l.tick, changelog.Body(ch.Scopes, ch.All)))
 	})
 	return a, err
 }
@@ -121,7 +122,7 @@ func (l *changeLog) compact() {
 	if len(l.order) < 2*len(l.latest)+64 {
 		return
 	}
-	kept := make([]invalidation.ScopeTick, 0, len(l.latest))
+	kept := make([]changelog.ScopeTick, 0, len(l.latest))
 	for _, s := range l.order {
 		if l.latest[s.Scope] == s.Tick {
 			kept = append(kept, s)
@@ -131,9 +132,9 @@ func (l *changeLog) compact() {
 }
 
 // after returns the latest changes that come after since.
-func (l *changeLog) after(since invalidation.Tick) []invalidation.ScopeTick {
+func (l *changeLog) after(since invalidation.Tick) []changelog.ScopeTick {
 	i := sort.Search(len(l.order), func(i int) bool { return l.order[i].Tick > since })
-	var out []invalidation.ScopeTick
+	var out []changelog.ScopeTick
 	for _, s := range l.order[i:] {
 		if l.latest[s.Scope] == s.Tick {
 			out = append(out, s)
@@ -142,19 +143,19 @@ func (l *changeLog) after(since invalidation.Tick) []invalidation.ScopeTick {
 	return out
 }
 
-// Delta implements [invalidation.Log].
-func (c *embeddedConn) Delta(ctx context.Context, q invalidation.DeltaQuery) (d invalidation.Delta, err error) {
+// Delta implements [changelog.Log].
+func (c *embeddedConn) Delta(ctx context.Context, q changelog.DeltaQuery) (d changelog.Delta, err error) {
 	err = c.step(ctx, func() { d = c.deltaLocked(q) })
 	return d, err
 }
 
-func (c *embeddedConn) deltaLocked(q invalidation.DeltaQuery) invalidation.Delta {
-	d := invalidation.Delta{Connection: c.id, ServerTime: time.Now()}
+func (c *embeddedConn) deltaLocked(q changelog.DeltaQuery) changelog.Delta {
+	d := changelog.Delta{Connection: c.id, ServerTime: time.Now()}
 	l := c.hub.logs[logKey(c.o.Prefix)]
 	if l == nil {
 		return d
 	}
-	d.Incarnation, _ = invalidation.ParseIncarnation(l.incarnation)
+	d.Incarnation, _ = changelog.ParseIncarnation(l.incarnation)
 	d.Tick, d.Floor = l.tick, l.floor
 	if d.Incarnation != q.Incarnation {
 		// guard: I5-log-predecessor-embedded

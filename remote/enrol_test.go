@@ -9,9 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/valkeytest"
-	"github.com/tiercache/tiercache/invalidation"
 )
 
 // What stands in the log is renewed in time, and told again to another log. A store that was
@@ -31,7 +31,7 @@ func TestAnEnrolmentIsRenewedAndItsEndIsALoss(t *testing.T) {
 	read := func() { // and returns when the store enrolled
 		t.Helper()
 		before := lost.Load()
-		_, err := c.Delta(ctx, invalidation.DeltaQuery{Limit: 1})
+		_, err := c.Delta(ctx, changelog.DeltaQuery{Limit: 1})
 		require.NoError(t, err)
 		lost.Add(-before)
 	}
@@ -43,7 +43,7 @@ func TestAnEnrolmentIsRenewedAndItsEndIsALoss(t *testing.T) {
 	}
 	read()
 	require.Zero(t, c.enrolment.sent, "there is no log")
-	require.NoError(t, c.Renew(ctx, invalidation.Loss{}))
+	require.NoError(t, c.Renew(ctx, changelog.Loss{}))
 	read()
 	require.NotZero(t, c.enrolment.sent)
 	for _, x := range []struct {
@@ -57,7 +57,7 @@ func TestAnEnrolmentIsRenewedAndItsEndIsALoss(t *testing.T) {
 		require.Equal(t, x.lost, lost.Load(), "%v ago", x.ago)
 	}
 	was := c.enrolment
-	require.NoError(t, c.Renew(ctx, invalidation.Loss{Forked: was.incarnation}))
+	require.NoError(t, c.Renew(ctx, changelog.Loss{Forked: was.incarnation}))
 	read()
 	require.NotEqual(t, was.incarnation, c.enrolment.incarnation)
 	require.Zero(t, lost.Load())
@@ -77,13 +77,13 @@ func TestAServerThatTakesNoWritesIsRead(t *testing.T) {
 		return opened.(*valkeyConn)
 	}
 	c := connect()
-	require.NoError(t, c.Renew(ctx, invalidation.Loss{}))
-	_, err := c.Delta(ctx, invalidation.DeltaQuery{Limit: 1})
+	require.NoError(t, c.Renew(ctx, changelog.Loss{}))
+	_, err := c.Delta(ctx, changelog.DeltaQuery{Limit: 1})
 	require.NoError(t, err)
 	s.Do(t, "CONFIG", "SET", "min-replicas-to-write", "1")
 	c.enrolment.sent = mono.Now().Add(-2 * enrolledFor)
 	for range 2 {
-		d, err := c.Delta(ctx, invalidation.DeltaQuery{Limit: 1})
+		d, err := c.Delta(ctx, changelog.DeltaQuery{Limit: 1})
 		require.NoError(t, err)
 		require.NotZero(t, d.Incarnation)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/invalidation"
 )
@@ -54,7 +55,7 @@ func TestAServerThatHasNoConnectionToSpareEndsNoProcess(t *testing.T) {
 		all.Go(func() {
 			for i := 0; time.Now().Before(until); i++ {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(50+(37*i+11*g)%400)*time.Microsecond)
-				_, _ = c.Append(ctx, invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+				_, _ = c.Append(ctx, changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 				_, _ = c.GetOne(ctx, "p:k")
 				cancel()
 			}

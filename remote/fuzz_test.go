@@ -16,6 +16,7 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/invalidation"
 )
 
@@ -358,7 +359,7 @@ func (s *fuzzServer) ask(c Conn) {
 			case 2:
 				_, _ = c.GetUntracked(ctx, keys)
 			case 3:
-				_, _, _ = c.Get(ctx, keys, &invalidation.DeltaQuery{Limit: 1})
+				_, _, _ = c.Get(ctx, keys, &changelog.DeltaQuery{Limit: 1})
 			case 4:
 				_, _ = c.Write(ctx, writes)
 			case 5:
@@ -366,7 +367,7 @@ func (s *fuzzServer) ask(c Conn) {
 			case 6:
 				_, _ = c.Lease(ctx, []LeaseRequest{{Key: keys[0], Token: "t", TTL: time.Minute}})
 			case 7:
-				_, _ = c.Append(ctx, invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+				_, _ = c.Append(ctx, changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 			case 8:
 				_, _ = c.Info(ctx)
 			case 9:

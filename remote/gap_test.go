@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
@@ -222,15 +223,15 @@ func TestAFreshReadTakesItsDeltaFirst(t *testing.T) {
 	other := connect(t, backend(s), "p", newNotices())
 	h := valkeyHarness(t, s)
 	h.Put("k", "old")
-	change := func() invalidation.Appended {
-		a, err := other.Append(within(t), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+	change := func() changelog.Appended {
+		a, err := other.Append(within(t), changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 		if err != nil {
 			t.Error(err)
 		}
 		return a
 	}
 	first := change()
-	_, err := conn.Delta(within(t), invalidation.DeltaQuery{Limit: 1})
+	_, err := conn.Delta(within(t), changelog.DeltaQuery{Limit: 1})
 	require.NoError(t, err)
 	hook := func(words []string) {
 		if words[0] == "GET" {
@@ -239,7 +240,7 @@ func TestAFreshReadTakesItsDeltaFirst(t *testing.T) {
 		}
 	}
 	g.hook.Store(&hook)
-	items, d, err := conn.Get(within(t), []string{"k"}, &invalidation.DeltaQuery{Limit: 10})
+	items, d, err := conn.Get(within(t), []string{"k"}, &changelog.DeltaQuery{Limit: 10})
 	g.hook.Store(nil)
 	require.NoError(t, err)
 	require.Equal(t, first.Tick, d.Tick)

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
@@ -27,16 +28,16 @@ func connectAs(t *testing.T, b remote.Backend, maxTTL time.Duration) remote.Conn
 	return c
 }
 
-func record(t *testing.T, c remote.Conn, retention time.Duration, scopes ...invalidation.Scope) invalidation.Appended {
+func record(t *testing.T, c remote.Conn, retention time.Duration, scopes ...invalidation.Scope) changelog.Appended {
 	t.Helper()
-	a, err := c.Append(within(t), invalidation.Change{Scopes: scopes, Retention: retention})
+	a, err := c.Append(within(t), changelog.Change{Scopes: scopes, Retention: retention})
 	require.NoError(t, err)
 	return a
 }
 
-func deltaOf(t *testing.T, c remote.Conn, scopes ...invalidation.Scope) invalidation.Delta {
+func deltaOf(t *testing.T, c remote.Conn, scopes ...invalidation.Scope) changelog.Delta {
 	t.Helper()
-	d, err := c.Delta(within(t), invalidation.DeltaQuery{Limit: 1 << 20, Scopes: scopes})
+	d, err := c.Delta(within(t), changelog.DeltaQuery{Limit: 1 << 20, Scopes: scopes})
 	require.NoError(t, err)
 	return d
 }
@@ -63,7 +64,7 @@ func TestTheCorpusOfMembersOnAServer(t *testing.T) {
 				s.Do(t, "ZREM", logOfP, map[byte]string{'i': "i00000000000000aa", 'k': "k0000000000000000@0"}[member[0]])
 			}
 			s.Do(t, "ZADD", logOfP, words[1], member)
-			d, err := c.Delta(within(t), invalidation.DeltaQuery{Limit: 1 << 20})
+			d, err := c.Delta(within(t), changelog.DeltaQuery{Limit: 1 << 20})
 			require.NoError(t, err, "%q", member)
 			score, _ := strconv.ParseFloat(words[1], 64)
 			switch {
@@ -76,7 +77,7 @@ func TestTheCorpusOfMembersOnAServer(t *testing.T) {
 				require.Len(t, d.Changes, 1, "%q", member)
 			default:
 				require.False(t, d.Damaged, "%q", member)
-				require.Contains(t, d.Changes, invalidation.ScopeTick{Scope: invalidation.Scope(member), Tick: invalidation.Tick(score)})
+				require.Contains(t, d.Changes, changelog.ScopeTick{Scope: invalidation.Scope(member), Tick: invalidation.Tick(score)})
 			}
 		}
 		require.Greater(t, n, 60)
@@ -108,7 +109,7 @@ func TestTheLongestRetentionOfTheStoresThatAreOpenCounts(t *testing.T) {
 func TestTheLogInProcessIsBounded(t *testing.T) {
 	c := connectAs(t, remote.NewEmbedded(1<<20), time.Hour)
 	first := record(t, c, time.Hour, "s:first")
-	var latest invalidation.Appended
+	var latest changelog.Appended
 	for i := range 11_000 {
 		latest = record(t, c, time.Hour, invalidation.Scope(fmt.Sprint("s:", i)))
 	}
@@ -170,7 +171,7 @@ func TestOptionsStandInTheLog(t *testing.T) {
 		Connect(within(t), remote.Options{Prefix: "p", Timeout: 5 * time.Second, NoTracking: true, Events: newNotices().events()})
 	require.NoError(t, err)
 	defer other.Close()
-	_, err = other.Delta(within(t), invalidation.DeltaQuery{Limit: 1})
+	_, err = other.Delta(within(t), changelog.DeltaQuery{Limit: 1})
 	require.ErrorContains(t, err, "WithoutTracking")
 	require.True(t, remote.Away(err), "nothing that it says can be judged")
 }
@@ -209,7 +210,7 @@ func TestADeclarationIsNeverTrimmed(t *testing.T) {
 	s.Kill()
 	s.Restart()
 	eventually(t, func() bool {
-		d, err := c.Delta(within(t), invalidation.DeltaQuery{Limit: 1 << 20, Scopes: []invalidation.Scope{"n:docs"}})
+		d, err := c.Delta(within(t), changelog.DeltaQuery{Limit: 1 << 20, Scopes: []invalidation.Scope{"n:docs"}})
 		return err == nil && d.Known[0] > 0
 	}, "the namespace changes")
 }
@@ -236,7 +237,7 @@ func TestManyDeclarationsMeanAll(t *testing.T) {
 	s.Kill()
 	s.Restart()
 	eventually(t, func() bool {
-		d, err := c.Delta(within(t), invalidation.DeltaQuery{Limit: 1 << 20})
+		d, err := c.Delta(within(t), changelog.DeltaQuery{Limit: 1 << 20})
 		return err == nil && d.Floor > latest.Tick
 	}, "everything changes")
 	require.False(t, deltaOf(t, c).Damaged)
@@ -263,7 +264,7 @@ func TestAWriteIsSentToTheServerWhoseClockBoundsIt(t *testing.T) {
 	require.NoError(t, written)
 	s.Do(t, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 	eventually(t, func() bool {
-		d, err := c.Delta(within(t), invalidation.DeltaQuery{Limit: 1})
+		d, err := c.Delta(within(t), changelog.DeltaQuery{Limit: 1})
 		return err == nil && d.Connection != first.Connection
 	}, "it is connected again")
 	s.Do(t, "DEL", "p:d:a:{k}")

@@ -13,9 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/recovery"
 	"github.com/tiercache/tiercache/internal/valkeytest"
-	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
 )
 
@@ -69,7 +69,7 @@ func TestAPanicInTheClientsGoroutinesEndsTheConnection(t *testing.T) {
 				}()
 				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 				defer cancel()
-				_, err = c.Delta(ctx, invalidation.DeltaQuery{Limit: 10})
+				_, err = c.Delta(ctx, changelog.DeltaQuery{Limit: 10})
 				return err
 			}
 			works := func() { require.Eventually(t, func() bool { return ask() == nil }, time.Minute, time.Millisecond) }

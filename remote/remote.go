@@ -6,9 +6,9 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/envelope"
 	"github.com/tiercache/tiercache/internal/recovery"
-	"github.com/tiercache/tiercache/invalidation"
 )
 
 // Backend connects stores to a shared tier. It is implemented by this package
@@ -65,12 +65,12 @@ type Events struct {
 
 // Conn is one store's connection.
 type Conn interface {
-	invalidation.Log
+	changelog.Log
 
 	// Get reads keys in one round trip. With q the answer also holds the delta,
 	// taken before the keys are read. A key of another type than a string counts as
 	// missing among several keys, and as found and empty if it is the only one.
-	Get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) ([]Item, invalidation.Delta, error)
+	Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) ([]Item, changelog.Delta, error)
 	// GetUntracked is Get of several keys without q, for a caller that keeps none of
 	// them. It need not ask for invalidations of the keys, and does not end earlier
 	// tracking of them.
@@ -214,7 +214,7 @@ type Write struct {
 type Window struct {
 	NotBefore time.Time // the earliest time; zero: no bound
 	Before    time.Time // the first time that is too late; zero: no bound
-	// Connection is the [invalidation.Delta.Connection] of the clock that the bounds are by; 0:
+	// Connection is the [changelog.Delta.Connection] of the clock that the bounds are by; 0:
 	// any. Where there is one server and another connection to it by now, nothing is sent, and
 	// the error matches [NotSent]: it may be to another server, whose clock may be behind.
 	Connection int64
@@ -287,7 +287,7 @@ type Info struct {
 	// TrackedKeys and TrackedMax are the size and bound of the tracking table.
 	TrackedKeys, TrackedMax int64
 	// LogScopes and LogMost are the size and bound of the change log: see
-	// [invalidation.Change.Retention].
+	// [changelog.Change.Retention].
 	LogScopes, LogMost int64
 	// Unknown names what the server did not tell, and why (an ACL, a provider).
 	Unknown string

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/internal/changelog"
 )
 
 // script is a Lua script and the name under which servers cache it.
@@ -86,10 +86,10 @@ end
 
 // Members with the score -1 are no changes: 'i' and the incarnation, which comes
 // first; 'k' and a position in the log before, up to which the process that began this
-// log had applied it, which comes second (see invalidation.Delta.After); 'l' and the
-// formats (see invalidation.Format); 'o' and the options of each open store (see
+// log had applied it, which comes second (see changelog.Delta.After); 'l' and the
+// formats (see changelog.Format); 'o' and the options of each open store (see
 // scriptEnrol); 'r' and each history that was admitted (see scriptAdmit); 'v' and the
-// name of each declared namespace (see invalidation.Written), or 'v*' for all.
+// name of each declared namespace (see changelog.Written), or 'v*' for all.
 const luaRenew = luaServer + `
 local function known_tick(known) return tonumber(string.match(known, '@(%d+)$')) end
 local function renew(log, inc, known)
@@ -177,7 +177,7 @@ const (
 )
 
 // luaNumbers puts these numbers into the scripts' text.
-var luaNumbers = strings.NewReplacer("FORMAT", strconv.Itoa(invalidation.Format),
+var luaNumbers = strings.NewReplacer("FORMAT", strconv.Itoa(changelog.Format),
 	"MOST", strconv.Itoa(mostScopes), "LEAST", strconv.Itoa(leastScopes), "BYTES", strconv.Itoa(bytesPerScope))
 
 var (

@@ -18,9 +18,9 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/checkconn"
 	"github.com/tiercache/tiercache/internal/recovery"
-	"github.com/tiercache/tiercache/invalidation"
 )
 
 // Valkey returns the backend that connects to a Valkey server (or Redis 7 and
@@ -469,7 +469,7 @@ func (c *valkeyConn) Close() error {
 func newIncarnation() string {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails
-	return invalidation.FormatIncarnation(binary.BigEndian.Uint64(b[:]) | 1)
+	return changelog.FormatIncarnation(binary.BigEndian.Uint64(b[:]) | 1)
 }
 
 // failure turns a client's error into one of ours; nil stays nil.

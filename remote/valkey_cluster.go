@@ -13,10 +13,10 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/recovery"
 	"github.com/tiercache/tiercache/internal/serverclock"
-	"github.com/tiercache/tiercache/invalidation"
 )
 
 // shards are the primaries of a cluster as they say of themselves that they are:
@@ -308,7 +308,7 @@ func (k *shards) keyIn(slot int) string {
 
 // get reads keys wherever they are and, with q, has the log and all that answer
 // for the keys prove meanwhile that what is read can be judged.
-func (k *shards) get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) (items []Item, d invalidation.Delta, err error) {
+func (k *shards) get(ctx context.Context, keys []string, q *changelog.DeltaQuery) (items []Item, d changelog.Delta, err error) {
 	var beside sync.WaitGroup
 	var deltaErr, proofErr error
 	if q != nil {
@@ -348,16 +348,16 @@ func (k *shards) read(ctx context.Context, keys []string) ([]Item, error) {
 }
 
 // delta asks the server that has the log, on the connection that it proves.
-func (k *shards) delta(ctx context.Context, q *invalidation.DeltaQuery) (invalidation.Delta, error) {
+func (k *shards) delta(ctx context.Context, q *changelog.DeltaQuery) (changelog.Delta, error) {
 	for range maxAsked {
 		address := k.of(k.c.log).address
 		client, ok := k.c.cluster.Nodes()[address]
 		if !ok {
 			if err := k.prove(ctx); err != nil {
-				return invalidation.Delta{}, err
+				return changelog.Delta{}, err
 			}
 			if k.of(k.c.log) == noShard {
-				return invalidation.Delta{}, errLogMoves
+				return changelog.Delta{}, errLogMoves
 			}
 			continue
 		}
@@ -370,7 +370,7 @@ func (k *shards) delta(ctx context.Context, q *invalidation.DeltaQuery) (invalid
 			return d, err
 		}
 	}
-	return invalidation.Delta{}, errServers
+	return changelog.Delta{}, errServers
 }
 
 var errLogMoves = errors.New("the change log is being moved to another server of the cluster")

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
-	"github.com/tiercache/tiercache/invalidation"
 )
 
 // enrolment is the entry of this store's options in the change log: whether it has
@@ -142,7 +142,7 @@ func logFailure(err error) error {
 		words := strings.Fields(rest)
 		if len(words) > 1 {
 			return logError{fmt.Errorf("the change log is of format %.9s and needs a version that reads formats up to %.9s; this version reads formats up to %d: use a later version, or delete the log, which makes every entry a miss",
-				words[0], words[1], invalidation.Format)}
+				words[0], words[1], changelog.Format)}
 		}
 	}
 	return logError{failure(err)}

@@ -12,8 +12,8 @@ import (
 	"github.com/valkey-io/valkey-go"
 
 	"github.com/tiercache/tiercache/internal/bound"
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/resp"
-	"github.com/tiercache/tiercache/invalidation"
 )
 
 // GetOne implements [Conn].
@@ -42,7 +42,7 @@ func isWrongType(err error) bool {
 }
 
 // Get implements [Conn].
-func (c *valkeyConn) Get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) ([]Item, invalidation.Delta, error) {
+func (c *valkeyConn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) ([]Item, changelog.Delta, error) {
 	if c.sharded() {
 		return c.shards.get(ctx, keys, q)
 	}
@@ -56,7 +56,7 @@ func (c *valkeyConn) Get(ctx context.Context, keys []string, q *invalidation.Del
 			return items, d, err
 		}
 	}
-	return nil, invalidation.Delta{}, errServers
+	return nil, changelog.Delta{}, errServers
 }
 
 // maxAsked bounds how often the log is read in a row for one answer that can be used.
@@ -67,9 +67,9 @@ var errServers = errors.New("servers of other histories answer faster than the c
 
 // getWith asks one server, which has the log. The answer is usable unless it came before the log
 // knew all that it is to know.
-func (c *valkeyConn) getWith(ctx context.Context, client asker, keys []string, q *invalidation.DeltaQuery) ([]Item, invalidation.Delta, bool, error) {
+func (c *valkeyConn) getWith(ctx context.Context, client asker, keys []string, q *changelog.DeltaQuery) ([]Item, changelog.Delta, bool, error) {
 	if err := c.enrolAgain(ctx, client); err != nil {
-		return nil, invalidation.Delta{}, false, err
+		return nil, changelog.Delta{}, false, err
 	}
 	sent := c.histories.ask(c.dials.Load())
 	items, d, s, err := c.get(ctx, client, keys, q, sent.counts)
@@ -104,7 +104,7 @@ func (c *valkeyConn) GetUntracked(ctx context.Context, keys []string) ([]Item, e
 }
 
 // get asks one server.
-func (c *valkeyConn) get(ctx context.Context, client asker, keys []string, q *invalidation.DeltaQuery, counts bool) ([]Item, invalidation.Delta, origin, error) {
+func (c *valkeyConn) get(ctx context.Context, client asker, keys []string, q *changelog.DeltaQuery, counts bool) ([]Item, changelog.Delta, origin, error) {
 	b := newBatch()
 	if q != nil {
 		c.addDelta(b, q, counts)
@@ -118,7 +118,7 @@ func (c *valkeyConn) get(ctx context.Context, client asker, keys []string, q *in
 		b.more(keys...)
 	}
 	results := run(ctx, client, b)
-	var d invalidation.Delta
+	var d changelog.Delta
 	var s origin
 	if q != nil {
 		var err error

@@ -6,8 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
-	"github.com/tiercache/tiercache/invalidation"
 )
 
 // origin is what an answer tells about the server that gave it.
@@ -192,7 +192,7 @@ func (h *histories) told(d doubt) {
 // admits reports whether an answer can be used; q was taken before its question was sent.
 // If not, the reason is admitted to the log, and the question has to be sent again. Without
 // a log there is nothing to admit it to.
-func (c *valkeyConn) admits(ctx context.Context, client asker, s origin, d *invalidation.Delta, q question) (bool, error) {
+func (c *valkeyConn) admits(ctx context.Context, client asker, s origin, d *changelog.Delta, q question) (bool, error) {
 	if d.Incarnation == 0 {
 		return true, nil
 	}

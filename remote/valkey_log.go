@@ -11,13 +11,14 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/resp"
 	"github.com/tiercache/tiercache/invalidation"
 )
 
-// Append implements [invalidation.Log].
-func (c *valkeyConn) Append(ctx context.Context, ch invalidation.Change) (invalidation.Appended, error) {
-	incarnation, body, forget := newIncarnation(), valkey.BinaryString(invalidation.Body(ch.Scopes, ch.All)), c.toForget(len(ch.Scopes))
+// Append implements [changelog.Log].
+func (c *valkeyConn) Append(ctx context.Context, ch changelog.Change) (changelog.Appended, error) {
+	incarnation, body, forget := newIncarnation(), valkey.BinaryString(changelog.Body(ch.Scopes, ch.All)), c.toForget(len(ch.Scopes))
 	record := func() ([]string, error) {
 		b := newBatch()
 		b.eval(c.script(scriptAppend), c.log)
@@ -34,13 +35,13 @@ func (c *valkeyConn) Append(ctx context.Context, ch invalidation.Change) (invali
 		fields, err = record()
 	}
 	if err != nil {
-		return invalidation.Appended{}, logFailure(err)
+		return changelog.Appended{}, logFailure(err)
 	}
 	if len(fields) != 4 {
-		return invalidation.Appended{}, errAnswer
+		return changelog.Appended{}, errAnswer
 	}
 	var p parser
-	a := invalidation.Appended{Incarnation: p.incarnation(fields[0]), Prev: p.tick(fields[1]), Tick: p.tick(fields[2])}
+	a := changelog.Appended{Incarnation: p.incarnation(fields[0]), Prev: p.tick(fields[1]), Tick: p.tick(fields[2])}
 	if fields[3] != "0" || ch.All {
 		c.trimSoon(ch.Retention)
 	}
@@ -120,16 +121,16 @@ func (c *valkeyConn) trim(ctx context.Context) {
 	}
 }
 
-// Renew implements [invalidation.Log].
-func (c *valkeyConn) Renew(ctx context.Context, lost invalidation.Loss) error {
+// Renew implements [changelog.Log].
+func (c *valkeyConn) Renew(ctx context.Context, lost changelog.Loss) error {
 	b := newBatch()
 	b.eval(scriptRenew, c.log)
-	b.more(newIncarnation(), lost.Known.String(), invalidation.FormatIncarnation(lost.Forked))
+	b.more(newIncarnation(), lost.Known.String(), changelog.FormatIncarnation(lost.Forked))
 	return logFailure(runOne(ctx, c.plain, b).err)
 }
 
-// Delta implements [invalidation.Log].
-func (c *valkeyConn) Delta(ctx context.Context, q invalidation.DeltaQuery) (invalidation.Delta, error) {
+// Delta implements [changelog.Log].
+func (c *valkeyConn) Delta(ctx context.Context, q changelog.DeltaQuery) (changelog.Delta, error) {
 	_, d, err := c.Get(ctx, nil, &q)
 	return d, err
 }
@@ -143,13 +144,13 @@ func (c *valkeyConn) script(s publishing) script {
 	return s.single
 }
 
-// addDelta appends what reads the log. CLIENT ID is for invalidation.Delta.Connection.
+// addDelta appends what reads the log. CLIENT ID is for changelog.Delta.Connection.
 // With counts the server tells how many commands it has counted.
-func (c *valkeyConn) addDelta(b *batch, q *invalidation.DeltaQuery, counts bool) {
+func (c *valkeyConn) addDelta(b *batch, q *changelog.DeltaQuery, counts bool) {
 	b.add("CLIENT", "ID")
 	c.addUntracked(b)
 	b.evalReadOnly(scriptDelta, c.log)
-	b.more(tickArg(q.Since), invalidation.FormatIncarnation(q.Incarnation), strconv.Itoa(q.Limit), flag(counts))
+	b.more(tickArg(q.Since), changelog.FormatIncarnation(q.Incarnation), strconv.Itoa(q.Limit), flag(counts))
 	for _, s := range q.Scopes {
 		b.more(string(s))
 	}
@@ -165,7 +166,7 @@ func (c *valkeyConn) addUntracked(b *batch) {
 }
 
 // deltaOf reads the answers to addDelta and returns the others.
-func (c *valkeyConn) deltaOf(results []reply) (d invalidation.Delta, s origin, rest []reply, err error) {
+func (c *valkeyConn) deltaOf(results []reply) (d changelog.Delta, s origin, rest []reply, err error) {
 	n := 1
 	if !c.o.NoTracking {
 		n = 2
@@ -183,7 +184,7 @@ const dialsFrom = 40
 // well, and proves nothing, since it does not hear of changes when they are
 // acknowledged. What the log holds is not the server's word, but that of whoever may
 // write to it: what of it cannot be read makes the log a damaged one.
-func parseDelta(id, answer reply) (d invalidation.Delta, s origin, err error) {
+func parseDelta(id, answer reply) (d changelog.Delta, s origin, err error) {
 	if d.Connection, err = id.number(); err != nil {
 		return d, s, logFailure(err)
 	}
@@ -214,7 +215,7 @@ func parseDelta(id, answer reply) (d invalidation.Delta, s origin, err error) {
 	changes, known := p.texts(fields[10]), p.texts(fields[11])
 	for i := 0; i+1 < len(changes); i += 2 {
 		if changes[i] != floorMember {
-			d.Changes = append(d.Changes, invalidation.ScopeTick{Scope: invalidation.Scope(changes[i]), Tick: log.tick(changes[i+1])})
+			d.Changes = append(d.Changes, changelog.ScopeTick{Scope: invalidation.Scope(changes[i]), Tick: log.tick(changes[i+1])})
 		}
 	}
 	for _, k := range known {
@@ -306,7 +307,7 @@ func (p *parser) tick(s string) invalidation.Tick {
 }
 
 func (p *parser) incarnation(s string) uint64 {
-	inc, err := invalidation.ParseIncarnation(s)
+	inc, err := changelog.ParseIncarnation(s)
 	if err != nil {
 		p.fail(err)
 	}

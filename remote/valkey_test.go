@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/faultproxy"
 	"github.com/tiercache/tiercache/internal/remotetest"
 	"github.com/tiercache/tiercache/internal/valkeytest"
@@ -47,7 +48,7 @@ func calls(ctx context.Context, c remote.Conn) map[string]error {
 	_, out["GetOne"] = c.GetOne(ctx, k[0])
 	_, _, out["Get"] = c.Get(ctx, k, nil)
 	_, out["GetUntracked"] = c.GetUntracked(ctx, k)
-	_, _, out["GetDelta"] = c.Get(ctx, k, &invalidation.DeltaQuery{Limit: 1})
+	_, _, out["GetDelta"] = c.Get(ctx, k, &changelog.DeltaQuery{Limit: 1})
 	leases, err := c.Lease(ctx, []remote.LeaseRequest{{Key: k[0], Token: "t", TTL: time.Minute, Any: true}})
 	for _, l := range leases {
 		err = errors.Join(err, l.Err)
@@ -67,9 +68,9 @@ func calls(ctx context.Context, c remote.Conn) map[string]error {
 	out["Delete"] = remotetest.Delete(ctx, c, k...)
 	_, out["Purge"] = c.Purge(ctx, remote.PurgeRequest{Prefixes: []string{"p:d:"}})
 	_, out["Info"] = c.Info(ctx)
-	_, out["Delta"] = c.Delta(ctx, invalidation.DeltaQuery{Limit: 1})
-	_, out["Append"] = c.Append(ctx, invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
-	out["Renew"] = c.Renew(ctx, invalidation.Loss{})
+	_, out["Delta"] = c.Delta(ctx, changelog.DeltaQuery{Limit: 1})
+	_, out["Append"] = c.Append(ctx, changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+	out["Renew"] = c.Renew(ctx, changelog.Loss{})
 	return out
 }
 
@@ -97,15 +98,15 @@ func TestScriptsAreLoadedAgainWhenTheServerForgotThem(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, w[0].Stored)
 		flush()
-		a, err := c.Append(ctx, invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+		a, err := c.Append(ctx, changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 		require.NoError(t, err)
 		flush()
-		items, d, err := c.Get(ctx, k, &invalidation.DeltaQuery{Limit: 10})
+		items, d, err := c.Get(ctx, k, &changelog.DeltaQuery{Limit: 10})
 		require.NoError(t, err)
 		require.Equal(t, a.Tick, d.Tick)
 		require.Equal(t, "value", items[0].Envelope())
 		flush()
-		require.NoError(t, c.Renew(ctx, invalidation.Loss{}))
+		require.NoError(t, c.Renew(ctx, changelog.Loss{}))
 		flush()
 		require.NoError(t, c.Release(ctx, k, "t"))
 		flush()
@@ -135,13 +136,13 @@ func TestAKilledServerIsUnreachableUntilItIsBack(t *testing.T) {
 			require.NotErrorIs(t, err, remote.ErrClosed, name)
 		}
 		s.Restart()
-		eventually(t, func() bool { _, err := c.Delta(within(t), invalidation.DeltaQuery{Limit: 1}); return err == nil }, "reads work again")
+		eventually(t, func() bool { _, err := c.Delta(within(t), changelog.DeltaQuery{Limit: 1}); return err == nil }, "reads work again")
 		for name, err := range calls(within(t), c) {
 			require.NoError(t, err, name)
 		}
 		eventually(t, func() bool { _, now, _ := n.counts(); return now > subs }, "it is subscribed anew")
 		_, _, before := n.counts()
-		_, err := c.Append(within(t), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+		_, err := c.Append(within(t), changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 		require.NoError(t, err)
 		eventually(t, func() bool { _, _, msgs := n.counts(); return msgs > before }, "messages come again")
 	})
@@ -150,11 +151,11 @@ func TestAKilledServerIsUnreachableUntilItIsBack(t *testing.T) {
 func TestAServerThatForgotTheLogWhileItWasDownSaysSo(t *testing.T) {
 	s := valkeytest.Start(t)
 	c := connect(t, backend(s), "p", newNotices())
-	_, err := c.Append(within(t), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+	_, err := c.Append(within(t), changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 	require.NoError(t, err)
 	s.Restart()
 	eventually(t, func() bool {
-		d, err := c.Delta(within(t), invalidation.DeltaQuery{Limit: 1})
+		d, err := c.Delta(within(t), changelog.DeltaQuery{Limit: 1})
 		require.True(t, err != nil || d.Incarnation == 0)
 		return err == nil
 	}, "reads work again")
@@ -164,13 +165,13 @@ func TestAServerThatForgotTheLogWhileItWasDownSaysSo(t *testing.T) {
 func TestAConnectionAfterARestartIsAnotherThoughItsNumberIsTheSame(t *testing.T) {
 	s := valkeytest.Start(t, valkeytest.Persist())
 	c := connect(t, backend(s), "p", newNotices())
-	_, err := c.Append(within(t), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+	_, err := c.Append(within(t), changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 	require.NoError(t, err)
 	seen := make(map[int64]bool)
 	for range 4 {
-		var d invalidation.Delta
+		var d changelog.Delta
 		eventually(t, func() bool {
-			d, err = c.Delta(within(t), invalidation.DeltaQuery{Limit: 1})
+			d, err = c.Delta(within(t), changelog.DeltaQuery{Limit: 1})
 			return err == nil
 		}, "reads work")
 		require.NotZero(t, d.Incarnation, "the log is still there")
@@ -209,7 +210,7 @@ func TestAFullServerRefusesWritesWithErrFull(t *testing.T) {
 			return w[0]
 		}
 		require.True(t, write("first", 100).Stored)
-		_, err := c.Append(ctx, invalidation.Change{Scopes: []invalidation.Scope{"s:w"}, Retention: time.Hour})
+		_, err := c.Append(ctx, changelog.Change{Scopes: []invalidation.Scope{"s:w"}, Retention: time.Hour})
 		require.NoError(t, err)
 		before, err := c.Lease(ctx, []remote.LeaseRequest{{Key: "loading", Token: "t", TTL: time.Hour}})
 		require.NoError(t, err)
@@ -238,15 +239,15 @@ func TestAFullServerRefusesWritesWithErrFull(t *testing.T) {
 			require.NoError(t, err)
 			require.Len(t, there[0].Item.Envelope(), 100, "what is there needs no lease")
 		}
-		_, err = c.Append(ctx, invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+		_, err = c.Append(ctx, changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 		require.NoError(t, err, "a change is small, and must go through")
-		require.NoError(t, c.Renew(ctx, invalidation.Loss{Known: invalidation.AsOf{Tick: 1 << 52}}))
-		d, err := c.Delta(ctx, invalidation.DeltaQuery{Limit: 10})
+		require.NoError(t, c.Renew(ctx, changelog.Loss{Known: invalidation.AsOf{Tick: 1 << 52}}))
+		d, err := c.Delta(ctx, changelog.DeltaQuery{Limit: 10})
 		require.NoError(t, err)
 		require.Greater(t, d.Tick, invalidation.Tick(1<<52))
 		require.False(t, remote.Unreachable(l[0].Err))
 		require.NoError(t, remotetest.Delete(ctx, c, "first", "second"), "deleting is always possible")
-		_, err = c.Delta(ctx, invalidation.DeltaQuery{Limit: 10}) // whose answer comes after the notices
+		_, err = c.Delta(ctx, changelog.DeltaQuery{Limit: 10}) // whose answer comes after the notices
 		require.NoError(t, err)
 		require.Equal(t, 1, notices.of("first"))
 		require.Equal(t, 1, notices.of("second"), "what was not there is told as well")
@@ -268,7 +269,7 @@ func TestAnEmbeddedThatIsFullRefusesWhatCannotFitAndEvictsTheRest(t *testing.T) 
 	w, err := c.Write(within(t), []remote.Write{{Key: "k", Envelope: make([]byte, 20_000), Expires: time.Now().Add(time.Hour), Unread: true}})
 	require.NoError(t, err)
 	require.ErrorIs(t, w[0].Err, remote.ErrFull)
-	_, err = c.Append(within(t), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+	_, err = c.Append(within(t), changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 	require.NoError(t, err)
 	for i := range 20 {
 		k := fmt.Sprint("k", i)
@@ -280,7 +281,7 @@ func TestAnEmbeddedThatIsFullRefusesWhatCannotFitAndEvictsTheRest(t *testing.T) 
 	require.LessOrEqual(t, info.UsedMemory, int64(10_000))
 	require.Equal(t, 2, n.of("k0"), "its write, and its eviction")
 	require.Equal(t, 1, n.of("k19"))
-	d, err := c.Delta(within(t), invalidation.DeltaQuery{Limit: 10})
+	d, err := c.Delta(within(t), changelog.DeltaQuery{Limit: 10})
 	require.NoError(t, err)
 	require.NotZero(t, d.Incarnation, "the log is never evicted")
 }
@@ -440,13 +441,13 @@ func TestOnlyASilentServerIsUnreachable(t *testing.T) {
 func TestAReplicaProvesNothing(t *testing.T) {
 	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
 		c := connect(t, backend(s), "p", newNotices())
-		_, err := c.Append(within(t), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+		_, err := c.Append(within(t), changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 		require.NoError(t, err)
 		s.Do(t, "REPLICAOF", "127.0.0.1", "1") // no server is there
-		_, err = c.Delta(within(t), invalidation.DeltaQuery{Limit: 10})
+		_, err = c.Delta(within(t), changelog.DeltaQuery{Limit: 10})
 		require.ErrorContains(t, err, "primary")
 		s.Do(t, "REPLICAOF", "NO", "ONE")
-		_, err = c.Delta(within(t), invalidation.DeltaQuery{Limit: 10})
+		_, err = c.Delta(within(t), changelog.DeltaQuery{Limit: 10})
 		require.NoError(t, err)
 	})
 }
@@ -465,7 +466,7 @@ func TestAChangeIsRecordedOverANewConnection(t *testing.T) {
 		p.Freeze(faultproxy.ToClient)
 		before, failed := p.Stats().Passed[faultproxy.Request], make(chan error, 1)
 		go func() {
-			_, err := c.Append(within(t), invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+			_, err := c.Append(within(t), changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 			failed <- err
 		}()
 		eventually(t, func() bool { return p.Stats().Passed[faultproxy.Request] > before }, "the change is on its way")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/local"
@@ -146,7 +147,7 @@ func (t *table) invalidations(f *call) int {
 
 // restart sets the basis of the read or load that f is about to begin. now is no later
 // than its beginning.
-func (t *table) restart(f *call, v *invalidation.View, now mono.Time) {
+func (t *table) restart(f *call, v *changelog.View, now mono.Time) {
 	s := t.shard(f.h)
 	s.mu.Lock()
 	defer s.mu.Unlock()

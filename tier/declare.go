@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
 )
@@ -17,7 +18,7 @@ type declaration struct {
 
 // holds reports whether the declaration is in the log for sure. Processes of the release
 // before remove a declaration, and raise the floor to its position.
-func (d *declaration) holds(v *invalidation.View, now mono.Time) bool {
+func (d *declaration) holds(v *changelog.View, now mono.Time) bool {
 	// guard: I6-set-declares-below-floor
 	return d.at.Incarnation == v.Incarnation && d.at.Tick > v.Floor && now < d.until
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/sizeof"
 	"github.com/tiercache/tiercache/invalidation"
@@ -71,10 +72,10 @@ func (it *item) has(what uint32) bool { return it.meta().did.Load()&what != 0 }
 type meta struct {
 	// Read by recheck; in one cache line if the value has 48 bytes.
 	asOf   AsOf
-	epoch  uint64               // tracking epoch in which it was read
-	common *invalidation.Pinned // the marks of its namespaces
-	made   *origins             // nil if it names no sources
-	extra  *extra               // nil if there is nothing in it
+	epoch  uint64            // tracking epoch in which it was read
+	common *changelog.Pinned // the marks of its namespaces
+	made   *origins          // nil if it names no sources
+	extra  *extra            // nil if there is nothing in it
 
 	born    mono.Time
 	fresh   mono.Time // end of its TTL
@@ -96,10 +97,10 @@ type meta struct {
 
 // extra is what only some stores need to know of an item.
 type extra struct {
-	shard   *remote.Shard      // the server that it was read from, in a cluster
-	keyTick invalidation.Tick  // as of when the key held this value, where keys are scopes
-	keyMark *invalidation.Mark // of the key itself, likewise
-	outage  *outageAllowance   // if it may be served without proof while the server is away
+	shard   *remote.Shard     // the server that it was read from, in a cluster
+	keyTick invalidation.Tick // as of when the key held this value, where keys are scopes
+	keyMark *changelog.Mark   // of the key itself, likewise
+	outage  *outageAllowance  // if it may be served without proof while the server is away
 }
 
 var noExtra extra
@@ -145,7 +146,7 @@ func (c *core) keysAreScopes() bool { return c.s.cfg.noTracking && !c.cfg.localO
 // are released.
 type origins struct {
 	sources []string
-	marks   []*invalidation.Mark
+	marks   []*changelog.Mark
 }
 
 // sources returns the sources that the item was made from. They must not be written to.
@@ -163,7 +164,7 @@ func (it *item) dependOn(sources []string) {
 }
 
 // marks returns the marks of the sources.
-func (it *item) marks() []*invalidation.Mark {
+func (it *item) marks() []*changelog.Mark {
 	if it.meta().made == nil {
 		return nil
 	}
@@ -232,26 +233,26 @@ func (it *item) entry() *local.Entry[item] {
 
 // isValid decides rule R5, except for the TTL: whether this process can prove at now
 // that a local copy is true.
-func (s *Store) isValid(it *item, v *invalidation.View, now mono.Time) bool {
+func (s *Store) isValid(it *item, v *changelog.View, now mono.Time) bool {
 	return s.hasFreshProof(it, v, now) && (it.seq.Load() == v.Seq || it.recheck(v))
 }
 
 // hasFreshProof reports whether this process has recent proof that it learns of changes of
 // the item: from the log, and from the server that the item was read from.
-func (s *Store) hasFreshProof(it *item, v *invalidation.View, now mono.Time) bool {
+func (s *Store) hasFreshProof(it *item, v *changelog.View, now mono.Time) bool {
 	// guard: I2-shard-proof-age
 	// guard: I2-proof-age
 	return s.proofFresh(v, now) && (!s.sharded || it.extra().shard.Age(now) <= s.cfg.maxStaleness)
 }
 
 // proofFresh reports whether this process has recent proof that it has read the log.
-func (s *Store) proofFresh(v *invalidation.View, now mono.Time) bool {
+func (s *Store) proofFresh(v *changelog.View, now mono.Time) bool {
 	return v.Age(now) <= s.cfg.maxStaleness
 }
 
 // recheck looks at the marks. v was loaded before them, so a change that comes
 // in between is seen here or moves Seq beyond the one noted.
-func (it *item) recheck(v *invalidation.View) bool {
+func (it *item) recheck(v *changelog.View) bool {
 	f := it.meta()
 	// guard: I2-epoch
 	if f.epoch != v.Epoch || !v.Covers(f.asOf) {
@@ -275,13 +276,13 @@ func (it *item) recheck(v *invalidation.View) bool {
 }
 
 // release unpins the marks, once.
-func (it *item) release(t *invalidation.Tail) {
+func (it *item) release(t *changelog.Tail) {
 	if !it.once(released) {
 		return
 	}
 	t.Release(it.marks())
 	if m := it.extra().keyMark; m != nil {
-		t.Release([]*invalidation.Mark{m})
+		t.Release([]*changelog.Mark{m})
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/envelope"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
@@ -25,7 +26,7 @@ func (c *core) stillServable(it *item, window time.Duration) bool {
 func (c *core) stillValid(it *item) bool {
 	marks := c.s.tail.Pin(sourceScopes(it.sources()))
 	defer c.s.tail.Release(marks)
-	return c.checkMarks(it, c.ns.pins.Current(), marks) == invalidation.Valid && !c.keyChanged(it)
+	return c.checkMarks(it, c.ns.pins.Current(), marks) == changelog.Valid && !c.keyChanged(it)
 }
 
 // keyChanged judges the key's own scope, where keys are scopes.
@@ -36,7 +37,7 @@ func (c *core) keyChanged(it *item) bool {
 	marks := c.s.tail.Pin([]invalidation.Scope{c.keyScope(it.key)})
 	defer c.s.tail.Release(marks)
 	verdict, _ := c.s.tail.Judge(AsOf{Incarnation: it.meta().asOf.Incarnation, Tick: it.extra().keyTick}, marks)
-	return verdict != invalidation.Valid
+	return verdict != changelog.Valid
 }
 
 func (c *core) keyScope(key string) invalidation.Scope {
@@ -192,8 +193,8 @@ func (c *core) pinMarks(ctx context.Context, it *item) bool {
 		it.ensureExtra().keyMark = t.Pin([]invalidation.Scope{c.keyScope(it.key)})[0]
 	}
 	verdict := c.validate(it)
-	if verdict != invalidation.Unknown {
-		return verdict == invalidation.Valid
+	if verdict != changelog.Unknown {
+		return verdict == changelog.Valid
 	}
 	// guard: I8-no-fetch-in-outage
 	if c.s.conn.OpenOutage() != nil {
@@ -209,24 +210,24 @@ func (c *core) pinMarks(ctx context.Context, it *item) bool {
 		c.countRemoteError(err)
 		return false
 	}
-	return c.validate(it) == invalidation.Valid
+	return c.validate(it) == changelog.Valid
 }
 
-func (c *core) validate(it *item) invalidation.Verdict {
+func (c *core) validate(it *item) changelog.Verdict {
 	verdict := c.checkMarks(it, it.meta().common, it.marks())
-	if x := it.extra(); verdict == invalidation.Valid && x.keyMark != nil {
-		verdict, _ = c.s.tail.Judge(AsOf{Incarnation: it.meta().asOf.Incarnation, Tick: x.keyTick}, []*invalidation.Mark{x.keyMark})
+	if x := it.extra(); verdict == changelog.Valid && x.keyMark != nil {
+		verdict, _ = c.s.tail.Judge(AsOf{Incarnation: it.meta().asOf.Incarnation, Tick: x.keyTick}, []*changelog.Mark{x.keyMark})
 	}
 	return verdict
 }
 
 // checkMarks decides R1 by the marks of the namespaces and of the sources.
-func (c *core) checkMarks(it *item, common *invalidation.Pinned, own []*invalidation.Mark) invalidation.Verdict {
+func (c *core) checkMarks(it *item, common *changelog.Pinned, own []*changelog.Mark) changelog.Verdict {
 	verdict, _ := c.s.tail.Judge(it.meta().asOf, common.Marks)
-	if verdict == invalidation.Changed || len(own) == 0 {
+	if verdict == changelog.Changed || len(own) == 0 {
 		return verdict
 	}
-	if more, _ := c.s.tail.Judge(it.meta().asOf, own); more != invalidation.Valid {
+	if more, _ := c.s.tail.Judge(it.meta().asOf, own); more != changelog.Valid {
 		return more
 	}
 	return verdict

@@ -10,6 +10,7 @@ import (
 
 	"github.com/zeebo/xxh3"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/remote"
@@ -35,7 +36,7 @@ type namespace struct {
 	name   string // the prefix of its remote keys' names
 	scopes []invalidation.Scope
 	// pins holds the scopes for all entries.
-	pins  *invalidation.Pins
+	pins  *changelog.Pins
 	stats counters
 	// misses is the recent share of reads of the remote tier that missed, in 256ths.
 	misses atomic.Int32

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
-	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/remote"
 )
@@ -322,7 +322,7 @@ func (c *core) readMany(ctx context.Context, fs []*call, o callConfig) ([]remote
 }
 
 // canJudgeAll is canJudge for the servers of all keys.
-func (s *Store) canJudgeAll(v *invalidation.View, fs []*call) bool {
+func (s *Store) canJudgeAll(v *changelog.View, fs []*call) bool {
 	if !s.canJudge(v, nil) {
 		return false
 	}
@@ -335,7 +335,7 @@ func (s *Store) canJudgeAll(v *invalidation.View, fs []*call) bool {
 }
 
 // anyConnectionChanged is connectionChanged for the server of any key.
-func (s *Store) anyConnectionChanged(v *invalidation.View, fs []*call) bool {
+func (s *Store) anyConnectionChanged(v *changelog.View, fs []*call) bool {
 	for _, f := range fs {
 		if s.sharded && f.shard.Gone() {
 			return true

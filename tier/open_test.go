@@ -20,8 +20,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/valkeytest"
-	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier"
 )
@@ -290,8 +290,8 @@ func (u unreadable) Connect(ctx context.Context, o remote.Options) (remote.Conn,
 
 type mute struct{ remote.Conn }
 
-func (mute) Delta(context.Context, invalidation.DeltaQuery) (invalidation.Delta, error) {
-	return invalidation.Delta{}, errors.New("no")
+func (mute) Delta(context.Context, changelog.DeltaQuery) (changelog.Delta, error) {
+	return changelog.Delta{}, errors.New("no")
 }
 
 // A server that is slow from the start is taken to be away while the log is still
@@ -327,14 +327,14 @@ type lateLog struct {
 	asked atomic.Int64
 }
 
-func (c *lateLog) Delta(ctx context.Context, q invalidation.DeltaQuery) (invalidation.Delta, error) {
+func (c *lateLog) Delta(ctx context.Context, q changelog.DeltaQuery) (changelog.Delta, error) {
 	select {
 	case <-ctx.Done():
-		return invalidation.Delta{}, ctx.Err()
+		return changelog.Delta{}, ctx.Err()
 	case <-time.After(200 * time.Millisecond):
 	}
 	if c.asked.Add(1) < 5 {
-		return invalidation.Delta{}, nil
+		return changelog.Delta{}, nil
 	}
 	return c.Conn.Delta(ctx, q)
 }

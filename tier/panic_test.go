@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/valkeytest"
-	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier"
 )
@@ -72,12 +72,12 @@ type buggyConn struct {
 	b *buggy
 }
 
-func (c buggyConn) Delta(ctx context.Context, q invalidation.DeltaQuery) (invalidation.Delta, error) {
+func (c buggyConn) Delta(ctx context.Context, q changelog.DeltaQuery) (changelog.Delta, error) {
 	c.b.at("Delta")
 	return c.Conn.Delta(ctx, q)
 }
 
-func (c buggyConn) Append(ctx context.Context, x invalidation.Change) (invalidation.Appended, error) {
+func (c buggyConn) Append(ctx context.Context, x changelog.Change) (changelog.Appended, error) {
 	c.b.at("Append")
 	return c.Conn.Append(ctx, x)
 }

@@ -3,8 +3,8 @@ package tier
 import (
 	"context"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
-	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/local"
 )
 
@@ -57,7 +57,7 @@ func (c *core) peek(ctx context.Context, key string) (*item, error) {
 		c.removeOtherVersions(h, it, nil)
 		return it, nil
 	}
-	return nil, remoteError(ctx, "peek", invalidation.ErrUnstable)
+	return nil, remoteError(ctx, "peek", changelog.ErrUnstable)
 }
 
 // peekLocal returns a local copy that is fresh, and valid or servable in the outage.

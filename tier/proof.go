@@ -3,8 +3,8 @@ package tier
 import (
 	"context"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
-	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
 )
 
@@ -19,7 +19,7 @@ func (s *Store) shardOf(name string) *remote.Shard {
 
 // canJudge reports whether the answer to a plain read can be judged by what is known:
 // the log was read recently, and the server of the key has answered recently.
-func (s *Store) canJudge(v *invalidation.View, shard *remote.Shard) bool {
+func (s *Store) canJudge(v *changelog.View, shard *remote.Shard) bool {
 	now := mono.Now()
 	return s.proofFresh(v, now) && shard.Age(now) <= s.cfg.maxStaleness
 }
@@ -27,7 +27,7 @@ func (s *Store) canJudge(v *invalidation.View, shard *remote.Shard) bool {
 // connectionChanged reports whether a read that was sent at v, to shard, may have been
 // answered over another connection than the one that was proven then. A connection
 // reports that it is new (see remote.Events) before it is used.
-func (s *Store) connectionChanged(v *invalidation.View, shard *remote.Shard) bool {
+func (s *Store) connectionChanged(v *changelog.View, shard *remote.Shard) bool {
 	// guard: I1-read-overtaken-by-flush
 	// guard: I6-read-from-other-connection
 	return s.tail.View().Epoch != v.Epoch || shard.Gone()
@@ -49,7 +49,7 @@ func (s *Store) revalidate(ctx context.Context, names ...string) error {
 			return nil
 		}
 	}
-	return invalidation.ErrUnstable
+	return changelog.ErrUnstable
 }
 
 const maxRevalidate = 8

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
-	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
@@ -33,7 +33,7 @@ func (c *core) admit(ctx context.Context, key string) error {
 // snapshot is what the process knew when a caller began its read.
 type snapshot struct {
 	now    mono.Time
-	view   *invalidation.View
+	view   *changelog.View
 	synced mono.Time // when the latest Sync that succeeded was called
 }
 
@@ -401,7 +401,7 @@ func (c *core) readRemote(ctx context.Context, f *call, load loadFunc, o callCon
 // readOne gets one key. If the caller wants it fresh, or the last proof is too old to
 // judge the answer by, the same request reads a delta. done is false if the delta could
 // not be used and the caller has to ask again.
-func (c *core) readOne(ctx context.Context, name string, o callConfig, v *invalidation.View) (stored remote.Item, done bool, err error) {
+func (c *core) readOne(ctx context.Context, name string, o callConfig, v *changelog.View) (stored remote.Item, done bool, err error) {
 	rctx := c.s.request(ctx)
 	defer rctx.End()
 	shard := c.s.shardOf(name)

@@ -10,9 +10,9 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/recovery"
-	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
@@ -23,7 +23,7 @@ import (
 type Store struct {
 	cfg  storeConfig
 	conn *breaker.Conn
-	tail *invalidation.Tail
+	tail *changelog.Tail
 	// panics counts and logs panics in goroutines of the store, and does not panic itself.
 	panics *recovery.Panics
 	local  *local.Cache[item]
@@ -32,7 +32,7 @@ type Store struct {
 	// sharded: the keys are on several servers, each of which proves its own part.
 	sharded bool
 	// following is tail once it has started: invalidations can come before.
-	following atomic.Pointer[invalidation.Tail]
+	following atomic.Pointer[changelog.Tail]
 	_         [cacheLine]byte // keeps writes to the fields below from slowing hits, which read the fields above
 
 	tokens    string // the prefix of this store's lease tokens
@@ -168,7 +168,7 @@ const openAgain, openPause = time.Second, 20 * time.Millisecond
 //	client: makes another connection to it, so the probe's answer does not count
 func (s *Store) follow(ctx context.Context) (err error) {
 	for begun := mono.Now(); ; {
-		s.tail, err = invalidation.Start(ctx, s.conn, invalidation.Config{
+		s.tail, err = changelog.Start(ctx, s.conn, changelog.Config{
 			Heartbeat: s.cfg.heartbeat, Timeout: s.cfg.timeout, Retention: s.cfg.maxTTL,
 			Settle: s.cfg.settle, Logger: s.cfg.logger, Panics: s.panics,
 		})
@@ -222,7 +222,7 @@ func (s *Store) onPublished(raw string) {
 	if t == nil {
 		return
 	}
-	m, err := invalidation.ParseMessage(raw)
+	m, err := changelog.ParseMessage(raw)
 	if err != nil {
 		t.Wake() // the change is in the log
 		return

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
-	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 )
@@ -36,7 +36,7 @@ const maxEarly = 5 * time.Millisecond
 // it is the clock of the log's server, and the difference between the two clocks adds to the upper bound. So it does if
 // the client sends the write to another server, or is redirected to one. There is no lower bound then: a server whose
 // clock is behind by more than maxEarly would refuse all writes.
-func (s *Store) window(v *invalidation.View, name string, until mono.Time) remote.Window {
+func (s *Store) window(v *changelog.View, name string, until mono.Time) remote.Window {
 	clock := v.Clock()
 	if s.sharded {
 		of, known := s.conn.Shard(name).Clock()
@@ -62,7 +62,7 @@ func (s *Store) window(v *invalidation.View, name string, until mono.Time) remot
 //	A:       Set(k, 1), with a window by the clock of the primary before, is given up; the window has ended
 //	B:       Set(k, 2) is acknowledged
 //	replica: performs the first, since the window has not ended by its clock
-func (s *Store) ensureClock(ctx context.Context, names func(yield func(string) bool)) (*invalidation.View, error) {
+func (s *Store) ensureClock(ctx context.Context, names func(yield func(string) bool)) (*changelog.View, error) {
 	if s.sharded {
 		var unproven []string
 		for name := range names {
@@ -86,12 +86,12 @@ func (s *Store) ensureClock(ctx context.Context, names func(yield func(string) b
 			return nil, err
 		}
 	}
-	return nil, invalidation.ErrUnstable
+	return nil, changelog.ErrUnstable
 }
 
 // sendWithinWindow calls send with the view for the windows of the keys. It calls it again if nothing was sent because
 // another connection was made meanwhile: the clock can be another one then.
-func (s *Store) sendWithinWindow(ctx context.Context, names func(yield func(string) bool), send func(v *invalidation.View) error) error {
+func (s *Store) sendWithinWindow(ctx context.Context, names func(yield func(string) bool), send func(v *changelog.View) error) error {
 	for range maxRevalidate {
 		v, err := s.ensureClock(ctx, names)
 		if err != nil {
@@ -101,7 +101,7 @@ func (s *Store) sendWithinWindow(ctx context.Context, names func(yield func(stri
 			return err
 		}
 	}
-	return notAttempted{invalidation.ErrUnstable}
+	return notAttempted{changelog.ErrUnstable}
 }
 
 // awaitWindowEnd returns at once if err tells whether a write was performed, and else when its window has ended: a write

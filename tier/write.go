@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/envelope"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
@@ -216,7 +217,7 @@ func (c *core) writeInTime(ctx context.Context, writes []remote.Write) ([]remote
 		return nil, notAttempted{err}
 	}
 	var written []remote.Written
-	err := c.s.sendWithinWindow(rctx, keysOf(writes, func(w *remote.Write) string { return w.Key }), func(v *invalidation.View) (err error) {
+	err := c.s.sendWithinWindow(rctx, keysOf(writes, func(w *remote.Write) string { return w.Key }), func(v *changelog.View) (err error) {
 		for i := range writes {
 			writes[i].Window = c.s.window(v, writes[i].Key, until)
 		}
@@ -318,7 +319,7 @@ func (c *core) deleteInTime(ctx context.Context, names []string) error {
 	rctx, until := c.s.writeRequest(ctx)
 	defer rctx.End()
 	var deleted []remote.Deleted
-	err := c.s.sendWithinWindow(rctx, slices.Values(names), func(v *invalidation.View) (err error) {
+	err := c.s.sendWithinWindow(rctx, slices.Values(names), func(v *changelog.View) (err error) {
 		keys := make([]remote.Deletion, len(names))
 		for i, name := range names {
 			keys[i] = remote.Deletion{Key: name, Window: c.s.window(v, name, until)}

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/tiercache/tiercache/internal/bound"
-	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/remote"
 )
 
@@ -231,7 +231,7 @@ func (c *conn) GetOne(ctx context.Context, key string) (it remote.Item, err erro
 	return it, err
 }
 
-func (c *conn) Get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) (items []remote.Item, d invalidation.Delta, err error) {
+func (c *conn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) (items []remote.Item, d changelog.Delta, err error) {
 	err = c.around(ctx, Get, func() error { items, d, err = c.Conn.Get(ctx, keys, q); return err })
 	return items, d, err
 }
@@ -307,16 +307,16 @@ func (c *conn) Discard(ctx context.Context, keys []string, token string) error {
 	})
 }
 
-func (c *conn) Append(ctx context.Context, ch invalidation.Change) (a invalidation.Appended, err error) {
+func (c *conn) Append(ctx context.Context, ch changelog.Change) (a changelog.Appended, err error) {
 	err = c.around(ctx, Append, func() error { a, err = c.Conn.Append(ctx, ch); return err })
 	return a, err
 }
 
-func (c *conn) Renew(ctx context.Context, lost invalidation.Loss) error {
+func (c *conn) Renew(ctx context.Context, lost changelog.Loss) error {
 	return c.around(ctx, Renew, func() error { return c.Conn.Renew(ctx, lost) })
 }
 
-func (c *conn) Delta(ctx context.Context, q invalidation.DeltaQuery) (d invalidation.Delta, err error) {
+func (c *conn) Delta(ctx context.Context, q changelog.DeltaQuery) (d changelog.Delta, err error) {
 	err = c.around(ctx, Delta, func() error { d, err = c.Conn.Delta(ctx, q); return err })
 	return d, err
 }

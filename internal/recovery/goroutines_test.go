@@ -14,7 +14,7 @@ import (
 )
 
 // packages are those that run in the processes of users.
-var packages = []string{"tier", "invalidation", "remote", "local", "internal/wire", "internal/checkconn", "internal/resp",
+var packages = []string{"tier", "internal/changelog", "remote", "local", "internal/wire", "internal/checkconn", "internal/resp",
 	"internal/bound", "internal/mono", "internal/envelope", "internal/sizeof", "internal/shape", "internal/recovery"}
 
 // starts are names of functions that have their argument run in another goroutine.

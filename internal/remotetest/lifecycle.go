@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
 )
@@ -18,7 +19,7 @@ func (s *store) calls(ctx context.Context) map[string]error {
 	k := []string{s.key("k")}
 	_, out["GetOne"] = s.GetOne(ctx, k[0])
 	_, _, out["Get"] = s.Get(ctx, k, nil)
-	_, _, out["GetDelta"] = s.Get(ctx, k, &invalidation.DeltaQuery{Limit: 1})
+	_, _, out["GetDelta"] = s.Get(ctx, k, &changelog.DeltaQuery{Limit: 1})
 	_, out["GetUntracked"] = s.GetUntracked(ctx, k)
 	_, out["Lease"] = s.Lease(ctx, []remote.LeaseRequest{{Key: k[0], Token: "t", TTL: time.Minute}})
 	out["Extend"] = s.Extend(ctx, k, "t", time.Minute)
@@ -30,9 +31,9 @@ func (s *store) calls(ctx context.Context) map[string]error {
 	out["Discard"] = s.Discard(ctx, k, "t")
 	_, out["Purge"] = s.Purge(ctx, remote.PurgeRequest{Prefixes: []string{s.prefix + ":d:"}})
 	_, out["Info"] = s.Info(ctx)
-	_, out["Delta"] = s.Delta(ctx, invalidation.DeltaQuery{Limit: 1})
-	_, out["Append"] = s.Append(ctx, invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
-	out["Renew"] = s.Renew(ctx, invalidation.Loss{})
+	_, out["Delta"] = s.Delta(ctx, changelog.DeltaQuery{Limit: 1})
+	_, out["Append"] = s.Append(ctx, changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+	out["Renew"] = s.Renew(ctx, changelog.Loss{})
 	return out
 }
 

@@ -10,12 +10,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
 )
 
 // appendWith records a change with what the caller knows of the log.
-func (s *store) appendWith(t testing.TB, c invalidation.Change) invalidation.Appended {
+func (s *store) appendWith(t testing.TB, c changelog.Change) changelog.Appended {
 	t.Helper()
 	if c.Retention == 0 {
 		c.Retention = time.Hour
@@ -28,7 +29,7 @@ func (s *store) appendWith(t testing.TB, c invalidation.Change) invalidation.App
 var logs = []test{
 	{"WithoutALogThereIsNoIncarnation", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
-		d, err := s.Delta(s.ctx, invalidation.DeltaQuery{Since: 7, Limit: 10, Scopes: []invalidation.Scope{"s:x"}})
+		d, err := s.Delta(s.ctx, changelog.DeltaQuery{Since: 7, Limit: 10, Scopes: []invalidation.Scope{"s:x"}})
 		require.NoError(t, err)
 		require.Zero(t, d.Incarnation)
 		require.Zero(t, d.Tick)
@@ -54,14 +55,14 @@ var logs = []test{
 		known := invalidation.AsOf{Incarnation: 7, Tick: 42}
 		for name, begin := range map[string]func(s *store){
 			"by a change": func(s *store) {
-				s.appendWith(t, invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Known: known})
+				s.appendWith(t, changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Known: known})
 			},
-			"by renewal": func(s *store) { require.NoError(t, s.Renew(s.ctx, invalidation.Loss{Known: known})) },
+			"by renewal": func(s *store) { require.NoError(t, s.Renew(s.ctx, changelog.Loss{Known: known})) },
 		} {
 			s := h.open(t, prefix())
 			begin(s)
 			ask := func(inc uint64) invalidation.AsOf {
-				d, err := s.Delta(s.ctx, invalidation.DeltaQuery{Limit: 10, Incarnation: inc})
+				d, err := s.Delta(s.ctx, changelog.DeltaQuery{Limit: 10, Incarnation: inc})
 				require.NoError(t, err)
 				return d.After
 			}
@@ -77,13 +78,13 @@ var logs = []test{
 		conns := []*store{h.open(t, p), h.open(t, p)}
 		start := conns[0].append(t, "s:first")
 		var mu sync.Mutex
-		var got []invalidation.Appended
+		var got []changelog.Appended
 		var all sync.WaitGroup
 		for i := range 8 {
 			s := conns[i%2]
 			all.Go(func() {
 				for j := range 100 {
-					a, err := s.Append(s.ctx, invalidation.Change{Scopes: []invalidation.Scope{invalidation.Source(fmt.Sprint(i, j))}, Retention: time.Hour})
+					a, err := s.Append(s.ctx, changelog.Change{Scopes: []invalidation.Scope{invalidation.Source(fmt.Sprint(i, j))}, Retention: time.Hour})
 					if err != nil {
 						t.Error(err)
 						return
@@ -127,13 +128,13 @@ var logs = []test{
 		a := s.append(t, "s:x")
 		floor := s.delta(t).Floor
 		require.Less(t, floor, a.Tick)
-		all := s.appendWith(t, invalidation.Change{All: true})
+		all := s.appendWith(t, changelog.Change{All: true})
 		require.Greater(t, all.Tick, a.Tick)
 		d := s.delta(t, "s:x")
 		require.Equal(t, all.Tick, d.Floor)
 		require.Equal(t, all.Tick, d.Tick)
 		require.Contains(t, []invalidation.Tick{a.Tick, 0}, d.Known[0], "it may be forgotten")
-		both := s.appendWith(t, invalidation.Change{All: true, Scopes: []invalidation.Scope{"s:y"}})
+		both := s.appendWith(t, changelog.Change{All: true, Scopes: []invalidation.Scope{"s:y"}})
 		require.Equal(t, both.Tick, s.delta(t).Floor)
 		require.Contains(t, []invalidation.Tick{both.Tick, 0}, s.delta(t, "s:y").Known[0])
 		eventually(t, func() bool { d = s.delta(t, "s:x"); return d.Known[0] == 0 }, "what lies below the floor is forgotten")
@@ -145,10 +146,10 @@ var logs = []test{
 		p := prefix()
 		a, b := h.open(t, p).listening(t), h.open(t, p).listening(t)
 		first := a.append(t, "s:x", "n:ns")
-		second := a.appendWith(t, invalidation.Change{All: true})
-		third := b.appendWith(t, invalidation.Change{Scopes: []invalidation.Scope{"s:\x00\r\n \xff"}})
+		second := a.appendWith(t, changelog.Change{All: true})
+		third := b.appendWith(t, changelog.Change{Scopes: []invalidation.Scope{"s:\x00\r\n \xff"}})
 		for _, s := range []*store{a, b} {
-			find := func(tick invalidation.Tick) (out invalidation.Message) {
+			find := func(tick invalidation.Tick) (out changelog.Message) {
 				eventually(t, func() bool {
 					for _, m := range s.published() {
 						if m.Tick == tick {
@@ -160,10 +161,10 @@ var logs = []test{
 				}, "the message of tick %d", tick)
 				return out
 			}
-			require.Equal(t, invalidation.Message{Incarnation: first.Incarnation, Prev: first.Prev, Tick: first.Tick,
+			require.Equal(t, changelog.Message{Incarnation: first.Incarnation, Prev: first.Prev, Tick: first.Tick,
 				Scopes: []invalidation.Scope{"s:x", "n:ns"}}, find(first.Tick))
-			require.Equal(t, invalidation.Message{Incarnation: first.Incarnation, Prev: first.Tick, Tick: second.Tick, All: true}, find(second.Tick))
-			require.Equal(t, invalidation.Message{Incarnation: first.Incarnation, Prev: second.Tick, Tick: third.Tick,
+			require.Equal(t, changelog.Message{Incarnation: first.Incarnation, Prev: first.Tick, Tick: second.Tick, All: true}, find(second.Tick))
+			require.Equal(t, changelog.Message{Incarnation: first.Incarnation, Prev: second.Tick, Tick: third.Tick,
 				Scopes: []invalidation.Scope{"s:\x00\r\n \xff"}}, find(third.Tick))
 		}
 	}},
@@ -194,19 +195,19 @@ var logs = []test{
 		s := h.open(t, prefix())
 		old := s.append(t, "s:old", "s:again")
 		again := s.append(t, "s:again")
-		var d invalidation.Delta
+		var d changelog.Delta
 		eventually(t, func() bool {
 			now := s.delta(t).ServerTime
 			// Long enough for old to be forgotten, short enough for again to stay.
 			keep := now.Sub(time.UnixMicro(int64(again.Tick)))
-			s.appendWith(t, invalidation.Change{Scopes: []invalidation.Scope{"s:new"}, Retention: keep + 50*time.Millisecond})
+			s.appendWith(t, changelog.Change{Scopes: []invalidation.Scope{"s:new"}, Retention: keep + 50*time.Millisecond})
 			d = s.delta(t, "s:again")
 			if d.ServerTime.Sub(now) >= 50*time.Millisecond { // it was not, by then
 				again = s.append(t, "s:again")
 				return false
 			}
 			require.Equal(t, again.Tick, d.Known[0], "younger than the retention")
-			s.appendWith(t, invalidation.Change{Scopes: []invalidation.Scope{"s:new"}, Retention: time.Millisecond})
+			s.appendWith(t, changelog.Change{Scopes: []invalidation.Scope{"s:new"}, Retention: time.Millisecond})
 			d = s.delta(t, "s:old", "s:again", "s:new")
 			return d.Known[1] == 0
 		}, "the old changes are forgotten")
@@ -236,7 +237,7 @@ var logs = []test{
 		before := s.append(t, "s:x")
 		h.Delete(h.log(t, s.prefix))
 		require.Zero(t, s.delta(t).Incarnation)
-		after := s.appendWith(t, invalidation.Change{Scopes: []invalidation.Scope{"s:y"},
+		after := s.appendWith(t, changelog.Change{Scopes: []invalidation.Scope{"s:y"},
 			Known: invalidation.AsOf{Incarnation: before.Incarnation, Tick: before.Tick}})
 		require.NotEqual(t, before.Incarnation, after.Incarnation)
 		require.Greater(t, after.Prev, before.Tick)
@@ -250,10 +251,10 @@ var logs = []test{
 		before := s.append(t, "s:x")
 		ahead := before.Tick + 3_600_000_000
 		known := invalidation.AsOf{Incarnation: before.Incarnation, Tick: ahead}
-		same := s.appendWith(t, invalidation.Change{Scopes: []invalidation.Scope{"s:y"},
+		same := s.appendWith(t, changelog.Change{Scopes: []invalidation.Scope{"s:y"},
 			Known: invalidation.AsOf{Incarnation: before.Incarnation, Tick: before.Tick}})
 		require.Equal(t, before.Incarnation, same.Incarnation, "a log that ends where the caller is, is whole")
-		after := s.appendWith(t, invalidation.Change{Scopes: []invalidation.Scope{"s:z"}, Known: known})
+		after := s.appendWith(t, changelog.Change{Scopes: []invalidation.Scope{"s:z"}, Known: known})
 		require.NotEqual(t, before.Incarnation, after.Incarnation)
 		require.Greater(t, after.Prev, ahead)
 		require.Greater(t, after.Tick, after.Prev)
@@ -270,7 +271,7 @@ var logs = []test{
 		conns := []*store{h.open(t, p), h.open(t, p)}
 		before := conns[0].append(t, "s:x")
 		lost := invalidation.AsOf{Incarnation: before.Incarnation, Tick: before.Tick}
-		require.NoError(t, conns[0].Renew(conns[0].ctx, invalidation.Loss{Known: lost}))
+		require.NoError(t, conns[0].Renew(conns[0].ctx, changelog.Loss{Known: lost}))
 		require.Equal(t, before.Incarnation, conns[0].delta(t).Incarnation, "nothing was lost")
 		for round := range 20 {
 			if round%2 == 0 {
@@ -283,10 +284,10 @@ var logs = []test{
 			for i := range got {
 				s := conns[i%2]
 				all.Go(func() {
-					if err := s.Renew(s.ctx, invalidation.Loss{Known: lost}); err != nil {
+					if err := s.Renew(s.ctx, changelog.Loss{Known: lost}); err != nil {
 						t.Error(err)
 					}
-					d, err := s.Delta(s.ctx, invalidation.DeltaQuery{Limit: 10})
+					d, err := s.Delta(s.ctx, changelog.DeltaQuery{Limit: 10})
 					if err != nil {
 						t.Error(err)
 					}
@@ -309,7 +310,7 @@ var logs = []test{
 	{"AForkedLogIsReplacedOnceThoughItIsAhead", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
 		forked := s.append(t, "s:x")
-		lost := invalidation.Loss{Known: invalidation.AsOf{Incarnation: forked.Incarnation, Tick: forked.Tick - 10}, Forked: forked.Incarnation}
+		lost := changelog.Loss{Known: invalidation.AsOf{Incarnation: forked.Incarnation, Tick: forked.Tick - 10}, Forked: forked.Incarnation}
 		require.NoError(t, s.Renew(s.ctx, lost))
 		d := s.delta(t)
 		require.NotEqual(t, forked.Incarnation, d.Incarnation)
@@ -325,8 +326,8 @@ var logs = []test{
 		for i := range 10 {
 			ticks = append(ticks, s.append(t, invalidation.Scope(fmt.Sprintf("s:%d", i))).Tick)
 		}
-		read := func(since invalidation.Tick, limit int) invalidation.Delta {
-			d, err := s.Delta(s.ctx, invalidation.DeltaQuery{Since: since, Limit: limit, Scopes: []invalidation.Scope{"s:3"}})
+		read := func(since invalidation.Tick, limit int) changelog.Delta {
+			d, err := s.Delta(s.ctx, changelog.DeltaQuery{Since: since, Limit: limit, Scopes: []invalidation.Scope{"s:3"}})
 			require.NoError(t, err)
 			require.Equal(t, ticks[9], d.Tick)
 			require.Equal(t, []invalidation.Tick{ticks[3]}, d.Known)
@@ -337,7 +338,7 @@ var logs = []test{
 			require.Len(t, d.Changes, 9-i)
 			require.False(t, d.Overflow)
 			if i < 9 {
-				require.Equal(t, invalidation.ScopeTick{Scope: invalidation.Scope(fmt.Sprintf("s:%d", i+1)), Tick: ticks[i+1]}, d.Changes[0])
+				require.Equal(t, changelog.ScopeTick{Scope: invalidation.Scope(fmt.Sprintf("s:%d", i+1)), Tick: ticks[i+1]}, d.Changes[0])
 			}
 		}
 		for since, left := range map[invalidation.Tick]int{0: 10, ticks[4]: 5} {
@@ -359,10 +360,10 @@ var logs = []test{
 		require.NotEqual(t, first, other.delta(t).Connection)
 		lost := s.lost()
 		h.Disconnect()
-		var again invalidation.Delta
+		var again changelog.Delta
 		eventually(t, func() bool {
 			var err error
-			again, err = s.Delta(s.ctx, invalidation.DeltaQuery{Limit: 10})
+			again, err = s.Delta(s.ctx, changelog.DeltaQuery{Limit: 10})
 			return err == nil && again.Connection != first
 		}, "another connection answers")
 		eventually(t, func() bool { return s.lost() > lost }, "the loss is told")
@@ -385,7 +386,7 @@ var logs = []test{
 			return false
 		}, "the store is told that it is subscribed anew")
 		eventually(t, func() bool {
-			a, err := s.Append(s.ctx, invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
+			a, err := s.Append(s.ctx, changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 			if err != nil {
 				return false // the connection may have to be made
 			}
@@ -415,7 +416,7 @@ var logs = []test{
 		s := h.open(t, prefix())
 		before := s.append(t, "s:x")
 		log := h.log(t, s.prefix)
-		incarnation := invalidation.FormatIncarnation(before.Incarnation)
+		incarnation := changelog.FormatIncarnation(before.Incarnation)
 
 		h.DeleteMember(log, "i"+incarnation)
 		require.Zero(t, s.delta(t).Incarnation, "without its incarnation")
@@ -430,7 +431,7 @@ var logs = []test{
 		h.Delete(log)
 		h.PutList(log)
 		require.Zero(t, s.delta(t).Incarnation, "of another type")
-		require.NoError(t, s.Renew(s.ctx, invalidation.Loss{}))
+		require.NoError(t, s.Renew(s.ctx, changelog.Loss{}))
 		require.NotZero(t, s.delta(t).Incarnation)
 		h.Delete(log)
 		h.PutList(log)

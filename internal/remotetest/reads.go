@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
 )
@@ -83,12 +84,12 @@ var reads = []test{
 		second := s.append(t, "s:two")
 		s.write(t, s.key("a"), "A")
 		items, d, err := s.Get(s.ctx, []string{s.key("a"), s.key("none")},
-			&invalidation.DeltaQuery{Since: first.Tick, Limit: 10, Scopes: []invalidation.Scope{"s:one", "s:never"}})
+			&changelog.DeltaQuery{Since: first.Tick, Limit: 10, Scopes: []invalidation.Scope{"s:one", "s:never"}})
 		require.NoError(t, err)
 		require.Equal(t, "A", items[0].Envelope())
 		require.False(t, items[1].Found())
 		require.Equal(t, second.Tick, d.Tick)
-		require.Equal(t, []invalidation.ScopeTick{{Scope: "s:two", Tick: second.Tick}}, d.Changes)
+		require.Equal(t, []changelog.ScopeTick{{Scope: "s:two", Tick: second.Tick}}, d.Changes)
 		require.Equal(t, []invalidation.Tick{first.Tick, 0}, d.Known)
 		require.NotZero(t, d.Connection)
 	}},

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
 )
@@ -169,7 +170,7 @@ func (h Harness) open(t testing.TB, prefix string, change ...func(*remote.Option
 func (s *store) listening(t testing.TB) *store {
 	t.Helper()
 	eventually(t, func() bool {
-		a, err := s.Append(s.ctx, invalidation.Change{Retention: time.Hour})
+		a, err := s.Append(s.ctx, changelog.Change{Retention: time.Hour})
 		require.NoError(t, err)
 		s.delta(t)
 		for _, m := range s.published() {
@@ -246,24 +247,24 @@ func (s *store) lease(t testing.TB, r remote.LeaseRequest) remote.Lease {
 	return l[0]
 }
 
-func (s *store) append(t testing.TB, scopes ...invalidation.Scope) invalidation.Appended {
+func (s *store) append(t testing.TB, scopes ...invalidation.Scope) changelog.Appended {
 	t.Helper()
-	a, err := s.Append(s.ctx, invalidation.Change{Scopes: scopes, Retention: time.Hour})
+	a, err := s.Append(s.ctx, changelog.Change{Scopes: scopes, Retention: time.Hour})
 	require.NoError(t, err)
 	return a
 }
 
 // delta reads the whole log. It is also the barrier: every notice of what was
 // acknowledged before has been told when it returns.
-func (s *store) delta(t testing.TB, scopes ...invalidation.Scope) invalidation.Delta {
+func (s *store) delta(t testing.TB, scopes ...invalidation.Scope) changelog.Delta {
 	t.Helper()
 	return s.deltaSince(t, 0, scopes...)
 }
 
-func (s *store) deltaSince(t testing.TB, since invalidation.Tick, scopes ...invalidation.Scope) invalidation.Delta {
+func (s *store) deltaSince(t testing.TB, since invalidation.Tick, scopes ...invalidation.Scope) changelog.Delta {
 	t.Helper()
 	require.NoError(t, s.Prove(s.ctx))
-	d, err := s.Delta(s.ctx, invalidation.DeltaQuery{Since: since, Limit: 1 << 20, Scopes: scopes})
+	d, err := s.Delta(s.ctx, changelog.DeltaQuery{Since: since, Limit: 1 << 20, Scopes: scopes})
 	require.NoError(t, err)
 	return d
 }
@@ -339,11 +340,11 @@ func (r *recorder) told() int {
 
 // published returns the messages so far; those that say "subscribed" and those
 // that do not parse are left out.
-func (r *recorder) published() (out []invalidation.Message) {
+func (r *recorder) published() (out []changelog.Message) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, raw := range r.messages {
-		if m, err := invalidation.ParseMessage(raw); err == nil {
+		if m, err := changelog.ParseMessage(raw); err == nil {
 			out = append(out, m)
 		}
 	}

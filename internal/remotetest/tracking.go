@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
 )
@@ -32,7 +33,7 @@ var tracking = []test{
 				"GetOne":  func(k string) error { _, err := s.GetOne(s.ctx, k); return err },
 				"Several": func(k string) error { _, _, err := s.Get(s.ctx, []string{s.key("other"), k}, nil); return err },
 				"WithDelta": func(k string) error {
-					_, _, err := s.Get(s.ctx, []string{k}, &invalidation.DeltaQuery{Limit: 1})
+					_, _, err := s.Get(s.ctx, []string{k}, &changelog.DeltaQuery{Limit: 1})
 					return err
 				},
 			} {
@@ -212,7 +213,7 @@ var tracking = []test{
 			case 1:
 				s.get(t, elsewhere)
 			case 2:
-				_, _, err := s.Get(s.ctx, []string{elsewhere}, &invalidation.DeltaQuery{Limit: 1})
+				_, _, err := s.Get(s.ctx, []string{elsewhere}, &changelog.DeltaQuery{Limit: 1})
 				require.NoError(t, err)
 			default:
 				_, _, err := s.Get(s.ctx, []string{elsewhere, k}, nil)
@@ -231,7 +232,7 @@ var tracking = []test{
 			s.get(t, k)
 			all.Go(func() { h.Put(k, fmt.Sprint(i)) })
 			all.Go(func() {
-				if _, err := other.Append(other.ctx, invalidation.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour}); err != nil {
+				if _, err := other.Append(other.ctx, changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour}); err != nil {
 					t.Error(err)
 				}
 			})

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/tiercache/tiercache/internal/bound"
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
-	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
 )
 
@@ -179,7 +179,7 @@ func (b *Breaker) recordAnswer(ctx context.Context, sent breakerState, err error
 
 // Delta is never refused: heartbeats and probes send it. They have more time than a
 // read, so Delta measures whether a read would have been answered.
-func (g *Conn) Delta(ctx context.Context, q invalidation.DeltaQuery) (invalidation.Delta, error) {
+func (g *Conn) Delta(ctx context.Context, q changelog.DeltaQuery) (changelog.Delta, error) {
 	b := g.OfLog()
 	sent, begun := b.loadState(), mono.Now()
 	d, err := g.Conn.Delta(ctx, q)
@@ -209,15 +209,15 @@ func (g *Conn) GetOne(ctx context.Context, key string) (remote.Item, error) {
 
 // Get with a query goes to the log's server as well. Without that server's answer the
 // items cannot be judged.
-func (g *Conn) Get(ctx context.Context, keys []string, q *invalidation.DeltaQuery) ([]remote.Item, invalidation.Delta, error) {
+func (g *Conn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) ([]remote.Item, changelog.Delta, error) {
 	r, err := g.admit(len(keys), func(i int) string { return keys[i] })
 	if err != nil {
-		return nil, invalidation.Delta{}, err
+		return nil, changelog.Delta{}, err
 	}
 	if g.Sharded && q != nil {
 		sent, err := g.Server.admit()
 		if err != nil {
-			return nil, invalidation.Delta{}, err
+			return nil, changelog.Delta{}, err
 		}
 		r.more = append(r.more, request{b: &g.Server, sent: sent})
 	}

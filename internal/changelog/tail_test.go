@@ -1,4 +1,4 @@
-package invalidation_test
+package changelog_test
 
 import (
 	"context"
@@ -10,16 +10,16 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
-	"github.com/tiercache/tiercache/invalidation"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
-	valid   = invalidation.Valid
-	changed = invalidation.Changed
-	unknown = invalidation.Unknown
+	valid   = changelog.Valid
+	changed = changelog.Changed
+	unknown = changelog.Unknown
 )
 
 // What a tail that has applied everything up to tick 100 makes of messages, first
@@ -29,9 +29,9 @@ func TestMessagesAreHintsAndTheLogIsTheTruth(t *testing.T) {
 		name      string
 		do        func(l *script)
 		deliver   []int // which of the messages, in which order; 0 is the first
-		edit      func(m *invalidation.Message)
+		edit      func(m *changelog.Message)
 		watermark Tick // while the log cannot be read
-		x, y      invalidation.Verdict
+		x, y      changelog.Verdict
 		reads     bool // whether the log is read at once
 	}{
 		{name: "InOrder", do: func(l *script) { l.change("s:x"); l.change("s:y") }, deliver: []int{0, 1},
@@ -45,29 +45,29 @@ func TestMessagesAreHintsAndTheLogIsTheTruth(t *testing.T) {
 		{name: "Reordered", do: func(l *script) { l.change("s:x"); l.change("s:y") }, deliver: []int{1, 0},
 			watermark: 101, x: changed, y: changed, reads: true},
 		{name: "InPart", do: func(l *script) { l.change("s:x") }, deliver: []int{0},
-			edit:      func(m *invalidation.Message) { m.Partial, m.Scopes = true, nil },
+			edit:      func(m *changelog.Message) { m.Partial, m.Scopes = true, nil },
 			watermark: 100, x: valid, y: valid, reads: true},
 		{name: "Everything", do: func(l *script) { l.set(func(l *script) { l.changeLocked(true) }) }, deliver: []int{0},
 			watermark: 101, x: changed, y: changed},
 		{name: "EverythingAfterAGap", do: func(l *script) { l.change("s:x"); l.set(func(l *script) { l.changeLocked(true) }) }, deliver: []int{1},
 			watermark: 100, x: changed, y: changed, reads: true},
 		{name: "OfAnotherLog", do: func(l *script) { l.change("s:x") }, deliver: []int{0},
-			edit:      func(m *invalidation.Message) { m.Incarnation++ },
+			edit:      func(m *changelog.Message) { m.Incarnation++ },
 			watermark: 100, x: valid, y: valid, reads: true},
 		{name: "OfThePast", do: func(l *script) {}, deliver: []int{0},
-			edit:      func(m *invalidation.Message) { m.Prev, m.Tick = 40, 41 },
+			edit:      func(m *changelog.Message) { m.Prev, m.Tick = 40, 41 },
 			watermark: 100, x: valid, y: valid},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, s *scene) {
 				x.do(s.log)
 				if len(s.log.messages) == 0 {
-					s.log.messages = []string{fmt.Sprintf("%016x 99 100 %s", 1, invalidation.Body([]Scope{"s:x"}, false))}
+					s.log.messages = []string{fmt.Sprintf("%016x 99 100 %s", 1, changelog.Body([]Scope{"s:x"}, false))}
 				}
 				s.log.set(func(l *script) { l.deltaErr = errDown })
 				before, _, _ := s.log.counts()
 				for _, i := range x.deliver {
-					m, err := invalidation.ParseMessage(s.log.messages[i])
+					m, err := changelog.ParseMessage(s.log.messages[i])
 					require.NoError(t, err)
 					if x.edit != nil {
 						x.edit(&m)
@@ -250,7 +250,7 @@ func TestAStoreWithoutALogGetsOne(t *testing.T) {
 
 func TestStartSaysWhyTheLogCannotBeRead(t *testing.T) {
 	for _, log := range []*script{{deltaErr: errDown}, {renewErr: errDown}} {
-		_, err := invalidation.Start(t.Context(), log, invalidation.Config{Heartbeat: time.Hour, Timeout: time.Second, Retention: time.Hour})
+		_, err := changelog.Start(t.Context(), log, changelog.Config{Heartbeat: time.Hour, Timeout: time.Second, Retention: time.Hour})
 		require.ErrorIs(t, err, errDown)
 	}
 }
@@ -306,7 +306,7 @@ func TestALogThatIsReplacedForEverIsUnstable(t *testing.T) {
 		tail := follow(t, unstable{log})
 		log.set(func(l *script) { l.renewErr = nil })
 		log.lose(-1)
-		require.ErrorIs(t, tail.CatchUp(t.Context()), invalidation.ErrUnstable)
+		require.ErrorIs(t, tail.CatchUp(t.Context()), changelog.ErrUnstable)
 	})
 }
 
@@ -446,12 +446,12 @@ func TestANewConnectionToTheSameLogKeepsIt(t *testing.T) {
 func TestAMessageFromTheFarFutureIsNotApplied(t *testing.T) {
 	bubble(t, func(t *testing.T, s *scene) {
 		soon := Tick(time.Now().Add(time.Minute).UnixMicro())
-		s.Receive(invalidation.Message{Incarnation: 1, Prev: 100, Tick: soon, Scopes: []Scope{"s:x"}})
+		s.Receive(changelog.Message{Incarnation: 1, Prev: 100, Tick: soon, Scopes: []Scope{"s:x"}})
 		require.Equal(t, soon, s.View().Watermark)
 	})
 	bubble(t, func(t *testing.T, s *scene) {
 		before, _, _ := s.log.counts()
-		s.Receive(invalidation.Message{Incarnation: 1, Prev: 100, Tick: 1<<53 - 1, Scopes: []Scope{"s:x"}, All: true})
+		s.Receive(changelog.Message{Incarnation: 1, Prev: 100, Tick: 1<<53 - 1, Scopes: []Scope{"s:x"}, All: true})
 		synctest.Wait()
 		after, _, _ := s.log.counts()
 		require.Greater(t, after, before, "the log is asked")

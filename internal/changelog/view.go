@@ -1,10 +1,11 @@
-package invalidation
+package changelog
 
 import (
 	"time"
 
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/serverclock"
+	"github.com/tiercache/tiercache/invalidation"
 )
 
 // View is one consistent picture of what the process knows. A new one is
@@ -21,10 +22,10 @@ import (
 type View struct {
 	Incarnation uint64
 	// Watermark is the tick up to which the log has been applied without a gap.
-	Watermark Tick
+	Watermark invalidation.Tick
 	// Floor: values with an older as-of are not valid. Never while a change of
 	// everything is being sent.
-	Floor Tick
+	Floor invalidation.Tick
 	// Seq moves with every change, pending change and loss: a value that was found
 	// valid at one Seq stays valid until Seq moves.
 	Seq uint64
@@ -41,7 +42,9 @@ type View struct {
 }
 
 // AsOf is the position that a load which begins now is true as of.
-func (v *View) AsOf() AsOf { return AsOf{v.Incarnation, v.Watermark} }
+func (v *View) AsOf() invalidation.AsOf {
+	return invalidation.AsOf{Incarnation: v.Incarnation, Tick: v.Watermark}
+}
 
 // Age is the age of the proof: the time since the latest answered delta read was sent.
 func (v *View) Age(now mono.Time) time.Duration {
@@ -62,7 +65,7 @@ func (v *View) Connection() int64 { return v.told }
 
 // Covers reports whether a value as of a can be valid by its incarnation and the
 // floor; the scopes are judged by their marks.
-func (v *View) Covers(a AsOf) bool {
+func (v *View) Covers(a invalidation.AsOf) bool {
 	// guard: I6-incarnation
 	return a.Incarnation == v.Incarnation && a.Tick >= v.Floor
 }

@@ -1,6 +1,10 @@
-package invalidation
+package changelog
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/tiercache/tiercache/invalidation"
+)
 
 // Mark is what this process knows of one scope. Entries refer to the marks of all
 // scopes they depend on, so a read loads a few atomic words and needs no map.
@@ -10,18 +14,18 @@ type Mark struct {
 	last atomic.Int64
 
 	// The rest is guarded by the Tail's mutex.
-	scope   Scope
-	tick    Tick // latest change known, 0 if none
-	exact   bool // nothing later than tick can have happened up to the watermark
-	refs    int  // pins: by entries and by changes under way
-	pending int  // changes that are not acknowledged
+	scope   invalidation.Scope
+	tick    invalidation.Tick // latest change known, 0 if none
+	exact   bool              // nothing later than tick can have happened up to the watermark
+	refs    int               // pins: by entries and by changes under way
+	pending int               // changes that are not acknowledged
 }
 
 // Last returns an upper bound of the tick of the scope's latest change.
-func (m *Mark) Last() Tick { return Tick(m.last.Load()) }
+func (m *Mark) Last() invalidation.Tick { return invalidation.Tick(m.last.Load()) }
 
 // Scope returns the mark's scope.
-func (m *Mark) Scope() Scope { return m.scope }
+func (m *Mark) Scope() invalidation.Scope { return m.scope }
 
 // Verdict is the answer to whether a value is still true.
 type Verdict uint8
@@ -40,20 +44,20 @@ const (
 // that is not in it has not changed after the horizon. All of it is guarded by
 // the Tail's mutex.
 type markTable struct {
-	marks   map[Scope]*Mark
-	horizon Tick
+	marks   map[invalidation.Scope]*Mark
+	horizon invalidation.Tick
 	// order lists the applied changes, oldest first, so that the table forgets
 	// the oldest when there are more than limit.
 	order []ScopeTick
 	limit int
 }
 
-func newMarkTable(horizon Tick, limit int) markTable {
-	return markTable{marks: make(map[Scope]*Mark), horizon: horizon, limit: limit}
+func newMarkTable(horizon invalidation.Tick, limit int) markTable {
+	return markTable{marks: make(map[invalidation.Scope]*Mark), horizon: horizon, limit: limit}
 }
 
 // pin returns the mark of s with one more reference.
-func (k *markTable) pin(s Scope) *Mark {
+func (k *markTable) pin(s invalidation.Scope) *Mark {
 	m := k.marks[s]
 	if m == nil {
 		// Not in the table: its last change, if any, is not after the horizon.
@@ -74,7 +78,7 @@ func (k *markTable) release(m *Mark) {
 }
 
 // apply records that s changed at t.
-func (k *markTable) apply(s Scope, t Tick) {
+func (k *markTable) apply(s invalidation.Scope, t invalidation.Tick) {
 	m := k.marks[s]
 	if m == nil {
 		m = &Mark{scope: s}
@@ -93,7 +97,7 @@ func (k *markTable) apply(s Scope, t Tick) {
 
 // learn records that the latest change of s was at t (0: never) when the log ended at
 // asked.
-func (k *markTable) learn(s Scope, t, asked Tick) {
+func (k *markTable) learn(s invalidation.Scope, t, asked invalidation.Tick) {
 	if m := k.marks[s]; m != nil {
 		m.tick = max(m.tick, t)
 		m.exact = m.exact || asked >= k.horizon
@@ -103,8 +107,8 @@ func (k *markTable) learn(s Scope, t, asked Tick) {
 
 // latest returns the latest known changes that are not after t, newest first, one
 // for each scope.
-func (k *markTable) latest(t Tick, most int) (out []ScopeTick) {
-	var seen map[Scope]bool
+func (k *markTable) latest(t invalidation.Tick, most int) (out []ScopeTick) {
+	var seen map[invalidation.Scope]bool
 	for i := len(k.order) - 1; i >= 0 && len(out) < most; i-- {
 		c := k.order[i]
 		// guard: I6-witness-below-horizon
@@ -113,7 +117,7 @@ func (k *markTable) latest(t Tick, most int) (out []ScopeTick) {
 		}
 		if most > 1 {
 			if seen == nil {
-				seen = make(map[Scope]bool)
+				seen = make(map[invalidation.Scope]bool)
 			}
 			seen[c.Scope] = true
 		}
@@ -124,7 +128,7 @@ func (k *markTable) latest(t Tick, most int) (out []ScopeTick) {
 
 // newest returns the tick of the latest change in the table, or t or the horizon if
 // that is later.
-func (k *markTable) newest(t Tick) Tick {
+func (k *markTable) newest(t invalidation.Tick) invalidation.Tick {
 	for _, c := range k.order {
 		t = max(t, c.Tick)
 	}
@@ -135,7 +139,7 @@ func (k *markTable) newest(t Tick) Tick {
 func (k *markTable) refresh(m *Mark) {
 	switch {
 	case m.pending > 0:
-		m.last.Store(int64(Never))
+		m.last.Store(int64(invalidation.Never))
 	case m.exact:
 		m.last.Store(int64(m.tick))
 	default:
@@ -162,7 +166,7 @@ func (k *markTable) forget() {
 // reset forgets everything up to the horizon, except pending changes. Marks that entries
 // refer to are no longer updated: the caller also moves the epoch, so that those entries
 // are not served again.
-func (k *markTable) reset(horizon Tick) {
+func (k *markTable) reset(horizon invalidation.Tick) {
 	old := k.marks
 	*k = newMarkTable(horizon, k.limit)
 	for s, m := range old {
@@ -175,7 +179,7 @@ func (k *markTable) reset(horizon Tick) {
 }
 
 // judge decides rule R1 for the marks alone.
-func judge(marks []*Mark, t Tick) (Verdict, *Mark) {
+func judge(marks []*Mark, t invalidation.Tick) (Verdict, *Mark) {
 	verdict, why := Valid, (*Mark)(nil)
 	for _, m := range marks {
 		switch {

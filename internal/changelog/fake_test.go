@@ -1,4 +1,4 @@
-package invalidation_test
+package changelog_test
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/invalidation"
 )
 
@@ -19,7 +20,7 @@ type (
 	Scope = invalidation.Scope
 	Tick  = invalidation.Tick
 	AsOf  = invalidation.AsOf
-	Loss  = invalidation.Loss
+	Loss  = changelog.Loss
 )
 
 // script is a log that does what the test tells it to. It is also the naive
@@ -51,11 +52,11 @@ var errDown = errors.New("down")
 
 func newScript() *script { return &script{incarnation: 1, tick: 100, floor: 100, connection: 1} }
 
-func (s *script) Append(_ context.Context, c invalidation.Change) (invalidation.Appended, error) {
+func (s *script) Append(_ context.Context, c changelog.Change) (changelog.Appended, error) {
 	s.mu.Lock()
 	s.appends++
 	err := s.appendErr
-	var a invalidation.Appended
+	var a changelog.Appended
 	if err == nil {
 		if s.incarnation == 0 || s.tick < c.Known.Tick {
 			s.renewLocked(c.Known)
@@ -71,21 +72,21 @@ func (s *script) Append(_ context.Context, c invalidation.Change) (invalidation.
 }
 
 // change is one by another process.
-func (s *script) change(scopes ...Scope) invalidation.Appended {
+func (s *script) change(scopes ...Scope) changelog.Appended {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.changeLocked(false, scopes...)
 }
 
-func (s *script) changeLocked(all bool, scopes ...Scope) invalidation.Appended {
-	a := invalidation.Appended{Incarnation: s.incarnation, Prev: s.tick, Tick: s.tick + 1 + s.skip}
+func (s *script) changeLocked(all bool, scopes ...Scope) changelog.Appended {
+	a := changelog.Appended{Incarnation: s.incarnation, Prev: s.tick, Tick: s.tick + 1 + s.skip}
 	s.skip = 0
 	s.tick = a.Tick
 	s.changes = append(s.changes, change{a.Tick, scopes, all})
 	if all {
 		s.floor = a.Tick
 	}
-	s.messages = append(s.messages, fmt.Sprintf("%016x %d %d %s", a.Incarnation, a.Prev, a.Tick, invalidation.Body(scopes, all)))
+	s.messages = append(s.messages, fmt.Sprintf("%016x %d %d %s", a.Incarnation, a.Prev, a.Tick, changelog.Body(scopes, all)))
 	return a
 }
 
@@ -124,7 +125,7 @@ func (s *script) lose(tick Tick) {
 	}
 }
 
-func (s *script) Delta(_ context.Context, q invalidation.DeltaQuery) (invalidation.Delta, error) {
+func (s *script) Delta(_ context.Context, q changelog.DeltaQuery) (changelog.Delta, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.asked != nil {
@@ -132,9 +133,9 @@ func (s *script) Delta(_ context.Context, q invalidation.DeltaQuery) (invalidati
 	}
 	s.deltas++
 	if s.deltaErr != nil {
-		return invalidation.Delta{}, s.deltaErr
+		return changelog.Delta{}, s.deltaErr
 	}
-	d := invalidation.Delta{Connection: s.connection, ServerTime: time.Now()}
+	d := changelog.Delta{Connection: s.connection, ServerTime: time.Now()}
 	if s.incarnation == 0 {
 		return d, nil
 	}
@@ -151,7 +152,7 @@ func (s *script) Delta(_ context.Context, q invalidation.DeltaQuery) (invalidati
 	for _, c := range s.changes {
 		for _, scope := range c.scopes {
 			if c.tick > q.Since && latest[scope] == c.tick {
-				d.Changes = append(d.Changes, invalidation.ScopeTick{Scope: scope, Tick: c.tick})
+				d.Changes = append(d.Changes, changelog.ScopeTick{Scope: scope, Tick: c.tick})
 			}
 		}
 	}
@@ -177,11 +178,11 @@ func (s *script) counts() (deltas, appends, renews int) {
 }
 
 // message returns the latest published message, not older than the i-th latest.
-func (s *script) message(t *testing.T, i int) invalidation.Message {
+func (s *script) message(t *testing.T, i int) changelog.Message {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	m, err := invalidation.ParseMessage(s.messages[len(s.messages)-1-i])
+	m, err := changelog.ParseMessage(s.messages[len(s.messages)-1-i])
 	require.NoError(t, err)
 	return m
 }
@@ -190,11 +191,11 @@ func (s *script) message(t *testing.T, i int) invalidation.Message {
 // the test says otherwise, so that nothing happens but what the test does.
 type scene struct {
 	*testing.T
-	*invalidation.Tail
+	*changelog.Tail
 	log *script
 }
 
-func bubble(t *testing.T, play func(t *testing.T, s *scene), configure ...func(*invalidation.Config)) {
+func bubble(t *testing.T, play func(t *testing.T, s *scene), configure ...func(*changelog.Config)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		s := &scene{T: t, log: newScript()}
@@ -204,33 +205,33 @@ func bubble(t *testing.T, play func(t *testing.T, s *scene), configure ...func(*
 	})
 }
 
-func follow(t *testing.T, log invalidation.Log, configure ...func(*invalidation.Config)) *invalidation.Tail {
+func follow(t *testing.T, log changelog.Log, configure ...func(*changelog.Config)) *changelog.Tail {
 	t.Helper()
-	cfg := invalidation.Config{Heartbeat: time.Hour, Timeout: time.Second, Retention: time.Hour, Logger: slog.New(slog.DiscardHandler)}
+	cfg := changelog.Config{Heartbeat: time.Hour, Timeout: time.Second, Retention: time.Hour, Logger: slog.New(slog.DiscardHandler)}
 	for _, f := range configure {
 		f(&cfg)
 	}
-	tail, err := invalidation.Start(t.Context(), log, cfg)
+	tail, err := changelog.Start(t.Context(), log, cfg)
 	require.NoError(t, err)
 	t.Cleanup(tail.Close)
 	return tail
 }
 
-func maxKnown(n int) func(*invalidation.Config) {
-	return func(c *invalidation.Config) { c.MaxKnown = n }
+func maxKnown(n int) func(*changelog.Config) {
+	return func(c *changelog.Config) { c.MaxKnown = n }
 }
 
-func heartbeat(d time.Duration) func(*invalidation.Config) {
-	return func(c *invalidation.Config) { c.Heartbeat = d }
+func heartbeat(d time.Duration) func(*changelog.Config) {
+	return func(c *changelog.Config) { c.Heartbeat = d }
 }
 
 // judge asks for a value as of tick of the present log that depends on scopes.
-func (s *scene) judge(tick Tick, scopes ...Scope) invalidation.Verdict {
+func (s *scene) judge(tick Tick, scopes ...Scope) changelog.Verdict {
 	s.Helper()
 	return s.judgeAsOf(AsOf{Incarnation: s.View().Incarnation, Tick: tick}, scopes...)
 }
 
-func (s *scene) judgeAsOf(a AsOf, scopes ...Scope) invalidation.Verdict {
+func (s *scene) judgeAsOf(a AsOf, scopes ...Scope) changelog.Verdict {
 	s.Helper()
 	marks := s.Pin(scopes)
 	defer s.Release(marks)

@@ -1,12 +1,16 @@
-package invalidation
+package changelog
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/tiercache/tiercache/invalidation"
+)
 
 // Pins keeps scopes pinned for as long as its Tail lives: scopes that so many entries
 // have in common that they need not be pinned for each.
 type Pins struct {
 	tail    *Tail
-	scopes  []Scope
+	scopes  []invalidation.Scope
 	current atomic.Pointer[Pinned]
 }
 
@@ -17,7 +21,7 @@ type Pinned struct {
 }
 
 // PinForever returns Pins of the scopes, of which there should be few.
-func (t *Tail) PinForever(scopes []Scope) *Pins { return &Pins{tail: t, scopes: scopes} }
+func (t *Tail) PinForever(scopes []invalidation.Scope) *Pins { return &Pins{tail: t, scopes: scopes} }
 
 // Current returns the marks. They stay up to date until the table of marks is
 // discarded, which moves the epoch. So the marks of an entry that was read in the

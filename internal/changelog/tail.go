@@ -1,4 +1,4 @@
-package invalidation
+package changelog
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/recovery"
+	"github.com/tiercache/tiercache/invalidation"
 )
 
 // Config of a Tail. All durations must be positive.
@@ -45,16 +46,16 @@ type Tail struct {
 		sync.Mutex
 		known            markTable
 		connection       int64
-		lost             mono.Time // when pushes may last have been lost
-		deepCheck        bool      // the next query asks for many witnesses
-		undelivered      scopeSet  // to be sent again; pending until acknowledged
-		resending        scopeSet  // those being sent again now, for Health
-		allPending       int       // changes of everything that are not acknowledged
-		floor            Tick      // of the log
-		failures         int       // heartbeats in a row
-		unread           int       // of those, the ones that could not read the log
-		renewals         int       // since renewing
-		renewing         mono.Time // when the first of them began
+		lost             mono.Time         // when pushes may last have been lost
+		deepCheck        bool              // the next query asks for many witnesses
+		undelivered      scopeSet          // to be sent again; pending until acknowledged
+		resending        scopeSet          // those being sent again now, for Health
+		allPending       int               // changes of everything that are not acknowledged
+		floor            invalidation.Tick // of the log
+		failures         int               // heartbeats in a row
+		unread           int               // of those, the ones that could not read the log
+		renewals         int               // since renewing
+		renewing         mono.Time         // when the first of them began
 		lastErr          error
 		forked           uint64 // incarnation of a log that is not the one that was followed
 		otherIncarnation uint64 // incarnation of another log, of the latest message from one
@@ -62,7 +63,7 @@ type Tail struct {
 
 		// declared are the scopes of [Written] that this process has recorded, and
 		// histories is Delta.Histories of the latest delta.
-		declared  map[Scope]*declared
+		declared  map[invalidation.Scope]*declared
 		histories int64
 	}
 
@@ -80,7 +81,7 @@ func Start(ctx context.Context, log Log, cfg Config) (*Tail, error) {
 	}
 	t := &Tail{log: log, cfg: cfg, wake: make(chan struct{}, 1)}
 	t.mu.known = newMarkTable(0, cfg.MaxKnown)
-	t.mu.declared = make(map[Scope]*declared)
+	t.mu.declared = make(map[invalidation.Scope]*declared)
 	t.view.Store(&View{})
 	t.ctx, t.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := t.CatchUp(ctx); err != nil {
@@ -218,7 +219,7 @@ func (t *Tail) CatchUp(ctx context.Context) error {
 
 // ask reads a delta until its answer could be applied. In each round except the last the
 // log was found lost, or was replaced meanwhile, or more witnesses were needed.
-func (t *Tail) ask(ctx context.Context, scopes []Scope) error {
+func (t *Tail) ask(ctx context.Context, scopes []invalidation.Scope) error {
 	for range maxRounds {
 		q := t.Query(scopes)
 		d, err := t.log.Delta(ctx, q.DeltaQuery)

@@ -1,10 +1,11 @@
-package invalidation_test
+package changelog_test
 
 import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/invalidation"
 )
 
@@ -29,9 +30,9 @@ func TestALateOverflowingAnswerForgetsNothingNewer(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, done)
 		require.Equal(t, newest.Tick, s.View().Watermark)
-		require.NotEqual(t, invalidation.Valid, s.judge(newest.Tick-1, "s:x"), "it changed at the watermark")
+		require.NotEqual(t, changelog.Valid, s.judge(newest.Tick-1, "s:x"), "it changed at the watermark")
 		require.NoError(t, s.Fetch(s.Context(), []Scope{"s:x"}))
-		require.NotEqual(t, invalidation.Valid, s.judge(newest.Tick-1, "s:x"))
+		require.NotEqual(t, changelog.Valid, s.judge(newest.Tick-1, "s:x"))
 	}, maxKnown(4))
 }
 
@@ -47,11 +48,11 @@ func TestALateAnswerIsNoNewsBelowTheHorizon(t *testing.T) {
 			s.log.change(invalidation.Source(string(rune('a' + i))))
 		}
 		require.NoError(t, s.CatchUp(s.Context())) // overflows: s:x may have changed at any time
-		require.NotEqual(t, invalidation.Valid, s.judge(again.Tick-1, "s:x"))
+		require.NotEqual(t, changelog.Valid, s.judge(again.Tick-1, "s:x"))
 
 		_, err = s.Apply(s.Context(), q, late)
 		require.NoError(t, err)
-		require.NotEqual(t, invalidation.Valid, s.judge(again.Tick-1, "s:x"))
+		require.NotEqual(t, changelog.Valid, s.judge(again.Tick-1, "s:x"))
 		require.NoError(t, s.Fetch(s.Context(), []Scope{"s:x"}))
 	}, maxKnown(4))
 }
@@ -73,15 +74,15 @@ func TestALateAnswerTeachesNothingBelowTheHorizon(t *testing.T) {
 		defer s.Release(marks)
 		asOf := AsOf{Incarnation: s.View().Incarnation, Tick: again.Tick - 1}
 		v, _ := s.Judge(asOf, marks)
-		require.Equal(t, invalidation.Unknown, v)
+		require.Equal(t, changelog.Unknown, v)
 
 		_, err = s.Apply(s.Context(), q, late)
 		require.NoError(t, err)
 		v, _ = s.Judge(asOf, marks)
-		require.Equal(t, invalidation.Unknown, v, "the answer is older than what is unknown")
+		require.Equal(t, changelog.Unknown, v, "the answer is older than what is unknown")
 		require.NoError(t, s.Fetch(s.Context(), []Scope{"s:x"}))
 		v, _ = s.Judge(asOf, marks)
-		require.Equal(t, invalidation.Changed, v)
+		require.Equal(t, changelog.Changed, v)
 	}, maxKnown(4))
 }
 
@@ -105,10 +106,10 @@ func TestALateAcknowledgementDoesNotBringBackALostLog(t *testing.T) {
 		require.NotEqual(t, old.Incarnation, renewed.Incarnation)
 		require.Equal(t, renewed.Incarnation, asOf.Incarnation, "it was recorded again in the log that there is")
 		require.Equal(t, asOf, s.View().AsOf())
-		require.Equal(t, invalidation.Changed, s.judgeAsOf(AsOf{Incarnation: old.Incarnation, Tick: asOf.Tick}, "s:y"),
+		require.Equal(t, changelog.Changed, s.judgeAsOf(AsOf{Incarnation: old.Incarnation, Tick: asOf.Tick}, "s:y"),
 			"nothing of the lost log is believed")
-		require.Equal(t, invalidation.Changed, s.judgeAsOf(renewed, "s:x"))
-		require.Equal(t, invalidation.Valid, s.judgeAsOf(asOf, "s:x"))
+		require.Equal(t, changelog.Changed, s.judgeAsOf(renewed, "s:x"))
+		require.Equal(t, changelog.Valid, s.judgeAsOf(asOf, "s:x"))
 	})
 }
 
@@ -125,7 +126,7 @@ func TestAnAnswerThatAMessageOvertookMovesNothingBack(t *testing.T) {
 		require.True(t, done, "it is no sign of a lost log")
 		require.Equal(t, a.Tick, s.View().Watermark)
 		require.Equal(t, epoch, s.View().Epoch)
-		require.Equal(t, invalidation.Changed, s.judge(a.Tick-1, "s:x"))
+		require.Equal(t, changelog.Changed, s.judge(a.Tick-1, "s:x"))
 		_, _, renews := s.log.counts()
 		require.Zero(t, renews)
 	})

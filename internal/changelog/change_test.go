@@ -1,4 +1,4 @@
-package invalidation_test
+package changelog_test
 
 import (
 	"fmt"
@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/invalidation"
 )
 
@@ -176,7 +177,7 @@ func TestTheTailsOwnSettleAppliesToEveryChange(t *testing.T) {
 		require.NoError(t, err)
 		s.Close() // ends what is still to settle
 		require.Len(t, s.log.changes, 6)
-	}, func(c *invalidation.Config) { c.Settle = time.Second })
+	}, func(c *changelog.Config) { c.Settle = time.Second })
 }
 
 func TestAFailedChangeStaysDistrustedThoughTheLogIsLost(t *testing.T) {

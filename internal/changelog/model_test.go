@@ -1,4 +1,4 @@
-package invalidation_test
+package changelog_test
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/remote"
 )
 
@@ -21,7 +21,7 @@ import (
 // the naive model: every change that was acknowledged, in a list.
 type fleet struct {
 	hub   *remote.Embedded
-	tails []*invalidation.Tail
+	tails []*changelog.Tail
 	conns []remote.Conn
 
 	mu    sync.Mutex
@@ -35,7 +35,7 @@ type written struct {
 	f *fleet
 }
 
-func (w written) Append(ctx context.Context, c invalidation.Change) (invalidation.Appended, error) {
+func (w written) Append(ctx context.Context, c changelog.Change) (changelog.Appended, error) {
 	w.f.mu.Lock()
 	defer w.f.mu.Unlock()
 	a, err := w.Conn.Append(ctx, c)
@@ -68,9 +68,9 @@ func newFleet(t *testing.T, n int, seed uint64) *fleet {
 // wire loses, keeps back and repeats messages.
 type wire struct {
 	mu   sync.Mutex
-	tail *invalidation.Tail
+	tail *changelog.Tail
 	rnd  *rand.Rand
-	kept []invalidation.Message
+	kept []changelog.Message
 }
 
 func (w *wire) lost() {
@@ -84,7 +84,7 @@ func (w *wire) lost() {
 func (w *wire) published(raw string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	m, err := invalidation.ParseMessage(raw)
+	m, err := changelog.ParseMessage(raw)
 	if w.tail == nil || err != nil {
 		return
 	}
@@ -136,7 +136,7 @@ type entry struct {
 	scopes []Scope
 	owner  int
 	epoch  uint64
-	marks  []*invalidation.Mark
+	marks  []*changelog.Mark
 }
 
 func randomScopes(rnd *rand.Rand, most int) []Scope {
@@ -222,8 +222,8 @@ func TestTailsJudgeLikeTheListOfAllChanges(t *testing.T) {
 func (f *fleet) play(t *testing.T, i int, rnd *rand.Rand) (made []*entry) {
 	tail, ctx := f.tails[i], t.Context()
 	type reading struct {
-		q invalidation.Query
-		d invalidation.Delta
+		q changelog.Query
+		d changelog.Delta
 	}
 	var late []reading
 	for range 1 + rnd.IntN(6) {

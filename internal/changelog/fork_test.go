@@ -1,4 +1,4 @@
-package invalidation_test
+package changelog_test
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/internal/changelog"
 )
 
 // Two histories of one log, and what becomes of the stores that followed the one that
@@ -26,7 +26,7 @@ func TestAForkedLogIsFoundByItsMessages(t *testing.T) {
 		knew := s.View().AsOf()
 		s.log.lose(knew.Tick - 1)
 		s.log.set(func(l *script) {
-			l.messages = append(l.messages, fmt.Sprintf("%016x %d %d %s", l.incarnation, l.tick, l.tick+10, invalidation.Body([]Scope{"s:z"}, false)))
+			l.messages = append(l.messages, fmt.Sprintf("%016x %d %d %s", l.incarnation, l.tick, l.tick+10, changelog.Body([]Scope{"s:z"}, false)))
 			l.tick += 10
 			l.changes = append(l.changes, change{l.tick, []Scope{"s:z"}, false})
 		})
@@ -47,7 +47,7 @@ type overtaken struct {
 	before func()
 }
 
-func (l *overtaken) Append(ctx context.Context, c invalidation.Change) (invalidation.Appended, error) {
+func (l *overtaken) Append(ctx context.Context, c changelog.Change) (changelog.Appended, error) {
 	if before := l.before; before != nil {
 		l.before = nil
 		before()
@@ -258,7 +258,7 @@ type split struct {
 	record *script
 }
 
-func (l split) Append(ctx context.Context, c invalidation.Change) (invalidation.Appended, error) {
+func (l split) Append(ctx context.Context, c changelog.Change) (changelog.Appended, error) {
 	return l.record.Append(ctx, c)
 }
 
@@ -273,7 +273,7 @@ func TestALogThatIsRecordedElsewhereIsNotTriedForEver(t *testing.T) {
 			l.answered = func() { tail.Receive(record.message(t, 0)) } // as our own subscription gets it
 		})
 		_, err := tail.Change(t.Context(), []Scope{"s:x"}, false)
-		require.ErrorIs(t, err, invalidation.ErrUnstable)
+		require.ErrorIs(t, err, changelog.ErrUnstable)
 		synctest.Wait()
 		_, appends, _ := record.counts()
 		require.LessOrEqual(t, appends, 2, "the call, and once because of the message")

@@ -1,4 +1,4 @@
-package invalidation
+package changelog
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/serverclock"
+	"github.com/tiercache/tiercache/invalidation"
 )
 
 // Query is a delta read about to be sent, and when it was prepared.
@@ -16,7 +17,7 @@ type Query struct {
 	// witnesses are the last of Scopes. deepCheck: there are up to maxWitnesses of them.
 	witnesses []ScopeTick
 	deepCheck bool
-	horizon   Tick // from where on all changes are known
+	horizon   invalidation.Tick // from where on all changes are known
 }
 
 // Query prepares a delta read. The caller sends it and gives the answer to Apply.
@@ -37,7 +38,7 @@ type Query struct {
 // they were witnesses of. A change that this process does not know, although it has
 // applied all changes up to its watermark, shows as much as a change that is missing;
 // not below the horizon, where this process may have known and forgotten it.
-func (t *Tail) Query(scopes []Scope) Query {
+func (t *Tail) Query(scopes []invalidation.Scope) Query {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	v := t.View()
@@ -99,7 +100,7 @@ func (t *Tail) Apply(ctx context.Context, q Query, d Delta) (bool, error) {
 	if q.view.Incarnation != 0 || unreadable != nil { // else the store is new
 		found := "none"
 		if d.Incarnation != 0 {
-			found = AsOf{d.Incarnation, d.Tick}.String()
+			found = invalidation.AsOf{Incarnation: d.Incarnation, Tick: d.Tick}.String()
 		}
 		t.cfg.Logger.Warn("tiercache: the change log lost history, starting a new one",
 			"knew", q.view.AsOf().String(), "found", found)
@@ -217,7 +218,7 @@ func (t *Tail) adoptLocked(v *View, d Delta) {
 
 // resetLocked discards all that is known up to the horizon, and with it every local
 // copy: they hold marks that will no longer be updated.
-func (t *Tail) resetLocked(v *View, horizon Tick) {
+func (t *Tail) resetLocked(v *View, horizon invalidation.Tick) {
 	t.mu.known.reset(horizon)
 	t.generation.Add(1)
 	v.Epoch++
@@ -241,7 +242,7 @@ func (t *Tail) followLocked(v *View, q Query, d Delta) {
 func (t *Tail) publishLocked(v *View) {
 	v.Floor = t.mu.floor
 	if t.mu.allPending > 0 {
-		v.Floor = Never
+		v.Floor = invalidation.Never
 	}
 	if t.mu.closed {
 		v.Proof = 0
@@ -295,7 +296,7 @@ func (t *Tail) receive(m Message) (gap bool) {
 		// older copy of the log took over, and went on without changes that are known here.
 		t.mu.forked = m.Incarnation
 		return true
-	case m.Tick > Tick(v.ServerTime(mono.Now()).Add(maxAhead).UnixMicro()):
+	case m.Tick > invalidation.Tick(v.ServerTime(mono.Now()).Add(maxAhead).UnixMicro()):
 		return true
 	}
 	return t.recordLocked(&v, m.Scopes, m.All, Appended{m.Incarnation, m.Prev, m.Tick}, m.Partial)
@@ -303,7 +304,7 @@ func (t *Tail) receive(m Message) (gap bool) {
 
 // recordLocked applies one change of the present log. A change that comes
 // after a gap is applied too (it did happen), but does not move the watermark.
-func (t *Tail) recordLocked(v *View, scopes []Scope, all bool, a Appended, partial bool) (gap bool) {
+func (t *Tail) recordLocked(v *View, scopes []invalidation.Scope, all bool, a Appended, partial bool) (gap bool) {
 	for _, s := range scopes {
 		t.mu.known.apply(s, a.Tick)
 	}

@@ -1,4 +1,4 @@
-package invalidation_test
+package changelog_test
 
 import (
 	"fmt"
@@ -8,11 +8,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiercache/tiercache/internal/alloctest"
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/invalidation"
 )
 
 func message(scopes []Scope, all bool) string {
-	return fmt.Sprintf("%s 41 42 %s", invalidation.FormatIncarnation(7), invalidation.Body(scopes, all))
+	return fmt.Sprintf("%s 41 42 %s", changelog.FormatIncarnation(7), changelog.Body(scopes, all))
 }
 
 func TestAMessageSaysWhatTheChangeWas(t *testing.T) {
@@ -27,13 +28,13 @@ func TestAMessageSaysWhatTheChangeWas(t *testing.T) {
 		"one": {[]Scope{"s:x"}, false}, "all": {nil, true}, "both": {[]Scope{"s: \n\x00", "n:a:b"}, true},
 		"most": {many[:1024], false}, "none": {nil, false},
 	} {
-		m, err := invalidation.ParseMessage(message(x.scopes, x.all))
+		m, err := changelog.ParseMessage(message(x.scopes, x.all))
 		require.NoError(t, err, name)
-		require.Equal(t, invalidation.Message{Incarnation: 7, Prev: 41, Tick: 42, All: x.all, Scopes: x.scopes}, m, name)
+		require.Equal(t, changelog.Message{Incarnation: 7, Prev: 41, Tick: 42, All: x.all, Scopes: x.scopes}, m, name)
 	}
-	m, err := invalidation.ParseMessage(message(many, true))
+	m, err := changelog.ParseMessage(message(many, true))
 	require.NoError(t, err)
-	require.Equal(t, invalidation.Message{Incarnation: 7, Prev: 41, Tick: 42, All: true, Partial: true}, m)
+	require.Equal(t, changelog.Message{Incarnation: 7, Prev: 41, Tick: 42, All: true, Partial: true}, m)
 }
 
 var damagedMessages = []string{
@@ -50,12 +51,12 @@ var damagedMessages = []string{
 
 func TestADamagedMessageIsAnError(t *testing.T) {
 	for _, raw := range damagedMessages {
-		_, err := invalidation.ParseMessage(raw)
+		_, err := changelog.ParseMessage(raw)
 		require.Error(t, err, "%q", raw)
 	}
 	whole := message([]Scope{"s:one", "s:two"}, false)
 	for i := range len(whole) - 1 {
-		m, err := invalidation.ParseMessage(whole[:i+1])
+		m, err := changelog.ParseMessage(whole[:i+1])
 		if err == nil {
 			require.Less(t, len(m.Scopes), 2, "cut at %d", i)
 		}
@@ -69,9 +70,9 @@ func FuzzParseMessage(f *testing.F) {
 	f.Add(message([]Scope{"s:x", "n:a:b"}, true))
 	f.Add(message(make([]Scope, 2000), false))
 	f.Fuzz(func(t *testing.T, raw string) {
-		var m invalidation.Message
+		var m changelog.Message
 		var err error
-		alloctest.Within(t, alloctest.Slack, func() { m, err = invalidation.ParseMessage(raw) })
+		alloctest.Within(t, alloctest.Slack, func() { m, err = changelog.ParseMessage(raw) })
 		if err != nil {
 			return
 		}
@@ -89,8 +90,8 @@ func FuzzParseMessage(f *testing.F) {
 		if m.Partial {
 			return
 		}
-		again, err := invalidation.ParseMessage(fmt.Sprintf("%s %d %d %s", invalidation.FormatIncarnation(m.Incarnation),
-			m.Prev, m.Tick, invalidation.Body(m.Scopes, m.All)))
+		again, err := changelog.ParseMessage(fmt.Sprintf("%s %d %d %s", changelog.FormatIncarnation(m.Incarnation),
+			m.Prev, m.Tick, changelog.Body(m.Scopes, m.All)))
 		require.NoError(t, err)
 		require.Equal(t, m, again)
 	})
@@ -98,12 +99,12 @@ func FuzzParseMessage(f *testing.F) {
 
 func TestIncarnationsRoundTrip(t *testing.T) {
 	for _, inc := range []uint64{1, 7, 1 << 63, 1<<64 - 1} {
-		got, err := invalidation.ParseIncarnation(invalidation.FormatIncarnation(inc))
+		got, err := changelog.ParseIncarnation(changelog.FormatIncarnation(inc))
 		require.NoError(t, err)
 		require.Equal(t, inc, got)
 	}
 	for _, bad := range []string{"", "0", "0000000000000000", "00000000000000001", "000000000000000x", "+000000000000001"} {
-		_, err := invalidation.ParseIncarnation(bad)
+		_, err := changelog.ParseIncarnation(bad)
 		require.Error(t, err, bad)
 	}
 }

@@ -1,8 +1,10 @@
-package invalidation
+package changelog
 
 import (
 	"context"
 	"time"
+
+	"github.com/tiercache/tiercache/invalidation"
 )
 
 // scopeSet is a set of changes that are still to be recorded. Several changes
@@ -33,13 +35,13 @@ func (c *scopeSet) add(marks []*Mark, all int) {
 // After an error the change stays pending: no value that depends on the scopes is valid
 // in this process, and the change is sent again until it is acknowledged or the tail is
 // closed.
-func (t *Tail) Change(ctx context.Context, scopes []Scope, all bool) (AsOf, error) {
+func (t *Tail) Change(ctx context.Context, scopes []invalidation.Scope, all bool) (invalidation.AsOf, error) {
 	return t.ChangeSettled(ctx, scopes, all, t.cfg.Settle)
 }
 
 // ChangeSettled is Change, recorded once more after d (rule R12): that invalidates values
 // that were loaded meanwhile from a replica of the source that lags by up to d.
-func (t *Tail) ChangeSettled(ctx context.Context, scopes []Scope, all bool, d time.Duration) (AsOf, error) {
+func (t *Tail) ChangeSettled(ctx context.Context, scopes []invalidation.Scope, all bool, d time.Duration) (invalidation.AsOf, error) {
 	if d > 0 {
 		// Also if the change cannot be recorded now: resend may do it too early.
 		defer t.spawn(func() { t.settle(scopes, all, d) })
@@ -55,15 +57,15 @@ type Pending struct {
 
 // Begin is the first part of Change: from now on no value that depends on the scopes is
 // valid in this process. Record must follow.
-func (t *Tail) Begin(scopes []Scope, all bool) Pending {
+func (t *Tail) Begin(scopes []invalidation.Scope, all bool) Pending {
 	return Pending{t, t.markPending(scopes, all)}
 }
 
 // Record is the rest of Change: it records that the scopes changed. It is called once.
-func (p Pending) Record(ctx context.Context) (AsOf, error) {
+func (p Pending) Record(ctx context.Context) (invalidation.AsOf, error) {
 	a, gap, err := p.t.record(ctx, p.own)
 	if err != nil {
-		return AsOf{}, err
+		return invalidation.AsOf{}, err
 	}
 	if gap {
 		// Other processes recorded changes just before. Without those the watermark
@@ -71,11 +73,11 @@ func (p Pending) Record(ctx context.Context) (AsOf, error) {
 		// heartbeat does the same if this fails.
 		_ = p.t.CatchUp(ctx)
 	}
-	return AsOf{a.Incarnation, a.Tick}, nil
+	return invalidation.AsOf{Incarnation: a.Incarnation, Tick: a.Tick}, nil
 }
 
 // markPending makes the scopes invalid in this process, before the change is sent.
-func (t *Tail) markPending(scopes []Scope, all bool) scopeSet {
+func (t *Tail) markPending(scopes []invalidation.Scope, all bool) scopeSet {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	marks := make([]*Mark, len(scopes))
@@ -135,8 +137,8 @@ func (t *Tail) record(ctx context.Context, own scopeSet) (a Appended, gap bool, 
 	return Appended{}, false, err
 }
 
-func (t *Tail) append(ctx context.Context, c scopeSet, known AsOf) (Appended, error) {
-	scopes := make([]Scope, 0, len(c.marks))
+func (t *Tail) append(ctx context.Context, c scopeSet, known invalidation.AsOf) (Appended, error) {
+	scopes := make([]invalidation.Scope, 0, len(c.marks))
 	for m := range c.marks {
 		scopes = append(scopes, m.scope)
 	}
@@ -170,7 +172,7 @@ func (t *Tail) acknowledge(own scopeSet, a Appended) (gap, done bool) {
 		t.mu.forked = a.Incarnation
 		return false, false
 	}
-	scopes := make([]Scope, 0, len(own.marks))
+	scopes := make([]invalidation.Scope, 0, len(own.marks))
 	for m, n := range own.marks {
 		m.pending -= n
 		scopes = append(scopes, m.scope)
@@ -241,7 +243,7 @@ func (t *Tail) resend(ctx context.Context) error {
 }
 
 // settle records a change again after d, unless the tail is closed before.
-func (t *Tail) settle(scopes []Scope, all bool, d time.Duration) {
+func (t *Tail) settle(scopes []invalidation.Scope, all bool, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -1,4 +1,4 @@
-package invalidation_test
+package changelog_test
 
 import (
 	"strings"

@@ -1,14 +1,15 @@
-package invalidation
+package changelog
 
 import (
 	"context"
 	"time"
 
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/invalidation"
 )
 
 // Pin returns the marks of scopes, which stay up to date until Release.
-func (t *Tail) Pin(scopes []Scope) []*Mark {
+func (t *Tail) Pin(scopes []invalidation.Scope) []*Mark {
 	if len(scopes) == 0 {
 		return nil
 	}
@@ -36,7 +37,7 @@ func (t *Tail) Release(marks []*Mark) {
 // Judge decides rule R1 for a value as of a that depends on the pinned marks,
 // from local knowledge. With Changed it returns the scope that changed, or
 // "" if it was the floor or the incarnation.
-func (t *Tail) Judge(a AsOf, marks []*Mark) (Verdict, Scope) {
+func (t *Tail) Judge(a invalidation.AsOf, marks []*Mark) (Verdict, invalidation.Scope) {
 	if !t.View().Covers(a) {
 		return Changed, ""
 	}
@@ -53,7 +54,7 @@ func (t *Tail) Judge(a AsOf, marks []*Mark) (Verdict, Scope) {
 }
 
 // upTo reports whether none of the marks can have changed after tick.
-func upTo(marks []*Mark, tick Tick) bool {
+func upTo(marks []*Mark, tick invalidation.Tick) bool {
 	for _, m := range marks {
 		if m.Last() > tick {
 			return false
@@ -63,13 +64,13 @@ func upTo(marks []*Mark, tick Tick) bool {
 }
 
 // Fetch asks the log for the latest changes of the scopes (rule R6).
-func (t *Tail) Fetch(ctx context.Context, scopes []Scope) error {
+func (t *Tail) Fetch(ctx context.Context, scopes []invalidation.Scope) error {
 	return t.ask(ctx, scopes)
 }
 
 // LastChanges returns the ticks of the scopes' latest changes, as the log has
 // them now; 0 means never (or forgotten, below the floor).
-func (t *Tail) LastChanges(ctx context.Context, scopes []Scope) ([]Tick, error) {
+func (t *Tail) LastChanges(ctx context.Context, scopes []invalidation.Scope) ([]invalidation.Tick, error) {
 	d, err := t.log.Delta(ctx, DeltaQuery{Since: t.View().Watermark, Limit: 1, Scopes: scopes})
 	return d.Known, err
 }

@@ -1,10 +1,12 @@
-package invalidation
+package changelog
 
 import (
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/tiercache/tiercache/invalidation"
 )
 
 // Format is the version of the change log and of published messages that this package
@@ -36,7 +38,7 @@ const (
 )
 
 // kindOf returns the kind of a scope that was read, and with fromLaterVersion its format.
-func kindOf(s Scope) (k kind, format int) {
+func kindOf(s invalidation.Scope) (k kind, format int) {
 	if len(s) < 2 || len(s) > maxMember {
 		return foreign, 0
 	}
@@ -70,7 +72,7 @@ func isScope(s string) bool {
 	name := s[1:]
 	switch s[0] {
 	case ':':
-		return len(name) <= maxPlain
+		return len(name) <= invalidation.MaxPlain
 	case '#':
 		return len(name) == 32 && strings.Trim(name, "0123456789abcdef") == ""
 	}

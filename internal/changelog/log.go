@@ -1,8 +1,10 @@
-package invalidation
+package changelog
 
 import (
 	"context"
 	"time"
+
+	"github.com/tiercache/tiercache/invalidation"
 )
 
 // Log is the change log as a tail uses it. Package remote implements it.
@@ -25,26 +27,26 @@ type Log interface {
 // Loss describes how it was found that a log lost history.
 type Loss struct {
 	// Known is the position up to which the caller had applied the log.
-	Known AsOf
+	Known invalidation.AsOf
 	// Forked is an incarnation under which another history goes on; 0 is none.
 	Forked uint64
 }
 
 // DeltaQuery asks for the changes after Since and the latest change of Scopes.
 type DeltaQuery struct {
-	Since Tick
+	Since invalidation.Tick
 	// Incarnation is that of the log that Since is a position of: see Delta.After.
 	Incarnation uint64
 	Limit       int // most changes worth sending; beyond it only Overflow is set
-	Scopes      []Scope
+	Scopes      []invalidation.Scope
 }
 
 // Delta is the answer to a DeltaQuery.
 type Delta struct {
 	// Incarnation is 0 if there is no log.
 	Incarnation uint64
-	Tick        Tick // latest
-	Floor       Tick
+	Tick        invalidation.Tick // latest
+	Floor       invalidation.Tick
 	// ServerTime is the server's wall clock when it answered; it is used only
 	// together with expiry stamps of the same server.
 	ServerTime time.Time
@@ -55,10 +57,10 @@ type Delta struct {
 	Damaged bool
 	// After is a position in another log: the process that began this log had applied
 	// the other one up to it. It is set if this log is not of the Incarnation asked for.
-	After AsOf
+	After invalidation.AsOf
 	// Known are the latest changes of the asked scopes, in their order; 0 means
 	// that the log has none.
-	Known []Tick
+	Known []invalidation.Tick
 	// Histories counts how often the connection had found a server that may have lost
 	// writes to single keys when this was read, and the log held all of their histories.
 	Histories int64
@@ -69,13 +71,13 @@ type Delta struct {
 
 // ScopeTick is one member of the log.
 type ScopeTick struct {
-	Scope Scope
-	Tick  Tick
+	Scope invalidation.Scope
+	Tick  invalidation.Tick
 }
 
 // Change is what Append records.
 type Change struct {
-	Scopes []Scope
+	Scopes []invalidation.Scope
 	All    bool
 	// Retention: scopes that last changed longer ago than this are forgotten
 	// and the floor is raised to the latest of them. It must not be shorter
@@ -85,11 +87,11 @@ type Change struct {
 	Retention time.Duration
 	// Known is the position up to which the caller has applied the log. A log that ends
 	// before it lost history: it is renewed before the change is recorded, as by Renew.
-	Known AsOf
+	Known invalidation.AsOf
 }
 
 // Appended is the position of a change in the log.
 type Appended struct {
 	Incarnation uint64
-	Prev, Tick  Tick
+	Prev, Tick  invalidation.Tick
 }

@@ -1,4 +1,4 @@
-package invalidation_test
+package changelog_test
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/invalidation"
 )
 
@@ -56,8 +57,8 @@ func TestTheCorpusOfMembers(t *testing.T) {
 			s.changes = []change{{tick: 150, scopes: []Scope{member}}}
 			s.tick = 151
 		})
-		cfg := invalidation.Config{Heartbeat: time.Hour, Timeout: time.Second, Retention: time.Hour, Logger: slog.New(slog.DiscardHandler)}
-		tail, err := invalidation.Start(t.Context(), log, cfg)
+		cfg := changelog.Config{Heartbeat: time.Hour, Timeout: time.Second, Retention: time.Hour, Logger: slog.New(slog.DiscardHandler)}
+		tail, err := changelog.Start(t.Context(), log, cfg)
 		_, _, renews := log.counts()
 		if verdict == "later" {
 			require.ErrorContains(t, err, "reads formats up to 1", "%q", member)
@@ -82,13 +83,13 @@ func TestTheCorpusOfMembers(t *testing.T) {
 // Every message that any version has published is read as it was, or has the log read.
 func TestTheCorpusOfMessages(t *testing.T) {
 	for _, line := range corpus(t, "messages.txt") {
-		m, err := invalidation.ParseMessage(line[1])
+		m, err := changelog.ParseMessage(line[1])
 		if line[0] == "read" {
 			require.Error(t, err, "%q", line[1])
 			continue
 		}
 		require.NoError(t, err, "%q", line[1])
-		want := invalidation.Message{Incarnation: 0x0123456789abcdef, Prev: 41, Tick: 42}
+		want := changelog.Message{Incarnation: 0x0123456789abcdef, Prev: 41, Tick: 42}
 		for i, word := range line[2:] {
 			switch word {
 			case "all":
@@ -229,12 +230,12 @@ func TestADeclarationBelowTheFloorIsMadeAgain(t *testing.T) {
 			s.log.change("s:x")
 			s.log.set(func(l *script) { l.floor, l.histories, l.appendErr = l.tick-1, 7, errDown })
 			require.NoError(t, s.CatchUp(t.Context()))
-			require.Equal(t, invalidation.Changed, s.judge(s.View().Watermark, "n:docs"))
+			require.Equal(t, changelog.Changed, s.judge(s.View().Watermark, "n:docs"))
 			s.log.set(func(l *script) { l.appendErr = nil })
 			s.Wake()
 			synctest.Wait()
 			require.NoError(t, s.CatchUp(t.Context()))
-			require.Equal(t, invalidation.Valid, s.judge(s.View().Watermark, "n:docs"))
+			require.Equal(t, changelog.Valid, s.judge(s.View().Watermark, "n:docs"))
 		})
 	})
 }
@@ -248,7 +249,7 @@ func TestALogThatIsDamagedAgainAndAgainIsRenewedAtAPace(t *testing.T) {
 		renewed := func() int {
 			_, _, before := s.log.counts()
 			for range 100 {
-				require.ErrorIs(t, s.CatchUp(t.Context()), invalidation.ErrUnstable)
+				require.ErrorIs(t, s.CatchUp(t.Context()), changelog.ErrUnstable)
 			}
 			_, _, now := s.log.counts()
 			return now - before

@@ -1,4 +1,4 @@
-package invalidation
+package changelog
 
 import (
 	"encoding/binary"
@@ -6,18 +6,20 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/tiercache/tiercache/invalidation"
 )
 
 // Message is published on the store's channel for a change. It is a hint: a receiver
 // applies it without reading the log only if it has missed no change before it.
 type Message struct {
 	Incarnation uint64
-	Prev, Tick  Tick
+	Prev, Tick  invalidation.Tick
 	// All is set when the change raised the floor.
 	All bool
 	// Scopes is empty either because only the floor changed or because the
 	// change was too long to publish (Partial).
-	Scopes []Scope
+	Scopes []invalidation.Scope
 	// Partial tells receivers to read the log, since the message is not complete.
 	Partial bool
 }
@@ -40,7 +42,7 @@ const (
 // add parts after a length of 0: each a tag, the length of its content as a uvarint,
 // and the content. Earlier versions skip a part with an odd tag, and read the log if
 // they find one with an even tag.
-func Body(scopes []Scope, all bool) []byte {
+func Body(scopes []invalidation.Scope, all bool) []byte {
 	var flags byte
 	if all {
 		flags |= flagAll
@@ -57,7 +59,7 @@ func Body(scopes []Scope, all bool) []byte {
 }
 
 // maxTick is above all ticks: a sorted set's scores are exact only below it.
-const maxTick Tick = 1 << 53
+const maxTick invalidation.Tick = 1 << 53
 
 var errMessage = errors.New("undecodable change message")
 
@@ -76,10 +78,10 @@ func ParseMessage(raw string) (Message, error) {
 	}
 	prev, err1 := strconv.ParseInt(head[1], 10, 64)
 	tick, err2 := strconv.ParseInt(head[2], 10, 64)
-	if err1 != nil || err2 != nil || prev < 0 || tick <= prev || Tick(tick) >= maxTick {
+	if err1 != nil || err2 != nil || prev < 0 || tick <= prev || invalidation.Tick(tick) >= maxTick {
 		return m, errMessage
 	}
-	m.Incarnation, m.Prev, m.Tick = inc, Tick(prev), Tick(tick)
+	m.Incarnation, m.Prev, m.Tick = inc, invalidation.Tick(prev), invalidation.Tick(tick)
 	body := head[3]
 	// guard: later-message-format
 	if body[0]&^flagsKnown != 0 {
@@ -91,8 +93,8 @@ func ParseMessage(raw string) (Message, error) {
 	return m, err
 }
 
-func parseScopes(body string) ([]Scope, error) {
-	var out []Scope
+func parseScopes(body string) ([]invalidation.Scope, error) {
+	var out []invalidation.Scope
 	for len(body) > 0 {
 		if body[0] == 0 {
 			return out, skipParts(body[1:])
@@ -102,9 +104,9 @@ func parseScopes(body string) ([]Scope, error) {
 			return nil, errMessage
 		}
 		body = rest
-		switch k, _ := kindOf(Scope(s)); k {
+		switch k, _ := kindOf(invalidation.Scope(s)); k {
 		case ours:
-			out = append(out, Scope(s))
+			out = append(out, invalidation.Scope(s))
 		case fromLaterVersion, foreign:
 			return nil, errMessage
 		}

@@ -1,4 +1,8 @@
-package invalidation
+package changelog
+
+import (
+	"github.com/tiercache/tiercache/invalidation"
+)
 
 // declared is a declaration (a scope of [Written]) that this process has recorded at tick.
 // It stays in the log as long as the incarnation does. But processes of the release before
@@ -15,7 +19,7 @@ package invalidation
 // may have lost writes, the process also has the namespace change. That makes the time in
 // which this can happen short, but does not remove it.
 type declared struct {
-	tick      Tick
+	tick      invalidation.Tick
 	queued    bool  // it is to be recorded again
 	absent    bool  // it was not in the log when the latest delta was read
 	histories int64 // Delta.Histories of that delta
@@ -23,7 +27,7 @@ type declared struct {
 
 // declaredLocked notes the declarations among the scopes of a change that was recorded at
 // tick.
-func (t *Tail) declaredLocked(scopes []Scope, tick Tick) {
+func (t *Tail) declaredLocked(scopes []invalidation.Scope, tick invalidation.Tick) {
 	for _, s := range scopes {
 		if s[0] != 'w' {
 			continue
@@ -83,7 +87,7 @@ func (t *Tail) declareAgainLocked(histories int64) {
 
 // requeueLocked makes a change of a scope pending, and wakes the heartbeat goroutine, which
 // records it at once.
-func (t *Tail) requeueLocked(s Scope) {
+func (t *Tail) requeueLocked(s invalidation.Scope) {
 	m := t.mu.known.pin(s)
 	m.pending++
 	t.mu.known.refresh(m)
