@@ -203,9 +203,12 @@ func TestTheEndIsKnownBeforeAnybodyIsToldOfIt(t *testing.T) {
 			_, err := askOne(within(t), c, "SILENT")
 			failed <- err != nil && known.Load()
 		}()
-		require.Eventually(t, func() bool { return len(s.heard()) == 1 }, time.Minute, 100*time.Microsecond)
+		told := make(chan bool, 1) // which the goroutine that ends the connection tells, and no caller that may be late
+		require.NoError(t, c.Send(within(t), func(_ []resp.Reply, err error) { told <- err != nil && known.Load() }, []string{"SILENT"}))
+		require.Eventually(t, func() bool { return len(s.heard()) == 2 }, time.Minute, 100*time.Microsecond)
 		s.Conn.Close()
 		require.True(t, <-failed)
+		require.True(t, <-told)
 	}
 }
 

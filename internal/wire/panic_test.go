@@ -153,3 +153,45 @@ func TestAPanicApartLeavesTheLockToItsCaller(t *testing.T) {
 	}()
 	require.True(t, c.mu.TryLock())
 }
+
+// secondWrite is a connection that panics when it is written to again; the first write
+// begins, and waits until it may go on.
+type secondWrite struct {
+	net.Conn
+	writes       atomic.Int64
+	begins, goOn chan struct{}
+}
+
+func (w *secondWrite) Write(b []byte) (int, error) {
+	if w.writes.Add(1) > 1 {
+		panic("writing again")
+	}
+	close(w.begins)
+	<-w.goOn
+	return w.Conn.Write(b)
+}
+
+// What came while something was being written is written by the same goroutine, which
+// holds the lock around that: it has to hold it again after a panic, to unlock it.
+func TestAPanicOfTheNextWriteLeavesNothingLocked(t *testing.T) {
+	here, there := pair(t)
+	defer there.Close()
+	w := &secondWrite{Conn: here, begins: make(chan struct{}), goOn: make(chan struct{})}
+	var running sync.WaitGroup
+	defer running.Wait()
+	c := New(w, Options{Go: func(f func()) bool {
+		running.Go(f)
+		return true
+	}})
+	defer c.Close()
+	running.Go(func() { (&server{Conn: there}).run() })
+	ended := make(chan error, 2)
+	then := func(_ []resp.Reply, err error) { ended <- err }
+	require.NoError(t, c.Send(within(t), then, []string{"SILENT"}))
+	<-w.begins
+	require.NoError(t, c.Send(within(t), then, []string{"SILENT"}))
+	close(w.goOn)
+	for range 2 {
+		require.ErrorIs(t, <-ended, recovery.ErrPanicked)
+	}
+}
