@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/remotetest"
 	"github.com/tiercache/tiercache/internal/valkeytest"
@@ -104,7 +105,7 @@ type trial struct {
 	t           *testing.T
 	ctx         context.Context
 	do          func(args ...string) valkey.ValkeyMessage // as the administrator
-	user, other remote.Conn
+	user, other backend.Conn
 	told        *notices
 	noTracking  bool
 }
@@ -128,7 +129,7 @@ func failing(t *testing.T, s *valkeytest.Server, rights []string, noTracking boo
 	c.do(append([]string{"ACL", "SETUSER", "tiercache", "on", ">secret"}, rights...)...)
 	defer c.do("ACL", "DELUSER", "tiercache")
 	c.do("ACL", "LOG", "RESET")
-	c.other = connect(t, backend(s), "tiercache", newNotices())
+	c.other = connect(t, backendOf(s), "tiercache", newNotices())
 	for name, err := range calls(within(t), c.other) { // so that the server knows the scripts
 		require.NoError(t, err, name)
 	}
@@ -137,7 +138,7 @@ func failing(t *testing.T, s *valkeytest.Server, rights []string, noTracking boo
 		Dialer: net.Dialer{KeepAlive: 10 * time.Millisecond}} // it pings as often
 	var err error
 	c.user, err = remote.Valkey(option).Connect(within(t),
-		remote.Options{Prefix: "tiercache", Timeout: 5 * time.Second, NoTracking: noTracking, Events: c.told.events()})
+		backend.Options{Prefix: "tiercache", Timeout: 5 * time.Second, NoTracking: noTracking, Events: c.told.events()})
 	if err != nil {
 		return map[string]error{"connect": err}
 	}
@@ -193,30 +194,30 @@ var checks = []struct {
 		return errors.Join(err, unless(err != nil || items[0].Found(), items))
 	}},
 	{"a loaded value is stored", func(c *trial) error {
-		if err := c.lease(remote.LeaseRequest{Key: aclKey("load"), Token: "mine"}); err != nil {
+		if err := c.lease(backend.LeaseRequest{Key: aclKey("load"), Token: "mine"}); err != nil {
 			return err
 		}
-		return c.write(remote.Write{Key: aclKey("load"), Token: "mine"})
+		return c.write(backend.Write{Key: aclKey("load"), Token: "mine"})
 	}},
 	{"a value is set", func(c *trial) error {
-		return c.write(remote.Write{Key: aclKey("set"), Unread: true, Window: remote.Window{Before: time.Now().Add(time.Hour)}})
+		return c.write(backend.Write{Key: aclKey("set"), Unread: true, Window: backend.Window{Before: time.Now().Add(time.Hour)}})
 	}},
 	{"a value that is no good is replaced", func(c *trial) error {
 		raw := c.put("bad")
-		return c.lease(remote.LeaseRequest{Key: aclKey("bad"), Token: "mine", Seen: raw})
+		return c.lease(backend.LeaseRequest{Key: aclKey("bad"), Token: "mine", Seen: raw})
 	}},
 	{"a value that another has replaced is found", func(c *trial) error {
 		c.put("replaced")
-		l, err := c.user.Lease(c.ctx, []remote.LeaseRequest{{Key: aclKey("replaced"), Token: "mine", Seen: "other", TTL: time.Minute}})
+		l, err := c.user.Lease(c.ctx, []backend.LeaseRequest{{Key: aclKey("replaced"), Token: "mine", Seen: "other", TTL: time.Minute}})
 		return errors.Join(err, unless(err != nil || l[0].Item.Envelope() == "value", l))
 	}},
 	{"a value is refreshed", func(c *trial) error {
 		c.put("refresh")
-		return c.lease(remote.LeaseRequest{Key: aclKey("refresh"), Token: "mine", Any: true})
+		return c.lease(backend.LeaseRequest{Key: aclKey("refresh"), Token: "mine", Any: true})
 	}},
 	{"another's lease is waited for", func(c *trial) error {
 		c.do("SET", aclKey("held")+aclLease, "another's", "PX", "3000")
-		l, err := c.user.Lease(c.ctx, []remote.LeaseRequest{{Key: aclKey("held"), Token: "mine", TTL: time.Minute}})
+		l, err := c.user.Lease(c.ctx, []backend.LeaseRequest{{Key: aclKey("held"), Token: "mine", TTL: time.Minute}})
 		if err != nil {
 			return err
 		}
@@ -240,7 +241,7 @@ var checks = []struct {
 	}},
 	{"entries are purged", func(c *trial) error {
 		c.put("purged")
-		_, err := c.user.Purge(c.ctx, remote.PurgeRequest{Prefixes: []string{"tiercache:d:"}})
+		_, err := c.user.Purge(c.ctx, backend.PurgeRequest{Prefixes: []string{"tiercache:d:"}})
 		return errors.Join(err, absent(c.do("GET", aclKey("purged"))))
 	}},
 	{"scripts are loaded when the server has lost them", func(c *trial) error {
@@ -310,23 +311,23 @@ func (c *trial) put(name string) (raw string) {
 	return raw
 }
 
-func (c *trial) change(conn remote.Conn) error {
+func (c *trial) change(conn backend.Conn) error {
 	_, err := conn.Append(c.ctx, changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 	return err
 }
 
-func (c *trial) lease(r remote.LeaseRequest) error {
+func (c *trial) lease(r backend.LeaseRequest) error {
 	r.TTL = time.Minute
-	l, err := c.user.Lease(c.ctx, []remote.LeaseRequest{r})
+	l, err := c.user.Lease(c.ctx, []backend.LeaseRequest{r})
 	if err != nil {
 		return err
 	}
 	return errors.Join(l[0].Err, unless(l[0].Acquired, l[0]))
 }
 
-func (c *trial) write(w remote.Write) error {
+func (c *trial) write(w backend.Write) error {
 	w.Envelope, w.Expires = []byte("value"), time.Now().Add(time.Hour)
-	written, err := c.user.Write(c.ctx, []remote.Write{w})
+	written, err := c.user.Write(c.ctx, []backend.Write{w})
 	if err != nil {
 		return err
 	}
@@ -387,16 +388,16 @@ func TestTheRightsForAClusterSuffice(t *testing.T) {
 		_, err = conn.Delta(within(t), changelog.DeltaQuery{Limit: 10})
 		require.NoError(t, err)
 		key := aclKey("k")
-		leases, err := conn.Lease(within(t), []remote.LeaseRequest{{Key: key, Token: "t", TTL: time.Minute}})
+		leases, err := conn.Lease(within(t), []backend.LeaseRequest{{Key: key, Token: "t", TTL: time.Minute}})
 		require.NoError(t, err)
 		require.NoError(t, leases[0].Err)
-		written, err := conn.Write(within(t), []remote.Write{{Key: key, Token: "t", Envelope: []byte("v"), Expires: time.Now().Add(time.Minute)}})
+		written, err := conn.Write(within(t), []backend.Write{{Key: key, Token: "t", Envelope: []byte("v"), Expires: time.Now().Add(time.Minute)}})
 		require.NoError(t, err)
 		require.NoError(t, written[0].Err)
 		_, err = conn.GetOne(within(t), key)
 		require.NoError(t, err)
 		require.NoError(t, remotetest.Delete(within(t), conn, key))
-		_, err = conn.Purge(within(t), remote.PurgeRequest{Prefixes: []string{"tiercache:d:"}})
+		_, err = conn.Purge(within(t), backend.PurgeRequest{Prefixes: []string{"tiercache:d:"}})
 		require.NoError(t, err)
 		_, err = conn.Info(within(t))
 		require.NoError(t, err)

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 )
@@ -23,8 +24,8 @@ func TestWhatWasReadBeforeAServerWasAdmittedIsReadAgain(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	nothing := func() {}
-	events := Events{Changed: func([]string) {}, Lost: nothing, Published: func(string) {}}
-	opened, err := Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}}).Connect(ctx, Options{Prefix: "p", Timeout: time.Second, Events: events})
+	events := backend.Events{Changed: func([]string) {}, Lost: nothing, Published: func(string) {}}
+	opened, err := Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}}).Connect(ctx, backend.Options{Prefix: "p", Timeout: time.Second, Events: events})
 	require.NoError(t, err)
 	defer opened.Close()
 	c := opened.(*valkeyConn)

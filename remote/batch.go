@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/valkey-io/valkey-go"
+
+	"github.com/tiercache/tiercache/internal/backend"
 )
 
 // asker sends a batch of commands and returns a reply for each.
@@ -45,7 +47,7 @@ func (b *batch) more(words ...string) {
 }
 
 // bound appends the bounds of a Window, in µs.
-func (b *batch) bound(w Window) {
+func (b *batch) bound(w backend.Window) {
 	before := int64(1) << 53
 	if !w.Before.IsZero() {
 		before = w.Before.UnixMicro()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/remotetest"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/remote"
@@ -57,7 +58,7 @@ func TestValkeyPassesTheBatteryWithoutTracking(t *testing.T) {
 	})
 }
 
-func backend(s *valkeytest.Server) remote.Backend {
+func backendOf(s *valkeytest.Server) backend.Backend {
 	return remote.Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}})
 }
 
@@ -76,7 +77,7 @@ func valkeyHarness(t *testing.T, s *valkeytest.Server) remotetest.Harness {
 	client := s.Client(t)
 	do := func(args ...string) valkey.ValkeyMessage { return do(client, args...) }
 	return remotetest.Harness{
-		Backend: backend(s),
+		Backend: backendOf(s),
 		Read: func(key string) (string, bool) {
 			m := do("GET", key)
 			raw, err := m.ToString()

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/remotetest"
 	"github.com/tiercache/tiercache/internal/valkeytest"
@@ -27,7 +28,7 @@ func TestAClusterPassesTheBattery(t *testing.T) {
 	})
 }
 
-func clusterBackend(c *valkeytest.Cluster) remote.Backend {
+func clusterBackend(c *valkeytest.Cluster) backend.Backend {
 	return remote.Valkey(valkey.ClientOption{InitAddress: c.Addrs()})
 }
 
@@ -89,7 +90,7 @@ func clusterHarness(t *testing.T, c *valkeytest.Cluster) remotetest.Harness {
 
 // connectCluster connects to a cluster of its own and waits until each slot has a
 // server that proves itself.
-func connectCluster(t *testing.T, c *valkeytest.Cluster) remote.Conn {
+func connectCluster(t *testing.T, c *valkeytest.Cluster) backend.Conn {
 	conn := connect(t, clusterBackend(c), "p", newNotices())
 	_, err := conn.Append(within(t), changelog.Change{Retention: time.Hour}) // there is a log
 	require.NoError(t, err)
@@ -178,7 +179,7 @@ func TestClosingEndsWhatIsTriedAgain(t *testing.T) {
 			dials.Add(1)
 			return d.DialContext(ctx, "tcp", address)
 		}
-		conn, err := remote.Valkey(o).Connect(within(t), remote.Options{Prefix: "p", Timeout: time.Hour, Events: newNotices().events()})
+		conn, err := remote.Valkey(o).Connect(within(t), backend.Options{Prefix: "p", Timeout: time.Hour, Events: newNotices().events()})
 		require.NoError(t, err)
 		for _, s := range c.Primaries {
 			s.Do(t, "DEBUG", "POPULATE", "5000") // some pages
@@ -191,7 +192,7 @@ func TestClosingEndsWhatIsTriedAgain(t *testing.T) {
 			close(gone)
 		})
 		go func() {
-			_, err := conn.Purge(context.Background(), remote.PurgeRequest{Prefixes: []string{"p:d:"}, Progress: func(remote.PurgeProgress) { goOn() }})
+			_, err := conn.Purge(context.Background(), backend.PurgeRequest{Prefixes: []string{"p:d:"}, Progress: func(backend.PurgeProgress) { goOn() }})
 			purged <- err
 		}()
 		<-gone

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/internal/wire"
 )
@@ -55,8 +56,8 @@ func connectDirectly(t *testing.T, o valkey.ClientOption) (*valkeyConn, *valkeyt
 		return w, nil
 	}
 	nothing := func() {}
-	opened, err := Valkey(o).Connect(t.Context(), Options{Prefix: "p", Timeout: time.Second, NoTracking: o.DisableAutoPipelining,
-		Events: Events{Changed: func([]string) {}, Lost: nothing, Published: func(string) {}}})
+	opened, err := Valkey(o).Connect(t.Context(), backend.Options{Prefix: "p", Timeout: time.Second, NoTracking: o.DisableAutoPipelining,
+		Events: backend.Events{Changed: func([]string) {}, Lost: nothing, Published: func(string) {}}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, opened.Close()) })
 	return opened.(*valkeyConn), s, func() []*written {

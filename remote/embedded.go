@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"github.com/tiercache/tiercache/internal/backend"
 )
 
 // DefaultEmbeddedBytes bounds an [Embedded] for which no other bound is given.
@@ -71,7 +73,7 @@ func (e *Embedded) String() string { return "embedded, in this process" }
 
 // Connect implements [Backend]. It fails if connections of the other kind, with
 // tracking or without, are open to the prefix.
-func (e *Embedded) Connect(_ context.Context, o Options) (Conn, error) {
+func (e *Embedded) Connect(_ context.Context, o backend.Options) (backend.Conn, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for c := range e.conns {
@@ -229,7 +231,7 @@ func (e *Embedded) Disconnect() {
 // embeddedConn delivers its events in their order, in a goroutine of its own.
 type embeddedConn struct {
 	hub *Embedded
-	o   Options
+	o   backend.Options
 
 	// Guarded by hub.mu.
 	id     int64
@@ -348,9 +350,9 @@ func (c *embeddedConn) Close() error {
 }
 
 // Info implements [Conn].
-func (c *embeddedConn) Info(ctx context.Context) (i Info, err error) {
+func (c *embeddedConn) Info(ctx context.Context) (i backend.Info, err error) {
 	err = c.step(ctx, func() {
-		i = Info{Server: "embedded", Policy: "allkeys-lru (log kept)", MaxMemory: c.hub.maxBytes,
+		i = backend.Info{Server: "embedded", Policy: "allkeys-lru (log kept)", MaxMemory: c.hub.maxBytes,
 			UsedMemory: c.hub.bytes, TrackedKeys: int64(len(c.hub.tracked)), TrackedMax: maxTracked, LogMost: c.hub.mostScopes()}
 		if l := c.hub.logs[logKey(c.o.Prefix)]; l != nil {
 			i.LogScopes = int64(len(l.latest))

@@ -6,17 +6,18 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 )
 
 // GetOne implements [Conn].
-func (c *embeddedConn) GetOne(ctx context.Context, key string) (it Item, err error) {
+func (c *embeddedConn) GetOne(ctx context.Context, key string) (it backend.Item, err error) {
 	err = c.step(ctx, func() { it = c.readLocked(key) })
 	return it, err
 }
 
 // Get implements [Conn].
-func (c *embeddedConn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) (items []Item, d changelog.Delta, err error) {
+func (c *embeddedConn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) (items []backend.Item, d changelog.Delta, err error) {
 	err = c.step(ctx, func() {
 		if q != nil {
 			d = c.deltaLocked(*q)
@@ -28,14 +29,14 @@ func (c *embeddedConn) Get(ctx context.Context, keys []string, q *changelog.Delt
 	return items, d, err
 }
 
-func (c *embeddedConn) readLocked(key string) Item {
+func (c *embeddedConn) readLocked(key string) backend.Item {
 	raw, ok := c.hub.getLocked(key)
 	c.hub.trackLocked(key, c)
-	return Item{raw, ok}
+	return backend.Item{Raw: raw, Present: ok}
 }
 
 // Lease implements [Conn].
-func (c *embeddedConn) Lease(ctx context.Context, reqs []LeaseRequest) (leases []Lease, err error) {
+func (c *embeddedConn) Lease(ctx context.Context, reqs []backend.LeaseRequest) (leases []backend.Lease, err error) {
 	err = c.step(ctx, func() {
 		for _, r := range reqs {
 			leases = append(leases, c.leaseLocked(r))
@@ -44,35 +45,35 @@ func (c *embeddedConn) Lease(ctx context.Context, reqs []LeaseRequest) (leases [
 	return leases, err
 }
 
-func (c *embeddedConn) leaseLocked(r LeaseRequest) Lease {
-	if it := c.readLocked(r.Key); !r.Any && it.found && (r.Seen == "" || it.Seen() != r.Seen) {
-		return Lease{Item: it}
+func (c *embeddedConn) leaseLocked(r backend.LeaseRequest) backend.Lease {
+	if it := c.readLocked(r.Key); !r.Any && it.Present && (r.Seen == "" || it.Seen() != r.Seen) {
+		return backend.Lease{Item: it}
 	}
-	name := r.Key + leaseSuffix
+	name := r.Key + backend.LeaseSuffix
 	// guard: I7-one-lease-embedded
 	if _, taken := c.hub.getLocked(name); !taken {
 		c.hub.setLocked(name, stored{r.Token, time.Now().Add(r.TTL)})
-		return Lease{Acquired: true}
+		return backend.Lease{Acquired: true}
 	}
 	c.hub.trackLocked(name, c)
 	held, _ := c.hub.items.Peek(name)
 	if held.raw == r.Token {
-		return Lease{Acquired: true}
+		return backend.Lease{Acquired: true}
 	}
 	if held.expires.IsZero() { // not written by a store, and would block the key for ever
 		c.hub.setLocked(name, stored{r.Token, time.Now().Add(r.TTL)})
-		return Lease{Acquired: true}
+		return backend.Lease{Acquired: true}
 	}
 	// guard: R8-longest-lease-embedded
 	if latest := time.Now().Add(r.TTL); held.expires.After(latest) {
 		held.expires = latest
 		c.hub.setLocked(name, held)
 	}
-	return Lease{Wait: time.Until(held.expires)}
+	return backend.Lease{Wait: time.Until(held.expires)}
 }
 
 func (c *embeddedConn) holdsLocked(key, token string) bool {
-	held, ok := c.hub.getLocked(key + leaseSuffix)
+	held, ok := c.hub.getLocked(key + backend.LeaseSuffix)
 	return ok && held == token
 }
 
@@ -81,7 +82,7 @@ func (c *embeddedConn) Extend(ctx context.Context, keys []string, token string, 
 	return c.step(ctx, func() {
 		for _, k := range keys {
 			if c.holdsLocked(k, token) {
-				c.hub.setLocked(k+leaseSuffix, stored{token, time.Now().Add(ttl)})
+				c.hub.setLocked(k+backend.LeaseSuffix, stored{token, time.Now().Add(ttl)})
 			}
 		}
 	})
@@ -92,31 +93,31 @@ func (c *embeddedConn) Release(ctx context.Context, keys []string, token string)
 	return c.step(ctx, func() {
 		for _, k := range keys {
 			if c.holdsLocked(k, token) {
-				c.hub.removeLocked(k + leaseSuffix)
+				c.hub.removeLocked(k + backend.LeaseSuffix)
 			}
 		}
 	})
 }
 
 // GetUntracked implements [Conn].
-func (c *embeddedConn) GetUntracked(ctx context.Context, keys []string) (items []Item, err error) {
+func (c *embeddedConn) GetUntracked(ctx context.Context, keys []string) (items []backend.Item, err error) {
 	err = c.step(ctx, func() {
 		for _, k := range keys {
 			raw, ok := c.hub.getLocked(k)
-			items = append(items, Item{raw, ok})
+			items = append(items, backend.Item{Raw: raw, Present: ok})
 		}
 	})
 	return items, err
 }
 
 // WriteLater implements [Conn].
-func (c *embeddedConn) WriteLater(ctx context.Context, writes []Write, then func([]Written, error)) {
+func (c *embeddedConn) WriteLater(ctx context.Context, writes []backend.Write, then func([]backend.Written, error)) {
 	then(c.Write(ctx, writes))
 }
 
 // Write implements [Conn].
-func (c *embeddedConn) Write(ctx context.Context, writes []Write) (out []Written, err error) {
-	queue(writes)
+func (c *embeddedConn) Write(ctx context.Context, writes []backend.Write) (out []backend.Written, err error) {
+	backend.Queue(writes)
 	err = c.step(ctx, func() {
 		for _, w := range writes {
 			out = append(out, c.writeLocked(w))
@@ -125,14 +126,14 @@ func (c *embeddedConn) Write(ctx context.Context, writes []Write) (out []Written
 	return out, err
 }
 
-func (c *embeddedConn) writeLocked(w Write) Written {
+func (c *embeddedConn) writeLocked(w backend.Write) backend.Written {
 	// guard: R8-fill-holds-lease-embedded
 	if w.Token != "" && !c.holdsLocked(w.Key, w.Token) {
-		return Written{}
+		return backend.Written{}
 	}
 	// guard: I1-late-write-embedded
-	if !w.admits(time.Now()) {
-		return Written{}
+	if !w.Admits(time.Now()) {
+		return backend.Written{}
 	}
 	// guard: R9-read-before-write-embedded
 	if w.Unread {
@@ -140,27 +141,27 @@ func (c *embeddedConn) writeLocked(w Write) Written {
 	}
 	raw := string(w.Envelope)
 	if int64(len(raw)) > c.hub.maxBytes {
-		return Written{Err: fmt.Errorf("%w: %d bytes, the embedded remote holds %d", ErrFull, len(raw), c.hub.maxBytes)}
+		return backend.Written{Err: fmt.Errorf("%w: %d bytes, the embedded remote holds %d", ErrFull, len(raw), c.hub.maxBytes)}
 	}
 	c.hub.setLocked(w.Key, stored{raw, w.Expires})
-	c.hub.removeLocked(w.Key + leaseSuffix)
+	c.hub.removeLocked(w.Key + backend.LeaseSuffix)
 	// guard: R9-track-after-write-embedded
 	c.hub.trackLocked(w.Key, c)
 	_, there := c.hub.getLocked(w.Key)
 	// guard: R9-expired-write-embedded
-	return Written{Stored: there, Expired: !there}
+	return backend.Written{Stored: there, Expired: !there}
 }
 
 // Delete implements [Conn].
-func (c *embeddedConn) Delete(ctx context.Context, keys []Deletion) (out []Deleted, err error) {
+func (c *embeddedConn) Delete(ctx context.Context, keys []backend.Deletion) (out []backend.Deleted, err error) {
 	err = c.step(ctx, func() {
 		for _, d := range keys {
 			// guard: G5-late-delete-embedded
-			late := !d.admits(time.Now())
+			late := !d.Admits(time.Now())
 			if !late {
 				c.deleteLocked(d.Key)
 			}
-			out = append(out, Deleted{Late: late})
+			out = append(out, backend.Deleted{Late: late})
 		}
 	})
 	return out, err
@@ -170,7 +171,7 @@ func (c *embeddedConn) deleteLocked(key string) {
 	if !c.hub.removeLocked(key) {
 		c.hub.invalidateLocked(key) // to processes that may be loading it
 	}
-	c.hub.removeLocked(key + leaseSuffix)
+	c.hub.removeLocked(key + backend.LeaseSuffix)
 }
 
 // Discard implements [Conn].
@@ -186,7 +187,7 @@ func (c *embeddedConn) Discard(ctx context.Context, keys []string, token string)
 }
 
 // Purge implements [Conn]. It is one step, so there is nothing to resume.
-func (c *embeddedConn) Purge(ctx context.Context, p PurgeRequest) (done PurgeProgress, err error) {
+func (c *embeddedConn) Purge(ctx context.Context, p backend.PurgeRequest) (done backend.PurgeProgress, err error) {
 	if _, err := parseResume(p); err != nil {
 		return done, err
 	}
@@ -211,7 +212,7 @@ func (c *embeddedConn) Purge(ctx context.Context, p PurgeRequest) (done PurgePro
 func (c *embeddedConn) LosesWrites() bool { return false }
 
 // Shard implements [Conn].
-func (c *embeddedConn) Shard(string) *Shard { return nil }
+func (c *embeddedConn) Shard(string) *backend.Shard { return nil }
 
 // Prove implements [Conn].
 func (c *embeddedConn) Prove(context.Context, ...string) error { return nil }

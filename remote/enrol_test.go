@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/valkeytest"
@@ -23,8 +24,8 @@ func TestAnEnrolmentIsRenewedAndItsEndIsALoss(t *testing.T) {
 	defer cancel()
 	var lost atomic.Int64
 	nothing := func(string) {}
-	opened, err := Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}}).Connect(ctx, Options{Prefix: "p", Timeout: time.Second,
-		NoTracking: true, Events: Events{Changed: func([]string) {}, Lost: func() { lost.Add(1) }, Published: nothing}})
+	opened, err := Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}}).Connect(ctx, backend.Options{Prefix: "p", Timeout: time.Second,
+		NoTracking: true, Events: backend.Events{Changed: func([]string) {}, Lost: func() { lost.Add(1) }, Published: nothing}})
 	require.NoError(t, err)
 	defer opened.Close()
 	c := opened.(*valkeyConn)
@@ -70,8 +71,8 @@ func TestAServerThatTakesNoWritesIsRead(t *testing.T) {
 	defer cancel()
 	nothing := func() {}
 	connect := func() *valkeyConn {
-		opened, err := Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}}).Connect(ctx, Options{Prefix: "p", Timeout: time.Second,
-			Events: Events{Changed: func([]string) {}, Lost: nothing, Published: func(string) {}}})
+		opened, err := Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}}).Connect(ctx, backend.Options{Prefix: "p", Timeout: time.Second,
+			Events: backend.Events{Changed: func([]string) {}, Lost: nothing, Published: func(string) {}}})
 		require.NoError(t, err)
 		t.Cleanup(func() { opened.Close() })
 		return opened.(*valkeyConn)

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/invalidation"
@@ -33,8 +34,8 @@ func TestAServerThatHasNoConnectionToSpareSaysSo(t *testing.T) {
 	defer fillConnections(t, s)()
 	for range 20 {
 		nothing := func() {}
-		_, err := Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}}).Connect(t.Context(), Options{Prefix: "p", Timeout: time.Second,
-			Events: Events{Changed: func([]string) {}, Lost: nothing, Published: func(string) {}}})
+		_, err := Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}}).Connect(t.Context(), backend.Options{Prefix: "p", Timeout: time.Second,
+			Events: backend.Events{Changed: func([]string) {}, Lost: nothing, Published: func(string) {}}})
 		require.ErrorContains(t, err, "max number of clients reached")
 	}
 }

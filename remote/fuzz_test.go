@@ -16,6 +16,7 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/invalidation"
 )
@@ -312,8 +313,8 @@ func (s *fuzzServer) run(t *testing.T) {
 	nothing := func() {}
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Millisecond)
 	defer cancel()
-	c, err := Valkey(o).Connect(ctx, Options{Prefix: "p", Timeout: 20 * time.Millisecond, Heartbeat: 5 * time.Millisecond, NoTracking: s.topology >= pooled,
-		Events: Events{Changed: func([]string) {}, Lost: nothing, Published: func(string) {}}})
+	c, err := Valkey(o).Connect(ctx, backend.Options{Prefix: "p", Timeout: 20 * time.Millisecond, Heartbeat: 5 * time.Millisecond, NoTracking: s.topology >= pooled,
+		Events: backend.Events{Changed: func([]string) {}, Lost: nothing, Published: func(string) {}}})
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
@@ -337,11 +338,11 @@ func (s *fuzzServer) run(t *testing.T) {
 }
 
 // ask asks for all there is, as the script says, and gives some of it up.
-func (s *fuzzServer) ask(c Conn) {
+func (s *fuzzServer) ask(c backend.Conn) {
 	var all sync.WaitGroup
 	defer all.Wait()
 	keys := []string{"p:{k}", "p:{l}", "p:{m}"} // as those of a store
-	writes := []Write{{Key: keys[0], Envelope: []byte("v"), Expires: time.Now().Add(time.Minute)}}
+	writes := []backend.Write{{Key: keys[0], Envelope: []byte("v"), Expires: time.Now().Add(time.Minute)}}
 	for range 12 {
 		what, _ := s.next()
 		ctx, cancel := context.WithTimeout(context.Background(), 15*time.Millisecond)
@@ -363,17 +364,17 @@ func (s *fuzzServer) ask(c Conn) {
 			case 4:
 				_, _ = c.Write(ctx, writes)
 			case 5:
-				c.WriteLater(ctx, writes, func([]Written, error) {})
+				c.WriteLater(ctx, writes, func([]backend.Written, error) {})
 			case 6:
-				_, _ = c.Lease(ctx, []LeaseRequest{{Key: keys[0], Token: "t", TTL: time.Minute}})
+				_, _ = c.Lease(ctx, []backend.LeaseRequest{{Key: keys[0], Token: "t", TTL: time.Minute}})
 			case 7:
 				_, _ = c.Append(ctx, changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 			case 8:
 				_, _ = c.Info(ctx)
 			case 9:
-				_, _ = c.Purge(ctx, PurgeRequest{Prefixes: []string{"p:"}})
+				_, _ = c.Purge(ctx, backend.PurgeRequest{Prefixes: []string{"p:"}})
 			case 10:
-				_, _ = c.Delete(ctx, []Deletion{{Key: keys[0]}})
+				_, _ = c.Delete(ctx, []backend.Deletion{{Key: keys[0]}})
 			}
 		}
 		if what%2 == 0 {

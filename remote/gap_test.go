@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/invalidation"
@@ -135,13 +136,13 @@ func TestForeignChangesInEveryGapAroundAWrite(t *testing.T) {
 		ctx := within(t)
 		told := newNotices()
 		conn, err := remote.Valkey(valkey.ClientOption{InitAddress: []string{g.Addr().String()}}).Connect(ctx,
-			remote.Options{Prefix: "gaps", Timeout: 10 * time.Second, Events: told.events()})
+			backend.Options{Prefix: "gaps", Timeout: 10 * time.Second, Events: told.events()})
 		require.NoError(t, err)
 		defer conn.Close()
-		other, err := backend(s).Connect(ctx, remote.Options{Prefix: "gaps", Timeout: 10 * time.Second, Events: newNotices().events()})
+		other, err := backendOf(s).Connect(ctx, backend.Options{Prefix: "gaps", Timeout: 10 * time.Second, Events: newNotices().events()})
 		require.NoError(t, err)
 		defer other.Close()
-		_, err = conn.Write(ctx, []remote.Write{{Key: "warm", Envelope: []byte("up"), Expires: time.Now().Add(time.Hour)}})
+		_, err = conn.Write(ctx, []backend.Write{{Key: "warm", Envelope: []byte("up"), Expires: time.Now().Add(time.Hour)}})
 		require.NoError(t, err)
 
 		barrier := func() {
@@ -156,7 +157,7 @@ func TestForeignChangesInEveryGapAroundAWrite(t *testing.T) {
 			{"put", func(k string) { h.Put(k, "foreign") }},
 			{"delete", func(k string) { h.Delete(k) }},
 			{"write", func(k string) {
-				if _, err := other.Write(ctx, []remote.Write{{Key: k, Envelope: []byte("another's"), Expires: time.Now().Add(time.Hour)}}); err != nil {
+				if _, err := other.Write(ctx, []backend.Write{{Key: k, Envelope: []byte("another's"), Expires: time.Now().Add(time.Hour)}}); err != nil {
 					t.Error(err)
 				}
 			}},
@@ -185,7 +186,7 @@ func TestForeignChangesInEveryGapAroundAWrite(t *testing.T) {
 				}
 				before = told.of(k)
 				g.hook.Store(&hook)
-				w, err := conn.Write(ctx, []remote.Write{{Key: k, Envelope: []byte("own"), Expires: time.Now().Add(time.Hour), Unread: unread}})
+				w, err := conn.Write(ctx, []backend.Write{{Key: k, Envelope: []byte("own"), Expires: time.Now().Add(time.Hour), Unread: unread}})
 				require.NoError(t, err)
 				barrier()
 				g.hook.Store(nil)
@@ -220,7 +221,7 @@ func TestAFreshReadTakesItsDeltaFirst(t *testing.T) {
 	s := valkeytest.Start(t)
 	g := newGaps(t, s.Addr)
 	conn := connect(t, remote.Valkey(valkey.ClientOption{InitAddress: []string{g.Addr().String()}}), "p", newNotices())
-	other := connect(t, backend(s), "p", newNotices())
+	other := connect(t, backendOf(s), "p", newNotices())
 	h := valkeyHarness(t, s)
 	h.Put("k", "old")
 	change := func() changelog.Appended {
@@ -258,13 +259,13 @@ type notices struct {
 
 func newNotices() *notices { return &notices{n: make(map[string]int)} }
 
-func (n *notices) events() remote.Events {
+func (n *notices) events() backend.Events {
 	locked := func(f func()) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		f()
 	}
-	return remote.Events{
+	return backend.Events{
 		Changed: func(keys []string) {
 			locked(func() {
 				for _, k := range keys {
@@ -297,11 +298,11 @@ func (n *notices) counts() (lost, subs, msgs int) {
 	return n.lost, n.subs, n.msgs
 }
 
-func connect(t *testing.T, b remote.Backend, prefix string, n *notices) remote.Conn {
+func connect(t *testing.T, b backend.Backend, prefix string, n *notices) backend.Conn {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	c, err := b.Connect(ctx, remote.Options{Prefix: prefix, Timeout: 5 * time.Second, Events: n.events()})
+	c, err := b.Connect(ctx, backend.Options{Prefix: prefix, Timeout: 5 * time.Second, Events: n.events()})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
 	return c

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/remotetest"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/remote"
@@ -70,7 +71,7 @@ func (c *interrupted) Write(b []byte) (int, error) {
 }
 
 // interruptible is a connection and what may interrupt it.
-func interruptible(t *testing.T, s *valkeytest.Server, prefix string) (remote.Conn, *interruption) {
+func interruptible(t *testing.T, s *valkeytest.Server, prefix string) (backend.Conn, *interruption) {
 	i := &interruption{}
 	option := valkey.ClientOption{InitAddress: []string{s.Addr}}
 	option.DialCtxFn = func(ctx context.Context, address string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
@@ -81,24 +82,24 @@ func interruptible(t *testing.T, s *valkeytest.Server, prefix string) (remote.Co
 }
 
 // ask asks for one lease.
-func ask(t *testing.T, c remote.Conn, r remote.LeaseRequest) remote.Lease {
+func ask(t *testing.T, c backend.Conn, r backend.LeaseRequest) backend.Lease {
 	t.Helper()
 	r.TTL = time.Minute
-	l, err := c.Lease(within(t), []remote.LeaseRequest{r})
+	l, err := c.Lease(within(t), []backend.LeaseRequest{r})
 	require.NoError(t, err)
 	return l[0]
 }
 
 // done returns when what was sent to the server before is done.
-func done(t *testing.T, c remote.Conn) {
+func done(t *testing.T, c backend.Conn) {
 	for range 2 {
 		_, err := c.GetOne(within(t), "any")
 		require.NoError(t, err)
 	}
 }
 
-func store(t *testing.T, c remote.Conn, key, token, envelope string) {
-	w, err := c.Write(within(t), []remote.Write{{Key: key, Token: token, Envelope: []byte(envelope), Expires: time.Now().Add(time.Minute), Unread: token == ""}})
+func store(t *testing.T, c backend.Conn, key, token, envelope string) {
+	w, err := c.Write(within(t), []backend.Write{{Key: key, Token: token, Envelope: []byte(envelope), Expires: time.Now().Add(time.Minute), Unread: token == ""}})
 	require.NoError(t, err)
 	require.True(t, w[0].Stored)
 }
@@ -112,7 +113,7 @@ func TestALeaseIsNotTakenForWhatIsThereAlready(t *testing.T) {
 	s, prefix := valkeytest.Shared(t), valkeytest.Prefix(t)
 	k := prefix + ":d:n:{k}"
 	a, i := interruptible(t, s, prefix)
-	b := connect(t, backend(s), prefix, newNotices())
+	b := connect(t, backendOf(s), prefix, newNotices())
 	betweenTheCommands := func(w []byte) int {
 		if !bytes.Contains(w, []byte("\r\nNX\r\n")) {
 			return -1
@@ -122,12 +123,12 @@ func TestALeaseIsNotTakenForWhatIsThereAlready(t *testing.T) {
 	for name, seen := range map[string]string{"nothing seen": "", "another version seen": "1234567890123bad"} {
 		t.Run(name, func(t *testing.T) {
 			require.NoError(t, remotetest.Delete(within(t), b, k))
-			require.True(t, ask(t, b, remote.LeaseRequest{Key: k, Token: "b"}).Acquired)
+			require.True(t, ask(t, b, backend.LeaseRequest{Key: k, Token: "b"}).Acquired)
 			i.before(betweenTheCommands, func() {
 				done(t, b)
 				store(t, b, k, "b", "loaded by b")
 			})
-			require.Equal(t, "loaded by b", ask(t, a, remote.LeaseRequest{Key: k, Token: "a", Seen: seen}).Item.Envelope())
+			require.Equal(t, "loaded by b", ask(t, a, backend.LeaseRequest{Key: k, Token: "a", Seen: seen}).Item.Envelope())
 		})
 	}
 }
@@ -142,7 +143,7 @@ func TestALeaseThatWentWhileTheValueWasAskedForIsNotOurs(t *testing.T) {
 	s, prefix := valkeytest.Shared(t), valkeytest.Prefix(t)
 	k := prefix + ":d:n:{k}"
 	a, i := interruptible(t, s, prefix)
-	b := connect(t, backend(s), prefix, newNotices())
+	b := connect(t, backendOf(s), prefix, newNotices())
 	store(t, b, k, "", "another version than the one that was seen")
 	theScript := func(w []byte) int {
 		if !bytes.Contains(w, []byte("EVALSHA")) {
@@ -152,9 +153,9 @@ func TestALeaseThatWentWhileTheValueWasAskedForIsNotOurs(t *testing.T) {
 	}
 	i.before(theScript, func() {
 		require.NoError(t, remotetest.Delete(within(t), b, k))
-		require.True(t, ask(t, b, remote.LeaseRequest{Key: k, Token: "c"}).Acquired)
+		require.True(t, ask(t, b, backend.LeaseRequest{Key: k, Token: "c"}).Acquired)
 	})
-	l := ask(t, a, remote.LeaseRequest{Key: k, Token: "a", Seen: "1234567890123bad"})
+	l := ask(t, a, backend.LeaseRequest{Key: k, Token: "a", Seen: "1234567890123bad"})
 	require.False(t, l.Acquired)
 	require.Positive(t, l.Wait)
 }

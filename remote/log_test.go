@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/invalidation"
@@ -20,22 +21,22 @@ import (
 const logOfP = "p:{p}:log"
 
 // connectAs connects as a store that says how long its entries live.
-func connectAs(t *testing.T, b remote.Backend, maxTTL time.Duration) remote.Conn {
+func connectAs(t *testing.T, b backend.Backend, maxTTL time.Duration) backend.Conn {
 	t.Helper()
-	c, err := b.Connect(within(t), remote.Options{Prefix: "p", Timeout: 5 * time.Second, MaxTTL: maxTTL, Events: newNotices().events()})
+	c, err := b.Connect(within(t), backend.Options{Prefix: "p", Timeout: 5 * time.Second, MaxTTL: maxTTL, Events: newNotices().events()})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
 	return c
 }
 
-func record(t *testing.T, c remote.Conn, retention time.Duration, scopes ...invalidation.Scope) changelog.Appended {
+func record(t *testing.T, c backend.Conn, retention time.Duration, scopes ...invalidation.Scope) changelog.Appended {
 	t.Helper()
 	a, err := c.Append(within(t), changelog.Change{Scopes: scopes, Retention: retention})
 	require.NoError(t, err)
 	return a
 }
 
-func deltaOf(t *testing.T, c remote.Conn, scopes ...invalidation.Scope) changelog.Delta {
+func deltaOf(t *testing.T, c backend.Conn, scopes ...invalidation.Scope) changelog.Delta {
 	t.Helper()
 	d, err := c.Delta(within(t), changelog.DeltaQuery{Limit: 1 << 20, Scopes: scopes})
 	require.NoError(t, err)
@@ -48,7 +49,7 @@ func TestTheCorpusOfMembersOnAServer(t *testing.T) {
 	raw, err := os.ReadFile("../invalidation/testdata/members.txt")
 	require.NoError(t, err)
 	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
-		c := connectAs(t, backend(s), time.Hour)
+		c := connectAs(t, backendOf(s), time.Hour)
 		n := 0
 		for line := range strings.Lines(string(raw)) {
 			words := strings.SplitN(strings.TrimSpace(line), " ", 3)
@@ -89,7 +90,7 @@ func TestTheCorpusOfMembersOnAServer(t *testing.T) {
 //	A: keeps entries for an hour
 //	B: keeps its own for a second, and forgets what changed before that
 func TestTheLongestRetentionOfTheStoresThatAreOpenCounts(t *testing.T) {
-	for name, b := range map[string]remote.Backend{"embedded": remote.NewEmbedded(0), "valkey": backend(valkeytest.Start(t))} {
+	for name, b := range map[string]backend.Backend{"embedded": remote.NewEmbedded(0), "valkey": backendOf(valkeytest.Start(t))} {
 		t.Run(name, func(t *testing.T) {
 			long, short := connectAs(t, b, time.Hour), connectAs(t, b, time.Second)
 			old := record(t, long, time.Hour, "s:old")
@@ -131,12 +132,12 @@ func TestTheLogInProcessIsBounded(t *testing.T) {
 //	B:      finds that, and hears for the first time what A has told
 func TestEachProcessTellsOfARollback(t *testing.T) {
 	s := valkeytest.Start(t)
-	var conns []remote.Conn
+	var conns []backend.Conn
 	for range 3 {
-		conns = append(conns, connect(t, backend(s), "p", newNotices()))
+		conns = append(conns, connect(t, backendOf(s), "p", newNotices()))
 	}
 	record(t, conns[0], time.Hour, invalidation.Written("docs"))
-	changed := func(c remote.Conn) invalidation.Tick { return deltaOf(t, c, "n:docs").Known[0] }
+	changed := func(c backend.Conn) invalidation.Tick { return deltaOf(t, c, "n:docs").Known[0] }
 	for _, c := range conns {
 		require.Zero(t, changed(c))
 	}
@@ -159,7 +160,7 @@ func TestEachProcessTellsOfARollback(t *testing.T) {
 // A connection that reads no log does not tell other stores that it is there.
 func TestOptionsStandInTheLog(t *testing.T) {
 	s := valkeytest.Start(t)
-	c := connectAs(t, backend(s), 90*time.Minute)
+	c := connectAs(t, backendOf(s), 90*time.Minute)
 	record(t, c, time.Hour, "s:x")
 	deltaOf(t, c)
 	m := s.Do(t, "ZRANGE", logOfP, "-1", "-1", "BYSCORE")
@@ -168,7 +169,7 @@ func TestOptionsStandInTheLog(t *testing.T) {
 	require.Contains(t, strings.Join(all, " "), " ot:5400000@")
 	require.Contains(t, all, "l1:1")
 	other, err := remote.Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}}).
-		Connect(within(t), remote.Options{Prefix: "p", Timeout: 5 * time.Second, NoTracking: true, Events: newNotices().events()})
+		Connect(within(t), backend.Options{Prefix: "p", Timeout: 5 * time.Second, NoTracking: true, Events: newNotices().events()})
 	require.NoError(t, err)
 	defer other.Close()
 	_, err = other.Delta(within(t), changelog.DeltaQuery{Limit: 1})
@@ -197,7 +198,7 @@ func membersOf(t *testing.T, s *valkeytest.Server, kind string) (out []string) {
 //	B:      reads the log
 func TestADeclarationIsNeverTrimmed(t *testing.T) {
 	s := valkeytest.Start(t)
-	c := connectAs(t, backend(s), time.Second)
+	c := connectAs(t, backendOf(s), time.Second)
 	record(t, c, time.Second, invalidation.Written("docs"))
 	recorded := time.Now()
 	eventually(t, func() bool { return time.Since(recorded) > 1100*time.Millisecond }, "time passes")
@@ -219,7 +220,7 @@ func TestADeclarationIsNeverTrimmed(t *testing.T) {
 // comes that may have lost what was written.
 func TestManyDeclarationsMeanAll(t *testing.T) {
 	s := valkeytest.Start(t)
-	c := connectAs(t, backend(s), time.Hour)
+	c := connectAs(t, backendOf(s), time.Hour)
 	deltaOf(t, c)
 	many := func(from, n int) (scopes []invalidation.Scope) {
 		for i := range n {
@@ -247,16 +248,16 @@ func TestManyDeclarationsMeanAll(t *testing.T) {
 // server, which was promoted, and whose clock is behind.
 func TestAWriteIsSentToTheServerWhoseClockBoundsIt(t *testing.T) {
 	s := valkeytest.Start(t)
-	c := connectAs(t, backend(s), time.Hour)
+	c := connectAs(t, backendOf(s), time.Hour)
 	record(t, c, time.Hour, "s:x")
-	write := func(w remote.Window) (deleted, written error) {
-		_, deleted = c.Delete(within(t), []remote.Deletion{{Key: "p:d:a:{k}", Window: w}})
-		_, written = c.Write(within(t), []remote.Write{{Key: "p:d:a:{k}", Envelope: []byte("v"), Expires: time.Now().Add(time.Hour), Window: w}})
+	write := func(w backend.Window) (deleted, written error) {
+		_, deleted = c.Delete(within(t), []backend.Deletion{{Key: "p:d:a:{k}", Window: w}})
+		_, written = c.Write(within(t), []backend.Write{{Key: "p:d:a:{k}", Envelope: []byte("v"), Expires: time.Now().Add(time.Hour), Window: w}})
 		return deleted, written
 	}
-	window := func() remote.Window {
+	window := func() backend.Window {
 		d := deltaOf(t, c)
-		return remote.Window{NotBefore: d.ServerTime.Add(-time.Minute), Before: d.ServerTime.Add(time.Minute), Connection: d.Connection}
+		return backend.Window{NotBefore: d.ServerTime.Add(-time.Minute), Before: d.ServerTime.Add(time.Minute), Connection: d.Connection}
 	}
 	first := window()
 	deleted, written := write(first)

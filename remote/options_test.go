@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 )
 
@@ -61,7 +62,7 @@ func TestEveryOptionOfTheClientsIsAccountedFor(t *testing.T) {
 func connectWith(t *testing.T, o valkey.ClientOption) (c *valkeyConn, info map[string]string) {
 	t.Helper()
 	none := func() {}
-	opened, err := Valkey(o).Connect(t.Context(), Options{Prefix: "p", Timeout: time.Second, Events: Events{Changed: func([]string) {}, Lost: none, Published: func(string) {}}})
+	opened, err := Valkey(o).Connect(t.Context(), backend.Options{Prefix: "p", Timeout: time.Second, Events: backend.Events{Changed: func([]string) {}, Lost: none, Published: func(string) {}}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, opened.Close()) })
 	c = opened.(*valkeyConn)
@@ -102,7 +103,7 @@ func TestAPasswordWithoutAUserIsThatOfTheDefaultOne(t *testing.T) {
 	s := valkeytest.Start(t, valkeytest.Config("requirepass", "secret"))
 	_, info := connectWith(t, valkey.ClientOption{InitAddress: []string{s.Addr}, Password: "secret"})
 	require.Equal(t, "default", info["user"])
-	_, err := Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}, Password: "wrong"}).Connect(t.Context(), Options{Prefix: "p", Timeout: time.Second})
+	_, err := Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}, Password: "wrong"}).Connect(t.Context(), backend.Options{Prefix: "p", Timeout: time.Second})
 	require.ErrorContains(t, err, "WRONGPASS")
 	require.NotContains(t, err.Error(), "wrong ")
 }
@@ -217,7 +218,7 @@ func TestAReadWhoseConnectionWasLostIsAskedOnceMore(t *testing.T) {
 		o := flaky(t, &mended)
 		o.DisableRetry = disabled
 		none := func() {}
-		opened, err := Valkey(o).Connect(t.Context(), Options{Prefix: "p", Timeout: time.Second, Events: Events{Changed: func([]string) {}, Lost: none, Published: func(string) {}}})
+		opened, err := Valkey(o).Connect(t.Context(), backend.Options{Prefix: "p", Timeout: time.Second, Events: backend.Events{Changed: func([]string) {}, Lost: none, Published: func(string) {}}})
 		require.NoError(t, err)
 		item, err := opened.GetOne(t.Context(), "p:k")
 		require.Equal(t, disabled, err != nil)
@@ -305,7 +306,7 @@ func TestOptionsOfWhatTheCacheDoesNotUse(t *testing.T) {
 
 // beside is what a connection that tracks has beside it.
 func beside(plain valkey.Client, lost func()) *valkeyConn {
-	c := &valkeyConn{plain: newLink(nil), histories: newHistories(), o: Options{Events: Events{Changed: func([]string) {}, Lost: lost}}}
+	c := &valkeyConn{plain: newLink(nil), histories: newHistories(), o: backend.Options{Events: backend.Events{Changed: func([]string) {}, Lost: lost}}}
 	c.plain.Client = plain
 	return c
 }
@@ -319,7 +320,7 @@ func TestOnlyAPrimaryIsUsedThatSentinelsName(t *testing.T) {
 		plain, err := valkey.NewClient(valkey.ClientOption{InitAddress: []string{s.Addr}, DisableCache: true})
 		require.NoError(t, err)
 		t.Cleanup(plain.Close)
-		h := newHot(beside(plain, func() {}), valkeyBackend{valkey.ClientOption{Sentinel: valkey.SentinelOption{MasterSet: "m"}}}.base(Options{}))
+		h := newHot(beside(plain, func() {}), valkeyBackend{valkey.ClientOption{Sentinel: valkey.SentinelOption{MasterSet: "m"}}}.base(backend.Options{}))
 		w, _, _, err := h.connect()
 		if s == primary {
 			require.NoError(t, err)
@@ -336,7 +337,7 @@ func TestOnlyAPrimaryIsUsedThatSentinelsName(t *testing.T) {
 func TestAFailoverIsFollowedAtOnce(t *testing.T) {
 	old, next := valkeytest.Start(t), valkeytest.Start(t)
 	o, err := Valkey(valkey.ClientOption{InitAddress: []string{old.Addr}, Dialer: net.Dialer{KeepAlive: time.Hour}}).Connect(t.Context(),
-		Options{Prefix: "p", Timeout: time.Second, Events: Events{Changed: func([]string) {}, Lost: func() {}, Published: func(string) {}}})
+		backend.Options{Prefix: "p", Timeout: time.Second, Events: backend.Events{Changed: func([]string) {}, Lost: func() {}, Published: func(string) {}}})
 	require.NoError(t, err)
 	c := o.(*valkeyConn)
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
@@ -371,7 +372,7 @@ func TestAnotherPrimaryIsFollowedThoughTheOldOneGoesOn(t *testing.T) {
 	address.Store(&old.Addr)
 	var lost atomic.Int64
 	c := beside(elsewhere{plain, &address}, func() { lost.Add(1) })
-	h := newHot(c, valkeyBackend{valkey.ClientOption{Dialer: net.Dialer{KeepAlive: 10 * time.Millisecond}}}.base(Options{}))
+	h := newHot(c, valkeyBackend{valkey.ClientOption{Dialer: net.Dialer{KeepAlive: 10 * time.Millisecond}}}.base(backend.Options{}))
 	h.spawn(h.run)
 	defer h.Close()
 	first, err := h.connection(t.Context())

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/recovery"
 	"github.com/tiercache/tiercache/internal/valkeytest"
@@ -58,8 +59,8 @@ func TestAPanicInTheClientsGoroutinesEndsTheConnection(t *testing.T) {
 					c, err := d.DialContext(ctx, "tcp", address)
 					return wildConn{c, &reads, &writes}, err
 				}})
-			c, err := b.Connect(within(t), remote.Options{Prefix: valkeytest.Prefix(t), Timeout: time.Second, Panics: panics,
-				Events: remote.Events{Changed: func([]string) {}, Lost: func() { lost.Add(1) }, Published: func(string) {}}})
+			c, err := b.Connect(within(t), backend.Options{Prefix: valkeytest.Prefix(t), Timeout: time.Second, Panics: panics,
+				Events: backend.Events{Changed: func([]string) {}, Lost: func() { lost.Add(1) }, Published: func(string) {}}})
 			require.NoError(t, err)
 			ask := func() (err error) {
 				defer func() { // the caller's own goroutine may be the one that reads or writes
@@ -123,8 +124,8 @@ func TestAPanicOfTheOptionsIsSurvived(t *testing.T) {
 			}}
 			bad(&o, &now)
 			var lost atomic.Int64
-			c, err := remote.Valkey(o).Connect(within(t), remote.Options{Prefix: "p", Timeout: time.Second, Panics: panics,
-				Events: remote.Events{Changed: func([]string) {}, Lost: func() { lost.Add(1) }, Published: func(string) {}}})
+			c, err := remote.Valkey(o).Connect(within(t), backend.Options{Prefix: "p", Timeout: time.Second, Panics: panics,
+				Events: backend.Events{Changed: func([]string) {}, Lost: func() { lost.Add(1) }, Published: func(string) {}}})
 			require.NoError(t, err)
 			defer c.Close()
 			_, err = c.GetOne(within(t), "p:k")
@@ -146,8 +147,8 @@ func TestAPanicOfADialerIsAnErrorOfConnect(t *testing.T) {
 	panics := recovery.New(slog.New(slog.DiscardHandler))
 	b := remote.Valkey(valkey.ClientOption{InitAddress: []string{"127.0.0.1:1"},
 		DialCtxFn: func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) { panic("dialling") }})
-	_, err := b.Connect(within(t), remote.Options{Prefix: "p", Timeout: time.Second, Panics: panics,
-		Events: remote.Events{Changed: func([]string) {}, Lost: func() {}, Published: func(string) {}}})
+	_, err := b.Connect(within(t), backend.Options{Prefix: "p", Timeout: time.Second, Panics: panics,
+		Events: backend.Events{Changed: func([]string) {}, Lost: func() {}, Published: func(string) {}}})
 	require.ErrorIs(t, err, recovery.ErrPanicked)
 	require.Positive(t, panics.Count())
 }

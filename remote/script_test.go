@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/resp"
 )
 
@@ -39,7 +40,7 @@ func TestWhatWasPerformedIsNotSentAgainWithTheTextOfItsScript(t *testing.T) {
 	b := newBatch()
 	for _, key := range []string{"a", "b", "c"} {
 		b.eval(scriptDelete, pair(key)...)
-		b.bound(Window{})
+		b.bound(backend.Window{})
 	}
 	s := &scripted{replies: [][]reply{{number(1), unknown, number(0)}, {number(2)}}}
 	require.Equal(t, []reply{number(1), number(2), number(0)}, run(t.Context(), s, b))

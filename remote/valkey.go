@@ -18,6 +18,7 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/checkconn"
 	"github.com/tiercache/tiercache/internal/recovery"
@@ -60,7 +61,7 @@ type valkeyConn struct {
 	// changes and scopes that were recorded since old ones were forgotten
 	changesSince, scopesSince atomic.Int64
 
-	o            Options
+	o            backend.Options
 	log, channel string
 	cancel       context.CancelFunc
 	running      sync.WaitGroup // the subscription, what trims the log, and the probes of a cluster
@@ -104,7 +105,7 @@ func runLater(ctx context.Context, c carrier, b *batch, then func([]reply)) {
 
 // Check implements [Checker]: it names every option that contradicts what the
 // cache needs.
-func (b valkeyBackend) Check(o Options) error {
+func (b valkeyBackend) Check(o backend.Options) error {
 	var errs []error
 	reject := func(bad bool, name, why string) {
 		if bad {
@@ -126,7 +127,7 @@ func (b valkeyBackend) Check(o Options) error {
 }
 
 // Connect implements [Backend].
-func (b valkeyBackend) Connect(ctx context.Context, o Options) (Conn, error) {
+func (b valkeyBackend) Connect(ctx context.Context, o backend.Options) (backend.Conn, error) {
 	if err := b.Check(o); err != nil {
 		return nil, err
 	}
@@ -263,7 +264,7 @@ func (c *valkeyConn) primaries(ctx context.Context) ([]primaryClient, error) {
 }
 
 // Shard implements [Conn].
-func (c *valkeyConn) Shard(key string) *Shard {
+func (c *valkeyConn) Shard(key string) *backend.Shard {
 	if !c.sharded() {
 		return nil
 	}
@@ -334,7 +335,7 @@ func small(o *valkey.ClientOption) {
 }
 
 // base is what all connections share.
-func (b valkeyBackend) base(o Options) valkey.ClientOption {
+func (b valkeyBackend) base(o backend.Options) valkey.ClientOption {
 	c := b.option
 	c.PipelineMultiplex = -1                      // one connection: replies and pushes in one order
 	c.BlockingPipeline = math.MaxInt32            // never move a long pipeline to another connection

@@ -13,6 +13,7 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/recovery"
@@ -27,7 +28,7 @@ type shards struct {
 	c    *valkeyConn
 	wake chan struct{} // a probe is wanted now
 
-	bySlot atomic.Pointer[[slots]*Shard]
+	bySlot atomic.Pointer[[backend.Slots]*backend.Shard]
 
 	mu     sync.Mutex // guards what follows, and that bySlot is made of it
 	nodes  map[string]*node
@@ -37,7 +38,7 @@ type shards struct {
 
 // node is a primary.
 type node struct {
-	shard *Shard
+	shard *backend.Shard
 	said  standing
 	sent  mono.Time // when it was asked
 }
@@ -49,7 +50,7 @@ func newShards(c *valkeyConn) *shards {
 }
 
 // of returns the shard of a key.
-func (k *shards) of(key string) *Shard { return k.bySlot.Load()[slotOf(key)] }
+func (k *shards) of(key string) *backend.Shard { return k.bySlot.Load()[backend.SlotOf(key)] }
 
 // run probes until ctx ends.
 func (k *shards) run(ctx context.Context) {
@@ -92,9 +93,9 @@ func (k *shards) lost() {
 	defer k.mu.Unlock()
 	k.lostAt = mono.Now()
 	for address, n := range k.nodes {
-		next := &Shard{address: address}
-		next.clock.Store(n.shard.clock.Load())
-		n.shard.proof.Store(0)
+		next := &backend.Shard{Addr: address}
+		next.Reading.Store(n.shard.Reading.Load())
+		n.shard.ProvenAt.Store(0)
 		n.shard = next
 	}
 	k.publishLocked()
@@ -127,9 +128,9 @@ func (k *shards) prove(ctx context.Context) error {
 func (k *shards) proveOf(ctx context.Context, keys []string) error {
 	addresses := make(map[string]bool)
 	for _, key := range keys {
-		addresses[k.of(key).address] = true
+		addresses[k.of(key).Addr] = true
 	}
-	if !addresses[noShard.address] {
+	if !addresses[backend.NoShard.Addr] {
 		if k.ask(ctx, k.c.cluster.Nodes(), func(address string) bool { return addresses[address] }) == nil {
 			return nil
 		}
@@ -198,15 +199,15 @@ func (k *shards) learn(address string, said standing, clock serverclock.Reading)
 		return
 	case n == nil || !n.said.same(said):
 		k.dropLocked(address)
-		n = &node{shard: &Shard{address: address}}
+		n = &node{shard: &backend.Shard{Addr: address}}
 		k.nodes[address] = n
 	}
 	changed := n.sent == 0 || n.said != said
 	n.said, n.sent = said, sent
-	n.shard.clock.Store(&clock)
+	n.shard.Reading.Store(&clock)
 	// guard: I2-isolated-primary
 	if said.whole && sent > k.lostAt {
-		n.shard.proof.Store(int64(sent))
+		n.shard.ProvenAt.Store(int64(sent))
 	}
 	if changed {
 		k.publishLocked()
@@ -219,16 +220,16 @@ func (k *shards) dropLocked(address string) bool {
 		return false
 	}
 	delete(k.nodes, address)
-	n.shard.proof.Store(0)
+	n.shard.ProvenAt.Store(0)
 	return true
 }
 
 // publishLocked makes bySlot of the nodes. A slot that is being moved is nobody's:
 // a key of it may be here or there.
 func (k *shards) publishLocked() {
-	var table [slots]*Shard
+	var table [backend.Slots]*backend.Shard
 	for i := range table {
-		table[i] = noShard
+		table[i] = backend.NoShard
 	}
 	nodes := make([]*node, 0, len(k.nodes))
 	for _, n := range k.nodes {
@@ -239,7 +240,7 @@ func (k *shards) publishLocked() {
 		for r := range strings.FieldsSeq(n.said.slots) {
 			if moving, ok := movingSlot(r); ok {
 				// guard: I2-migrating-slot
-				table[moving] = noShard
+				table[moving] = backend.NoShard
 				continue
 			}
 			from, to := slotRange(r)
@@ -258,7 +259,7 @@ func movingSlot(s string) (slot int, ok bool) {
 	}
 	number, _, _ := strings.Cut(s[1:], "-")
 	n, err := strconv.Atoi(number)
-	return n, err == nil && n >= 0 && n < slots
+	return n, err == nil && n >= 0 && n < backend.Slots
 }
 
 // slotRange reads "5-7" and "5"; what is neither is no slot.
@@ -269,7 +270,7 @@ func slotRange(s string) (from, to int) {
 	}
 	from, err1 := strconv.Atoi(a)
 	to, err2 := strconv.Atoi(b)
-	if err1 != nil || err2 != nil || from < 0 || to >= slots {
+	if err1 != nil || err2 != nil || from < 0 || to >= backend.Slots {
 		return 0, -1
 	}
 	return from, to
@@ -280,7 +281,7 @@ func slotRange(s string) (from, to int) {
 func (k *shards) uncovered(since mono.Time) int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var covered [slots]bool
+	var covered [backend.Slots]bool
 	for _, n := range k.nodes {
 		if n.sent < since || !n.said.whole {
 			continue
@@ -300,7 +301,7 @@ func (k *shards) keyIn(slot int) string {
 	key := append(make([]byte, 0, 16), '{')
 	for i := 0; ; i++ {
 		key = append(strconv.AppendInt(key[:1], int64(i), 10), '}')
-		if slotOf(string(key)) == slot {
+		if backend.SlotOf(string(key)) == slot {
 			return k.c.o.Prefix + ":" + string(key)
 		}
 	}
@@ -308,7 +309,7 @@ func (k *shards) keyIn(slot int) string {
 
 // get reads keys wherever they are and, with q, has the log and all that answer
 // for the keys prove meanwhile that what is read can be judged.
-func (k *shards) get(ctx context.Context, keys []string, q *changelog.DeltaQuery) (items []Item, d changelog.Delta, err error) {
+func (k *shards) get(ctx context.Context, keys []string, q *changelog.DeltaQuery) (items []backend.Item, d changelog.Delta, err error) {
 	var beside sync.WaitGroup
 	var deltaErr, proofErr error
 	if q != nil {
@@ -330,8 +331,8 @@ func (k *shards) get(ctx context.Context, keys []string, q *changelog.DeltaQuery
 	return items, d, errors.Join(deltaErr, proofErr, err)
 }
 
-func (k *shards) read(ctx context.Context, keys []string) ([]Item, error) {
-	items, b := make([]Item, len(keys)), newBatch()
+func (k *shards) read(ctx context.Context, keys []string) ([]backend.Item, error) {
+	items, b := make([]backend.Item, len(keys)), newBatch()
 	for _, key := range keys {
 		b.add("GET", key)
 	}
@@ -340,8 +341,8 @@ func (k *shards) read(ctx context.Context, keys []string) ([]Item, error) {
 		if items[i], err = item(r); err != nil {
 			return nil, err
 		}
-		if len(keys) > 1 && items[i].raw == "" {
-			items[i] = Item{} // what is no string is missing, as of MGET
+		if len(keys) > 1 && items[i].Raw == "" {
+			items[i] = backend.Item{} // what is no string is missing, as of MGET
 		}
 	}
 	return items, nil
@@ -350,13 +351,13 @@ func (k *shards) read(ctx context.Context, keys []string) ([]Item, error) {
 // delta asks the server that has the log, on the connection that it proves.
 func (k *shards) delta(ctx context.Context, q *changelog.DeltaQuery) (changelog.Delta, error) {
 	for range maxAsked {
-		address := k.of(k.c.log).address
+		address := k.of(k.c.log).Addr
 		client, ok := k.c.cluster.Nodes()[address]
 		if !ok {
 			if err := k.prove(ctx); err != nil {
 				return changelog.Delta{}, err
 			}
-			if k.of(k.c.log) == noShard {
+			if k.of(k.c.log) == backend.NoShard {
 				return changelog.Delta{}, errLogMoves
 			}
 			continue

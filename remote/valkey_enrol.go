@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
 )
@@ -30,8 +31,8 @@ const (
 	enrolEvery = 20 * time.Second
 )
 
-// mode is the spelling of a store's mode in the log.
-func (o *Options) mode() string {
+// modeOf is the spelling of a store's mode in the log.
+func modeOf(o *backend.Options) string {
 	if o.NoTracking {
 		return "u"
 	}
@@ -86,7 +87,7 @@ func (c *valkeyConn) enrol(ctx context.Context, client asker, stands func(*enrol
 		c.addUntracked(b)
 	}
 	b.eval(scriptEnrol, c.log)
-	b.more(c.o.mode(), millis(c.o.MaxTTL), strconv.FormatInt(enrolledFor.Microseconds(), 10))
+	b.more(modeOf(&c.o), millis(c.o.MaxTTL), strconv.FormatInt(enrolledFor.Microseconds(), 10))
 	results := run(ctx, client, b)
 	fields, err := results[len(results)-1].texts()
 	if writesNothing(err) {

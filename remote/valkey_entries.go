@@ -11,29 +11,30 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/bound"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/resp"
 )
 
 // GetOne implements [Conn].
-func (c *valkeyConn) GetOne(ctx context.Context, key string) (Item, error) {
+func (c *valkeyConn) GetOne(ctx context.Context, key string) (backend.Item, error) {
 	return item(c.tracked.get(ctx, key))
 }
 
 // item makes an Item of the answer to a GET. A value of another type than a
 // string counts as found and undecodable.
-func item(r reply) (Item, error) {
+func item(r reply) (backend.Item, error) {
 	s, err := r.text()
 	switch {
 	case err == nil:
-		return Item{s, true}, nil
+		return backend.Item{Raw: s, Present: true}, nil
 	case err == errNull:
-		return Item{}, nil
+		return backend.Item{}, nil
 	case isWrongType(err):
-		return Item{"", true}, nil
+		return backend.Item{Raw: "", Present: true}, nil
 	}
-	return Item{}, failure(err)
+	return backend.Item{}, failure(err)
 }
 
 func isWrongType(err error) bool {
@@ -42,7 +43,7 @@ func isWrongType(err error) bool {
 }
 
 // Get implements [Conn].
-func (c *valkeyConn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) ([]Item, changelog.Delta, error) {
+func (c *valkeyConn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) ([]backend.Item, changelog.Delta, error) {
 	if c.sharded() {
 		return c.shards.get(ctx, keys, q)
 	}
@@ -67,7 +68,7 @@ var errServers = errors.New("servers of other histories answer faster than the c
 
 // getWith asks one server, which has the log. The answer is usable unless it came before the log
 // knew all that it is to know.
-func (c *valkeyConn) getWith(ctx context.Context, client asker, keys []string, q *changelog.DeltaQuery) ([]Item, changelog.Delta, bool, error) {
+func (c *valkeyConn) getWith(ctx context.Context, client asker, keys []string, q *changelog.DeltaQuery) ([]backend.Item, changelog.Delta, bool, error) {
 	if err := c.enrolAgain(ctx, client); err != nil {
 		return nil, changelog.Delta{}, false, err
 	}
@@ -89,7 +90,7 @@ func (c *valkeyConn) getWith(ctx context.Context, client asker, keys []string, q
 var untrackNext = []string{"CLIENT", "CACHING", "NO"}
 
 // GetUntracked implements [Conn].
-func (c *valkeyConn) GetUntracked(ctx context.Context, keys []string) ([]Item, error) {
+func (c *valkeyConn) GetUntracked(ctx context.Context, keys []string) ([]backend.Item, error) {
 	if c.sharded() {
 		items, _, err := c.shards.get(ctx, keys, nil)
 		return items, err
@@ -99,12 +100,12 @@ func (c *valkeyConn) GetUntracked(ctx context.Context, keys []string) ([]Item, e
 	c.addUntracked(b)
 	b.add("MGET")
 	b.more(keys...)
-	replies, items := c.tracked.ask(ctx, b), make([]Item, len(keys))
+	replies, items := c.tracked.ask(ctx, b), make([]backend.Item, len(keys))
 	return items, itemsOf(replies[len(replies)-1], items)
 }
 
 // get asks one server.
-func (c *valkeyConn) get(ctx context.Context, client asker, keys []string, q *changelog.DeltaQuery, counts bool) ([]Item, changelog.Delta, origin, error) {
+func (c *valkeyConn) get(ctx context.Context, client asker, keys []string, q *changelog.DeltaQuery, counts bool) ([]backend.Item, changelog.Delta, origin, error) {
 	b := newBatch()
 	if q != nil {
 		c.addDelta(b, q, counts)
@@ -126,7 +127,7 @@ func (c *valkeyConn) get(ctx context.Context, client asker, keys []string, q *ch
 			return nil, d, s, err
 		}
 	}
-	items := make([]Item, len(keys))
+	items := make([]backend.Item, len(keys))
 	var err error
 	switch len(keys) {
 	case 0:
@@ -140,7 +141,7 @@ func (c *valkeyConn) get(ctx context.Context, client asker, keys []string, q *ch
 
 // itemsOf takes the answer to an MGET apart. A value of another type than a
 // string is nil there: whoever loads it puts another in its place.
-func itemsOf(r reply, items []Item) error {
+func itemsOf(r reply, items []backend.Item) error {
 	values, err := r.array()
 	if err != nil {
 		return failure(err)
@@ -151,7 +152,7 @@ func itemsOf(r reply, items []Item) error {
 	for i := range values {
 		switch v := &values[i]; v.Kind {
 		case resp.Text:
-			items[i] = Item{v.Text, true}
+			items[i] = backend.Item{Raw: v.Text, Present: true}
 		case resp.Null:
 		default:
 			return errAnswer
@@ -161,20 +162,20 @@ func itemsOf(r reply, items []Item) error {
 }
 
 // Delete implements [Conn].
-func (c *valkeyConn) Delete(ctx context.Context, keys []Deletion) ([]Deleted, error) {
+func (c *valkeyConn) Delete(ctx context.Context, keys []backend.Deletion) ([]backend.Deleted, error) {
 	b := newBatch()
 	for i := range keys {
 		b.eval(scriptDelete, pair(keys[i].Key)...)
 		b.bound(keys[i].Window)
 	}
-	replies, err := c.change(ctx, b, func(i int) Window { return keys[i].Window })
+	replies, err := c.change(ctx, b, func(i int) backend.Window { return keys[i].Window })
 	if err != nil {
 		return nil, err
 	}
-	out := make([]Deleted, len(keys))
+	out := make([]backend.Deleted, len(keys))
 	for i, r := range replies {
 		n, err := r.number()
-		out[i] = Deleted{Late: err == nil && n < 0, Err: failure(err)}
+		out[i] = backend.Deleted{Late: err == nil && n < 0, Err: failure(err)}
 	}
 	if err := unanswered(replies); err != nil {
 		return nil, err
@@ -196,7 +197,7 @@ func unanswered(replies []reply) error {
 }
 
 // change sends what changes keys: once, and waiting for the answer when the caller has gone (see [Conn].Write).
-func (c *valkeyConn) change(ctx context.Context, b *batch, window func(i int) Window) ([]reply, error) {
+func (c *valkeyConn) change(ctx context.Context, b *batch, window func(i int) backend.Window) ([]reply, error) {
 	if err := c.tracked.reach(ctx, b); err != nil {
 		return nil, err
 	}
@@ -239,9 +240,9 @@ func (c *valkeyConn) each(ctx context.Context, keys []string, s script, names fu
 }
 
 // Write implements [Conn].
-func (c *valkeyConn) Write(ctx context.Context, writes []Write) ([]Written, error) {
+func (c *valkeyConn) Write(ctx context.Context, writes []backend.Write) ([]backend.Written, error) {
 	b := c.batchOf(writes)
-	replies, err := c.change(ctx, b, func(i int) Window { return writes[i].Window })
+	replies, err := c.change(ctx, b, func(i int) backend.Window { return writes[i].Window })
 	if err != nil {
 		return nil, err
 	}
@@ -249,7 +250,7 @@ func (c *valkeyConn) Write(ctx context.Context, writes []Write) ([]Written, erro
 }
 
 // WriteLater implements [Conn].
-func (c *valkeyConn) WriteLater(ctx context.Context, writes []Write, then func([]Written, error)) {
+func (c *valkeyConn) WriteLater(ctx context.Context, writes []backend.Write, then func([]backend.Written, error)) {
 	b := c.batchOf(writes)
 	c.tracked.later(ctx, b, func(replies []reply) {
 		then(writtenOf(replies))
@@ -257,8 +258,8 @@ func (c *valkeyConn) WriteLater(ctx context.Context, writes []Write, then func([
 }
 
 // batchOf puts writes into words.
-func (c *valkeyConn) batchOf(writes []Write) *batch {
-	queue(writes) // what is asked then goes first, and does not wait for these to be done
+func (c *valkeyConn) batchOf(writes []backend.Write) *batch {
+	backend.Queue(writes) // what is asked then goes first, and does not wait for these to be done
 	b := newBatch()
 	for i := range writes {
 		c.addWrite(b, &writes[i])
@@ -267,11 +268,11 @@ func (c *valkeyConn) batchOf(writes []Write) *batch {
 }
 
 // writtenOf reads the answers to writes.
-func writtenOf(replies []reply) ([]Written, error) {
-	out := make([]Written, len(replies))
+func writtenOf(replies []reply) ([]backend.Written, error) {
+	out := make([]backend.Written, len(replies))
 	for i, r := range replies {
 		stored, err := r.number()
-		out[i] = Written{Stored: stored == 1, Expired: stored == 2, Err: failure(err)}
+		out[i] = backend.Written{Stored: stored == 1, Expired: stored == 2, Err: failure(err)}
 	}
 	if err := unanswered(replies); err != nil {
 		return nil, err
@@ -279,15 +280,15 @@ func writtenOf(replies []reply) ([]Written, error) {
 	return out, nil
 }
 
-func (c *valkeyConn) addWrite(b *batch, w *Write) {
+func (c *valkeyConn) addWrite(b *batch, w *backend.Write) {
 	unread := "0"
 	if w.Unread {
 		unread = "1"
 	}
-	b.eval(scriptWrite, w.Key, w.Key+leaseSuffix)
+	b.eval(scriptWrite, w.Key, w.Key+backend.LeaseSuffix)
 	// guard: R8-restored-lease-ttl
 	b.more(w.Token, valkey.BinaryString(w.Envelope), stamp(w.Expires.Add(c.ahead(w.Key))), unread, millis(cmp.Or(max(w.LeaseTTL, 0), defaultLeaseTTL)))
-	if w.bounded() {
+	if w.Bounded() {
 		b.bound(w.Window)
 	}
 }
@@ -303,7 +304,7 @@ func (c *valkeyConn) ahead(key string) time.Duration {
 	return c.shards.ahead(key)
 }
 
-func pair(key string) []string  { return []string{key, key + leaseSuffix} }
-func lease(key string) []string { return []string{key + leaseSuffix} }
+func pair(key string) []string  { return []string{key, key + backend.LeaseSuffix} }
+func lease(key string) []string { return []string{key + backend.LeaseSuffix} }
 
 func millis(d time.Duration) string { return strconv.FormatInt(max(d.Milliseconds(), 1), 10) }

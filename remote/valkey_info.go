@@ -8,22 +8,24 @@ import (
 	"strings"
 
 	"github.com/valkey-io/valkey-go"
+
+	"github.com/tiercache/tiercache/internal/backend"
 )
 
 // Info implements [Conn]. What an ACL or a provider withholds is named in
 // Info.Unknown; only an unreachable server is an error. Of a cluster it is the
 // sum of its primaries, and the fullest of their tracking tables.
-func (c *valkeyConn) Info(ctx context.Context) (Info, error) {
+func (c *valkeyConn) Info(ctx context.Context) (backend.Info, error) {
 	servers, err := c.primaries(ctx)
 	if err != nil {
-		return Info{}, failure(err)
+		return backend.Info{}, failure(err)
 	}
-	var all Info
+	var all backend.Info
 	most := int64(mostScopes)
 	for i, s := range servers {
 		one, err := infoOf(ctx, s)
 		if err != nil {
-			return Info{}, err
+			return backend.Info{}, err
 		}
 		most = min(most, boundOn(one.MaxMemory)) // whichever has the log, all have the same as a rule
 		if i == 0 {
@@ -54,13 +56,13 @@ func (c *valkeyConn) Info(ctx context.Context) (Info, error) {
 	return all, nil
 }
 
-func infoOf(ctx context.Context, client valkey.Client) (Info, error) {
+func infoOf(ctx context.Context, client valkey.Client) (backend.Info, error) {
 	text, err := client.Do(ctx, client.B().Arbitrary("INFO", "server", "memory", "stats").Build()).ToString()
 	if err != nil && Unreachable(err) {
-		return Info{}, failure(err)
+		return backend.Info{}, failure(err)
 	}
 	if err != nil {
-		return Info{Unknown: "INFO: " + err.Error()}, nil
+		return backend.Info{Unknown: "INFO: " + err.Error()}, nil
 	}
 	fields := make(map[string]string)
 	for line := range strings.SplitSeq(text, "\r\n") {
@@ -72,7 +74,7 @@ func infoOf(ctx context.Context, client valkey.Client) (Info, error) {
 		n, _ := strconv.ParseInt(fields[name], 10, 64) // absent is 0
 		return n
 	}
-	i := Info{
+	i := backend.Info{
 		Server:      serverName(fields),
 		Policy:      fields["maxmemory_policy"],
 		MaxMemory:   number("maxmemory"),

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/resp"
 )
 
@@ -20,12 +21,12 @@ import (
 //
 // If it is taken, a script says by whom and reads both in one step, so that one
 // is told when either changes.
-func (c *valkeyConn) Lease(ctx context.Context, reqs []LeaseRequest) ([]Lease, error) {
+func (c *valkeyConn) Lease(ctx context.Context, reqs []backend.LeaseRequest) ([]backend.Lease, error) {
 	b := newBatch()
 	for i := range reqs {
 		r := &reqs[i]
 		// guard: I7-one-lease
-		b.add("SET", r.Key+leaseSuffix, r.Token, "NX", "PX", millis(r.TTL))
+		b.add("SET", r.Key+backend.LeaseSuffix, r.Token, "NX", "PX", millis(r.TTL))
 		switch {
 		case r.Any:
 			b.add("EXISTS", r.Key)
@@ -37,7 +38,7 @@ func (c *valkeyConn) Lease(ctx context.Context, reqs []LeaseRequest) ([]Lease, e
 	}
 	// guard: I7-lease-before-value
 	results := c.tracked.ask(ctx, b)
-	leases := make([]Lease, len(reqs))
+	leases := make([]backend.Lease, len(reqs))
 	var again []int
 	for i, r := range reqs {
 		var whole bool
@@ -62,7 +63,7 @@ func (c *valkeyConn) Lease(ctx context.Context, reqs []LeaseRequest) ([]Lease, e
 // asked: who holds it, or the value that another than Seen has been replaced by.
 //
 // A server that refuses to write, for want of memory or of replicas, still reads.
-func leaseOf(r LeaseRequest, taken, there reply) (l Lease, whole bool) {
+func leaseOf(r backend.LeaseRequest, taken, there reply) (l backend.Lease, whole bool) {
 	err := taken.err
 	l.Acquired = err == nil
 	if err != errNull {
@@ -77,16 +78,16 @@ func leaseOf(r LeaseRequest, taken, there reply) (l Lease, whole bool) {
 		l.Err = failure(err)
 	// guard: read-where-leases-are-refused-after-version
 	case news && r.Seen != "":
-		return Lease{Acquired: l.Acquired}, false
+		return backend.Lease{Acquired: l.Acquired}, false
 	// guard: read-where-leases-are-refused
 	case news:
-		return Lease{Acquired: l.Acquired, Item: Item{s, true}}, true
+		return backend.Lease{Acquired: l.Acquired, Item: backend.Item{Raw: s, Present: true}}, true
 	}
 	return l, l.Acquired || l.Err != nil
 }
 
 // newsOf reads what the key holds, and whether that is news to who has Seen r's.
-func newsOf(r LeaseRequest, there reply) (s string, news bool, err error) {
+func newsOf(r backend.LeaseRequest, there reply) (s string, news bool, err error) {
 	if r.Any {
 		return "", false, there.err
 	}
@@ -98,7 +99,7 @@ func newsOf(r LeaseRequest, there reply) (s string, news bool, err error) {
 }
 
 // leaseAgain completes what leaseOf could not tell.
-func (c *valkeyConn) leaseAgain(ctx context.Context, reqs []LeaseRequest, leases []Lease, again []int) error {
+func (c *valkeyConn) leaseAgain(ctx context.Context, reqs []backend.LeaseRequest, leases []backend.Lease, again []int) error {
 	b := newBatch()
 	for _, n := range again {
 		r, force := reqs[n], "0"
@@ -124,15 +125,15 @@ func (c *valkeyConn) leaseAgain(ctx context.Context, reqs []LeaseRequest, leases
 	return nil
 }
 
-func parseLease(r reply) Lease {
+func parseLease(r reply) backend.Lease {
 	if r.err == nil && r.Kind == resp.Int {
 		if r.Int == 1 {
-			return Lease{Acquired: true}
+			return backend.Lease{Acquired: true}
 		}
-		return Lease{Wait: max(time.Duration(-r.Int), 0) * time.Millisecond}
+		return backend.Lease{Wait: max(time.Duration(-r.Int), 0) * time.Millisecond}
 	}
 	s, err := r.text()
-	return Lease{Item: Item{s, err == nil}, Err: failure(err)}
+	return backend.Lease{Item: backend.Item{Raw: s, Present: err == nil}, Err: failure(err)}
 }
 
 // Extend implements [Conn].

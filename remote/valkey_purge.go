@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/valkey-io/valkey-go"
+
+	"github.com/tiercache/tiercache/internal/backend"
 )
 
 // purgeBatch is how many keys one SCAN looks at. It is what the server does
@@ -36,11 +38,11 @@ func (p position) String() string {
 // Purge implements [Conn]. A cursor of SCAN stays good on its server, so a
 // purge can be resumed much later. Keys of slots that move while a cluster is
 // purged may be left.
-func (c *valkeyConn) Purge(ctx context.Context, p PurgeRequest) (PurgeProgress, error) {
-	done := PurgeProgress{Resume: p.Resume}
+func (c *valkeyConn) Purge(ctx context.Context, p backend.PurgeRequest) (backend.PurgeProgress, error) {
+	done := backend.PurgeProgress{Resume: p.Resume}
 	at, err := parseResume(p)
 	if err != nil {
-		return PurgeProgress{}, err
+		return backend.PurgeProgress{}, err
 	}
 	pctx, cancel := c.pageContext(ctx)
 	servers, err := c.primaries(pctx)
@@ -70,7 +72,7 @@ func (c *valkeyConn) Purge(ctx context.Context, p PurgeRequest) (PurgeProgress, 
 }
 
 // purgeServer removes the matching keys of one server, from at on.
-func (c *valkeyConn) purgeServer(ctx context.Context, s primaryClient, match string, at position, done *PurgeProgress, progress func(PurgeProgress)) error {
+func (c *valkeyConn) purgeServer(ctx context.Context, s primaryClient, match string, at position, done *backend.PurgeProgress, progress func(backend.PurgeProgress)) error {
 	for {
 		done.Resume = at.String()
 		if err := ctx.Err(); err != nil {
@@ -128,7 +130,7 @@ func (c *valkeyConn) unlink(ctx context.Context, keys []string) (removed int64, 
 	return removed, nil
 }
 
-func parseResume(p PurgeRequest) (position, error) {
+func parseResume(p backend.PurgeRequest) (position, error) {
 	if p.Resume == "" {
 		return position{}, nil
 	}

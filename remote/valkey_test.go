@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/faultproxy"
 	"github.com/tiercache/tiercache/internal/remotetest"
@@ -42,22 +43,22 @@ func eventually(t *testing.T, cond func() bool, what string) {
 }
 
 // calls are all calls of a connection; the values say how they went.
-func calls(ctx context.Context, c remote.Conn) map[string]error {
+func calls(ctx context.Context, c backend.Conn) map[string]error {
 	out := make(map[string]error)
 	k := []string{"p:d:n:{k}"}
 	_, out["GetOne"] = c.GetOne(ctx, k[0])
 	_, _, out["Get"] = c.Get(ctx, k, nil)
 	_, out["GetUntracked"] = c.GetUntracked(ctx, k)
 	_, _, out["GetDelta"] = c.Get(ctx, k, &changelog.DeltaQuery{Limit: 1})
-	leases, err := c.Lease(ctx, []remote.LeaseRequest{{Key: k[0], Token: "t", TTL: time.Minute, Any: true}})
+	leases, err := c.Lease(ctx, []backend.LeaseRequest{{Key: k[0], Token: "t", TTL: time.Minute, Any: true}})
 	for _, l := range leases {
 		err = errors.Join(err, l.Err)
 	}
 	out["Lease"] = err
 	out["Extend"] = c.Extend(ctx, k, "t", time.Minute)
 	out["Release"] = c.Release(ctx, k, "t")
-	writes := []remote.Write{{Key: k[0], Envelope: []byte("value"), Expires: time.Now().Add(time.Minute)}}
-	worst := func(written []remote.Written, err error) error {
+	writes := []backend.Write{{Key: k[0], Envelope: []byte("value"), Expires: time.Now().Add(time.Minute)}}
+	worst := func(written []backend.Written, err error) error {
 		for _, w := range written {
 			err = errors.Join(err, w.Err)
 		}
@@ -66,7 +67,7 @@ func calls(ctx context.Context, c remote.Conn) map[string]error {
 	out["Write"] = worst(c.Write(ctx, writes))
 	out["WriteLater"] = worst(remotetest.WriteLater(ctx, c, writes))
 	out["Delete"] = remotetest.Delete(ctx, c, k...)
-	_, out["Purge"] = c.Purge(ctx, remote.PurgeRequest{Prefixes: []string{"p:d:"}})
+	_, out["Purge"] = c.Purge(ctx, backend.PurgeRequest{Prefixes: []string{"p:d:"}})
 	_, out["Info"] = c.Info(ctx)
 	_, out["Delta"] = c.Delta(ctx, changelog.DeltaQuery{Limit: 1})
 	_, out["Append"] = c.Append(ctx, changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
@@ -76,7 +77,7 @@ func calls(ctx context.Context, c remote.Conn) map[string]error {
 
 func TestScriptsAreLoadedAgainWhenTheServerForgotThem(t *testing.T) {
 	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
-		c := connect(t, backend(s), "p", newNotices())
+		c := connect(t, backendOf(s), "p", newNotices())
 		for name, err := range calls(within(t), c) {
 			require.NoError(t, err, name)
 		}
@@ -84,17 +85,17 @@ func TestScriptsAreLoadedAgainWhenTheServerForgotThem(t *testing.T) {
 		flush := func() { s.Do(t, "SCRIPT", "FLUSH") }
 		ctx, k := within(t), []string{"p:d:n:{k}"}
 		flush()
-		l, err := c.Lease(ctx, []remote.LeaseRequest{{Key: k[0], Token: "t", TTL: time.Minute}})
+		l, err := c.Lease(ctx, []backend.LeaseRequest{{Key: k[0], Token: "t", TTL: time.Minute}})
 		require.NoError(t, err)
 		require.True(t, l[0].Acquired)
 		flush()
 		require.NoError(t, c.Extend(ctx, k, "t", time.Minute))
 		flush()
-		w, err := c.Write(ctx, []remote.Write{{Key: k[0], Token: "t", Envelope: []byte("value"), Expires: time.Now().Add(time.Minute)}})
+		w, err := c.Write(ctx, []backend.Write{{Key: k[0], Token: "t", Envelope: []byte("value"), Expires: time.Now().Add(time.Minute)}})
 		require.NoError(t, err)
 		require.True(t, w[0].Stored)
 		flush()
-		w, err = remotetest.WriteLater(ctx, c, []remote.Write{{Key: k[0], Envelope: []byte("value"), Expires: time.Now().Add(time.Minute)}})
+		w, err = remotetest.WriteLater(ctx, c, []backend.Write{{Key: k[0], Envelope: []byte("value"), Expires: time.Now().Add(time.Minute)}})
 		require.NoError(t, err)
 		require.True(t, w[0].Stored)
 		flush()
@@ -120,7 +121,7 @@ func TestScriptsAreLoadedAgainWhenTheServerForgotThem(t *testing.T) {
 func TestAKilledServerIsUnreachableUntilItIsBack(t *testing.T) {
 	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
 		n := newNotices()
-		c := connect(t, backend(s), "p", n)
+		c := connect(t, backendOf(s), "p", n)
 		for name, err := range calls(within(t), c) {
 			require.NoError(t, err, name)
 		}
@@ -150,7 +151,7 @@ func TestAKilledServerIsUnreachableUntilItIsBack(t *testing.T) {
 
 func TestAServerThatForgotTheLogWhileItWasDownSaysSo(t *testing.T) {
 	s := valkeytest.Start(t)
-	c := connect(t, backend(s), "p", newNotices())
+	c := connect(t, backendOf(s), "p", newNotices())
 	_, err := c.Append(within(t), changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 	require.NoError(t, err)
 	s.Restart()
@@ -164,7 +165,7 @@ func TestAServerThatForgotTheLogWhileItWasDownSaysSo(t *testing.T) {
 // A restarted server counts its connections from the beginning again.
 func TestAConnectionAfterARestartIsAnotherThoughItsNumberIsTheSame(t *testing.T) {
 	s := valkeytest.Start(t, valkeytest.Persist())
-	c := connect(t, backend(s), "p", newNotices())
+	c := connect(t, backendOf(s), "p", newNotices())
 	_, err := c.Append(within(t), changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 	require.NoError(t, err)
 	seen := make(map[int64]bool)
@@ -183,7 +184,7 @@ func TestAConnectionAfterARestartIsAnotherThoughItsNumberIsTheSame(t *testing.T)
 
 func TestAFrozenServerHoldsNobodyBeyondTheDeadline(t *testing.T) {
 	s := valkeytest.Start(t)
-	c := connect(t, backend(s), "p", newNotices())
+	c := connect(t, backendOf(s), "p", newNotices())
 	for name, err := range calls(within(t), c) {
 		require.NoError(t, err, name)
 	}
@@ -202,22 +203,22 @@ func TestAFrozenServerHoldsNobodyBeyondTheDeadline(t *testing.T) {
 func TestAFullServerRefusesWritesWithErrFull(t *testing.T) {
 	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
 		notices := newNotices()
-		c := connect(t, backend(s), "p", notices)
+		c := connect(t, backendOf(s), "p", notices)
 		ctx := within(t)
-		write := func(key string, size int) remote.Written {
-			w, err := c.Write(ctx, []remote.Write{{Key: key, Envelope: []byte(strings.Repeat("x", size)), Expires: time.Now().Add(time.Hour)}})
+		write := func(key string, size int) backend.Written {
+			w, err := c.Write(ctx, []backend.Write{{Key: key, Envelope: []byte(strings.Repeat("x", size)), Expires: time.Now().Add(time.Hour)}})
 			require.NoError(t, err, "a refusal is an answer")
 			return w[0]
 		}
 		require.True(t, write("first", 100).Stored)
 		_, err := c.Append(ctx, changelog.Change{Scopes: []invalidation.Scope{"s:w"}, Retention: time.Hour})
 		require.NoError(t, err)
-		before, err := c.Lease(ctx, []remote.LeaseRequest{{Key: "loading", Token: "t", TTL: time.Hour}})
+		before, err := c.Lease(ctx, []backend.LeaseRequest{{Key: "loading", Token: "t", TTL: time.Hour}})
 		require.NoError(t, err)
 		require.True(t, before[0].Acquired)
 		s.Do(t, "CONFIG", "SET", "maxmemory-policy", "noeviction")
 		s.Do(t, "CONFIG", "SET", "maxmemory", "1")
-		loaded, err := c.Write(ctx, []remote.Write{{Key: "loading", Token: "t", LeaseTTL: time.Hour, Envelope: []byte("value"), Expires: time.Now().Add(time.Hour)}})
+		loaded, err := c.Write(ctx, []backend.Write{{Key: "loading", Token: "t", LeaseTTL: time.Hour, Envelope: []byte("value"), Expires: time.Now().Add(time.Hour)}})
 		require.NoError(t, err)
 		require.ErrorIs(t, loaded[0].Err, remote.ErrFull)
 		require.False(t, loaded[0].Stored)
@@ -231,11 +232,11 @@ func TestAFullServerRefusesWritesWithErrFull(t *testing.T) {
 		it, err = c.GetOne(ctx, "second")
 		require.NoError(t, err)
 		require.False(t, it.Found())
-		l, err := c.Lease(ctx, []remote.LeaseRequest{{Key: "second", Token: "t", TTL: time.Minute}})
+		l, err := c.Lease(ctx, []backend.LeaseRequest{{Key: "second", Token: "t", TTL: time.Minute}})
 		require.NoError(t, err)
 		require.ErrorIs(t, l[0].Err, remote.ErrFull)
 		for _, seen := range []string{"", "1234567890123another"} {
-			there, err := c.Lease(ctx, []remote.LeaseRequest{{Key: "first", Token: "t", TTL: time.Minute, Seen: seen}})
+			there, err := c.Lease(ctx, []backend.LeaseRequest{{Key: "first", Token: "t", TTL: time.Minute, Seen: seen}})
 			require.NoError(t, err)
 			require.Len(t, there[0].Item.Envelope(), 100, "what is there needs no lease")
 		}
@@ -266,14 +267,14 @@ func TestAnEmbeddedThatIsFullRefusesWhatCannotFitAndEvictsTheRest(t *testing.T) 
 	e := remote.NewEmbedded(10_000)
 	n := newNotices()
 	c := connect(t, e, "p", n)
-	w, err := c.Write(within(t), []remote.Write{{Key: "k", Envelope: make([]byte, 20_000), Expires: time.Now().Add(time.Hour), Unread: true}})
+	w, err := c.Write(within(t), []backend.Write{{Key: "k", Envelope: make([]byte, 20_000), Expires: time.Now().Add(time.Hour), Unread: true}})
 	require.NoError(t, err)
 	require.ErrorIs(t, w[0].Err, remote.ErrFull)
 	_, err = c.Append(within(t), changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 	require.NoError(t, err)
 	for i := range 20 {
 		k := fmt.Sprint("k", i)
-		_, err := c.Write(within(t), []remote.Write{{Key: k, Envelope: make([]byte, 1000), Expires: time.Now().Add(time.Hour), Unread: true}})
+		_, err := c.Write(within(t), []backend.Write{{Key: k, Envelope: make([]byte, 1000), Expires: time.Now().Add(time.Hour), Unread: true}})
 		require.NoError(t, err)
 	}
 	info, err := c.Info(within(t))
@@ -289,14 +290,14 @@ func TestAnEmbeddedThatIsFullRefusesWhatCannotFitAndEvictsTheRest(t *testing.T) 
 func TestAServerEvictsWithANotice(t *testing.T) {
 	s := valkeytest.Start(t)
 	n := newNotices()
-	c := connect(t, backend(s), "p", n)
-	_, err := c.Write(within(t), []remote.Write{{Key: "k", Envelope: []byte("v"), Expires: time.Now().Add(time.Hour), Unread: true}})
+	c := connect(t, backendOf(s), "p", n)
+	_, err := c.Write(within(t), []backend.Write{{Key: "k", Envelope: []byte("v"), Expires: time.Now().Add(time.Hour), Unread: true}})
 	require.NoError(t, err)
 	eventually(t, func() bool { return n.of("k") == 1 }, "the notice of the write itself")
 	s.Do(t, "CONFIG", "SET", "maxmemory-policy", "allkeys-random")
 	s.Do(t, "CONFIG", "SET", "maxmemory", "1")
 	eventually(t, func() bool {
-		_, _ = c.Write(within(t), []remote.Write{{Key: "other", Envelope: []byte("v"), Expires: time.Now().Add(time.Hour), Unread: true}})
+		_, _ = c.Write(within(t), []backend.Write{{Key: "other", Envelope: []byte("v"), Expires: time.Now().Add(time.Hour), Unread: true}})
 		return n.of("k") == 2
 	}, "the notice of an eviction")
 }
@@ -321,7 +322,7 @@ func TestConnectSaysWhatIsWrong(t *testing.T) {
 			b := remote.Valkey(x.option)
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
-			c, err := b.Connect(ctx, remote.Options{Prefix: "p", Timeout: time.Second, Events: newNotices().events()})
+			c, err := b.Connect(ctx, backend.Options{Prefix: "p", Timeout: time.Second, Events: newNotices().events()})
 			require.Nil(t, c)
 			require.ErrorContains(t, err, x.want)
 			require.ErrorContains(t, err, x.option.InitAddress[0])
@@ -350,7 +351,7 @@ func TestConnectGivesUpWithItsContext(t *testing.T) {
 	defer cancel()
 	begun := time.Now()
 	_, err = remote.Valkey(valkey.ClientOption{InitAddress: []string{silent.Addr().String()}}).
-		Connect(ctx, remote.Options{Prefix: "p", Timeout: time.Hour, Events: newNotices().events()})
+		Connect(ctx, backend.Options{Prefix: "p", Timeout: time.Hour, Events: newNotices().events()})
 	took := time.Since(begun)
 	silent.Close()
 	for c := range accepted {
@@ -362,12 +363,12 @@ func TestConnectGivesUpWithItsContext(t *testing.T) {
 
 func TestAResumedPurgeSkipsWhatIsDone(t *testing.T) {
 	s := valkeytest.Start(t)
-	c := connect(t, backend(s), "p", newNotices())
+	c := connect(t, backendOf(s), "p", newNotices())
 	h := valkeyHarness(t, s)
 	for _, k := range []string{"p:d:a:x", "p:d:b:x"} {
 		h.Put(k, "v")
 	}
-	done, err := c.Purge(within(t), remote.PurgeRequest{Prefixes: []string{"p:d:a:", "p:d:b:"}, Resume: "1:0"})
+	done, err := c.Purge(within(t), backend.PurgeRequest{Prefixes: []string{"p:d:a:", "p:d:b:"}, Resume: "1:0"})
 	require.NoError(t, err)
 	require.EqualValues(t, 1, done.Removed)
 	require.Equal(t, []string{"p:d:a:x"}, h.Keys("p:"))
@@ -392,10 +393,10 @@ func TestConnectNamesEveryOptionThatContradictsTheCache(t *testing.T) {
 		set(&o)
 		set(&everything)
 		all = append(all, name)
-		_, err := remote.Valkey(o).Connect(within(t), remote.Options{Prefix: "p", Events: newNotices().events()})
+		_, err := remote.Valkey(o).Connect(within(t), backend.Options{Prefix: "p", Events: newNotices().events()})
 		require.ErrorContains(t, err, name)
 	}
-	_, err := remote.Valkey(everything).Connect(within(t), remote.Options{Prefix: "p", Events: newNotices().events()})
+	_, err := remote.Valkey(everything).Connect(within(t), backend.Options{Prefix: "p", Events: newNotices().events()})
 	for _, name := range all {
 		require.ErrorContains(t, err, name, "one error names them all")
 	}
@@ -403,7 +404,7 @@ func TestConnectNamesEveryOptionThatContradictsTheCache(t *testing.T) {
 	// Without tracking there are no notices to silence.
 	s := valkeytest.Start(t)
 	c, err := remote.Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}, DisableCache: true, DisableAutoPipelining: true}).
-		Connect(within(t), remote.Options{Prefix: "p", Timeout: time.Second, NoTracking: true, Events: newNotices().events()})
+		Connect(within(t), backend.Options{Prefix: "p", Timeout: time.Second, NoTracking: true, Events: newNotices().events()})
 	require.NoError(t, err)
 	defer c.Close()
 	for name, err := range calls(within(t), c) {
@@ -440,7 +441,7 @@ func TestOnlyASilentServerIsUnreachable(t *testing.T) {
 // says of its copy of the log that nothing has changed.
 func TestAReplicaProvesNothing(t *testing.T) {
 	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
-		c := connect(t, backend(s), "p", newNotices())
+		c := connect(t, backendOf(s), "p", newNotices())
 		_, err := c.Append(within(t), changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 		require.NoError(t, err)
 		s.Do(t, "REPLICAOF", "127.0.0.1", "1") // no server is there
@@ -502,7 +503,7 @@ func TestWhatGetsNoAnswerIsTriedAgainAFewTimes(t *testing.T) {
 		}
 		return d.DialContext(ctx, "tcp", address)
 	}
-	conn, err := remote.Valkey(o).Connect(within(t), remote.Options{Prefix: "p", Timeout: time.Second, Events: newNotices().events()})
+	conn, err := remote.Valkey(o).Connect(within(t), backend.Options{Prefix: "p", Timeout: time.Second, Events: newNotices().events()})
 	require.NoError(t, err)
 	defer conn.Close()
 	gone.Store(true)

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/interpose"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier"
@@ -449,11 +450,11 @@ func TestI8HealthIsNotWellWhileReadsAreRefused(t *testing.T) {
 }
 
 // losing is a backend that can lose acknowledged writes, as a server can.
-type losing struct{ remote.Backend }
+type losing struct{ backend.Backend }
 
-type losingConn struct{ remote.Conn }
+type losingConn struct{ backend.Conn }
 
-func (l losing) Connect(ctx context.Context, o remote.Options) (remote.Conn, error) {
+func (l losing) Connect(ctx context.Context, o backend.Options) (backend.Conn, error) {
 	c, err := l.Backend.Connect(ctx, o)
 	return losingConn{c}, err
 }

@@ -4,11 +4,11 @@ import (
 	"context"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/local"
-	"github.com/tiercache/tiercache/remote"
 )
 
 // call is one way to a key's value that all callers in this process share:
@@ -62,7 +62,7 @@ type basis struct {
 	proof         mono.Time         // View.Proof then: a remote read is at least that recent
 	seq           uint64            // View.Seq then
 	epoch         uint64            // View.Epoch then
-	shard         *remote.Shard     // of the key then; nil where there is one server
+	shard         *backend.Shard    // of the key then; nil where there is one server
 	invalidations int               // of the key, by then
 	keyTick       invalidation.Tick // View.Watermark then
 }

@@ -7,10 +7,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/envelope"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
-	"github.com/tiercache/tiercache/remote"
 )
 
 // Explanation says what each tier holds for a key, whether that is believed,
@@ -146,7 +146,7 @@ func (c *core) explainLocal(h *Holding, it *item) {
 	}
 }
 
-func (c *core) explainRemote(ctx context.Context, h *Holding, key string, stored remote.Item) error {
+func (c *core) explainRemote(ctx context.Context, h *Holding, key string, stored backend.Item) error {
 	if !stored.Found() {
 		return nil
 	}

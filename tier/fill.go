@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
@@ -22,7 +23,7 @@ const refreshPause = time.Second
 type pendingFill struct {
 	call  *call
 	it    *item
-	write remote.Write
+	write backend.Write
 	clean bool // no invalidation of the key came between the taking of its lease and the write
 }
 
@@ -46,7 +47,7 @@ func (l *loadRun) fill(fs []*call, r loadResult) {
 		case err != nil:
 			l.fail(f, err)
 		case envelope != nil && !f.skipLease:
-			fills = append(fills, pendingFill{call: f, it: it, write: remote.Write{
+			fills = append(fills, pendingFill{call: f, it: it, write: backend.Write{
 				Key: f.name, Token: l.token, LeaseTTL: l.s.cfg.leaseTTL, Envelope: envelope, Expires: expiryOf(envelope)}})
 			continue
 		default:
@@ -163,7 +164,7 @@ func (l *loadRun) keepUnstored(f *call, it *item, kept time.Duration) {
 func (l *loadRun) store(ctx context.Context, fills []pendingFill) {
 	writes := l.one.writes[:]
 	if len(fills) > 1 {
-		writes = make([]remote.Write, len(fills))
+		writes = make([]backend.Write, len(fills))
 	}
 	var bytes int64
 	for i := range fills {
@@ -180,12 +181,12 @@ func (l *loadRun) store(ctx context.Context, fills []pendingFill) {
 		return
 	}
 	writes[len(writes)-1].Queued = func() { l.answer(fills) }
-	l.s.conn.WriteLater(rctx, writes, func(written []remote.Written, err error) {
+	l.s.conn.WriteLater(rctx, writes, func(written []backend.Written, err error) {
 		rctx.End()
 		l.s.fills.Release(bytes)
 		// guard: reader-does-not-settle-failed-fill
 		// guard: reader-does-not-run-observer
-		if l.s.cfg.observer == nil && err == nil && !slices.ContainsFunc(written, remote.Written.Refused) {
+		if l.s.cfg.observer == nil && err == nil && !slices.ContainsFunc(written, backend.Written.Refused) {
 			l.stored(fills, begun, written, err)
 			return
 		}
@@ -198,7 +199,7 @@ func (l *loadRun) store(ctx context.Context, fills []pendingFill) {
 
 // stored ends a run whose writes are done, or given up. It calls the observer last,
 // since that may end this goroutine.
-func (l *loadRun) stored(fills []pendingFill, begun mono.Time, written []remote.Written, err error) {
+func (l *loadRun) stored(fills []pendingFill, begun mono.Time, written []backend.Written, err error) {
 	// guard: run-ends-on-goexit
 	defer l.finish()
 	settled := false
@@ -210,7 +211,7 @@ func (l *loadRun) stored(fills []pendingFill, begun mono.Time, written []remote.
 	}()
 	took := mono.Now().Sub(begun)
 	if err != nil {
-		written = make([]remote.Written, len(fills))
+		written = make([]backend.Written, len(fills))
 		for i := range written {
 			written[i].Err = err
 		}
@@ -253,7 +254,7 @@ func (l *loadRun) stored(fills []pendingFill, begun mono.Time, written []remote.
 // meanwhile: the server then has something newer. But a lease can also be evicted, or
 // expire in a process that was suspended. Without tracking these cannot be told apart;
 // nor, with it, if an invalidation of an earlier write came late. Then the entry stays.
-func (l *loadRun) withdraw(fills []pendingFill, written []remote.Written) {
+func (l *loadRun) withdraw(fills []pendingFill, written []backend.Written) {
 	var unanswered, fenced []string
 	for i := range fills {
 		fl, w := &fills[i], &written[i]
@@ -339,7 +340,7 @@ func (l *loadRun) keepProvisionally(fl *pendingFill) {
 }
 
 // settle keeps or drops the local copy according to how its write went.
-func (l *loadRun) settle(fl pendingFill, w remote.Written) {
+func (l *loadRun) settle(fl pendingFill, w backend.Written) {
 	if errors.Is(w.Err, remote.ErrFull) {
 		// Neither the lease nor an older value is to stay, if the lease is still ours:
 		// the server refused the write without checking the lease.
@@ -359,7 +360,7 @@ func (l *loadRun) settle(fl pendingFill, w remote.Written) {
 	fl.it.release(l.s.tail)
 }
 
-func (l *loadRun) countFill(w remote.Written, took time.Duration) {
+func (l *loadRun) countFill(w backend.Written, took time.Duration) {
 	st := &l.ns.stats
 	switch {
 	case w.Err != nil:

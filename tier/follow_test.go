@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/interpose"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/remote"
@@ -18,9 +19,9 @@ import (
 )
 
 // inShards is a remote tier of which a store believes that it is a cluster.
-type inShards struct{ remote.Backend }
+type inShards struct{ backend.Backend }
 
-func (b inShards) Connect(ctx context.Context, o remote.Options) (remote.Conn, error) {
+func (b inShards) Connect(ctx context.Context, o backend.Options) (backend.Conn, error) {
 	c, err := b.Backend.Connect(ctx, o)
 	if err != nil {
 		return nil, err
@@ -28,14 +29,14 @@ func (b inShards) Connect(ctx context.Context, o remote.Options) (remote.Conn, e
 	return shardedConn{c}, nil
 }
 
-type shardedConn struct{ remote.Conn }
+type shardedConn struct{ backend.Conn }
 
-func (shardedConn) Shard(string) *remote.Shard { return new(remote.Shard) }
+func (shardedConn) Shard(string) *backend.Shard { return new(backend.Shard) }
 
 var errDialledAnew = errors.New("the client has made another connection")
 
 // logFails returns a remote tier whose change log cannot be read the first times.
-func logFails(b remote.Backend, times int64) (failing remote.Backend, reads *atomic.Int64) {
+func logFails(b backend.Backend, times int64) (failing backend.Backend, reads *atomic.Int64) {
 	reads = new(atomic.Int64)
 	hooks := &interpose.Backend{Inner: b}
 	hooks.Before(func(op interpose.Op) error {

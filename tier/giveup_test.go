@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/faultproxy"
 	"github.com/tiercache/tiercache/internal/interpose"
 	"github.com/tiercache/tiercache/internal/valkeytest"
@@ -69,7 +70,7 @@ func giveUp(t *testing.T, timeout time.Duration, write func(ctx context.Context)
 }
 
 // over opens a store of the fleet on another backend than the others, that leads to the same place.
-func (f *fleet) over(b remote.Backend, options ...tier.Option) *tier.Store {
+func (f *fleet) over(b backend.Backend, options ...tier.Option) *tier.Store {
 	f.t.Helper()
 	g := *f
 	g.options, g.stores = []tier.Option{tier.WithRemote(b)}, nil
@@ -222,18 +223,18 @@ func TestAWriteThatWasNotSentFailsAtOnce(t *testing.T) {
 
 // cutRoad loses the connection of each write and deletion once it was sent: it arrives when arrive is closed.
 type cutRoad struct {
-	remote.Backend
+	backend.Backend
 	arrive  chan struct{}
 	arrived chan struct{}
 }
 
-func (r cutRoad) Connect(ctx context.Context, o remote.Options) (remote.Conn, error) {
+func (r cutRoad) Connect(ctx context.Context, o backend.Options) (backend.Conn, error) {
 	c, err := r.Backend.Connect(ctx, o)
 	return cutConn{c, r}, err
 }
 
 type cutConn struct {
-	remote.Conn
+	backend.Conn
 	r cutRoad
 }
 
@@ -246,11 +247,11 @@ func (c cutConn) lose(f func(context.Context) error) error {
 	return errCut
 }
 
-func (c cutConn) Write(_ context.Context, w []remote.Write) ([]remote.Written, error) {
+func (c cutConn) Write(_ context.Context, w []backend.Write) ([]backend.Written, error) {
 	return nil, c.lose(func(ctx context.Context) error { _, err := c.Conn.Write(ctx, w); return err })
 }
 
-func (c cutConn) Delete(_ context.Context, d []remote.Deletion) ([]remote.Deleted, error) {
+func (c cutConn) Delete(_ context.Context, d []backend.Deletion) ([]backend.Deleted, error) {
 	return nil, c.lose(func(ctx context.Context) error { _, err := c.Conn.Delete(ctx, d); return err })
 }
 
@@ -508,16 +509,16 @@ func TestI8WritesWhoseCallersGaveUpTellThatTheServerIsAway(t *testing.T) {
 }
 
 // lateRoad has deletions arrive when their time is over.
-type lateRoad struct{ remote.Backend }
+type lateRoad struct{ backend.Backend }
 
-type lateConn struct{ remote.Conn }
+type lateConn struct{ backend.Conn }
 
-func (r lateRoad) Connect(ctx context.Context, o remote.Options) (remote.Conn, error) {
+func (r lateRoad) Connect(ctx context.Context, o backend.Options) (backend.Conn, error) {
 	c, err := r.Backend.Connect(ctx, o)
 	return lateConn{c}, err
 }
 
-func (c lateConn) Delete(ctx context.Context, keys []remote.Deletion) ([]remote.Deleted, error) {
+func (c lateConn) Delete(ctx context.Context, keys []backend.Deletion) ([]backend.Deleted, error) {
 	keys[0].Before = keys[0].Before.Add(-time.Hour)
 	return c.Conn.Delete(ctx, keys)
 }

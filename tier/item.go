@@ -7,12 +7,12 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/sizeof"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/local"
-	"github.com/tiercache/tiercache/remote"
 )
 
 // item is a decoded entry. Except for the atomic fields it never changes once it
@@ -97,7 +97,7 @@ type meta struct {
 
 // extra is what only some stores need to know of an item.
 type extra struct {
-	shard   *remote.Shard     // the server that it was read from, in a cluster
+	shard   *backend.Shard    // the server that it was read from, in a cluster
 	keyTick invalidation.Tick // as of when the key held this value, where keys are scopes
 	keyMark *changelog.Mark   // of the key itself, likewise
 	outage  *outageAllowance  // if it may be served without proof while the server is away
@@ -133,7 +133,7 @@ func (c *core) setBasis(it *item, b *basis) {
 }
 
 // setShard notes which server of a cluster the item was read from or is written to.
-func (c *core) setShard(it *item, s *remote.Shard) {
+func (c *core) setShard(it *item, s *backend.Shard) {
 	if s != nil || it.meta().extra != nil {
 		it.ensureExtra().shard = s
 	}

@@ -7,12 +7,12 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/envelope"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/local"
-	"github.com/tiercache/tiercache/remote"
 )
 
 // stillServable reports whether a value is at most window past its TTL and
@@ -83,7 +83,7 @@ func (c *core) removeOtherVersions(h local.Key, it *item, f *call) {
 // storedValue is a stored entry of which an item is to be made.
 type storedValue struct {
 	key    string
-	stored remote.Item
+	stored backend.Item
 	basis
 	now   mono.Time
 	keeps bool // the item may be put into the local tier

@@ -10,10 +10,10 @@ import (
 
 	"github.com/zeebo/xxh3"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/local"
-	"github.com/tiercache/tiercache/remote"
 )
 
 // MaxKey is the longest key in bytes. Keys may hold anything.
@@ -132,7 +132,7 @@ const hashText = 22 // of 16 bytes in base64
 // parseRemoteName returns the hash in a name that an invalidation of the server holds,
 // and whether the name is that of the key's lease.
 func parseRemoteName(name string) (h local.Key, lease, ok bool) {
-	if key, is := remote.LeaseOf(name); is {
+	if key, is := backend.LeaseOf(name); is {
 		name, lease = key, true
 	}
 	n := len(name) - hashText - 2

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/interpose"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier"
@@ -16,21 +17,21 @@ import (
 
 // slowRoad has writes without a lease arrive long after they were given up.
 type slowRoad struct {
-	remote.Backend
+	backend.Backend
 	slow *bool
 }
 
 type slowConn struct {
-	remote.Conn
+	backend.Conn
 	slow *bool
 }
 
-func (r slowRoad) Connect(ctx context.Context, o remote.Options) (remote.Conn, error) {
+func (r slowRoad) Connect(ctx context.Context, o backend.Options) (backend.Conn, error) {
 	c, err := r.Backend.Connect(ctx, o)
 	return slowConn{c, r.slow}, err
 }
 
-func (c slowConn) Write(ctx context.Context, writes []remote.Write) ([]remote.Written, error) {
+func (c slowConn) Write(ctx context.Context, writes []backend.Write) ([]backend.Written, error) {
 	for i := range writes {
 		if *c.slow && !writes[i].Before.IsZero() {
 			writes[i].Before = writes[i].Before.Add(-time.Hour)
@@ -77,23 +78,23 @@ func TestASetThatCameTooLateHasTheServersClockHeard(t *testing.T) {
 
 // deafConn sends what is written to it when the caller that wrote it has given up.
 type deafConn struct {
-	remote.Conn
+	backend.Conn
 	deaf    *bool
-	written chan remote.Written
+	written chan backend.Written
 }
 
 type deafRoad struct {
-	remote.Backend
+	backend.Backend
 	deaf    *bool
-	written chan remote.Written
+	written chan backend.Written
 }
 
-func (r deafRoad) Connect(ctx context.Context, o remote.Options) (remote.Conn, error) {
+func (r deafRoad) Connect(ctx context.Context, o backend.Options) (backend.Conn, error) {
 	c, err := r.Backend.Connect(ctx, o)
 	return deafConn{c, r.deaf, r.written}, err
 }
 
-func (c deafConn) Write(ctx context.Context, writes []remote.Write) ([]remote.Written, error) {
+func (c deafConn) Write(ctx context.Context, writes []backend.Write) ([]backend.Written, error) {
 	if !*c.deaf {
 		return c.Conn.Write(ctx, writes)
 	}
@@ -114,7 +115,7 @@ func (c deafConn) Write(ctx context.Context, writes []remote.Write) ([]remote.Wr
 func TestI1ASetThatWasGivenUpIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const timeout = 64 * time.Millisecond
-		deaf, written := false, make(chan remote.Written, 1)
+		deaf, written := false, make(chan backend.Written, 1)
 		s, err := tier.Open(bg, tier.WithRemote(deafRoad{remote.NewEmbedded(0), &deaf, written}), tier.WithRemoteTimeout(timeout))
 		require.NoError(t, err)
 		defer s.Close()
@@ -124,7 +125,7 @@ func TestI1ASetThatWasGivenUpIsRefused(t *testing.T) {
 		time.Sleep(timeout/16 - 1)
 		deaf = true
 		require.ErrorIs(t, c.Set(bg, "k", 2), tier.ErrUnavailable)
-		require.Equal(t, remote.Written{}, <-written)
+		require.Equal(t, backend.Written{}, <-written)
 		deaf = false
 		require.Equal(t, int64(1), lookup(t, c, none).Value)
 	})

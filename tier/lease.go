@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
@@ -144,13 +145,13 @@ func (l *loadRun) lease(ctx context.Context, fs []*call) (ready, held []*call) {
 	return ready, held
 }
 
-func (l *loadRun) askLeases(ctx context.Context, fs []*call) ([]remote.Lease, error) {
-	reqs := make([]remote.LeaseRequest, len(fs))
+func (l *loadRun) askLeases(ctx context.Context, fs []*call) ([]backend.Lease, error) {
+	reqs := make([]backend.LeaseRequest, len(fs))
 	view, now := l.s.tail.View(), mono.Now()
 	for i, f := range fs {
 		// Registered before the request, since it reads the key (R9).
 		l.s.table.restart(f, view, now)
-		reqs[i] = remote.LeaseRequest{Key: f.name, Token: l.token, Seen: f.seen, TTL: l.s.cfg.leaseTTL, Any: f.force || f.empty}
+		reqs[i] = backend.LeaseRequest{Key: f.name, Token: l.token, Seen: f.seen, TTL: l.s.cfg.leaseTTL, Any: f.force || f.empty}
 	}
 	rctx := l.s.request(ctx)
 	defer rctx.End()
@@ -163,7 +164,7 @@ func (l *loadRun) askLeases(ctx context.Context, fs []*call) ([]remote.Lease, er
 	//	A:      dials again, asks for the lease, and is given what the file had
 	//
 	// guard: R6-lease-by-proof
-	unproven := !l.s.canJudgeAll(view, fs) && slices.ContainsFunc(leases, func(l remote.Lease) bool { return l.Item.Found() })
+	unproven := !l.s.canJudgeAll(view, fs) && slices.ContainsFunc(leases, func(l backend.Lease) bool { return l.Item.Found() })
 	if err == nil && (unproven || l.s.anyConnectionChanged(view, fs)) {
 		err = l.s.revalidate(rctx, leasedNames(fs)...)
 	}

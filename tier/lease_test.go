@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/interpose"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/remote"
@@ -60,17 +61,17 @@ type unread struct {
 	released atomic.Int64
 }
 
-func (d *unread) Connect(ctx context.Context, o remote.Options) (remote.Conn, error) {
+func (d *unread) Connect(ctx context.Context, o backend.Options) (backend.Conn, error) {
 	c, err := d.Backend.Connect(ctx, o)
 	return &unreadConn{c, d}, err
 }
 
 type unreadConn struct {
-	remote.Conn
+	backend.Conn
 	of *unread
 }
 
-func (c *unreadConn) Lease(ctx context.Context, reqs []remote.LeaseRequest) ([]remote.Lease, error) {
+func (c *unreadConn) Lease(ctx context.Context, reqs []backend.LeaseRequest) ([]backend.Lease, error) {
 	leases, err := c.Conn.Lease(ctx, reqs)
 	for i := range leases {
 		leases[i].Err = remote.ErrFull // an error of the server, and no sign that it is away

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/faultproxy"
 	"github.com/tiercache/tiercache/internal/interpose"
 	"github.com/tiercache/tiercache/internal/valkeytest"
@@ -101,14 +102,14 @@ func TestALeaseThatExpiresIsTakenAtOnce(t *testing.T) {
 	inBubbles(t, func(t *testing.T, f *fleet) {
 		s := f.process()
 		c := view[string](t, s, "docs")
-		silent := remote.Events{Changed: func([]string) {}, Lost: func() {}, Published: func(string) {}}
-		dead, err := f.hub.Connect(t.Context(), remote.Options{Prefix: f.prefix, NoTracking: !f.tracked, Events: silent})
+		silent := backend.Events{Changed: func([]string) {}, Lost: func() {}, Published: func(string) {}}
+		dead, err := f.hub.Connect(t.Context(), backend.Options{Prefix: f.prefix, NoTracking: !f.tracked, Events: silent})
 		require.NoError(t, err)
 		defer dead.Close()
 		for i := range 20 {
 			const lasts = 700 * time.Millisecond
 			key := fmt.Sprint(i)
-			l, err := dead.Lease(t.Context(), []remote.LeaseRequest{{Key: tier.RemoteName(c, key), Token: "dead", TTL: lasts}})
+			l, err := dead.Lease(t.Context(), []backend.LeaseRequest{{Key: tier.RemoteName(c, key), Token: "dead", TTL: lasts}})
 			require.NoError(t, err)
 			require.True(t, l[0].Acquired)
 			begun := time.Now()

@@ -8,9 +8,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/recovery"
-	"github.com/tiercache/tiercache/remote"
 )
 
 // loaded is the result of a loader for one key.
@@ -64,7 +64,7 @@ type loadRun struct {
 		out          [1]loaded
 		done         [1]finishedLoad
 		fills        [1]pendingFill
-		writes       [1]remote.Write
+		writes       [1]backend.Write
 	}
 }
 

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/local"
-	"github.com/tiercache/tiercache/remote"
 )
 
 // GetMany is Get of several keys: one round trip to the remote tier, and one
@@ -244,7 +244,7 @@ func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o
 		}
 	}()
 	fs, rest := c.splitByOutage(ctx, fs, o)
-	var items []remote.Item
+	var items []backend.Item
 	err := p.err
 	if len(fs) > 0 && !p.uncoalesced {
 		items, err = c.readMany(ctx, fs, o)
@@ -289,7 +289,7 @@ func (c *core) splitByOutage(ctx context.Context, fs []*call, o callConfig) (the
 
 // readMany reads all calls' keys in one round trip. It returns neither items nor an error
 // if the change log was replaced during each of its attempts.
-func (c *core) readMany(ctx context.Context, fs []*call, o callConfig) ([]remote.Item, error) {
+func (c *core) readMany(ctx context.Context, fs []*call, o callConfig) ([]backend.Item, error) {
 	for range 3 {
 		v, now := c.s.tail.View(), mono.Now()
 		for _, f := range fs {

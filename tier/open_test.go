@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/remote"
@@ -283,12 +284,12 @@ func clusterOf(host, port string) func(net.Conn) {
 // unreadable is a remote tier whose log cannot be read.
 type unreadable struct{ *remote.Embedded }
 
-func (u unreadable) Connect(ctx context.Context, o remote.Options) (remote.Conn, error) {
+func (u unreadable) Connect(ctx context.Context, o backend.Options) (backend.Conn, error) {
 	c, err := u.Embedded.Connect(ctx, o)
 	return mute{c}, err
 }
 
-type mute struct{ remote.Conn }
+type mute struct{ backend.Conn }
 
 func (mute) Delta(context.Context, changelog.DeltaQuery) (changelog.Delta, error) {
 	return changelog.Delta{}, errors.New("no")
@@ -317,13 +318,13 @@ func TestAServerThatIsSlowWhileAStoreOpensEndsNothing(t *testing.T) {
 // lateLogs is a remote tier whose log takes 200 ms to read, and is missing at first.
 type lateLogs struct{ *remote.Embedded }
 
-func (r lateLogs) Connect(ctx context.Context, o remote.Options) (remote.Conn, error) {
+func (r lateLogs) Connect(ctx context.Context, o backend.Options) (backend.Conn, error) {
 	c, err := r.Embedded.Connect(ctx, o)
 	return &lateLog{Conn: c}, err
 }
 
 type lateLog struct {
-	remote.Conn
+	backend.Conn
 	asked atomic.Int64
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/remote"
 )
@@ -23,7 +24,7 @@ type storeOption func(*storeConfig)
 func (f storeOption) applyStore(c *storeConfig) { f(c) }
 
 type storeConfig struct {
-	backend      remote.Backend
+	backend      backend.Backend
 	backends     []string // names of the options that chose one
 	prefix       string
 	localBytes   int64
@@ -101,7 +102,7 @@ func WithRemote(b remote.Backend) Option {
 	})
 }
 
-func (c *storeConfig) choose(name string, b remote.Backend) {
+func (c *storeConfig) choose(name string, b backend.Backend) {
 	c.backend = b
 	c.backends = append(c.backends, name)
 }
@@ -238,15 +239,15 @@ func (c *storeConfig) validate() error {
 	if err := checkSettle(c.settle); err != nil {
 		errs = append(errs, err)
 	}
-	if b, ok := c.backend.(remote.Checker); ok {
+	if b, ok := c.backend.(backend.Checker); ok {
 		errs = append(errs, b.Check(c.connection()))
 	}
 	return errors.Join(errs...)
 }
 
 // connection returns the options of the backend's connection, without the events.
-func (c *storeConfig) connection() remote.Options {
-	return remote.Options{Prefix: c.prefix, Timeout: c.timeout, Heartbeat: c.heartbeat, MaxTTL: c.maxTTL, NoTracking: c.noTracking}
+func (c *storeConfig) connection() backend.Options {
+	return backend.Options{Prefix: c.prefix, Timeout: c.timeout, Heartbeat: c.heartbeat, MaxTTL: c.maxTTL, NoTracking: c.noTracking}
 }
 
 func validPrefix(p string) bool {

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/remote"
@@ -23,14 +24,14 @@ import (
 // buggy is a remote tier whose methods panic when they are told to, as if there were a
 // mistake in them, or in what calls them with their answers.
 type buggy struct {
-	remote.Backend
+	backend.Backend
 	mu sync.Mutex
 	// panics is how often each method is to panic; guarded by mu.
 	panics map[string]int
 	count  atomic.Int64
 }
 
-func buggyRemote(b remote.Backend) *buggy { return &buggy{Backend: b, panics: make(map[string]int)} }
+func buggyRemote(b backend.Backend) *buggy { return &buggy{Backend: b, panics: make(map[string]int)} }
 
 func (b *buggy) set(method string, times int) {
 	b.mu.Lock()
@@ -58,7 +59,7 @@ func (b *buggy) due(method string) bool {
 	return true
 }
 
-func (b *buggy) Connect(ctx context.Context, o remote.Options) (remote.Conn, error) {
+func (b *buggy) Connect(ctx context.Context, o backend.Options) (backend.Conn, error) {
 	e := o.Events
 	o.Events.Changed = func(keys []string) { b.at("Changed"); e.Changed(keys) }
 	o.Events.Lost = func() { e.Lost(); b.at("Lost") }
@@ -68,7 +69,7 @@ func (b *buggy) Connect(ctx context.Context, o remote.Options) (remote.Conn, err
 }
 
 type buggyConn struct {
-	remote.Conn
+	backend.Conn
 	b *buggy
 }
 
@@ -82,12 +83,12 @@ func (c buggyConn) Append(ctx context.Context, x changelog.Change) (changelog.Ap
 	return c.Conn.Append(ctx, x)
 }
 
-func (c buggyConn) GetOne(ctx context.Context, key string) (remote.Item, error) {
+func (c buggyConn) GetOne(ctx context.Context, key string) (backend.Item, error) {
 	c.b.at("GetOne")
 	return c.Conn.GetOne(ctx, key)
 }
 
-func (c buggyConn) Lease(ctx context.Context, reqs []remote.LeaseRequest) ([]remote.Lease, error) {
+func (c buggyConn) Lease(ctx context.Context, reqs []backend.LeaseRequest) ([]backend.Lease, error) {
 	c.b.at("Lease")
 	return c.Conn.Lease(ctx, reqs)
 }
@@ -102,9 +103,9 @@ func (c buggyConn) Release(ctx context.Context, keys []string, token string) err
 	return c.Conn.Release(ctx, keys, token)
 }
 
-func (c buggyConn) WriteLater(ctx context.Context, writes []remote.Write, then func([]remote.Written, error)) {
+func (c buggyConn) WriteLater(ctx context.Context, writes []backend.Write, then func([]backend.Written, error)) {
 	c.b.at("WriteLater")
-	c.Conn.WriteLater(ctx, writes, func(w []remote.Written, err error) {
+	c.Conn.WriteLater(ctx, writes, func(w []backend.Written, err error) {
 		defer c.b.at("WriteLater, told")
 		if c.b.due("WriteLater, nonsense") {
 			w = nil
@@ -195,8 +196,8 @@ func TestAPanicInABackgroundGoroutineEndsNothingElse(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := buggyRemote(remote.NewEmbedded(0))
 				var log journal
-				open := func(backend remote.Backend) *tier.Store {
-					s, err := tier.Open(context.Background(), tier.WithRemote(backend), tier.WithLogger(log.logger()))
+				open := func(inner backend.Backend) *tier.Store {
+					s, err := tier.Open(context.Background(), tier.WithRemote(inner), tier.WithLogger(log.logger()))
 					require.NoError(t, err)
 					return s
 				}
@@ -241,16 +242,16 @@ func TestAPanicInAnEventEndsTheConnectionAlone(t *testing.T) {
 	}
 }
 
-func panicsInEvent(t *testing.T, method string, backend remote.Backend, disconnect func()) {
-	b := buggyRemote(backend)
+func panicsInEvent(t *testing.T, method string, inner backend.Backend, disconnect func()) {
+	b := buggyRemote(inner)
 	var log journal
-	open := func(backend remote.Backend) *tier.Store {
-		s, err := tier.Open(context.Background(), tier.WithRemote(backend), tier.WithLogger(log.logger()),
+	open := func(inner backend.Backend) *tier.Store {
+		s, err := tier.Open(context.Background(), tier.WithRemote(inner), tier.WithLogger(log.logger()),
 			tier.WithRemoteTimeout(10*time.Second), tier.WithMaxStaleness(10*time.Second))
 		require.NoError(t, err)
 		return s
 	}
-	s, other := open(b), open(backend)
+	s, other := open(b), open(inner)
 	c, there := view[int](t, s, "docs"), view[int](t, other, "docs")
 	find(t, c, "k", is(1))
 	filled(t, s, 1)

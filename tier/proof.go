@@ -3,14 +3,14 @@ package tier
 import (
 	"context"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
-	"github.com/tiercache/tiercache/remote"
 )
 
 // shardOf returns the server of the cluster that has the remote key name; nil where
 // there is one server.
-func (s *Store) shardOf(name string) *remote.Shard {
+func (s *Store) shardOf(name string) *backend.Shard {
 	if !s.sharded {
 		return nil
 	}
@@ -19,7 +19,7 @@ func (s *Store) shardOf(name string) *remote.Shard {
 
 // canJudge reports whether the answer to a plain read can be judged by what is known:
 // the log was read recently, and the server of the key has answered recently.
-func (s *Store) canJudge(v *changelog.View, shard *remote.Shard) bool {
+func (s *Store) canJudge(v *changelog.View, shard *backend.Shard) bool {
 	now := mono.Now()
 	return s.proofFresh(v, now) && shard.Age(now) <= s.cfg.maxStaleness
 }
@@ -27,7 +27,7 @@ func (s *Store) canJudge(v *changelog.View, shard *remote.Shard) bool {
 // connectionChanged reports whether a read that was sent at v, to shard, may have been
 // answered over another connection than the one that was proven then. A connection
 // reports that it is new (see remote.Events) before it is used.
-func (s *Store) connectionChanged(v *changelog.View, shard *remote.Shard) bool {
+func (s *Store) connectionChanged(v *changelog.View, shard *backend.Shard) bool {
 	// guard: I1-read-overtaken-by-flush
 	// guard: I6-read-from-other-connection
 	return s.tail.View().Epoch != v.Epoch || shard.Gone()

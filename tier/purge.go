@@ -4,24 +4,30 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/invalidation"
-	"github.com/tiercache/tiercache/remote"
 )
 
 // PurgeProgress is how far a Purge has come.
-type PurgeProgress = remote.PurgeProgress
+type PurgeProgress struct {
+	Scanned int64 // keys looked at, of the whole server; with Valkey in steps of 1000
+	Removed int64 // keys removed, leases included
+	// Resume continues the purge after the last finished batch; it is empty
+	// when the purge is complete.
+	Resume string
+}
 
 // PurgeOption configures a Purge.
-type PurgeOption interface{ applyPurge(*remote.PurgeRequest) }
+type PurgeOption interface{ applyPurge(*backend.PurgeRequest) }
 
-type purgeOption func(*remote.PurgeRequest)
+type purgeOption func(*backend.PurgeRequest)
 
-func (f purgeOption) applyPurge(r *remote.PurgeRequest) { f(r) }
+func (f purgeOption) applyPurge(r *backend.PurgeRequest) { f(r) }
 
 // ResumeAt continues an interrupted Purge of the same namespace at the
 // PurgeProgress.Resume that it returned.
 func ResumeAt(resume string) PurgeOption {
-	return purgeOption(func(r *remote.PurgeRequest) { r.Resume = resume })
+	return purgeOption(func(r *backend.PurgeRequest) { r.Resume = resume })
 }
 
 // Purge invalidates a namespace and all below it, and then really frees their
@@ -37,7 +43,10 @@ func (s *Store) Purge(ctx context.Context, path string, progress func(PurgeProgr
 	if err := invalidation.CheckNamespace(path); err != nil {
 		return PurgeProgress{}, fmt.Errorf("tier: purge: %w", err)
 	}
-	req := remote.PurgeRequest{Prefixes: []string{newNamespace(s.cfg.prefix, path).name}, Progress: progress}
+	req := backend.PurgeRequest{Prefixes: []string{newNamespace(s.cfg.prefix, path).name}}
+	if progress != nil {
+		req.Progress = func(p backend.PurgeProgress) { progress(PurgeProgress(p)) }
+	}
 	for _, o := range options {
 		if o != nil {
 			o.applyPurge(&req)
@@ -49,5 +58,5 @@ func (s *Store) Purge(ctx context.Context, path string, progress func(PurgeProgr
 		}
 	}
 	done, err := s.conn.Purge(ctx, req)
-	return done, remoteError(ctx, "purge", err)
+	return PurgeProgress(done), remoteError(ctx, "purge", err)
 }

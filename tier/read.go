@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/local"
@@ -401,7 +402,7 @@ func (c *core) readRemote(ctx context.Context, f *call, load loadFunc, o callCon
 // readOne gets one key. If the caller wants it fresh, or the last proof is too old to
 // judge the answer by, the same request reads a delta. done is false if the delta could
 // not be used and the caller has to ask again.
-func (c *core) readOne(ctx context.Context, name string, o callConfig, v *changelog.View) (stored remote.Item, done bool, err error) {
+func (c *core) readOne(ctx context.Context, name string, o callConfig, v *changelog.View) (stored backend.Item, done bool, err error) {
 	rctx := c.s.request(ctx)
 	defer rctx.End()
 	shard := c.s.shardOf(name)
@@ -456,7 +457,7 @@ func (c *core) countRemoteError(err error) {
 }
 
 // seenOf returns the version of what was read, for call.seen and call.empty.
-func seenOf(stored remote.Item) (seen string, empty bool) {
+func seenOf(stored backend.Item) (seen string, empty bool) {
 	seen = stored.Seen()
 	return seen, stored.Found() && seen == ""
 }
@@ -471,7 +472,7 @@ func (c *core) countUnusable(cause Cause, err error) {
 
 // finishFromRemote ends the call with the entry that was read, if that is valid and fresh
 // enough. If not, it sets the fields of f that a load needs.
-func (c *core) finishFromRemote(ctx context.Context, f *call, stored remote.Item, load loadFunc, o callConfig) bool {
+func (c *core) finishFromRemote(ctx context.Context, f *call, stored backend.Item, load loadFunc, o callConfig) bool {
 	f.seen, f.empty = seenOf(stored)
 	now := mono.Now()
 	it, cause, err := c.open(ctx, &storedValue{key: f.key, stored: stored, basis: f.basis, now: now, keeps: c.usesLocal(o)})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/interpose"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/remote"
@@ -31,7 +32,7 @@ type fickle struct {
 
 var errUnreachable = errors.New("dial tcp 192.0.2.1:6379: connect: connection refused")
 
-func newFickle(b remote.Backend) *fickle {
+func newFickle(b backend.Backend) *fickle {
 	f := &fickle{Backend: &interpose.Backend{Inner: b}, sent: make(map[interpose.Op]int)}
 	f.Reach(f.reach)
 	return f
@@ -125,7 +126,7 @@ func partitioned(t *testing.T, test func(t *testing.T, p *partition), options ..
 			synctest.Test(t, func(t *testing.T) {
 				hub := remote.NewEmbedded(0)
 				p := &partition{t: t, hub: hub, server: newFickle(hub), tracked: len(how) == 0}
-				open := func(b remote.Backend, options ...tier.Option) *tier.Store {
+				open := func(b backend.Backend, options ...tier.Option) *tier.Store {
 					s, err := tier.Open(context.Background(), append(append([]tier.Option{tier.WithRemote(b), tier.WithLogger(slog.New(slog.DiscardHandler))}, how...), options...)...)
 					require.NoError(t, err)
 					t.Cleanup(func() { require.NoError(t, s.Close()) })

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/recovery"
@@ -113,7 +114,7 @@ func (s *Store) start(ctx context.Context) (err error) {
 	s.table = newTable(s.local)
 	o := s.cfg.connection()
 	o.Panics = s.panics
-	o.Events = remote.Events{Changed: s.onChanged, Lost: s.onLost, Published: s.onPublished}
+	o.Events = backend.Events{Changed: s.onChanged, Lost: s.onLost, Published: s.onPublished}
 	conn, err := s.cfg.backend.Connect(ctx, o)
 	if err != nil {
 		return fmt.Errorf("%w: open: %w", ErrUnavailable, err)

@@ -4,10 +4,10 @@ import (
 	"context"
 	"strings"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/local"
-	"github.com/tiercache/tiercache/remote"
 )
 
 // readsUncoalesced reports whether keys of a GetMany can be read without calls. A call
@@ -76,7 +76,7 @@ func (c *core) readUncoalesced(ctx context.Context, p *batchLookup, give func(ke
 }
 
 // readNames reads the entries of the lookups' keys, so that they can be judged by v.
-func (c *core) readNames(ctx context.Context, asked []*keyLookup, v *changelog.View) (items []remote.Item, err error) {
+func (c *core) readNames(ctx context.Context, asked []*keyLookup, v *changelog.View) (items []backend.Item, err error) {
 	names := make([]string, len(asked))
 	c.ns.nameAll(len(asked), func(i int) local.Key { return asked[i].h }, func(i int, name string) { names[i] = name })
 	rctx := c.s.request(ctx)

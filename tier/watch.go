@@ -4,9 +4,9 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/local"
-	"github.com/tiercache/tiercache/remote"
 )
 
 // watch counts the invalidations of one key while a goroutine reads or writes it
@@ -63,7 +63,7 @@ func (k *keyState) recordInvalidation(n int, except *watch) (own bool) {
 type table struct {
 	local *local.Cache[item]
 	// shardOf is nil where there is one server.
-	shardOf func(name string) *remote.Shard
+	shardOf func(name string) *backend.Shard
 	shards  [64]tableShard
 	// synced is a mono.Time, when the latest Sync that succeeded was called.
 	synced atomic.Int64

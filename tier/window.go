@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/remote"
@@ -36,19 +37,19 @@ const maxEarly = 5 * time.Millisecond
 // it is the clock of the log's server, and the difference between the two clocks adds to the upper bound. So it does if
 // the client sends the write to another server, or is redirected to one. There is no lower bound then: a server whose
 // clock is behind by more than maxEarly would refuse all writes.
-func (s *Store) window(v *changelog.View, name string, until mono.Time) remote.Window {
+func (s *Store) window(v *changelog.View, name string, until mono.Time) backend.Window {
 	clock := v.Clock()
 	if s.sharded {
 		of, known := s.conn.Shard(name).Clock()
 		if !known {
-			return remote.Window{Before: clock.Earliest(until)}
+			return backend.Window{Before: clock.Earliest(until)}
 		}
 		// guard: G1-clock-of-shard
 		clock = of
 	}
 	// guard: G2-window-begin
 	// guard: G1-window-end-lower-bound
-	w := remote.Window{NotBefore: clock.Earliest(mono.Now()).Add(-maxEarly), Before: clock.Earliest(until)}
+	w := backend.Window{NotBefore: clock.Earliest(mono.Now()).Add(-maxEarly), Before: clock.Earliest(until)}
 	if !s.sharded {
 		w.Connection = v.Connection()
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/interpose"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/remote"
@@ -20,7 +21,7 @@ import (
 // world is one shared tier on which a test opens stores, each behind hooks.
 type world struct {
 	t      *testing.T
-	inner  remote.Backend
+	inner  backend.Backend
 	prefix string
 	raw    rawAccess
 }

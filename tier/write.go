@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/envelope"
 	"github.com/tiercache/tiercache/internal/mono"
@@ -103,7 +104,7 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*item, options
 		asOf = c.s.AsOf()
 	}
 	puts := make([]pendingSet, 0, len(keys))
-	writes := make([]remote.Write, 0, len(keys))
+	writes := make([]backend.Write, 0, len(keys))
 	var errs []error
 	for i, key := range keys {
 		it := items[i]
@@ -117,7 +118,7 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*item, options
 				errs = append(errs, err)
 				continue
 			}
-			writes = append(writes, remote.Write{
+			writes = append(writes, backend.Write{
 				Key: c.ns.remoteName(p.h), Envelope: sealed, Expires: expiryOf(sealed), Unread: !c.cfg.remoteOnly})
 		}
 		puts = append(puts, p)
@@ -175,7 +176,7 @@ func (c *core) changingKeys(ctx context.Context, doing string, keys []string, wr
 	return errors.Join(err, remoteError(ctx, doing, recordErr))
 }
 
-func (c *core) putAll(ctx context.Context, puts []pendingSet, writes []remote.Write) error {
+func (c *core) putAll(ctx context.Context, puts []pendingSet, writes []backend.Write) error {
 	for _, p := range puts {
 		c.s.table.watch(p.h, p.w)
 		defer c.s.table.unwatch(p.h, p.w)
@@ -209,15 +210,15 @@ func (c *core) putAll(ctx context.Context, puts []pendingSet, writes []remote.Wr
 }
 
 // writeInTime stores values. When it returns each has been stored, or never will be.
-func (c *core) writeInTime(ctx context.Context, writes []remote.Write) ([]remote.Written, error) {
+func (c *core) writeInTime(ctx context.Context, writes []backend.Write) ([]backend.Written, error) {
 	rctx, until := c.s.writeRequest(ctx)
 	defer rctx.End()
 	// guard: I6-declare-before-set
 	if err := c.declare(rctx); err != nil {
 		return nil, notAttempted{err}
 	}
-	var written []remote.Written
-	err := c.s.sendWithinWindow(rctx, keysOf(writes, func(w *remote.Write) string { return w.Key }), func(v *changelog.View) (err error) {
+	var written []backend.Written
+	err := c.s.sendWithinWindow(rctx, keysOf(writes, func(w *backend.Write) string { return w.Key }), func(v *changelog.View) (err error) {
 		for i := range writes {
 			writes[i].Window = c.s.window(v, writes[i].Key, until)
 		}
@@ -246,7 +247,7 @@ var errLate = errors.New("it reached the server too late, or the server's clock 
 
 // settlePut makes this process forget what it read of the key meanwhile, and keeps the
 // new value if no other write has changed the key since.
-func (c *core) settlePut(ctx context.Context, p pendingSet, w remote.Write, done remote.Written) error {
+func (c *core) settlePut(ctx context.Context, p pendingSet, w backend.Write, done backend.Written) error {
 	c.s.table.invalidateKey(p.h, p.w)
 	if done.Err != nil {
 		if errors.Is(done.Err, remote.ErrFull) {
@@ -318,11 +319,11 @@ func (c *core) deleteDeclared(ctx context.Context, names []string) error {
 func (c *core) deleteInTime(ctx context.Context, names []string) error {
 	rctx, until := c.s.writeRequest(ctx)
 	defer rctx.End()
-	var deleted []remote.Deleted
+	var deleted []backend.Deleted
 	err := c.s.sendWithinWindow(rctx, slices.Values(names), func(v *changelog.View) (err error) {
-		keys := make([]remote.Deletion, len(names))
+		keys := make([]backend.Deletion, len(names))
 		for i, name := range names {
-			keys[i] = remote.Deletion{Key: name, Window: c.s.window(v, name, until)}
+			keys[i] = backend.Deletion{Key: name, Window: c.s.window(v, name, until)}
 		}
 		deleted, err = c.s.conn.Delete(rctx, keys)
 		return err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/remote"
 )
@@ -22,7 +23,7 @@ import (
 type fleet struct {
 	hub   *remote.Embedded
 	tails []*changelog.Tail
-	conns []remote.Conn
+	conns []backend.Conn
 
 	mu    sync.Mutex
 	acked map[uint64][]change // by incarnation
@@ -31,7 +32,7 @@ type fleet struct {
 // written is a connection that notes in the list what it records: tails record
 // changes of their own accord as well.
 type written struct {
-	remote.Conn
+	backend.Conn
 	f *fleet
 }
 
@@ -51,7 +52,7 @@ func newFleet(t *testing.T, n int, seed uint64) *fleet {
 	f := &fleet{hub: remote.NewEmbedded(0), acked: make(map[uint64][]change)}
 	for i := range n {
 		w := &wire{rnd: rand.New(rand.NewPCG(seed, uint64(i)))}
-		conn, err := f.hub.Connect(t.Context(), remote.Options{Prefix: fleetPrefix, Timeout: time.Second, Events: remote.Events{
+		conn, err := f.hub.Connect(t.Context(), backend.Options{Prefix: fleetPrefix, Timeout: time.Second, Events: backend.Events{
 			Changed: func([]string) {}, Lost: w.lost, Published: w.published,
 		}})
 		require.NoError(t, err)

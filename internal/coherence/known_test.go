@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/faultproxy"
 	"github.com/tiercache/tiercache/internal/interpose"
 	"github.com/tiercache/tiercache/internal/valkeytest"
@@ -282,7 +283,7 @@ func TestI2AReplicaProvesNothing(t *testing.T) {
 //	    the proof, and given to both
 func TestI2WhoSharesAReadIsGivenNothingOlderThanTheBound(t *testing.T) {
 	hub := remote.NewEmbedded(0)
-	open := func(b remote.Backend) (*tier.Store, *tier.Cache[int64]) {
+	open := func(b backend.Backend) (*tier.Store, *tier.Cache[int64]) {
 		s, err := tier.Open(context.Background(), tier.WithRemote(b), tier.WithMaxStaleness(nodeStaleness),
 			tier.WithHeartbeat(nodeStaleness/4), tier.WithRemoteTimeout(time.Minute))
 		require.NoError(t, err)

@@ -10,15 +10,16 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/remote"
 )
 
 // A fleet without faults is coherent, on both remotes, with tracking and without.
 func TestAHealthyFleetIsCoherent(t *testing.T) {
-	backends := map[string]func(t *testing.T) remote.Backend{
-		"embedded": func(t *testing.T) remote.Backend { return remote.NewEmbedded(0) },
-		"valkey": func(t *testing.T) remote.Backend {
+	backends := map[string]func(t *testing.T) backend.Backend{
+		"embedded": func(t *testing.T) backend.Backend { return remote.NewEmbedded(0) },
+		"valkey": func(t *testing.T) backend.Backend {
 			option, err := valkey.ParseURL(strings.Replace(valkeytest.Shared(t).URL(), "valkey://", "redis://", 1))
 			require.NoError(t, err)
 			return remote.Valkey(option)
@@ -102,7 +103,7 @@ func TestWhatDoesNotGoTogetherIsRefusedOrCoherent(t *testing.T) {
 }
 
 // runFleet runs the members of cfg in this process until during returns.
-func runFleet(t *testing.T, cfg Config, b *Board, backend remote.Backend, during func()) (reports []Report) {
+func runFleet(t *testing.T, cfg Config, b *Board, backend backend.Backend, during func()) (reports []Report) {
 	t.Helper()
 	members := make([]*Member, cfg.Members)
 	for i := range members {

@@ -11,9 +11,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/bound"
 	"github.com/tiercache/tiercache/internal/changelog"
-	"github.com/tiercache/tiercache/remote"
 )
 
 // Op names a method of remote.Conn.
@@ -36,7 +36,7 @@ const (
 // Backend wraps another. Its fields may be set until a store is opened on it;
 // afterwards through Set.
 type Backend struct {
-	Inner remote.Backend
+	Inner backend.Backend
 
 	mu     sync.Mutex // guards the rest
 	reach  func(context.Context, Op) error
@@ -132,9 +132,9 @@ func (b *Backend) Deliver(pick ...int) {
 func (b *Backend) String() string { return "interposed " + b.Inner.String() }
 
 // Connect implements remote.Backend.
-func (b *Backend) Connect(ctx context.Context, o remote.Options) (remote.Conn, error) {
+func (b *Backend) Connect(ctx context.Context, o backend.Options) (backend.Conn, error) {
 	inner := o.Events
-	o.Events = remote.Events{
+	o.Events = backend.Events{
 		Changed: func(keys []string) {
 			keys = slices.Clone(keys) // it may be held
 			for i, k := range keys {
@@ -167,7 +167,7 @@ func (b *Backend) event(e Event) {
 }
 
 type conn struct {
-	remote.Conn
+	backend.Conn
 	b *Backend
 }
 
@@ -226,17 +226,17 @@ func (c *conn) around(ctx context.Context, op Op, f func() error) error {
 	return err
 }
 
-func (c *conn) GetOne(ctx context.Context, key string) (it remote.Item, err error) {
+func (c *conn) GetOne(ctx context.Context, key string) (it backend.Item, err error) {
 	err = c.around(ctx, Get, func() error { it, err = c.Conn.GetOne(ctx, key); return err })
 	return it, err
 }
 
-func (c *conn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) (items []remote.Item, d changelog.Delta, err error) {
+func (c *conn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) (items []backend.Item, d changelog.Delta, err error) {
 	err = c.around(ctx, Get, func() error { items, d, err = c.Conn.Get(ctx, keys, q); return err })
 	return items, d, err
 }
 
-func (c *conn) Lease(ctx context.Context, r []remote.LeaseRequest) (l []remote.Lease, err error) {
+func (c *conn) Lease(ctx context.Context, r []backend.LeaseRequest) (l []backend.Lease, err error) {
 	err = c.around(ctx, Lease, func() error { l, err = c.Conn.Lease(ctx, r); return err })
 	return l, err
 }
@@ -253,14 +253,14 @@ func (c *conn) Release(ctx context.Context, keys []string, token string) error {
 	})
 }
 
-func (c *conn) GetUntracked(ctx context.Context, keys []string) (items []remote.Item, err error) {
+func (c *conn) GetUntracked(ctx context.Context, keys []string) (items []backend.Item, err error) {
 	err = c.around(ctx, Get, func() error { items, err = c.Conn.GetUntracked(ctx, keys); return err })
 	return items, err
 }
 
 // WriteLater has Queued called before the hooks, as on a connection that is busy for as
 // long as these hold the writes.
-func (c *conn) WriteLater(ctx context.Context, w []remote.Write, then func([]remote.Written, error)) {
+func (c *conn) WriteLater(ctx context.Context, w []backend.Write, then func([]backend.Written, error)) {
 	c.b.mu.Lock()
 	handed := c.b.handed
 	c.b.mu.Unlock()
@@ -276,12 +276,12 @@ func (c *conn) WriteLater(ctx context.Context, w []remote.Write, then func([]rem
 	then(c.Write(ctx, w))
 }
 
-func (c *conn) Write(ctx context.Context, w []remote.Write) ([]remote.Written, error) {
-	return around(ctx, c, Write, func(ctx context.Context) ([]remote.Written, error) { return c.Conn.Write(ctx, w) })
+func (c *conn) Write(ctx context.Context, w []backend.Write) ([]backend.Written, error) {
+	return around(ctx, c, Write, func(ctx context.Context) ([]backend.Written, error) { return c.Conn.Write(ctx, w) })
 }
 
-func (c *conn) Delete(ctx context.Context, keys []remote.Deletion) ([]remote.Deleted, error) {
-	return around(ctx, c, Delete, func(ctx context.Context) ([]remote.Deleted, error) { return c.Conn.Delete(ctx, keys) })
+func (c *conn) Delete(ctx context.Context, keys []backend.Deletion) ([]backend.Deleted, error) {
+	return around(ctx, c, Delete, func(ctx context.Context) ([]backend.Deleted, error) { return c.Conn.Delete(ctx, keys) })
 }
 
 // around is conn.around of a request that may be delayed and whose answer says more than that it was performed.
@@ -321,7 +321,7 @@ func (c *conn) Delta(ctx context.Context, q changelog.DeltaQuery) (d changelog.D
 	return d, err
 }
 
-func (c *conn) Info(ctx context.Context) (i remote.Info, err error) {
+func (c *conn) Info(ctx context.Context) (i backend.Info, err error) {
 	err = c.around(ctx, Info, func() error { i, err = c.Conn.Info(ctx); return err })
 	return i, err
 }

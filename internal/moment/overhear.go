@@ -5,19 +5,19 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
-	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/internal/backend"
 )
 
 // Overhear returns a backend whose stores have m happen whenever they have
 // applied a published change.
-func Overhear(b remote.Backend, m *Moment) remote.Backend { return overhearing{b, m} }
+func Overhear(b backend.Backend, m *Moment) backend.Backend { return overhearing{b, m} }
 
 type overhearing struct {
-	remote.Backend
+	backend.Backend
 	m *Moment
 }
 
-func (o overhearing) Connect(ctx context.Context, options remote.Options) (remote.Conn, error) {
+func (o overhearing) Connect(ctx context.Context, options backend.Options) (backend.Conn, error) {
 	published := options.Events.Published
 	options.Events.Published = func(message string) {
 		published(message)

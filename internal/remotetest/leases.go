@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/internal/backend"
 )
 
 // seen is what a store that read raw would send with its request.
@@ -21,8 +21,8 @@ var leases = []test{
 		p := prefix()
 		a, b := h.open(t, p), h.open(t, p)
 		k := a.key("k")
-		require.True(t, a.lease(t, remote.LeaseRequest{Key: k, Token: "a", TTL: time.Minute}).Acquired)
-		l := b.lease(t, remote.LeaseRequest{Key: k, Token: "b"})
+		require.True(t, a.lease(t, backend.LeaseRequest{Key: k, Token: "a", TTL: time.Minute}).Acquired)
+		l := b.lease(t, backend.LeaseRequest{Key: k, Token: "b"})
 		require.False(t, l.Acquired)
 		require.False(t, l.Item.Found())
 		require.Greater(t, l.Wait, time.Duration(0))
@@ -39,7 +39,7 @@ var leases = []test{
 			for i := range 12 {
 				s := conns[i%len(conns)]
 				all.Go(func() {
-					l, err := s.Lease(s.ctx, []remote.LeaseRequest{{Key: k, Token: fmt.Sprint(i), TTL: time.Minute}})
+					l, err := s.Lease(s.ctx, []backend.LeaseRequest{{Key: k, Token: fmt.Sprint(i), TTL: time.Minute}})
 					if err != nil || l[0].Err != nil {
 						t.Errorf("%v %v", l, err)
 					} else if l[0].Acquired {
@@ -56,16 +56,16 @@ var leases = []test{
 		p := prefix()
 		a, b := h.open(t, p), h.open(t, p)
 		k := a.key("k")
-		require.True(t, a.lease(t, remote.LeaseRequest{Key: k, Token: "a", TTL: 20 * time.Millisecond}).Acquired)
-		eventually(t, func() bool { return b.lease(t, remote.LeaseRequest{Key: k, Token: "b"}).Acquired }, "the lease expires")
+		require.True(t, a.lease(t, backend.LeaseRequest{Key: k, Token: "a", TTL: 20 * time.Millisecond}).Acquired)
+		eventually(t, func() bool { return b.lease(t, backend.LeaseRequest{Key: k, Token: "b"}).Acquired }, "the lease expires")
 		require.False(t, a.writeWith(t, k, "a", "late").Stored)
-		l := a.lease(t, remote.LeaseRequest{Key: k, Token: "c"})
+		l := a.lease(t, backend.LeaseRequest{Key: k, Token: "c"})
 		require.False(t, l.Acquired, "nor does it end another's")
 		require.Greater(t, l.Wait, time.Duration(0), "which still ends by itself")
 		require.LessOrEqual(t, l.Wait, time.Hour)
-		_, err := a.Write(a.ctx, []remote.Write{{Key: k, Token: "a", Envelope: []byte("late"), Expires: in(time.Hour)}})
+		_, err := a.Write(a.ctx, []backend.Write{{Key: k, Token: "a", Envelope: []byte("late"), Expires: in(time.Hour)}})
 		require.NoError(t, err)
-		require.Greater(t, a.lease(t, remote.LeaseRequest{Key: k, Token: "c"}).Wait, time.Second, "though it does not say how long leases last")
+		require.Greater(t, a.lease(t, backend.LeaseRequest{Key: k, Token: "c"}).Wait, time.Second, "though it does not say how long leases last")
 		require.False(t, b.get(t, k).Found())
 		require.True(t, b.writeWith(t, k, "b", "in time").Stored)
 		require.Equal(t, "in time", a.get(t, k).Envelope())
@@ -77,11 +77,11 @@ var leases = []test{
 		p := prefix()
 		a, b := h.open(t, p), h.open(t, p)
 		k := a.key("k")
-		require.True(t, a.lease(t, remote.LeaseRequest{Key: k, Token: "a", TTL: time.Hour}).Acquired)
-		l := b.lease(t, remote.LeaseRequest{Key: k, Token: "b", TTL: time.Minute})
+		require.True(t, a.lease(t, backend.LeaseRequest{Key: k, Token: "a", TTL: time.Hour}).Acquired)
+		l := b.lease(t, backend.LeaseRequest{Key: k, Token: "b", TTL: time.Minute})
 		require.False(t, l.Acquired, "its owner may be alive")
 		require.LessOrEqual(t, l.Wait, time.Minute)
-		l = b.lease(t, remote.LeaseRequest{Key: k, Token: "b"})
+		l = b.lease(t, backend.LeaseRequest{Key: k, Token: "b"})
 		require.Less(t, l.Wait, 2*time.Minute, "it was cut")
 		require.True(t, a.writeWith(t, k, "a", "loaded").Stored, "and is still its owner's")
 	}},
@@ -89,21 +89,21 @@ var leases = []test{
 	{"AFillEndsItsLease", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
 		k := s.key("k")
-		s.lease(t, remote.LeaseRequest{Key: k, Token: "one"})
+		s.lease(t, backend.LeaseRequest{Key: k, Token: "one"})
 		require.True(t, s.writeWith(t, k, "one", "v").Stored)
 		require.False(t, s.writeWith(t, k, "one", "again").Stored, "it was for one fill")
-		require.True(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "two", Any: true}).Acquired)
+		require.True(t, s.lease(t, backend.LeaseRequest{Key: k, Token: "two", Any: true}).Acquired)
 	}},
 
 	{"ASetTakesTheLeaseAway", func(t *testing.T, h Harness) {
 		p := prefix()
 		a, b := h.open(t, p), h.open(t, p)
 		k := a.key("k")
-		a.lease(t, remote.LeaseRequest{Key: k, Token: "a"})
+		a.lease(t, backend.LeaseRequest{Key: k, Token: "a"})
 		require.True(t, b.write(t, k, "newer").Stored)
 		require.False(t, a.writeWith(t, k, "a", "late").Stored)
 		require.Equal(t, "newer", a.get(t, k).Envelope())
-		require.True(t, a.lease(t, remote.LeaseRequest{Key: k, Token: "c", Any: true}).Acquired)
+		require.True(t, a.lease(t, backend.LeaseRequest{Key: k, Token: "c", Any: true}).Acquired)
 	}},
 
 	{"ADeleteTakesTheLeaseAway", func(t *testing.T, h Harness) {
@@ -114,11 +114,11 @@ var leases = []test{
 			if there {
 				h.Put(k, "there")
 			}
-			a.lease(t, remote.LeaseRequest{Key: k, Token: "a", Any: true})
+			a.lease(t, backend.LeaseRequest{Key: k, Token: "a", Any: true})
 			b.delete(t, k, a.key("another"))
 			require.False(t, a.writeWith(t, k, "a", "late").Stored)
 			require.False(t, a.get(t, k).Found())
-			require.True(t, a.lease(t, remote.LeaseRequest{Key: k, Token: "c"}).Acquired)
+			require.True(t, a.lease(t, backend.LeaseRequest{Key: k, Token: "c"}).Acquired)
 		}
 	}},
 
@@ -126,8 +126,8 @@ var leases = []test{
 		p := prefix()
 		a, b := h.open(t, p), h.open(t, p)
 		k := a.key("k")
-		l := func(seen string, any bool) remote.Lease {
-			return a.lease(t, remote.LeaseRequest{Key: k, Token: "a", Seen: seen, Any: any})
+		l := func(seen string, any bool) backend.Lease {
+			return a.lease(t, backend.LeaseRequest{Key: k, Token: "a", Seen: seen, Any: any})
 		}
 		free := func() { require.NoError(t, a.Release(a.ctx, []string{k}, "a")) }
 		none := a.seen(t, k)
@@ -155,13 +155,13 @@ var leases = []test{
 		p := prefix()
 		a, b := h.open(t, p), h.open(t, p)
 		k := a.key("k")
-		value := strings.Repeat("x", remote.SeenLen) + "and more"
+		value := strings.Repeat("x", backend.SeenLen) + "and more"
 		h.Put(k, value)
-		require.True(t, b.lease(t, remote.LeaseRequest{Key: k, Token: "b", Any: true}).Acquired)
-		l := a.lease(t, remote.LeaseRequest{Key: k, Token: "a"})
+		require.True(t, b.lease(t, backend.LeaseRequest{Key: k, Token: "b", Any: true}).Acquired)
+		l := a.lease(t, backend.LeaseRequest{Key: k, Token: "a"})
 		require.False(t, l.Acquired)
 		require.True(t, l.Item.Found())
-		require.Equal(t, value[:remote.SeenLen], l.Item.Seen())
+		require.Equal(t, value[:backend.SeenLen], l.Item.Seen())
 	}},
 
 	{"AValueThatIsANumberIsNoAnswerOfTheScript", func(t *testing.T, h Harness) {
@@ -169,7 +169,7 @@ var leases = []test{
 		for _, raw := range []string{"1", "0", "-5"} {
 			k := s.key(raw)
 			h.Put(k, raw)
-			l := s.lease(t, remote.LeaseRequest{Key: k, Token: "a"})
+			l := s.lease(t, backend.LeaseRequest{Key: k, Token: "a"})
 			require.True(t, l.Item.Found(), raw)
 			require.Equal(t, raw, l.Item.Seen(), raw)
 		}
@@ -178,17 +178,17 @@ var leases = []test{
 	{"ALeaseWithoutAnExpiryBlocksNobody", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
 		k := s.key("k")
-		s.lease(t, remote.LeaseRequest{Key: k, Token: "a"})
+		s.lease(t, backend.LeaseRequest{Key: k, Token: "a"})
 		name := ""
 		for _, n := range h.Keys(s.prefix) {
-			if of, ok := remote.LeaseOf(n); ok && of == k {
+			if of, ok := backend.LeaseOf(n); ok && of == k {
 				name = n
 			}
 		}
 		require.NotEmpty(t, name)
 		h.Put(name, "foreign")
-		require.True(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "b"}).Acquired)
-		require.False(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "c"}).Acquired, "ours has an expiry")
+		require.True(t, s.lease(t, backend.LeaseRequest{Key: k, Token: "b"}).Acquired)
+		require.False(t, s.lease(t, backend.LeaseRequest{Key: k, Token: "c"}).Acquired, "ours has an expiry")
 		require.True(t, s.writeWith(t, k, "b", "v").Stored)
 		if h.PutList == nil {
 			return
@@ -198,17 +198,17 @@ var leases = []test{
 		require.False(t, s.writeWith(t, k, "x", "v").Stored, "no token holds that")
 		require.NoError(t, s.Extend(s.ctx, []string{k}, "x", time.Minute))
 		require.NoError(t, s.Release(s.ctx, []string{k}, "x"))
-		require.True(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "b"}).Acquired)
+		require.True(t, s.lease(t, backend.LeaseRequest{Key: k, Token: "b"}).Acquired)
 		h.PutList(s.key("data"))
-		require.True(t, s.lease(t, remote.LeaseRequest{Key: s.key("data"), Token: "b"}).Acquired, "a value of another type is none")
+		require.True(t, s.lease(t, backend.LeaseRequest{Key: s.key("data"), Token: "b"}).Acquired, "a value of another type is none")
 		require.True(t, s.writeWith(t, s.key("data"), "b", "v").Stored)
 	}},
 
 	{"OnlyTheHolderExtendsAndReleases", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
 		k, none := s.key("k"), s.key("none")
-		wait := func() time.Duration { return s.lease(t, remote.LeaseRequest{Key: k, Token: "other"}).Wait }
-		require.True(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "a", TTL: time.Minute}).Acquired)
+		wait := func() time.Duration { return s.lease(t, backend.LeaseRequest{Key: k, Token: "other"}).Wait }
+		require.True(t, s.lease(t, backend.LeaseRequest{Key: k, Token: "a", TTL: time.Minute}).Acquired)
 		require.NoError(t, s.Extend(s.ctx, []string{k, none}, "b", time.Hour))
 		require.LessOrEqual(t, wait(), time.Minute)
 		require.NoError(t, s.Release(s.ctx, []string{k, none}, "b"))
@@ -216,10 +216,10 @@ var leases = []test{
 		require.NoError(t, s.Extend(s.ctx, []string{none, k}, "a", time.Hour))
 		require.Greater(t, wait(), time.Minute)
 		require.NoError(t, s.Extend(s.ctx, []string{none}, "a", time.Hour))
-		require.True(t, s.lease(t, remote.LeaseRequest{Key: none, Token: "c"}).Acquired, "a lost lease is not revived")
+		require.True(t, s.lease(t, backend.LeaseRequest{Key: none, Token: "c"}).Acquired, "a lost lease is not revived")
 		require.NoError(t, s.Release(s.ctx, []string{none, k}, "a"))
 		require.False(t, s.writeWith(t, k, "a", "late").Stored)
-		require.True(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "d"}).Acquired)
+		require.True(t, s.lease(t, backend.LeaseRequest{Key: k, Token: "d"}).Acquired)
 	}},
 
 	{"OnlyTheHolderDiscards", func(t *testing.T, h Harness) {
@@ -227,30 +227,30 @@ var leases = []test{
 		k, free := s.key("k"), s.key("free")
 		h.Put(k, "older")
 		h.Put(free, "older")
-		require.True(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "a", Any: true}).Acquired)
+		require.True(t, s.lease(t, backend.LeaseRequest{Key: k, Token: "a", Any: true}).Acquired)
 		require.NoError(t, s.Discard(s.ctx, []string{free, k}, "b"))
 		require.True(t, s.get(t, k).Found())
-		require.False(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "c", Any: true}).Acquired)
+		require.False(t, s.lease(t, backend.LeaseRequest{Key: k, Token: "c", Any: true}).Acquired)
 		require.NoError(t, s.Discard(s.ctx, []string{free, k}, "a"))
 		require.True(t, s.get(t, free).Found(), "nobody holds its lease")
 		require.False(t, s.get(t, k).Found())
-		require.True(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "c"}).Acquired)
+		require.True(t, s.lease(t, backend.LeaseRequest{Key: k, Token: "c"}).Acquired)
 	}},
 
 	{"TheHolderWhoAsksAgainStillHasIt", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
 		k := s.key("k")
 		for range 2 { // as when a request was sent twice
-			require.True(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "a"}).Acquired)
+			require.True(t, s.lease(t, backend.LeaseRequest{Key: k, Token: "a"}).Acquired)
 		}
-		require.False(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "b"}).Acquired)
+		require.False(t, s.lease(t, backend.LeaseRequest{Key: k, Token: "b"}).Acquired)
 	}},
 
 	{"TakingALeaseTracksTheKey", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
 		for _, any := range []bool{false, true} {
 			k := s.key(fmt.Sprint(any))
-			require.True(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "a", Any: any}).Acquired)
+			require.True(t, s.lease(t, backend.LeaseRequest{Key: k, Token: "a", Any: any}).Acquired)
 			h.Put(k, "foreign")
 			s.delta(t)
 			require.Equal(t, 1, s.noticed(k))
@@ -260,8 +260,8 @@ var leases = []test{
 	{"SeveralLeasesAreTakenInOneStep", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
 		h.Put(s.key("there"), "a value")
-		s.lease(t, remote.LeaseRequest{Key: s.key("taken"), Token: "other"})
-		l, err := s.Lease(s.ctx, []remote.LeaseRequest{
+		s.lease(t, backend.LeaseRequest{Key: s.key("taken"), Token: "other"})
+		l, err := s.Lease(s.ctx, []backend.LeaseRequest{
 			{Key: s.key("free"), Token: "a", TTL: time.Minute},
 			{Key: s.key("there"), Token: "a", TTL: time.Minute},
 			{Key: s.key("taken"), Token: "a", TTL: time.Minute},

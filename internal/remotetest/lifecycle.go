@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
@@ -21,15 +22,15 @@ func (s *store) calls(ctx context.Context) map[string]error {
 	_, _, out["Get"] = s.Get(ctx, k, nil)
 	_, _, out["GetDelta"] = s.Get(ctx, k, &changelog.DeltaQuery{Limit: 1})
 	_, out["GetUntracked"] = s.GetUntracked(ctx, k)
-	_, out["Lease"] = s.Lease(ctx, []remote.LeaseRequest{{Key: k[0], Token: "t", TTL: time.Minute}})
+	_, out["Lease"] = s.Lease(ctx, []backend.LeaseRequest{{Key: k[0], Token: "t", TTL: time.Minute}})
 	out["Extend"] = s.Extend(ctx, k, "t", time.Minute)
 	out["Release"] = s.Release(ctx, k, "t")
-	writes := []remote.Write{{Key: k[0], Envelope: []byte("v"), Expires: in(time.Minute)}}
+	writes := []backend.Write{{Key: k[0], Envelope: []byte("v"), Expires: in(time.Minute)}}
 	_, out["Write"] = s.Conn.Write(ctx, writes)
 	_, out["WriteLater"] = WriteLater(ctx, s.Conn, writes)
 	out["Delete"] = s.remove(ctx, k)
 	out["Discard"] = s.Discard(ctx, k, "t")
-	_, out["Purge"] = s.Purge(ctx, remote.PurgeRequest{Prefixes: []string{s.prefix + ":d:"}})
+	_, out["Purge"] = s.Purge(ctx, backend.PurgeRequest{Prefixes: []string{s.prefix + ":d:"}})
 	_, out["Info"] = s.Info(ctx)
 	_, out["Delta"] = s.Delta(ctx, changelog.DeltaQuery{Limit: 1})
 	_, out["Append"] = s.Append(ctx, changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})

@@ -10,9 +10,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/invalidation"
-	"github.com/tiercache/tiercache/remote"
 )
 
 // appendWith records a change with what the caller knows of the log.
@@ -470,7 +470,7 @@ var logs = []test{
 	}},
 
 	{"ReadsAndChangesOfAStoreWithoutTrackingGoOn", func(t *testing.T, h Harness) {
-		s := h.open(t, prefix(), func(o *remote.Options) { o.NoTracking = true })
+		s := h.open(t, prefix(), func(o *backend.Options) { o.NoTracking = true })
 		a := s.append(t, "s:x")
 		require.Equal(t, a.Tick, s.delta(t).Tick)
 		require.NotZero(t, s.delta(t).Connection)

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/internal/backend"
 )
 
 // left returns the keys under prefix, sorted.
@@ -34,7 +34,7 @@ var purges = []test{
 				keep = append(keep, s.prefix+k)
 			}
 			sort.Strings(keep)
-			done, err := s.Purge(s.ctx, remote.PurgeRequest{Prefixes: []string{s.prefix + glob}})
+			done, err := s.Purge(s.ctx, backend.PurgeRequest{Prefixes: []string{s.prefix + glob}})
 			require.NoError(t, err)
 			require.EqualValues(t, len(in), done.Removed, glob)
 			require.Empty(t, done.Resume)
@@ -52,10 +52,10 @@ var purges = []test{
 		h.Put(s.prefix+":d:b:x", "v")
 		h.Put(s.prefix+":d:c:x", "v")
 		s.get(t, s.prefix+":d:b:x")
-		var told []remote.PurgeProgress
-		done, err := s.Purge(s.ctx, remote.PurgeRequest{
+		var told []backend.PurgeProgress
+		done, err := s.Purge(s.ctx, backend.PurgeRequest{
 			Prefixes: []string{s.prefix + ":d:a:", s.prefix + ":d:none:", s.prefix + ":d:b:"},
-			Progress: func(p remote.PurgeProgress) { told = append(told, p) },
+			Progress: func(p backend.PurgeProgress) { told = append(told, p) },
 		})
 		require.NoError(t, err)
 		require.EqualValues(t, n+1, done.Removed)
@@ -81,11 +81,11 @@ var purges = []test{
 				h.Put(fmt.Sprintf("%s:d:b:%d", s.prefix, i), "v")
 			}
 		}
-		req := remote.PurgeRequest{Prefixes: []string{s.prefix + ":d:a:", s.prefix + ":d:b:"}}
+		req := backend.PurgeRequest{Prefixes: []string{s.prefix + ":d:a:", s.prefix + ":d:b:"}}
 		var removed int64
 		for stops := 0; ; stops++ {
 			ctx, cancel := context.WithCancel(s.ctx)
-			req.Progress = func(remote.PurgeProgress) { cancel() }
+			req.Progress = func(backend.PurgeProgress) { cancel() }
 			done, err := s.Purge(ctx, req)
 			cancel()
 			removed += done.Removed
@@ -109,7 +109,7 @@ var purges = []test{
 		h.Put(s.prefix+":d:a:x", "v")
 		ctx, cancel := context.WithCancel(s.ctx)
 		cancel()
-		_, err := s.Purge(ctx, remote.PurgeRequest{Prefixes: []string{s.prefix + ":d:"}})
+		_, err := s.Purge(ctx, backend.PurgeRequest{Prefixes: []string{s.prefix + ":d:"}})
 		require.ErrorIs(t, err, context.Canceled)
 		require.Len(t, h.left(s.prefix), 1)
 	}},
@@ -117,7 +117,7 @@ var purges = []test{
 	{"APositionThatNoPurgeReportedIsRefused", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
 		for _, bad := range []string{"x", "0", ":", "0:", ":0", "-1:0", "1:0", "0:-1", "0:x", "99999999999999999999:0", "0:99999999999999999999"} {
-			_, err := s.Purge(s.ctx, remote.PurgeRequest{Prefixes: []string{s.prefix}, Resume: bad})
+			_, err := s.Purge(s.ctx, backend.PurgeRequest{Prefixes: []string{s.prefix}, Resume: bad})
 			require.ErrorContains(t, err, "resume", bad)
 		}
 	}},

@@ -7,16 +7,16 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/invalidation"
-	"github.com/tiercache/tiercache/remote"
 )
 
 var reads = []test{
 	{"AMissingKeyIsTheZeroItem", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
 		it := s.get(t, s.key("none"))
-		require.Equal(t, remote.Item{}, it)
+		require.Equal(t, backend.Item{}, it)
 		require.False(t, it.Found())
 		require.Empty(t, it.Seen())
 	}},
@@ -27,7 +27,7 @@ var reads = []test{
 			"text": "hello", "binary": "\x00\r\n\xff$5\r\n", "empty": "", "digits": "0000000000001",
 			"huge": strings.Repeat("0123456789abcdef", 3<<16), "nul": strings.Repeat("\x00", 100),
 		} {
-			w, err := s.Write(s.ctx, []remote.Write{{Key: s.key(name), Envelope: []byte(envelope), Expires: in(time.Hour)}})
+			w, err := s.Write(s.ctx, []backend.Write{{Key: s.key(name), Envelope: []byte(envelope), Expires: in(time.Hour)}})
 			require.NoError(t, err)
 			require.True(t, w[0].Stored, name)
 			for _, reader := range []*store{s, other} {
@@ -69,7 +69,7 @@ var reads = []test{
 			require.NoError(t, err)
 			require.Len(t, items, len(keys))
 			for i, item := range items {
-				expected := remote.Item{}
+				expected := backend.Item{}
 				if keys[i] != other { // which alone is found
 					expected = s.get(t, keys[i])
 				}
@@ -97,7 +97,7 @@ var reads = []test{
 	{"WhatAStrangerPutThereIsReadWithoutHarm", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
 		k := s.key("a")
-		for _, raw := range []string{"", "1", "-1", "short", "000000000000", "0000000000000", "000000000000x", "-000000000001rest", strings.Repeat("x", remote.SeenLen)} {
+		for _, raw := range []string{"", "1", "-1", "short", "000000000000", "0000000000000", "000000000000x", "-000000000001rest", strings.Repeat("x", backend.SeenLen)} {
 			h.Put(k, raw)
 			it := s.get(t, k)
 			require.True(t, it.Found(), raw)
@@ -129,7 +129,7 @@ var reads = []test{
 		s.append(t, "s:x")
 		clock := func() time.Time { return s.delta(t).ServerTime }
 		brief := clock().Add(100 * time.Millisecond)
-		written, err := s.Write(s.ctx, []remote.Write{
+		written, err := s.Write(s.ctx, []backend.Write{
 			{Key: s.key("long"), Envelope: []byte("v"), Expires: brief.Add(time.Hour)},
 			{Key: s.key("brief"), Envelope: []byte("v"), Expires: brief},
 			{Key: s.key("past"), Envelope: []byte("v"), Expires: brief.Add(-time.Hour)},

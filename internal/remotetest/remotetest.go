@@ -15,16 +15,16 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/invalidation"
-	"github.com/tiercache/tiercache/remote"
 )
 
 // Harness is a backend, and the hands of a stranger on what it holds. The
 // backend is the test's own: it is flushed. The functions may be called from
 // several goroutines at once.
 type Harness struct {
-	Backend remote.Backend
+	Backend backend.Backend
 
 	Read   func(key string) (string, bool)
 	Put    func(key, value string) // without an expiry
@@ -113,7 +113,7 @@ func eventually(t testing.TB, cond func() bool, what string, args ...any) {
 
 // store is a connection and what it was told.
 type store struct {
-	remote.Conn
+	backend.Conn
 	*recorder
 	prefix string
 	ctx    context.Context
@@ -122,7 +122,7 @@ type store struct {
 
 // Write also takes the way of those who do not wait, in turns: all that is true of the
 // one is true of the other.
-func (s *store) Write(ctx context.Context, writes []remote.Write) ([]remote.Written, error) {
+func (s *store) Write(ctx context.Context, writes []backend.Write) ([]backend.Written, error) {
 	if s.writes.Add(1)%2 == 0 {
 		return s.Conn.Write(ctx, writes)
 	}
@@ -130,9 +130,9 @@ func (s *store) Write(ctx context.Context, writes []remote.Write) ([]remote.Writ
 }
 
 // WriteLater waits for what c's WriteLater tells.
-func WriteLater(ctx context.Context, c remote.Conn, writes []remote.Write) (out []remote.Written, err error) {
+func WriteLater(ctx context.Context, c backend.Conn, writes []backend.Write) (out []backend.Written, err error) {
 	told := make(chan struct{}) // closing it twice panics
-	c.WriteLater(ctx, writes, func(w []remote.Written, e error) {
+	c.WriteLater(ctx, writes, func(w []backend.Written, e error) {
 		out, err = w, e
 		close(told)
 	})
@@ -146,12 +146,12 @@ var prefixes atomic.Int64
 func prefix() string { return fmt.Sprintf("battery%d", prefixes.Add(1)) }
 
 // open connects a store that is closed with the test.
-func (h Harness) open(t testing.TB, prefix string, change ...func(*remote.Options)) *store {
+func (h Harness) open(t testing.TB, prefix string, change ...func(*backend.Options)) *store {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 4*patience)
 	t.Cleanup(cancel)
 	s := &store{recorder: newRecorder(), prefix: prefix, ctx: ctx}
-	o := remote.Options{Prefix: prefix, Timeout: patience, NoTracking: h.NoTracking, Events: s.events()}
+	o := backend.Options{Prefix: prefix, Timeout: patience, NoTracking: h.NoTracking, Events: s.events()}
 	for _, f := range change {
 		f(&o)
 	}
@@ -192,7 +192,7 @@ func (s *store) key(name string) string { return s.prefix + ":d:n:{" + name + "}
 // beside names a key of the same slot, and so of the same server.
 func (s *store) beside(name string) string { return s.prefix + ":d:beside:{" + name + "}" }
 
-func (s *store) get(t testing.TB, key string) remote.Item {
+func (s *store) get(t testing.TB, key string) backend.Item {
 	t.Helper()
 	it, err := s.GetOne(s.ctx, key)
 	require.NoError(t, err)
@@ -200,14 +200,14 @@ func (s *store) get(t testing.TB, key string) remote.Item {
 }
 
 // write stores a value without a lease.
-func (s *store) write(t testing.TB, key, envelope string) remote.Written {
+func (s *store) write(t testing.TB, key, envelope string) backend.Written {
 	t.Helper()
 	return s.writeWith(t, key, "", envelope)
 }
 
-func (s *store) writeWith(t testing.TB, key, token, envelope string) remote.Written {
+func (s *store) writeWith(t testing.TB, key, token, envelope string) backend.Written {
 	t.Helper()
-	w, err := s.Write(s.ctx, []remote.Write{{Key: key, Token: token, LeaseTTL: time.Hour, Envelope: []byte(envelope), Expires: in(time.Hour), Unread: token == ""}})
+	w, err := s.Write(s.ctx, []backend.Write{{Key: key, Token: token, LeaseTTL: time.Hour, Envelope: []byte(envelope), Expires: in(time.Hour), Unread: token == ""}})
 	require.NoError(t, err)
 	require.Len(t, w, 1)
 	require.NoError(t, w[0].Err)
@@ -223,8 +223,8 @@ func (s *store) delete(t testing.TB, keys ...string) {
 func (s *store) remove(ctx context.Context, keys []string) error { return Delete(ctx, s.Conn, keys...) }
 
 // Delete deletes keys at any time, and returns an error if one was not.
-func Delete(ctx context.Context, c remote.Conn, keys ...string) error {
-	all := make([]remote.Deletion, len(keys))
+func Delete(ctx context.Context, c backend.Conn, keys ...string) error {
+	all := make([]backend.Deletion, len(keys))
 	for i, k := range keys {
 		all[i].Key = k
 	}
@@ -235,12 +235,12 @@ func Delete(ctx context.Context, c remote.Conn, keys ...string) error {
 	return err
 }
 
-func (s *store) lease(t testing.TB, r remote.LeaseRequest) remote.Lease {
+func (s *store) lease(t testing.TB, r backend.LeaseRequest) backend.Lease {
 	t.Helper()
 	if r.TTL == 0 {
 		r.TTL = time.Hour
 	}
-	l, err := s.Lease(s.ctx, []remote.LeaseRequest{r})
+	l, err := s.Lease(s.ctx, []backend.LeaseRequest{r})
 	require.NoError(t, err)
 	require.Len(t, l, 1)
 	require.NoError(t, l[0].Err)
@@ -295,7 +295,7 @@ type recorder struct {
 
 func newRecorder() *recorder { return &recorder{notices: make(map[string]int)} }
 
-func (r *recorder) events() remote.Events {
+func (r *recorder) events() backend.Events {
 	event := func(f func()) {
 		if !r.running.CompareAndSwap(false, true) {
 			r.overlapped.Store(true)
@@ -306,7 +306,7 @@ func (r *recorder) events() remote.Events {
 		r.mu.Unlock()
 		r.running.Store(false)
 	}
-	return remote.Events{
+	return backend.Events{
 		Changed: func(keys []string) {
 			event(func() {
 				for _, k := range keys {

@@ -8,9 +8,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/invalidation"
-	"github.com/tiercache/tiercache/remote"
 )
 
 var tracking = []test{
@@ -23,7 +23,7 @@ var tracking = []test{
 			"OthersWrite":   func(k string) { other.write(t, k, "new") },
 			"OthersDelete":  func(k string) { other.delete(t, k) },
 			"OthersDiscard": func(k string) {
-				other.lease(t, remote.LeaseRequest{Key: k, Token: "t", Any: true})
+				other.lease(t, backend.LeaseRequest{Key: k, Token: "t", Any: true})
 				require.NoError(t, other.Discard(other.ctx, []string{k}, "t"))
 			},
 			"OwnWrite":  func(k string) { s.write(t, k, "new") },
@@ -129,7 +129,7 @@ var tracking = []test{
 		s, other := h.open(t, p), h.open(t, p)
 		k := s.key("k")
 		for life := 20 * time.Millisecond; ; life *= 2 { // until it is read in time
-			_, err := other.Write(s.ctx, []remote.Write{{Key: k, Envelope: []byte("v"), Expires: in(life)}})
+			_, err := other.Write(s.ctx, []backend.Write{{Key: k, Envelope: []byte("v"), Expires: in(life)}})
 			require.NoError(t, err)
 			if s.get(t, k).Found() {
 				break
@@ -145,20 +145,20 @@ var tracking = []test{
 		p := prefix()
 		s, other := h.open(t, p), h.open(t, p)
 		k := s.key("k")
-		other.lease(t, remote.LeaseRequest{Key: k, Token: "other"})
-		require.False(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "mine"}).Acquired)
+		other.lease(t, backend.LeaseRequest{Key: k, Token: "other"})
+		require.False(t, s.lease(t, backend.LeaseRequest{Key: k, Token: "mine"}).Acquired)
 		require.NoError(t, other.Release(s.ctx, []string{k}, "other"))
 		s.delta(t)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		require.Len(t, s.notices, 1, "whoever waits for a lease is told when it goes, and nothing else")
 		for name, n := range s.notices {
-			of, ok := remote.LeaseOf(name)
+			of, ok := backend.LeaseOf(name)
 			require.True(t, ok)
 			require.Equal(t, k, of)
 			require.Equal(t, 1, n)
 		}
-		_, ok := remote.LeaseOf(k)
+		_, ok := backend.LeaseOf(k)
 		require.False(t, ok)
 	}},
 
@@ -166,8 +166,8 @@ var tracking = []test{
 		p := prefix()
 		s, other := h.open(t, p), h.open(t, p)
 		k := s.key("k")
-		other.lease(t, remote.LeaseRequest{Key: k, Token: "other"})
-		require.False(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "mine"}).Acquired)
+		other.lease(t, backend.LeaseRequest{Key: k, Token: "other"})
+		require.False(t, s.lease(t, backend.LeaseRequest{Key: k, Token: "mine"}).Acquired)
 		require.True(t, other.writeWith(t, k, "other", "v").Stored)
 		s.delta(t)
 		s.mu.Lock()
@@ -243,8 +243,8 @@ var tracking = []test{
 
 	{"WithoutTrackingThereAreMessagesAndNoNotices", func(t *testing.T, h Harness) {
 		p := prefix()
-		s := h.open(t, p, func(o *remote.Options) { o.NoTracking = true }).listening(t)
-		other := h.open(t, p, func(o *remote.Options) { o.NoTracking = true })
+		s := h.open(t, p, func(o *backend.Options) { o.NoTracking = true }).listening(t)
+		other := h.open(t, p, func(o *backend.Options) { o.NoTracking = true })
 		k := s.key("k")
 		s.get(t, k)
 		h.Put(k, "new")

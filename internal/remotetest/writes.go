@@ -13,7 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/internal/backend"
 )
 
 var writes = []test{
@@ -47,7 +47,7 @@ var writes = []test{
 			if owed == 1 {
 				s.get(t, k)
 			}
-			w, err := s.Write(s.ctx, []remote.Write{{Key: k, Envelope: []byte("v"), Expires: in(time.Hour)}})
+			w, err := s.Write(s.ctx, []backend.Write{{Key: k, Envelope: []byte("v"), Expires: in(time.Hour)}})
 			require.NoError(t, err)
 			require.True(t, w[0].Stored)
 			s.delta(t)
@@ -61,13 +61,13 @@ var writes = []test{
 	{"WhoWritesIsToldOnceBeforeItWaits", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
 		calls := make([]int, 2)
-		var writes []remote.Write
+		var writes []backend.Write
 		for i := range calls {
-			writes = append(writes, remote.Write{Key: s.key(strconv.Itoa(i)), Envelope: []byte("v"), Expires: in(time.Hour), Queued: func() { calls[i]++ }})
+			writes = append(writes, backend.Write{Key: s.key(strconv.Itoa(i)), Envelope: []byte("v"), Expires: in(time.Hour), Queued: func() { calls[i]++ }})
 		}
-		for times, write := range []func(context.Context, []remote.Write) ([]remote.Written, error){
+		for times, write := range []func(context.Context, []backend.Write) ([]backend.Written, error){
 			s.Conn.Write,
-			func(ctx context.Context, w []remote.Write) ([]remote.Written, error) {
+			func(ctx context.Context, w []backend.Write) ([]backend.Written, error) {
 				return WriteLater(ctx, s.Conn, w)
 			},
 		} {
@@ -85,7 +85,7 @@ var writes = []test{
 			if seen {
 				h.Put(k, "stale")
 			}
-			require.True(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "mine", Any: seen}).Acquired)
+			require.True(t, s.lease(t, backend.LeaseRequest{Key: k, Token: "mine", Any: seen}).Acquired)
 			before := s.noticed(k)
 			require.True(t, s.writeWith(t, k, "mine", "loaded").Stored, "the lease has read the key")
 			s.delta(t)
@@ -102,7 +102,7 @@ var writes = []test{
 		h.Put(k, "there")
 		s.get(t, k)
 		w := s.writeWith(t, k, "nobody's", "late")
-		require.Equal(t, remote.Written{}, w)
+		require.Equal(t, backend.Written{}, w)
 		s.delta(t)
 		require.Zero(t, s.noticed(k))
 		raw, _ := h.Read(k)
@@ -114,11 +114,11 @@ var writes = []test{
 		for name, w := range windows() {
 			k := s.key(name)
 			h.Put(k, "older")
-			out, err := s.Write(s.ctx, []remote.Write{{Key: k, Envelope: []byte("v"), Expires: in(time.Hour), Window: w.Window}})
+			out, err := s.Write(s.ctx, []backend.Write{{Key: k, Envelope: []byte("v"), Expires: in(time.Hour), Window: w.Window}})
 			require.NoError(t, err)
 			raw, _ := h.Read(k)
 			if !w.admits {
-				require.Equal(t, remote.Written{}, out[0], name)
+				require.Equal(t, backend.Written{}, out[0], name)
 				require.Equal(t, "older", raw, name)
 				continue
 			}
@@ -129,22 +129,22 @@ var writes = []test{
 
 	{"ADeletionOutsideItsWindowIsNotPerformed", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
-		var all []remote.Deletion
+		var all []backend.Deletion
 		var admits []bool
 		for name, w := range windows() {
 			k := s.key(name)
 			h.Put(k, "there")
-			require.True(t, s.lease(t, remote.LeaseRequest{Key: k, Token: "mine", Any: true}).Acquired)
-			all, admits = append(all, remote.Deletion{Key: k, Window: w.Window}), append(admits, w.admits)
+			require.True(t, s.lease(t, backend.LeaseRequest{Key: k, Token: "mine", Any: true}).Acquired)
+			all, admits = append(all, backend.Deletion{Key: k, Window: w.Window}), append(admits, w.admits)
 		}
 		deleted, err := s.Delete(s.ctx, all)
 		require.NoError(t, err)
 		require.Len(t, deleted, len(all))
 		for i, d := range deleted {
-			require.Equal(t, remote.Deleted{Late: !admits[i]}, d, "each key has its outcome: %v", all[i])
+			require.Equal(t, backend.Deleted{Late: !admits[i]}, d, "each key has its outcome: %v", all[i])
 			_, there := h.Read(all[i].Key)
 			require.Equal(t, !admits[i], there)
-			l := s.lease(t, remote.LeaseRequest{Key: all[i].Key, Token: "another's", Any: true})
+			l := s.lease(t, backend.LeaseRequest{Key: all[i].Key, Token: "another's", Any: true})
 			require.Equal(t, admits[i], l.Acquired, "so long the lease stays")
 		}
 	}},
@@ -154,8 +154,8 @@ var writes = []test{
 		s := h.open(t, prefix())
 		for range 50 {
 			present := s.delta(t).ServerTime
-			for w, stored := range map[remote.Window]bool{{Before: present}: false, {NotBefore: present}: true} {
-				out, err := s.Write(s.ctx, []remote.Write{{Key: s.key("k"), Envelope: []byte("v"), Expires: in(time.Hour), Window: w}})
+			for w, stored := range map[backend.Window]bool{{Before: present}: false, {NotBefore: present}: true} {
+				out, err := s.Write(s.ctx, []backend.Write{{Key: s.key("k"), Envelope: []byte("v"), Expires: in(time.Hour), Window: w}})
 				require.NoError(t, err)
 				require.Equal(t, stored, out[0].Stored, "%v", w)
 			}
@@ -168,9 +168,9 @@ var writes = []test{
 		h.Put(k, "there")
 		ctx, cancel := context.WithCancel(s.ctx)
 		cancel()
-		_, err := s.Conn.Write(ctx, []remote.Write{{Key: k, Envelope: []byte("v"), Expires: in(time.Hour)}})
+		_, err := s.Conn.Write(ctx, []backend.Write{{Key: k, Envelope: []byte("v"), Expires: in(time.Hour)}})
 		require.ErrorIs(t, err, context.Canceled)
-		_, err = s.Delete(ctx, []remote.Deletion{{Key: k}})
+		_, err = s.Delete(ctx, []backend.Deletion{{Key: k}})
 		require.ErrorIs(t, err, context.Canceled)
 		s.delta(t)
 		raw, _ := h.Read(k)
@@ -189,11 +189,11 @@ var writes = []test{
 					h.Put(k, "there")
 				}
 				if token != "" {
-					require.True(t, s.lease(t, remote.LeaseRequest{Key: k, Token: token, Any: there}).Acquired)
+					require.True(t, s.lease(t, backend.LeaseRequest{Key: k, Token: token, Any: there}).Acquired)
 				}
-				w, err := s.Write(s.ctx, []remote.Write{{Key: k, Token: token, Envelope: []byte("v"), Expires: in(-time.Minute), Unread: token == ""}})
+				w, err := s.Write(s.ctx, []backend.Write{{Key: k, Token: token, Envelope: []byte("v"), Expires: in(-time.Minute), Unread: token == ""}})
 				require.NoError(t, err)
-				require.Equal(t, remote.Written{Expired: true}, w[0])
+				require.Equal(t, backend.Written{Expired: true}, w[0])
 				require.False(t, s.get(t, k).Found(), "nor is what was there before")
 			}
 		}
@@ -201,8 +201,8 @@ var writes = []test{
 
 	{"ManyValuesAreWrittenTogether", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
-		s.lease(t, remote.LeaseRequest{Key: s.key("b"), Token: "mine"})
-		w, err := s.Write(s.ctx, []remote.Write{
+		s.lease(t, backend.LeaseRequest{Key: s.key("b"), Token: "mine"})
+		w, err := s.Write(s.ctx, []backend.Write{
 			{Key: s.key("a"), Envelope: []byte("A"), Expires: in(time.Hour)},
 			{Key: s.key("b"), Envelope: []byte("B"), Expires: in(time.Hour), Token: "mine"},
 			{Key: s.key("c"), Envelope: []byte("C"), Expires: in(time.Hour), Token: "mine"},
@@ -218,7 +218,7 @@ var writes = []test{
 
 	{"LargeAndBinaryWritesComeBackAsTheyWere", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
-		for i, envelope := range []string{"\x00", "1", strings.Repeat("x", remote.SeenLen), strings.Repeat("\r\n", remote.SeenLen), strings.Repeat("\xfe", 3<<20), ""} {
+		for i, envelope := range []string{"\x00", "1", strings.Repeat("x", backend.SeenLen), strings.Repeat("\r\n", backend.SeenLen), strings.Repeat("\xfe", 3<<20), ""} {
 			k := s.key(fmt.Sprint(i))
 			require.True(t, s.write(t, k, envelope).Stored, "%d", i)
 			require.Equal(t, envelope, s.get(t, k).Envelope(), "%d", i)
@@ -262,18 +262,18 @@ var writes = []test{
 
 // windowCase is a Window, and whether a request that is sent now is in it.
 type windowCase struct {
-	remote.Window
+	backend.Window
 	admits bool
 }
 
 func windows() map[string]windowCase {
 	return map[string]windowCase{
-		"none":    {remote.Window{}, true},
-		"present": {remote.Window{NotBefore: in(-time.Minute), Before: in(time.Minute)}, true},
-		"past":    {remote.Window{NotBefore: in(-time.Hour), Before: in(-time.Minute)}, false},
-		"future":  {remote.Window{NotBefore: in(time.Minute), Before: in(time.Hour)}, false},
-		"until":   {remote.Window{Before: in(-time.Minute)}, false},
-		"from":    {remote.Window{NotBefore: in(time.Minute)}, false},
+		"none":    {backend.Window{}, true},
+		"present": {backend.Window{NotBefore: in(-time.Minute), Before: in(time.Minute)}, true},
+		"past":    {backend.Window{NotBefore: in(-time.Hour), Before: in(-time.Minute)}, false},
+		"future":  {backend.Window{NotBefore: in(time.Minute), Before: in(time.Hour)}, false},
+		"until":   {backend.Window{Before: in(-time.Minute)}, false},
+		"from":    {backend.Window{NotBefore: in(time.Minute)}, false},
 	}
 }
 
@@ -301,7 +301,7 @@ func (r *race) foreign() (done <-chan struct{}) {
 			case 0:
 				r.h.Delete(r.key)
 			case 1:
-				_, err := r.other.Write(r.s.ctx, []remote.Write{{Key: r.key, Envelope: []byte("other's"), Expires: in(time.Hour)}})
+				_, err := r.other.Write(r.s.ctx, []backend.Write{{Key: r.key, Envelope: []byte("other's"), Expires: in(time.Hour)}})
 				if err != nil {
 					r.t.Error(err)
 				}
@@ -343,7 +343,7 @@ func (r *race) run(own string) int {
 			return uncleanCopy
 		}
 	}
-	w, err := r.s.Write(r.s.ctx, []remote.Write{{Key: r.key, Envelope: []byte(own), Expires: in(time.Hour), Unread: !read}})
+	w, err := r.s.Write(r.s.ctx, []backend.Write{{Key: r.key, Envelope: []byte(own), Expires: in(time.Hour), Unread: !read}})
 	counted := r.s.noticed(r.key) - before
 	<-foreign
 	if err != nil || len(w) != 1 || w[0].Err != nil || !w[0].Stored {

@@ -1,3 +1,5 @@
+// Package breaker keeps requests from a server that does not answer: [Conn] is a connection
+// that refuses them while the server is away.
 package breaker
 
 import (

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/bound"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
@@ -22,7 +23,7 @@ import (
 // given up may have taken the lease, which would block other processes once the server
 // answers again.
 type Conn struct {
-	remote.Conn
+	backend.Conn
 	timeout time.Duration
 	Server  Breaker // of the only server, or in a cluster of the one that has the log
 	Sharded bool
@@ -34,7 +35,7 @@ type Conn struct {
 
 // NewConn returns c with breakers. It calls opened and closed, without a lock, when a
 // breaker opens or closes.
-func NewConn(c remote.Conn, timeout, heartbeat time.Duration, opened, closed func(*Outage)) *Conn {
+func NewConn(c backend.Conn, timeout, heartbeat time.Duration, opened, closed func(*Outage)) *Conn {
 	return &Conn{Conn: c, timeout: timeout, silence: max(timeout, 2*heartbeat), Server: Breaker{onOpen: opened, onClose: closed}}
 }
 
@@ -47,7 +48,7 @@ func (g *Conn) Of(name string) *Breaker {
 }
 
 // ofShard returns the breaker of a server of a cluster; name is a key that the server has.
-func (g *Conn) ofShard(s *remote.Shard, name string) *Breaker {
+func (g *Conn) ofShard(s *backend.Shard, name string) *Breaker {
 	if b, ok := g.shards.Load(s.Address()); ok {
 		return b.(*Breaker)
 	}
@@ -109,7 +110,7 @@ func (g *Conn) AwaySince() (since time.Time, outages int64) {
 type request struct {
 	b     *Breaker
 	sent  breakerState
-	shard *remote.Shard
+	shard *backend.Shard
 	more  []request // for the other servers that it goes to
 }
 
@@ -197,10 +198,10 @@ func (g *Conn) Delta(ctx context.Context, q changelog.DeltaQuery) (changelog.Del
 	return d, err
 }
 
-func (g *Conn) GetOne(ctx context.Context, key string) (remote.Item, error) {
+func (g *Conn) GetOne(ctx context.Context, key string) (backend.Item, error) {
 	r, err := g.admit(1, func(int) string { return key })
 	if err != nil {
-		return remote.Item{}, err
+		return backend.Item{}, err
 	}
 	it, err := g.Conn.GetOne(ctx, key)
 	g.recordAnswer(ctx, r, err)
@@ -209,7 +210,7 @@ func (g *Conn) GetOne(ctx context.Context, key string) (remote.Item, error) {
 
 // Get with a query goes to the log's server as well. Without that server's answer the
 // items cannot be judged.
-func (g *Conn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) ([]remote.Item, changelog.Delta, error) {
+func (g *Conn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) ([]backend.Item, changelog.Delta, error) {
 	r, err := g.admit(len(keys), func(i int) string { return keys[i] })
 	if err != nil {
 		return nil, changelog.Delta{}, err
@@ -226,7 +227,7 @@ func (g *Conn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) 
 	return items, d, err
 }
 
-func (g *Conn) GetUntracked(ctx context.Context, keys []string) ([]remote.Item, error) {
+func (g *Conn) GetUntracked(ctx context.Context, keys []string) ([]backend.Item, error) {
 	r, err := g.admit(len(keys), func(i int) string { return keys[i] })
 	if err != nil {
 		return nil, err
@@ -236,7 +237,7 @@ func (g *Conn) GetUntracked(ctx context.Context, keys []string) ([]remote.Item, 
 	return items, err
 }
 
-func (g *Conn) Lease(ctx context.Context, reqs []remote.LeaseRequest) ([]remote.Lease, error) {
+func (g *Conn) Lease(ctx context.Context, reqs []backend.LeaseRequest) ([]backend.Lease, error) {
 	r, err := g.admit(len(reqs), func(i int) string { return reqs[i].Key })
 	if err != nil {
 		return nil, err
@@ -250,7 +251,7 @@ func (g *Conn) Lease(ctx context.Context, reqs []remote.LeaseRequest) ([]remote.
 	return leases, err
 }
 
-func (g *Conn) Write(ctx context.Context, writes []remote.Write) ([]remote.Written, error) {
+func (g *Conn) Write(ctx context.Context, writes []backend.Write) ([]backend.Written, error) {
 	r, err := g.admit(len(writes), func(i int) string { return writes[i].Key })
 	if err != nil {
 		return nil, err
@@ -270,13 +271,13 @@ func (g *Conn) recordChangeAnswer(ctx context.Context, r request, err error) {
 	g.recordAnswer(limit, r, err)
 }
 
-func (g *Conn) WriteLater(ctx context.Context, writes []remote.Write, then func([]remote.Written, error)) {
+func (g *Conn) WriteLater(ctx context.Context, writes []backend.Write, then func([]backend.Written, error)) {
 	r, err := g.admit(len(writes), func(i int) string { return writes[i].Key })
 	if err != nil {
 		then(nil, err)
 		return
 	}
-	g.Conn.WriteLater(ctx, writes, func(written []remote.Written, err error) {
+	g.Conn.WriteLater(ctx, writes, func(written []backend.Written, err error) {
 		g.recordAnswer(ctx, r, Worst(written, err))
 		then(written, err)
 	})
@@ -284,7 +285,7 @@ func (g *Conn) WriteLater(ctx context.Context, writes []remote.Write, then func(
 
 // Worst returns the error that says most about the server, of the results of a request
 // to write.
-func Worst(written []remote.Written, err error) error {
+func Worst(written []backend.Written, err error) error {
 	for i := range written {
 		err = worse(err, written[i].Err)
 	}
@@ -309,7 +310,7 @@ func (g *Conn) Extend(ctx context.Context, keys []string, token string, ttl time
 	return err
 }
 
-func (g *Conn) Delete(ctx context.Context, keys []remote.Deletion) ([]remote.Deleted, error) {
+func (g *Conn) Delete(ctx context.Context, keys []backend.Deletion) ([]backend.Deleted, error) {
 	r, err := g.admit(len(keys), func(i int) string { return keys[i].Key })
 	if err != nil {
 		return nil, err
@@ -320,7 +321,7 @@ func (g *Conn) Delete(ctx context.Context, keys []remote.Deletion) ([]remote.Del
 }
 
 // WorstOf is Worst for a request to delete.
-func WorstOf(deleted []remote.Deleted, err error) error {
+func WorstOf(deleted []backend.Deleted, err error) error {
 	for i := range deleted {
 		err = worse(err, deleted[i].Err)
 	}

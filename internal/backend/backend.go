@@ -1,9 +1,10 @@
-package remote
+// Package backend is the contract between a store and its shared tier: what a connection
+// does, and what is asked and answered. Package remote implements it.
+package backend
 
 import (
 	"context"
-	"errors"
-	"strconv"
+
 	"time"
 
 	"github.com/tiercache/tiercache/internal/changelog"
@@ -119,22 +120,19 @@ type Conn interface {
 
 // Item is a stored value as it was read. The zero Item is a missing one.
 type Item struct {
-	raw   string
-	found bool
+	Raw     string
+	Present bool
 }
 
-// stamp formats a time by the server's clock for scripts: in ms.
-func stamp(at time.Time) string { return strconv.FormatInt(max(at.UnixMilli(), 1), 10) }
-
 // Found reports whether there was a value at all.
-func (i Item) Found() bool { return i.found }
+func (i Item) Found() bool { return i.Present }
 
 // Envelope is the value as it was given to Write, or any bytes that another program
 // stored.
-func (i Item) Envelope() string { return i.raw }
+func (i Item) Envelope() string { return i.Raw }
 
 // Seen identifies this version of the value, for LeaseRequest.
-func (i Item) Seen() string { return i.raw[:min(len(i.raw), SeenLen)] }
+func (i Item) Seen() string { return i.Raw[:min(len(i.Raw), SeenLen)] }
 
 // SeenLen is how many leading bytes of an envelope distinguish two writes: those of an
 // entry's head, which holds a random number.
@@ -166,11 +164,11 @@ type Lease struct {
 }
 
 // leaseSuffix ends the name of a key's lease. Data keys end in '}'.
-const leaseSuffix = "!"
+const LeaseSuffix = "!"
 
 // LeaseOf returns the data key whose lease has the given name.
 func LeaseOf(name string) (key string, ok bool) {
-	if n := len(name) - len(leaseSuffix); n > 0 && name[n:] == leaseSuffix {
+	if n := len(name) - len(LeaseSuffix); n > 0 && name[n:] == LeaseSuffix {
 		return name[:n], true
 	}
 	return "", false
@@ -220,10 +218,10 @@ type Window struct {
 	Connection int64
 }
 
-func (w Window) bounded() bool { return !w.NotBefore.IsZero() || !w.Before.IsZero() }
+func (w Window) Bounded() bool { return !w.NotBefore.IsZero() || !w.Before.IsZero() }
 
 // admits reports whether a server whose clock shows now performs the request.
-func (w Window) admits(now time.Time) bool {
+func (w Window) Admits(now time.Time) bool {
 	return !now.Before(w.NotBefore) && (w.Before.IsZero() || now.Before(w.Before))
 }
 
@@ -240,7 +238,7 @@ type Deleted struct {
 }
 
 // queue calls Queued of all writes.
-func queue(writes []Write) {
+func Queue(writes []Write) {
 	for i := range writes {
 		if f := writes[i].Queued; f != nil {
 			f()
@@ -292,17 +290,3 @@ type Info struct {
 	// Unknown names what the server did not tell, and why (an ACL, a provider).
 	Unknown string
 }
-
-// ErrFull is matched by errors of a Write that the server refused because it has no
-// memory left. The value was not stored; nothing else is wrong.
-var ErrFull = errors.New("the server is out of memory for writes")
-
-// ErrResume is matched by errors of a purge that was to be resumed at a position that no
-// purge has reported.
-var ErrResume = errors.New("no position that a purge of the same namespace reported")
-
-// ErrClosed is matched by errors of calls after Close.
-var ErrClosed = errors.New("the connection is closed")
-
-func logKey(prefix string) string  { return prefix + ":{" + prefix + "}:log" }
-func channel(prefix string) string { return prefix + ":{" + prefix + "}:changes" }

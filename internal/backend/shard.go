@@ -1,4 +1,4 @@
-package remote
+package backend
 
 import (
 	"math"
@@ -17,15 +17,15 @@ import (
 //
 // A nil Shard stands for the only server: the answered delta proves all.
 type Shard struct {
-	address string
-	// proof is when the latest answered probe was sent; 0: none, or gone.
-	proof atomic.Int64
-	// clock is the server's clock in the latest answered probe; nil: none was answered.
-	clock atomic.Pointer[serverclock.Reading]
+	Addr string
+	// ProvenAt is when the latest answered probe was sent; 0: none, or gone.
+	ProvenAt atomic.Int64
+	// Reading is the server's clock in the latest answered probe; nil: none was answered.
+	Reading atomic.Pointer[serverclock.Reading]
 }
 
 // Address is the address of its server; empty if none is known.
-func (s *Shard) Address() string { return s.address }
+func (s *Shard) Address() string { return s.Addr }
 
 // Age is the time since the latest answered probe was sent; it is the longest
 // possible once the shard is gone, and 0 for a nil Shard.
@@ -33,7 +33,7 @@ func (s *Shard) Age(now mono.Time) time.Duration {
 	if s == nil {
 		return 0
 	}
-	proof := s.proof.Load()
+	proof := s.ProvenAt.Load()
 	if proof == 0 {
 		return math.MaxInt64
 	}
@@ -43,28 +43,28 @@ func (s *Shard) Age(now mono.Time) time.Duration {
 // Clock is the server's clock in the latest answered probe. ok is false if none was answered, as for slots that no
 // server is known to have.
 func (s *Shard) Clock() (r serverclock.Reading, ok bool) {
-	if c := s.clock.Load(); c != nil {
+	if c := s.Reading.Load(); c != nil {
 		return *c, true
 	}
 	return r, false
 }
 
 // Proof is when the latest answered probe was sent; 0 means never, or that the shard is gone.
-func (s *Shard) Proof() mono.Time { return mono.Time(s.proof.Load()) }
+func (s *Shard) Proof() mono.Time { return mono.Time(s.ProvenAt.Load()) }
 
 // Gone reports whether no copy that was read over this shard may be served any more.
-func (s *Shard) Gone() bool { return s != nil && s.proof.Load() == 0 }
+func (s *Shard) Gone() bool { return s != nil && s.ProvenAt.Load() == 0 }
 
 // noShard is the shard of slots that no server is known to have, or of which several
 // servers have some keys.
-var noShard = &Shard{}
+var NoShard = &Shard{}
 
 // slots of a cluster.
-const slots = 16384
+const Slots = 16384
 
 // slotOf is the slot of a key: CRC16 (XMODEM) of the text in its first braces, or of all
 // of it if there is none, as the cluster specification has it.
-func slotOf(key string) int {
+func SlotOf(key string) int {
 	tag := key
 	if from := strings.IndexByte(key, '{'); from >= 0 {
 		if n := strings.IndexByte(key[from+1:], '}'); n > 0 {
@@ -75,7 +75,7 @@ func slotOf(key string) int {
 	for i := range len(tag) {
 		crc = crc<<8 ^ crc16[byte(crc>>8)^tag[i]]
 	}
-	return int(crc) % slots
+	return int(crc) % Slots
 }
 
 var crc16 = func() (table [256]uint16) {
