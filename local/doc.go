@@ -6,7 +6,7 @@
 //
 // # What it promises
 //
-//   - A Get that starts after Put, Remove, RemoveIf or Clear returned never sees the value which that call displaced.
+//   - A Get that starts after Put, Remove, RemoveEntry or Clear returned never sees the value which that call displaced.
 //     A Get that runs beside one of them may see the state before or after it.
 //   - Get and Peek never wait: they take no lock and allocate nothing, whatever writers do. When many uses wait to be
 //     applied because there are no writers, a Get also moves up to four entries in the policy's order, if it gets the

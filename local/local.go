@@ -14,7 +14,7 @@ type Reason uint8
 
 const (
 	Replaced Reason = iota // a Put of the same key took its place, or was too large to be stored
-	Removed                // Remove or RemoveIf
+	Removed                // Remove
 	Evicted                // a bound was reached, and the policy chose it
 	Cleared                // Clear
 	reasons  = iota
@@ -118,25 +118,15 @@ func (c *Cache[V]) PutEntry(k Key, e *Entry[V], cost int64) bool {
 }
 
 // Remove drops the value of k and reports whether there was one.
-func (c *Cache[V]) Remove(k Key) bool { return c.RemoveIf(k, nil) }
-
-// RemoveIf drops the value of k if cond holds for it (nil: always), and reports whether it did. cond runs under
-// a lock: it must be quick and must not call the cache.
-func (c *Cache[V]) RemoveIf(k Key, cond func(V) bool) bool {
-	var holds func(*Entry[V]) bool
-	if cond != nil {
-		holds = func(e *Entry[V]) bool { return cond(e.Value) }
-	}
-	e := c.shard(k).remove(k, holds, Removed)
-	c.left(e, Removed)
-	return e != nil
-}
+func (c *Cache[V]) Remove(k Key) bool { return c.remove(k, nil) }
 
 // RemoveEntry drops e, unless it has left, and reports whether it did.
-func (c *Cache[V]) RemoveEntry(e *Entry[V]) bool {
-	removed := c.shard(e.key).remove(e.key, func(present *Entry[V]) bool { return present == e }, Removed)
-	c.left(removed, Removed)
-	return removed != nil
+func (c *Cache[V]) RemoveEntry(e *Entry[V]) bool { return c.remove(e.key, e) }
+
+func (c *Cache[V]) remove(k Key, only *Entry[V]) bool {
+	e := c.shard(k).remove(k, only, Removed)
+	c.left(e, Removed)
+	return e != nil
 }
 
 // Clear drops every value that was there when it was called.

@@ -134,19 +134,6 @@ func TestOnRemoveMayCallTheCache(t *testing.T) {
 	check(t, c)
 }
 
-func TestAConditionThatPanicsLeavesTheCacheUsable(t *testing.T) {
-	c := newCache(t, Config[int]{MaxEntries: 2})
-	c.Put(testKey(1), 1, 0)
-	func() {
-		defer func() { _ = recover() }()
-		c.RemoveIf(testKey(1), func(int) bool { panic("condition") })
-	}()
-	if !c.Remove(testKey(1)) {
-		t.Error("removed in spite of the panic")
-	}
-	check(t, c)
-}
-
 func TestGetAndPeekDoNotAllocate(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")

@@ -116,8 +116,9 @@ func compareWithModel(t *testing.T, r *rand.Rand, config Config[*int]) {
 			if want {
 				m.drop(i, Removed)
 			}
-			if got := c.RemoveIf(k, odd); got != want {
-				t.Fatalf("step %d: RemoveIf gives %v, want %v", step, got, want)
+			e := c.PeekEntry(k)
+			if got := e != nil && odd(e.Value) && (op%2 == 0 && c.Remove(k) || op%2 != 0 && c.RemoveEntry(e)); got != want {
+				t.Fatalf("step %d: removing gives %v, want %v", step, got, want)
 			}
 		default:
 			c.Clear()

@@ -18,8 +18,7 @@ type shard[V any] struct {
 	total     *total
 
 	// mu guards the fields below and the changes of index. Whenever it is free, order and index hold the same entries,
-	// and total has counted them. Under it there is nothing slow, no other lock, and no callback except RemoveIf's
-	// condition.
+	// and total has counted them. Under it there is nothing slow, no other lock, and no callback.
 	mu     sync.Mutex
 	order  policy[V]
 	stored uint64
@@ -97,12 +96,12 @@ func (s *shard[V]) put(e *Entry[V]) *Entry[V] {
 	return old
 }
 
-// remove drops the entry of k if cond, unless nil, holds for it, and returns it or nil.
-func (s *shard[V]) remove(k Key, cond func(*Entry[V]) bool, why Reason) *Entry[V] {
+// remove drops the entry of k, if that is only or only is nil, and returns it or nil.
+func (s *shard[V]) remove(k Key, only *Entry[V], why Reason) *Entry[V] {
 	s.lock()
 	defer s.unlock()
 	e := s.index.find(k)
-	if e == nil || cond != nil && !cond(e) {
+	if e == nil || only != nil && e != only {
 		return nil
 	}
 	s.dropLocked(e, why)

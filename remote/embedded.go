@@ -12,8 +12,8 @@ import (
 	"github.com/tiercache/tiercache/internal/backend"
 )
 
-// DefaultEmbeddedBytes bounds an [Embedded] for which no other bound is given.
-const DefaultEmbeddedBytes = 256 << 20
+// defaultEmbeddedBytes bounds an [Embedded] for which no other bound is given.
+const defaultEmbeddedBytes = 256 << 20
 
 // Embedded is a shared tier in this process: the default without a server, and
 // the double of one in tests. Connections to one Embedded behave towards each other
@@ -47,10 +47,10 @@ const embeddedOverhead = 160
 const maxTracked = 1_000_000
 
 // NewEmbedded returns an empty shared tier that holds at most maxBytes of keys
-// and values; 0 means [DefaultEmbeddedBytes]. It needs no closing.
+// and values; 0 means 256 MiB. It needs no closing.
 func NewEmbedded(maxBytes int64) *Embedded {
 	if maxBytes <= 0 {
-		maxBytes = DefaultEmbeddedBytes
+		maxBytes = defaultEmbeddedBytes
 	}
 	e := &Embedded{
 		maxBytes: maxBytes,

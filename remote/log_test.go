@@ -46,7 +46,7 @@ func deltaOf(t *testing.T, c backend.Conn, scopes ...invalidation.Scope) changel
 // The corpus of members, on a server: those that are the log's own do not show, all
 // others do as they are, and a score that is no tick is damage.
 func TestTheCorpusOfMembersOnAServer(t *testing.T) {
-	raw, err := os.ReadFile("../invalidation/testdata/members.txt")
+	raw, err := os.ReadFile("../internal/changelog/testdata/members.txt")
 	require.NoError(t, err)
 	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
 		c := connectAs(t, backendOf(s), time.Hour)

@@ -344,6 +344,8 @@ func TestAFailoverIsFollowedAtOnce(t *testing.T) {
 	h := c.tracked.(*hot)
 	var address atomic.Pointer[string]
 	address.Store(&next.Addr)
+	c.cancel() // those that use the plain client beside the connection's own goroutine, which locks h
+	c.running.Wait()
 	h.mu.Lock()
 	c.plain.Client = elsewhere{c.plain.Client, &address} // which has turned by now
 	h.mu.Unlock()

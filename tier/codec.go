@@ -10,7 +10,11 @@ import (
 // zero value. It must neither keep data nor write to it. A panic or an error of
 // Unmarshal makes the read a miss.
 type Codec interface {
+	// Marshal returns the bytes of v, which the library keeps. An error fails a Set; a
+	// loaded value is returned all the same, and not stored.
 	Marshal(v any) ([]byte, error)
+	// Unmarshal sets what v points to. data is what Marshal gave, or what another version
+	// of the program gave, or damaged: it must return an error and not a wrong value.
 	Unmarshal(data []byte, v any) error
 }
 
