@@ -362,10 +362,10 @@ func (h *hot) connect() (w *wire.Conn, gone chan struct{}, refresh time.Time, er
 	if err != nil {
 		return nil, nil, refresh, err
 	}
-	gone = make(chan struct{})
+	ended := make(chan struct{}) // not gone, which a return without a connection sets
 	w = wire.New(conn, wire.Options{Invalidated: h.c.told, Go: h.spawn, Panics: h.c.o.Panics, Ended: func(error) {
 		h.lost(number)
-		close(gone)
+		close(ended)
 	}})
 	greeted, made := false, w
 	defer func() {
@@ -379,7 +379,7 @@ func (h *hot) connect() (w *wire.Conn, gone chan struct{}, refresh time.Time, er
 	}
 	h.c.connected()
 	greeted = true
-	return w, gone, refresh, nil
+	return w, ended, refresh, nil
 }
 
 // credentials are those to use, and until when.
