@@ -293,7 +293,7 @@ func (c *valkeyConn) addWrite(b *batch, w *backend.Write) {
 	}
 }
 
-const defaultLeaseTTL = 3 * time.Second
+const defaultLeaseTTL = backend.DefaultLeaseTTL
 
 // ahead is by how much the clock of the key's server is ahead of the one that
 // everybody goes by.

@@ -18,7 +18,9 @@ import (
 type Loader[V any] func(ctx context.Context, e *Entry) (V, error)
 
 // BatchLoader makes the values of several keys. A key that is absent from the
-// map is "not found". e.For(key) says what a key's value depends on.
+// map is "not found". With an error, a key that is in the map is loaded and kept all the
+// same, and the others fail: leave out what failed. e.For(key) says what a key's value
+// depends on.
 type BatchLoader[V any] func(ctx context.Context, keys []string, e Entries) (map[string]V, error)
 
 // Entry is how a loader describes the value it makes. Its methods may be

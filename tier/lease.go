@@ -28,6 +28,10 @@ func tokenPrefix() string {
 	return hex.EncodeToString(b[:])
 }
 
+// renewEvery is how often a running load renews its leases. Processes of two lengths of lease would have to
+// renew more often than a third of the shorter one: asking for a lease shortens another's to the asker's length.
+func (s *Store) renewEvery() time.Duration { return s.cfg.leaseTTL / 3 }
+
 // readOrLease reads the remote tier and, if it has nothing, takes the lease in
 // the same round trip. It returns true if that ended the call.
 //

@@ -125,7 +125,7 @@ func (l *loadRun) run(ctx context.Context, fs []*call) {
 	}()
 	l.init(ctx, time.Now().Add(l.cfg.loadTimeout), loading{store: l.s, ns: l.ns, calls: fs})
 	l.timer = time.AfterFunc(time.Hour, l.tick) // an hour, since tick uses l.timer, which must be set before
-	l.timer.Reset(min(l.s.cfg.leaseTTL/3, l.cfg.loadTimeout))
+	l.timer.Reset(min(l.s.renewEvery(), l.cfg.loadTimeout))
 	fs = l.attachCalls(fs)
 	if l.s.closed.Load() { // Close may have listed the participants before ours were attached
 		l.end(ErrClosed)
@@ -190,7 +190,7 @@ func (l *loadRun) tick() {
 		l.end(l.cfg.timedOut)
 		return
 	}
-	l.timer.Reset(min(l.s.cfg.leaseTTL/3, left))
+	l.timer.Reset(min(l.s.renewEvery(), left))
 	// guard: I7-renew-lease
 	if !l.resultOwned.Load() {
 		l.s.spawn(l.extend)

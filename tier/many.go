@@ -213,7 +213,7 @@ func (c *core) awaitKey(ctx context.Context, t *keyLookup, since snapshot, load 
 		return c.lookup(ctx, t.key, load, o)
 	}
 	if !t.leads && t.call.out.err == nil {
-		c.ns.stats.shared.Add(1)
+		c.countShared(&t.call.out)
 	}
 	return c.orStale(&t.call.out, t.staleFallback)
 }

@@ -38,7 +38,7 @@ type storeConfig struct {
 	noTracking   bool
 	logger       *slog.Logger
 	observer     func(Event)
-	leaseTTL     time.Duration
+	leaseTTL     time.Duration // the same in the whole fleet: see renewEvery
 	errs         []error
 }
 
@@ -50,7 +50,7 @@ func defaultStoreConfig() storeConfig {
 		heartbeat:    250 * time.Millisecond,
 		timeout:      50 * time.Millisecond,
 		maxTTL:       DefaultMaxTTL,
-		leaseTTL:     3 * time.Second,
+		leaseTTL:     backend.DefaultLeaseTTL,
 		logger:       slog.Default(),
 	}
 }

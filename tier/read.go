@@ -92,9 +92,17 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o callConf
 			continue
 		}
 		if !leads && f.out.err == nil {
-			c.ns.stats.shared.Add(1)
+			c.countShared(&f.out)
 		}
 		return c.orStale(&f.out, fallback)
+	}
+}
+
+// countShared counts an answer of a call that another caller led.
+func (c *core) countShared(out *outcome) {
+	c.ns.stats.shared.Add(1)
+	if out.stale {
+		c.ns.stats.stale.Add(1)
 	}
 }
 
@@ -191,6 +199,10 @@ func (c *core) canShare(ctx context.Context, f *call, since snapshot, invalidati
 	if out.err == errAbandoned || out.it != nil && !c.ofType(out.it) { // an item of another kind: led by the last view of another shape
 		return false
 	}
+	// guard: stale-value-of-another-view
+	if out.stale && mono.Now() >= out.it.meta().fresh.Add(c.cfg.staleWhile) {
+		return false // the view that leads the call serves it past its TTL, and this one does not
+	}
 	// guard: I4-fresh-read-that-joins
 	if o.fresh {
 		// guard: I4-fresh-read-shares-no-local-copy
@@ -215,7 +227,7 @@ func (c *core) canShare(ctx context.Context, f *call, since snapshot, invalidati
 	if invalidations > out.invalidations || since.view.Epoch > out.epoch || out.shard.Gone() {
 		return false // the key changed, or may have, before the caller began
 	}
-	stale, recent := c.s.cfg.maxStaleness, out.begun
+	bound, recent := c.s.cfg.maxStaleness, out.begun
 	if out.origin != Loaded {
 		// guard: I2-shared-read-proof
 		recent = min(recent, out.proof) // the proof that it was judged by
@@ -228,7 +240,7 @@ func (c *core) canShare(ctx context.Context, f *call, since snapshot, invalidati
 	if possiblyUntracked && out.begun <= since.synced {
 		return false
 	}
-	if (possiblyUntracked || since.view.Age(since.now) > stale) && since.now.Sub(recent) > stale {
+	if (possiblyUntracked || since.view.Age(since.now) > bound) && since.now.Sub(recent) > bound {
 		return false // the last proof is so old that anything may have changed
 	}
 	if out.seq >= since.view.Seq {

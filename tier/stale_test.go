@@ -2,6 +2,7 @@ package tier_test
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/interpose"
 	"github.com/tiercache/tiercache/tier"
 )
 
@@ -343,4 +345,51 @@ func TestASettledChangeReachesEveryProcessTwice(t *testing.T) {
 			eventually(t, "what the replica gave is cut off", func() bool { return find(t, c, "k", load).Value == "new" })
 		}
 	})
+}
+
+// A view that serves values past their TTL leads the remote read of a key, and one that does not
+// joins it.
+func TestAViewWithoutStaleTimeSharesNoStaleValue(t *testing.T) {
+	for _, many := range []bool{false, true} {
+		inBubbles(t, func(t *testing.T, f *fleet) {
+			w := &world{t, f.hub, "test", nil}
+			s, hooks := w.open(f.options[1:]...)
+			stale := view[string](t, s, "docs", tier.WithTTL(time.Minute), tier.WithStaleWhileRevalidate(time.Hour), tier.WithRemoteOnly())
+			fresh := view[string](t, s, "docs", tier.WithTTL(time.Minute), tier.WithRemoteOnly())
+			require.NoError(t, stale.Set(t.Context(), "k", "old"))
+			time.Sleep(2 * time.Minute)
+			goOn := make(chan struct{})
+			hooks.Before(func(op interpose.Op) error {
+				if op == interpose.Get {
+					hooks.Before(nil)
+					<-goOn
+				}
+				return nil
+			})
+			var running sync.WaitGroup
+			running.Go(func() {
+				r := find(t, stale, "k", is("new"))
+				assert.Equal(t, "old", r.Value)
+				assert.True(t, r.Stale)
+			})
+			synctest.Wait()
+			running.Go(func() {
+				if many {
+					got, err := fresh.GetMany(t.Context(), []string{"k"}, func(context.Context, []string, tier.Entries) (map[string]string, error) {
+						return map[string]string{"k": "new"}, nil
+					})
+					assert.NoError(t, err)
+					assert.Equal(t, map[string]string{"k": "new"}, got)
+					return
+				}
+				r := find(t, fresh, "k", is("new"))
+				assert.Equal(t, "new", r.Value)
+				assert.False(t, r.Stale)
+			})
+			synctest.Wait()
+			close(goOn)
+			running.Wait()
+			assert.Equal(t, int64(1), s.Stats().Stale)
+		})
+	}
 }

@@ -118,6 +118,9 @@ type Conn interface {
 	Close() error
 }
 
+// DefaultLeaseTTL is how long the leases of a fleet last.
+const DefaultLeaseTTL = 3 * time.Second
+
 // Item is a stored value as it was read. The zero Item is a missing one.
 type Item struct {
 	Raw     string
@@ -163,7 +166,7 @@ type Lease struct {
 	Err      error
 }
 
-// leaseSuffix ends the name of a key's lease. Data keys end in '}'.
+// LeaseSuffix ends the name of a key's lease. Data keys end in '}'.
 const LeaseSuffix = "!"
 
 // LeaseOf returns the data key whose lease has the given name.
@@ -185,7 +188,7 @@ func LeaseOf(name string) (key string, ok bool) {
 // write have been delivered when Write returns.
 type Write struct {
 	Key, Token string
-	// LeaseTTL is how long leases last; 0: 3 s. If another Token holds the key's lease,
+	// LeaseTTL is how long leases last; 0: [DefaultLeaseTTL]. If another Token holds the key's lease,
 	// that lease may last for LeaseTTL from now on: a holder that has died blocks the
 	// key for longer, once for each fill that comes too late.
 	LeaseTTL time.Duration
@@ -220,7 +223,7 @@ type Window struct {
 
 func (w Window) Bounded() bool { return !w.NotBefore.IsZero() || !w.Before.IsZero() }
 
-// admits reports whether a server whose clock shows now performs the request.
+// Admits reports whether a server whose clock shows now performs the request.
 func (w Window) Admits(now time.Time) bool {
 	return !now.Before(w.NotBefore) && (w.Before.IsZero() || now.Before(w.Before))
 }
@@ -237,7 +240,7 @@ type Deleted struct {
 	Err  error
 }
 
-// queue calls Queued of all writes.
+// Queue calls Queued of all writes.
 func Queue(writes []Write) {
 	for i := range writes {
 		if f := writes[i].Queued; f != nil {

@@ -55,14 +55,14 @@ func (s *Shard) Proof() mono.Time { return mono.Time(s.ProvenAt.Load()) }
 // Gone reports whether no copy that was read over this shard may be served any more.
 func (s *Shard) Gone() bool { return s != nil && s.ProvenAt.Load() == 0 }
 
-// noShard is the shard of slots that no server is known to have, or of which several
+// NoShard is the shard of slots that no server is known to have, or of which several
 // servers have some keys.
 var NoShard = &Shard{}
 
-// slots of a cluster.
+// Slots of a cluster.
 const Slots = 16384
 
-// slotOf is the slot of a key: CRC16 (XMODEM) of the text in its first braces, or of all
+// SlotOf is the slot of a key: CRC16 (XMODEM) of the text in its first braces, or of all
 // of it if there is none, as the cluster specification has it.
 func SlotOf(key string) int {
 	tag := key
