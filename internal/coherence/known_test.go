@@ -309,7 +309,13 @@ func TestI2WhoSharesAReadIsGivenNothingOlderThanTheBound(t *testing.T) {
 	require.Equal(t, int64(0), get(context.Background(), ca, 0))
 
 	answered, goOn, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
-	t.Cleanup(func() { close(ended) })
+	release := sync.OnceFunc(func() { close(goOn) })
+	var readers sync.WaitGroup
+	t.Cleanup(func() { // also if it is skipped
+		close(ended)
+		release()
+		readers.Wait()
+	})
 	require.NoError(t, b.Sync(context.Background()))
 	hooks.Filter(func(interpose.Event) bool { return false })
 	hooks.Before(func(op interpose.Op) error {
@@ -337,7 +343,6 @@ func TestI2WhoSharesAReadIsGivenNothingOlderThanTheBound(t *testing.T) {
 		}
 	}
 	reach(nodeStaleness / 2)
-	var readers sync.WaitGroup
 	readers.Go(func() { get(context.Background(), cb, 1) })
 	<-answered
 	if time.Since(acked) > nodeStaleness*3/4 {
@@ -348,7 +353,7 @@ func TestI2WhoSharesAReadIsGivenNothingOlderThanTheBound(t *testing.T) {
 	var shared int64
 	readers.Go(func() { shared = get(shares, cb, 1) })
 	<-shares.waits
-	close(goOn)
+	release()
 	readers.Wait()
 	require.Equal(t, int64(1), shared, "it was called later than the bound after the change was acknowledged")
 }
