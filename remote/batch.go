@@ -17,6 +17,7 @@ type asker interface {
 type batch struct {
 	cmds  [][]string
 	words []string // of all
+	over  int64    // the identity of the connection that answered, where that is ours: see dialled
 
 	// Enough for a read or a fill.
 	fewCmds  [3][]string
