@@ -380,9 +380,9 @@ func (h *hot) connect() (w *dialled, gone chan struct{}, refresh time.Time, err 
 			made.Close()
 		}
 	}()
+	var id int64
 	// guard: greet-before-use
-	id, refresh, err := h.greet(ctx, made)
-	if err != nil {
+	if id, refresh, err = h.greet(ctx, made); err != nil {
 		return nil, nil, refresh, err
 	}
 	w = &dialled{made, id + h.c.connected()<<dialsFrom}

@@ -1,13 +1,16 @@
 package remote
 
 import (
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
 	"github.com/tiercache/tiercache/internal/changelog"
+	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 )
 
@@ -61,5 +64,42 @@ func TestADeltaNamesTheConnectionThatAnswered(t *testing.T) {
 		require.Equal(t, d.Connection, again.Connection)
 		last = d.Connection
 		s.Do(t, "CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "YES")
+	}
+}
+
+// The servers of a cluster are asked as long as its log is.
+func TestAnIdleClusterStoreSendsNoProbes(t *testing.T) {
+	c := valkeytest.SharedCluster(t)
+	opened, err := Valkey(valkey.ClientOption{InitAddress: c.Addrs()}).Connect(t.Context(), Options{
+		Prefix: valkeytest.Prefix(t), Timeout: 20 * time.Millisecond, Heartbeat: 10 * time.Millisecond,
+		Events: Events{Changed: func([]string) {}, Lost: func() {}, Published: func(string) {}}})
+	require.NoError(t, err)
+	defer opened.Close()
+	conn := opened.(*valkeyConn)
+	// When each primary was last asked.
+	sent := func() (all []mono.Time) {
+		conn.shards.mu.Lock()
+		defer conn.shards.mu.Unlock()
+		for _, n := range conn.shards.nodes {
+			all = append(all, n.sent)
+		}
+		slices.Sort(all)
+		return all
+	}
+	for range 2 {
+		require.Eventually(t, func() bool {
+			_, err := conn.Delta(t.Context(), changelog.DeltaQuery{Limit: 1})
+			return err == nil
+		}, time.Minute, time.Millisecond)
+		before := sent()
+		require.Eventually(t, func() bool { return !slices.Equal(sent(), before) }, time.Minute, time.Millisecond, "a read of the log wakes the probes")
+		require.Eventually(t, func() bool {
+			last := before
+			before = sent()
+			return slices.Equal(last, before)
+		}, time.Minute, 300*time.Millisecond, "they end some heartbeats later")
+		for _, n := range before {
+			require.NotZero(t, n)
+		}
 	}
 }
