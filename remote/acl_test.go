@@ -53,9 +53,8 @@ var needs = map[string]string{
 	"+zcount":          "the log is read",
 	"+publish":         "a change is recorded",
 	"+subscribe":       "changes are heard of at once",
-	"+client|id":       "the log is read",
 	"+client|tracking": "connect",
-	"+client|caching":  "changes are told once",
+	"+client|caching":  "what is read and not kept is not tracked",
 	"+client|setinfo":  "nothing is denied",
 	"+ping":            "nothing is denied",
 	"+scan":            "entries are purged",
@@ -262,6 +261,12 @@ var checks = []struct {
 		c.barrier()
 		return errors.Join(err, unless(c.told.of(aclKey("noticed")) > 0, "no notice"))
 	}},
+	{"what is read and not kept is not tracked", func(c *trial) error {
+		_, err := c.user.GetUntracked(c.ctx, []string{aclKey("passed"), aclKey("by")})
+		c.put("passed")
+		c.barrier()
+		return errors.Join(err, unless(c.told.of(aclKey("passed")) == 0, "a notice"))
+	}},
 	{"changes are told once", func(c *trial) error { // not by a notice as well
 		_, _ = c.user.Delta(c.ctx, changelog.DeltaQuery{Limit: 1})
 		c.must(c.change(c.other))
@@ -378,7 +383,7 @@ func TestTheRightsForAClusterSuffice(t *testing.T) {
 	valkeytest.EachCluster(t, 3, func(t *testing.T, c *valkeytest.Cluster) {
 		for _, s := range c.Nodes() {
 			s.Do(t, slices.Concat([]string{"ACL", "SETUSER", "tiercache", "on", ">secret"}, readmeRights(t),
-				[]string{"+cluster|nodes", "+cluster|info", "+ssubscribe", "+spublish", "+asking"})...)
+				[]string{"+cluster|nodes", "+cluster|info", "+client|id", "+ssubscribe", "+spublish", "+asking"})...)
 		}
 		o := valkey.ClientOption{InitAddress: c.Addrs(), Username: "tiercache", Password: "secret"}
 		conn := connect(t, remote.Valkey(o), "tiercache", newNotices())

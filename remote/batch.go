@@ -19,6 +19,7 @@ type asker interface {
 type batch struct {
 	cmds  [][]string
 	words []string // of all
+	over  int64    // the identity of the connection that answered, where that is ours: see dialled
 
 	// Enough for a read or a fill.
 	fewCmds  [3][]string
@@ -147,14 +148,12 @@ func onlyReads(words []string) bool {
 	switch words[0] {
 	case "GET", "MGET", "EXISTS", "GETRANGE", "EVALSHA_RO", "EVAL_RO":
 		return true
-	case "CLIENT":
-		// guard: untracked-read-is-retried
-		return words[1] == "CACHING" // about the next command, which says the rest
 	}
 	return false
 }
 
-// repeatable reports whether commands may be sent twice: they only read.
+// repeatable reports whether commands may be sent twice: they only read, or are about the commands
+// that follow.
 func repeatable(cmds [][]string) bool {
 	for _, words := range cmds {
 		if !onlyReads(words) && words[0] != "CLIENT" {

@@ -31,13 +31,19 @@ type hot struct {
 	end     context.CancelFunc
 	running sync.WaitGroup
 
-	mu      sync.Mutex                // guards what follows, and that nothing is added to running after Close
-	sent    string                    // the server that the one before has sent us to, if any
-	address string                    // of the latest connection
-	number  int                       // of that
-	conn    atomic.Pointer[wire.Conn] // nil: there is none; set with mu held
-	err     error                     // why there is none; errLost: the attempt to have another has not ended
-	tried   chan struct{}             // closed when the attempt to connect that is under way, or the next, has ended
+	mu      sync.Mutex              // guards what follows, and that nothing is added to running after Close
+	sent    string                  // the server that the one before has sent us to, if any
+	address string                  // of the latest connection
+	number  int                     // of that
+	conn    atomic.Pointer[dialled] // nil: there is none; set with mu held
+	err     error                   // why there is none; errLost: the attempt to have another has not ended
+	tried   chan struct{}           // closed when the attempt to connect that is under way, or the next, has ended
+}
+
+// dialled is a connection that has been greeted.
+type dialled struct {
+	*wire.Conn
+	identity int64 // see changelog.Delta.Connection
 }
 
 func newHot(c *valkeyConn, o valkey.ClientOption) *hot {
@@ -130,7 +136,7 @@ func (h *hot) pause(d time.Duration) {
 var errLost = errors.New("the connection was lost")
 
 // publish says what an attempt to connect has come to, and has those look that wait for it.
-func (h *hot) publish(w *wire.Conn, err error) {
+func (h *hot) publish(w *dialled, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.conn.Store(w); w == nil {
@@ -154,7 +160,7 @@ func (h *hot) lost(number int) {
 // watch returns when the connection has ended, or is to: the server is another. It renews the credentials; and
 // where nothing was answered for as long as KeepAlive it asks, and gives up what does not
 // answer within ConnWriteTimeout.
-func (h *hot) watch(w *wire.Conn, gone <-chan struct{}, refresh time.Time) error {
+func (h *hot) watch(w *dialled, gone <-chan struct{}, refresh time.Time) error {
 	alive := time.NewTicker(h.option.Dialer.KeepAlive)
 	defer alive.Stop()
 	credentials := time.NewTimer(time.Until(refresh))
@@ -209,7 +215,7 @@ func (h *hot) moved() bool {
 
 // connection returns the connection to use. Without one it waits for the attempt to
 // connect that is under way, or the next one.
-func (h *hot) connection(ctx context.Context) (*wire.Conn, error) {
+func (h *hot) connection(ctx context.Context) (*dialled, error) {
 	if w := h.conn.Load(); w != nil {
 		return w, nil
 	}
@@ -239,28 +245,28 @@ func (h *hot) connection(ctx context.Context) (*wire.Conn, error) {
 }
 
 // send asks. What only reads, and whose connection was lost, is asked once more, unless DisableRetry; so is
-// what was not sent at all.
-func (h *hot) send(ctx context.Context, cmds ...[]string) ([]resp.Reply, error) {
+// what was not sent at all. over is the identity of the connection that answered.
+func (h *hot) send(ctx context.Context, cmds ...[]string) (answers []resp.Reply, over int64, err error) {
 	// guard: retry-read
 	// guard: disable-retry
 	for again := !h.option.DisableRetry; ; again = false {
 		w, err := h.connection(ctx)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		answers, err := w.Ask(ctx, cmds...)
 		switch {
 		case err == nil && !h.redirected(w, cmds, answers...), err == nil && !again:
-			return answers, nil
+			return answers, w.identity, nil
 		case err != nil && (gaveUp(err) || !again || !repeatable(cmds) && !errors.Is(err, wire.ErrUnsent)):
-			return nil, h.cause(err)
+			return nil, 0, h.cause(err)
 		}
 	}
 }
 
 // get implements [carrier].
 func (h *hot) get(ctx context.Context, key string) reply {
-	answers, err := h.send(ctx, []string{"GET", key})
+	answers, _, err := h.send(ctx, []string{"GET", key})
 	if err != nil {
 		return reply{err: err}
 	}
@@ -269,10 +275,11 @@ func (h *hot) get(ctx context.Context, key string) reply {
 
 // ask implements [asker].
 func (h *hot) ask(ctx context.Context, b *batch) []reply {
-	answers, err := h.send(ctx, b.cmds...)
+	answers, over, err := h.send(ctx, b.cmds...)
 	if err != nil {
 		return b.failed(err)
 	}
+	b.over = over
 	return repliesOf(answers)
 }
 
@@ -327,7 +334,7 @@ func gaveUp(err error) bool {
 
 // redirected reports whether the server has named another, with Standalone.EnableRedirect, and all is to be
 // asked of that: nothing of it was done, or nothing of it does anything.
-func (h *hot) redirected(w *wire.Conn, cmds [][]string, answers ...resp.Reply) bool {
+func (h *hot) redirected(w *dialled, cmds [][]string, answers ...resp.Reply) bool {
 	if !h.option.Standalone.EnableRedirect {
 		return false
 	}
@@ -348,7 +355,7 @@ func (h *hot) redirected(w *wire.Conn, cmds [][]string, answers ...resp.Reply) b
 
 // connect dials and greets the server. gone is closed when the connection has ended;
 // refresh is when the credentials are to be renewed, if ever.
-func (h *hot) connect() (w *wire.Conn, gone chan struct{}, refresh time.Time, err error) {
+func (h *hot) connect() (w *dialled, gone chan struct{}, refresh time.Time, err error) {
 	h.mu.Lock()
 	// guard: follow-redirection
 	h.address = cmp.Or(h.sent, h.server())
@@ -363,21 +370,22 @@ func (h *hot) connect() (w *wire.Conn, gone chan struct{}, refresh time.Time, er
 		return nil, nil, refresh, err
 	}
 	ended := make(chan struct{}) // not gone, which a return without a connection sets
-	w = wire.New(conn, wire.Options{Invalidated: h.c.told, Go: h.spawn, Panics: h.c.o.Panics, Ended: func(error) {
+	made := wire.New(conn, wire.Options{Invalidated: h.c.told, Go: h.spawn, Panics: h.c.o.Panics, Ended: func(error) {
 		h.lost(number)
 		close(ended)
 	}})
-	greeted, made := false, w
+	greeted := false
 	defer func() {
 		if !greeted { // and after a panic
 			made.Close()
 		}
 	}()
+	var id int64
 	// guard: greet-before-use
-	if refresh, err = h.greet(ctx, w); err != nil {
+	if id, refresh, err = h.greet(ctx, made); err != nil {
 		return nil, nil, refresh, err
 	}
-	h.c.connected()
+	w = &dialled{made, id + h.c.connected()<<dialsFrom}
 	greeted = true
 	return w, ended, refresh, nil
 }
@@ -394,12 +402,12 @@ func (h *hot) credentials(server net.Addr) (c valkey.AuthCredentials, err error)
 	return c, err
 }
 
-// greet says what the options ask for, in one round trip.
-func (h *hot) greet(ctx context.Context, w *wire.Conn) (refresh time.Time, err error) {
+// greet says what the options ask for, in one round trip. id is the server's number for the connection.
+func (h *hot) greet(ctx context.Context, w *wire.Conn) (id int64, refresh time.Time, err error) {
 	o := &h.option
 	c, err := h.credentials(w.RemoteAddr())
 	if err != nil {
-		return refresh, err
+		return id, refresh, err
 	}
 	b := newBatch()
 	b.add("HELLO", "3")
@@ -434,24 +442,33 @@ func (h *hot) greet(ctx context.Context, w *wire.Conn) (refresh time.Time, err e
 	}
 	answers, err := w.Ask(ctx, b.cmds...)
 	if err != nil {
-		return refresh, err
+		return id, refresh, err
 	}
 	for i, r := range answers[:needed] {
 		if err := direct(r).err; err != nil {
-			return refresh, fmt.Errorf("%s: %w", strings.Join(b.cmds[i][:min(2, len(b.cmds[i]))], " "), err) // and no secrets
+			return id, refresh, fmt.Errorf("%s: %w", strings.Join(b.cmds[i][:min(2, len(b.cmds[i]))], " "), err) // and no secrets
 		}
 	}
-	return refresh, h.isPrimary(answers[0])
+	return told(answers[0], "id").Int, refresh, h.isPrimary(answers[0])
 }
 
 // isPrimary reports what is wrong with a server that greets us: a sentinel may have named
 // it before it is what it is to be, or after it was.
 func (h *hot) isPrimary(hello resp.Reply) error {
-	for i := 0; i+1 < len(hello.Array) && h.option.Sentinel.MasterSet != ""; i += 2 {
-		// guard: sentinel-primary-role
-		if role := hello.Array[i+1].Text; hello.Array[i].Text == "role" && role != "master" && role != "primary" {
-			return fmt.Errorf("the server is a %.20q, and not the primary", role)
-		}
+	role := told(hello, "role").Text
+	// guard: sentinel-primary-role
+	if h.option.Sentinel.MasterSet != "" && role != "" && role != "master" && role != "primary" {
+		return fmt.Errorf("the server is a %.20q, and not the primary", role)
 	}
 	return nil
+}
+
+// told returns what the answer to HELLO says of something.
+func told(hello resp.Reply, of string) resp.Reply {
+	for i := 0; i+1 < len(hello.Array); i += 2 {
+		if hello.Array[i].Text == of {
+			return hello.Array[i+1]
+		}
+	}
+	return resp.Reply{}
 }

@@ -14,7 +14,6 @@ import (
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/valkeytest"
-	"github.com/tiercache/tiercache/internal/wire"
 )
 
 // written keeps what is written to a connection.
@@ -68,7 +67,7 @@ func connectDirectly(t *testing.T, o valkey.ClientOption) (*valkeyConn, *valkeyt
 }
 
 // directly waits until requests go over a connection other than not, and returns it.
-func (c *valkeyConn) directly(t *testing.T, not *wire.Conn) (w *wire.Conn) {
+func (c *valkeyConn) directly(t *testing.T, not *dialled) (w *dialled) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		_, err := c.GetOne(t.Context(), "p:k")
@@ -133,7 +132,7 @@ func TestNothingIsReadOverAConnectionBeforeItIsTracked(t *testing.T) {
 			}
 		})
 	}
-	var w *wire.Conn
+	var w *dialled
 	for range 20 {
 		w = c.directly(t, w)
 		s.Do(t, "CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "YES")

@@ -11,6 +11,7 @@ import (
 	"math"
 	mathrand "math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -237,9 +238,12 @@ func namesOf(keys []valkey.ValkeyMessage) []string {
 // connected is told that another tracked connection is about to be used: after a restart
 // the server gives out the same ids again. That the one before is lost may be told after this
 // one has answered, and what comes from it is not to be judged by what that one had proven.
-func (c *valkeyConn) connected() {
-	c.dials.Add(1)
+//
+// It returns how many there have been, this one among them.
+func (c *valkeyConn) connected() int64 {
+	number := c.dials.Add(1)
 	c.event(c.o.Events.Lost)
+	return number
 }
 
 // sharded reports whether the keys are those of a cluster.
@@ -380,7 +384,8 @@ func (c *valkeyConn) told(keys []string) {
 }
 
 // invalidated is told of keys, or with nil that a connection ended or that notices
-// are of all keys. It runs in whatever goroutine is reading.
+// are of all keys. It runs in whatever goroutine is reading. The change log's key is left out:
+// reading it tracks it (see addDelta), and messages tell of its changes.
 func (c *valkeyConn) invalidated(keys []string) {
 	if keys == nil {
 		if c.sharded() {
@@ -390,7 +395,13 @@ func (c *valkeyConn) invalidated(keys []string) {
 		c.event(c.o.Events.Lost)
 		return
 	}
-	c.event(func() { c.o.Events.Changed(keys) })
+	// guard: untracked-log
+	if i := slices.Index(keys, c.log); i >= 0 {
+		keys = slices.Delete(keys, i, i+1)
+	}
+	if len(keys) > 0 {
+		c.event(func() { c.o.Events.Changed(keys) })
+	}
 }
 
 func delay(conn net.Conn) {

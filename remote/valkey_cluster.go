@@ -33,6 +33,7 @@ type shards struct {
 	mu     sync.Mutex // guards what follows, and that bySlot is made of it
 	nodes  map[string]*node
 	lostAt mono.Time // what was asked before proves nothing
+	logAt  mono.Time // when the log was last asked for; 0: not yet
 	turns  map[string]*turns
 }
 
@@ -62,12 +63,25 @@ func (k *shards) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			// guard: idle-cluster
+			if k.idle(mono.Now()) {
+				continue
+			}
 		case <-k.wake:
 		}
 		pctx, cancel := context.WithTimeout(ctx, max(heartbeat, k.c.o.Timeout))
 		_ = k.prove(pctx) // who needs a proof sees that there is none
 		cancel()
 	}
+}
+
+// idle reports whether the log is not being followed with every heartbeat: the store is idle, and
+// needs no proofs either. A read after that asks for what it needs, and for the log, and so ends it.
+// A heartbeat that waits for its answer is no idling.
+func (k *shards) idle(now mono.Time) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.logAt != 0 && now.Sub(k.logAt) > max(4*k.c.o.Heartbeat, 2*k.c.o.Timeout)
 }
 
 // wakeUp never blocks.
@@ -350,6 +364,9 @@ func (k *shards) read(ctx context.Context, keys []string) ([]backend.Item, error
 
 // delta asks the server that has the log, on the connection that it proves.
 func (k *shards) delta(ctx context.Context, q *changelog.DeltaQuery) (changelog.Delta, error) {
+	k.mu.Lock()
+	k.logAt = mono.Now()
+	k.mu.Unlock()
 	for range maxAsked {
 		address := k.of(k.c.log).Addr
 		client, ok := k.c.cluster.Nodes()[address]

@@ -83,13 +83,9 @@ func (c *valkeyConn) enrol(ctx context.Context, client asker, stands func(*enrol
 	}
 	now := mono.Now()
 	b := newBatch()
-	if client != asker(c.plain) {
-		c.addUntracked(b)
-	}
 	b.eval(scriptEnrol, c.log)
 	b.more(modeOf(&c.o), millis(c.o.MaxTTL), strconv.FormatInt(enrolledFor.Microseconds(), 10))
-	results := run(ctx, client, b)
-	fields, err := results[len(results)-1].texts()
+	fields, err := runOne(ctx, client, b).texts()
 	if writesNothing(err) {
 		return nil // no process can write: a store of the other mode cannot open, nor this one set a key
 	}

@@ -96,8 +96,10 @@ func (c *valkeyConn) GetUntracked(ctx context.Context, keys []string) ([]backend
 		return items, err
 	}
 	b := newBatch()
-	// guard: untracked-read
-	c.addUntracked(b)
+	if !c.o.NoTracking {
+		// guard: untracked-read
+		b.add(untrackNext...)
+	}
 	b.add("MGET")
 	b.more(keys...)
 	replies, items := c.tracked.ask(ctx, b), make([]backend.Item, len(keys))
@@ -123,7 +125,7 @@ func (c *valkeyConn) get(ctx context.Context, client asker, keys []string, q *ch
 	var s origin
 	if q != nil {
 		var err error
-		if d, s, results, err = c.deltaOf(results); err != nil {
+		if d, s, results, err = c.deltaOf(results, b.over); err != nil {
 			return nil, d, s, err
 		}
 	}

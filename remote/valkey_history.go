@@ -216,13 +216,9 @@ func (c *valkeyConn) admit(ctx context.Context, client asker, d doubt) (bool, er
 		return true, nil
 	}
 	b := newBatch()
-	if client != asker(c.plain) { // the plain connection tracks nothing
-		c.addUntracked(b)
-	}
 	b.eval(c.script(scriptAdmit), c.log)
 	b.more(c.channel, d.history, flag(d.back))
-	results := run(ctx, client, b)
-	logged, err := results[len(results)-1].number()
+	logged, err := runOne(ctx, client, b).number()
 	if err != nil {
 		return false, logFailure(err)
 	}

@@ -144,11 +144,17 @@ func (c *valkeyConn) script(s publishing) script {
 	return s.single
 }
 
-// addDelta appends what reads the log. CLIENT ID is for changelog.Delta.Connection.
+// addDelta appends what reads the log: one command, since a heartbeat is nothing else. Only in a
+// cluster, whose connections are the client's, the server is asked for changelog.Delta.Connection.
 // With counts the server tells how many commands it has counted.
+//
+// The script has the server track the log's key, so a change of it is told by a notice besides
+// the message. There is at most one between two reads of the log, however many changes come. To
+// have it not tracked would take a command with each read.
 func (c *valkeyConn) addDelta(b *batch, q *changelog.DeltaQuery, counts bool) {
-	b.add("CLIENT", "ID")
-	c.addUntracked(b)
+	if c.sharded() {
+		b.add("CLIENT", "ID")
+	}
 	b.evalReadOnly(scriptDelta, c.log)
 	b.more(tickArg(q.Since), changelog.FormatIncarnation(q.Incarnation), strconv.Itoa(q.Limit), flag(counts))
 	for _, s := range q.Scopes {
@@ -156,38 +162,31 @@ func (c *valkeyConn) addDelta(b *batch, q *changelog.DeltaQuery, counts bool) {
 	}
 }
 
-// addUntracked appends what to send before a command that reads the log: each change
-// of it would be told twice if it were tracked.
-func (c *valkeyConn) addUntracked(b *batch) {
-	if !c.o.NoTracking {
-		// guard: untracked-log
-		b.add(untrackNext...)
+// deltaOf reads the answers to addDelta and returns the others. over is batch.over.
+func (c *valkeyConn) deltaOf(results []reply, over int64) (d changelog.Delta, s origin, rest []reply, err error) {
+	// guard: I2-delta-names-connection
+	connection := over
+	if c.sharded() {
+		id, err := results[0].number()
+		if err != nil {
+			return d, s, nil, logFailure(err)
+		}
+		connection, results = id+c.dials.Load()<<dialsFrom, results[1:]
 	}
-}
-
-// deltaOf reads the answers to addDelta and returns the others.
-func (c *valkeyConn) deltaOf(results []reply) (d changelog.Delta, s origin, rest []reply, err error) {
-	n := 1
-	if !c.o.NoTracking {
-		n = 2
-	}
-	d, s, err = parseDelta(results[0], results[n])
-	d.Connection += c.dials.Load() << dialsFrom
-	return d, s, results[n+1:], err
+	d, s, err = parseDelta(results[0])
+	d.Connection = connection
+	return d, s, results[1:], err
 }
 
 // dialsFrom is the bit of a Delta.Connection from which on it counts dials; below, it is
 // the server's number for the connection.
 const dialsFrom = 40
 
-// parseDelta reads the answers to CLIENT ID and scriptDelta. A replica answers as
+// parseDelta reads the answer to scriptDelta. A replica answers as
 // well, and proves nothing, since it does not hear of changes when they are
 // acknowledged. What the log holds is not the server's word, but that of whoever may
 // write to it: what of it cannot be read makes the log a damaged one.
-func parseDelta(id, answer reply) (d changelog.Delta, s origin, err error) {
-	if d.Connection, err = id.number(); err != nil {
-		return d, s, logFailure(err)
-	}
+func parseDelta(answer reply) (d changelog.Delta, s origin, err error) {
 	fields, err := answer.array()
 	if err != nil {
 		return d, s, logFailure(err)

@@ -9,9 +9,14 @@ import (
 // Health says what works now. A store that is not Healthy still answers every
 // read that a loader can answer.
 type Health struct {
-	// Healthy: the remote tier answers, local copies are served, and no change
-	// waits to be recorded.
+	// Healthy: the remote tier answers, local copies are served or the store is Idle, and
+	// no change waits to be recorded.
 	Healthy bool
+	// Idle: there was no read, Set or Delete for 60 s. The store reads the change log only every 20 s then
+	// (or with every heartbeat, if those are further apart), so local copies are mostly not
+	// proven, and Staleness may be as much. The next read proves them, in the request that it
+	// sends anyhow; from then on heartbeats come as before.
+	Idle bool
 	// Staleness is the greatest age that this process's knowledge of changes can have
 	// now. While it exceeds the maximum no local copies are served.
 	Staleness time.Duration
@@ -51,6 +56,7 @@ func (s *Store) Health(ctx context.Context) Health {
 	info, err := s.conn.Info(rctx)
 	t := s.tail.Health()
 	h := Health{
+		Idle:             t.Idle,
 		Staleness:        t.ProofAge,
 		ServesLocal:      t.ProofAge <= s.cfg.maxStaleness,
 		Remote:           s.cfg.backend.String(),
@@ -70,7 +76,7 @@ func (s *Store) Health(ctx context.Context) Health {
 		err = a
 	}
 	h.RemoteErr = remoteError(ctx, "health", err)
-	h.Healthy = h.RemoteErr == nil && h.ServesLocal && h.Undelivered == 0 && !h.UndeliveredAll
+	h.Healthy = h.RemoteErr == nil && (h.ServesLocal || h.Idle) && h.Undelivered == 0 && !h.UndeliveredAll
 	if info.Unknown != "" {
 		h.Warnings = append(h.Warnings, "not known: "+info.Unknown)
 	}

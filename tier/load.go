@@ -185,6 +185,8 @@ func (l *loadRun) tick() {
 	if l.Err() != nil {
 		return
 	}
+	// guard: idle-without-loads
+	l.s.activity.Add(1)
 	left := time.Until(l.deadline)
 	if left <= 0 {
 		l.end(l.cfg.timedOut)

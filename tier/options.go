@@ -145,7 +145,8 @@ func WithMaxStaleness(d time.Duration) Option {
 }
 
 // WithHeartbeat is how often the change log is read when nothing else makes it
-// necessary. Default 250 ms; at least 1 ms.
+// necessary. Default 250 ms; at least 1 ms. After 60 s without a read, Set or
+// Delete it is read every 20 s, until the next: see [Health].
 func WithHeartbeat(d time.Duration) Option {
 	return storeOption(func(c *storeConfig) { c.heartbeat = d })
 }

@@ -319,6 +319,8 @@ func (c *core) lookupRemote(ctx context.Context, f *call, load loadFunc, o callC
 	var l *loadRun
 	switch {
 	case c.cfg.localOnly:
+		// guard: idle-local-only
+		c.proveIdle(ctx)
 		if c.recheckLocalOnly(f, o) {
 			return nil
 		}
@@ -352,6 +354,17 @@ func (c *core) leasesFirst(f *call, o callConfig) bool {
 func (c *core) countMiss(why Cause) {
 	c.ns.stats.remoteMisses[why].Add(1)
 	c.ns.learn(true)
+}
+
+// proveIdle reads the log if the store was idle: nothing else would prove local copies before the
+// next heartbeat, since no request of a cache that has only the local tier takes a delta along.
+func (c *core) proveIdle(ctx context.Context) {
+	if c.s.proofFresh(c.s.tail.View(), mono.Now()) || !c.s.tail.Idle() {
+		return
+	}
+	rctx := c.s.request(ctx)
+	defer rctx.End()
+	_ = c.s.tail.CatchUp(rctx) // what is not proven is loaded
 }
 
 // recheckLocalOnly begins a load of a cache that has only the local tier. It ends the

@@ -106,6 +106,16 @@ func (c *counters) counts() Counts {
 	return out
 }
 
+// reads counts the reads that any tier was asked for, and some of them twice: it is for finding out
+// whether there were any.
+func (c *counters) reads() int64 {
+	n := c.localHits.sum() + c.remoteHits.Load() + c.shared.Load() + c.loads.Load()
+	for i := range numCauses {
+		n += c.localMisses[i].Load() + c.remoteMisses[i].Load()
+	}
+	return n
+}
+
 func (c *Counts) add(o Counts) {
 	for _, p := range [...]struct {
 		to   *int64
@@ -147,6 +157,17 @@ type Stats struct {
 	// once a second. Panics of the logger itself are counted too. It should be 0: please
 	// report what is logged.
 	Panics int64
+}
+
+// reads is counters.reads of all namespaces, and more where the store is not to be idle though nothing is read.
+func (s *Store) reads() int64 {
+	n := s.activity.Load()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, ns := range s.mu.namespaces {
+		n += ns.stats.reads()
+	}
+	return n
 }
 
 // Stats returns the present figures. It sends nothing.

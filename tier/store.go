@@ -41,6 +41,7 @@ type Store struct {
 
 	evictions atomic.Int64
 	changes   atomic.Int64
+	activity  atomic.Int64 // grows with each write, and while loads run: see reads
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -171,7 +172,7 @@ func (s *Store) follow(ctx context.Context) (err error) {
 	for begun := mono.Now(); ; {
 		s.tail, err = changelog.Start(ctx, s.conn, changelog.Config{
 			Heartbeat: s.cfg.heartbeat, Timeout: s.cfg.timeout, Retention: s.cfg.maxTTL,
-			Settle: s.cfg.settle, Logger: s.cfg.logger, Panics: s.panics,
+			Settle: s.cfg.settle, Logger: s.cfg.logger, Reads: s.reads, Panics: s.panics,
 		})
 		// guard: open-asks-cluster-again
 		// guard: open-gives-up

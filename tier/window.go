@@ -63,11 +63,27 @@ func (s *Store) window(v *changelog.View, name string, until mono.Time) backend.
 //	A:       Set(k, 1), with a window by the clock of the primary before, is given up; the window has ended
 //	B:       Set(k, 2) is acknowledged
 //	replica: performs the first, since the window has not ended by its clock
+//
+// After an idle time it reads the log first, so that what is lost in a server after this write is found out by what
+// that read has told, as at other times:
+//
+//	server: its machine is saved
+//	A:      is idle, and sets a key; what it knows of the server is from before
+//	server: is set back; its counters are ahead of those that A knows
 func (s *Store) ensureClock(ctx context.Context, names func(yield func(string) bool)) (*changelog.View, error) {
+	// guard: idle-without-writes
+	s.activity.Add(1)
+	idle := s.tail.Idle() && s.tail.View().Age(mono.Now()) > s.cfg.heartbeat
+	// guard: I6-read-log-before-write-after-idling
+	if idle && s.conn.OpenOutage() == nil {
+		if err := s.tail.CatchUp(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if s.sharded {
 		var unproven []string
 		for name := range names {
-			if s.conn.Shard(name).Proof() == 0 && s.conn.Of(name).Current.Load() == nil {
+			if (idle || s.conn.Shard(name).Proof() == 0) && s.conn.Of(name).Current.Load() == nil {
 				unproven = append(unproven, name)
 			}
 		}

@@ -40,6 +40,14 @@ type Query struct {
 // not below the horizon, where this process may have known and forgotten it.
 func (t *Tail) Query(scopes []invalidation.Scope) Query {
 	t.mu.Lock()
+	t.mu.asked++
+	t.mu.Unlock()
+	return t.query(scopes)
+}
+
+// query is Query, of the tail itself.
+func (t *Tail) query(scopes []invalidation.Scope) Query {
+	t.mu.Lock()
 	defer t.mu.Unlock()
 	v := t.View()
 	q := Query{DeltaQuery: DeltaQuery{Since: v.Watermark, Incarnation: v.Incarnation, Limit: t.cfg.MaxKnown},

@@ -90,6 +90,9 @@ type Health struct {
 	UndeliveredAll bool
 	// Scopes counts the scopes known to this process.
 	Scopes int
+	// Idle: there was no read for a minute, and the log is read every 20 s, or as often as
+	// Config.Heartbeat if that is more seldom.
+	Idle bool
 }
 
 // Health returns the present state; it sends nothing.
@@ -103,6 +106,7 @@ func (t *Tail) Health() Health {
 		Undelivered:    t.undeliveredLocked(),
 		UndeliveredAll: t.mu.undelivered.all+t.mu.resending.all > 0,
 		Scopes:         len(t.mu.known.marks),
+		Idle:           t.mu.idle && t.mu.failures == 0,
 	}
 }
 

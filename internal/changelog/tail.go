@@ -24,12 +24,24 @@ type Config struct {
 	// MaxKnown bounds the changes remembered and the length of a delta worth
 	// reading; 0 means 1<<16.
 	MaxKnown int
+	// Reads counts reads, for Health.Idle. Those that use Query need not be counted. It is
+	// called with every heartbeat. nil: the tail is never idle.
+	Reads func() int64
 	// Panics counts and logs panics in the tail's goroutines, each of which moves the
 	// epoch as Lost does; nil: they are not counted or logged.
 	Panics *recovery.Panics
 }
 
 const defaultKnown = 1 << 16
+
+// A process without reads for idleAfter needs no proof: its next read takes a delta along. It reads
+// the log every idleHeartbeat then, and not less often: it stays enrolled (which lasts a minute), its
+// bounds on the server's clock stay narrow, its declarations and the histories are looked after, and
+// the next delta is short.
+const (
+	idleAfter     = time.Minute
+	idleHeartbeat = 20 * time.Second
+)
 
 // Tail follows the change log. Its methods may be called from any goroutine.
 type Tail struct {
@@ -60,12 +72,19 @@ type Tail struct {
 		forked           uint64 // incarnation of a log that is not the one that was followed
 		otherIncarnation uint64 // incarnation of another log, of the latest message from one
 		closed           bool
+		idle             bool  // see Health.Idle
+		asked            int64 // queries of callers
 
 		// declared are the scopes of [Written] that this process has recorded, and
 		// histories is Delta.Histories of the latest delta.
 		declared  map[invalidation.Scope]*declared
 		histories int64
 	}
+
+	// Of the heartbeat goroutine.
+	reads       int64     // and queries of callers, when they were last counted
+	read        mono.Time // when that changed
+	heartbeatAt mono.Time // when the latest began
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -124,18 +143,71 @@ func (t *Tail) View() *View { return t.view.Load() }
 func (t *Tail) run() {
 	tick := time.NewTicker(t.cfg.Heartbeat)
 	defer tick.Stop()
-	for {
+	t.read, t.heartbeatAt = mono.Now(), mono.Now()
+	for idle := false; ; {
 		select {
 		case <-t.ctx.Done():
 			return
 		// guard: I2-heartbeat
 		case <-tick.C:
+			now := mono.Now()
+			if idle = t.becomesIdle(now); idle && now.Sub(t.heartbeatAt) < idleHeartbeat {
+				continue
+			}
 		case <-t.wake:
 			// guard: I8-pace-of-lost-connections
 			t.backOff(tick.C)
 		}
+		t.heartbeatAt = mono.Now()
 		t.heartbeat()
+		if !idle { // and not before there is a proof again
+			t.setIdle(false)
+		}
 	}
+}
+
+// becomesIdle reports whether there was no read for so long that no heartbeat is needed. The first
+// read is noticed by the next tick, soon enough:
+//
+//	reader: finds nothing proven; takes a delta along, which proves its copy
+//	tick:   comes, at most one Config.Heartbeat later; the heartbeats go on
+//
+// While changes are pending, or the log could not be read, every tick is a heartbeat.
+func (t *Tail) becomesIdle(now mono.Time) bool {
+	if t.cfg.Reads == nil {
+		return false
+	}
+	n := t.cfg.Reads()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	// guard: idle-ends-with-read
+	if n += t.mu.asked; n != t.reads {
+		t.reads, t.read = n, now
+	}
+	// guard: idle-without-reads
+	if now.Sub(t.read) < idleAfter {
+		return false
+	}
+	// guard: no-idling-without-log
+	// guard: I1-no-idling-with-pending-changes
+	if t.mu.failures > 0 || !t.mu.undelivered.empty() {
+		return false
+	}
+	t.mu.idle = true
+	return true
+}
+
+// Idle is Health.Idle.
+func (t *Tail) Idle() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mu.idle && t.mu.failures == 0
+}
+
+func (t *Tail) setIdle(idle bool) {
+	t.mu.Lock()
+	t.mu.idle = idle
+	t.mu.Unlock()
 }
 
 // backOff delays a heartbeat that was asked for with Wake, if the log could not be read
@@ -221,7 +293,7 @@ func (t *Tail) CatchUp(ctx context.Context) error {
 // log was found lost, or was replaced meanwhile, or more witnesses were needed.
 func (t *Tail) ask(ctx context.Context, scopes []invalidation.Scope) error {
 	for range maxRounds {
-		q := t.Query(scopes)
+		q := t.query(scopes)
 		d, err := t.log.Delta(ctx, q.DeltaQuery)
 		if err != nil {
 			return err

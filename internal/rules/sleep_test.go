@@ -14,6 +14,7 @@ import (
 var bubbles = map[string]bool{
 	"synctest.Test": true,
 	"bubble":        true, // invalidation
+	"idler":         true, // internal/changelog
 	"inBubbles":     true, // tier
 	"partitioned":   true, // tier
 }
@@ -22,8 +23,9 @@ var bubbles = map[string]bool{
 var sleepInBubbles = map[string]bool{
 	"tier/monotonic_test.go: TestI1NoFallbackIsOlderThanAChangeBeforeTheCaller": true,
 	"tier/panic_test.go: TestAPanicInABackgroundGoroutineEndsNothingElse":       true,
-	"tier/server_test.go: end":       true, // of a partition
-	"tier/ttl_test.go: expiresAfter": true,
+	"tier/idle_heartbeat_test.go: watched":                                      true,
+	"tier/server_test.go: end":                                                  true, // of a partition
+	"tier/ttl_test.go: expiresAfter":                                            true,
 }
 
 // A test that sleeps guesses how long something takes, and is wrong on a slow machine.
