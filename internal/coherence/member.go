@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/tiercache/tiercache/internal/backend"
+	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier"
 )
 
@@ -113,7 +113,7 @@ const keptViolations = 5
 
 // Join opens the member's store, on the backend if that is not nil, else at
 // cfg.URL.
-func Join(ctx context.Context, cfg Config, b *Board, backend backend.Backend) (*Member, error) {
+func Join(ctx context.Context, cfg Config, b *Board, backend remote.Backend) (*Member, error) {
 	m := &Member{cfg: cfg, board: b, tally: b.Tally(cfg.Member)}
 	where := tier.WithValkey(cfg.URL)
 	if backend != nil {
