@@ -319,19 +319,6 @@ func (h *hot) later(ctx context.Context, b *batch, then func([]reply)) {
 	}
 }
 
-func repliesOf(answers []resp.Reply) []reply {
-	replies := make([]reply, len(answers))
-	for i := range replies {
-		replies[i] = direct(answers[i])
-	}
-	return replies
-}
-
-// gaveUp reports whether err says that the caller's context ended.
-func gaveUp(err error) bool {
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
-}
-
 // redirected reports whether the server has named another, with Standalone.EnableRedirect, and all is to be
 // asked of that: nothing of it was done, or nothing of it does anything.
 func (h *hot) redirected(w *dialled, cmds [][]string, answers ...resp.Reply) bool {

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"context"
 	"errors"
 	"strconv"
 	"strings"
@@ -129,4 +130,17 @@ func (r reply) texts() ([]string, error) {
 		}
 	}
 	return texts, nil
+}
+
+func repliesOf(answers []resp.Reply) []reply {
+	replies := make([]reply, len(answers))
+	for i := range replies {
+		replies[i] = direct(answers[i])
+	}
+	return replies
+}
+
+// gaveUp reports whether err says that the caller's context ended.
+func gaveUp(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }
