@@ -68,6 +68,7 @@ type Conn struct {
 	// Of the reader goroutine.
 	in         []byte
 	begin, end int // what of it has not been handed out
+	whole      int // messages that were handed out since it was read into last
 	part       resp.Scanner
 	told       int    // callers, of answers that came at once
 	hurry      int    // how often requests are not to be held

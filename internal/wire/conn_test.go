@@ -418,3 +418,16 @@ func TestWhatIsBeingWrittenIsNotWrittenTo(t *testing.T) {
 	c.Close()
 	asks.Wait()
 }
+
+// What is read at once grows where few messages fit in it, also if a part of one is left; a
+// connection that reads nothing keeps little memory.
+func TestWhatIsReadAtOnceGrowsWithTheMessages(t *testing.T) {
+	for whole, want := range map[int]int{1: 2 * firstRead, fewWhole: firstRead} {
+		c := &Conn{in: make([]byte, firstRead), begin: 100, end: firstRead, whole: whole}
+		copy(c.in[100:], "part")
+		require.NoError(t, c.makeRoom())
+		require.Len(t, c.in, want)
+		require.Equal(t, "part", string(c.in[:4]))
+		require.Equal(t, firstRead-100, c.end)
+	}
+}

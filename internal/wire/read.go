@@ -13,6 +13,8 @@ const (
 	// firstRead and mostRead bound how much is read at once: as little as an idle
 	// connection needs, and more when there is more.
 	firstRead, mostRead = 4 << 10, 64 << 10
+	// fewWhole messages at once are few: more are read together. Many are not, or callers and server would take turns.
+	fewWhole = 16
 	// maxMessage is twice the longest value that a server takes by default.
 	maxMessage = 1 << 30
 	// holdAtMost is how long requests may be held. A goroutine that computes has the processor for
@@ -84,8 +86,10 @@ func (c *Conn) readAndHandOut() error {
 func (c *Conn) makeRoom() error {
 	held := c.end - c.begin
 	switch {
-	case held == 0 && (len(c.in) > mostRead || c.end == len(c.in) && len(c.in) < mostRead):
-		c.in = make([]byte, min(mostRead, max(firstRead, 2*len(c.in)))) // it was too long, or filled at once
+	case c.end == len(c.in) && c.whole < fewWhole && len(c.in) < mostRead, held == 0 && len(c.in) > mostRead: // it is too short, or too long
+		in := make([]byte, min(mostRead, max(firstRead, 2*len(c.in))))
+		copy(in, c.in[c.begin:c.end])
+		c.in = in
 	case held == len(c.in):
 		if held >= maxMessage {
 			return fmt.Errorf("%w: a message of more than %d bytes", resp.ErrMalformed, maxMessage)
@@ -94,7 +98,7 @@ func (c *Conn) makeRoom() error {
 	default:
 		copy(c.in, c.in[c.begin:c.end])
 	}
-	c.begin, c.end = 0, held
+	c.begin, c.end, c.whole = 0, held, 0
 	return nil
 }
 
@@ -106,6 +110,7 @@ func (c *Conn) handOut() error {
 			return err
 		}
 		m := c.in[c.begin : c.begin+n]
+		c.whole++
 		if m[0] != '>' {
 			err = c.reply(m)
 		} else if keys, ok := resp.Invalidated(m); ok && c.o.Invalidated != nil {
