@@ -21,7 +21,7 @@ import (
 // a request has been answered, requests run beside their callers.
 type link struct {
 	valkey.Client
-	panics  *recovery.Panics // told of them; nil: nobody is
+	panics  *recovery.Panics // told of them; nil: they are not counted
 	closing func()           // told when a connection is closed; nil: nothing is
 	doubt   atomic.Bool
 	waiting atomic.Int64 // requests that run beside their callers

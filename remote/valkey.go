@@ -345,7 +345,7 @@ func (b valkeyBackend) base(o backend.Options) valkey.ClientOption {
 	c.BlockingPipeline = math.MaxInt32            // never move a long pipeline to another connection
 	c.CacheSizeEachConn = 1 << 10                 // unused: the decoded objects are ours to keep
 	c.EnableReplicaAZInfo = false                 // replicas are not read
-	c.AlwaysPipelining = !c.DisableAutoPipelining // somebody is always reading
+	c.AlwaysPipelining = !c.DisableAutoPipelining // a goroutine is always reading
 	if c.Dialer.Timeout == 0 {
 		c.Dialer.Timeout = max(time.Second, o.Timeout)
 	}

@@ -70,7 +70,7 @@ func (k *shards) run(ctx context.Context) {
 		case <-k.wake:
 		}
 		pctx, cancel := context.WithTimeout(ctx, max(heartbeat, k.c.o.Timeout))
-		_ = k.prove(pctx) // who needs a proof sees that there is none
+		_ = k.prove(pctx) // a read that needs a proof sees that there is none
 		cancel()
 	}
 }
@@ -238,7 +238,7 @@ func (k *shards) dropLocked(address string) bool {
 	return true
 }
 
-// publishLocked makes bySlot of the nodes. A slot that is being moved is nobody's:
+// publishLocked makes bySlot of the nodes. A slot that is being moved is no server's:
 // a key of it may be here or there.
 func (k *shards) publishLocked() {
 	var table [backend.Slots]*backend.Shard

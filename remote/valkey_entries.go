@@ -142,7 +142,7 @@ func (c *valkeyConn) get(ctx context.Context, client asker, keys []string, q *ch
 }
 
 // itemsOf takes the answer to an MGET apart. A value of another type than a
-// string is nil there: whoever loads it puts another in its place.
+// string is nil there: a load puts another in its place.
 func itemsOf(r reply, items []backend.Item) error {
 	values, err := r.array()
 	if err != nil {

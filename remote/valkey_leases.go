@@ -13,7 +13,7 @@ import (
 //
 // Most leases are free, so they are taken with commands of the server's own; a
 // script costs it several times as much. The lease comes first and the value after
-// it, so that nobody can have filled the key in between:
+// it, so that no process can have filled the key in between:
 //
 //	A: reads the key: nothing there
 //	B: stores what it has loaded, which ends its lease
@@ -86,7 +86,7 @@ func leaseOf(r backend.LeaseRequest, taken, there reply) (l backend.Lease, whole
 	return l, l.Acquired || l.Err != nil
 }
 
-// newsOf reads what the key holds, and whether that is news to who has Seen r's.
+// newsOf reads what the key holds, and whether that is news to a caller that has Seen r's.
 func newsOf(r backend.LeaseRequest, there reply) (s string, news bool, err error) {
 	if r.Any {
 		return "", false, there.err

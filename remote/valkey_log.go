@@ -70,7 +70,7 @@ func numbersAsTexts(r reply) ([]string, error) {
 const forgetEvery = 15
 
 // maxForgotten is how many scopes leave the log in one step of the server, which
-// serves nobody else meanwhile: one and a half milliseconds' worth. It is twice as many
+// serves no other client meanwhile: one and a half milliseconds' worth. It is twice as many
 // as come in with the same step, if that is more.
 const maxForgotten = 1000
 
@@ -184,7 +184,7 @@ const dialsFrom = 40
 
 // parseDelta reads the answer to scriptDelta. A replica answers as
 // well, and proves nothing, since it does not hear of changes when they are
-// acknowledged. What the log holds is not the server's word, but that of whoever may
+// acknowledged. What the log holds is not the server's word, but that of any client that may
 // write to it: what of it cannot be read makes the log a damaged one.
 func parseDelta(answer reply) (d changelog.Delta, s origin, err error) {
 	fields, err := answer.array()
@@ -295,7 +295,7 @@ func (p *parser) number(s string) int64 {
 }
 
 // tick accepts what a sorted set makes of a score: a whole number, perhaps in
-// exponent notation once somebody has put it there by hand.
+// exponent notation once it was put there by hand.
 func (p *parser) tick(s string) invalidation.Tick {
 	f, err := strconv.ParseFloat(s, 64)
 	if err != nil || f < -1 || f >= 1<<53 || f != math.Trunc(f) {

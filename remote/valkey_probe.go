@@ -18,7 +18,7 @@ import (
 type standing struct {
 	connection int64
 	history    string
-	epoch      int64  // of its configuration: of two who claim a slot the later has it
+	epoch      int64  // of its configuration: of two servers that claim a slot the later has it
 	slots      string // as CLUSTER NODES spells them
 	whole      bool   // it finds the cluster whole, and so serves its keys
 }

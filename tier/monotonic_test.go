@@ -90,8 +90,8 @@ func TestI1NoReadGoesBehindAValueThatIsBeingStored(t *testing.T) {
 	})
 }
 
-// Regression: the value is in the local tier before its callers are told of it, and whoever reads
-// it there may read on by a view that has no local tier.
+// Regression: the value is in the local tier before its callers are told of it, and a caller that
+// reads it there may read on by a view that has no local tier.
 func TestI1NoReadGoesBehindACopyWhoseWriteIsHandedOver(t *testing.T) {
 	eachRemote(t, func(t *testing.T, w *world) {
 		s, hooks := w.open(quiet...)
