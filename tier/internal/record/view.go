@@ -1,4 +1,4 @@
-package tier
+package record
 
 import (
 	"fmt"
@@ -21,9 +21,9 @@ type viewShape struct {
 	localOnly     bool
 }
 
-func shapeOf[V any](cfg *cacheConfig) viewShape {
+func shapeOf[V any](codec any, localOnly bool) viewShape {
 	// guard: I2-local-only-is-own-shape
-	return viewShape{reflect.TypeFor[V](), reflect.TypeOf(cfg.codec), cfg.localOnly}
+	return viewShape{reflect.TypeFor[V](), reflect.TypeOf(codec), localOnly}
 }
 
 func (v viewShape) String() string {
@@ -36,41 +36,41 @@ func (v viewShape) String() string {
 	return fmt.Sprintf("values of type %v, the default codec", v.values)
 }
 
-// viewsInUse is referenced by every Cache of one shape, and by nothing else for long, so
+// ViewsInUse is referenced by every Cache of one shape, and by nothing else for long, so
 // that the garbage collector finds when none is left.
-type viewsInUse struct{ ns *namespace }
+type ViewsInUse struct{ space any }
 
-// views admits views to a namespace.
-type views struct {
+// Views admits views to a namespace.
+type Views struct {
 	mu    sync.Mutex // guards the rest
 	shape viewShape  // of the latest view
 	// kind is the kind of their entries. Views of another shape get another kind, so that
 	// entries of earlier views in the local tier are misses for them, "not found" included.
-	kind  *kind
-	inUse weak.Pointer[viewsInUse]
+	kind  *Kind
+	inUse weak.Pointer[ViewsInUse]
 }
 
-// admitView returns the kind of the entries of a view of V, and the viewsInUse that the
-// view has to refer to for as long as it is used. It fails while there is a view of
-// another shape.
-func admitView[V any](ns *namespace, cfg *cacheConfig) (*kind, *viewsInUse, error) {
-	v, shape := &ns.views, shapeOf[V](cfg)
+// AdmitView returns the kind of the entries of a view of V of the namespace space, which has
+// path, and the viewsInUse that the view has to refer to for as long as it is used. It fails
+// while there is a view of another shape.
+func AdmitView[V any](v *Views, space any, path string, codec any, localOnly bool) (*Kind, *ViewsInUse, error) {
+	shape := shapeOf[V](codec, localOnly)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	use := v.inUse.Value()
 	if v.kind != nil && shape != v.shape {
 		// guard: I2-refuse-mixed-views
 		if use != nil {
-			return nil, nil, mixedViews(ns.path, v.shape, shape)
+			return nil, nil, mixedViews(path, v.shape, shape)
 		}
 		// guard: I2-new-kind-per-shape
 		v.kind = nil
 	}
 	if v.kind == nil {
-		v.shape, v.kind = shape, newKind[V](ns)
+		v.shape, v.kind = shape, NewKind[V](space)
 	}
 	if use == nil {
-		use = &viewsInUse{ns}
+		use = &ViewsInUse{space}
 		v.inUse = weak.Make(use)
 	}
 	return v.kind, use, nil

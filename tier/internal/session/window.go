@@ -1,9 +1,7 @@
-package tier
+package session
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/tiercache/tiercache/internal/backend"
@@ -17,7 +15,7 @@ import (
 // as much as a time service sets a clock back in one step.
 const maxEarly = 5 * time.Millisecond
 
-// window returns the time, by the server's clock, in which the server of a key performs a write that is sent now and
+// Window returns the time, by the server's clock, in which the server of a key performs a write that is sent now and
 // given up at until. At until the server's clock shows at least its lower bound, so a write that arrives later is
 // refused. (With the upper bound, writes would be performed later, by as much as the delta read took that told the
 // clock.)
@@ -37,10 +35,10 @@ const maxEarly = 5 * time.Millisecond
 // it is the clock of the log's server, and the difference between the two clocks adds to the upper bound. So it does if
 // the client sends the write to another server, or is redirected to one. There is no lower bound then: a server whose
 // clock is behind by more than maxEarly would refuse all writes.
-func (s *Store) window(v *changelog.View, name string, until mono.Time) backend.Window {
+func (s *Session) Window(v *changelog.View, name string, until mono.Time) backend.Window {
 	clock := v.Clock()
-	if s.sharded {
-		of, known := s.conn.Shard(name).Clock()
+	if s.Sharded {
+		of, known := s.Conn.Shard(name).Clock()
 		if !known {
 			return backend.Window{Before: clock.Earliest(until)}
 		}
@@ -50,7 +48,7 @@ func (s *Store) window(v *changelog.View, name string, until mono.Time) backend.
 	// guard: G2-window-begin
 	// guard: G1-window-end-lower-bound
 	w := backend.Window{NotBefore: clock.Earliest(mono.Now()).Add(-maxEarly), Before: clock.Earliest(until)}
-	if !s.sharded {
+	if !s.Sharded {
 		w.Connection = v.Connection()
 	}
 	return w
@@ -70,61 +68,61 @@ func (s *Store) window(v *changelog.View, name string, until mono.Time) backend.
 //	server: its machine is saved
 //	A:      is idle, and sets a key; what it knows of the server is from before
 //	server: is set back; its counters are ahead of those that A knows
-func (s *Store) ensureClock(ctx context.Context, names func(yield func(string) bool)) (*changelog.View, error) {
+func (s *Session) ensureClock(ctx context.Context, names func(yield func(string) bool)) (*changelog.View, error) {
 	// guard: idle-without-writes
-	s.activity.Add(1)
-	idle := s.tail.Idle() && s.tail.View().Age(mono.Now()) > s.cfg.heartbeat
+	s.Activity.Add(1)
+	idle := s.Tail.Idle() && s.Tail.View().Age(mono.Now()) > s.Cfg.Heartbeat
 	// guard: I6-read-log-before-write-after-idling
-	if idle && s.conn.OpenOutage() == nil {
-		if err := s.tail.CatchUp(ctx); err != nil {
+	if idle && s.Conn.OpenOutage() == nil {
+		if err := s.Tail.CatchUp(ctx); err != nil {
 			return nil, err
 		}
 	}
-	if s.sharded {
+	if s.Sharded {
 		var unproven []string
 		for name := range names {
-			if (idle || s.conn.Shard(name).Proof() == 0) && s.conn.Of(name).Current.Load() == nil {
+			if (idle || s.Conn.Shard(name).Proof() == 0) && s.Conn.Of(name).Current.Load() == nil {
 				unproven = append(unproven, name)
 			}
 		}
 		var err error
 		if len(unproven) > 0 {
-			err = s.conn.Prove(ctx, unproven...)
+			err = s.Conn.Prove(ctx, unproven...)
 		}
-		return s.tail.View(), err
+		return s.Tail.View(), err
 	}
 	for range maxRevalidate {
-		v := s.tail.View()
+		v := s.Tail.View()
 		// guard: G1-clock-of-new-connection
-		if v.Proof != 0 || s.conn.OpenOutage() != nil {
+		if v.Proof != 0 || s.Conn.OpenOutage() != nil {
 			return v, nil // the breaker refuses writes to a server that is away
 		}
-		if err := s.tail.CatchUp(ctx); err != nil {
+		if err := s.Tail.CatchUp(ctx); err != nil {
 			return nil, err
 		}
 	}
 	return nil, changelog.ErrUnstable
 }
 
-// sendWithinWindow calls send with the view for the windows of the keys. It calls it again if nothing was sent because
+// SendWithinWindow calls send with the view for the windows of the keys. It calls it again if nothing was sent because
 // another connection was made meanwhile: the clock can be another one then.
-func (s *Store) sendWithinWindow(ctx context.Context, names func(yield func(string) bool), send func(v *changelog.View) error) error {
+func (s *Session) SendWithinWindow(ctx context.Context, names func(yield func(string) bool), send func(v *changelog.View) error) error {
 	for range maxRevalidate {
 		v, err := s.ensureClock(ctx, names)
 		if err != nil {
-			return notAttempted{err}
+			return NotAttempted{Err: err}
 		}
-		if err = send(v); !remote.NotSent(err) || ctx.Err() != nil || s.sharded || !s.connectionChanged(v, nil) {
+		if err = send(v); !remote.NotSent(err) || ctx.Err() != nil || s.Sharded || !s.ConnectionChanged(v, nil) {
 			return err
 		}
 	}
-	return notAttempted{changelog.ErrUnstable}
+	return NotAttempted{Err: changelog.ErrUnstable}
 }
 
-// awaitWindowEnd returns at once if err tells whether a write was performed, and else when its window has ended: a write
+// AwaitWindowEnd returns at once if err tells whether a write was performed, and else when its window has ended: a write
 // without an answer may be performed until then, whether the caller has given up, the connection was lost, or the server
 // is slow. If the caller returned sooner, the write could be performed after a later Set over another connection.
-func (s *Store) awaitWindowEnd(ctx context.Context, until mono.Time, err error) {
+func (s *Session) AwaitWindowEnd(ctx context.Context, until mono.Time, err error) {
 	// guard: G3-unsent-write
 	if err == nil || !remote.Unreachable(err) || breaker.Refused(err) || remote.NotSent(err) {
 		return
@@ -141,21 +139,10 @@ func (s *Store) awaitWindowEnd(ctx context.Context, until mono.Time, err error) 
 	}
 }
 
-// notAttempted is the error of a write that was not sent, since its namespace could not be declared, or its window not
+// NotAttempted is the error of a write that was not sent, since its namespace could not be declared, or its window not
 // be computed.
-type notAttempted struct{ error }
+type NotAttempted struct{ Err error }
 
-func (u notAttempted) Unwrap() error { return u.error }
+func (e NotAttempted) Error() string { return e.Err.Error() }
 
-// writeError is remoteError for requests that set or delete keys: if something was sent, the error of the caller's
-// context is only a part of the error.
-func writeError(ctx context.Context, doing string, err error) error {
-	notSent := breaker.Refused(err) || remote.NotSent(err) || errors.As(err, new(notAttempted))
-	if err == nil || ctx.Err() == nil || notSent || errors.Is(err, remote.ErrClosed) || errors.Is(err, remote.ErrFull) {
-		return remoteError(ctx, doing, err)
-	}
-	if !errors.Is(err, ctx.Err()) {
-		err = fmt.Errorf("%w: %w", endOf(ctx), err)
-	}
-	return fmt.Errorf("%w: %s: %w", ErrUnavailable, doing, err)
-}
+func (e NotAttempted) Unwrap() error { return e.Err }

@@ -1,4 +1,4 @@
-package tier
+package inflight
 
 import (
 	"sync"
@@ -7,9 +7,10 @@ import (
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/local"
+	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
-// watch counts the invalidations of one key while a goroutine reads or writes it
+// Watch counts the invalidations of one key while a goroutine reads or writes it
 // remotely, so that a copy is kept only if the key has not changed since it
 // was read (rule R9). It is registered before the request is sent:
 //
@@ -19,7 +20,7 @@ import (
 //	caller:           wakes up and would keep the old value for ever
 //
 // All fields are guarded by the shard of the table.
-type watch struct {
+type Watch struct {
 	invalidations int
 	// baseline is the count when the latest tracked read, or this process's write, was
 	// about to be sent: the value that is read or written is not older than that.
@@ -33,17 +34,17 @@ type watch struct {
 }
 
 // isOwnEcho reports whether the latest invalidation can be the echo of the watched write.
-func (w *watch) isOwnEcho() bool { return w.hasProvisional && w.invalidations == w.baseline+1 }
+func (w *Watch) isOwnEcho() bool { return w.hasProvisional && w.invalidations == w.baseline+1 }
 
 // keyState holds the call and the writes that are under way for one key in this process.
 type keyState struct {
-	call    *call
-	watches []*watch // of writes; the call has its own
+	call    *Call
+	watches []*Watch // of writes; the call has its own
 }
 
 // recordInvalidation counts n invalidations for all watches except one, and reports whether
 // the latest can be the echo of a write of this process.
-func (k *keyState) recordInvalidation(n int, except *watch) (own bool) {
+func (k *keyState) recordInvalidation(n int, except *Watch) (own bool) {
 	for _, w := range k.watches {
 		if w != except {
 			w.invalidations += n
@@ -51,22 +52,22 @@ func (k *keyState) recordInvalidation(n int, except *watch) (own bool) {
 		}
 	}
 	if f := k.call; f != nil {
-		f.watch.invalidations += n
-		own = own || f.watch.isOwnEcho()
+		f.Watch.invalidations += n
+		own = own || f.Watch.isOwnEcho()
 		f.wakeUpLocked()
 	}
 	return own
 }
 
-// table holds the states of the keys that have a call or a write under way. It is sharded
+// Table holds the states of the keys that have a call or a write under way. It is sharded
 // by hash; only the local tier is called under its mutexes.
-type table struct {
-	local *local.Cache[item]
-	// shardOf is nil where there is one server.
-	shardOf func(name string) *backend.Shard
+type Table struct {
+	local *local.Cache[record.Item]
+	// ShardOf is nil where there is one server.
+	ShardOf func(name string) *backend.Shard
 	shards  [64]tableShard
-	// synced is a mono.Time, when the latest Sync that succeeded was called.
-	synced atomic.Int64
+	// Synced is a mono.Time, when the latest Sync that succeeded was called.
+	Synced atomic.Int64
 }
 
 type tableShard struct {
@@ -75,8 +76,8 @@ type tableShard struct {
 	_    [40]byte
 }
 
-func newTable(l *local.Cache[item]) *table {
-	t := &table{local: l}
+func NewTable(l *local.Cache[record.Item]) *Table {
+	t := &Table{local: l}
 	for i := range t.shards {
 		t.shards[i].keys = make(map[local.Key]*keyState)
 	}
@@ -84,11 +85,11 @@ func newTable(l *local.Cache[item]) *table {
 }
 
 // put puts an item into the local tier. It is called at most once for each item.
-func (t *table) put(h local.Key, it *item) bool {
-	return t.local.PutEntry(h, it.entry(), it.meta().cost)
+func (t *Table) put(h local.Key, it *record.Item) bool {
+	return t.local.PutEntry(h, it.Entry(), it.Meta().Cost)
 }
 
-func (t *table) shard(h local.Key) *tableShard { return &t.shards[h.Lo%uint64(len(t.shards))] }
+func (t *Table) shard(h local.Key) *tableShard { return &t.shards[h.Lo%uint64(len(t.shards))] }
 
 func (s *tableShard) stateLocked(h local.Key) *keyState {
 	k := s.keys[h]
@@ -105,8 +106,8 @@ func (s *tableShard) dropLocked(h local.Key, k *keyState) {
 	}
 }
 
-// watch begins to count the invalidations of h.
-func (t *table) watch(h local.Key, w *watch) {
+// Watch begins to count the invalidations of h.
+func (t *Table) Watch(h local.Key, w *Watch) {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -114,14 +115,14 @@ func (t *table) watch(h local.Key, w *watch) {
 	k.watches = append(k.watches, w)
 }
 
-func (t *table) unwatch(h local.Key, w *watch) {
+func (t *Table) Unwatch(h local.Key, w *Watch) {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.unwatchLocked(h, w)
 }
 
-func (s *tableShard) unwatchLocked(h local.Key, w *watch) {
+func (s *tableShard) unwatchLocked(h local.Key, w *Watch) {
 	w.gone = true
 	k := s.keys[h]
 	if k == nil {
@@ -136,12 +137,12 @@ func (s *tableShard) unwatchLocked(h local.Key, w *watch) {
 	s.dropLocked(h, k)
 }
 
-// applyInvalidation applies an invalidation push: h was changed, by another process or by
+// ApplyInvalidation applies an invalidation push: h was changed, by another process or by
 // this one. It removes the local copy. If the invalidation may be the echo of this
 // process's own write, the copy is only suspended, until commitProvisional or
 // removeProvisional decides. It is not served meanwhile, since the invalidation may as
 // well be of a write that came before this process's and fenced it.
-func (t *table) applyInvalidation(h local.Key) {
+func (t *Table) ApplyInvalidation(h local.Key) {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -153,20 +154,20 @@ func (t *table) applyInvalidation(h local.Key) {
 	switch {
 	case e == nil:
 	// guard: R9-suspend-provisional
-	case own && e.Value.suspend():
-	case e.Value.meta().expectsOwnEcho:
+	case own && e.Value.Suspend():
+	case e.Value.Meta().ExpectsOwnEcho:
 		// guard: R9-own-echo-once
-		e.Value.meta().expectsOwnEcho = false
+		e.Value.Meta().ExpectsOwnEcho = false
 	default:
 		// guard: R9-invalidation-evicts
 		t.local.RemoveEntry(e)
 	}
 }
 
-// invalidateKey makes this process forget what it knows of h, because it is about to
+// InvalidateKey makes this process forget what it knows of h, because it is about to
 // change the key, or just has: it removes the copy, and a value that is being read or
 // loaded is neither kept nor given to callers that begin later.
-func (t *table) invalidateKey(h local.Key, except *watch) {
+func (t *Table) InvalidateKey(h local.Key, except *Watch) {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,7 +175,7 @@ func (t *table) invalidateKey(h local.Key, except *watch) {
 	t.local.Remove(h)
 }
 
-func (s *tableShard) invalidateKeyLocked(h local.Key, except *watch) {
+func (s *tableShard) invalidateKeyLocked(h local.Key, except *Watch) {
 	k := s.keys[h]
 	if k == nil {
 		return
@@ -183,14 +184,14 @@ func (s *tableShard) invalidateKeyLocked(h local.Key, except *watch) {
 	k.recordInvalidation(2, except) // 2 are never taken for an echo
 }
 
-// removeOtherVersions removes the local copy of another version of h than nonce, which was
+// RemoveOtherVersions removes the local copy of another version of h than nonce, which was
 // read remotely and is about to be returned but not kept; by f, if that is not nil. A
 // call that has not returned nonce is invalidated.
-func (t *table) removeOtherVersions(h local.Key, nonce uint64, f *call) {
+func (t *Table) RemoveOtherVersions(h local.Key, nonce uint64, f *Call) {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e := t.local.PeekEntry(h); e != nil && e.Value.meta().nonce != nonce {
+	if e := t.local.PeekEntry(h); e != nil && e.Value.Meta().Nonce != nonce {
 		t.local.RemoveEntry(e)
 	}
 	if k := s.keys[h]; k != nil && k.call != nil && k.call != f && !k.call.hasReturned(nonce) {
@@ -199,10 +200,10 @@ func (t *table) removeOtherVersions(h local.Key, nonce uint64, f *call) {
 	}
 }
 
-// resetBaseline sets the baseline to the present count, since a read, or a write of this
+// ResetBaseline sets the baseline to the present count, since a read, or a write of this
 // process, is about to be sent. clean is false if invalidations came since the previous
 // baseline.
-func (t *table) resetBaseline(h local.Key, w *watch) (clean bool) {
+func (t *Table) ResetBaseline(h local.Key, w *Watch) (clean bool) {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,9 +212,9 @@ func (t *table) resetBaseline(h local.Key, w *watch) (clean bool) {
 	return clean
 }
 
-// insertIfUnchanged puts what was read into the local tier if no invalidation came since
+// InsertIfUnchanged puts what was read into the local tier if no invalidation came since
 // the baseline.
-func (t *table) insertIfUnchanged(h local.Key, w *watch, it *item) bool {
+func (t *Table) InsertIfUnchanged(h local.Key, w *Watch, it *record.Item) bool {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -221,7 +222,7 @@ func (t *table) insertIfUnchanged(h local.Key, w *watch, it *item) bool {
 	return !w.gone && w.invalidations == w.baseline && t.put(h, it)
 }
 
-// commitProvisional puts a value whose write has been stored into the local tier, unless
+// CommitProvisional puts a value whose write has been stored into the local tier, unless
 // the key was changed by another write since the baseline. It reports whether the copy is
 // there now; if not, a provisional copy has been removed.
 //
@@ -235,30 +236,30 @@ func (t *table) insertIfUnchanged(h local.Key, w *watch, it *item) bool {
 //	one, of a change     it ended the tracking: no echo comes;      removes the copy
 //	before the write     or the write was Unread: the echo comes    removes the copy, needlessly
 //	two or more          one may be of a change after the write     (the copy is removed now)
-func (t *table) commitProvisional(h local.Key, w *watch, it *item) bool {
+func (t *Table) CommitProvisional(h local.Key, w *Watch, it *record.Item) bool {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w.hasProvisional = false
 	// guard: R9-overtaken-write
 	if w.gone || w.invalidations > w.baseline+1 {
-		t.local.RemoveEntry(it.entry())
+		t.local.RemoveEntry(it.Entry())
 		return false
 	}
 	// guard: R9-own-echo-came-first
-	it.meta().expectsOwnEcho = w.invalidations == w.baseline
-	if t.local.PeekEntry(h) == it.entry() {
+	it.Meta().ExpectsOwnEcho = w.invalidations == w.baseline
+	if t.local.PeekEntry(h) == it.Entry() {
 		return true
 	}
-	if it.meta().provisional.Load() != 0 {
+	if it.Meta().Provisional.Load() != 0 {
 		return false // it was there and has been evicted, which releases its marks
 	}
 	return t.put(h, it)
 }
 
-// insertProvisional puts it into the local tier before its write is sent, if no
+// InsertProvisional puts it into the local tier before its write is sent, if no
 // invalidation came since the baseline.
-func (t *table) insertProvisional(h local.Key, w *watch, it *item) {
+func (t *Table) InsertProvisional(h local.Key, w *Watch, it *record.Item) {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -273,26 +274,26 @@ func (t *table) insertProvisional(h local.Key, w *watch, it *item) {
 	w.hasProvisional = t.put(h, it)
 }
 
-// unchanged reports whether no invalidation came since the baseline.
-func (t *table) unchanged(h local.Key, w *watch) bool {
+// Unchanged reports whether no invalidation came since the baseline.
+func (t *Table) Unchanged(h local.Key, w *Watch) bool {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return !w.gone && w.invalidations == w.baseline
 }
 
-// sync notes that a Sync, called at begun, has succeeded: callers that begin after it do not
+// Sync notes that a Sync, called at begun, has succeeded: callers that begin after it do not
 // share loads from before it, since the server need not have sent invalidations of their
 // keys (see core.canShare).
-func (t *table) sync(begun mono.Time) {
-	for was := t.synced.Load(); was < int64(begun) && !t.synced.CompareAndSwap(was, int64(begun)); {
-		was = t.synced.Load()
+func (t *Table) Sync(begun mono.Time) {
+	for was := t.Synced.Load(); was < int64(begun) && !t.Synced.CompareAndSwap(was, int64(begun)); {
+		was = t.Synced.Load()
 	}
 }
 
-// replace puts it into the local tier of a local-only cache. A value that is being loaded
+// Replace puts it into the local tier of a local-only cache. A value that is being loaded
 // meanwhile is older, and so is the present copy.
-func (t *table) replace(h local.Key, it *item) bool {
+func (t *Table) Replace(h local.Key, it *record.Item) bool {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -300,11 +301,11 @@ func (t *table) replace(h local.Key, it *item) bool {
 	return t.put(h, it)
 }
 
-// removeProvisional removes a provisional copy.
-func (t *table) removeProvisional(h local.Key, w *watch, it *item) {
+// RemoveProvisional removes a provisional copy.
+func (t *Table) RemoveProvisional(h local.Key, w *Watch, it *record.Item) {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w.hasProvisional = false
-	t.local.RemoveEntry(it.entry())
+	t.local.RemoveEntry(it.Entry())
 }

@@ -1,10 +1,10 @@
-package tier
+package inflight
 
 import "sync/atomic"
 
-// event happens once. It makes a channel only when a goroutine waits for it, since for
+// Event happens once. It makes a channel only when a goroutine waits for it, since for
 // most calls none does. The zero event is ready for use.
-type event struct{ state atomic.Pointer[chan struct{}] }
+type Event struct{ state atomic.Pointer[chan struct{}] }
 
 // past is the state of every event that has happened.
 var past = func() *chan struct{} {
@@ -14,16 +14,16 @@ var past = func() *chan struct{} {
 }()
 
 // happen is called once.
-func (e *event) happen() {
+func (e *Event) happen() {
 	if ch := e.state.Swap(past); ch != nil {
 		close(*ch)
 	}
 }
 
-func (e *event) happened() bool { return e.state.Load() == past }
+func (e *Event) happened() bool { return e.state.Load() == past }
 
-// wait returns a channel that is closed once the event has happened.
-func (e *event) wait() <-chan struct{} {
+// Wait returns a channel that is closed once the event has happened.
+func (e *Event) Wait() <-chan struct{} {
 	ch := e.state.Load()
 	if ch == nil {
 		mine := make(chan struct{})

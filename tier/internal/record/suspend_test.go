@@ -1,4 +1,4 @@
-package tier
+package record
 
 import (
 	"math"
@@ -19,12 +19,12 @@ import (
 //	the invalidation of a change suspends the copy, between A's look and its store
 func TestASuspensionIsNotUndone(t *testing.T) {
 	const rounds = 100_000
-	items, k := make([]*item, rounds), newKind[string](&namespace{})
+	items, k := make([]*Item, rounds), NewKind[string](nil)
 	for i := range items {
-		items[i] = newItemOf(k, "")
-		f := items[i].meta()
-		f.fresh, f.expires = mono.Now().Add(time.Hour), mono.Now().Add(time.Hour)
-		f.provisional.Store(int64(f.fresh))
+		items[i] = NewItemOf(k, "")
+		f := items[i].Meta()
+		f.Fresh, f.Expires = mono.Now().Add(time.Hour), mono.Now().Add(time.Hour)
+		f.Provisional.Store(int64(f.Fresh))
 	}
 	var both sync.WaitGroup
 	var ready atomic.Int64
@@ -36,7 +36,7 @@ func TestASuspensionIsNotUndone(t *testing.T) {
 	both.Go(func() {
 		for i, it := range items {
 			inStep(i)
-			it.plan(&cacheConfig{})
+			it.Plan(0)
 		}
 	})
 	both.Go(func() {
@@ -46,11 +46,11 @@ func TestASuspensionIsNotUndone(t *testing.T) {
 			for range i % 32 { // now before the look, now after the store, and sometimes between them
 				soon.Add(1)
 			}
-			it.suspend()
+			it.Suspend()
 		}
 	})
 	both.Wait()
 	for _, it := range items {
-		require.Equal(t, int64(math.MinInt64), it.check.Load())
+		require.Equal(t, int64(math.MinInt64), it.Check.Load())
 	}
 }

@@ -1,4 +1,4 @@
-package tier
+package session
 
 import (
 	"context"
@@ -21,9 +21,9 @@ type requestDeadline struct {
 // waits is how long a request may be waited for. It is shorter than the remote
 // timeout, by the time until its caller is woken and starts the loader: an idle Go
 // process waits for timers in whole milliseconds, so they can be one millisecond late.
-func (c *storeConfig) waits() time.Duration {
+func (s *Session) waits() time.Duration {
 	// guard: I8-request-ends-within-budget
-	return c.timeout - min(c.timeout/16, 2*time.Millisecond)
+	return s.Cfg.Timeout - min(s.Cfg.Timeout/16, 2*time.Millisecond)
 }
 
 // End implements [requestContext]. It does nothing, since other requests share p.
@@ -35,9 +35,9 @@ type requestContext interface {
 	End()
 }
 
-// request bounds one request to the remote tier: it is given up before the remote
+// Request bounds one request to the remote tier: it is given up before the remote
 // timeout has passed, by up to an eighth of it.
-func (s *Store) request(ctx context.Context) requestContext {
+func (s *Session) Request(ctx context.Context) requestContext {
 	p := s.currentDeadline(mono.Now())
 	if ctx.Done() == nil {
 		return p
@@ -45,10 +45,10 @@ func (s *Store) request(ctx context.Context) requestContext {
 	return bound.New(ctx, p, breaker.ErrRemoteTimeout)
 }
 
-// writeRequest is request for requests that set or delete keys. No server performs one after until, which is no later
+// WriteRequest is request for requests that set or delete keys. No server performs one after until, which is no later
 // than the end of the request and than the caller's deadline: see window and awaitWindowEnd. A cancellation does not
 // shorten that, since it is not known when the request is sent.
-func (s *Store) writeRequest(ctx context.Context) (rctx requestContext, until mono.Time) {
+func (s *Session) WriteRequest(ctx context.Context) (rctx requestContext, until mono.Time) {
 	now := mono.Now()
 	p := s.currentDeadline(now)
 	if deadline, ok := ctx.Deadline(); ok {
@@ -65,7 +65,7 @@ func (s *Store) writeRequest(ctx context.Context) (rctx requestContext, until mo
 	return bound.New(ctx, p, breaker.ErrRemoteTimeout), p.ends
 }
 
-func (s *Store) currentDeadline(now mono.Time) *requestDeadline {
+func (s *Session) currentDeadline(now mono.Time) *requestDeadline {
 	p := s.deadline.Load()
 	if p == nil || now >= p.until {
 		p = s.newDeadline(p)
@@ -73,10 +73,10 @@ func (s *Store) currentDeadline(now mono.Time) *requestDeadline {
 	return p
 }
 
-func (s *Store) newDeadline(old *requestDeadline) *requestDeadline {
+func (s *Session) newDeadline(old *requestDeadline) *requestDeadline {
 	now := mono.Now()
-	p := &requestDeadline{until: now.Add(s.cfg.timeout / 16), ends: now.Add(s.cfg.waits())}
-	p.Context, p.cancel = context.WithTimeoutCause(context.Background(), s.cfg.waits(), breaker.ErrRemoteTimeout)
+	p := &requestDeadline{until: now.Add(s.Cfg.Timeout / 16), ends: now.Add(s.waits())}
+	p.Context, p.cancel = context.WithTimeoutCause(context.Background(), s.waits(), breaker.ErrRemoteTimeout)
 	if !s.deadline.CompareAndSwap(old, p) {
 		p.cancel()
 		return s.deadline.Load()
@@ -84,9 +84,9 @@ func (s *Store) newDeadline(old *requestDeadline) *requestDeadline {
 	return p
 }
 
-// endDeadline stops the timer of the latest requestDeadline; earlier ones end by
+// EndDeadline stops the timer of the latest requestDeadline; earlier ones end by
 // themselves.
-func (s *Store) endDeadline() {
+func (s *Session) EndDeadline() {
 	if p := s.deadline.Load(); p != nil {
 		p.cancel()
 	}

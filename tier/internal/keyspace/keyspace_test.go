@@ -1,4 +1,4 @@
-package tier
+package keyspace
 
 import (
 	"net/url"
@@ -23,12 +23,12 @@ func FuzzRemoteNames(f *testing.F) {
 		if invalidation.CheckNamespace(path) != nil || invalidation.CheckNamespace(path2) != nil {
 			return
 		}
-		ns := newNamespace("prefix", path)
-		h := ns.hash(key)
-		name := ns.remoteName(h)
+		ns := New("prefix", path)
+		h := ns.Hash(key)
+		name := ns.RemoteName(h)
 		for _, lease := range []bool{false, true} {
 			full := name + map[bool]string{true: "!"}[lease]
-			got, isLease, ok := parseRemoteName(full)
+			got, isLease, ok := Parse(full)
 			require.True(t, ok)
 			require.Equal(t, lease, isLease)
 			require.Equal(t, h, got)
@@ -43,9 +43,9 @@ func FuzzRemoteNames(f *testing.F) {
 		require.Equal(t, "prefix:d:"+path+":", back, "nothing of the path is lost")
 		require.LessOrEqual(t, len(name), len("prefix:d::{}")+3*len(path)+hashText)
 
-		other := newNamespace("prefix", path2)
+		other := New("prefix", path2)
 		if path != path2 || key != key2 {
-			require.NotEqual(t, name, other.remoteName(other.hash(key2)))
+			require.NotEqual(t, name, other.RemoteName(other.Hash(key2)))
 		}
 	})
 }
@@ -54,17 +54,17 @@ const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 // What the server tells of may be anything.
 func FuzzParseRemoteName(f *testing.F) {
-	ns := newNamespace("prefix", "a:b")
-	name := ns.remoteName(ns.hash("k"))
+	ns := New("prefix", "a:b")
+	name := ns.RemoteName(ns.Hash("k"))
 	for _, s := range []string{"", "!", "{}", "}", "prefix:{prefix}:log", name, name + "!", name + "!!", name[1:], name[:len(name)-1], strings.Repeat("{", 30)} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		h, lease, ok := parseRemoteName(s)
+		h, lease, ok := Parse(s)
 		if !ok {
 			return
 		}
-		again, _, _ := parseRemoteName((&namespace{}).remoteName(h))
+		again, _, _ := Parse((&Space{}).RemoteName(h))
 		require.Equal(t, h, again)
 		require.Equal(t, lease, strings.HasSuffix(s, "!"))
 	})

@@ -1,4 +1,4 @@
-package tier
+package session
 
 import (
 	"context"
@@ -12,8 +12,8 @@ import (
 // declaration is what this process knows of a namespace's declaration in the change log:
 // keys of the namespace are written by themselves.
 type declaration struct {
-	at    AsOf      // its position in the log
-	until mono.Time // when it is to be repeated: processes of the release before have the log forget it
+	at    invalidation.AsOf // its position in the log
+	until mono.Time         // when it is to be repeated: processes of the release before have the log forget it
 }
 
 // holds reports whether the declaration is in the log for sure. Processes of the release
@@ -28,8 +28,8 @@ func (d *declaration) holds(v *changelog.View, now mono.Time) bool {
 // after this process has been silent for longer than that.
 const hearsOthers = 30 * time.Second
 
-// declare makes sure, before Set or Delete write to single keys, that the change log
-// has the namespace's declaration. Such writes leave nothing else in the log, so
+// Declare makes sure, before Set or Delete write to single keys, that the change log
+// has the declaration of the namespace. Such writes leave nothing else in the log, so
 // without it no process would notice this:
 //
 //	A:       Set(k, 1); the replica has it
@@ -38,28 +38,28 @@ const hearsOthers = 30 * time.Second
 //
 // With it, the first process that finds a server with another history than those in the
 // log has the namespace change.
-func (c *core) declare(ctx context.Context) error {
-	if c.cfg.localOnly || !c.s.conn.LosesWrites() {
+func (s *Session) Declare(ctx context.Context, n *Namespace) error {
+	if !s.Conn.LosesWrites() {
 		return nil
 	}
-	now, v := mono.Now(), c.s.tail.View()
+	now, v := mono.Now(), s.Tail.View()
 	// guard: I2-set-hears-log-first
-	if !c.s.cfg.noTracking && v.Age(now) > hearsOthers && c.s.conn.OpenOutage() == nil {
-		if err := c.s.tail.CatchUp(ctx); err != nil {
+	if !s.Cfg.NoTracking && v.Age(now) > hearsOthers && s.Conn.OpenOutage() == nil {
+		if err := s.Tail.CatchUp(ctx); err != nil {
 			return err
 		}
-		v = c.s.tail.View()
+		v = s.Tail.View()
 	}
-	if d := c.ns.declared.Load(); d != nil && d.holds(v, now) {
+	if d := n.declared.Load(); d != nil && d.holds(v, now) {
 		return nil
 	}
 	// guard: I8-first-set-in-outage
-	if a := c.s.conn.OpenOutage(); a != nil {
+	if a := s.Conn.OpenOutage(); a != nil {
 		return a // a change is sent even in an outage, and the caller would wait for this one
 	}
-	at, err := c.s.tail.ChangeSettled(ctx, []invalidation.Scope{invalidation.Written(c.ns.path)}, false, 0)
+	at, err := s.Tail.ChangeSettled(ctx, []invalidation.Scope{invalidation.Written(n.Path)}, false, 0)
 	if err == nil {
-		c.ns.declared.Store(&declaration{at, now.Add(c.s.cfg.maxTTL / 2)})
+		n.declared.Store(&declaration{at, now.Add(s.Cfg.MaxTTL / 2)})
 	}
 	return err
 }
