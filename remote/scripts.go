@@ -105,8 +105,7 @@ end
 
 // trim removes the oldest scopes from the log, at most the number most, and raises the
 // floor to the latest of them: those that are older than any entry can be, those below
-// the floor already, and those beyond the bound, which is a million scopes, or as many
-// as fit into a quarter of maxmemory. The latest member is never beyond the bound, so the
+// the floor already, and those beyond the bound (see changelog.MostScopes). The latest member is never beyond the bound, so the
 // log keeps its tick. Declarations (the members 'v') are never removed, though the scope
 // that recorded one is. To declare again would be too late:
 //
@@ -168,17 +167,9 @@ local function declare(log, name)
 end
 `
 
-// The bound on the scopes of a log: see trim.
-const (
-	mostScopes  = 1_000_000
-	leastScopes = 10_000 // however little memory there is
-	// bytesPerScope is the memory of one scope: 110 bytes with names of 20, 160 with the longest.
-	bytesPerScope = 128
-)
-
-// luaNumbers puts these numbers into the scripts' text.
+// luaNumbers puts the format of the log, and its bound, into the scripts' text.
 var luaNumbers = strings.NewReplacer("FORMAT", strconv.Itoa(changelog.Format),
-	"MOST", strconv.Itoa(mostScopes), "LEAST", strconv.Itoa(leastScopes), "BYTES", strconv.Itoa(bytesPerScope))
+	"MOST", strconv.Itoa(changelog.MaxScopes), "LEAST", strconv.Itoa(changelog.MinScopes), "BYTES", strconv.Itoa(changelog.BytesPerScope))
 
 var (
 	// scriptAppend: KEYS log; ARGV channel, new incarnation, known position,

@@ -3,9 +3,7 @@ package remote
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"crypto/tls"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -135,7 +133,7 @@ func (b valkeyBackend) Connect(ctx context.Context, o backend.Options) (backend.
 	if o.Heartbeat == 0 {
 		o.Heartbeat = 250 * time.Millisecond
 	}
-	c := &valkeyConn{plain: newLink(o.Panics), turned: make(chan struct{}, 1), o: o, log: logKey(o.Prefix), channel: channel(o.Prefix),
+	c := &valkeyConn{plain: newLink(o.Panics), turned: make(chan struct{}, 1), o: o, log: changelog.LogKey(o.Prefix), channel: changelog.Channel(o.Prefix),
 		histories: newHistories(), enrolment: enrolment{turn: make(chan struct{}, 1)}, trims: make(chan time.Duration, 1)}
 	c.plain.closing = func() {
 		select {
@@ -476,12 +474,6 @@ func (c *valkeyConn) Close() error {
 	c.plain.Close()
 	c.running.Wait()
 	return nil
-}
-
-func newIncarnation() string {
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return changelog.FormatIncarnation(binary.BigEndian.Uint64(b[:]) | 1)
 }
 
 // failure turns a client's error into one of ours; nil stays nil.

@@ -310,3 +310,6 @@ func pair(key string) []string  { return []string{key, key + backend.LeaseSuffix
 func lease(key string) []string { return []string{key + backend.LeaseSuffix} }
 
 func millis(d time.Duration) string { return strconv.FormatInt(max(d.Milliseconds(), 1), 10) }
+
+// stamp formats a time by the server's clock for scripts: in ms.
+func stamp(at time.Time) string { return strconv.FormatInt(max(at.UnixMilli(), 1), 10) }
