@@ -307,11 +307,15 @@ return {role, history, t[1], t[2], offset, commands, state or '', own or ''}
 
 	// scriptWrite: KEYS data, lease; ARGV token, value, its expiry in ms, unread, how
 	// long leases last in ms, and the bounds of its Window or nothing.
-	// Most of a script's time is spent in its commands; so one command, GETDEL, reads and
-	// ends the lease, and another holder's lease is put back. Unlike a GET, GETDEL does not
-	// track the lease, so its end causes no invalidation here. But GETDEL is a write before
-	// the value's, and when memory is full a server lets a script go on that has written
-	// already. A script with flags (the first line) does not begin then, whichever token holds the lease.
+	//
+	// GETDEL reads the lease and ends it in one command, since most of a script's time is
+	// spent in its commands. If another token holds the lease, SET puts it back. GETDEL does
+	// not track the lease, as GET would: so its end causes no invalidation here.
+	//
+	// The first line makes the server refuse the script as a whole when memory is full. Without
+	// it the server would look at its memory only before a SET, and not if the script has written
+	// already: after the GETDEL, which takes no memory, the value would always be stored.
+	//
 	// The last EXISTS tracks the key again, since SET has ended the tracking, and tells
 	// whether the value is there at all: see Written.Expired.
 	// guard: refuse-fill-in-full-memory

@@ -39,14 +39,25 @@ func (b valkeyBackend) String() string {
 	return "valkey at " + strings.Join(b.option.InitAddress, ", ")
 }
 
-// valkeyConn uses two connections to a server. Everything whose order against pushes
-// matters goes over tracked: reads, writes of entries, deltas. The plain client carries
-// changes, the subscription and purges, so that those never stand before a read, and knows
-// where the server is. (A connection of its own for the subscription makes changes no
-// faster: measured.)
+// valkeyConn uses two connections to a server:
 //
-// Of a cluster, whose topology a client has to know for each request, tracked is a client
-// as well.
+//	connection   what is sent                         what the server says unasked
+//	tracked      reads, writes of entries, deltas:    invalidations of keys, and
+//	             all whose order matters against      "everything was flushed" (told)
+//	             what the server says there
+//	plain        changes, purges, Info: what is       messages of the channel (subscribe)
+//	             never to stand before a read
+//
+// Plain is a client of valkey-go, and knows where the server is. (A connection of its own for
+// the subscription makes changes no faster: measured.) Tracked is one connection of ours (see
+// hot), or of a cluster, whose topology a client has to know for each request, a client too.
+//
+// What becomes of a connection is told so:
+//
+//	tracked is about to be used     connected     Events.Lost: what was proven over the one before is void
+//	tracked was lost                invalidated   Events.Lost, with nil for the keys
+//	plain has closed a connection   link.closing  turned: the server may be another, so hot dials anew
+//	the subscription has begun      subscribe     Events.Published with an empty message
 type valkeyConn struct {
 	tracked   carrier
 	cluster   *link // that is tracked; nil unless it is a cluster
