@@ -126,7 +126,7 @@ func (b valkeyBackend) Check(o backend.Options) error {
 	reject(len(c.InitAddress) == 0, "InitAddress", "names no server")
 	reject(c.OnInvalidations != nil, "OnInvalidations", "is used by the cache itself")
 	reject(c.ClientTrackingOptions != nil, "ClientTrackingOptions", "is set by the cache itself")
-	//lint:ignore SA1019 whoever still sets it is told so too
+	//lint:ignore SA1019 a user that still sets it is told so too
 	reject(c.SendToReplicas != nil || c.ReplicaOnly || c.ReplicaSelector != nil || c.ReadNodeSelector != nil,
 		"SendToReplicas/ReplicaOnly", "a replica may serve what its primary has already changed")
 	reject(!o.NoTracking && c.DisableCache, "DisableCache", "no notices of changed keys would come; ask for no tracking instead")
@@ -374,8 +374,8 @@ func (b valkeyBackend) base(o backend.Options) valkey.ClientOption {
 // pauseBeforeRetry is how long the client waits before it sends a request again
 // that got no answer: about 1, 4, 16 and then 64 ms. Its own pauses begin with 2 µs
 // and double, which is a dozen attempts within the time that a read has; and an
-// attempt makes a connection with buffers of a megabyte, if anybody accepts it who
-// then has no server, as a proxy does: 26 in 100 ms, and 8 with these pauses. A
+// attempt makes a connection with buffers of a megabyte, if it is accepted by a proxy
+// that then has no server: 26 in 100 ms, and 8 with these pauses. A
 // subscription's attempts are never counted anew, hence no longer pause.
 func pauseBeforeRetry(attempts int, _ valkey.Completed, _ error) time.Duration {
 	base := time.Millisecond << (2 * min(attempts-1, 3))

@@ -297,8 +297,8 @@ func (c *valkeyConn) addWrite(b *batch, w *backend.Write) {
 
 const defaultLeaseTTL = backend.DefaultLeaseTTL
 
-// ahead is by how much the clock of the key's server is ahead of the one that
-// everybody goes by.
+// ahead is by how much the clock of the key's server is ahead of that of the log's, by which
+// expiries are.
 func (c *valkeyConn) ahead(key string) time.Duration {
 	if !c.sharded() {
 		return 0
