@@ -76,7 +76,7 @@ func WithValkeyClient(o valkey.ClientOption) Option {
 }
 
 // WithRemote uses a backend that the caller made: stores opened on one
-// remote.Embedded behave towards each other like processes on one server. It
+// remote.NewEmbedded behave towards each other like processes on one server. It
 // excludes WithValkey and WithValkeyClient.
 func WithRemote(b remote.Backend) Option {
 	return storeOption(func(c *storeConfig) {

@@ -1,4 +1,4 @@
-package remote
+package embedded
 
 import (
 	"context"
@@ -24,36 +24,36 @@ type changeLog struct {
 func nowTick() invalidation.Tick { return invalidation.Tick(time.Now().UnixMicro()) }
 
 // renewLocked replaces the log if it is absent or ends before known.
-func (c *embeddedConn) renewLocked(known invalidation.AsOf) *changeLog {
-	key := logKey(c.o.Prefix)
-	l := c.hub.logs[key]
+func (c *conn) renewLocked(known invalidation.AsOf) *changeLog {
+	key := changelog.LogKey(c.o.Prefix)
+	l := c.remote.logs[key]
 	if l != nil && l.tick >= known.Tick {
 		return l
 	}
 	tick := max(known.Tick+1, nowTick())
 	// guard: I6-missing-log-embedded
-	l = &changeLog{before: known, incarnation: newIncarnation(), tick: tick, floor: tick,
+	l = &changeLog{before: known, incarnation: changelog.NewIncarnation(), tick: tick, floor: tick,
 		latest: make(map[invalidation.Scope]invalidation.Tick)}
-	c.hub.logs[key] = l
+	c.remote.logs[key] = l
 	return l
 }
 
 // Renew implements [changelog.Log].
-func (c *embeddedConn) Renew(ctx context.Context, lost changelog.Loss) error {
+func (c *conn) Renew(ctx context.Context, lost changelog.Loss) error {
 	return c.step(ctx, func() {
-		key := logKey(c.o.Prefix)
-		if l := c.hub.logs[key]; l != nil && lost.Forked != 0 && l.incarnation == changelog.FormatIncarnation(lost.Forked) {
-			delete(c.hub.logs, key)
+		key := changelog.LogKey(c.o.Prefix)
+		if l := c.remote.logs[key]; l != nil && lost.Forked != 0 && l.incarnation == changelog.FormatIncarnation(lost.Forked) {
+			delete(c.remote.logs, key)
 		}
 		c.renewLocked(lost.Known)
 	})
 }
 
 // Append implements [changelog.Log].
-func (c *embeddedConn) Append(ctx context.Context, ch changelog.Change) (a changelog.Appended, err error) {
+func (c *conn) Append(ctx context.Context, ch changelog.Change) (a changelog.Appended, err error) {
 	err = c.step(ctx, func() {
 		l := c.renewLocked(ch.Known)
-		l.trim(nowTick()-invalidation.Tick(c.retentionLocked(ch.Retention).Microseconds()), int(c.hub.mostScopes()))
+		l.trim(nowTick()-invalidation.Tick(c.retentionLocked(ch.Retention).Microseconds()), int(changelog.MostScopes(c.remote.maxBytes)))
 		prev := l.tick
 		l.tick = max(prev+1, nowTick())
 		if ch.All {
@@ -74,8 +74,8 @@ func (c *embeddedConn) Append(ctx context.Context, ch changelog.Change) (a chang
 }
 
 // retentionLocked returns the longest retention of the stores that are open.
-func (c *embeddedConn) retentionLocked(own time.Duration) time.Duration {
-	for other := range c.hub.conns {
+func (c *conn) retentionLocked(own time.Duration) time.Duration {
+	for other := range c.remote.conns {
 		if other.o.Prefix == c.o.Prefix {
 			// guard: R13-longest-retention-embedded
 			own = max(own, other.o.MaxTTL)
@@ -84,20 +84,8 @@ func (c *embeddedConn) retentionLocked(own time.Duration) time.Duration {
 	return own
 }
 
-// mostScopes is the bound on the scopes of a log: see the script trim.
-func (e *Embedded) mostScopes() int64 { return boundOn(e.maxBytes) }
-
-// boundOn is the bound on the scopes of a log, given the bound on the memory; 0: there is
-// none.
-func boundOn(memory int64) int64 {
-	if memory <= 0 {
-		return mostScopes
-	}
-	return min(mostScopes, max(leastScopes, memory/bytesPerScope/4))
-}
-
-func (c *embeddedConn) publishLocked(message string) {
-	for other := range c.hub.conns {
+func (c *conn) publishLocked(message string) {
+	for other := range c.remote.conns {
 		if other.o.Prefix == c.o.Prefix {
 			other.queueLocked(func() { other.o.Events.Published(message) })
 		}
@@ -144,14 +132,14 @@ func (l *changeLog) after(since invalidation.Tick) []changelog.ScopeTick {
 }
 
 // Delta implements [changelog.Log].
-func (c *embeddedConn) Delta(ctx context.Context, q changelog.DeltaQuery) (d changelog.Delta, err error) {
+func (c *conn) Delta(ctx context.Context, q changelog.DeltaQuery) (d changelog.Delta, err error) {
 	err = c.step(ctx, func() { d = c.deltaLocked(q) })
 	return d, err
 }
 
-func (c *embeddedConn) deltaLocked(q changelog.DeltaQuery) changelog.Delta {
+func (c *conn) deltaLocked(q changelog.DeltaQuery) changelog.Delta {
 	d := changelog.Delta{Connection: c.id, ServerTime: time.Now()}
-	l := c.hub.logs[logKey(c.o.Prefix)]
+	l := c.remote.logs[changelog.LogKey(c.o.Prefix)]
 	if l == nil {
 		return d
 	}
