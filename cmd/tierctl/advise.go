@@ -1,56 +1,73 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"text/tabwriter"
 
+	"github.com/spf13/cobra"
+
 	"github.com/tiercache/tiercache/bench"
 )
 
-func advise(args []string, out, diagnostics io.Writer) error {
-	flags := flag.NewFlagSet("tierctl advise", flag.ContinueOnError)
-	flags.SetOutput(diagnostics)
-	path := flags.String("trace", "", "the trace: key, key,size or key,size,time per line, plain, gzip or zstd")
-	hit := flags.Float64("hit", 0, "wanted hit rate in percent; 0: nine tenths of what is possible")
-	sample := flags.Float64("sample", 0, "share of the keys to simulate, 0 to 1; 0: some 20,000 keys")
-	most := flags.Int("most", 0, "read at most so many requests; 0: 20 million")
-	verify := flags.Bool("verify", false, "simulate what is advised with all keys")
-	asJSON := flags.Bool("json", false, "print JSON")
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return err
-		}
-		return usageError{err}
+// adviser is a call of tierctl advise.
+type adviser struct {
+	c           *command
+	hit, sample float64
+	most        int
+	verify      bool
+}
+
+func (c *command) adviseCommand() *cobra.Command {
+	a := &adviser{c: c}
+	cmd := &cobra.Command{
+		Use:   "advise FILE",
+		Short: "how large a local tier must be, from a trace of reads",
+		Long: `advise replays a trace of reads through the library's own local tier, under each policy, and prints the smallest size
+that has a hit rate, and what doubling it adds. It asks no server. FILE may be - for standard input.`,
+		Args: exactly(1, "a trace: a file, or - for standard input"),
+		RunE: func(_ *cobra.Command, args []string) error { return a.run(args[0]) },
 	}
-	if *path == "" || flags.NArg() > 0 {
-		return usageError{errors.New("want: tierctl advise -trace FILE")}
+	f := cmd.Flags()
+	f.Float64Var(&a.hit, "hit", 0, "wanted hit rate in percent; 0: nine tenths of what is possible")
+	f.Float64Var(&a.sample, "sample", 0, "share of the keys to simulate, 0 to 1; 0: some 20,000 keys")
+	f.IntVar(&a.most, "most", 0, "read at most so many requests; 0: 20 million")
+	f.BoolVar(&a.verify, "verify", false, "simulate what is advised with all keys")
+	return cmd
+}
+
+func (a *adviser) read(path string) (*bench.Trace, error) {
+	limits := bench.Limits{Requests: a.most}
+	if path == "-" {
+		return bench.ReadTrace(a.c.in, limits)
 	}
-	trace, err := bench.ReadTraceFile(*path, bench.Limits{Requests: *most})
+	return bench.ReadTraceFile(path, limits)
+}
+
+func (a *adviser) run(path string) error {
+	trace, err := a.read(path)
 	if err != nil {
 		return err
 	}
-	complain(diagnostics, trace)
+	complain(a.c.err, trace)
 	if len(trace.Requests) == 0 {
-		return fmt.Errorf("%s: no requests", *path)
+		return fmt.Errorf("%s: no requests", path)
 	}
-	if *hit == 0 {
-		*hit = 90 * (1 - float64(bench.Distinct(trace.Requests))/float64(len(trace.Requests)))
+	hit := a.hit
+	if hit == 0 {
+		hit = 90 * (1 - float64(bench.Distinct(trace.Requests))/float64(len(trace.Requests)))
 	}
-	a, err := bench.Advise(trace.Requests, *hit, *sample)
+	advice, err := bench.Advise(trace.Requests, hit, a.sample)
 	if err != nil {
 		return usageError{err}
 	}
-	if *asJSON {
-		return json.NewEncoder(out).Encode(a)
+	if a.c.json {
+		return a.c.printJSON(advice)
 	}
-	printCurves(out, a)
-	printWanted(out, a, *hit)
-	if *verify {
-		return printVerified(out, a, trace.Requests)
+	printCurves(a.c.out, advice)
+	printWanted(a.c.out, advice, hit)
+	if a.verify {
+		return printVerified(a.c.out, advice, trace.Requests)
 	}
 	return nil
 }
