@@ -190,7 +190,9 @@ func TestThePageHasEachSubcommandFlagAndExitCode(t *testing.T) {
 	require.NoError(t, err)
 	page := string(b)
 	root := (&command{}).root()
-	root.PersistentFlags().VisitAll(func(f *pflag.Flag) { assert.True(t, strings.Contains(page, "`--"+f.Name), "docs/tierctl.md has no --%s", f.Name) })
+	root.PersistentFlags().VisitAll(func(f *pflag.Flag) {
+		assert.True(t, strings.Contains(page, "`--"+f.Name), "docs/tierctl.md has no --%s", f.Name)
+	})
 	for _, sub := range subcommands(root) {
 		assert.True(t, strings.Contains(page, sub.CommandPath()), "docs/tierctl.md has no %s", sub.CommandPath())
 		sub.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
