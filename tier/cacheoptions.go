@@ -29,7 +29,9 @@ type cacheConfig struct {
 	outageTTL    time.Duration // 0: off
 	early        float64       // 0: off
 	codec        Codec         // nil: the default
-	compress     int           // 0: off
+	schema       string        // empty: the codec's, or that of the type
+	schemaSet    bool
+	compress     int // 0: off
 	localOnly    bool
 	remoteOnly   bool
 }
@@ -117,9 +119,13 @@ func WithEarlyRefresh(share float64) CacheOption {
 	return cacheOption(func(c *cacheConfig) { c.early = share })
 }
 
-// WithCodec sets how values are encoded for the remote tier. Default: strings
+// WithCodec sets how values are encoded for the remote tier. Default: string
 // and []byte as they are, all else as JSON; New then rejects types of which
-// JSON would lose a part.
+// JSON would lose a part, and says which. Where the value decides (text that is not
+// UTF-8, what is in an interface), a Set of a value that JSON would change is an error; a
+// loaded one is returned and not stored remotely, which Stats, Health and an event tell.
+// An integer in an interface comes back as a float64, as JSON has it, and is such an
+// error beyond 2^53. docs/values.md lists it all.
 func WithCodec(codec Codec) CacheOption {
 	return cacheOption(func(c *cacheConfig) {
 		c.codec = codec
@@ -127,6 +133,16 @@ func WithCodec(codec Codec) CacheOption {
 			c.codec = badCodec{}
 		}
 	})
+}
+
+// WithSchema names what the stored values of a view are, in place of what is deduced from
+// V: what JSON sees of it, or with a codec its package and name. Entries with the same
+// name are decoded, others are not. So two versions of a program whose types differ share
+// entries if both name the same schema; whether one then reads what the other has written
+// as it is meant is for the user to see to. Default none; not empty. It excludes
+// WithLocalOnly.
+func WithSchema(name string) CacheOption {
+	return cacheOption(func(c *cacheConfig) { c.schema, c.schemaSet = name, true })
 }
 
 // WithCompression compresses encoded values of at least minBytes (S2), if that
@@ -212,6 +228,8 @@ func (c *cacheConfig) validate(maxTTL time.Duration) error {
 	bad(c.localOnly && (c.codec != nil || c.compress != 0), "WithLocalOnly excludes WithCodec and WithCompression: nothing is encoded")
 	bad(c.remoteOnly && c.localTTL != 0, "WithRemoteOnly excludes WithLocalTTL: there are no local copies")
 	bad(c.remoteOnly && c.outageTTL != 0, "WithRemoteOnly excludes WithOutageTTL: there are no local copies")
+	bad(c.schemaSet && c.schema == "", "WithSchema: the name is empty")
+	bad(c.localOnly && c.schemaSet, "WithLocalOnly excludes WithSchema: nothing is encoded")
 	_, nilCodec := c.codec.(badCodec)
 	bad(nilCodec, "WithCodec: codec is nil")
 	return errors.Join(errs...)

@@ -57,8 +57,9 @@ func FuzzCodecs(f *testing.F) {
 }
 
 func codecFor[V any](t testing.TB) typed {
-	require.NoError(t, checkType[V](nil, false))
-	return newTyped[V](newKind[V](&namespace{}), nil)
+	enc, err := encodingOf[V](&cacheConfig{})
+	require.NoError(t, err)
+	return newTyped[V](newKind[V](&namespace{}), enc)
 }
 
 // A long string is not copied out of what was read, and a short one is: it would

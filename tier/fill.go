@@ -418,7 +418,7 @@ func (l *loadRun) finished(ctx context.Context, f *call, r loadResult, i int) (i
 	}
 	envelope, err = l.seal(it, fresh, kept, cfg.cost)
 	if err != nil {
-		l.ns.stats.encodeErrors.Add(1)
+		l.countEncodeError(err)
 		l.s.observe(EventFill, l.ns, 0, err)
 		return it, nil, 0, nil // the value is good, it just cannot be kept
 	}

@@ -81,6 +81,7 @@ func (s *Store) Health(ctx context.Context) Health {
 		h.Warnings = append(h.Warnings, "not known: "+info.Unknown)
 	}
 	h.Warnings = append(h.Warnings, policyWarnings(h)...)
+	h.Warnings = append(h.Warnings, s.encodeWarnings()...)
 	if info.TrackedMax > 0 && info.TrackedKeys > info.TrackedMax*9/10 {
 		h.Warnings = append(h.Warnings, fmt.Sprintf("the server tracks %d keys of at most %d (tracking-table-max-keys): beyond it, local copies are evicted at random",
 			info.TrackedKeys, info.TrackedMax))

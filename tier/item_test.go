@@ -29,7 +29,7 @@ func TestAnItemTakesNoMoreRoomThanItNeeds(t *testing.T) {
 // if it were one of ours.
 func TestAValueOfAnotherTypeIsNotGivenOut(t *testing.T) {
 	ns := &namespace{}
-	c := &Cache[string]{core{ns: ns, typed: newTyped[string](newKind[string](ns), nil)}}
+	c := &Cache[string]{core{ns: ns, typed: newTyped[string](newKind[string](ns), &encoding{})}}
 	require.Equal(t, "v", c.valueOf(newItemOf(c.kind, "v")))
 	require.Panics(t, func() { c.valueOf(newItemOf(newKind[[]byte](ns), []byte("v"))) })
 	require.Panics(t, func() { c.valueOf(newItemOf(c.kind.negativeKind, "")) })

@@ -182,13 +182,7 @@ func (s *Store) Stats() Stats {
 		Panics:         s.panics.Count(),
 	}
 	st.AwaySince, st.Outages = s.conn.AwaySince()
-	s.mu.Lock()
-	spaces := make([]*namespace, 0, len(s.mu.namespaces))
-	for _, ns := range s.mu.namespaces {
-		spaces = append(spaces, ns)
-	}
-	s.mu.Unlock()
-	for _, ns := range spaces {
+	for _, ns := range s.spaces() {
 		c := ns.stats.counts()
 		st.Namespaces[ns.path] = c
 		st.Counts.add(c)

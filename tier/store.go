@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -329,6 +332,13 @@ func (s *Store) namespace(path string) *namespace {
 		s.mu.namespaces[path] = ns
 	}
 	return ns
+}
+
+// spaces returns all namespaces that have had a view, by their paths.
+func (s *Store) spaces() []*namespace {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.SortedFunc(maps.Values(s.mu.namespaces), func(a, b *namespace) int { return strings.Compare(a.path, b.path) })
 }
 
 // serverTimeIn returns what the server's clock will show in d, or a little more: it is

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"weak"
 )
 
@@ -18,22 +19,28 @@ import (
 //	B: both tiers, finds the copy, valid by all that this process knows, until its TTL
 type viewShape struct {
 	values, codec reflect.Type // codec is nil for the default
+	encoded       uint64       // the fingerprint, of which the codec's name and the schema are a part
+	schema        string       // that of WithSchema
 	localOnly     bool
 }
 
-func shapeOf[V any](cfg *cacheConfig) viewShape {
+func shapeOf[V any](cfg *cacheConfig, enc *encoding) viewShape {
 	// guard: I2-local-only-is-own-shape
-	return viewShape{reflect.TypeFor[V](), reflect.TypeOf(cfg.codec), cfg.localOnly}
+	return viewShape{reflect.TypeFor[V](), reflect.TypeOf(cfg.codec), enc.shape, cfg.schema, cfg.localOnly}
 }
 
 func (v viewShape) String() string {
+	codec := "the default codec"
 	switch {
 	case v.localOnly:
-		return fmt.Sprintf("values of type %v, WithLocalOnly", v.values)
+		codec = "WithLocalOnly"
 	case v.codec != nil:
-		return fmt.Sprintf("values of type %v, WithCodec(%v)", v.values, v.codec)
+		codec = fmt.Sprintf("WithCodec(%v)", v.codec)
 	}
-	return fmt.Sprintf("values of type %v, the default codec", v.values)
+	if v.schema != "" {
+		codec += fmt.Sprintf(", WithSchema(%q)", v.schema)
+	}
+	return fmt.Sprintf("values of type %v, %s", v.values, codec)
 }
 
 // viewsInUse is referenced by every Cache of one shape, and by nothing else for long, so
@@ -48,13 +55,16 @@ type views struct {
 	// entries of earlier views in the local tier are misses for them, "not found" included.
 	kind  *kind
 	inUse weak.Pointer[viewsInUse]
+
+	// encodeFailed says what was wrong with the latest value that could not be encoded.
+	encodeFailed atomic.Pointer[string]
 }
 
 // admitView returns the kind of the entries of a view of V, and the viewsInUse that the
 // view has to refer to for as long as it is used. It fails while there is a view of
 // another shape.
-func admitView[V any](ns *namespace, cfg *cacheConfig) (*kind, *viewsInUse, error) {
-	v, shape := &ns.views, shapeOf[V](cfg)
+func admitView[V any](ns *namespace, cfg *cacheConfig, enc *encoding) (*kind, *viewsInUse, error) {
+	v, shape := &ns.views, shapeOf[V](cfg, enc)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	use := v.inUse.Value()
@@ -81,7 +91,7 @@ func mixedViews(path string, there, wanted viewShape) error {
 	if a == b {
 		b += " (another type of the same name)"
 	}
-	return fmt.Errorf("views of one namespace share its entries, so they must agree in type, codec and WithLocalOnly: "+
+	return fmt.Errorf("views of one namespace share its entries, so they must agree in type, codec, WithSchema and WithLocalOnly: "+
 		"one with %s is in use, this one has %s; give this one a namespace of its own, such as %q, "+
 		"or drop every Cache of the other kind first", a, b, path+":other")
 }
