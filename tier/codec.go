@@ -8,6 +8,8 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"github.com/tiercache/tiercache/internal/shape"
+	"github.com/tiercache/tiercache/tier/internal/config"
+	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
 // Codec turns values into bytes for the remote tier and back. Both methods may
@@ -41,19 +43,19 @@ type encoding struct {
 
 // encodingOf returns how values of V are encoded, or an error that names what the default
 // codec would lose of them.
-func encodingOf[V any](cfg *cacheConfig) (*encoding, error) {
+func encodingOf[V any](cfg *config.Cache) (*encoding, error) {
 	t := reflect.TypeFor[V]()
-	e := &encoding{codec: cfg.codec}
+	e := &encoding{codec: cfg.Codec}
 	switch {
-	case cfg.localOnly:
+	case cfg.LocalOnly:
 	case e.codec != nil:
-		e.shape = fingerprint("codec", codecName(e.codec), schemaOf(e.codec, t, cfg.schema))
+		e.shape = fingerprint("codec", codecName(e.codec), schemaOf(e.codec, t, cfg.Schema))
 	// What is stored as it is has another fingerprint than what JSON makes of a type that
 	// has the same kind and another name: a hello is not to be read as a "hello".
 	case t == reflect.TypeFor[string]() || t == reflect.TypeFor[[]byte]():
 		e.shape = asItIs[t.Kind()]
-		if cfg.schema != "" {
-			e.shape = fingerprint("as it is", t.String(), cfg.schema)
+		if cfg.Schema != "" {
+			e.shape = fingerprint("as it is", t.String(), cfg.Schema)
 		}
 	default:
 		j, err := shape.JSONOf(t)
@@ -61,11 +63,16 @@ func encodingOf[V any](cfg *cacheConfig) (*encoding, error) {
 			return nil, fmt.Errorf("values of type %s need a change, or WithCodec: %w", t, err)
 		}
 		e.json, e.shape = j, j.Shape()
-		if cfg.schema != "" {
-			e.shape = fingerprint("json", cfg.schema)
+		if cfg.Schema != "" {
+			e.shape = fingerprint("json", cfg.Schema)
 		}
 	}
 	return e, nil
+}
+
+// shared is what all views of a namespace agree in.
+func (e *encoding) shared(cfg *config.Cache) record.Encoding {
+	return record.Encoding{Codec: cfg.Codec, Fingerprint: e.shape, Schema: cfg.Schema, LocalOnly: cfg.LocalOnly}
 }
 
 // asItIs are the fingerprints of strings and []byte.
@@ -136,16 +143,16 @@ func (c *core) countEncodeError(err error) {
 	if u := (*unencodable)(nil); errors.As(err, &u) {
 		where = u.where
 	}
-	c.ns.views.encodeFailed.Store(&where)
+	c.ns.unencoded.Store(&where)
 }
 
 // encodeWarnings name the namespaces whose values could not be encoded, and why that was so
 // of the latest.
 func (s *Store) encodeWarnings() (out []string) {
 	for _, ns := range s.spaces() {
-		if where := ns.views.encodeFailed.Load(); where != nil {
+		if where := ns.unencoded.Load(); where != nil {
 			out = append(out, fmt.Sprintf("namespace %q: %d values could not be encoded and were not stored remotely, the latest because %s",
-				ns.path, ns.stats.encodeErrors.Load(), *where))
+				ns.Path, ns.stats.encodeErrors.Load(), *where))
 		}
 	}
 	return out
