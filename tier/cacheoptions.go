@@ -97,9 +97,13 @@ func WithEarlyRefresh(share float64) CacheOption {
 	return cacheOption(func(c *config.Cache) { c.Early = share })
 }
 
-// WithCodec sets how values are encoded for the remote tier. Default: strings
+// WithCodec sets how values are encoded for the remote tier. Default: string
 // and []byte as they are, all else as JSON; New then rejects types of which
-// JSON would lose a part.
+// JSON would lose a part, and says which. Where the value decides (text that is not
+// UTF-8, what is in an interface), a Set of a value that JSON would change is an error; a
+// loaded one is returned and not stored remotely, which Stats, Health and an event tell.
+// An integer in an interface comes back as a float64, as JSON has it, and is such an
+// error beyond 2^53. docs/values.md lists it all.
 func WithCodec(codec Codec) CacheOption {
 	return cacheOption(func(c *config.Cache) {
 		c.Codec = codec
@@ -107,6 +111,16 @@ func WithCodec(codec Codec) CacheOption {
 			c.Codec = config.NilCodec{}
 		}
 	})
+}
+
+// WithSchema names what the stored values of a view are, in place of what is deduced from
+// V: what JSON sees of it, or with a codec its package and name. Entries with the same
+// name are decoded, others are not. So two versions of a program whose types differ share
+// entries if both name the same schema; whether one then reads what the other has written
+// as it is meant is for the user to see to. Default none; not empty. It excludes
+// WithLocalOnly.
+func WithSchema(name string) CacheOption {
+	return cacheOption(func(c *config.Cache) { c.Schema, c.SchemaSet = name, true })
 }
 
 // WithCompression compresses encoded values of at least minBytes (S2), if that

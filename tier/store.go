@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -182,6 +185,13 @@ func (s *Store) namespace(path string) *namespace {
 		s.mu.namespaces[path] = ns
 	}
 	return ns
+}
+
+// spaces returns all namespaces that have had a view, by their paths.
+func (s *Store) spaces() []*namespace {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.SortedFunc(maps.Values(s.mu.namespaces), func(a, b *namespace) int { return strings.Compare(a.Path, b.Path) })
 }
 
 // AsOf returns the present position in the change log: take it before reading a

@@ -2,15 +2,12 @@ package tier
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
-	"fmt"
 	"reflect"
 	"unsafe"
 
-	"github.com/zeebo/xxh3"
-
 	"github.com/tiercache/tiercache/internal/resp"
-	"github.com/tiercache/tiercache/internal/shape"
 	"github.com/tiercache/tiercache/internal/sizeof"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
@@ -52,53 +49,37 @@ type typed struct {
 // guard: I9-viewed-text-is-own
 const viewFrom = resp.OwnText
 
-// checkType returns an error that names what the default codec would lose of a V, if
-// that codec is to encode it.
-func checkType[V any](codec Codec, localOnly bool) error {
-	if codec != nil || localOnly {
-		return nil
-	}
-	t := reflect.TypeFor[V]()
-	if err := shape.CheckJSON(t); err != nil {
-		return fmt.Errorf("values of type %s need WithCodec: %w", t, err)
-	}
-	return nil
-}
-
 // newTyped returns the functions for V, whose items are of kind k.
-func newTyped[V any](k *record.Kind, codec Codec) typed {
-	t := reflect.TypeFor[V]()
+func newTyped[V any](k *record.Kind, enc *encoding) typed {
 	ty := typed{
-		shape:  shape.Of(t),
+		shape:  enc.shape,
 		kind:   k,
 		empty:  func() *record.Item { var zero V; return record.NewItemOf(k, zero) },
 		size:   sizer[V](),
 		single: runSingle[V],
 		batch:  runBatch[V],
 	}
-	if codec == nil {
-		switch any(new(V)).(type) {
-		case *string:
-			ty.encode = encodeString
-			ty.decode, ty.views = decodeString, true
-			return ty
-		case *[]byte:
-			ty.encode, ty.decode = encodeBytes, decodeBytes
-			return ty
+	switch codec := enc.codec; {
+	case enc.json != nil:
+		ty.encode = func(it *record.Item) ([]byte, error) { return encodeJSON(enc.json, record.ValueIn[V](it)) }
+		ty.decode = func(b []byte, it *record.Item) (err error) {
+			defer recovered("decoding", &err)
+			return json.Unmarshal(b, record.ValueIn[V](it))
 		}
-		codec = jsonCodec{}
-	} else {
-		// Values that another codec encoded must not be decoded: that may succeed with a
-		// wrong value. A string of a JSON codec would be read with its quotes.
-		ty.shape ^= xxh3.HashString(reflect.TypeOf(codec).String())
-	}
-	ty.encode = func(it *record.Item) (b []byte, err error) {
-		defer recovered("encoding", &err)
-		return codec.Marshal(*record.ValueIn[V](it))
-	}
-	ty.decode = func(b []byte, it *record.Item) (err error) {
-		defer recovered("decoding", &err)
-		return codec.Unmarshal(b, record.ValueIn[V](it))
+	case codec != nil:
+		ty.encode = func(it *record.Item) (b []byte, err error) {
+			defer recovered("encoding", &err)
+			return codec.Marshal(*record.ValueIn[V](it))
+		}
+		ty.decode = func(b []byte, it *record.Item) (err error) {
+			defer recovered("decoding", &err)
+			return codec.Unmarshal(b, record.ValueIn[V](it))
+		}
+	case reflect.TypeFor[V]() == reflect.TypeFor[string]():
+		ty.encode = encodeString
+		ty.decode, ty.views = decodeString, true
+	case reflect.TypeFor[V]() == reflect.TypeFor[[]byte]():
+		ty.encode, ty.decode = encodeBytes, decodeBytes
 	}
 	return ty
 }

@@ -22,7 +22,9 @@ type Cache struct {
 	OutageTTL    time.Duration // 0: off
 	Early        float64       // 0: off
 	Codec        Codec         // nil: the default
-	Compress     int           // 0: off
+	Schema       string        // empty: the codec's, or that of the type
+	SchemaSet    bool
+	Compress     int // 0: off
 	LocalOnly    bool
 	RemoteOnly   bool
 }
@@ -94,6 +96,8 @@ func (c *Cache) Validate(maxTTL time.Duration) error {
 	bad(c.LocalOnly && (c.Codec != nil || c.Compress != 0), "WithLocalOnly excludes WithCodec and WithCompression: nothing is encoded")
 	bad(c.RemoteOnly && c.LocalTTL != 0, "WithRemoteOnly excludes WithLocalTTL: there are no local copies")
 	bad(c.RemoteOnly && c.OutageTTL != 0, "WithRemoteOnly excludes WithOutageTTL: there are no local copies")
+	bad(c.SchemaSet && c.Schema == "", "WithSchema: the name is empty")
+	bad(c.LocalOnly && c.SchemaSet, "WithLocalOnly excludes WithSchema: nothing is encoded")
 	_, nilCodec := c.Codec.(NilCodec)
 	bad(nilCodec, "WithCodec: codec is nil")
 	return errors.Join(errs...)
