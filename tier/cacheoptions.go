@@ -15,7 +15,7 @@ type cacheOption func(*config.Cache)
 func (f cacheOption) applyCache(c *config.Cache) { f(c) }
 
 func defaultCacheConfig() config.Cache {
-	return config.Cache{TTL: UserData, NegativeTTL: DefaultNegativeTTL, LoadTimeout: 30 * time.Second}
+	return config.Cache{TTL: UserData, NegativeTTL: DefaultNegativeTTL, LoadTimeout: 30 * time.Second, RetryFirst: time.Second, RetryMax: time.Minute}
 }
 
 // TTLOption is the type of [WithTTL].
@@ -76,6 +76,23 @@ func WithStaleWhileRevalidate(d time.Duration) CacheOption {
 // namespace or version changed. Default 0: off.
 func WithStaleOnError(d time.Duration) CacheOption {
 	return cacheOption(func(c *config.Cache) { c.StaleOnError = d })
+}
+
+// WithRetryAfter is how long a source whose load has failed is left alone by those who have a value
+// without it: the first pause, which doubles with each further failure, up to the longest. Each is
+// lengthened by a random part of up to a quarter. Meanwhile a read that may be answered with a
+// value past its TTL (WithStaleWhileRevalidate, WithStaleOnError) gets that at once, nothing is
+// renewed in the background, and a read without such a value loads, unless WithFailFast. A load that
+// succeeds, or returns [ErrNotFound], ends the pause; one that was given up by its callers begins
+// none. A process remembers the pauses of at most 8,192 keys. Default 1 s and 1 min; at least 1 ms.
+func WithRetryAfter(first, longest time.Duration) CacheOption {
+	return cacheOption(func(c *config.Cache) { c.RetryFirst, c.RetryMax = first, longest })
+}
+
+// WithFailFast gives reads without a value the error of the latest load, during the pause after it
+// (see [WithRetryAfter]), instead of loading.
+func WithFailFast() CacheOption {
+	return cacheOption(func(c *config.Cache) { c.FailFast = true })
 }
 
 // WithOutageTTL keeps what is loaded while the remote tier is away, for at most d

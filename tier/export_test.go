@@ -26,7 +26,7 @@ func LeadLate[V any](c *Cache[V], key string, between func()) Origin {
 	between()
 	f.Name = c.ns.RemoteName(h)
 	c.leadCall(context.Background(), f, loadFunc{}, config.Call{})
-	c.await(context.Background(), f, nil)
+	<-f.Done.Wait()
 	c.s.table.Leave(f)
 	return Origin(f.Out.Origin)
 }

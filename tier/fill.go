@@ -18,10 +18,6 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
-// refreshPause is how long a stale value is served before a refresh of it that
-// failed is tried again.
-const refreshPause = time.Second
-
 // pendingFill is one loaded value on its way into both tiers.
 type pendingFill struct {
 	call  *inflight.Call
@@ -46,6 +42,9 @@ func (l *loadRun) fill(fs []*inflight.Call, r loadResult) {
 	var release []string
 	for i, f := range fs {
 		it, envelope, kept, err := done[i].it, done[i].envelope, done[i].kept, done[i].err
+		if err == nil || errors.Is(err, ErrNotFound) {
+			l.s.pauses.Succeed(f.H)
+		}
 		switch {
 		case err != nil:
 			l.fail(f, err)

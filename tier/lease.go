@@ -44,6 +44,7 @@ func (l *loadRun) readOrLease(ctx context.Context, f *inflight.Call) bool {
 		if !breaker.Refused(err) {
 			l.releaseAside(f)
 		}
+		l.countReadError(ctx, err)
 		return l.afterReadError(ctx, f, l.o, err)
 	}
 	lease := &leases[0]
@@ -174,29 +175,44 @@ const (
 	leaseSlack = 2 * time.Millisecond
 )
 
-// awaitLease waits until another process has loaded f's key, or has released its lease, or
-// the lease has expired. The server need not send an invalidation of an expired key before
-// the key is accessed, so the wait ends with the lease.
-func (l *loadRun) awaitLease(ctx context.Context, f *inflight.Call) (ready []*inflight.Call) {
-	if f.RefreshTarget != nil {
-		l.finishAll([]*inflight.Call{f}, inflight.Outcome{Err: errAbandoned}) // another process does the refresh
-		return nil
+// awaitLeases waits until other processes have loaded one of the keys, or have released a lease, or
+// a lease has expired, and returns the calls that are to be loaded then: those of a batch whose
+// holder has failed are loaded together. The server need not send an invalidation of an expired key
+// before the key is accessed, so the wait ends with the lease.
+func (l *loadRun) awaitLeases(ctx context.Context, held []*inflight.Call) (ready []*inflight.Call) {
+	waiting := make([]*inflight.Call, 0, len(held))
+	for _, f := range held {
+		if f.RefreshTarget != nil {
+			l.refreshEarlyAt(f.RefreshTarget, mono.Now().Add(l.cfg.RetryFirst)) // should another process, which does the refresh, fail
+			l.finishAll([]*inflight.Call{f}, inflight.Outcome{Err: errAbandoned})
+			continue
+		}
+		waiting = append(waiting, f)
 	}
+	l.leaveFinished(held)
 	wait := maxLeaseWait
 	if l.s.cfg.NoTracking {
 		wait = leasePoll
 	}
-	for {
+	for len(waiting) > 0 {
+		holds := waiting[0].Holds
+		for _, f := range waiting {
+			holds = min(holds, f.Holds)
+		}
 		// guard: ask-for-expired-lease
-		if err := l.s.table.Sleep(ctx, f, min(wait/2+mrand.N(wait/2), f.Holds+leaseSlack)); err != nil {
-			l.finishAll([]*inflight.Call{f}, inflight.Outcome{Err: context.Cause(l.Context)})
+		if err := l.s.table.Sleep(ctx, waiting, min(wait/2+mrand.N(wait/2), holds+leaseSlack)); err != nil {
+			l.finishAll(waiting, inflight.Outcome{Err: context.Cause(l.Context)})
 			return nil
 		}
-		ready, held := l.lease(ctx, []*inflight.Call{f})
-		if len(held) == 0 {
+		ready, held := l.lease(ctx, waiting)
+		l.leaveFinished(waiting)
+		if len(ready) > 0 {
+			l.leaveTo(held)
 			return ready
 		}
+		waiting = held
 	}
+	return nil
 }
 
 // releaseLater gives up leases in a goroutine of its own, while the run has not ended. The

@@ -242,27 +242,42 @@ func (l *loadRun) attachCalls(fs []*inflight.Call) (wanted []*inflight.Call) {
 	return wanted
 }
 
-// take gets the leases, and returns the calls that this run is to load. For each key
-// that another process loads it starts a run of its own that waits, so that the rest of
-// a batch need not wait too.
+// take gets the leases, and returns the calls that this run is to load. Those whose keys
+// other processes load are left to a run of their own, which waits, so that the rest of a
+// batch need not wait too.
 func (l *loadRun) take(fs []*inflight.Call) []*inflight.Call {
 	ready, held := l.lease(&l.LoadContext, fs)
+	l.leaveFinished(fs)
+	if len(ready) == 0 && len(held) > 0 {
+		return l.awaitLeases(&l.LoadContext, held)
+	}
+	l.leaveTo(held)
+	return ready
+}
+
+// leaveFinished leaves the calls that are answered already: their waiters need not leave for
+// the run to end.
+func (l *loadRun) leaveFinished(fs []*inflight.Call) {
 	for _, f := range fs {
 		if f.Finished() {
-			f.Participant.Leave() // answered already: its waiters need not leave for the run to end
+			f.Participant.Leave()
 		}
 	}
-	for len(held) > 0 && len(fs) > 1 {
-		last := held[len(held)-1]
-		held = held[:len(held)-1]
-		p := last.Participant
-		l.newRun(l.load, l.o).start(l.Values, []*inflight.Call{last})
+}
+
+// leaveTo leaves calls to a run of their own.
+func (l *loadRun) leaveTo(fs []*inflight.Call) {
+	if len(fs) == 0 {
+		return
+	}
+	parts := make([]inflight.Participant, len(fs))
+	for i, f := range fs {
+		parts[i] = f.Participant
+	}
+	l.newRun(l.load, l.o).start(l.Values, fs)
+	for _, p := range parts {
 		p.Leave()
 	}
-	if len(held) == 1 {
-		ready = l.awaitLease(&l.LoadContext, held[0])
-	}
-	return ready
 }
 
 // loadResult is the result of a run of the loader, one element per call.
@@ -336,12 +351,16 @@ func (l *loadRun) prepare(fs []*inflight.Call) loadResult {
 		}
 	}
 	l.ns.stats.loads.Add(int64(len(fs)))
+	if fs[0].RefreshTarget != nil { // and so have all
+		l.ns.stats.refreshes.Add(int64(len(fs)))
+	}
 	return r
 }
 
+// firstError returns the error of a run. That a key of a batch is not found is none.
 func firstError(ls []loaded) error {
 	for _, l := range ls {
-		if l.err != nil {
+		if l.err != nil && (len(ls) == 1 || !errors.Is(l.err, ErrNotFound)) {
 			return l.err
 		}
 	}
@@ -383,8 +402,10 @@ func (l *loadRun) abandon() {
 
 // fail ends a call whose load failed.
 func (l *loadRun) fail(f *inflight.Call, err error) {
-	if f.RefreshTarget != nil {
-		f.RefreshTarget.Meta().Retry.Store(int64(mono.Now().Add(refreshPause)))
+	if l.startsPause(err) {
+		l.pause(f, err)
+	} else if f.RefreshTarget != nil {
+		l.refreshEarlyAt(f.RefreshTarget, mono.Now())
 	}
 	if context.Cause(l.Context) != errLeft { // else no caller gets the error
 		l.ns.stats.loadErrors.Add(1)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/mono"
@@ -95,6 +96,7 @@ type keyLookup struct {
 type batchLookup struct {
 	lookups []keyLookup
 	lead    []*inflight.Call
+	due     []*record.Item // to be renewed in the background
 
 	uncoalesced bool  // the remote tier was read already, without calls
 	err         error // the error of that read
@@ -138,7 +140,10 @@ func (c *core) lookupMany(ctx context.Context, p *batchLookup, keys []string, lo
 			continue
 		}
 		if c.usesLocal(o) && !o.Fresh {
-			got, ok := c.fromLocal(ctx, t.h, t.key, load)
+			got, ok, due := c.fromLocal(t.h, t.key)
+			if due {
+				p.due = append(p.due, got.It)
+			}
 			if ok {
 				t.out = got
 				continue
@@ -154,6 +159,7 @@ func (c *core) lookupMany(ctx context.Context, p *batchLookup, keys []string, lo
 	}
 	c.ns.NameAll(len(p.lead), func(i int) local.Key { return p.lead[i].H }, func(i int, name string) { p.lead[i].Name = name })
 	c.lookupBatch(ctx, p, load, o)
+	c.refreshLater(ctx, load, p.due...)
 	for i := range lookups {
 		if t := &lookups[i]; t.call != nil {
 			t.out, t.err = c.awaitKey(ctx, t, since, load, o)
@@ -220,7 +226,7 @@ func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o
 	if c.cfg.LocalOnly {
 		var rest []*inflight.Call
 		for _, f := range fs {
-			if !c.recheckLocalOnly(f, o) {
+			if !c.recheckLocalOnly(f, o) && !c.finishPaused(f) {
 				rest = append(rest, f)
 			}
 		}
@@ -241,6 +247,10 @@ func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o
 	if len(fs) > 0 && !p.uncoalesced {
 		items, err = c.readMany(ctx, fs, o)
 	}
+	if err != nil {
+		// guard: one-request-one-error
+		c.countReadError(ctx, err)
+	}
 	for i, f := range fs {
 		switch {
 		case err != nil:
@@ -252,11 +262,18 @@ func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o
 		case items == nil:
 			f.Lease = inflight.LeaseSkipped
 			rest = append(rest, f)
-		case !c.finishFromRemote(ctx, f, items[i], load, o):
-			rest = append(rest, f)
+		default:
+			ended, due := c.finishWith(ctx, f, items[i], o)
+			if due != nil {
+				p.due = append(p.due, due)
+			}
+			if !ended {
+				rest = append(rest, f)
+			}
 		}
 	}
 	returned = true
+	rest = slices.DeleteFunc(rest, c.finishPaused)
 	if len(rest) > 0 {
 		c.newRun(load, o).start(ctx, rest)
 	}

@@ -44,20 +44,38 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o config.C
 	}
 	h := c.ns.Hash(key)
 	var fallback *record.Item // past its TTL, but better than an error
+	var began mono.Time
+	beside := true // a renewal of the key is not waited for
 	for {
 		if ctx.Err() != nil {
+			c.ns.stats.cancelled.Add(1)
 			return inflight.Served{}, endOf(ctx)
 		}
 		// guard: I4-fresh-read-skips-local
 		if c.usesLocal(o) && !o.Fresh {
-			got, ok := c.fromLocal(ctx, h, key, load)
+			got, ok, due := c.fromLocal(h, key)
+			if due {
+				c.refreshLater(ctx, load, got.It)
+			}
 			if ok {
 				return got, nil
 			}
 			fallback = got.It
 		}
 		since := c.s.takeSnapshot()
+		if began == 0 {
+			began = since.now
+		}
+		since.began = began
 		f, leads, invalidations := c.s.table.Join(nil, h, key, true)
+		if beside && !leads && f.Renews && f.Key == key && !c.cfg.LocalOnly {
+			c.s.table.Leave(f)
+			if it, stale := c.readBeside(ctx, h, key, o); it != nil {
+				return inflight.Served{It: it, Origin: inflight.FromRemote, Stale: stale}, nil
+			}
+			beside = false
+			continue
+		}
 		if leads {
 			f.Name = c.ns.RemoteName(h)
 			if read := c.leadCall(ctx, f, load, o); read != nil {
@@ -74,16 +92,21 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o config.C
 // answer waits for a call of key and returns what its caller is given. again tells a caller to
 // look the key up once more: the call has ended, and its outcome is not for that caller.
 func (c *core) answer(ctx context.Context, f *inflight.Call, key string, leads bool, since snapshot, fallback *record.Item, o config.Call) (got inflight.Served, again bool, err error) {
-	instead, ended, err := c.await(ctx, f, fallback)
+	instead, ended, err := c.await(ctx, f, leads, since, fallback)
 	c.s.table.Leave(f)
 	switch {
 	case err != nil || !ended:
+		if !leads {
+			c.ns.stats.shared.Add(1)
+		}
 		return instead, false, err
 	case f.Key != key, // another key of the same hash
 		f.Out.Err == errAbandoned, !leads && !c.canShare(ctx, f, since, o):
-		err = waitFor(ctx, &f.Left)
+		if err = waitFor(ctx, &f.Left); err != nil {
+			c.ns.stats.cancelled.Add(1)
+		}
 		return inflight.Served{}, err == nil, err
-	case !leads && f.Out.Err == nil:
+	case !leads || f.Out.Paused:
 		c.countShared(&f.Out)
 	}
 	got, err = c.orStale(&f.Out, fallback)
@@ -118,7 +141,7 @@ func (c *core) orStale(out *inflight.Outcome, fallback *record.Item) (inflight.S
 	if fallback == nil {
 		fallback = out.StaleFallback
 	}
-	if fallback != nil && c.ofType(fallback) && c.cfg.StaleOnError > 0 && c.stillServable(fallback, c.cfg.StaleOnError) {
+	if c.servesOnError(fallback) {
 		c.ns.stats.stale.Add(1)
 		return inflight.Served{It: fallback, Origin: inflight.FromLocal, Stale: true}, nil
 	}
@@ -126,19 +149,20 @@ func (c *core) orStale(out *inflight.Outcome, fallback *record.Item) (inflight.S
 }
 
 // fromLocal serves a local copy if it is valid. If it is past its TTL but may be served
-// if a load fails, it is returned with ok false.
-func (c *core) fromLocal(ctx context.Context, h local.Key, key string, load loadFunc) (inflight.Served, bool) {
+// if a load fails, it is returned with ok false. due is set if the copy is to be renewed in the
+// background now.
+func (c *core) fromLocal(h local.Key, key string) (got inflight.Served, ok, due bool) {
 	e := c.s.local.GetEntry(h)
 	// guard: I2-read-of-own-kind
 	if e == nil || !c.ofType(&e.Value) || e.Value.Key != key {
 		c.ns.stats.localMisses[Cold].Add(1)
-		return inflight.Served{}, false
+		return inflight.Served{}, false, false
 	}
 	it, now, v := &e.Value, mono.Now(), c.s.session.Tail.View()
 	if !c.s.session.IsValid(it, v, now) {
 		if c.servableInOutage(it, now) {
 			c.countOutageHit()
-			return inflight.Served{It: it, Origin: inflight.FromLocal, Outage: true}, true
+			return inflight.Served{It: it, Origin: inflight.FromLocal, Outage: true}, true, false
 		}
 		cause := Unproven
 		switch {
@@ -149,58 +173,47 @@ func (c *core) fromLocal(ctx context.Context, h local.Key, key string, load load
 			c.s.local.RemoveEntry(e)
 		}
 		c.ns.stats.localMisses[cause].Add(1)
-		return inflight.Served{}, false
+		return inflight.Served{}, false, false
 	}
 	if !it.Servable(now) {
 		c.ns.stats.localMisses[Expired].Add(1)
-		return inflight.Served{}, false
+		return inflight.Served{}, false, false
 	}
 	if now < it.Meta().Fresh {
-		if c.refreshesEarly(it, now) {
-			c.refreshLater(ctx, h, it, load)
-		}
 		c.ns.stats.localHits.Add()
-		return inflight.Served{It: it, Origin: inflight.FromLocal}, true
+		return inflight.Served{It: it, Origin: inflight.FromLocal}, true, c.refreshesEarly(it, now)
 	}
-	if now < it.Meta().Fresh.Add(c.cfg.StaleWhile) {
-		if int64(now) >= it.Meta().Retry.Load() {
-			c.refreshLater(ctx, h, it, load)
-		}
+	_, paused := c.s.pauses.Paused(h, now)
+	renewing := now < it.Meta().Fresh.Add(c.cfg.StaleWhile)
+	// guard: stale-value-in-pause
+	if renewing || paused && c.stillServable(it, c.cfg.StaleOnError) {
 		c.ns.stats.localHits.Add()
 		c.ns.stats.stale.Add(1)
-		return inflight.Served{It: it, Origin: inflight.FromLocal, Stale: true}, true
+		// guard: no-refresh-in-pause
+		return inflight.Served{It: it, Origin: inflight.FromLocal, Stale: true}, true, renewing && !paused
 	}
 	c.ns.stats.localMisses[Expired].Add(1)
-	return inflight.Served{It: it}, false
+	return inflight.Served{It: it}, false, false
 }
 
-// refreshesEarly reports, once for each item, that it is time to renew it ahead
-// of its TTL.
-func (c *core) refreshesEarly(it *record.Item, now mono.Time) bool {
-	if c.cfg.Early == 0 || it.Negative || now < it.EarlyAt(c.cfg.Early) || !it.Once(record.Early) {
-		return false
+// await waits for a call to end, for ctx, or for the soft timeout, counted from since, if there is
+// a value past its TTL, which is served in that case: the caller's own fallback, or the one that the
+// call has read remotely, if the caller may share that.
+func (c *core) await(ctx context.Context, f *inflight.Call, leads bool, since snapshot, fallback *record.Item) (instead inflight.Served, ended bool, err error) {
+	if c.cfg.SoftTimeout == 0 {
+		if ctx.Done() == nil {
+			<-f.Done.Wait()
+			return inflight.Served{}, true, nil
+		}
+		select {
+		case <-f.Done.Wait():
+			return inflight.Served{}, true, nil
+		case <-ctx.Done():
+			return inflight.Served{}, false, endOf(ctx)
+		}
 	}
-	it.Plan(c.cfg.Early)
-	return true
-}
-
-// await waits for a call to end, for ctx, or for the soft timeout if there is a
-// fallback, which is served in that case.
-func (c *core) await(ctx context.Context, f *inflight.Call, fallback *record.Item) (instead inflight.Served, ended bool, err error) {
-	if ctx.Done() == nil && (fallback == nil || c.cfg.SoftTimeout == 0) {
-		<-f.Done.Wait()
-		return inflight.Served{}, true, nil
-	}
-	return c.awaitAny(ctx, f, fallback)
-}
-
-func (c *core) awaitAny(ctx context.Context, f *inflight.Call, fallback *record.Item) (instead inflight.Served, ended bool, err error) {
-	var soft <-chan time.Time
-	if fallback != nil && c.cfg.SoftTimeout > 0 {
-		timer := time.NewTimer(c.cfg.SoftTimeout)
-		defer timer.Stop()
-		soft = timer.C
-	}
+	timer := time.NewTimer(c.cfg.SoftTimeout - mono.Now().Sub(since.began))
+	defer timer.Stop()
 	for {
 		if f.Finished() {
 			return inflight.Served{}, true, nil
@@ -209,15 +222,35 @@ func (c *core) awaitAny(ctx context.Context, f *inflight.Call, fallback *record.
 		case <-f.Done.Wait():
 		case <-ctx.Done():
 			return inflight.Served{}, false, endOf(ctx)
-		case <-soft:
-			soft = nil
-			if c.stillServable(fallback, c.cfg.StaleWindow()) {
+		case <-timer.C:
+			if it := c.newerFallback(f, leads, since, fallback); it != nil && c.stillServable(it, c.cfg.StaleWindow()) {
 				c.s.table.Detach(f)
 				c.ns.stats.stale.Add(1)
-				return inflight.Served{It: fallback, Origin: inflight.FromLocal, Stale: true}, false, nil
+				return inflight.Served{It: it, Origin: inflight.FromLocal, Stale: true}, false, nil
 			}
+			timer.Reset(max(c.cfg.SoftTimeout/2, time.Millisecond)) // the call may be about to find one
 		}
 	}
+}
+
+// newerFallback returns the newer of a caller's fallback and of what its call has found remotely.
+//
+//	A: leads a call, and reads 1 past its TTL
+//	B: sets the key to 2
+//	C: begins, and must not be given 1
+func (c *core) newerFallback(f *inflight.Call, leads bool, since snapshot, fallback *record.Item) *record.Item {
+	found := f.Found.Load()
+	if found == nil || !c.ofType(found.It) {
+		return fallback
+	}
+	// guard: R10-found-older-than-change
+	if !leads && (changedSince(found, since) || !c.provenSince(found, since, false)) {
+		return fallback
+	}
+	if fallback != nil && fallback.Meta().Born > found.It.Meta().Born {
+		return fallback
+	}
+	return found.It
 }
 
 // leadCall is the work of the caller that leads a call: read the remote tier in its own
@@ -242,10 +275,11 @@ func (c *core) endOnGoexit(fs ...*inflight.Call) {
 		if f.Finished() {
 			continue
 		}
+		failed := &LoadPanic{}
 		if f.RefreshTarget != nil {
-			f.RefreshTarget.Meta().Retry.Store(int64(mono.Now().Add(refreshPause)))
+			c.pause(f, failed) // or each read of the stale value would try again
 		}
-		c.finishAll([]*inflight.Call{f}, inflight.Outcome{Err: &LoadPanic{}})
+		c.finishAll([]*inflight.Call{f}, inflight.Outcome{Err: failed})
 	}
 }
 
@@ -272,6 +306,12 @@ func (c *core) lookupRemote(ctx context.Context, f *inflight.Call, load loadFunc
 	fallback = f.Stale
 	if l == nil {
 		l = c.newRun(load, o)
+	}
+	if c.finishPaused(f) {
+		if f.Lease == inflight.LeaseOwned {
+			l.releaseAside(f)
+		}
+		return fallback
 	}
 	l.start(ctx, l.only(f))
 	return fallback
@@ -313,6 +353,7 @@ func (c *core) recheckLocalOnly(f *inflight.Call, o config.Call) bool {
 	if it == nil {
 		return false
 	}
+	c.ns.stats.shared.Add(1)
 	c.s.table.Unregister(f)
 	f.Finish(inflight.Outcome{Served: inflight.Served{It: it, Origin: inflight.FromLocal}})
 	return true
@@ -348,6 +389,7 @@ func (c *core) readRemote(ctx context.Context, f *inflight.Call, load loadFunc, 
 		c.s.table.Restart(f, view, mono.Now())
 		stored, done, err := c.s.session.ReadOne(ctx, f.Name, o.Fresh, view)
 		if err != nil {
+			c.countReadError(ctx, err)
 			return c.afterReadError(ctx, f, o, err)
 		}
 		if done {
@@ -375,9 +417,15 @@ func (c *core) afterReadError(ctx context.Context, f *inflight.Call, o config.Ca
 	if breaker.Refused(err) && c.finishFromLocal(f, o) {
 		return true
 	}
-	c.countRemoteError(err)
 	f.Lease = inflight.LeaseSkipped
 	return false
+}
+
+// countReadError counts a read that was not answered, unless its caller gave up.
+func (c *core) countReadError(ctx context.Context, err error) {
+	if ctx.Err() == nil && !errors.Is(err, remote.ErrClosed) {
+		c.countRemoteError(err)
+	}
 }
 
 // countRemoteError counts a request that the remote tier did not answer. It does not
@@ -413,25 +461,39 @@ func (c *core) servesLate(f *inflight.Call, it *record.Item, now mono.Time, o co
 // finishFromRemote ends the call with the entry that was read, if that is valid and fresh
 // enough. If not, it sets the fields of f that a load needs.
 func (c *core) finishFromRemote(ctx context.Context, f *inflight.Call, stored backend.Item, load loadFunc, o config.Call) bool {
+	ended, due := c.finishWith(ctx, f, stored, o)
+	if due != nil {
+		c.refreshLater(ctx, load, due)
+	}
+	return ended
+}
+
+// finishWith is finishFromRemote, and leaves it to its caller to renew the item that is due.
+func (c *core) finishWith(ctx context.Context, f *inflight.Call, stored backend.Item, o config.Call) (ended bool, due *record.Item) {
 	f.Seen, f.Empty = seenOf(stored)
 	now := mono.Now()
 	it, cause, err := c.open(ctx, &storedValue{key: f.Key, stored: stored, Basis: f.Basis, now: now, keeps: c.usesLocal(o)})
 	if it == nil {
 		c.countUnusable(cause, err)
-		return false
+		return false, nil
 	}
 	late := now >= it.Meta().Fresh
 	if late && !c.servesLate(f, it, now, o) || f.Replaces(it) {
 		if late {
 			c.countMiss(Expired)
 			f.Stale = it
+			if c.cfg.SoftTimeout > 0 && !o.Fresh {
+				f.Found.Store(&inflight.Outcome{Served: inflight.Served{It: it, Origin: inflight.FromRemote, Stale: true}, Basis: f.Basis})
+			}
 		}
 		it.Release(c.s.session.Tail)
-		return false
+		return false, nil
 	}
-	c.ns.stats.remoteHits.Add(1)
-	if late {
-		c.ns.stats.stale.Add(1)
+	if f.RefreshTarget == nil { // else it is no read
+		c.ns.stats.remoteHits.Add(1)
+		if late {
+			c.ns.stats.stale.Add(1)
+		}
 	}
 	c.ns.CountRead(false)
 	if !c.usesLocal(o) || !c.s.table.InsertIfUnchanged(f.H, &f.Watch, it) {
@@ -441,11 +503,9 @@ func (c *core) finishFromRemote(ctx context.Context, f *inflight.Call, stored ba
 	}
 	f.Finish(inflight.Outcome{Served: inflight.Served{It: it, Origin: inflight.FromRemote, Stale: late}})
 	c.s.table.Unregister(f)
-	switch {
-	case late:
-		c.refreshLater(ctx, f.H, it, load)
-	case !o.Fresh && c.refreshesEarly(it, now):
-		c.refreshLater(ctx, f.H, it, load)
+	// guard: no-refresh-in-pause-of-remote-value
+	if _, paused := c.s.pauses.Paused(f.H, now); late && !paused || !late && !o.Fresh && c.refreshesEarly(it, now) {
+		return true, it
 	}
-	return true
+	return true, nil
 }

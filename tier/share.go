@@ -12,6 +12,7 @@ import (
 // snapshot is what the process knew when a caller began its read.
 type snapshot struct {
 	now           mono.Time
+	began         mono.Time // when the caller's call of a method began: the soft timeout counts from there
 	view          *changelog.View
 	synced        mono.Time // when the latest Sync that succeeded was called
 	invalidations int       // of the key, by then
@@ -19,7 +20,8 @@ type snapshot struct {
 
 // takeSnapshot leaves the invalidations to the caller, which learns of them by joining a call.
 func (s *Store) takeSnapshot() snapshot {
-	return snapshot{now: mono.Now(), view: s.session.Tail.View(), synced: mono.Time(s.table.Synced.Load())}
+	now := mono.Now()
+	return snapshot{now: now, began: now, view: s.session.Tail.View(), synced: mono.Time(s.table.Synced.Load())}
 }
 
 // with returns the snapshot with the invalidations of a key.
@@ -38,7 +40,11 @@ func (c *core) canShare(ctx context.Context, f *inflight.Call, since snapshot, o
 	if o.Fresh && !c.confirmFresh(ctx, f, &since) {
 		return false
 	}
-	return !changedSince(&f.Out, since) && c.provenSince(f, since) && c.validSince(&f.Out, since)
+	// A key that is loaded without its lease need not be tracked, so the server need not
+	// have sent an invalidation when it changed.
+	// guard: I2-unleased-load-age
+	possiblyUntracked := f.WithoutLease() && !c.cfg.LocalOnly
+	return !changedSince(&f.Out, since) && c.provenSince(&f.Out, since, possiblyUntracked) && c.validSince(&f.Out, since)
 }
 
 // canServe reports whether a caller by this view can be given the outcome of a call that
@@ -46,6 +52,10 @@ func (c *core) canShare(ctx context.Context, f *inflight.Call, since snapshot, o
 func (c *core) canServe(out *inflight.Outcome) bool {
 	if out.Err == errAbandoned || out.It != nil && !c.ofType(out.It) { // an item of another kind: led by the last view of another shape
 		return false
+	}
+	if out.Paused {
+		// guard: pause-of-another-view
+		return c.cfg.FailFast || c.servesOnError(out.StaleFallback)
 	}
 	// The view that leads the call may serve the item past its TTL, and this one not.
 	// guard: stale-value-of-another-view
@@ -81,19 +91,14 @@ func changedSince(out *inflight.Outcome, since snapshot) bool {
 	return since.invalidations > out.Invalidations || since.view.Epoch > out.Epoch || out.Shard.Gone()
 }
 
-// provenSince reports whether the call rests on a proof that was recent enough when the caller
+// provenSince reports whether an outcome rests on a proof that was recent enough when the caller
 // began: if not, anything may have changed in between.
-func (c *core) provenSince(f *inflight.Call, since snapshot) bool {
-	out, bound := &f.Out, c.s.cfg.MaxStaleness
-	recent := out.Begun
+func (c *core) provenSince(out *inflight.Outcome, since snapshot, possiblyUntracked bool) bool {
+	bound, recent := c.s.cfg.MaxStaleness, out.Begun
 	if out.Origin != inflight.FromLoader {
 		// guard: I2-shared-read-proof
 		recent = min(recent, out.Proof) // the proof that it was judged by
 	}
-	// A key that is loaded without its lease need not be tracked, so the server need not
-	// have sent an invalidation when it changed.
-	// guard: I2-unleased-load-age
-	possiblyUntracked := f.WithoutLease() && !c.cfg.LocalOnly
 	// guard: I3-unleased-load-before-sync
 	if possiblyUntracked && out.Begun <= since.synced {
 		return false

@@ -38,7 +38,9 @@ type counters struct {
 	shared       atomic.Int64
 	stale        atomic.Int64
 	outageHits   atomic.Int64
+	cancelled    atomic.Int64
 	loads        atomic.Int64
+	refreshes    atomic.Int64
 	loadErrors   atomic.Int64
 	notFound     atomic.Int64
 	overtaken    atomic.Int64
@@ -52,14 +54,16 @@ type counters struct {
 }
 
 // Counts are the events in a namespace, or in all of them, since the store was
-// opened. Every read counts once in [Counts.Reads], with errors among the Loads.
+// opened. Every read counts once in [Counts.Reads], whatever it was answered.
 type Counts struct {
 	LocalHits int64 // answered by the local tier
 	// LocalMisses and RemoteMisses are by Cause.
 	LocalMisses, RemoteMisses map[Cause]int64
 	RemoteHits                int64 // answered by the remote tier
-	Shared                    int64 // answered by the call of another caller
+	Shared                    int64 // left to the call of another caller, or to one that had failed just before
+	Cancelled                 int64 // given up by their callers before any of these
 	Loads                     int64 // runs of a loader, per key
+	Refreshes                 int64 // of those, in the background: no read waited for them
 	LoadErrors                int64 // of those, failed (other than with ErrNotFound)
 	NotFound                  int64 // of those, ErrNotFound
 	Stale                     int64 // answered with a value past its TTL
@@ -83,8 +87,11 @@ func (c Counts) RemoteHitRate() float64 {
 	return ratio(c.RemoteHits+c.Shared, c.Reads()-c.LocalHits)
 }
 
-// Reads is how many reads there were: LocalHits, RemoteHits, Shared and Loads.
-func (c Counts) Reads() int64 { return c.LocalHits + c.RemoteHits + c.Shared + c.Loads }
+// Reads is how many reads there were: LocalHits, RemoteHits, Shared, Cancelled, and those Loads that
+// are no Refreshes.
+func (c Counts) Reads() int64 {
+	return c.LocalHits + c.RemoteHits + c.Shared + c.Cancelled + c.Loads - c.Refreshes
+}
 
 func ratio(a, b int64) float64 {
 	if b == 0 {
@@ -95,8 +102,8 @@ func ratio(a, b int64) float64 {
 
 func (c *counters) counts() Counts {
 	out := Counts{
-		LocalHits: c.localHits.Sum(), RemoteHits: c.remoteHits.Load(), Shared: c.shared.Load(),
-		Loads: c.loads.Load(), LoadErrors: c.loadErrors.Load(), NotFound: c.notFound.Load(),
+		LocalHits: c.localHits.Sum(), RemoteHits: c.remoteHits.Load(), Shared: c.shared.Load(), Cancelled: c.cancelled.Load(),
+		Loads: c.loads.Load(), Refreshes: c.refreshes.Load(), LoadErrors: c.loadErrors.Load(), NotFound: c.notFound.Load(),
 		Stale: c.stale.Load(), OutageHits: c.outageHits.Load(), Overtaken: c.overtaken.Load(), Fenced: c.fenced.Load(),
 		Fills: c.fills.Load(), FillErrors: c.fillErrors.Load(), Full: c.full.Load(),
 		EncodeErrors: c.encodeErrors.Load(), RemoteErrors: c.remoteErrors.Load(), Unleased: c.unleased.Load(),
@@ -123,7 +130,7 @@ func (c *Counts) add(o Counts) {
 		to   *int64
 		from int64
 	}{
-		{&c.LocalHits, o.LocalHits}, {&c.RemoteHits, o.RemoteHits}, {&c.Shared, o.Shared}, {&c.Loads, o.Loads},
+		{&c.LocalHits, o.LocalHits}, {&c.RemoteHits, o.RemoteHits}, {&c.Shared, o.Shared}, {&c.Loads, o.Loads}, {&c.Refreshes, o.Refreshes}, {&c.Cancelled, o.Cancelled},
 		{&c.LoadErrors, o.LoadErrors}, {&c.NotFound, o.NotFound}, {&c.Stale, o.Stale}, {&c.OutageHits, o.OutageHits}, {&c.Overtaken, o.Overtaken},
 		{&c.Fenced, o.Fenced}, {&c.Fills, o.Fills}, {&c.FillErrors, o.FillErrors}, {&c.Full, o.Full},
 		{&c.EncodeErrors, o.EncodeErrors}, {&c.RemoteErrors, o.RemoteErrors}, {&c.Unleased, o.Unleased},

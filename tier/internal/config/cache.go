@@ -19,6 +19,9 @@ type Cache struct {
 	SoftTimeout  time.Duration // 0: none
 	StaleWhile   time.Duration
 	StaleOnError time.Duration
+	RetryFirst   time.Duration // the pause after a failed load, for those who have a stale value
+	RetryMax     time.Duration
+	FailFast     bool          // callers without a value get the error of the failed load during the pause
 	OutageTTL    time.Duration // 0: off
 	Early        float64       // 0: off
 	Codec        Codec         // nil: the default
@@ -91,6 +94,7 @@ func (c *Cache) Validate(maxTTL time.Duration) error {
 	bad(c.TTL <= maxTTL && c.StaleWindow() > 0 && c.TTL+c.StaleWindow() > maxTTL,
 		"WithTTL %v and %v of stale time: exceed the store's maximum of %v (WithMaxTTL)", c.TTL, c.StaleWindow(), maxTTL)
 	bad(c.SoftTimeout > 0 && c.StaleWindow() == 0, "WithSoftTimeout without WithStaleWhileRevalidate or WithStaleOnError: there would be nothing to serve")
+	bad(c.RetryFirst < time.Millisecond || c.RetryMax < c.RetryFirst, "WithRetryAfter %v, %v: the first must be at least 1ms, and the longest no shorter", c.RetryFirst, c.RetryMax)
 	bad(c.Compress < 0, "WithCompression %d: must be at least 1 byte", asGiven(c.Compress))
 	bad(c.LocalOnly && c.RemoteOnly, "WithLocalOnly and WithRemoteOnly exclude each other")
 	bad(c.LocalOnly && (c.Codec != nil || c.Compress != 0), "WithLocalOnly excludes WithCodec and WithCompression: nothing is encoded")

@@ -4,6 +4,7 @@ package inflight
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/tiercache/tiercache/internal/backend"
@@ -25,12 +26,16 @@ type Call struct {
 	H    local.Key
 	Key  string
 	Name string // of the remote key
+	// Renews: the remote tier has a value, most likely, that the call is to replace.
+	Renews bool
 	Watch
 
 	// Done happens when out is set; left when the call is out of the table,
 	// which is later if the value is still being written.
 	Done, Left Event
 	Out        Outcome
+	// Found is what the call has read remotely, past its TTL, for callers that wait no longer.
+	Found atomic.Pointer[Outcome]
 
 	// Guarded by the shard of the table.
 	state        keyState // of the key, unless it has one already
@@ -126,6 +131,7 @@ type Outcome struct {
 	Served
 	Err           error
 	StaleFallback *record.Item // with err: a value past its TTL, for callers that accept that
+	Paused        bool         // err is of an earlier load, and there was none
 	Basis
 }
 
@@ -160,6 +166,15 @@ func (f *Call) wakeUpLocked() {
 // then. If there was none, it registers buffer, or a new one if that is nil; the caller
 // then leads it and sets its name. waits is false for refreshes without a waiting caller.
 func (t *Table) Join(buffer *Call, h local.Key, key string, waits bool) (f *Call, leads bool, invalidations int) {
+	return t.join(buffer, h, key, waits, false)
+}
+
+// Renew is Join for a call that is to replace what the remote tier has.
+func (t *Table) Renew(h local.Key, key string, waits bool) (f *Call, leads bool, invalidations int) {
+	return t.join(nil, h, key, waits, true)
+}
+
+func (t *Table) join(buffer *Call, h local.Key, key string, waits, renews bool) (f *Call, leads bool, invalidations int) {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -169,7 +184,7 @@ func (t *Table) Join(buffer *Call, h local.Key, key string, waits bool) (f *Call
 		if f, leads = buffer, true; f == nil {
 			f = &Call{}
 		}
-		f.H, f.Key = h, key
+		f.H, f.Key, f.Renews = h, key, renews
 		if k == nil {
 			k = &f.state
 			s.keys[h] = k
@@ -404,18 +419,12 @@ func Recursive(ctx context.Context, space any, key string) bool {
 	return false
 }
 
-// Sleep waits for d, for f to be woken, or for ctx.
-func (t *Table) Sleep(ctx context.Context, f *Call, d time.Duration) error {
-	s := t.shard(f.H)
-	s.mu.Lock()
-	if f.wake == nil {
-		f.wake = make(chan struct{}, 1)
-		if f.pendingWake {
-			f.wake <- struct{}{}
-		}
+// Sleep waits for d, for one of fs to be woken, or for ctx.
+func (t *Table) Sleep(ctx context.Context, fs []*Call, d time.Duration) error {
+	woken := make(chan struct{}, 1)
+	for _, f := range fs {
+		t.wakeBy(f, woken)
 	}
-	woken := f.wake
-	s.mu.Unlock()
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -425,4 +434,24 @@ func (t *Table) Sleep(ctx context.Context, f *Call, d time.Duration) error {
 	case <-timer.C:
 	}
 	return nil
+}
+
+// wakeBy has f woken by woken from now on, at once if it was woken since the sleep before.
+func (t *Table) wakeBy(f *Call, woken chan struct{}) {
+	s := t.shard(f.H)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f.wake != nil {
+		select {
+		case <-f.wake:
+			f.pendingWake = true
+		default:
+		}
+	}
+	f.wake = woken
+	// guard: wake-between-sleeps
+	if f.pendingWake {
+		f.pendingWake = false
+		f.wakeUpLocked()
+	}
 }

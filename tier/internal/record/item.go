@@ -59,12 +59,15 @@ func NewKind[V any](space any) *Kind {
 	return k
 }
 
-// Flags of an item, each of which is set at most once.
+// Flags of an item.
 const (
-	Early    = 1 << iota // a refresh ahead of the TTL was started
+	Early    = 1 << iota // a refresh ahead of the TTL was started, and has not failed
 	released             // the marks were released, so they no longer follow the log
 	Guessed              // the cost is a guess, since sizeof cannot look into the value
 )
+
+// Again resets a flag.
+func (it *Item) Again(what uint32) { it.Meta().did.And(^what) }
 
 // Once sets a flag, and reports whether it was not set before.
 func (it *Item) Once(what uint32) bool { return it.Meta().did.Or(what)&what == 0 }
@@ -274,7 +277,7 @@ func (it *Item) Release(t *changelog.Tail) {
 func (it *Item) Plan(share float64) {
 	f := it.Meta()
 	at := min(f.Fresh, f.Expires)
-	if share > 0 && !it.Negative && !it.Has(Early) {
+	if share > 0 && !it.Has(Early) {
 		at = min(at, it.EarlyAt(share))
 	}
 	p := f.Provisional.Load()
@@ -299,10 +302,12 @@ func (it *Item) Suspend() bool {
 	return true
 }
 
-// EarlyAt is when a share of the TTL has passed.
+// EarlyAt is when the item is renewed ahead of its TTL: when a share of that has passed, and no
+// sooner than a refresh may be tried again.
 func (it *Item) EarlyAt(share float64) mono.Time {
 	f := it.Meta()
-	return f.Born.Add(time.Duration(share * float64(f.Fresh.Sub(f.Born))))
+	at := f.Born.Add(time.Duration(share * float64(f.Fresh.Sub(f.Born))))
+	return max(at, mono.Time(f.Retry.Load()))
 }
 
 // Servable reports whether neither the item's life nor its provisional time has ended.

@@ -1,0 +1,97 @@
+// Package pace remembers keys whose loads have failed, and until when each is not tried again by
+// those that have a value without it.
+package pace
+
+import (
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/local"
+)
+
+// Most is how many keys a Table remembers. Beyond it, keys whose pause is over are forgotten, and
+// then others: they are tried again sooner.
+const Most = 8192
+
+// Table holds the pauses of a store's keys. The zero Table is ready for use.
+type Table struct {
+	failing atomic.Int64 // the number of keys: while nothing fails, reads take no lock
+	mu      sync.Mutex   // guards keys
+	keys    map[local.Key]failure
+}
+
+// failure is the latest failed load of a key.
+type failure struct {
+	err   error
+	pause time.Duration
+	until mono.Time
+}
+
+// Paused returns the error of the latest load of a key if it is not to be tried again yet.
+func (t *Table) Paused(k local.Key, now mono.Time) (err error, paused bool) {
+	if t.failing.Load() == 0 {
+		return nil, false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f, ok := t.keys[k]
+	return f.err, ok && now < f.until
+}
+
+// Fail begins a pause, and returns its end: first after the first failure, twice as long after each
+// that follows the pause of the one before, at most longest; and up to a quarter more, so that
+// processes that failed together do not try again together. A load that fails during a pause, of a
+// caller that had no value without it, leaves the pause as it is.
+func (t *Table) Fail(k local.Key, err error, now mono.Time, first, longest time.Duration) mono.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f, ok := t.keys[k]
+	switch {
+	case !ok:
+		f.pause = first
+	// guard: failure-in-pause-keeps-it
+	case now < f.until:
+		return f.until
+	default:
+		f.pause = min(2*f.pause, longest)
+	}
+	f.err, f.until = err, now.Add(f.pause+rand.N(f.pause/4+1))
+	if t.keys == nil {
+		t.keys = make(map[local.Key]failure)
+	}
+	if !ok && len(t.keys) >= Most {
+		t.forgetLocked(now)
+	}
+	t.keys[k] = f
+	t.failing.Store(int64(len(t.keys)))
+	return f.until
+}
+
+// forgetLocked makes room for a key.
+func (t *Table) forgetLocked(now mono.Time) {
+	for k, f := range t.keys {
+		if now >= f.until {
+			delete(t.keys, k)
+		}
+	}
+	for k := range t.keys {
+		if len(t.keys) < Most {
+			return
+		}
+		delete(t.keys, k)
+	}
+}
+
+// Succeed ends the pause of a key.
+func (t *Table) Succeed(k local.Key) {
+	if t.failing.Load() == 0 {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.keys, k)
+	t.failing.Store(int64(len(t.keys)))
+}

@@ -1,0 +1,200 @@
+package tier
+
+import (
+	"context"
+	"errors"
+
+	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/local"
+	"github.com/tiercache/tiercache/tier/internal/config"
+	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/record"
+)
+
+// maxRefreshes bounds the calls to loaders that renew values in the background, in a store. What
+// is due beyond it is renewed when it is read again.
+const maxRefreshes = 64
+
+// refreshesEarly reports that it is time to renew an item ahead of its TTL: once, and once more
+// after each pause that follows a failure.
+func (c *core) refreshesEarly(it *record.Item, now mono.Time) bool {
+	if c.cfg.Early == 0 || now < it.EarlyAt(c.cfg.Early) || !it.Once(record.Early) {
+		return false
+	}
+	it.Plan(c.cfg.Early)
+	return true
+}
+
+// refreshEarlyAt has an item that was to be renewed ahead of its TTL, and was not, renewed when it
+// is read after at.
+func (c *core) refreshEarlyAt(it *record.Item, at mono.Time) {
+	it.Meta().Retry.Store(int64(at))
+	it.Again(record.Early)
+	it.Plan(c.cfg.Early)
+}
+
+// refreshLater renews items in the background, those whose keys have no call yet: with one run of
+// the loader.
+func (c *core) refreshLater(ctx context.Context, load loadFunc, items ...*record.Item) {
+	if load.loader == nil || len(items) == 0 {
+		return
+	}
+	// guard: bounded-refreshes
+	if !c.s.refreshes.TryAcquire(1) {
+		for _, it := range items {
+			c.refreshEarlyAt(it, mono.Now().Add(c.cfg.RetryFirst))
+		}
+		return
+	}
+	var calls []*inflight.Call
+	for _, it := range items {
+		h := c.ns.Hash(it.Key)
+		f, leads, _ := c.s.table.Renew(h, it.Key, false)
+		if leads {
+			c.s.table.Detach(f)
+			f.Name, f.RefreshTarget = c.ns.RemoteName(h), it
+			calls = append(calls, f)
+		}
+	}
+	ctx = context.WithoutCancel(ctx)
+	renew := func() {
+		defer c.s.refreshes.Release(1)
+		if len(calls) == 1 {
+			c.leadCall(ctx, calls[0], load, config.Call{})
+		} else {
+			p := &batchLookup{lead: calls}
+			c.lookupBatch(ctx, p, load, config.Call{})
+			defer c.refreshLater(ctx, load, p.due...)
+		}
+		for _, f := range calls {
+			<-f.Done.Wait()
+		}
+	}
+	if len(calls) == 0 || !c.s.goroutines.Spawn(renew) {
+		c.s.refreshes.Release(1)
+		c.finishAll(calls, inflight.Outcome{Err: ErrClosed})
+	}
+}
+
+// readBeside reads the remote tier for a caller that finds a renewal of the key under way: what is
+// to be renewed is there, and need not be waited for. It returns nil if there is nothing that may be
+// served, or if the remote tier did not answer.
+//
+// What the renewal has given out is waited for until it is stored, as by Peek: else the caller would
+// be given the value from before it.
+func (c *core) readBeside(ctx context.Context, h local.Key, key string, o config.Call) (it *record.Item, stale bool) {
+	// guard: I10-read-beside-waits-for-fill
+	if c.awaitStored(ctx, h) != nil {
+		return nil, false
+	}
+	v := c.s.session.Tail.View()
+	stored, done, err := c.s.session.ReadOne(ctx, c.ns.RemoteName(h), o.Fresh, v)
+	if err != nil {
+		c.countReadError(ctx, err)
+		return nil, false
+	}
+	if !done {
+		return nil, false
+	}
+	now := mono.Now()
+	it, _, _ = c.open(ctx, &storedValue{key: key, stored: stored, Basis: inflight.Basis{Epoch: v.Epoch, KeyTick: v.Watermark}, now: now})
+	if it == nil {
+		return nil, false
+	}
+	it.Release(c.s.session.Tail)
+	stale = now >= it.Meta().Fresh
+	if stale && (o.Fresh || now >= it.Meta().Fresh.Add(c.cfg.StaleWhile)) {
+		return nil, false
+	}
+	c.removeOtherVersions(h, it, nil)
+	c.ns.stats.remoteHits.Add(1)
+	if stale {
+		c.ns.stats.stale.Add(1)
+	}
+	return it, stale
+}
+
+// pause has the key of a call whose load has failed left alone for a while by those who have a
+// value without it: see WithRetryAfter.
+func (c *core) pause(f *inflight.Call, err error) {
+	until := c.s.pauses.Fail(f.H, err, mono.Now(), c.cfg.RetryFirst, c.cfg.RetryMax)
+	if f.RefreshTarget != nil {
+		c.refreshEarlyAt(f.RefreshTarget, until)
+	}
+}
+
+// startsPause reports whether a load that ended with err says that its source is failing.
+func (l *loadRun) startsPause(err error) bool {
+	cause := context.Cause(l.Context)
+	// guard: abandoned-load-is-no-failure
+	return cause != errLeft && cause != ErrClosed && !errors.Is(err, ErrNotFound) && err != ErrClosed && err != errAbandoned
+}
+
+// finishPaused ends a call whose load has failed recently with that error, if its caller has a
+// value past its TTL instead, or wants no load (WithFailFast). It reports whether it did.
+//
+// Callers by other views, which have neither, lead a call of their own: see canServe.
+func (c *core) finishPaused(f *inflight.Call) bool {
+	if f.Force || f.RefreshTarget != nil {
+		return false
+	}
+	err, paused := c.s.pauses.Paused(f.H, mono.Now())
+	if !paused || !c.cfg.FailFast && !c.servesOnError(f.Stale) {
+		return false
+	}
+	c.finishAll([]*inflight.Call{f}, inflight.Outcome{Err: err, StaleFallback: f.Stale, Paused: true})
+	return true
+}
+
+// servesOnError reports whether an item past its TTL may be served instead of an error.
+func (c *core) servesOnError(it *record.Item) bool {
+	return it != nil && c.cfg.StaleOnError > 0 && c.ofType(it) && c.stillServable(it, c.cfg.StaleOnError)
+}
+
+// Refresh loads key now, whatever the tiers hold, and returns the new value. It
+// waits for a load that is under way, here or in another process, and begins its own after
+// that; callers that ask at once share one. If the new value cannot be stored, the older one is
+// removed from both tiers, where they answer. Errors are as of Get.
+func (c *Cache[V]) Refresh(ctx context.Context, key string, load Loader[V]) (V, error) {
+	var zero V
+	if load == nil {
+		return zero, ErrNilLoader
+	}
+	if err := c.admit(ctx, key); err != nil {
+		return zero, err
+	}
+	out, err := c.refresh(ctx, c.ns.Hash(key), key, c.single(load))
+	if err != nil {
+		return zero, err
+	}
+	return c.unpack(out)
+}
+
+func (c *core) refresh(ctx context.Context, h local.Key, key string, load loadFunc) (inflight.Served, error) {
+	for since := c.s.takeSnapshot(); ; {
+		f, leads, invalidations := c.s.table.Renew(h, key, true)
+		if leads {
+			f.Name, f.Force = c.ns.RemoteName(h), true
+			c.s.table.Restart(f, c.s.session.Tail.View(), mono.Now())
+			l := c.newRun(load, config.Call{})
+			l.start(ctx, l.only(f))
+		}
+		err := waitFor(ctx, &f.Done)
+		c.s.table.Leave(f)
+		if err != nil {
+			return inflight.Served{}, err
+		}
+		if leads {
+			return f.Out.Served, f.Out.Err
+		}
+		// A load that began after this caller asked is as good as its own.
+		// guard: refresh-shares-later-load
+		if f.Key == key && f.Force && f.Out.Begun >= since.now && c.canShare(ctx, f, since.with(invalidations), config.Call{}) {
+			c.countShared(&f.Out)
+			return f.Out.Served, f.Out.Err
+		}
+		if err := waitFor(ctx, &f.Left); err != nil {
+			return inflight.Served{}, err
+		}
+	}
+}

@@ -1,0 +1,517 @@
+package tier_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiercache/tiercache/internal/interpose"
+	"github.com/tiercache/tiercache/tier"
+)
+
+// failingMany is a source of batches that is down.
+func failingMany(n *atomic.Int64) tier.BatchLoader[string] {
+	return func(context.Context, []string, tier.Entries) (map[string]string, error) {
+		n.Add(1)
+		return nil, errOrigin
+	}
+}
+
+// Guard: whichever way a value past its TTL is served, a source that fails is called once a pause,
+// and the pauses double up to a minute.
+func TestAFailingSourceIsCalledOnceAPause(t *testing.T) {
+	ways := map[string][]tier.CacheOption{
+		"while revalidating":              {tier.WithStaleWhileRevalidate(time.Hour)},
+		"while revalidating, remote only": {tier.WithStaleWhileRevalidate(time.Hour), tier.WithRemoteOnly()},
+		"on error":                        {tier.WithStaleOnError(time.Hour)},
+		"on error, remote only":           {tier.WithStaleOnError(time.Hour), tier.WithRemoteOnly()},
+		"on error, local only":            {tier.WithStaleOnError(time.Hour), tier.WithLocalOnly()},
+		"both, for a soft timeout":        {tier.WithStaleWhileRevalidate(time.Minute), tier.WithStaleOnError(time.Hour), tier.WithSoftTimeout(time.Second)},
+	}
+	for name, options := range ways {
+		t.Run(name, func(t *testing.T) {
+			inBubbles(t, func(t *testing.T, f *fleet) {
+				c := view[string](t, f.process(), "docs", append(options, tier.WithTTL(time.Minute))...)
+				require.NoError(t, c.Set(t.Context(), "k", "v"))
+				time.Sleep(61 * time.Second)
+				var loads atomic.Int64
+				read := func(i int) {
+					if i%2 == 0 {
+						r := find(t, c, "k", counted(&loads, fails[string](errOrigin)))
+						assert.Equal(t, "v", r.Value)
+						assert.True(t, r.Stale)
+						return
+					}
+					got, err := c.GetMany(t.Context(), []string{"k"}, failingMany(&loads))
+					assert.NoError(t, err)
+					assert.Equal(t, map[string]string{"k": "v"}, got)
+				}
+				for i := range 10_000 { // 1,000 s
+					read(i)
+					synctest.Wait()
+					time.Sleep(100 * time.Millisecond)
+				}
+				// 1, 2, 4 … 32, 60, 60 … seconds, and up to a quarter more: 6 pauses in the first 64 to 80 s,
+				// then 12 to 16 of a minute.
+				assert.GreaterOrEqual(t, loads.Load(), int64(18))
+				assert.LessOrEqual(t, loads.Load(), int64(24))
+				// A load that succeeds ends the pause.
+				time.Sleep(2 * time.Minute)
+				find(t, c, "k", is("new"))
+				synctest.Wait()
+				assert.Equal(t, "new", find(t, c, "k", unneeded).Value)
+			})
+		})
+	}
+}
+
+// Guard: a pause is no reason to give a caller without a value an error, unless it asked for that.
+func TestACallerWithoutAValueLoadsDuringAPause(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		s := f.process()
+		var loads atomic.Int64
+		for i, options := range [][]tier.CacheOption{nil, {tier.WithRemoteOnly()}, {tier.WithFailFast()}, {tier.WithFailFast(), tier.WithRemoteOnly()}} {
+			c := view[string](t, s, fmt.Sprint("docs", i), options...)
+			loads.Store(0)
+			for range 5 {
+				_, err := c.Get(t.Context(), "k", counted(&loads, fails[string](errOrigin)))
+				assert.ErrorIs(t, err, errOrigin)
+				many, err := c.GetMany(t.Context(), []string{"k"}, failingMany(&loads))
+				assert.ErrorIs(t, err, errOrigin)
+				assert.Empty(t, many)
+			}
+			assert.Equal(t, []int64{10, 10, 1, 1}[i], loads.Load())
+		}
+		c := view[string](t, s, "fast", tier.WithFailFast(), tier.WithRetryAfter(time.Second, time.Second))
+		loads.Store(0)
+		for range 3 {
+			_, err := c.Get(t.Context(), "k", counted(&loads, fails[string](errOrigin)))
+			assert.Equal(t, errOrigin, err, "it is the loader's own")
+		}
+		assert.Equal(t, int64(1), loads.Load())
+		require.NoError(t, c.Set(t.Context(), "k", "set"))
+		assert.Equal(t, "set", find(t, c, "k", unneeded).Value, "what a tier has is no load")
+		require.NoError(t, c.Delete(t.Context(), "k"))
+		time.Sleep(2 * time.Second)
+		assert.Equal(t, "v", find(t, c, "k", is("v")).Value, "the pause is over")
+	})
+}
+
+// Guard: a view that serves nothing past its TTL loads, though another view of its namespace is given
+// the remembered error with a value.
+func TestAPauseIsNotOfOtherViews(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		s := f.process()
+		patient := view[string](t, s, "docs", tier.WithTTL(time.Minute), tier.WithStaleOnError(time.Hour))
+		strict := view[string](t, s, "docs", tier.WithTTL(time.Minute))
+		require.NoError(t, patient.Set(t.Context(), "k", "v"))
+		time.Sleep(time.Minute)
+		assert.True(t, find(t, patient, "k", fails[string](errOrigin)).Stale)
+		var loads atomic.Int64
+		_, err := strict.Get(t.Context(), "k", counted(&loads, fails[string](errOrigin)))
+		assert.ErrorIs(t, err, errOrigin)
+		assert.Equal(t, int64(1), loads.Load())
+		assert.True(t, find(t, patient, "k", unneeded).Stale)
+		assert.Equal(t, "new", find(t, strict, "k", is("new")).Value)
+		assert.Equal(t, "new", find(t, patient, "k", unneeded).Value)
+	})
+}
+
+// Guard: what says nothing of the source begins no pause.
+func TestNotFoundAndGivenUpLoadsBeginNoPause(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		c := view[string](t, f.process(), "docs", tier.WithFailFast(), tier.WithNegativeTTL(0))
+		for range 2 {
+			var loads atomic.Int64
+			_, err := c.Get(t.Context(), "k", counted(&loads, fails[string](tier.ErrNotFound)))
+			assert.ErrorIs(t, err, tier.ErrNotFound)
+			assert.Equal(t, int64(1), loads.Load())
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := c.Get(ctx, "k", func(ctx context.Context, _ *tier.Entry) (string, error) {
+			<-ctx.Done()
+			return "", ctx.Err()
+		})
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		synctest.Wait()
+		assert.Equal(t, "v", find(t, c, "k", is("v")).Value)
+	})
+}
+
+// Guard: an early refresh that fails is tried again after the pause; also one that another process
+// was about to do, and did not.
+func TestAnEarlyRefreshThatFailedIsTriedAgain(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		c := view[string](t, f.process(), "docs", tier.WithTTL(time.Hour), tier.WithEarlyRefresh(0.5))
+		find(t, c, "k", is("v1"))
+		time.Sleep(31 * time.Minute)
+		var loads atomic.Int64
+		for range 20 { // within the first pause
+			find(t, c, "k", counted(&loads, fails[string](errOrigin)))
+			synctest.Wait()
+			time.Sleep(10 * time.Millisecond)
+		}
+		assert.Equal(t, int64(1), loads.Load())
+		time.Sleep(2 * time.Second)
+		find(t, c, "k", is("v2"))
+		synctest.Wait()
+		assert.Equal(t, "v2", find(t, c, "k", unneeded).Value)
+	})
+}
+
+// Guard: a remembered "not found" is renewed early like a value.
+func TestNotFoundIsRenewedEarly(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		c := view[string](t, f.process(), "docs", tier.WithNegativeTTL(time.Minute), tier.WithEarlyRefresh(0.5))
+		_, err := c.Get(t.Context(), "k", fails[string](tier.ErrNotFound))
+		assert.ErrorIs(t, err, tier.ErrNotFound)
+		time.Sleep(40 * time.Second)
+		_, err = c.Get(t.Context(), "k", is("v"))
+		assert.ErrorIs(t, err, tier.ErrNotFound, "nothing is waited for")
+		synctest.Wait()
+		assert.Equal(t, "v", find(t, c, "k", unneeded).Value)
+	})
+}
+
+// Guard: the keys of a batch that are due are renewed by one call of its loader.
+func TestABatchIsRenewedByOneLoad(t *testing.T) {
+	keys := make([]string, 200)
+	for i := range keys {
+		keys[i] = fmt.Sprint("k", i)
+	}
+	for name, options := range map[string][]tier.CacheOption{
+		"stale":              {tier.WithTTL(time.Minute), tier.WithStaleWhileRevalidate(time.Hour)},
+		"stale, remote only": {tier.WithTTL(time.Minute), tier.WithStaleWhileRevalidate(time.Hour), tier.WithRemoteOnly()},
+		"early":              {tier.WithTTL(2 * time.Minute), tier.WithEarlyRefresh(0.5)},
+		"early, remote only": {tier.WithTTL(2 * time.Minute), tier.WithEarlyRefresh(0.5), tier.WithRemoteOnly()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubbles(t, func(t *testing.T, f *fleet) {
+				c := view[string](t, f.process(), "docs", options...)
+				var b batches
+				for range 2 {
+					got, err := c.GetMany(t.Context(), keys, b.load)
+					require.NoError(t, err)
+					assert.Len(t, got, 200)
+					synctest.Wait()
+					time.Sleep(61 * time.Second)
+				}
+				require.Len(t, b.asked, 2)
+				assert.Len(t, b.asked[0], 200)
+				assert.Len(t, b.asked[1], 200)
+			})
+		})
+	}
+}
+
+// Guard: those who wait for a batch whose holder has failed load what it left with one call.
+func TestABatchWhoseHolderFailedIsLoadedAtOnce(t *testing.T) {
+	onEachRemote(t, func(t *testing.T, f *fleet) {
+		a, b := view[string](t, f.process(), "docs"), view[string](t, f.process(), "docs")
+		keys := make([]string, 50)
+		for i := range keys {
+			keys[i] = fmt.Sprint("k", i)
+		}
+		begun, fail := make(chan struct{}), make(chan struct{})
+		var done sync.WaitGroup
+		done.Go(func() {
+			_, err := a.GetMany(t.Context(), keys, func(context.Context, []string, tier.Entries) (map[string]string, error) {
+				close(begun)
+				<-fail
+				return nil, errOrigin
+			})
+			assert.ErrorIs(t, err, errOrigin)
+		})
+		<-begun
+		var loads batches
+		done.Go(func() {
+			got, err := b.GetMany(t.Context(), append([]string{"other"}, keys...), loads.load)
+			assert.NoError(t, err)
+			assert.Len(t, got, 51)
+		})
+		eventually(t, "b loads what no other process does", func() bool {
+			loads.mu.Lock()
+			defer loads.mu.Unlock()
+			return len(loads.asked) == 1
+		})
+		close(fail)
+		done.Wait()
+		assert.Equal(t, []string{"other"}, loads.asked[0])
+		assert.LessOrEqual(t, len(loads.asked), 4, "the leases are released at once, and may be seen released in parts")
+	})
+}
+
+// Guard: however many refresh a key at once, a load that began after they asked is shared.
+func TestRefreshesAtOnceMakeTwoLoads(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		c := view[string](t, f.process(), "docs")
+		var loads atomic.Int64
+		load := counted(&loads, func(context.Context, *tier.Entry) (string, error) {
+			time.Sleep(50 * time.Millisecond)
+			return fmt.Sprint("v", loads.Load()), nil
+		})
+		var all sync.WaitGroup
+		for range 20 {
+			all.Go(func() {
+				_, err := c.Refresh(t.Context(), "k", load)
+				assert.NoError(t, err)
+			})
+		}
+		all.Wait()
+		assert.LessOrEqual(t, loads.Load(), int64(2))
+		// One that asks later gets a load of its own.
+		n := loads.Load()
+		v, err := c.Refresh(t.Context(), "k", load)
+		require.NoError(t, err)
+		assert.Equal(t, fmt.Sprint("v", n+1), v)
+	})
+}
+
+// Guard: who has no local copy reads the remote one, and does not wait for its renewal.
+func TestARenewalHoldsUpNoReader(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		s := f.process()
+		c := view[string](t, s, "docs", tier.WithTTL(time.Minute), tier.WithStaleWhileRevalidate(time.Hour))
+		remoteOnly := view[string](t, s, "docs", tier.WithTTL(time.Minute), tier.WithStaleWhileRevalidate(time.Hour), tier.WithRemoteOnly())
+		slow := func(context.Context, *tier.Entry) (string, error) {
+			time.Sleep(10 * time.Second)
+			return "v2", nil
+		}
+		at := func(within time.Duration, value string, read func() tier.Result[string]) {
+			t.Helper()
+			begun := time.Now()
+			r := read()
+			assert.Equal(t, value, r.Value)
+			assert.LessOrEqual(t, time.Since(begun), within)
+		}
+		find(t, c, "k", is("v1"))
+		synctest.Wait()
+		time.Sleep(61 * time.Second)
+		assert.True(t, find(t, c, "k", slow).Stale, "which begins a renewal")
+		synctest.Wait()
+		for range 3 {
+			at(time.Second, "v1", func() tier.Result[string] { return find(t, remoteOnly, "k", unneeded) })
+			at(time.Second, "v1", func() tier.Result[string] { return find(t, c, "k", unneeded, tier.NoLocal()) })
+		}
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		assert.Equal(t, "v2", find(t, remoteOnly, "k", unneeded).Value)
+		// Nor for a Refresh.
+		refreshed := make(chan struct{})
+		go func() {
+			defer close(refreshed)
+			v, err := c.Refresh(t.Context(), "k", func(ctx context.Context, e *tier.Entry) (string, error) {
+				time.Sleep(10 * time.Second)
+				return "v3", nil
+			})
+			assert.NoError(t, err)
+			assert.Equal(t, "v3", v)
+		}()
+		synctest.Wait()
+		at(time.Second, "v2", func() tier.Result[string] { return find(t, remoteOnly, "k", unneeded) })
+		at(time.Second, "v2", func() tier.Result[string] { return find(t, c, "k", unneeded, tier.Fresh()) })
+		<-refreshed
+		synctest.Wait()
+		assert.Equal(t, "v3", find(t, remoteOnly, "k", unneeded).Value)
+	})
+}
+
+// Guard: what a renewal has given out is stored before a reader beside it is given what was there.
+func TestI10ARenewalThatHasAnsweredIsNotReadBehind(t *testing.T) {
+	eachRemote(t, func(t *testing.T, w *world) {
+		a, hooks := w.open()
+		c, remoteOnly := cacheOf[int64](t, a), cacheOf[int64](t, a, tier.WithRemoteOnly())
+		lookup(t, c, func(context.Context, *tier.Entry) (int64, error) { return 1, nil })
+		filled(t, a, 1)
+		reached, goOn := stopAt(hooks.Before, interpose.Write, 1)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			v, err := c.Refresh(t.Context(), "k", func(context.Context, *tier.Entry) (int64, error) { return 2, nil })
+			assert.NoError(t, err)
+			assert.Equal(t, int64(2), v)
+		}()
+		<-reached
+		var read sync.WaitGroup
+		for range 4 {
+			read.Go(func() {
+				got := lookup(t, c, none)
+				after := lookup(t, remoteOnly, none)
+				assert.GreaterOrEqual(t, after.Value, got.Value)
+			})
+		}
+		close(goOn)
+		read.Wait()
+		<-done
+	})
+}
+
+// Guard: the soft timeout is one for all keys of a batch, and every caller of a key is given the
+// stale value that one of them has found.
+func TestTheSoftTimeoutIsOneForACall(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		keys := make([]string, 40)
+		values := make(map[string]string)
+		for i := range keys {
+			keys[i] = fmt.Sprint("k", i)
+			values[keys[i]] = "old"
+		}
+		for _, how := range [][]tier.CacheOption{nil, {tier.WithRemoteOnly()}} {
+			options := append(how, tier.WithTTL(time.Minute), tier.WithStaleOnError(time.Hour), tier.WithSoftTimeout(50*time.Millisecond))
+			c := view[string](t, f.process(), fmt.Sprint("docs", len(how)), options...)
+			require.NoError(t, c.SetMany(t.Context(), values))
+			time.Sleep(2 * time.Minute)
+			release := make(chan struct{})
+			load := func(ctx context.Context, keys []string, _ tier.Entries) (map[string]string, error) {
+				<-release
+				return nil, errOrigin
+			}
+			var all sync.WaitGroup
+			for range 3 {
+				all.Go(func() {
+					begun := time.Now()
+					got, err := c.GetMany(t.Context(), keys, load)
+					assert.NoError(t, err)
+					assert.Equal(t, values, got)
+					assert.LessOrEqual(t, time.Since(begun), 120*time.Millisecond)
+				})
+				all.Go(func() {
+					begun := time.Now()
+					r := find(t, c, "k7", unneeded)
+					assert.True(t, r.Stale)
+					assert.LessOrEqual(t, time.Since(begun), 120*time.Millisecond)
+				})
+			}
+			all.Wait()
+			close(release)
+			synctest.Wait()
+		}
+	})
+}
+
+// Guard: a stale value that a call has found is not given to a caller that begins after the key was
+// set.
+func TestR10AStaleValueFoundBeforeAChangeIsNotShared(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		a, b := f.process(), f.process()
+		options := []tier.CacheOption{tier.WithTTL(time.Minute), tier.WithStaleOnError(time.Hour), tier.WithSoftTimeout(time.Second), tier.WithRemoteOnly()}
+		ca, cb := view[string](t, a, "docs", options...), view[string](t, b, "docs", options...)
+		require.NoError(t, ca.Set(t.Context(), "k", "old"))
+		time.Sleep(2 * time.Minute)
+		release := make(chan struct{})
+		leads := make(chan struct{})
+		go func() {
+			defer close(leads)
+			assert.NotEqual(t, "new", find(t, ca, "k", func(context.Context, *tier.Entry) (string, error) {
+				<-release
+				return "loaded", nil
+			}).Value, "it began before the change")
+		}()
+		synctest.Wait()
+		require.NoError(t, cb.Set(t.Context(), "k", "new"))
+		f.sync()
+		_, err := a.InvalidateSource(t.Context(), "nothing") // a has applied what came before
+		require.NoError(t, err)
+		joins := make(chan struct{})
+		go func() {
+			defer close(joins)
+			assert.NotEqual(t, "old", find(t, ca, "k", is("new")).Value)
+		}()
+		time.Sleep(3 * time.Second)
+		close(release)
+		<-leads
+		<-joins
+	})
+}
+
+// Guard: each read is one in Reads, however it ends, and no other run of a loader is.
+func TestReadsAreCountedOnce(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		s := f.process()
+		c := view[string](t, s, "docs", tier.WithTTL(time.Minute), tier.WithStaleWhileRevalidate(time.Hour))
+		var readers sync.WaitGroup
+		reads := 0
+		several := func(n int, read func()) {
+			for range n {
+				reads++
+				readers.Go(read)
+			}
+			readers.Wait()
+			synctest.Wait()
+			assert.Equal(t, int64(reads), s.Stats().Reads())
+		}
+		slow := func(v string, err error) tier.Loader[string] {
+			return func(context.Context, *tier.Entry) (string, error) {
+				time.Sleep(time.Second)
+				return v, err
+			}
+		}
+		several(10, func() {
+			_, err := c.Get(t.Context(), "k", slow("", errOrigin))
+			assert.ErrorIs(t, err, errOrigin)
+		})
+		several(10, func() { find(t, c, "k", slow("v", nil)) })
+		time.Sleep(2 * time.Minute)
+		for range 5 {
+			several(1, func() { assert.True(t, find(t, c, "k", fails[string](errOrigin)).Stale) })
+			time.Sleep(time.Minute)
+		}
+		assert.Positive(t, s.Stats().Refreshes)
+		several(10, func() {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			defer cancel()
+			_, err := c.Get(ctx, "slow", slow("v", nil))
+			assert.ErrorIs(t, err, context.DeadlineExceeded)
+		})
+		several(3, func() {
+			_, err := c.GetMany(t.Context(), []string{"k"}, func(context.Context, []string, tier.Entries) (map[string]string, error) {
+				return nil, errOrigin
+			})
+			assert.NoError(t, err)
+		})
+	})
+}
+
+// Guard: a request for many keys that fails is one error, and a key that is not found none of the load.
+func TestOneFailedRequestIsOneError(t *testing.T) {
+	eachRemote(t, func(t *testing.T, w *world) {
+		var seen events
+		s, hooks := w.open(tier.WithObserver(seen.observe))
+		c := cacheOf[int64](t, s)
+		var failed atomic.Bool
+		hooks.Before(func(op interpose.Op) error {
+			if op == interpose.Get && failed.CompareAndSwap(false, true) {
+				return errCut
+			}
+			return nil
+		})
+		keys := make([]string, 100)
+		for i := range keys {
+			keys[i] = fmt.Sprint(i)
+		}
+		got, err := c.GetMany(t.Context(), keys, func(_ context.Context, keys []string, _ tier.Entries) (map[string]int64, error) {
+			out := make(map[string]int64)
+			for _, k := range keys[1:] {
+				out[k] = 1
+			}
+			return out, nil
+		})
+		require.NoError(t, err)
+		assert.Len(t, got, 99)
+		if failed.Load() {
+			assert.Equal(t, int64(1), s.Stats().RemoteErrors)
+			assert.Len(t, seen.of(tier.EventRemote), 1)
+		}
+		for _, e := range seen.of(tier.EventLoad) {
+			assert.NoError(t, e.Err)
+		}
+	})
+}
