@@ -3,14 +3,18 @@ package tier
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
+
+	"github.com/tiercache/tiercache/internal/backend"
 )
 
 // Health says what works now. A store that is not Healthy still answers every
 // read that a loader can answer.
 type Health struct {
-	// Healthy: the remote tier answers, local copies are served or the store is Idle, and
-	// no change waits to be recorded.
+	// Healthy: the remote tier answers, local copies are served or the store is Idle, no
+	// change waits to be recorded, and no kind of request is refused.
 	Healthy bool
 	// Idle: there was no read, Set or Delete for 60 s. The store reads the change log only every 20 s then
 	// (or with every heartbeat, if those are further apart), so local copies are mostly not
@@ -24,6 +28,14 @@ type Health struct {
 	ServesLocal bool
 	// Remote describes the backend, without secrets; Server what answered.
 	Remote, Server string
+	// Mode says in a few words how the store is connected: to one server or a cluster, by
+	// which protocol, with or without tracking. What the store does without, since the
+	// server withholds it, is in Warnings.
+	Mode string
+	// Refused are the kinds of requests that the server refuses while it performs others
+	// (a right was revoked, a command is missing), each with what it says: reading an entry,
+	// setting a value, and so on. A kind is refused until one of its requests is performed.
+	Refused map[string]error
 	// RemoteErr is why the remote tier does not answer, or nil.
 	RemoteErr error
 	// AwaySince is since when the remote tier is taken to be away, so that reads
@@ -67,7 +79,10 @@ func (s *Store) Health(ctx context.Context) Health {
 		Policy:           info.Policy,
 		MaxMemory:        info.MaxMemory,
 		UsedMemory:       info.UsedMemory,
+		Refused:          s.conn.Refusals.Now(),
 	}
+	mode := backend.ModeOf(s.conn.Conn, s.cfg.connection())
+	h.Mode = mode.Kind
 	if err == nil {
 		err = t.Err
 	}
@@ -76,10 +91,14 @@ func (s *Store) Health(ctx context.Context) Health {
 		err = a
 	}
 	h.RemoteErr = remoteError(ctx, "health", err)
-	h.Healthy = h.RemoteErr == nil && (h.ServesLocal || h.Idle) && h.Undelivered == 0 && !h.UndeliveredAll
+	h.Healthy = h.RemoteErr == nil && (h.ServesLocal || h.Idle) && h.Undelivered == 0 && !h.UndeliveredAll && len(h.Refused) == 0
 	if info.Unknown != "" {
 		h.Warnings = append(h.Warnings, "not known: "+info.Unknown)
 	}
+	for _, kind := range slices.Sorted(maps.Keys(h.Refused)) {
+		h.Warnings = append(h.Warnings, fmt.Sprintf("the server refuses %s: %v", kind, h.Refused[kind]))
+	}
+	h.Warnings = append(h.Warnings, mode.Without...)
 	h.Warnings = append(h.Warnings, policyWarnings(h)...)
 	if info.TrackedMax > 0 && info.TrackedKeys > info.TrackedMax*9/10 {
 		h.Warnings = append(h.Warnings, fmt.Sprintf("the server tracks %d keys of at most %d (tracking-table-max-keys): beyond it, local copies are evicted at random",

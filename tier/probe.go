@@ -34,6 +34,18 @@ func (s *Store) onOutageEnd(a *breaker.Outage) {
 	}
 }
 
+// onRefusal is called when the server begins to refuse requests of a kind, and with nil when it has performed one again. It
+// may run on the reader goroutine of a connection.
+func (s *Store) onRefusal(k breaker.Kind, err error) {
+	s.spawn(func() {
+		if err != nil {
+			s.cfg.logger.Warn("tiercache: the server refuses a kind of request", "kind", k.String(), "error", err)
+			return
+		}
+		s.cfg.logger.Info("tiercache: the server performs a kind of request again", "kind", k.String())
+	})
+}
+
 // probe asks until the server answers again. Heartbeats ask too, but may be hours
 // apart. The answer renews the proof as well, so that local copies are served again at
 // once. The pauses grow, and are random, so that the processes of a fleet do not all

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -74,7 +75,13 @@ const (
 // half-open store. Without an option that chooses a remote tier the store has one of its
 // own in this process. It fails if stores of the prefix are open that differ in
 // WithoutTracking, or if the change log is of a format that only later versions know.
-// It takes at most 10 s, or until ctx ends.
+//
+// Where a later attempt may succeed (the server starts, or loads its data, or is being
+// replaced, or has no connection to spare) Open tries again until ctx ends; without a
+// deadline of ctx, for 10 s. Where it cannot, Open fails at once: a bad option, a refused
+// password, a right that the user lacks, a server that will never do. It tries each kind of request
+// once, on a key of its own. What the server withholds and the store can do
+// without is in [Health].
 func Open(ctx context.Context, options ...Option) (*Store, error) {
 	cfg := defaultStoreConfig()
 	for _, o := range options {
@@ -104,8 +111,11 @@ func Open(ctx context.Context, options ...Option) (*Store, error) {
 }
 
 func (s *Store) start(ctx context.Context) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, openTimeout)
-	defer cancel()
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, openTimeout)
+		defer cancel()
+	}
 	s.local, err = local.New(local.Config[item]{
 		MaxBytes: s.cfg.localBytes, MaxEntries: s.cfg.localEntries, Policy: s.cfg.localPolicy, OnRemove: s.removed,
 	})
@@ -116,15 +126,24 @@ func (s *Store) start(ctx context.Context) (err error) {
 	o := s.cfg.connection()
 	o.Panics = s.panics
 	o.Events = backend.Events{Changed: s.onChanged, Lost: s.onLost, Published: s.onPublished}
-	conn, err := s.cfg.backend.Connect(ctx, o)
+	var conn backend.Conn
+	err = persist(ctx, func() (err error) {
+		conn, err = s.cfg.backend.Connect(ctx, o)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("%w: open: %w", ErrUnavailable, err)
+	}
+	if mode := backend.ModeOf(conn, o); mode.NoTracking && !o.NoTracking {
+		s.cfg.noTracking = true
+		s.cfg.logger.Warn("tiercache: the store is as WithoutTracking, since the server does not tell of changed keys", "why", strings.Join(mode.Without, "; "))
 	}
 	if s.sharded = conn.Shard(s.cfg.prefix) != nil; s.sharded {
 		s.table.shardOf = conn.Shard
 	}
 	s.conn = breaker.NewConn(conn, s.cfg.timeout, s.cfg.heartbeat, s.onOutageBegin, s.onOutageEnd)
 	s.conn.Sharded = s.sharded
+	s.conn.Refusals.Tell = s.onRefusal
 	s.conn.Server.Probe = func(ctx context.Context) {
 		// A server that is slow is taken to be away while the log is still being read.
 		// guard: open-on-slow-server
@@ -160,34 +179,19 @@ func (s *Store) abandon() {
 	s.mu.background.Wait() // a probe, if the server was taken to be away
 }
 
-// openAgain is for how long Open reads the log of a cluster again if it did not answer, and openPause the time between
-// two attempts.
-const openAgain, openPause = time.Second, 20 * time.Millisecond
-
-// follow begins to follow the change log. In a cluster the first attempt may take a server to be unreachable that is not:
+// follow begins to follow the change log. The first attempt may take a server to be unreachable that is not, in a cluster:
 //
 //	probe:  asks the server, over the connection that the client has just made
 //	client: makes another connection to it, so the probe's answer does not count
-func (s *Store) follow(ctx context.Context) (err error) {
-	for begun := mono.Now(); ; {
+func (s *Store) follow(ctx context.Context) error {
+	// guard: open-asks-again
+	return persist(ctx, func() (err error) {
 		s.tail, err = changelog.Start(ctx, s.conn, changelog.Config{
 			Heartbeat: s.cfg.heartbeat, Timeout: s.cfg.timeout, Retention: s.cfg.maxTTL,
 			Settle: s.cfg.settle, Logger: s.cfg.logger, Reads: s.reads, Panics: s.panics,
 		})
-		// guard: open-asks-cluster-again
-		// guard: open-gives-up
-		// guard: open-asks-one-server-once
-		if err == nil || !s.sharded || mono.Now().Sub(begun) > openAgain {
-			return err
-		}
-		pause := time.NewTimer(openPause)
-		select {
-		case <-ctx.Done():
-			pause.Stop()
-			return err
-		case <-pause.C:
-		}
-	}
+		return err
+	})
 }
 
 // removed is called by the local tier for every entry that leaves it.
