@@ -29,14 +29,14 @@ func connectAs(t *testing.T, b backend.Backend, maxTTL time.Duration) backend.Co
 	return c
 }
 
-func record(t *testing.T, c backend.Conn, retention time.Duration, scopes ...invalidation.Scope) changelog.Appended {
+func record(t *testing.T, c changelog.Log, retention time.Duration, scopes ...invalidation.Scope) changelog.Appended {
 	t.Helper()
 	a, err := c.Append(within(t), changelog.Change{Scopes: scopes, Retention: retention})
 	require.NoError(t, err)
 	return a
 }
 
-func deltaOf(t *testing.T, c backend.Conn, scopes ...invalidation.Scope) changelog.Delta {
+func deltaOf(t *testing.T, c changelog.Log, scopes ...invalidation.Scope) changelog.Delta {
 	t.Helper()
 	d, err := c.Delta(within(t), changelog.DeltaQuery{Limit: 1 << 20, Scopes: scopes})
 	require.NoError(t, err)
@@ -106,24 +106,6 @@ func TestTheLongestRetentionOfTheStoresThatAreOpenCounts(t *testing.T) {
 	}
 }
 
-// The log in process has a bound, of the memory that it may use.
-func TestTheLogInProcessIsBounded(t *testing.T) {
-	c := connectAs(t, remote.NewEmbedded(1<<20), time.Hour)
-	first := record(t, c, time.Hour, "s:first")
-	var latest changelog.Appended
-	for i := range 11_000 {
-		latest = record(t, c, time.Hour, invalidation.Scope(fmt.Sprint("s:", i)))
-	}
-	info, err := c.Info(within(t))
-	require.NoError(t, err)
-	require.EqualValues(t, 10_000, info.LogMost)
-	require.InDelta(t, info.LogMost, info.LogScopes, 1)
-	d := deltaOf(t, c, "s:first", "s:10999")
-	require.Equal(t, []invalidation.Tick{0, latest.Tick}, d.Known)
-	require.GreaterOrEqual(t, d.Floor, first.Tick)
-	require.Less(t, d.Floor, latest.Tick-9000)
-}
-
 // What a server that goes back makes change, it does once for each process: what another
 // has told may be of another server that went back, or of an earlier time.
 //
@@ -137,7 +119,7 @@ func TestEachProcessTellsOfARollback(t *testing.T) {
 		conns = append(conns, connect(t, backendOf(s), "p", newNotices()))
 	}
 	record(t, conns[0], time.Hour, invalidation.Written("docs"))
-	changed := func(c backend.Conn) invalidation.Tick { return deltaOf(t, c, "n:docs").Known[0] }
+	changed := func(c changelog.Log) invalidation.Tick { return deltaOf(t, c, "n:docs").Known[0] }
 	for _, c := range conns {
 		require.Zero(t, changed(c))
 	}
