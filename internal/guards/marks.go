@@ -342,7 +342,4 @@ var marks = []mark{
 	{"async-deadline", "drop", "./internal/wire TestWhatIsSentIsGivenUp"},
 	{"async-ends-with-connection", "drop", "./internal/wire TestWhatIsSentEnds"},
 	{"sender-told-once", "sub r.over => r.over && r.then == nil", "./internal/wire TestWhatIsSentIsGivenUp"},
-	{"open-asks-cluster-again", "true 3", "TestOpenInACluster"},
-	{"open-gives-up", "operand 3", "TestOpenDoesNotAsk"},
-	{"open-asks-one-server-once", "operand 2", "TestOpenDoesNotAsk"},
 }
