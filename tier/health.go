@@ -78,6 +78,6 @@ func (s *Store) Health(ctx context.Context) Health {
 	}
 	h.RemoteErr = remoteError(ctx, "health", err)
 	h.Healthy = h.RemoteErr == nil && (h.ServesLocal || h.Idle) && h.Undelivered == 0 && !h.UndeliveredAll
-	h.Warnings = append(session.Warnings(&info), s.encodeWarnings()...)
+	h.Warnings = append(session.Warnings(&info), append(s.encodeWarnings(), s.sizeWarnings()...)...)
 	return h
 }
