@@ -68,7 +68,7 @@ func (s *Session) follow(ctx context.Context, reads func() int64) (err error) {
 	for begun := mono.Now(); ; {
 		s.Tail, err = changelog.Start(ctx, s.Conn, changelog.Config{
 			Heartbeat: s.Cfg.Heartbeat, Timeout: s.Cfg.Timeout, Retention: s.Cfg.MaxTTL,
-			Settle: s.Cfg.Settle, Logger: s.Cfg.Logger, Reads: reads, Panics: s.goroutines.Panics,
+			Logger: s.Cfg.Logger, Reads: reads, Panics: s.goroutines.Panics,
 		})
 		// guard: open-asks-cluster-again
 		// guard: open-gives-up
