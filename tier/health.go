@@ -97,6 +97,6 @@ func (s *Store) Health(ctx context.Context) Health {
 		h.Warnings = append(h.Warnings, fmt.Sprintf("the server refuses %s: %v", kind, h.Refused[kind]))
 	}
 	h.Warnings = append(h.Warnings, mode.Without...)
-	h.Warnings = append(h.Warnings, append(session.Warnings(&info), s.encodeWarnings()...)...)
+	h.Warnings = slices.Concat(h.Warnings, session.Warnings(&info), s.encodeWarnings(), s.sizeWarnings())
 	return h
 }

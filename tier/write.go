@@ -21,8 +21,8 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/session"
 )
 
-// seal encodes an item for the remote tier. cost is the stated cost, or 0: each process
-// makes its own estimate.
+// seal encodes an item for the remote tier. cost is the stated cost, or 0: then the estimate
+// is stored if other processes would have to look at all of the value for theirs.
 func (c *core) seal(it *record.Item, fresh, kept time.Duration, cost int64) ([]byte, error) {
 	f := it.Meta()
 	// guard: store-stated-cost
@@ -37,6 +37,10 @@ func (c *core) seal(it *record.Item, fresh, kept time.Duration, cost int64) ([]b
 		}
 		// guard: size-of-unread-value
 		c.correctGuess(it, len(e.Payload))
+		// guard: store-estimated-cost
+		if c.typed.travels && cost == 0 {
+			e.Cost = f.Cost
+		}
 	}
 	return envelope.Encode(&e, c.cfg.Compress)
 }
