@@ -169,7 +169,7 @@ func (h *hot) watch(w *dialled, gone <-chan struct{}, refresh time.Time) error {
 		credentials.Stop()
 	}
 	// guard: follow-failover
-	for heard := w.Answered(); !h.moved(); heard = w.Answered() {
+	for heard := w.Moved(); !h.moved(); heard = w.Moved() {
 		words := []string{"PING"}
 		select {
 		case <-gone:
@@ -188,7 +188,7 @@ func (h *hot) watch(w *dialled, gone <-chan struct{}, refresh time.Time) error {
 		case <-h.c.turned:
 			continue
 		case <-alive.C:
-			if w.Answered() != heard {
+			if w.Moved() != heard {
 				continue
 			}
 		}
@@ -199,7 +199,7 @@ func (h *hot) watch(w *dialled, gone <-chan struct{}, refresh time.Time) error {
 			err = direct(answers[0]).err
 		}
 		// guard: give-up-silent-connection
-		if err != nil {
+		if err != nil && (!gaveUp(err) || w.Moved() == heard) { // else it waits behind a long answer
 			return err
 		}
 	}

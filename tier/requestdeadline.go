@@ -16,6 +16,8 @@ type requestDeadline struct {
 	cancel context.CancelFunc
 	until  mono.Time // requests that begin later get another one
 	ends   mono.Time // no later than the context ends
+
+	silence time.Duration
 }
 
 // waits is how long a request may be waited for. It is shorter than the remote
@@ -25,6 +27,9 @@ func (c *storeConfig) waits() time.Duration {
 	// guard: I8-request-ends-within-budget
 	return c.timeout - min(c.timeout/16, 2*time.Millisecond)
 }
+
+// Silence implements [bound.Patient]: a request goes on beyond its end while the server sends or takes as much as it can.
+func (p *requestDeadline) Silence() time.Duration { return p.silence }
 
 // End implements [requestContext]. It does nothing, since other requests share p.
 func (p *requestDeadline) End() {}
@@ -75,7 +80,7 @@ func (s *Store) currentDeadline(now mono.Time) *requestDeadline {
 
 func (s *Store) newDeadline(old *requestDeadline) *requestDeadline {
 	now := mono.Now()
-	p := &requestDeadline{until: now.Add(s.cfg.timeout / 16), ends: now.Add(s.cfg.waits())}
+	p := &requestDeadline{until: now.Add(s.cfg.timeout / 16), ends: now.Add(s.cfg.waits()), silence: s.cfg.waits()}
 	p.Context, p.cancel = context.WithTimeoutCause(context.Background(), s.cfg.waits(), breaker.ErrRemoteTimeout)
 	if !s.deadline.CompareAndSwap(old, p) {
 		p.cancel()
