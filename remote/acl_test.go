@@ -316,7 +316,7 @@ func (c *trial) put(name string) (raw string) {
 	return raw
 }
 
-func (c *trial) change(conn backend.Conn) error {
+func (c *trial) change(conn changelog.Log) error {
 	_, err := conn.Append(c.ctx, changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 	return err
 }

@@ -334,7 +334,7 @@ func (c *embeddedConn) perform(f func()) (answered chan struct{}, err error) {
 	return answered, nil
 }
 
-// Close implements [Conn].
+// Close implements [backend.Conn].
 func (c *embeddedConn) Close() error {
 	h := c.hub
 	h.mu.Lock()
@@ -349,7 +349,7 @@ func (c *embeddedConn) Close() error {
 	return nil
 }
 
-// Info implements [Conn].
+// Info implements [backend.Server].
 func (c *embeddedConn) Info(ctx context.Context) (i backend.Info, err error) {
 	err = c.step(ctx, func() {
 		i = backend.Info{Server: "embedded", Policy: "allkeys-lru (log kept)", MaxMemory: c.hub.maxBytes,

@@ -10,13 +10,13 @@ import (
 	"github.com/tiercache/tiercache/internal/changelog"
 )
 
-// GetOne implements [Conn].
+// GetOne implements [backend.Reader].
 func (c *embeddedConn) GetOne(ctx context.Context, key string) (it backend.Item, err error) {
 	err = c.step(ctx, func() { it = c.readLocked(key) })
 	return it, err
 }
 
-// Get implements [Conn].
+// Get implements [backend.Reader].
 func (c *embeddedConn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) (items []backend.Item, d changelog.Delta, err error) {
 	err = c.step(ctx, func() {
 		if q != nil {
@@ -35,7 +35,7 @@ func (c *embeddedConn) readLocked(key string) backend.Item {
 	return backend.Item{Raw: raw, Present: ok}
 }
 
-// Lease implements [Conn].
+// Lease implements [backend.Leaser].
 func (c *embeddedConn) Lease(ctx context.Context, reqs []backend.LeaseRequest) (leases []backend.Lease, err error) {
 	err = c.step(ctx, func() {
 		for _, r := range reqs {
@@ -77,7 +77,7 @@ func (c *embeddedConn) holdsLocked(key, token string) bool {
 	return ok && held == token
 }
 
-// Extend implements [Conn].
+// Extend implements [backend.Leaser].
 func (c *embeddedConn) Extend(ctx context.Context, keys []string, token string, ttl time.Duration) error {
 	return c.step(ctx, func() {
 		for _, k := range keys {
@@ -88,7 +88,7 @@ func (c *embeddedConn) Extend(ctx context.Context, keys []string, token string, 
 	})
 }
 
-// Release implements [Conn].
+// Release implements [backend.Leaser].
 func (c *embeddedConn) Release(ctx context.Context, keys []string, token string) error {
 	return c.step(ctx, func() {
 		for _, k := range keys {
@@ -99,7 +99,7 @@ func (c *embeddedConn) Release(ctx context.Context, keys []string, token string)
 	})
 }
 
-// GetUntracked implements [Conn].
+// GetUntracked implements [backend.Reader].
 func (c *embeddedConn) GetUntracked(ctx context.Context, keys []string) (items []backend.Item, err error) {
 	err = c.step(ctx, func() {
 		for _, k := range keys {
@@ -110,12 +110,12 @@ func (c *embeddedConn) GetUntracked(ctx context.Context, keys []string) (items [
 	return items, err
 }
 
-// WriteLater implements [Conn].
+// WriteLater implements [backend.Writer].
 func (c *embeddedConn) WriteLater(ctx context.Context, writes []backend.Write, then func([]backend.Written, error)) {
 	then(c.Write(ctx, writes))
 }
 
-// Write implements [Conn].
+// Write implements [backend.Writer].
 func (c *embeddedConn) Write(ctx context.Context, writes []backend.Write) (out []backend.Written, err error) {
 	backend.Queue(writes)
 	err = c.step(ctx, func() {
@@ -152,7 +152,7 @@ func (c *embeddedConn) writeLocked(w backend.Write) backend.Written {
 	return backend.Written{Stored: there, Expired: !there}
 }
 
-// Delete implements [Conn].
+// Delete implements [backend.Writer].
 func (c *embeddedConn) Delete(ctx context.Context, keys []backend.Deletion) (out []backend.Deleted, err error) {
 	err = c.step(ctx, func() {
 		for _, d := range keys {
@@ -174,7 +174,7 @@ func (c *embeddedConn) deleteLocked(key string) {
 	c.hub.removeLocked(key + backend.LeaseSuffix)
 }
 
-// Discard implements [Conn].
+// Discard implements [backend.Leaser].
 func (c *embeddedConn) Discard(ctx context.Context, keys []string, token string) error {
 	return c.step(ctx, func() {
 		for _, k := range keys {
@@ -186,7 +186,7 @@ func (c *embeddedConn) Discard(ctx context.Context, keys []string, token string)
 	})
 }
 
-// Purge implements [Conn]. It is one step, so there is nothing to resume.
+// Purge implements [backend.Server]. It is one step, so there is nothing to resume.
 func (c *embeddedConn) Purge(ctx context.Context, p backend.PurgeRequest) (done backend.PurgeProgress, err error) {
 	if _, err := parseResume(p); err != nil {
 		return done, err
@@ -208,11 +208,11 @@ func (c *embeddedConn) Purge(ctx context.Context, p backend.PurgeRequest) (done 
 	return done, err
 }
 
-// LosesWrites implements [Conn].
+// LosesWrites implements [backend.Server].
 func (c *embeddedConn) LosesWrites() bool { return false }
 
-// Shard implements [Conn].
+// Shard implements [backend.Prober].
 func (c *embeddedConn) Shard(string) *backend.Shard { return nil }
 
-// Prove implements [Conn].
+// Prove implements [backend.Prober].
 func (c *embeddedConn) Prove(context.Context, ...string) error { return nil }

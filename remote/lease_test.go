@@ -82,7 +82,7 @@ func interruptible(t *testing.T, s *valkeytest.Server, prefix string) (backend.C
 }
 
 // ask asks for one lease.
-func ask(t *testing.T, c backend.Conn, r backend.LeaseRequest) backend.Lease {
+func ask(t *testing.T, c backend.Leaser, r backend.LeaseRequest) backend.Lease {
 	t.Helper()
 	r.TTL = time.Minute
 	l, err := c.Lease(within(t), []backend.LeaseRequest{r})
@@ -91,14 +91,14 @@ func ask(t *testing.T, c backend.Conn, r backend.LeaseRequest) backend.Lease {
 }
 
 // done returns when what was sent to the server before is done.
-func done(t *testing.T, c backend.Conn) {
+func done(t *testing.T, c backend.Reader) {
 	for range 2 {
 		_, err := c.GetOne(within(t), "any")
 		require.NoError(t, err)
 	}
 }
 
-func store(t *testing.T, c backend.Conn, key, token, envelope string) {
+func store(t *testing.T, c backend.Writer, key, token, envelope string) {
 	w, err := c.Write(within(t), []backend.Write{{Key: key, Token: token, Envelope: []byte(envelope), Expires: time.Now().Add(time.Minute), Unread: token == ""}})
 	require.NoError(t, err)
 	require.True(t, w[0].Stored)

@@ -29,14 +29,14 @@ func connectAs(t *testing.T, b backend.Backend, maxTTL time.Duration) backend.Co
 	return c
 }
 
-func record(t *testing.T, c backend.Conn, retention time.Duration, scopes ...invalidation.Scope) changelog.Appended {
+func record(t *testing.T, c changelog.Log, retention time.Duration, scopes ...invalidation.Scope) changelog.Appended {
 	t.Helper()
 	a, err := c.Append(within(t), changelog.Change{Scopes: scopes, Retention: retention})
 	require.NoError(t, err)
 	return a
 }
 
-func deltaOf(t *testing.T, c backend.Conn, scopes ...invalidation.Scope) changelog.Delta {
+func deltaOf(t *testing.T, c changelog.Log, scopes ...invalidation.Scope) changelog.Delta {
 	t.Helper()
 	d, err := c.Delta(within(t), changelog.DeltaQuery{Limit: 1 << 20, Scopes: scopes})
 	require.NoError(t, err)
@@ -137,7 +137,7 @@ func TestEachProcessTellsOfARollback(t *testing.T) {
 		conns = append(conns, connect(t, backendOf(s), "p", newNotices()))
 	}
 	record(t, conns[0], time.Hour, invalidation.Written("docs"))
-	changed := func(c backend.Conn) invalidation.Tick { return deltaOf(t, c, "n:docs").Known[0] }
+	changed := func(c changelog.Log) invalidation.Tick { return deltaOf(t, c, "n:docs").Known[0] }
 	for _, c := range conns {
 		require.Zero(t, changed(c))
 	}

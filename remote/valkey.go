@@ -104,7 +104,7 @@ func runLater(ctx context.Context, c carrier, b *batch, then func([]reply)) {
 	}
 }
 
-// Check implements [Checker]: it names every option that contradicts what the
+// Check implements [backend.Checker]: it names every option that contradicts what the
 // cache needs.
 func (b valkeyBackend) Check(o backend.Options) error {
 	var errs []error
@@ -267,7 +267,7 @@ func (c *valkeyConn) primaries(ctx context.Context) ([]primaryClient, error) {
 	return c.shards.primaries(c.plain.Nodes()), nil
 }
 
-// Shard implements [Conn].
+// Shard implements [backend.Prober].
 func (c *valkeyConn) Shard(key string) *backend.Shard {
 	if !c.sharded() {
 		return nil
@@ -275,7 +275,7 @@ func (c *valkeyConn) Shard(key string) *backend.Shard {
 	return c.shards.of(key)
 }
 
-// Prove implements [Conn].
+// Prove implements [backend.Prober].
 func (c *valkeyConn) Prove(ctx context.Context, keys ...string) error {
 	switch {
 	case !c.sharded():
@@ -466,7 +466,7 @@ func (c *valkeyConn) abandon() {
 	c.plain.Close()
 }
 
-// Close implements [Conn].
+// Close implements [backend.Conn].
 func (c *valkeyConn) Close() error {
 	c.telling.Lock()
 	c.closed = true

@@ -17,7 +17,7 @@ import (
 	"github.com/tiercache/tiercache/internal/resp"
 )
 
-// GetOne implements [Conn].
+// GetOne implements [backend.Reader].
 func (c *valkeyConn) GetOne(ctx context.Context, key string) (backend.Item, error) {
 	return item(c.tracked.get(ctx, key))
 }
@@ -42,7 +42,7 @@ func isWrongType(err error) bool {
 	return ok && strings.HasPrefix(text, "WRONGTYPE")
 }
 
-// Get implements [Conn].
+// Get implements [backend.Reader].
 func (c *valkeyConn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) ([]backend.Item, changelog.Delta, error) {
 	if c.sharded() {
 		return c.shards.get(ctx, keys, q)
@@ -89,7 +89,7 @@ func (c *valkeyConn) getWith(ctx context.Context, client asker, keys []string, q
 // untrackNext has the keys of the command that follows not tracked.
 var untrackNext = []string{"CLIENT", "CACHING", "NO"}
 
-// GetUntracked implements [Conn].
+// GetUntracked implements [backend.Reader].
 func (c *valkeyConn) GetUntracked(ctx context.Context, keys []string) ([]backend.Item, error) {
 	if c.sharded() {
 		items, _, err := c.shards.get(ctx, keys, nil)
@@ -163,7 +163,7 @@ func itemsOf(r reply, items []backend.Item) error {
 	return nil
 }
 
-// Delete implements [Conn].
+// Delete implements [backend.Writer].
 func (c *valkeyConn) Delete(ctx context.Context, keys []backend.Deletion) ([]backend.Deleted, error) {
 	b := newBatch()
 	for i := range keys {
@@ -198,7 +198,7 @@ func unanswered(replies []reply) error {
 	return failure(replies[0].err)
 }
 
-// change sends what changes keys: once, and waiting for the answer when the caller has gone (see [Conn].Write).
+// change sends what changes keys: once, and waiting for the answer when the caller has gone (see [backend.Writer]).
 func (c *valkeyConn) change(ctx context.Context, b *batch, window func(i int) backend.Window) ([]reply, error) {
 	if err := c.tracked.reach(ctx, b); err != nil {
 		return nil, err
@@ -217,12 +217,12 @@ func (c *valkeyConn) change(ctx context.Context, b *batch, window func(i int) ba
 
 var errDialled = errors.New("the connection was lost, and the new one has not told its server's clock yet")
 
-// Discard implements [Conn].
+// Discard implements [backend.Leaser].
 func (c *valkeyConn) Discard(ctx context.Context, keys []string, token string) error {
 	return c.each(ctx, keys, scriptDiscard, pair, token)
 }
 
-// LosesWrites implements [Conn]: a replica is promoted that had not caught up, or
+// LosesWrites implements [backend.Server]: a replica is promoted that had not caught up, or
 // a server restarts from an older file.
 func (c *valkeyConn) LosesWrites() bool { return true }
 
@@ -241,7 +241,7 @@ func (c *valkeyConn) each(ctx context.Context, keys []string, s script, names fu
 	return nil
 }
 
-// Write implements [Conn].
+// Write implements [backend.Writer].
 func (c *valkeyConn) Write(ctx context.Context, writes []backend.Write) ([]backend.Written, error) {
 	b := c.batchOf(writes)
 	replies, err := c.change(ctx, b, func(i int) backend.Window { return writes[i].Window })
@@ -251,7 +251,7 @@ func (c *valkeyConn) Write(ctx context.Context, writes []backend.Write) ([]backe
 	return writtenOf(replies)
 }
 
-// WriteLater implements [Conn].
+// WriteLater implements [backend.Writer].
 func (c *valkeyConn) WriteLater(ctx context.Context, writes []backend.Write, then func([]backend.Written, error)) {
 	b := c.batchOf(writes)
 	c.tracked.later(ctx, b, func(replies []reply) {

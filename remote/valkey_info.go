@@ -12,7 +12,7 @@ import (
 	"github.com/tiercache/tiercache/internal/backend"
 )
 
-// Info implements [Conn]. What an ACL or a provider withholds is named in
+// Info implements [backend.Server]. What an ACL or a provider withholds is named in
 // Info.Unknown; only an unreachable server is an error. Of a cluster it is the
 // sum of its primaries, and the fullest of their tracking tables.
 func (c *valkeyConn) Info(ctx context.Context) (backend.Info, error) {

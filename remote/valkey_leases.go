@@ -9,7 +9,7 @@ import (
 	"github.com/tiercache/tiercache/internal/resp"
 )
 
-// Lease implements [Conn].
+// Lease implements [backend.Leaser].
 //
 // Most leases are free, so they are taken with commands of the server's own; a
 // script costs it several times as much. The lease comes first and the value after
@@ -136,12 +136,12 @@ func parseLease(r reply) backend.Lease {
 	return backend.Lease{Item: backend.Item{Raw: s, Present: err == nil}, Err: failure(err)}
 }
 
-// Extend implements [Conn].
+// Extend implements [backend.Leaser].
 func (c *valkeyConn) Extend(ctx context.Context, keys []string, token string, ttl time.Duration) error {
 	return c.each(ctx, keys, scriptExtend, lease, token, millis(ttl))
 }
 
-// Release implements [Conn].
+// Release implements [backend.Leaser].
 func (c *valkeyConn) Release(ctx context.Context, keys []string, token string) error {
 	return c.each(ctx, keys, scriptRelease, lease, token)
 }

@@ -35,7 +35,7 @@ func (p position) String() string {
 	return s
 }
 
-// Purge implements [Conn]. A cursor of SCAN stays good on its server, so a
+// Purge implements [backend.Server]. A cursor of SCAN stays good on its server, so a
 // purge can be resumed much later. Keys of slots that move while a cluster is
 // purged may be left.
 func (c *valkeyConn) Purge(ctx context.Context, p backend.PurgeRequest) (backend.PurgeProgress, error) {

@@ -1,10 +1,7 @@
-// Package backend is the contract between a store and its shared tier: what a connection
-// does, and what is asked and answered. Package remote implements it.
 package backend
 
 import (
 	"context"
-
 	"time"
 
 	"github.com/tiercache/tiercache/internal/changelog"
@@ -12,7 +9,7 @@ import (
 	"github.com/tiercache/tiercache/internal/recovery"
 )
 
-// Backend connects stores to a shared tier. It is implemented by this package
+// Backend connects stores to a shared tier. It is implemented by this module
 // only; the interface may grow.
 type Backend interface {
 	// Connect returns a connection, or an error that says in one line what is
@@ -64,10 +61,21 @@ type Events struct {
 	Published func(message string)
 }
 
-// Conn is one store's connection.
+// Conn is one store's connection. A function that needs a part of it takes that part.
 type Conn interface {
+	Reader
+	Leaser
+	Writer
+	Prober
 	changelog.Log
+	Server
+	// Close ends the connection and waits for what it owns. Events are not
+	// called after it returned.
+	Close() error
+}
 
+// Reader reads entries.
+type Reader interface {
 	// Get reads keys in one round trip. With q the answer also holds the delta,
 	// taken before the keys are read. A key of another type than a string counts as
 	// missing among several keys, and as found and empty if it is the only one.
@@ -78,6 +86,10 @@ type Conn interface {
 	GetUntracked(ctx context.Context, keys []string) ([]Item, error)
 	// GetOne is Get of one key.
 	GetOne(ctx context.Context, key string) (Item, error)
+}
+
+// Leaser keeps the leases of keys, each the right to load a key.
+type Leaser interface {
 	// Lease takes the leases of keys, or reads the keys that have a value, in one
 	// round trip.
 	Lease(ctx context.Context, reqs []LeaseRequest) ([]Lease, error)
@@ -85,6 +97,12 @@ type Conn interface {
 	Extend(ctx context.Context, keys []string, token string, ttl time.Duration) error
 	// Release gives up the leases that token still holds.
 	Release(ctx context.Context, keys []string, token string) error
+	// Discard is [Writer.Delete] of the keys whose leases token holds.
+	Discard(ctx context.Context, keys []string, token string) error
+}
+
+// Writer stores and deletes entries.
+type Writer interface {
 	// Write stores values in one round trip. Once a part of it may have been sent, it waits for the answer although
 	// the caller's context has ended, until the limit of ctx (see bound.Limit): otherwise it would not be known whether
 	// the values are stored. If ctx ends before that, nothing is sent, and the error matches [NotSent]. Nothing is sent
@@ -97,10 +115,11 @@ type Conn interface {
 	WriteLater(ctx context.Context, writes []Write, then func([]Written, error))
 	// Delete removes keys and their leases. It waits, and is sent, as Write is.
 	Delete(ctx context.Context, keys []Deletion) ([]Deleted, error)
-	// Discard is Delete of the keys whose leases token holds.
-	Discard(ctx context.Context, keys []string, token string) error
-	// Purge removes every key that begins with one of the prefixes.
-	Purge(ctx context.Context, p PurgeRequest) (PurgeProgress, error)
+}
+
+// Prober tells what a server's silence proves: of which server the proof is needed, and
+// whether all that it sent has been applied.
+type Prober interface {
 	// Shard returns the server of a cluster that has key, by whose proof a read of the
 	// key is judged; nil where there is one server.
 	Shard(key string) *Shard
@@ -108,14 +127,17 @@ type Conn interface {
 	// that was sent before the call has been applied. It does nothing where there is one
 	// server, since Delta proves that.
 	Prove(ctx context.Context, keys ...string) error
+}
+
+// Server is what an operator asks of the server or cluster as a whole.
+type Server interface {
+	// Info describes the server as it is now.
+	Info(ctx context.Context) (Info, error)
 	// LosesWrites reports whether the remote tier can lose the latest changes that it
 	// has acknowledged, and go on from an earlier state, change log included.
 	LosesWrites() bool
-	// Info describes the server as it is now.
-	Info(ctx context.Context) (Info, error)
-	// Close ends the connection and waits for what it owns. Events are not
-	// called after it returned.
-	Close() error
+	// Purge removes every key that begins with one of the prefixes.
+	Purge(ctx context.Context, p PurgeRequest) (PurgeProgress, error)
 }
 
 // DefaultLeaseTTL is how long the leases of a fleet last.

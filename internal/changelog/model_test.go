@@ -32,14 +32,14 @@ type fleet struct {
 // written is a connection that notes in the list what it records: tails record
 // changes of their own accord as well.
 type written struct {
-	backend.Conn
+	changelog.Log
 	f *fleet
 }
 
 func (w written) Append(ctx context.Context, c changelog.Change) (changelog.Appended, error) {
 	w.f.mu.Lock()
 	defer w.f.mu.Unlock()
-	a, err := w.Conn.Append(ctx, c)
+	a, err := w.Log.Append(ctx, c)
 	if err == nil {
 		w.f.acked[a.Incarnation] = append(w.f.acked[a.Incarnation], change{a.Tick, c.Scopes, c.All})
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/tiercache/tiercache/internal/changelog"
 )
 
-// Op names a method of remote.Conn.
+// Op names methods of [backend.Conn].
 type Op string
 
 // The operations that hooks are told of.
@@ -128,10 +128,10 @@ func (b *Backend) Deliver(pick ...int) {
 	}
 }
 
-// String implements remote.Backend.
+// String implements [backend.Backend].
 func (b *Backend) String() string { return "interposed " + b.Inner.String() }
 
-// Connect implements remote.Backend.
+// Connect implements [backend.Backend].
 func (b *Backend) Connect(ctx context.Context, o backend.Options) (backend.Conn, error) {
 	inner := o.Events
 	o.Events = backend.Events{

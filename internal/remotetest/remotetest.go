@@ -130,7 +130,7 @@ func (s *store) Write(ctx context.Context, writes []backend.Write) ([]backend.Wr
 }
 
 // WriteLater waits for what c's WriteLater tells.
-func WriteLater(ctx context.Context, c backend.Conn, writes []backend.Write) (out []backend.Written, err error) {
+func WriteLater(ctx context.Context, c backend.Writer, writes []backend.Write) (out []backend.Written, err error) {
 	told := make(chan struct{}) // closing it twice panics
 	c.WriteLater(ctx, writes, func(w []backend.Written, e error) {
 		out, err = w, e
@@ -223,7 +223,7 @@ func (s *store) delete(t testing.TB, keys ...string) {
 func (s *store) remove(ctx context.Context, keys []string) error { return Delete(ctx, s.Conn, keys...) }
 
 // Delete deletes keys at any time, and returns an error if one was not.
-func Delete(ctx context.Context, c backend.Conn, keys ...string) error {
+func Delete(ctx context.Context, c backend.Writer, keys ...string) error {
 	all := make([]backend.Deletion, len(keys))
 	for i, k := range keys {
 		all[i].Key = k

@@ -69,7 +69,7 @@ func (g *Conn) probeShard(ctx context.Context, b *Breaker, names ...string) {
 	b.recordAnswer(ctx, sent, g.Conn.Prove(ctx, names...))
 }
 
-// Prove implements [remote.Conn]. Without names every server has answered, so none of them
+// Prove implements [backend.Prober]. Without names every server has answered, so none of them
 // is away: after a Sync no copy is served that was kept for an outage.
 func (g *Conn) Prove(ctx context.Context, names ...string) error {
 	err := g.Conn.Prove(ctx, names...)
