@@ -30,9 +30,9 @@ func (c *embeddedConn) Get(ctx context.Context, keys []string, q *changelog.Delt
 }
 
 func (c *embeddedConn) readLocked(key string) backend.Item {
-	raw, ok := c.hub.getLocked(key)
+	raw, _ := c.hub.getLocked(key)
 	c.hub.trackLocked(key, c)
-	return backend.Item{Raw: raw, Present: ok}
+	return backend.Item{Raw: raw, Present: raw != ""}
 }
 
 // Lease implements [backend.Leaser].
@@ -103,8 +103,8 @@ func (c *embeddedConn) Release(ctx context.Context, keys []string, token string)
 func (c *embeddedConn) GetUntracked(ctx context.Context, keys []string) (items []backend.Item, err error) {
 	err = c.step(ctx, func() {
 		for _, k := range keys {
-			raw, ok := c.hub.getLocked(k)
-			items = append(items, backend.Item{Raw: raw, Present: ok})
+			raw, _ := c.hub.getLocked(k)
+			items = append(items, backend.Item{Raw: raw, Present: raw != ""})
 		}
 	})
 	return items, err
@@ -114,6 +114,9 @@ func (c *embeddedConn) GetUntracked(ctx context.Context, keys []string) (items [
 func (c *embeddedConn) WriteLater(ctx context.Context, writes []backend.Write, then func([]backend.Written, error)) {
 	then(c.Write(ctx, writes))
 }
+
+// Stage implements [backend.Writer].
+func (c *embeddedConn) Stage(context.Context, *backend.Write) error { return nil }
 
 // Write implements [backend.Writer].
 func (c *embeddedConn) Write(ctx context.Context, writes []backend.Write) (out []backend.Written, err error) {

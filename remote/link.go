@@ -329,7 +329,7 @@ func (l *link) ask(ctx context.Context, b *batch) []reply { return b.by(ctx, l) 
 
 // get implements [carrier].
 func (l *link) get(ctx context.Context, key string) reply {
-	return l.ask(ctx, &batch{cmds: [][]string{{"GET", key}}})[0]
+	return l.ask(ctx, &batch{cmds: [][]string{{"GETRANGE", key, "0", lastOfFirstRead}}})[0]
 }
 
 // later implements [carrier].
