@@ -1,6 +1,9 @@
 package bench
 
-import "github.com/tiercache/tiercache/local"
+import (
+	"github.com/tiercache/tiercache/internal/eviction"
+	"github.com/tiercache/tiercache/local"
+)
 
 // Contestant is a cache that traces are replayed through.
 type Contestant struct {
@@ -10,7 +13,7 @@ type Contestant struct {
 }
 
 // Policies are those of package local, in the order in which they are shown.
-var Policies = []local.Policy{local.LRU, local.TwoQueue, local.TinyLFU, local.Adaptive}
+var Policies = []local.Policy{eviction.LRU, eviction.TwoQueue, eviction.TinyLFU, eviction.Adaptive}
 
 // Ours are the policies of package local.
 func Ours() (all []Contestant) {

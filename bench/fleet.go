@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/internal/embedded"
 	"github.com/tiercache/tiercache/tier"
 )
 
@@ -113,7 +113,7 @@ func (f Fleet) Simulate(d Documents, seed uint64, questions int) (Report, error)
 }
 
 type simulation struct {
-	embedded  *remote.Embedded
+	embedded  *embedded.Remote
 	processes []*process
 	books     *books
 	report    Report
@@ -135,7 +135,7 @@ func (s *simulation) open(f Fleet) error {
 	if bytes == 0 {
 		bytes = 1 << 40
 	}
-	s.embedded = remote.NewEmbedded(bytes)
+	s.embedded = embedded.New(bytes)
 	for range f.Processes {
 		store, err := tier.Open(context.Background(), tier.WithRemote(s.embedded),
 			tier.WithLocalBytes(0), tier.WithLocalEntries(f.LocalEntries),

@@ -10,6 +10,7 @@ import (
 
 	"time"
 
+	"github.com/tiercache/tiercache/internal/eviction"
 	"github.com/tiercache/tiercache/internal/zipf"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -55,7 +56,7 @@ func benchGetters(entries int) map[string]getter {
 		sharded[k.Hi%16].Add(k, v)
 	}
 	all := map[string]getter{"local": ours, "golang-lru": bare, "golang-lru-16": sharded}
-	for p := LRU + 1; p < Policy(policies); p++ {
+	for p := LRU + 1; p < Policy(eviction.Policies); p++ {
 		c, _ := New(Config[*int]{MaxEntries: entries, Policy: p})
 		for i := range entries {
 			c.Put(testKey(i), new(int), 8)
@@ -158,7 +159,7 @@ func hitLatency(b *testing.B, c interface {
 func BenchmarkPut(b *testing.B) {
 	keys := zipfKeys(100_000, 1<<18, 1)
 	v := new(int)
-	for p := range Policy(policies) {
+	for p := range Policy(eviction.Policies) {
 		b.Run("local-"+p.String(), func(b *testing.B) {
 			c, _ := New(Config[*int]{MaxEntries: 10_000, Policy: p})
 			b.ReportAllocs()

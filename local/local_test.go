@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 	"weak"
+
+	"github.com/tiercache/tiercache/internal/eviction"
 )
 
 func newCache[V any](t testing.TB, config Config[V]) *Cache[V] {
@@ -31,7 +33,7 @@ func TestNewNamesEveryBadSetting(t *testing.T) {
 		{Config[int]{MaxBytes: 1, Shards: 7}, []string{"holds nothing", "power of two"}},
 		{Config[int]{MaxEntries: -1}, []string{"negative"}},
 		{Config[int]{MaxBytes: -1, Shards: -2}, []string{"negative"}},
-		{Config[int]{MaxEntries: 1, Policy: policies}, []string{"Policy 4 is not known"}},
+		{Config[int]{MaxEntries: 1, Policy: eviction.Policies}, []string{"Policy 4 is not known"}},
 		{Config[int]{MaxEntries: 1, Shards: 2, Policy: Adaptive}, []string{"Policy adaptive with Shards 2"}},
 	} {
 		_, err := New(test.config)

@@ -18,16 +18,6 @@ func (k kind) String() string { return fmt.Sprintf("%v in %d shards", k.policy, 
 
 var kinds = []kind{{LRU, 1}, {LRU, 8}, {TwoQueue, 1}, {TinyLFU, 1}, {Adaptive, 1}}
 
-func TestPoliciesHaveNames(t *testing.T) {
-	var names []string
-	for p := range Policy(policies + 1) {
-		names = append(names, p.String())
-	}
-	if want := []string{"LRU", "2Q", "TinyLFU", "adaptive", "policy(4)"}; !slices.Equal(names, want) {
-		t.Error(names)
-	}
-}
-
 // plainTwoQueue is 2Q in the plainest form: lists of values, oldest first.
 type plainTwoQueue struct{ trial, kept, ghosts []int }
 

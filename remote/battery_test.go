@@ -15,35 +15,6 @@ import (
 	"github.com/tiercache/tiercache/remote"
 )
 
-func TestEmbeddedPassesTheBattery(t *testing.T) {
-	remotetest.Run(t, embeddedHarness(remote.NewEmbedded(0)))
-}
-
-func TestEmbeddedPassesTheBatteryWithoutTracking(t *testing.T) {
-	h := embeddedHarness(remote.NewEmbedded(0))
-	h.NoTracking = true
-	remotetest.Run(t, h)
-}
-
-func embeddedHarness(e *remote.Embedded) remotetest.Harness {
-	return remotetest.Harness{
-		Backend: e,
-		Read:    e.Read,
-		Put:     e.Put,
-		Delete:  e.Remove,
-		Flush:   e.Flush,
-		Keys: func(prefix string) (out []string) {
-			for _, k := range e.Keys() {
-				if strings.HasPrefix(k, prefix) {
-					out = append(out, k)
-				}
-			}
-			return out
-		},
-		Disconnect: e.Disconnect,
-	}
-}
-
 func TestValkeyPassesTheBattery(t *testing.T) {
 	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
 		remotetest.Run(t, valkeyHarness(t, s))

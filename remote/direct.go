@@ -38,10 +38,20 @@ type hot struct {
 	sent    string                  // the server that the one before has sent us to, if any
 	address string                  // of the latest connection
 	number  int                     // of that
-	conn    atomic.Pointer[dialled] // nil: there is none; set with mu held
-	err     error                   // why there is none; errLost: the attempt to have another has not ended
-	tried   chan struct{}           // closed when the attempt to connect that is under way, or the next, has ended
+	conn    atomic.Pointer[dialled] // nil unless connected; set with mu held
+	phase   phase
+	err     error         // of the latest attempt, when failed
+	tried   chan struct{} // closed when the attempt to connect that is under way, or the next, has ended
 }
+
+// phase is how far the latest attempt to connect has come.
+type phase uint8
+
+const (
+	dialling  phase = iota // it has not ended; also when a connection was lost, and the next attempt has not begun
+	connected              // there is a connection
+	failed                 // there is none
+)
 
 // dialled is a connection that has been greeted.
 type dialled struct {
@@ -149,10 +159,11 @@ var errLost = errors.New("the connection was lost")
 func (h *hot) publish(w *dialled, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.conn.Store(w); w == nil {
+	h.conn.Store(w)
+	if h.phase, h.err = connected, nil; w == nil {
+		h.phase, h.err = failed, err
 		h.sent = "" // it may have sent us nowhere
 	}
-	h.err = err
 	close(h.tried)
 	h.tried = make(chan struct{})
 }
@@ -161,9 +172,9 @@ func (h *hot) publish(w *dialled, err error) {
 func (h *hot) lost(number int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.number == number && h.conn.Load() != nil {
+	if h.number == number && h.phase == connected {
 		h.conn.Store(nil)
-		h.err = errLost
+		h.phase = dialling
 	}
 }
 
@@ -234,7 +245,7 @@ func (h *hot) connection(ctx context.Context) (*dialled, error) {
 		return w, nil
 	}
 	h.mu.Lock()
-	for h.conn.Load() == nil && h.open.Err() == nil {
+	for h.phase != connected && h.open.Err() == nil {
 		tried := h.tried
 		h.mu.Unlock()
 		select {
@@ -243,19 +254,18 @@ func (h *hot) connection(ctx context.Context) (*dialled, error) {
 			return nil, unsent{ctx.Err()}
 		}
 		h.mu.Lock()
-		if h.conn.Load() == nil && h.err != errLost {
+		if h.phase == failed {
 			break
 		}
 	}
 	defer h.mu.Unlock()
-	switch w := h.conn.Load(); {
+	switch {
 	case h.open.Err() != nil:
 		return nil, valkey.ErrClosing
-	case w == nil:
+	case h.phase == failed:
 		return nil, unsent{fmt.Errorf("no connection to %s: %w", h.address, h.err)}
-	default:
-		return w, nil
 	}
+	return h.conn.Load(), nil
 }
 
 // send asks. What only reads, and whose connection was lost, is asked once more, unless DisableRetry; so is

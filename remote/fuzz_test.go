@@ -201,7 +201,7 @@ func (s *fuzzServer) act(op byte, answer string, say func(string)) bool {
 	case opUnsubscribed:
 		say(strings.Replace(confirmed, "$9\r\n", "$11\r\nun", 1) + answer)
 	case opMessage:
-		say(">3\r\n+message\r\n+" + channel("p") + "\r\n+x\r\n" + answer)
+		say(">3\r\n+message\r\n+" + changelog.Channel("p") + "\r\n+x\r\n" + answer)
 	case opChopped:
 		for i := range answer {
 			say(answer[i : i+1])

@@ -3,6 +3,7 @@ package remote
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strconv"
@@ -355,7 +356,7 @@ func (c *valkeyConn) Stage(ctx context.Context, w *backend.Write) error {
 	if err != nil {
 		return err
 	}
-	name := w.Key + aheadSuffix + newIncarnation()
+	name := w.Key + aheadSuffix + rand.Text()
 	if err := c.sendAhead(ctx, beside, name, w); err != nil {
 		c.dropAhead(name)
 		return err

@@ -106,24 +106,6 @@ func TestTheLongestRetentionOfTheStoresThatAreOpenCounts(t *testing.T) {
 	}
 }
 
-// The log in process has a bound, of the memory that it may use.
-func TestTheLogInProcessIsBounded(t *testing.T) {
-	c := connectAs(t, remote.NewEmbedded(1<<20), time.Hour)
-	first := record(t, c, time.Hour, "s:first")
-	var latest changelog.Appended
-	for i := range 11_000 {
-		latest = record(t, c, time.Hour, invalidation.Scope(fmt.Sprint("s:", i)))
-	}
-	info, err := c.Info(within(t))
-	require.NoError(t, err)
-	require.EqualValues(t, 10_000, info.LogMost)
-	require.InDelta(t, info.LogMost, info.LogScopes, 1)
-	d := deltaOf(t, c, "s:first", "s:10999")
-	require.Equal(t, []invalidation.Tick{0, latest.Tick}, d.Known)
-	require.GreaterOrEqual(t, d.Floor, first.Tick)
-	require.Less(t, d.Floor, latest.Tick-9000)
-}
-
 // What a server that goes back makes change, it does once for each process: what another
 // has told may be of another server that went back, or of an earlier time.
 //

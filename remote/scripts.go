@@ -105,8 +105,7 @@ end
 
 // trim removes the oldest scopes from the log, at most the number most, and raises the
 // floor to the latest of them: those that are older than any entry can be, those below
-// the floor already, and those beyond the bound, which is a million scopes, or as many
-// as fit into a quarter of maxmemory. The latest member is never beyond the bound, so the
+// the floor already, and those beyond the bound (see changelog.MostScopes). The latest member is never beyond the bound, so the
 // log keeps its tick. Declarations (the members 'v') are never removed, though the scope
 // that recorded one is. To declare again would be too late:
 //
@@ -168,17 +167,9 @@ local function declare(log, name)
 end
 `
 
-// The bound on the scopes of a log: see trim.
-const (
-	mostScopes  = 1_000_000
-	leastScopes = 10_000 // however little memory there is
-	// bytesPerScope is the memory of one scope: 110 bytes with names of 20, 160 with the longest.
-	bytesPerScope = 128
-)
-
-// luaNumbers puts these numbers into the scripts' text.
+// luaNumbers puts the format of the log, and its bound, into the scripts' text.
 var luaNumbers = strings.NewReplacer("FORMAT", strconv.Itoa(changelog.Format),
-	"MOST", strconv.Itoa(mostScopes), "LEAST", strconv.Itoa(leastScopes), "BYTES", strconv.Itoa(bytesPerScope))
+	"MOST", strconv.Itoa(changelog.MaxScopes), "LEAST", strconv.Itoa(changelog.MinScopes), "BYTES", strconv.Itoa(changelog.BytesPerScope))
 
 var (
 	// scriptAppend: KEYS log; ARGV channel, new incarnation, known position,
@@ -316,11 +307,15 @@ return {role, history, t[1], t[2], offset, commands, state or '', own or ''}
 
 	// scriptWrite: KEYS data, lease; ARGV token, value, its expiry in ms, unread, how
 	// long leases last in ms, and the bounds of its Window or nothing.
-	// Most of a script's time is spent in its commands; so one command, GETDEL, reads and
-	// ends the lease, and another holder's lease is put back. Unlike a GET, GETDEL does not
-	// track the lease, so its end causes no invalidation here. But GETDEL is a write before
-	// the value's, and when memory is full a server lets a script go on that has written
-	// already. A script with flags (the first line) does not begin then, whichever token holds the lease.
+	//
+	// GETDEL reads the lease and ends it in one command, since most of a script's time is
+	// spent in its commands. If another token holds the lease, SET puts it back. GETDEL does
+	// not track the lease, as GET would: so its end causes no invalidation here.
+	//
+	// The first line makes the server refuse the script as a whole when memory is full. Without
+	// it the server would look at its memory only before a SET, and not if the script has written
+	// already: after the GETDEL, which takes no memory, the value would always be stored.
+	//
 	// The last EXISTS tracks the key again, since SET has ended the tracking, and tells
 	// whether the value is there at all: see Written.Expired.
 	// guard: refuse-fill-in-full-memory

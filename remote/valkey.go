@@ -3,9 +3,7 @@ package remote
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"crypto/tls"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -41,14 +39,25 @@ func (b valkeyBackend) String() string {
 	return "valkey at " + strings.Join(b.option.InitAddress, ", ")
 }
 
-// valkeyConn uses two connections to a server. Everything whose order against pushes
-// matters goes over tracked: reads, writes of entries, deltas. The plain client carries
-// changes, the subscription and purges, so that those never stand before a read, and knows
-// where the server is. (A connection of its own for the subscription makes changes no
-// faster: measured.)
+// valkeyConn uses two connections to a server:
 //
-// Of a cluster, whose topology a client has to know for each request, tracked is a client
-// as well.
+//	connection   what is sent                         what the server says unasked
+//	tracked      reads, writes of entries, deltas:    invalidations of keys, and
+//	             all whose order matters against      "everything was flushed" (told)
+//	             what the server says there
+//	plain        changes, purges, Info: what is       messages of the channel (subscribe)
+//	             never to stand before a read
+//
+// Plain is a client of valkey-go, and knows where the server is. (A connection of its own for
+// the subscription makes changes no faster: measured.) Tracked is one connection of ours (see
+// hot), or of a cluster, whose topology a client has to know for each request, a client too.
+//
+// What becomes of a connection is told so:
+//
+//	tracked is about to be used     connected     Events.Lost: what was proven over the one before is void
+//	tracked was lost                invalidated   Events.Lost, with nil for the keys
+//	plain has closed a connection   link.closing  turned: the server may be another, so hot dials anew
+//	the subscription has begun      subscribe     Events.Published with an empty message
 type valkeyConn struct {
 	tracked   carrier
 	cluster   *link // that is tracked; nil unless it is a cluster
@@ -118,7 +127,7 @@ func (b valkeyBackend) Check(o backend.Options) error {
 	reject(len(c.InitAddress) == 0, "InitAddress", "names no server")
 	reject(c.OnInvalidations != nil, "OnInvalidations", "is used by the cache itself")
 	reject(c.ClientTrackingOptions != nil, "ClientTrackingOptions", "is set by the cache itself")
-	//lint:ignore SA1019 whoever still sets it is told so too
+	//lint:ignore SA1019 a user that still sets it is told so too
 	reject(c.SendToReplicas != nil || c.ReplicaOnly || c.ReplicaSelector != nil || c.ReadNodeSelector != nil,
 		"SendToReplicas/ReplicaOnly", "a replica may serve what its primary has already changed")
 	reject(!o.NoTracking && c.DisableCache, "DisableCache", "no notices of changed keys would come; ask for no tracking instead")
@@ -136,7 +145,7 @@ func (b valkeyBackend) Connect(ctx context.Context, o backend.Options) (backend.
 	if o.Heartbeat == 0 {
 		o.Heartbeat = 250 * time.Millisecond
 	}
-	c := &valkeyConn{plain: newLink(o.Panics), turned: make(chan struct{}, 1), o: o, log: logKey(o.Prefix), channel: channel(o.Prefix),
+	c := &valkeyConn{plain: newLink(o.Panics), turned: make(chan struct{}, 1), o: o, log: changelog.LogKey(o.Prefix), channel: changelog.Channel(o.Prefix),
 		histories: newHistories(), enrolment: enrolment{turn: make(chan struct{}, 1)}, trims: make(chan time.Duration, 1)}
 	c.plain.closing = func() {
 		select {
@@ -366,8 +375,8 @@ func (b valkeyBackend) base(o backend.Options) valkey.ClientOption {
 // pauseBeforeRetry is how long the client waits before it sends a request again
 // that got no answer: about 1, 4, 16 and then 64 ms. Its own pauses begin with 2 µs
 // and double, which is a dozen attempts within the time that a read has; and an
-// attempt makes a connection with buffers of a megabyte, if anybody accepts it who
-// then has no server, as a proxy does: 26 in 100 ms, and 8 with these pauses. A
+// attempt makes a connection with buffers of a megabyte, if it is accepted by a proxy
+// that then has no server: 26 in 100 ms, and 8 with these pauses. A
 // subscription's attempts are never counted anew, hence no longer pause.
 func pauseBeforeRetry(attempts int, _ valkey.Completed, _ error) time.Duration {
 	base := time.Millisecond << (2 * min(attempts-1, 3))
@@ -479,12 +488,6 @@ func (c *valkeyConn) Close() error {
 	c.plain.Close()
 	c.running.Wait()
 	return nil
-}
-
-func newIncarnation() string {
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return changelog.FormatIncarnation(binary.BigEndian.Uint64(b[:]) | 1)
 }
 
 // failure turns a client's error into one of ours; nil stays nil.

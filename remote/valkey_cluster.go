@@ -22,7 +22,7 @@ import (
 
 // shards are the primaries of a cluster as they say of themselves that they are:
 // each is asked, with every heartbeat, which slots it has. That is what tells of a
-// slot that moved: the server says nothing to those who had read a missing key of
+// slot that moved: the server says nothing to those that had read a missing key of
 // it, and the client finds out when it is next redirected.
 type shards struct {
 	c    *valkeyConn

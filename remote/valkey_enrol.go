@@ -39,25 +39,6 @@ func modeOf(o *backend.Options) string {
 	return "t"
 }
 
-// modeError says that stores of another mode are open.
-type modeError struct {
-	prefix     string
-	noTracking bool // of the store that is refused
-	until      time.Time
-}
-
-func (e *modeError) Error() string {
-	own, other := "has client tracking", "are WithoutTracking"
-	if e.noTracking {
-		own, other = "is WithoutTracking", "have client tracking"
-	}
-	text := fmt.Sprintf("this store %s and others of prefix %q that are open %s: they would not learn of each other's writes; open all with the same option, or with another prefix", own, e.prefix, other)
-	if !e.until.IsZero() {
-		text += fmt.Sprintf(", or close the others and wait until %s", e.until.UTC().Format(time.TimeOnly+" UTC"))
-	}
-	return text
-}
-
 // enrolAgain is called before the log is read, and renews the enrolment in time.
 func (c *valkeyConn) enrolAgain(ctx context.Context, client asker) error {
 	return c.enrol(ctx, client, func(e *enrolment) bool { return e.sent == 0 || mono.Now().Sub(e.sent) < enrolEvery })
@@ -100,7 +81,7 @@ func (c *valkeyConn) enrol(ctx context.Context, client asker, stands func(*enrol
 	}
 	var p parser
 	if fields[1] != "" {
-		return logError{&modeError{c.o.Prefix, c.o.NoTracking, time.UnixMicro(p.number(fields[1]))}}
+		return logError{backend.OtherModeError(c.o, time.UnixMicro(p.number(fields[1])))}
 	}
 	// guard: I2-long-silence
 	if e.sent != 0 && now.Sub(e.sent) > enrolledFor {

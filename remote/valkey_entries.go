@@ -367,8 +367,8 @@ func (c *valkeyConn) addWrite(b *batch, w *backend.Write) {
 
 const defaultLeaseTTL = backend.DefaultLeaseTTL
 
-// ahead is by how much the clock of the key's server is ahead of the one that
-// everybody goes by.
+// ahead is by how much the clock of the key's server is ahead of that of the log's, by which
+// expiries are.
 func (c *valkeyConn) ahead(key string) time.Duration {
 	if !c.sharded() {
 		return 0
@@ -380,3 +380,6 @@ func pair(key string) []string  { return []string{key, key + backend.LeaseSuffix
 func lease(key string) []string { return []string{key + backend.LeaseSuffix} }
 
 func millis(d time.Duration) string { return strconv.FormatInt(max(d.Milliseconds(), 1), 10) }
+
+// stamp formats a time by the server's clock for scripts: in ms.
+func stamp(at time.Time) string { return strconv.FormatInt(max(at.UnixMilli(), 1), 10) }

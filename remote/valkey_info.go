@@ -10,6 +10,7 @@ import (
 	"github.com/valkey-io/valkey-go"
 
 	"github.com/tiercache/tiercache/internal/backend"
+	"github.com/tiercache/tiercache/internal/changelog"
 )
 
 // Info implements [backend.Server]. What an ACL or a provider withholds is named in
@@ -21,13 +22,13 @@ func (c *valkeyConn) Info(ctx context.Context) (backend.Info, error) {
 		return backend.Info{}, failure(err)
 	}
 	var all backend.Info
-	most := int64(mostScopes)
+	most := int64(changelog.MaxScopes)
 	for i, s := range servers {
 		one, err := infoOf(ctx, s)
 		if err != nil {
 			return backend.Info{}, err
 		}
-		most = min(most, boundOn(one.MaxMemory)) // whichever has the log, all have the same as a rule
+		most = min(most, changelog.MostScopes(one.MaxMemory)) // whichever has the log, all have the same as a rule
 		if i == 0 {
 			all = one
 			continue

@@ -87,7 +87,7 @@ func (c *valkeyConn) completeLeases(ctx context.Context, reqs []backend.LeaseReq
 }
 
 // leaseOf reads the answers about one lease. It returns false if more has to be
-// asked: who holds it, or the value that another than Seen has been replaced by.
+// asked: which token holds it, or the value that another than Seen has been replaced by.
 //
 // A server that refuses to write, for want of memory or of replicas, still reads.
 func leaseOf(r backend.LeaseRequest, taken, there reply) (l backend.Lease, whole bool) {

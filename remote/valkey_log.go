@@ -18,7 +18,7 @@ import (
 
 // Append implements [changelog.Log].
 func (c *valkeyConn) Append(ctx context.Context, ch changelog.Change) (changelog.Appended, error) {
-	incarnation, body, forget := newIncarnation(), valkey.BinaryString(changelog.Body(ch.Scopes, ch.All)), c.toForget(len(ch.Scopes))
+	incarnation, body, forget := changelog.NewIncarnation(), valkey.BinaryString(changelog.Body(ch.Scopes, ch.All)), c.toForget(len(ch.Scopes))
 	record := func() ([]string, error) {
 		b := newBatch()
 		b.eval(c.script(scriptAppend), c.log)
@@ -125,7 +125,7 @@ func (c *valkeyConn) trim(ctx context.Context) {
 func (c *valkeyConn) Renew(ctx context.Context, lost changelog.Loss) error {
 	b := newBatch()
 	b.eval(scriptRenew, c.log)
-	b.more(newIncarnation(), lost.Known.String(), changelog.FormatIncarnation(lost.Forked))
+	b.more(changelog.NewIncarnation(), lost.Known.String(), changelog.FormatIncarnation(lost.Forked))
 	return logFailure(runOne(ctx, c.plain, b).err)
 }
 

@@ -29,8 +29,8 @@ func (s standing) same(t standing) bool {
 	return s.connection == t.connection && s.history == t.history && s.slots == t.slots
 }
 
-// turns are the probes of one server: one on its way and one to follow, which all
-// share who ask after the first was sent. When nothing is proven every read wants
+// turns are the probes of one server: one on its way and one to follow, which all reads
+// share that ask after the first was sent. When nothing is proven every read wants
 // a probe, and to send as many would keep the server from answering any.
 type turns struct{ now, next *turn }
 

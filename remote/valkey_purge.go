@@ -2,8 +2,6 @@ package remote
 
 import (
 	"context"
-	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -19,28 +17,12 @@ const purgeBatch = 1000
 // purgeTimeout bounds one page.
 const purgeTimeout = 5 * time.Second
 
-// position is where a purge is: in the scan of which prefix, on which server. The
-// servers of a cluster are scanned one after the other, by address.
-type position struct {
-	which   int
-	cursor  uint64
-	address string
-}
-
-func (p position) String() string {
-	s := fmt.Sprintf("%d:%d", p.which, p.cursor)
-	if p.address != "" {
-		s += "@" + p.address
-	}
-	return s
-}
-
 // Purge implements [backend.Server]. A cursor of SCAN stays good on its server, so a
 // purge can be resumed much later. Keys of slots that move while a cluster is
 // purged may be left.
 func (c *valkeyConn) Purge(ctx context.Context, p backend.PurgeRequest) (backend.PurgeProgress, error) {
 	done := backend.PurgeProgress{Resume: p.Resume}
-	at, err := parseResume(p)
+	at, err := p.Position()
 	if err != nil {
 		return backend.PurgeProgress{}, err
 	}
@@ -50,14 +32,14 @@ func (c *valkeyConn) Purge(ctx context.Context, p backend.PurgeRequest) (backend
 	if err != nil {
 		return done, err
 	}
-	for ; at.which < len(p.Prefixes); at = (position{which: at.which + 1}) {
-		match := escapeGlob(p.Prefixes[at.which]) + "*"
+	for ; at.Prefix < len(p.Prefixes); at = (backend.PurgePosition{Prefix: at.Prefix + 1}) {
+		match := escapeGlob(p.Prefixes[at.Prefix]) + "*"
 		for _, s := range servers {
-			if s.address < at.address {
+			if s.address < at.Address {
 				continue
 			}
-			if s.address > at.address {
-				at.address, at.cursor = s.address, 0
+			if s.address > at.Address {
+				at.Address, at.Cursor = s.address, 0
 			}
 			if err := c.purgeServer(ctx, s, match, at, &done, p.Progress); err != nil {
 				return done, err
@@ -72,19 +54,19 @@ func (c *valkeyConn) Purge(ctx context.Context, p backend.PurgeRequest) (backend
 }
 
 // purgeServer removes the matching keys of one server, from at on.
-func (c *valkeyConn) purgeServer(ctx context.Context, s primaryClient, match string, at position, done *backend.PurgeProgress, progress func(backend.PurgeProgress)) error {
+func (c *valkeyConn) purgeServer(ctx context.Context, s primaryClient, match string, at backend.PurgePosition, done *backend.PurgeProgress, progress func(backend.PurgeProgress)) error {
 	for {
 		done.Resume = at.String()
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		page, removed, err := c.purgePage(ctx, s, at.cursor, match)
+		page, removed, err := c.purgePage(ctx, s, at.Cursor, match)
 		done.Removed += removed
 		if err != nil {
 			return err
 		}
 		done.Scanned += purgeBatch
-		if at.cursor = page.Cursor; at.cursor == 0 {
+		if at.Cursor = page.Cursor; at.Cursor == 0 {
 			return nil
 		}
 		done.Resume = at.String()
@@ -128,20 +110,6 @@ func (c *valkeyConn) unlink(ctx context.Context, keys []string) (removed int64, 
 		removed += n
 	}
 	return removed, nil
-}
-
-func parseResume(p backend.PurgeRequest) (position, error) {
-	if p.Resume == "" {
-		return position{}, nil
-	}
-	rest, address, _ := strings.Cut(p.Resume, "@")
-	a, b, ok := strings.Cut(rest, ":")
-	which, err1 := strconv.Atoi(a)
-	cursor, err2 := strconv.ParseUint(b, 10, 64)
-	if !ok || err1 != nil || err2 != nil || which < 0 || which >= len(p.Prefixes) {
-		return position{}, fmt.Errorf("purge cannot be resumed at %q: it is %w", p.Resume, ErrResume)
-	}
-	return position{which, cursor, address}, nil
 }
 
 // escapeGlob makes s match itself in a pattern.

@@ -263,30 +263,6 @@ func TestAFullServerRefusesWritesWithErrFull(t *testing.T) {
 	})
 }
 
-func TestAnEmbeddedThatIsFullRefusesWhatCannotFitAndEvictsTheRest(t *testing.T) {
-	e := remote.NewEmbedded(10_000)
-	n := newNotices()
-	c := connect(t, e, "p", n)
-	w, err := c.Write(within(t), []backend.Write{{Key: "k", Envelope: make([]byte, 20_000), Expires: time.Now().Add(time.Hour), Unread: true}})
-	require.NoError(t, err)
-	require.ErrorIs(t, w[0].Err, remote.ErrFull)
-	_, err = c.Append(within(t), changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
-	require.NoError(t, err)
-	for i := range 20 {
-		k := fmt.Sprint("k", i)
-		_, err := c.Write(within(t), []backend.Write{{Key: k, Envelope: make([]byte, 1000), Expires: time.Now().Add(time.Hour), Unread: true}})
-		require.NoError(t, err)
-	}
-	info, err := c.Info(within(t))
-	require.NoError(t, err)
-	require.LessOrEqual(t, info.UsedMemory, int64(10_000))
-	require.Equal(t, 2, n.of("k0"), "its write, and its eviction")
-	require.Equal(t, 1, n.of("k19"))
-	d, err := c.Delta(within(t), changelog.DeltaQuery{Limit: 10})
-	require.NoError(t, err)
-	require.NotZero(t, d.Incarnation, "the log is never evicted")
-}
-
 func TestAServerEvictsWithANotice(t *testing.T) {
 	s := valkeytest.Start(t)
 	n := newNotices()

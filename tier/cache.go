@@ -8,6 +8,9 @@ import (
 
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/tier/internal/config"
+	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
 // Cache is a typed view of one namespace of a store. It is cheap; two views of
@@ -22,9 +25,9 @@ type Cache[V any] struct{ core }
 type core struct {
 	s   *Store
 	ns  *namespace
-	cfg cacheConfig
+	cfg config.Cache
 	typed
-	inUse *viewsInUse
+	inUse *record.ViewsInUse
 }
 
 // New returns a view of a namespace: segments joined by ':', such as
@@ -53,20 +56,20 @@ func New[V any](s *Store, path string, options ...CacheOption) (*Cache[V], error
 		}
 		o.applyCache(&cfg)
 	}
-	errs = append(errs, invalidation.CheckNamespace(path), cfg.validate(s.cfg.maxTTL))
+	errs = append(errs, invalidation.CheckNamespace(path), cfg.Validate(s.cfg.MaxTTL))
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
-	cfg.timedOut = fmt.Errorf("tier: load took longer than %v: %w", cfg.loadTimeout, context.DeadlineExceeded)
-	if err := checkType[V](cfg.codec, cfg.localOnly); err != nil {
+	cfg.TimedOut = fmt.Errorf("tier: load took longer than %v: %w", cfg.LoadTimeout, context.DeadlineExceeded)
+	if err := checkType[V](cfg.Codec, cfg.LocalOnly); err != nil {
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
 	ns := s.namespace(path)
-	k, use, err := admitView[V](ns, &cfg)
+	k, use, err := record.AdmitView[V](&ns.views, ns, ns.Path, cfg.Codec, cfg.LocalOnly)
 	if err != nil {
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
-	return &Cache[V]{core{s: s, ns: ns, cfg: cfg, typed: newTyped[V](k, cfg.codec), inUse: use}}, nil
+	return &Cache[V]{core{s: s, ns: ns, cfg: cfg, typed: newTyped[V](k, cfg.Codec), inUse: use}}, nil
 }
 
 // Origin says which tier answered a read.
@@ -113,8 +116,8 @@ type Result[V any] struct {
 func (c *Cache[V]) Get(ctx context.Context, key string, load Loader[V], options ...CallOption) (V, error) {
 	if len(options) == 0 && load != nil {
 		if it := c.hit(key); it != nil {
-			c.ns.stats.localHits.add()
-			return *valueIn[V](it), nil
+			c.ns.stats.localHits.Add()
+			return *record.ValueIn[V](it), nil
 		}
 	}
 	if load == nil {
@@ -130,21 +133,21 @@ func (c *Cache[V]) Get(ctx context.Context, key string, load Loader[V], options 
 }
 
 // unpack returns the value of an item, or ErrNotFound if it is negative.
-func (c *Cache[V]) unpack(out served) (v V, err error) {
-	if out.it.negative {
+func (c *Cache[V]) unpack(out inflight.Served) (v V, err error) {
+	if out.It.Negative {
 		return v, ErrNotFound
 	}
-	return c.valueOf(out.it), nil
+	return c.valueOf(out.It), nil
 }
 
 // valueOf returns the value of an item that is not negative. It is a V: each path that
 // shares an item checks its kind.
-func (c *Cache[V]) valueOf(it *item) V {
+func (c *Cache[V]) valueOf(it *record.Item) V {
 	// guard: value-of-own-type
-	if it.kind != c.kind {
+	if it.Kind != c.kind {
 		panic("tier: an item of another kind of view")
 	}
-	return *valueIn[V](it)
+	return *record.ValueIn[V](it)
 }
 
 // hit is the fast path: a value of the cache's type that needs no closer look, or nil.
@@ -154,21 +157,21 @@ func (c *Cache[V]) valueOf(it *item) V {
 // has to read that clock, it does so after both cache lines that a hit needs were asked
 // for: reading the clock waits for the loads before it. seq is read before the view. If
 // the two are equal, nothing has changed since the item was last checked.
-func (c *core) hit(key string) *item {
-	e := c.s.local.GetEntry(c.ns.hash(key))
+func (c *core) hit(key string) *record.Item {
+	e := c.s.local.GetEntry(c.ns.Hash(key))
 	if e == nil {
 		return nil
 	}
 	it := &e.Value
 	// guard: hit-of-own-type
-	if it.kind != c.kind || it.key != key || c.cfg.remoteOnly {
+	if it.Kind != c.kind || it.Key != key || c.cfg.RemoteOnly {
 		return nil
 	}
-	seq := it.seq.Load()
-	now, v := c.s.clock.Soon(), c.s.tail.View()
+	seq := it.Seq.Load()
+	now, v := c.s.clock.Soon(), c.s.session.Tail.View()
 	// guard: I2-hit-asks-proof
 	// guard: I1-hit-after-change
-	if int64(now) >= it.check.Load() || !c.s.hasFreshProof(it, v, now) || seq != v.Seq && !it.recheck(v) {
+	if int64(now) >= it.Check.Load() || !c.s.session.HasFreshProof(it, v, now) || seq != v.Seq && !it.Recheck(v) {
 		return nil
 	}
 	return it
@@ -187,11 +190,11 @@ func (c *Cache[V]) Lookup(ctx context.Context, key string, load Loader[V], optio
 	return c.result(out)
 }
 
-func callOptions(options []CallOption) callConfig {
+func callOptions(options []CallOption) config.Call {
 	if len(options) == 0 {
-		return callConfig{} // nor is there anything to be made for them
+		return config.Call{} // nor is there anything to be made for them
 	}
-	var o callConfig
+	var o config.Call
 	for _, option := range options {
 		if option != nil {
 			option.applyCall(&o)
@@ -204,17 +207,17 @@ func callOptions(options []CallOption) callConfig {
 func (c *Cache[V]) single(load Loader[V]) loadFunc { return loadFunc{c.typed.single, load} }
 
 // runSingle runs a Loader[V].
-func runSingle[V any](ctx context.Context, k *kind, loader any, _ []*call, es []*Entry, out []loaded) {
+func runSingle[V any](ctx context.Context, k *record.Kind, loader any, _ []*inflight.Call, es []*Entry, out []loaded) {
 	v, err := loader.(Loader[V])(ctx, es[0])
-	out[0] = loaded{newItemOf(k, v), err}
+	out[0] = loaded{record.NewItemOf(k, v), err}
 }
 
 // result describes a value that was served.
-func (c *Cache[V]) result(out served) (Result[V], error) {
-	it, now := out.it, mono.Now()
+func (c *Cache[V]) result(out inflight.Served) (Result[V], error) {
+	it, now := out.It, mono.Now()
 	r := Result[V]{
-		Origin: out.origin, Stale: out.stale, Outage: out.outage, AsOf: it.meta().asOf,
-		Age: now.Sub(it.meta().born), TTL: out.remaining(now), Sources: it.sources(),
+		Origin: Origin(out.Origin), Stale: out.Stale, Outage: out.Outage, AsOf: it.Meta().AsOf,
+		Age: now.Sub(it.Meta().Born), TTL: out.Remaining(now), Sources: it.Sources(),
 	}
 	var err error
 	r.Value, err = c.unpack(out)
@@ -224,5 +227,5 @@ func (c *Cache[V]) result(out served) (Result[V], error) {
 // Invalidate makes every entry of this cache's namespace, and of those below
 // it, unbelievable: Store.InvalidateNamespace of its path.
 func (c *Cache[V]) Invalidate(ctx context.Context, options ...ChangeOption) (AsOf, error) {
-	return c.s.change(ctx, "invalidate namespace", []invalidation.Scope{invalidation.Namespace(c.ns.path)}, false, options)
+	return c.s.change(ctx, "invalidate namespace", []invalidation.Scope{invalidation.Namespace(c.ns.Path)}, false, options)
 }

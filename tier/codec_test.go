@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiercache/tiercache/internal/alloctest"
+	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
 // page is decoded by the default codec, encoding/json.
@@ -30,11 +31,11 @@ func FuzzCodecs(f *testing.F) {
 	f.Add(append(append([]byte(`{"Links":[`), bytes.Repeat([]byte(`"",`), 1000)...), `""]}`...))
 	all := []struct {
 		typed
-		value func(it *item) any
+		value func(it *record.Item) any
 	}{
-		{codecFor[[]byte](f), func(it *item) any { return *valueIn[[]byte](it) }},
-		{codecFor[string](f), func(it *item) any { return *valueIn[string](it) }},
-		{codecFor[page](f), func(it *item) any { return *valueIn[page](it) }},
+		{codecFor[[]byte](f), func(it *record.Item) any { return *record.ValueIn[[]byte](it) }},
+		{codecFor[string](f), func(it *record.Item) any { return *record.ValueIn[string](it) }},
+		{codecFor[page](f), func(it *record.Item) any { return *record.ValueIn[page](it) }},
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, ty := range all {
@@ -58,7 +59,7 @@ func FuzzCodecs(f *testing.F) {
 
 func codecFor[V any](t testing.TB) typed {
 	require.NoError(t, checkType[V](nil, false))
-	return newTyped[V](newKind[V](&namespace{}), nil)
+	return newTyped[V](record.NewKind[V](&namespace{}), nil)
 }
 
 // A long string is not copied out of what was read, and a short one is: it would
@@ -69,10 +70,20 @@ func TestALongStringIsAViewOfWhatWasRead(t *testing.T) {
 		b := bytes.Repeat([]byte("x"), n)
 		it := text.empty()
 		require.NoError(t, text.decode(b, it))
-		s := *valueIn[string](it)
+		s := *record.ValueIn[string](it)
 		require.Equal(t, string(b), s)
 		require.Equal(t, views, n > 0 && unsafe.StringData(s) == unsafe.SliceData(b), n)
 	}
 	require.True(t, text.views)
 	require.False(t, codecFor[[]byte](t).views, "a caller that is given bytes may write to them")
+}
+
+// Guard: the values of items are found by their place, so another type's would be read as
+// if it were one of ours.
+func TestAValueOfAnotherTypeIsNotGivenOut(t *testing.T) {
+	ns := &namespace{}
+	c := &Cache[string]{core{ns: ns, typed: newTyped[string](record.NewKind[string](ns), nil)}}
+	require.Equal(t, "v", c.valueOf(record.NewItemOf(c.kind, "v")))
+	require.Panics(t, func() { c.valueOf(record.NewItemOf(record.NewKind[[]byte](ns), []byte("v"))) })
+	require.Panics(t, func() { c.valueOf(record.NewItemOf(c.kind.NegativeKind, "")) })
 }

@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/embedded"
 	"github.com/tiercache/tiercache/internal/interpose"
-	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier"
 )
 
@@ -20,7 +20,7 @@ import (
 // owing is a store that loads, another that writes, and a stranger.
 type owing struct {
 	*world
-	hub    *remote.Embedded
+	hub    *embedded.Remote
 	store  *tier.Store
 	cache  *tier.Cache[int64]
 	writer *tier.Cache[int64]
@@ -32,7 +32,7 @@ func eachOwing(t *testing.T, test func(t *testing.T, o *owing)) {
 		t.Run(name, func(t *testing.T) {
 			leaseFirst = first
 			defer func() { leaseFirst = false }()
-			hub := remote.NewEmbedded(0)
+			hub := embedded.New(0)
 			o := &owing{world: &world{t, hub, "test", embeddedRaw{hub}}, hub: hub}
 			o.store, o.hooks = o.open(quiet...)
 			other, _ := o.open(quiet...)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/tiercache/tiercache/tier/internal/config"
 )
 
 // Loader makes the value of a key. Its ctx carries the first caller's values but not
@@ -30,7 +32,7 @@ type BatchLoader[V any] func(ctx context.Context, keys []string, e Entries) (map
 // that there is no value.
 type Entry struct {
 	mu      sync.Mutex // guards the rest
-	cfg     entryConfig
+	cfg     config.Entry
 	discard bool
 }
 
@@ -41,7 +43,7 @@ type Entry struct {
 func (e *Entry) DependsOn(sources ...string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.cfg.addSources(sources)
+	e.cfg.AddSources(sources)
 }
 
 // SetTTL replaces the cache's TTL for this entry: at least 1 ms, in whole
@@ -49,7 +51,7 @@ func (e *Entry) DependsOn(sources ...string) {
 func (e *Entry) SetTTL(d time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.cfg.ttl, e.cfg.ttlSet = d, true
+	e.cfg.TTL, e.cfg.TTLSet = d, true
 }
 
 // SetCost replaces the estimate of the value's heap bytes in the local tier, which is
@@ -59,7 +61,7 @@ func (e *Entry) SetTTL(d time.Duration) {
 func (e *Entry) SetCost(bytes int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.cfg.setCost(bytes)
+	e.cfg.SetCost(bytes)
 }
 
 // DoNotStore has the value returned to the callers that wait for it and kept nowhere.
@@ -70,11 +72,11 @@ func (e *Entry) DoNotStore() {
 }
 
 // taken returns what the loader has set. What it sets later has no effect.
-func (e *Entry) taken() (entryConfig, bool) {
+func (e *Entry) taken() (config.Entry, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	cfg := e.cfg
-	cfg.sources = append([]string(nil), cfg.sources...)
+	cfg.Sources = append([]string(nil), cfg.Sources...)
 	return cfg, e.discard
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/tier/internal/breaker"
+	"github.com/tiercache/tiercache/tier/internal/session"
 )
 
 var (
@@ -83,6 +85,19 @@ func remoteError(ctx context.Context, doing string, err error) error {
 		return ErrClosed
 	case errors.Is(err, remote.ErrFull), errors.Is(err, remote.ErrResume):
 		return fmt.Errorf("tier: %s: %w", doing, err)
+	}
+	return fmt.Errorf("%w: %s: %w", ErrUnavailable, doing, err)
+}
+
+// writeError is remoteError for requests that set or delete keys: if something was sent, the error of the caller's
+// context is only a part of the error.
+func writeError(ctx context.Context, doing string, err error) error {
+	notSent := breaker.Refused(err) || remote.NotSent(err) || errors.As(err, new(session.NotAttempted))
+	if err == nil || ctx.Err() == nil || notSent || errors.Is(err, remote.ErrClosed) || errors.Is(err, remote.ErrFull) {
+		return remoteError(ctx, doing, err)
+	}
+	if !errors.Is(err, ctx.Err()) {
+		err = fmt.Errorf("%w: %w", endOf(ctx), err)
 	}
 	return fmt.Errorf("%w: %s: %w", ErrUnavailable, doing, err)
 }

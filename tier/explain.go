@@ -11,6 +11,8 @@ import (
 	"github.com/tiercache/tiercache/internal/envelope"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
 // Explanation says what each tier holds for a key, whether that is believed,
@@ -67,24 +69,24 @@ func (c *Cache[V]) Explain(ctx context.Context, key string) (Explanation, error)
 	if err := c.admitWrite(ctx, key); err != nil { // it waits for no load
 		return Explanation{}, err
 	}
-	h := c.ns.hash(key)
-	if err := c.s.table.awaitStored(ctx, h); err != nil {
+	h := c.ns.Hash(key)
+	if err := c.awaitStored(ctx, h); err != nil {
 		return Explanation{}, err
 	}
-	e := Explanation{Namespace: c.ns.path, Key: key, RemoteKey: c.ns.remoteName(h)}
-	if held := c.s.local.PeekEntry(h); held != nil && held.Value.ns == c.ns && held.Value.key == key {
+	e := Explanation{Namespace: c.ns.Path, Key: key, RemoteKey: c.ns.RemoteName(h)}
+	if held := c.s.local.PeekEntry(h); held != nil && held.Value.Space == any(c.ns) && held.Value.Key == key {
 		e.Local = c.holdingOf(&held.Value)
 		c.explainLocal(&e.Local, &held.Value)
 	}
-	if c.cfg.localOnly {
+	if c.cfg.LocalOnly {
 		return e, nil
 	}
-	rctx := c.s.request(ctx)
+	rctx := c.s.session.Request(ctx)
 	defer rctx.End()
-	if err := c.s.tail.CatchUp(rctx); err != nil {
+	if err := c.s.session.Tail.CatchUp(rctx); err != nil {
 		return e, remoteError(ctx, "explain", err)
 	}
-	stored, err := c.s.conn.GetOne(rctx, e.RemoteKey)
+	stored, err := c.s.session.Conn.GetOne(rctx, e.RemoteKey)
 	if err != nil {
 		return e, remoteError(ctx, "explain", err)
 	}
@@ -92,52 +94,52 @@ func (c *Cache[V]) Explain(ctx context.Context, key string) (Explanation, error)
 	return e, remoteError(ctx, "explain", err)
 }
 
-func (c *core) holdingOf(it *item) Holding {
+func (c *core) holdingOf(it *record.Item) Holding {
 	now := mono.Now()
-	f := it.meta()
-	return Holding{Present: true, Negative: it.negative, AsOf: f.asOf,
-		Age: now.Sub(f.born), TTL: f.fresh.Sub(now), Sources: it.sources()}
+	f := it.Meta()
+	return Holding{Present: true, Negative: it.Negative, AsOf: f.AsOf,
+		Age: now.Sub(f.Born), TTL: f.Fresh.Sub(now), Sources: it.Sources()}
 }
 
 // explainLocal follows the steps of fromLocal.
-func (c *core) explainLocal(h *Holding, it *item) {
-	now, v := mono.Now(), c.s.tail.View()
-	f := it.meta()
+func (c *core) explainLocal(h *Holding, it *record.Item) {
+	now, v := mono.Now(), c.s.session.Tail.View()
+	f := it.Meta()
 	switch {
-	case it.extra().outage != nil && !c.s.isValid(it, v, now) && c.servableInOutage(it, now):
+	case it.Extra().Outage != nil && !c.s.session.IsValid(it, v, now) && c.servableInOutage(it, now):
 		h.Valid, h.Outage = true, true
-	case f.epoch == epochNone && !it.extra().outage.outage.Lasts():
+	case f.Epoch == record.EpochNone && !it.Extra().Outage.Outage.Lasts():
 		h.Why = "it was kept for an outage that is over"
-	case f.epoch == epochNone && (now >= it.extra().outage.until || now >= f.fresh):
+	case f.Epoch == record.EpochNone && (now >= it.Extra().Outage.Until || now >= f.Fresh):
 		h.Why = "its TTL for an outage has passed"
-	case f.epoch == epochNone:
+	case f.Epoch == record.EpochNone:
 		h.Why = "it changed while the remote tier is away"
-	case v.Age(now) > c.s.cfg.maxStaleness:
+	case v.Age(now) > c.s.cfg.MaxStaleness:
 		h.Why = fmt.Sprintf("the change log has not been read for %v, more than the maximum staleness", v.Age(now).Round(time.Millisecond))
-	case f.epoch != v.Epoch:
+	case f.Epoch != v.Epoch:
 		h.Why = "it was read before the connection was lost"
-	case it.extra().shard.Gone():
+	case it.Extra().Shard.Gone():
 		h.Why = "it was read from another server than the one that has its key now, or over another connection"
-	case it.extra().shard.Age(now) > c.s.cfg.maxStaleness:
-		h.Why = fmt.Sprintf("the server that has its key has not answered for %v, more than the maximum staleness", it.extra().shard.Age(now).Round(time.Millisecond))
-	case !c.s.isValid(it, v, now):
+	case it.Extra().Shard.Age(now) > c.s.cfg.MaxStaleness:
+		h.Why = fmt.Sprintf("the server that has its key has not answered for %v, more than the maximum staleness", it.Extra().Shard.Age(now).Round(time.Millisecond))
+	case !c.s.session.IsValid(it, v, now):
 		h.Why, h.Changed = "a change", "unknown"
-		if !v.Covers(f.asOf) {
+		if !v.Covers(f.AsOf) {
 			h.Changed, h.ChangedAt = "everything", AsOf{Incarnation: v.Incarnation, Tick: v.Floor}
 		}
-		for _, m := range slices.Concat(f.common.Marks, it.marks()) {
-			if m.Last() > f.asOf.Tick {
-				h.Changed = scopeName(m.Scope(), it.sources())
+		for _, m := range slices.Concat(f.Common.Marks, it.Marks()) {
+			if m.Last() > f.AsOf.Tick {
+				h.Changed = scopeName(m.Scope(), it.Sources())
 				h.ChangedAt = AsOf{Incarnation: v.Incarnation, Tick: m.Last()}
 			}
 		}
-		if m := it.extra().keyMark; m != nil && m.Last() > it.extra().keyTick {
+		if m := it.Extra().KeyMark; m != nil && m.Last() > it.Extra().KeyTick {
 			h.Changed, h.ChangedAt = "the key itself", AsOf{Incarnation: v.Incarnation, Tick: m.Last()}
 		}
 		h.Why = h.Changed + " changed"
-	case now >= f.expires || now >= f.fresh:
+	case now >= f.Expires || now >= f.Fresh:
 		h.Why = "its TTL has passed"
-	case !it.servable(now):
+	case !it.Servable(now):
 		h.Why = "it is still being stored"
 	case !c.ofType(it):
 		h.Why = "it was kept by views of another type or codec, or by views that differ from this one in WithLocalOnly"
@@ -156,12 +158,12 @@ func (c *core) explainRemote(ctx context.Context, h *Holding, key string, stored
 		h.Why = err.Error()
 		return nil
 	}
-	h.AsOf, h.Negative, h.Sources = e.AsOf, e.Negative, cloneAll(e.Sources)
-	if e.Namespace != c.ns.path || e.Key != key {
+	h.AsOf, h.Negative, h.Sources = e.AsOf, e.Negative, record.CloneAll(e.Sources)
+	if e.Namespace != c.ns.Path || e.Key != key {
 		h.Why = "it is the entry of another key of the same hash"
 		return nil
 	}
-	it, _, err := c.itemOf(&storedValue{key: key, stored: stored, basis: basis{keyTick: c.s.AsOf().Tick}, now: mono.Now()}, &e)
+	it, _, err := c.itemOf(&storedValue{key: key, stored: stored, Basis: inflight.Basis{KeyTick: c.s.AsOf().Tick}, now: mono.Now()}, &e)
 	if it == nil {
 		h.Why = "its TTL has passed"
 		if err != nil {
@@ -174,32 +176,32 @@ func (c *core) explainRemote(ctx context.Context, h *Holding, key string, stored
 }
 
 // explainChange reads the log itself, so that it can name the change.
-func (c *core) explainChange(ctx context.Context, h *Holding, it *item) error {
-	v := c.s.tail.View()
-	f := it.meta()
-	scopes := c.scopes(it.sources())
-	last, err := c.s.tail.LastChanges(ctx, scopes)
+func (c *core) explainChange(ctx context.Context, h *Holding, it *record.Item) error {
+	v := c.s.session.Tail.View()
+	f := it.Meta()
+	scopes := c.ns.Scopes(it.Sources())
+	last, err := c.s.session.Tail.LastChanges(ctx, scopes)
 	if err != nil {
 		return err
 	}
 	switch {
-	case f.asOf.Incarnation != v.Incarnation:
+	case f.AsOf.Incarnation != v.Incarnation:
 		h.Changed, h.Why = "everything", "the change log was lost since and begun anew"
 		return nil
-	case f.asOf.Tick < v.Floor:
+	case f.AsOf.Tick < v.Floor:
 		h.Changed, h.ChangedAt = "everything", AsOf{Incarnation: v.Incarnation, Tick: v.Floor}
 		h.Why = "everything changed"
 		return nil
 	}
 	for i, t := range last {
-		if t > f.asOf.Tick {
-			h.Changed, h.ChangedAt = scopeName(scopes[i], it.sources()), AsOf{Incarnation: v.Incarnation, Tick: t}
+		if t > f.AsOf.Tick {
+			h.Changed, h.ChangedAt = scopeName(scopes[i], it.Sources()), AsOf{Incarnation: v.Incarnation, Tick: t}
 			h.Why = h.Changed + " changed"
 			return nil
 		}
 	}
 	switch {
-	case mono.Now() >= f.fresh:
+	case mono.Now() >= f.Fresh:
 		h.Why = "its TTL has passed"
 	default:
 		h.Valid = true

@@ -13,6 +13,9 @@ import (
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
+	"github.com/tiercache/tiercache/tier/internal/config"
+	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
 // refreshPause is how long a stale value is served before a refresh of it that
@@ -21,16 +24,16 @@ const refreshPause = time.Second
 
 // pendingFill is one loaded value on its way into both tiers.
 type pendingFill struct {
-	call  *call
-	it    *item
+	call  *inflight.Call
+	it    *record.Item
 	write backend.Write
 	clean bool // no invalidation of the key came between the taking of its lease and the write
 }
 
 // fill ends the calls with what was loaded, stores what may be stored, and then ends
 // the run.
-func (l *loadRun) fill(fs []*call, r loadResult) {
-	ctx := context.WithoutCancel(l.values)
+func (l *loadRun) fill(fs []*inflight.Call, r loadResult) {
+	ctx := context.WithoutCancel(l.Values)
 	done := l.one.done[:]
 	if len(fs) > 1 {
 		done = make([]finishedLoad, len(fs))
@@ -46,25 +49,25 @@ func (l *loadRun) fill(fs []*call, r loadResult) {
 		switch {
 		case err != nil:
 			l.fail(f, err)
-		case envelope != nil && !f.skipLease:
+		case envelope != nil && !f.WithoutLease():
 			fills = append(fills, pendingFill{call: f, it: it, write: backend.Write{
-				Key: f.name, Token: l.token, LeaseTTL: l.s.cfg.leaseTTL, Envelope: envelope, Expires: expiryOf(envelope)}})
+				Key: f.Name, Token: l.token, LeaseTTL: l.s.cfg.LeaseTTL, Envelope: envelope, Expires: expiryOf(envelope)}})
 			continue
 		default:
-			if envelope != nil && f.leaseOOM {
+			if envelope != nil && f.Lease == inflight.LeaseRefused {
 				l.ns.stats.fillErrors.Add(1)
 				l.ns.stats.full.Add(1)
 				l.s.observe(EventFill, l.ns, 0, remote.ErrFull)
 			}
 			l.keepUnstored(f, it, kept)
 		}
-		if !f.skipLease && !l.cfg.localOnly {
-			release = append(release, f.name)
+		if !f.WithoutLease() && !l.cfg.LocalOnly {
+			release = append(release, f.Name)
 		}
 	}
 	if len(release) > 0 {
-		rctx := l.s.request(ctx)
-		if err := l.s.conn.Release(rctx, release, l.token); err != nil {
+		rctx := l.s.session.Request(ctx)
+		if err := l.s.session.Conn.Release(rctx, release, l.token); err != nil {
 			l.countRemoteError(err)
 			// guard: release-lease-of-failed-load
 			l.releaseLater(release)
@@ -80,7 +83,7 @@ func (l *loadRun) fill(fs []*call, r loadResult) {
 
 // finishedLoad is what became of one call's load.
 type finishedLoad struct {
-	it       *item
+	it       *record.Item
 	envelope []byte // nil: not to be stored
 	kept     time.Duration
 	err      error
@@ -93,27 +96,27 @@ type finishedLoad struct {
 // The removal is bound to the lease, as a fill is: the callers may have left, and a value
 // that was set since must not be removed. Without a lease, because the server had no
 // memory for it, the removal is bound to a time window instead.
-func (l *loadRun) dropOlder(ctx context.Context, fs []*call, done []finishedLoad) {
+func (l *loadRun) dropOlder(ctx context.Context, fs []*inflight.Call, done []finishedLoad) {
 	var leased, unleased, offline []string
 	for i, f := range fs {
-		if f.skipLease && !f.leaseOOM && f.force && done[i].envelope != nil {
+		if f.Lease == inflight.LeaseSkipped && f.Force && done[i].envelope != nil {
 			// guard: I10-unleased-refresh
-			offline = append(offline, f.name)
+			offline = append(offline, f.Name)
 		}
-		if d := done[i]; d.envelope != nil && !f.leaseOOM || d.err != nil && !errors.Is(d.err, ErrNotFound) || l.cfg.localOnly && d.kept > 0 {
+		if d := done[i]; d.envelope != nil && f.Lease != inflight.LeaseRefused || d.err != nil && !errors.Is(d.err, ErrNotFound) || l.cfg.LocalOnly && d.kept > 0 {
 			continue
 		}
 		switch {
-		case l.cfg.localOnly, f.skipLease && f.force && !f.leaseOOM:
-			l.s.local.Remove(f.h)
-		case f.skipLease && !f.leaseOOM:
-			l.dropCopy(f.h)
-		case !f.mayReplace():
+		case l.cfg.LocalOnly, f.Lease == inflight.LeaseSkipped && f.Force:
+			l.s.local.Remove(f.H)
+		case f.Lease == inflight.LeaseSkipped:
+			l.dropCopy(f.H)
+		case !f.MayReplace():
 		// guard: G6-discard-by-lease
-		case f.leaseOOM:
-			unleased = append(unleased, f.key)
+		case f.Lease == inflight.LeaseRefused:
+			unleased = append(unleased, f.Key)
 		default:
-			leased = append(leased, f.key)
+			leased = append(leased, f.Key)
 		}
 	}
 	if len(offline) > 0 {
@@ -131,9 +134,9 @@ func (l *loadRun) dropOlder(ctx context.Context, fs []*call, done []finishedLoad
 
 // discard deletes those of the keys whose leases the run still holds.
 func (l *loadRun) discard(ctx context.Context, names []string) error {
-	rctx := l.s.request(ctx)
+	rctx := l.s.session.Request(ctx)
 	defer rctx.End()
-	err := l.s.conn.Discard(rctx, names, l.token)
+	err := l.s.session.Conn.Discard(rctx, names, l.token)
 	if err != nil {
 		l.countRemoteError(err)
 	}
@@ -142,16 +145,16 @@ func (l *loadRun) discard(ctx context.Context, names []string) error {
 
 // keepUnstored ends a call whose value is not stored remotely. The value is kept
 // locally only by local-only caches, or while the server is away (see allowOutage).
-func (l *loadRun) keepUnstored(f *call, it *item, kept time.Duration) {
-	keeps := kept > 0 && l.usesLocal(l.o) && (l.allowOutage(f, it) || l.cfg.localOnly)
-	if !keeps || !l.s.table.insertIfUnchanged(f.h, &f.watch, it) {
-		if f.force {
+func (l *loadRun) keepUnstored(f *inflight.Call, it *record.Item, kept time.Duration) {
+	keeps := kept > 0 && l.usesLocal(l.o) && (l.allowOutage(f, it) || l.cfg.LocalOnly)
+	if !keeps || !l.s.table.InsertIfUnchanged(f.H, &f.Watch, it) {
+		if f.Force {
 			// guard: I10-unleased-refresh-local
-			l.s.local.Remove(f.h) // the copy that Refresh was to replace
+			l.s.local.Remove(f.H) // the copy that Refresh was to replace
 		}
-		it.release(l.s.tail)
+		it.Release(l.s.session.Tail)
 	}
-	l.finishAll([]*call{f}, outcome{served: served{it: it, origin: Loaded}})
+	l.finishAll([]*inflight.Call{f}, inflight.Outcome{Served: inflight.Served{It: it, Origin: inflight.FromLoader}})
 }
 
 // store writes loaded values to the remote tier. Their callers are answered
@@ -173,15 +176,15 @@ func (l *loadRun) store(ctx context.Context, fills []pendingFill) {
 		bytes += int64(len(writes[i].Envelope))
 	}
 	begun := mono.Now()
-	rctx := l.s.request(ctx)
+	rctx := l.s.session.Request(ctx)
 	if !l.s.fills.TryAcquire(bytes) {
-		written, err := l.s.conn.Write(rctx, writes)
+		written, err := l.s.session.Conn.Write(rctx, writes)
 		rctx.End()
 		l.stored(fills, begun, written, err)
 		return
 	}
 	writes[len(writes)-1].Queued = func() { l.answer(fills) }
-	l.s.conn.WriteLater(rctx, writes, func(written []backend.Written, err error) {
+	l.s.session.Conn.WriteLater(rctx, writes, func(written []backend.Written, err error) {
 		rctx.End()
 		l.s.fills.Release(bytes)
 		// guard: reader-does-not-settle-failed-fill
@@ -193,7 +196,7 @@ func (l *loadRun) store(ctx context.Context, fills []pendingFill) {
 		// After a write that was not performed, withdraw may send a request and wait for its
 		// answer, which the reader goroutine cannot do: it reads that answer. And the observer may
 		// be slow.
-		l.s.runInBackground(func() { l.stored(fills, begun, written, err) })
+		l.s.goroutines.RunInBackground(func() { l.stored(fills, begun, written, err) })
 	})
 }
 
@@ -225,8 +228,8 @@ func (l *loadRun) stored(fills []pendingFill, begun mono.Time, written []backend
 			refused = append(refused, fl.write.Key)
 		}
 		l.settle(fl, written[i])
-		fl.call.finish(outcome{served: served{it: fl.it, origin: Loaded}}) // unless answer has
-		l.s.table.unregister(fl.call)
+		fl.call.Finish(inflight.Outcome{Served: inflight.Served{It: fl.it, Origin: inflight.FromLoader}}) // unless answer has
+		l.s.table.Unregister(fl.call)
 	}
 	if len(refused) > 0 {
 		l.releaseLater(refused) // or the next load would wait for our lease to expire
@@ -259,19 +262,19 @@ func (l *loadRun) withdraw(fills []pendingFill, written []backend.Written) {
 	for i := range fills {
 		fl, w := &fills[i], &written[i]
 		switch {
-		case !fl.call.mayReplace() || w.Stored || w.Expired || errors.Is(w.Err, remote.ErrFull): // settle handles ErrFull
+		case !fl.call.MayReplace() || w.Stored || w.Expired || errors.Is(w.Err, remote.ErrFull): // settle handles ErrFull
 			continue
 		case w.Err != nil:
 			// guard: I10-unanswered-fill
 			unanswered = append(unanswered, fl.write.Key)
 		// guard: keep-what-was-set-meanwhile
-		case fl.clean && !l.s.cfg.noTracking && l.s.table.unchanged(fl.call.h, &fl.call.watch):
+		case fl.clean && !l.s.cfg.NoTracking && l.s.table.Unchanged(fl.call.H, &fl.call.Watch):
 			// guard: I10-fenced-fill
 			fenced = append(fenced, fl.write.Key)
 		default:
 			continue
 		}
-		fl.call.finish(outcome{served: served{it: fl.it, origin: Loaded}}) // unless answer has: no caller waits for this
+		fl.call.Finish(inflight.Outcome{Served: inflight.Served{It: fl.it, Origin: inflight.FromLoader}}) // unless answer has: no caller waits for this
 	}
 	if len(unanswered)+len(fenced) == 0 {
 		return
@@ -288,9 +291,9 @@ func (l *loadRun) withdraw(fills []pendingFill, written []backend.Written) {
 // their local copies.
 func (l *loadRun) dropFills(fills []pendingFill) {
 	for _, fl := range fills {
-		l.s.table.removeProvisional(fl.call.h, &fl.call.watch, fl.it)
-		fl.call.finish(outcome{err: &LoadPanic{}})
-		l.s.table.unregister(fl.call)
+		l.s.table.RemoveProvisional(fl.call.H, &fl.call.Watch, fl.it)
+		fl.call.Finish(inflight.Outcome{Err: &LoadPanic{}})
+		l.s.table.Unregister(fl.call)
 	}
 }
 
@@ -299,7 +302,7 @@ func (l *loadRun) dropFills(fills []pendingFill) {
 // ahead of it.
 func (l *loadRun) answer(fills []pendingFill) {
 	for _, fl := range fills {
-		fl.call.finish(outcome{served: served{it: fl.it, origin: Loaded}})
+		fl.call.Finish(inflight.Outcome{Served: inflight.Served{It: fl.it, Origin: inflight.FromLoader}})
 	}
 	runtime.Gosched()
 }
@@ -307,8 +310,8 @@ func (l *loadRun) answer(fills []pendingFill) {
 // keepProvisionally marks the key as being written, and puts the value into the local tier
 // if the key is known not to have changed since the lease was taken.
 func (l *loadRun) keepProvisionally(fl *pendingFill) {
-	view := l.s.tail.View()
-	clean := l.s.table.resetBaseline(fl.call.h, &fl.call.watch)
+	view := l.s.session.Tail.View()
+	clean := l.s.table.ResetBaseline(fl.call.H, &fl.call.Watch)
 	// An invalidation since the lease may have ended the tracking of the key. It need not
 	// mean that the key was changed: the server also sends one when an older value
 	// expires, which it may notice only when the lease is taken.
@@ -316,10 +319,10 @@ func (l *loadRun) keepProvisionally(fl *pendingFill) {
 	// Nor is it known in a cluster that the write goes to the server that was read.
 	// guard: R9-unread
 	// guard: R9-unread-in-cluster
-	fl.write.Unread = !clean || l.s.sharded
-	shard := l.s.shardOf(fl.call.name)
+	fl.write.Unread = !clean || l.s.session.Sharded
+	shard := l.s.session.ShardOf(fl.call.Name)
 	l.setShard(fl.it, shard)
-	if shard != fl.call.shard {
+	if shard != fl.call.Shard {
 		clean = false
 	}
 	fl.clean = clean
@@ -327,16 +330,16 @@ func (l *loadRun) keepProvisionally(fl *pendingFill) {
 		// An older copy may be there: a refresh by a view without local copies
 		// replaces what another view has kept. No invalidation will remove it, since
 		// the next one is taken for the echo of this write.
-		l.s.local.Remove(fl.call.h)
+		l.s.local.Remove(fl.call.H)
 		return
 	}
 	proof := view.Proof
-	if l.s.sharded {
+	if l.s.session.Sharded {
 		proof = min(proof, shard.Proof())
 	}
-	fl.it.meta().provisional.Store(int64(proof.Add(l.s.cfg.maxStaleness)))
-	fl.it.plan(&l.cfg)
-	l.s.table.insertProvisional(fl.call.h, &fl.call.watch, fl.it)
+	fl.it.Meta().Provisional.Store(int64(proof.Add(l.s.cfg.MaxStaleness)))
+	fl.it.Plan(l.cfg.Early)
+	l.s.table.InsertProvisional(fl.call.H, &fl.call.Watch, fl.it)
 }
 
 // settle keeps or drops the local copy according to how its write went.
@@ -349,15 +352,15 @@ func (l *loadRun) settle(fl pendingFill, w backend.Written) {
 		//	B: sets it, which ends A's lease; there is no more memory
 		//	A: is refused, and must not remove what B has set
 		// guard: R8-full-server-discard
-		_ = l.deleteAll(context.Background(), []string{fl.call.key}, l.discard)
+		_ = l.deleteAll(context.Background(), []string{fl.call.Key}, l.discard)
 	}
-	if w.Stored && l.usesLocal(l.o) && l.s.table.commitProvisional(fl.call.h, &fl.call.watch, fl.it) {
-		fl.it.meta().provisional.Store(0)
-		fl.it.plan(&l.cfg)
+	if w.Stored && l.usesLocal(l.o) && l.s.table.CommitProvisional(fl.call.H, &fl.call.Watch, fl.it) {
+		fl.it.Meta().Provisional.Store(0)
+		fl.it.Plan(l.cfg.Early)
 		return
 	}
-	l.s.table.removeProvisional(fl.call.h, &fl.call.watch, fl.it)
-	fl.it.release(l.s.tail)
+	l.s.table.RemoveProvisional(fl.call.H, &fl.call.Watch, fl.it)
+	fl.it.Release(l.s.session.Tail)
 }
 
 func (l *loadRun) countFill(w backend.Written, took time.Duration) {
@@ -378,13 +381,13 @@ func (l *loadRun) countFill(w backend.Written, took time.Duration) {
 
 // finished makes the item of what was loaded for a call, and its envelope if it may be
 // stored.
-func (l *loadRun) finished(ctx context.Context, f *call, r loadResult, i int) (it *item, envelope []byte, kept time.Duration, err error) {
+func (l *loadRun) finished(ctx context.Context, f *inflight.Call, r loadResult, i int) (it *record.Item, envelope []byte, kept time.Duration, err error) {
 	cfg, discard := r.entries[i].taken()
 	it, err = r.loaded[i].it, r.loaded[i].err
 	// First of all: a "not found" without its sources would be believed although they
 	// changed, and the caller would never learn what was wrong with them.
 	// guard: bad-argument-is-error
-	if wrong := cfg.check(l.s.cfg.maxTTL); wrong != nil {
+	if wrong := cfg.Check(l.s.cfg.MaxTTL); wrong != nil {
 		return nil, nil, 0, badArgument(wrong, err)
 	}
 	negative := errors.Is(err, ErrNotFound)
@@ -393,30 +396,30 @@ func (l *loadRun) finished(ctx context.Context, f *call, r loadResult, i int) (i
 	}
 	if negative {
 		l.ns.stats.notFound.Add(1)
-		if l.cfg.negativeTTL == 0 || discard {
+		if l.cfg.NegativeTTL == 0 || discard {
 			return nil, nil, 0, err
 		}
 	}
-	fresh, kept := cfg.life(&l.cfg, l.s.cfg.maxTTL, negative)
+	fresh, kept := cfg.Life(&l.cfg, l.s.cfg.MaxTTL, negative)
 	if negative {
 		it = l.empty()
 		// guard: negative-kind
-		it.kind = l.kind.negativeKind
+		it.Kind = l.kind.NegativeKind
 	}
 	// guard: extra-before-size
-	l.setBasis(it, &f.basis)
-	l.describe(it, f.key, cfg, r.asOf, fresh, kept)
+	l.setBasis(it, &f.Basis)
+	l.describe(it, f.Key, cfg, r.asOf, fresh, kept)
 	if !l.pinMarks(ctx, it) {
 		l.ns.stats.overtaken.Add(1)
 		return it, nil, 0, nil
 	}
-	if discard || l.cfg.localOnly {
+	if discard || l.cfg.LocalOnly {
 		if discard {
 			kept = 0
 		}
 		return it, nil, kept, nil
 	}
-	envelope, err = l.seal(it, fresh, kept, cfg.cost)
+	envelope, err = l.seal(it, fresh, kept, cfg.Cost)
 	if err != nil {
 		l.ns.stats.encodeErrors.Add(1)
 		l.s.observe(EventFill, l.ns, 0, err)
@@ -440,12 +443,12 @@ func badArgument(wrong, err error) error {
 }
 
 // describe sets all but the value of an item that was loaded or set just now.
-func (c *core) describe(it *item, key string, cfg entryConfig, asOf AsOf, fresh, kept time.Duration) {
+func (c *core) describe(it *record.Item, key string, cfg config.Entry, asOf AsOf, fresh, kept time.Duration) {
 	now := mono.Now()
-	f := it.meta()
-	it.key = key
-	it.dependOn(cfg.sources)
-	f.nonce, f.asOf, f.cost = rand.Uint64()|1, asOf, cfg.cost
-	f.born, f.fresh, f.expires = now, now.Add(fresh), now.Add(kept)
+	f := it.Meta()
+	it.Key = key
+	it.DependOn(cfg.Sources)
+	f.Nonce, f.AsOf, f.Cost = rand.Uint64()|1, asOf, cfg.Cost
+	f.Born, f.Fresh, f.Expires = now, now.Add(fresh), now.Add(kept)
 	c.limitLocal(it, now, 0) // the encoded length is known later, if ever: see seal
 }

@@ -2,8 +2,9 @@ package tier
 
 import (
 	"context"
-	"fmt"
 	"time"
+
+	"github.com/tiercache/tiercache/tier/internal/session"
 )
 
 // Health says what works now. A store that is not Healthy still answers every
@@ -49,17 +50,17 @@ type Health struct {
 // endpoint, not for the path of a request.
 func (s *Store) Health(ctx context.Context) Health {
 	if s.closed.Load() {
-		return Health{Remote: s.cfg.backend.String(), RemoteErr: ErrClosed}
+		return Health{Remote: s.cfg.Backend.String(), RemoteErr: ErrClosed}
 	}
-	rctx := s.request(ctx)
+	rctx := s.session.Request(ctx)
 	defer rctx.End()
-	info, err := s.conn.Info(rctx)
-	t := s.tail.Health()
+	info, err := s.session.Conn.Info(rctx)
+	t := s.session.Tail.Health()
 	h := Health{
 		Idle:             t.Idle,
 		Staleness:        t.ProofAge,
-		ServesLocal:      t.ProofAge <= s.cfg.maxStaleness,
-		Remote:           s.cfg.backend.String(),
+		ServesLocal:      t.ProofAge <= s.cfg.MaxStaleness,
+		Remote:           s.cfg.Backend.String(),
 		Server:           info.Server,
 		FailedHeartbeats: t.Failures,
 		Undelivered:      t.Undelivered,
@@ -71,57 +72,12 @@ func (s *Store) Health(ctx context.Context) Health {
 	if err == nil {
 		err = t.Err
 	}
-	h.AwaySince, h.Outages = s.conn.AwaySince()
-	if a := s.conn.OpenOutage(); err == nil && a != nil {
+	h.AwaySince, h.Outages = s.session.Conn.AwaySince()
+	if a := s.session.Conn.OpenOutage(); err == nil && a != nil {
 		err = a
 	}
 	h.RemoteErr = remoteError(ctx, "health", err)
 	h.Healthy = h.RemoteErr == nil && (h.ServesLocal || h.Idle) && h.Undelivered == 0 && !h.UndeliveredAll
-	if info.Unknown != "" {
-		h.Warnings = append(h.Warnings, "not known: "+info.Unknown)
-	}
-	h.Warnings = append(h.Warnings, policyWarnings(h)...)
-	if info.TrackedMax > 0 && info.TrackedKeys > info.TrackedMax*9/10 {
-		h.Warnings = append(h.Warnings, fmt.Sprintf("the server tracks %d keys of at most %d (tracking-table-max-keys): beyond it, local copies are evicted at random",
-			info.TrackedKeys, info.TrackedMax))
-	}
-	if info.LogScopes >= info.LogMost*9/10 && info.LogMost > 0 {
-		h.Warnings = append(h.Warnings, fmt.Sprintf("the change log holds %d scopes of at most %d: the oldest are forgotten, and entries that are older than those are loaded again; name fewer distinct sources, shorten WithMaxTTL or raise maxmemory",
-			info.LogScopes, info.LogMost))
-	}
+	h.Warnings = session.Warnings(&info)
 	return h
-}
-
-// fullness is the share of maxmemory, in percent, from which on memory counts as full.
-// Where nothing is evicted, writes are then about to be refused. Elsewhere the server
-// evicts when it reaches maxmemory, and exceeds it only if there is nothing to evict.
-func fullness(policy string) int64 {
-	if policy == "noeviction" {
-		return 95
-	}
-	return 105
-}
-
-// policyWarnings says which maxmemory policies hurt, and how. None of them makes
-// a read wrong: a lost change log costs every entry, never a stale hit.
-func policyWarnings(h Health) (out []string) {
-	if h.Policy == "" || h.Server == "embedded" {
-		return nil
-	}
-	if h.MaxMemory == 0 {
-		return []string{"maxmemory is not set: the server grows until the machine has no memory left"}
-	}
-	if h.UsedMemory >= h.MaxMemory/100*fullness(h.Policy) {
-		out = append(out, fmt.Sprintf("memory is full (%d bytes of maxmemory %d): loaded values are not stored, and Set fails with remote.ErrFull; raise maxmemory, or InvalidateAll and Purge",
-			h.UsedMemory, h.MaxMemory))
-	}
-	switch h.Policy {
-	case "allkeys-random":
-		out = append(out, "maxmemory-policy allkeys-random evicts the change log as readily as any entry, which makes every entry unbelievable; prefer volatile-lru or volatile-lfu")
-	case "allkeys-lru", "allkeys-lfu":
-		out = append(out, "maxmemory-policy "+h.Policy+" can evict the change log, which makes every entry unbelievable; volatile-lru and volatile-lfu evict entries only")
-	case "noeviction":
-		out = append(out, "maxmemory-policy noeviction refuses to store when memory is full: loaded values are then returned but not cached; prefer volatile-lru or volatile-lfu")
-	}
-	return out
 }

@@ -14,8 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/embedded"
 	"github.com/tiercache/tiercache/internal/valkeytest"
-	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier"
 )
 
@@ -25,7 +25,7 @@ type fleet struct {
 	options []tier.Option
 	prefix  string
 	tracked bool
-	hub     *remote.Embedded   // nil on a server
+	hub     *embedded.Remote   // nil on a server
 	server  *valkeytest.Server // nil in process; shared: keep to prefix
 	stores  []*tier.Store
 }
@@ -125,7 +125,7 @@ func inBubbles(t *testing.T, test func(t *testing.T, f *fleet)) {
 var tracking = map[string][]tier.Option{"tracked": nil, "without tracking": {tier.WithoutTracking()}}
 
 func embeddedFleet(t *testing.T, options []tier.Option) *fleet {
-	hub := remote.NewEmbedded(0)
+	hub := embedded.New(0)
 	return &fleet{t: t, hub: hub, prefix: "test", tracked: len(options) == 0,
 		options: append([]tier.Option{tier.WithRemote(hub)}, options...)}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/tier/internal/config"
 )
 
 // InvalidateSource makes every value that was made from one of the sources
@@ -56,48 +57,26 @@ func (s *Store) change(ctx context.Context, doing string, scopes []invalidation.
 	if s.closed.Load() {
 		return AsOf{}, ErrClosed
 	}
-	cfg := changeConfig{settle: s.cfg.settle}
+	cfg := config.Change{Settle: s.cfg.Settle}
 	for _, o := range options {
 		if o != nil {
 			o.applyChange(&cfg)
 		}
 	}
-	if err := checkSettle(cfg.settle); err != nil {
+	if err := config.CheckSettle(cfg.Settle); err != nil {
 		return AsOf{}, fmt.Errorf("tier: %s: %w", doing, err)
 	}
 	if len(scopes) == 0 && !all {
 		return s.AsOf(), nil // nothing named, nothing changed
 	}
 	begun := time.Now()
-	rctx, cancel := s.changeContext(ctx)
+	rctx, cancel := s.session.ChangeContext(ctx)
 	defer cancel()
-	asOf, err := s.tail.ChangeSettled(rctx, scopes, all, cfg.settle)
+	asOf, err := s.session.Tail.ChangeSettled(rctx, scopes, all, cfg.Settle)
 	if err != nil {
 		err = remoteError(ctx, doing, err)
 	}
 	s.changes.Add(1)
 	s.observe(EventInvalidate, nil, time.Since(begun), err)
 	return asOf, err
-}
-
-// recordContext bounds the recording of a write to keys. The caller's cancellation does not end it: it is a change like
-// any other. A caller that has given up has waited for the write already, so the time is shorter then.
-func (s *Store) recordContext(caller context.Context) (context.Context, context.CancelFunc) {
-	// guard: G3-record-abandoned-write
-	ctx := context.WithoutCancel(caller)
-	if caller.Err() != nil {
-		return context.WithTimeout(ctx, s.cfg.timeout)
-	}
-	return s.changeContext(ctx)
-}
-
-// changeContext gives a change more time than a read, since there is no loader to fall
-// back on. While the server is away the change is sent all the same, but its caller does
-// not wait long: the change is sent again in the background anyway.
-func (s *Store) changeContext(ctx context.Context) (context.Context, context.CancelFunc) {
-	// guard: I8-brief-change-in-outage
-	if s.conn.OpenOutage() != nil {
-		return context.WithTimeout(ctx, s.cfg.timeout)
-	}
-	return context.WithTimeout(ctx, max(s.cfg.timeout, time.Second))
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/embedded"
 	"github.com/tiercache/tiercache/internal/interpose"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/remote"
@@ -112,7 +113,7 @@ func TestI1AfterASetOrDeleteReturnedNoReadHereSeesTheOldValue(t *testing.T) {
 			eachRemote(t, func(t *testing.T, w *world) { readAroundAWrite(t, w, how, func() {}) })
 			t.Run("in a bubble", func(t *testing.T) { // where it is certain that A3 waits
 				synctest.Test(t, func(t *testing.T) {
-					readAroundAWrite(t, &world{t, remote.NewEmbedded(0), "test", nil}, how, synctest.Wait)
+					readAroundAWrite(t, &world{t, embedded.New(0), "test", nil}, how, synctest.Wait)
 				})
 			})
 		})
@@ -153,7 +154,7 @@ func readAroundAWrite(t *testing.T, w *world, how string, settled func()) {
 //	B: reads k more than the maximum staleness later
 func TestI2AProcessThatIsCutOffStopsBelievingItsCopies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t, remote.NewEmbedded(0), "test", nil}
+		w := &world{t, embedded.New(0), "test", nil}
 		a, _ := w.open()
 		b, hooks := w.open()
 		o := &origin{}
@@ -190,7 +191,7 @@ func TestI2AProcessThatIsCutOffStopsBelievingItsCopies(t *testing.T) {
 //	B: its next heartbeat reads the log
 func TestI2ALostMessageIsMadeGoodByTheNextHeartbeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t, remote.NewEmbedded(0), "test", nil}
+		w := &world{t, embedded.New(0), "test", nil}
 		a, _ := w.open()
 		b, hooks := w.open()
 		o := &origin{}
@@ -245,8 +246,8 @@ func TestI2AMessageAfterAGapMakesTheLogBeRead(t *testing.T) {
 //	A: Set(k): the invalidation went to the old connection
 //	B: a heartbeat on the new connection would prove that all is well
 func TestI2AnotherConnectionEndsTheTrustInCopies(t *testing.T) {
-	w := &world{t, remote.NewEmbedded(0), "test", nil}
-	w.raw = embeddedRaw{w.inner.(*remote.Embedded)}
+	w := &world{t, embedded.New(0), "test", nil}
+	w.raw = embeddedRaw{w.inner.(*embedded.Remote)}
 	a, _ := w.open(quiet...)
 	b, hooks := w.open(quiet...)
 	ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
@@ -269,8 +270,8 @@ func TestI2AnotherConnectionEndsTheTrustInCopies(t *testing.T) {
 func TestI6WhatAnotherServerGaveIsJudgedByWhatItKnows(t *testing.T) {
 	for _, way := range []bool{false, true} {
 		leaseFirst = way
-		w := &world{t, remote.NewEmbedded(0), "test", nil}
-		w.raw = embeddedRaw{w.inner.(*remote.Embedded)}
+		w := &world{t, embedded.New(0), "test", nil}
+		w.raw = embeddedRaw{w.inner.(*embedded.Remote)}
 		a, _ := w.open(quiet...)
 		b, hooks := w.open(quiet...)
 		o := &origin{}
@@ -460,7 +461,7 @@ func TestI5ABackgroundLoadThatOverlapsAChangeIsNotBelieved(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := &world{t, remote.NewEmbedded(0), "test", nil}
+				w := &world{t, embedded.New(0), "test", nil}
 				s, _ := w.open()
 				other, _ := w.open()
 				o := &origin{}

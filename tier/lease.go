@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	mrand "math/rand/v2"
-	"slices"
 	"strconv"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
+	"github.com/tiercache/tiercache/tier/internal/inflight"
 )
 
 // newToken returns a token that no other load in the fleet has.
@@ -30,14 +30,14 @@ func tokenPrefix() string {
 
 // renewEvery is how often a running load renews its leases. Processes of two lengths of lease would have to
 // renew more often than a third of the shorter one: asking for a lease shortens another's to the asker's length.
-func (s *Store) renewEvery() time.Duration { return s.cfg.leaseTTL / 3 }
+func (s *Store) renewEvery() time.Duration { return s.cfg.LeaseTTL / 3 }
 
 // readOrLease reads the remote tier and, if it has nothing, takes the lease in
 // the same round trip. It returns true if that ended the call.
 //
 // It costs the server more than a plain read, and so is used only for keys that are
 // likely to be missing.
-func (l *loadRun) readOrLease(ctx context.Context, f *call) bool {
+func (l *loadRun) readOrLease(ctx context.Context, f *inflight.Call) bool {
 	leases, err := l.askLeases(ctx, l.only(f))
 	if err != nil {
 		// guard: I8-release-only-asked-lease
@@ -48,11 +48,11 @@ func (l *loadRun) readOrLease(ctx context.Context, f *call) bool {
 	}
 	lease := &leases[0]
 	// guard: use-lease-with-bad-value
-	f.leased = lease.Acquired && lease.Err == nil
+	f.Lease = inflight.LeaseOf(lease.Acquired && lease.Err == nil)
 	returned := false
 	defer func() {
 		// guard: release-lease-on-goexit
-		if !returned && f.leased { // the codec has ended this goroutine
+		if !returned && f.Lease == inflight.LeaseOwned { // the codec has ended this goroutine
 			l.releaseAside(f)
 		}
 	}()
@@ -60,7 +60,7 @@ func (l *loadRun) readOrLease(ctx context.Context, f *call) bool {
 	case lease.Item.Found():
 		served := l.finishFromRemote(ctx, f, lease.Item, l.load, l.o)
 		// guard: release-unneeded-lease
-		if served && f.leased {
+		if served && f.Lease == inflight.LeaseOwned {
 			l.releaseAside(f)
 		}
 		returned = true
@@ -71,8 +71,8 @@ func (l *loadRun) readOrLease(ctx context.Context, f *call) bool {
 		if lease.Acquired {
 			l.releaseAside(f)
 		}
-	case !f.leased:
-		f.held, f.holds = true, lease.Wait
+	case f.Lease != inflight.LeaseOwned:
+		f.Lease, f.Holds = inflight.LeaseHeld, lease.Wait
 	}
 	l.countMiss(Cold)
 	returned = true
@@ -80,22 +80,25 @@ func (l *loadRun) readOrLease(ctx context.Context, f *call) bool {
 }
 
 // loadWithoutLease marks f to be loaded without a lease, because of err.
-func (l *loadRun) loadWithoutLease(f *call, err error) {
+func (l *loadRun) loadWithoutLease(f *inflight.Call, err error) {
 	l.countRemoteError(err)
-	f.skipLease, f.leaseOOM = true, errors.Is(err, remote.ErrFull)
+	f.Lease = inflight.LeaseSkipped
+	if errors.Is(err, remote.ErrFull) {
+		f.Lease = inflight.LeaseRefused
+	}
 }
 
 // lease asks for the fleet's leases of the calls. ready are the calls to load now, held
 // those whose keys another process loads. It ends the calls whose values have been
 // stored meanwhile.
-func (l *loadRun) lease(ctx context.Context, fs []*call) (ready, held []*call) {
-	var ask []*call
+func (l *loadRun) lease(ctx context.Context, fs []*inflight.Call) (ready, held []*inflight.Call) {
+	var ask []*inflight.Call
 	for _, f := range fs {
 		switch {
-		case l.cfg.localOnly || f.skipLease || f.leased:
+		case l.cfg.LocalOnly || f.WithoutLease() || f.Lease == inflight.LeaseOwned:
 			ready = append(ready, f)
-		case f.held:
-			f.held = false // next time, ask
+		case f.Lease == inflight.LeaseHeld:
+			f.Lease = inflight.LeaseUnknown // next time, ask
 			held = append(held, f)
 		default:
 			ask = append(ask, f)
@@ -109,70 +112,55 @@ func (l *loadRun) lease(ctx context.Context, fs []*call) (ready, held []*call) {
 				l.releaseLater(leasedNames(ask))
 			}
 			for _, f := range ask {
-				f.skipLease = true
+				f.Lease = inflight.LeaseSkipped
 			}
 			return append(ready, ask...), held
 		}
-		var again []*call
+		var again []*inflight.Call
 		for i, f := range ask { // before any is decoded: a codec may end this goroutine
-			f.leased = leases[i].Acquired && leases[i].Err == nil
+			f.Lease = inflight.LeaseOf(leases[i].Acquired && leases[i].Err == nil)
 		}
 		for i, f := range ask {
 			lease := leases[i]
 			switch {
 			case lease.Item.Found() && l.finishFromRemote(ctx, f, lease.Item, l.load, l.o):
-				if f.leased {
-					l.releaseLater([]string{f.name})
+				if f.Lease == inflight.LeaseOwned {
+					l.releaseLater([]string{f.Name})
 				}
-			case f.leased:
+			case f.Lease == inflight.LeaseOwned:
 				ready = append(ready, f)
 			case lease.Err != nil:
 				l.loadWithoutLease(f, lease.Err)
 				ready = append(ready, f)
 				// guard: release-lease-with-error-in-run
 				if lease.Acquired {
-					l.releaseLater([]string{f.name})
+					l.releaseLater([]string{f.Name})
 				}
 			case lease.Item.Found():
 				again = append(again, f) // another version, not usable either
 			default:
-				f.holds = lease.Wait
+				f.Holds = lease.Wait
 				held = append(held, f)
 			}
 		}
 		ask = again
 		if ctx.Err() != nil {
-			l.finishAll(ask, outcome{err: context.Cause(l.Context)})
+			l.finishAll(ask, inflight.Outcome{Err: context.Cause(l.Context)})
 			return ready, held
 		}
 	}
 	return ready, held
 }
 
-func (l *loadRun) askLeases(ctx context.Context, fs []*call) ([]backend.Lease, error) {
+func (l *loadRun) askLeases(ctx context.Context, fs []*inflight.Call) ([]backend.Lease, error) {
 	reqs := make([]backend.LeaseRequest, len(fs))
-	view, now := l.s.tail.View(), mono.Now()
+	view, now := l.s.session.Tail.View(), mono.Now()
 	for i, f := range fs {
 		// Registered before the request, since it reads the key (R9).
-		l.s.table.restart(f, view, now)
-		reqs[i] = backend.LeaseRequest{Key: f.name, Token: l.token, Seen: f.seen, TTL: l.s.cfg.leaseTTL, Any: f.force || f.empty}
+		l.s.table.Restart(f, view, now)
+		reqs[i] = backend.LeaseRequest{Key: f.Name, Token: l.token, Seen: f.Seen, TTL: l.s.cfg.LeaseTTL, Any: f.Force || f.Empty}
 	}
-	rctx := l.s.request(ctx)
-	defer rctx.End()
-	leases, err := l.s.conn.Lease(rctx, reqs)
-	// What comes with a lease is judged as what is read without one: by what is proven. A load that waits for another's
-	// lease may find that nothing is.
-	//
-	//	A:      Delete(k) returns; B holds the lease of k, and A waits for it
-	//	server: is restarted from an older file, with k in it
-	//	A:      dials again, asks for the lease, and is given what the file had
-	//
-	// guard: R6-lease-by-proof
-	unproven := !l.s.canJudgeAll(view, fs) && slices.ContainsFunc(leases, func(l backend.Lease) bool { return l.Item.Found() })
-	if err == nil && (unproven || l.s.anyConnectionChanged(view, fs)) {
-		err = l.s.revalidate(rctx, leasedNames(fs)...)
-	}
-	return leases, err
+	return l.s.session.Lease(ctx, reqs, view)
 }
 
 const (
@@ -189,22 +177,22 @@ const (
 // awaitLease waits until another process has loaded f's key, or has released its lease, or
 // the lease has expired. The server need not send an invalidation of an expired key before
 // the key is accessed, so the wait ends with the lease.
-func (l *loadRun) awaitLease(ctx context.Context, f *call) (ready []*call) {
-	if f.refreshTarget != nil {
-		l.finishAll([]*call{f}, outcome{err: errAbandoned}) // another process does the refresh
+func (l *loadRun) awaitLease(ctx context.Context, f *inflight.Call) (ready []*inflight.Call) {
+	if f.RefreshTarget != nil {
+		l.finishAll([]*inflight.Call{f}, inflight.Outcome{Err: errAbandoned}) // another process does the refresh
 		return nil
 	}
 	wait := maxLeaseWait
-	if l.s.cfg.noTracking {
+	if l.s.cfg.NoTracking {
 		wait = leasePoll
 	}
 	for {
 		// guard: ask-for-expired-lease
-		if err := l.s.table.sleep(ctx, f, min(wait/2+mrand.N(wait/2), f.holds+leaseSlack)); err != nil {
-			l.finishAll([]*call{f}, outcome{err: context.Cause(l.Context)})
+		if err := l.s.table.Sleep(ctx, f, min(wait/2+mrand.N(wait/2), f.Holds+leaseSlack)); err != nil {
+			l.finishAll([]*inflight.Call{f}, inflight.Outcome{Err: context.Cause(l.Context)})
 			return nil
 		}
-		ready, held := l.lease(ctx, []*call{f})
+		ready, held := l.lease(ctx, []*inflight.Call{f})
 		if len(held) == 0 {
 			return ready
 		}
@@ -216,66 +204,26 @@ func (l *loadRun) awaitLease(ctx context.Context, f *call) (ready []*call) {
 // request late, and this release after it, so that no other process waits until the
 // leases expire.
 func (l *loadRun) releaseLater(keys []string) {
-	l.s.runInBackground(func() { l.release(keys) })
+	l.s.goroutines.RunInBackground(func() { l.release(keys) })
 }
 
 // releaseAside is releaseLater for a run that has not begun.
-func (l *loadRun) releaseAside(f *call) {
-	name := f.name
-	l.s.spawn(func() { l.release([]string{name}) })
+func (l *loadRun) releaseAside(f *inflight.Call) {
+	name := f.Name
+	l.s.goroutines.Spawn(func() { l.release([]string{name}) })
 }
 
-// release gives up leases, and tries again until the server answers: the connection over
-// which a lease was asked for may have been lost together with the answer, and until the
-// client has noticed that, it fails new requests. When the server has been away for as
-// long as leases last, none is left to give up.
+// release gives up leases of the run.
 func (l *loadRun) release(keys []string) {
-	expired := time.NewTimer(l.s.cfg.leaseTTL)
-	defer expired.Stop()
-	for pause := time.Millisecond; !l.releaseOnce(keys); pause = min(2*pause, maxReleasePause) {
-		var back <-chan struct{}
-		var again <-chan time.Time
-		if a := l.breaker(keys[0]).Current.Load(); a != nil {
-			back = a.Over
-		} else {
-			again = time.After(pause)
-		}
-		select {
-		case <-back:
-		case <-again:
-		case <-expired.C:
-			return
-		case <-l.s.ctx.Done():
-			return
-		}
-	}
-}
-
-// maxReleasePause bounds the pauses between attempts to give up a lease.
-const maxReleasePause = 100 * time.Millisecond
-
-// releaseOnce reports whether the server has answered.
-func (l *loadRun) releaseOnce(keys []string) bool {
-	limit := max(l.s.cfg.timeout, time.Second)
-	if l.s.closed.Load() {
-		limit = l.s.cfg.timeout
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	err := l.s.conn.Release(ctx, keys, l.token)
-	if err != nil {
-		l.countRemoteError(err)
-	}
-	// guard: release-until-answered
-	return !remote.Away(err)
+	l.s.session.Release(l.s.goroutines.Ctx, keys, l.token, l.countRemoteError)
 }
 
 // leasedNames returns the remote keys of the calls that do not skip the lease.
-func leasedNames(fs []*call) []string {
+func leasedNames(fs []*inflight.Call) []string {
 	out := make([]string, 0, len(fs))
 	for _, f := range fs {
-		if !f.skipLease {
-			out = append(out, f.name)
+		if !f.WithoutLease() {
+			out = append(out, f.Name)
 		}
 	}
 	return out

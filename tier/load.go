@@ -11,11 +11,14 @@ import (
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/recovery"
+	"github.com/tiercache/tiercache/tier/internal/config"
+	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
 // loaded is the result of a loader for one key.
 type loaded struct {
-	it  *item // with only the value set; may be nil with err
+	it  *record.Item // with only the value set; may be nil with err
 	err error
 }
 
@@ -25,7 +28,7 @@ type loaded struct {
 // It is not a closure over the user's loader, since every read without a local hit would
 // have to allocate one: of a thousand callers that share a load, one uses it.
 type loadFunc struct {
-	run    func(ctx context.Context, k *kind, loader any, fs []*call, es []*Entry, out []loaded)
+	run    func(ctx context.Context, k *record.Kind, loader any, fs []*inflight.Call, es []*Entry, out []loaded)
 	loader any // a Loader or a BatchLoader
 }
 
@@ -39,10 +42,10 @@ var errLeft = errors.New("tier: no caller waits for the load any more")
 type loadRun struct {
 	*core
 	load  loadFunc
-	o     callConfig
+	o     config.Call
 	token string // names this run as the holder of its leases
 
-	loadContext
+	inflight.LoadContext
 	timer       *time.Timer // for tick
 	ended       atomic.Bool
 	timedOut    bool         // the end of the context has ended the calls; used by the run's goroutine alone
@@ -52,13 +55,13 @@ type loadRun struct {
 	// goroutine when the loader has returned, or abandon when the context ends and the
 	// loader ignores that. It is set as well while no loader runs.
 	resultOwned atomic.Bool
-	ready       []*call   // the calls that the loader runs for; set before resultOwned is reset
-	begun       mono.Time // when the loader began
+	ready       []*inflight.Call // the calls that the loader runs for; set before resultOwned is reset
+	begun       mono.Time        // when the loader began
 	// one holds what a run of a single call needs, as most runs are, in the memory of the
 	// run itself. No other run uses it.
 	one struct {
-		fs           [1]*call
-		participants [1]participant
+		fs           [1]*inflight.Call
+		participants [1]part
 		es           [1]*Entry
 		entry        Entry
 		out          [1]loaded
@@ -68,64 +71,67 @@ type loadRun struct {
 	}
 }
 
-// participant is a call's part in a run.
-type participant struct {
+// part is a call's part in a run.
+type part struct {
 	run  *loadRun
 	left atomic.Bool
 }
 
-// leave ends the run when its last call has left.
-func (p *participant) leave() {
+// End ends the run.
+func (p *part) End(cause error) { p.run.end(cause) }
+
+// Leave ends the run when its last call has left.
+func (p *part) Leave() {
 	if !p.left.Swap(true) && p.run.activeCalls.Add(-1) == 0 {
 		p.run.end(errLeft)
 	}
 }
 
 // newRun returns a run that has not begun.
-func (c *core) newRun(load loadFunc, o callConfig) *loadRun {
+func (c *core) newRun(load loadFunc, o config.Call) *loadRun {
 	l := &loadRun{core: c, load: load, o: o, token: c.s.newToken()}
 	l.resultOwned.Store(true)
 	return l
 }
 
 // only returns a list of one call, in the memory of the run.
-func (l *loadRun) only(f *call) []*call {
+func (l *loadRun) only(f *inflight.Call) []*inflight.Call {
 	l.one.fs[0] = f
 	return l.one.fs[:]
 }
 
 // start has the calls' values loaded in a goroutine of its own.
-func (l *loadRun) start(ctx context.Context, fs []*call) {
+func (l *loadRun) start(ctx context.Context, fs []*inflight.Call) {
 	for _, f := range fs {
-		f.run = l
+		f.Run = l
 	}
-	if !l.s.spawnLoad(func() { l.run(ctx, fs) }) {
-		l.finishAll(fs, outcome{err: ErrClosed})
+	if !l.s.goroutines.SpawnLoad(func() { l.run(ctx, fs) }) {
+		l.finishAll(fs, inflight.Outcome{Err: ErrClosed})
 	}
 }
 
 // finishAll ends calls with a result that no tier keeps. It unregisters them first: a
 // caller that is given an error and tries again at once gets a new load and not the old
 // error.
-func (c *core) finishAll(fs []*call, out outcome) {
+func (c *core) finishAll(fs []*inflight.Call, out inflight.Outcome) {
 	for _, f := range fs {
-		c.s.table.unregister(f)
-		f.finish(out)
+		c.s.table.Unregister(f)
+		f.Finish(out)
 	}
 }
 
 // run gets the leases and runs the loader. It counts as background work of the store
 // until finish is called: before run returns, or later, when its fill has been answered.
-func (l *loadRun) run(ctx context.Context, fs []*call) {
+func (l *loadRun) run(ctx context.Context, fs []*inflight.Call) {
 	returned := false
 	defer func() {
 		if !returned {
 			l.endOnExit(fs)
 		}
 	}()
-	l.init(ctx, time.Now().Add(l.cfg.loadTimeout), loading{store: l.s, ns: l.ns, calls: fs})
+	l.Init(ctx, time.Now().Add(l.cfg.LoadTimeout), inflight.Loading{Space: l.ns, Calls: fs})
 	l.timer = time.AfterFunc(time.Hour, l.tick) // an hour, since tick uses l.timer, which must be set before
-	l.timer.Reset(min(l.s.renewEvery(), l.cfg.loadTimeout))
+	l.timer.Reset(min(l.s.renewEvery(), l.cfg.LoadTimeout))
 	fs = l.attachCalls(fs)
 	if l.s.closed.Load() { // Close may have listed the participants before ours were attached
 		l.end(ErrClosed)
@@ -140,17 +146,17 @@ func (l *loadRun) run(ctx context.Context, fs []*call) {
 
 // endOnExit ends a run whose goroutine is being ended: by its loader, which
 // runLoader sees to, or by a codec that called runtime.Goexit.
-func (l *loadRun) endOnExit(fs []*call) {
+func (l *loadRun) endOnExit(fs []*inflight.Call) {
 	if l.timedOut || l.ended.Load() {
 		return
 	}
 	var leased []string
 	for _, f := range fs {
-		if f.run != l || f.finished() { // another run has it by now
+		if f.Run != l || f.Finished() { // another run has it by now
 			continue
 		}
-		if f.leased {
-			leased = append(leased, f.name)
+		if f.Lease == inflight.LeaseOwned {
+			leased = append(leased, f.Name)
 		}
 		l.fail(f, &LoadPanic{})
 	}
@@ -166,14 +172,14 @@ func (l *loadRun) finish() {
 		return
 	}
 	l.timer.Stop()
-	l.cancelCause(nil)
-	l.s.mu.background.Done()
+	l.CancelCause(nil)
+	l.s.goroutines.LoadDone()
 }
 
 // end ends the context, and the calls of a loader that is running: the loader may be
 // slow to notice the end, or never notice.
 func (l *loadRun) end(cause error) {
-	l.cancelCause(cause)
+	l.CancelCause(cause)
 	l.abandon()
 }
 
@@ -181,56 +187,57 @@ func (l *loadRun) end(cause error) {
 // at all.
 func (l *loadRun) tick() {
 	// After a panic nothing would watch the deadline any more.
-	defer l.s.panics.Recover("the timer of a load", func() { l.end(recovery.ErrPanicked) })
+	defer l.s.goroutines.Panics.Recover("the timer of a load", func() { l.end(recovery.ErrPanicked) })
 	if l.Err() != nil {
 		return
 	}
 	// guard: idle-without-loads
-	l.s.activity.Add(1)
-	left := time.Until(l.deadline)
+	l.s.session.Activity.Add(1)
+	until, _ := l.Deadline()
+	left := time.Until(until)
 	if left <= 0 {
-		l.end(l.cfg.timedOut)
+		l.end(l.cfg.TimedOut)
 		return
 	}
 	l.timer.Reset(min(l.s.renewEvery(), left))
 	// guard: I7-renew-lease
 	if !l.resultOwned.Load() {
-		l.s.spawn(l.extend)
+		l.s.goroutines.Spawn(l.extend)
 	}
 }
 
 func (l *loadRun) extend() {
 	keys := leasedNames(l.ready)
-	if len(keys) == 0 || l.cfg.localOnly {
+	if len(keys) == 0 || l.cfg.LocalOnly {
 		return
 	}
-	rctx := l.s.request(&l.loadContext) // not the first caller's context: that caller may have left
+	rctx := l.s.session.Request(&l.LoadContext) // not the first caller's context: that caller may have left
 	defer rctx.End()
-	if err := l.s.conn.Extend(rctx, keys, l.token, l.s.cfg.leaseTTL); err != nil {
+	if err := l.s.session.Conn.Extend(rctx, keys, l.token, l.s.cfg.LeaseTTL); err != nil {
 		l.countRemoteError(err)
 	}
 }
 
 // attachCalls makes the calls participants of the run, and ends those that no caller
 // waits for.
-func (l *loadRun) attachCalls(fs []*call) (wanted []*call) {
+func (l *loadRun) attachCalls(fs []*inflight.Call) (wanted []*inflight.Call) {
 	participants := l.one.participants[:]
 	if len(fs) > 1 {
-		participants = make([]participant, len(fs))
+		participants = make([]part, len(fs))
 	}
 	l.activeCalls.Store(int64(len(fs)))
-	wanted = make([]*call, 0, len(fs))
+	wanted = make([]*inflight.Call, 0, len(fs))
 	for i, f := range fs {
 		participants[i].run = l
-		if l.s.table.attach(f, &participants[i]) {
+		if l.s.table.Attach(f, &participants[i]) {
 			wanted = append(wanted, f)
 			continue
 		}
-		if f.leased {
-			l.releaseLater([]string{f.name})
+		if f.Lease == inflight.LeaseOwned {
+			l.releaseLater([]string{f.Name})
 		}
-		l.finishAll([]*call{f}, outcome{err: errAbandoned})
-		participants[i].leave()
+		l.finishAll([]*inflight.Call{f}, inflight.Outcome{Err: errAbandoned})
+		participants[i].Leave()
 	}
 	return wanted
 }
@@ -238,22 +245,22 @@ func (l *loadRun) attachCalls(fs []*call) (wanted []*call) {
 // take gets the leases, and returns the calls that this run is to load. For each key
 // that another process loads it starts a run of its own that waits, so that the rest of
 // a batch need not wait too.
-func (l *loadRun) take(fs []*call) []*call {
-	ready, held := l.lease(&l.loadContext, fs)
+func (l *loadRun) take(fs []*inflight.Call) []*inflight.Call {
+	ready, held := l.lease(&l.LoadContext, fs)
 	for _, f := range fs {
-		if f.finished() {
-			f.participant.leave() // answered already: its waiters need not leave for the run to end
+		if f.Finished() {
+			f.Participant.Leave() // answered already: its waiters need not leave for the run to end
 		}
 	}
 	for len(held) > 0 && len(fs) > 1 {
 		last := held[len(held)-1]
 		held = held[:len(held)-1]
-		p := last.participant
-		l.newRun(l.load, l.o).start(l.values, []*call{last})
-		p.leave()
+		p := last.Participant
+		l.newRun(l.load, l.o).start(l.Values, []*inflight.Call{last})
+		p.Leave()
 	}
 	if len(held) == 1 {
-		ready = l.awaitLease(&l.loadContext, held[0])
+		ready = l.awaitLease(&l.LoadContext, held[0])
 	}
 	return ready
 }
@@ -268,7 +275,7 @@ type loadResult struct {
 // runLoader runs the loader and fills the tiers with its values. The as-of is taken
 // here, before the loader starts (R2): a change from now on makes the values invalid,
 // and the loader sees every change from before.
-func (l *loadRun) runLoader(fs []*call) {
+func (l *loadRun) runLoader(fs []*inflight.Call) {
 	r := l.prepare(fs)
 	l.ready, l.begun = fs, mono.Now()
 	l.resultOwned.Store(false)
@@ -297,13 +304,13 @@ func (l *loadRun) runLoader(fs []*call) {
 		l.withCause(r.loaded)
 		l.fill(fs, r)
 	}()
-	l.load.run(&l.loadContext, l.kind, l.load.loader, fs, r.entries, r.loaded)
+	l.load.run(&l.LoadContext, l.kind, l.load.loader, fs, r.entries, r.loaded)
 	returned = true
 }
 
 // prepare takes the as-of of the values, and sets the basis of the calls.
-func (l *loadRun) prepare(fs []*call) loadResult {
-	view := l.s.tail.View()
+func (l *loadRun) prepare(fs []*inflight.Call) loadResult {
+	view := l.s.session.Tail.View()
 	r := loadResult{asOf: view.AsOf(), entries: l.one.es[:], loaded: l.one.out[:]}
 	l.one.es[0] = &l.one.entry
 	if len(fs) > 1 {
@@ -312,19 +319,19 @@ func (l *loadRun) prepare(fs []*call) loadResult {
 			r.entries[i] = &Entry{}
 		}
 	}
-	if given := l.o.asOf; !given.IsZero() && (given.Incarnation != r.asOf.Incarnation || given.Tick < r.asOf.Tick) {
+	if given := l.o.AsOf; !given.IsZero() && (given.Incarnation != r.asOf.Incarnation || given.Tick < r.asOf.Tick) {
 		r.asOf = given
 	}
 	for _, f := range fs {
-		if f.skipLease && !l.cfg.localOnly { // else askLeases or recheckLocalOnly has set the basis
-			l.s.table.restart(f, view, mono.Now())
+		if f.WithoutLease() && !l.cfg.LocalOnly { // else askLeases or recheckLocalOnly has set the basis
+			l.s.table.Restart(f, view, mono.Now())
 		}
-		f.seq = view.Seq
+		f.Seq = view.Seq
 		if r.asOf != view.AsOf() {
-			f.seq = 0 // older than the view of any caller that shares it: they all check
+			f.Seq = 0 // older than the view of any caller that shares it: they all check
 		}
-		f.keyTick = view.Watermark
-		if f.skipLease {
+		f.KeyTick = view.Watermark
+		if f.WithoutLease() {
 			l.ns.stats.unleased.Add(1)
 		}
 	}
@@ -368,19 +375,19 @@ func (l *loadRun) abandon() {
 	for _, f := range l.ready {
 		l.fail(f, cause)
 	}
-	if keys := leasedNames(l.ready); len(keys) > 0 && !l.cfg.localOnly {
+	if keys := leasedNames(l.ready); len(keys) > 0 && !l.cfg.LocalOnly {
 		l.releaseLater(keys)
 	}
 	l.finish()
 }
 
 // fail ends a call whose load failed.
-func (l *loadRun) fail(f *call, err error) {
-	if f.refreshTarget != nil {
-		f.refreshTarget.meta().retry.Store(int64(mono.Now().Add(refreshPause)))
+func (l *loadRun) fail(f *inflight.Call, err error) {
+	if f.RefreshTarget != nil {
+		f.RefreshTarget.Meta().Retry.Store(int64(mono.Now().Add(refreshPause)))
 	}
 	if context.Cause(l.Context) != errLeft { // else no caller gets the error
 		l.ns.stats.loadErrors.Add(1)
 	}
-	l.finishAll([]*call{f}, outcome{err: err, staleFallback: f.stale})
+	l.finishAll([]*inflight.Call{f}, inflight.Outcome{Err: err, StaleFallback: f.Stale})
 }

@@ -6,9 +6,11 @@ import (
 	"fmt"
 
 	"github.com/tiercache/tiercache/internal/backend"
-	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/local"
+	"github.com/tiercache/tiercache/tier/internal/config"
+	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
 // GetMany is Get of several keys: one round trip to the remote tier, and one
@@ -27,8 +29,8 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[
 	for _, key := range keys {
 		if len(options) == 0 {
 			if it := c.hit(key); it != nil {
-				c.ns.stats.localHits.add()
-				found[key] = *valueIn[V](it)
+				c.ns.stats.localHits.Add()
+				found[key] = *record.ValueIn[V](it)
 				continue
 			}
 		}
@@ -38,32 +40,32 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[
 		return found, nil
 	}
 	p := &batchLookup{lookups: make([]keyLookup, len(missing))}
-	give := func(key string, it *item) {
-		if !it.negative {
+	give := func(key string, it *record.Item) {
+		if !it.Negative {
 			found[key] = c.valueOf(it)
 		}
 	}
 	c.lookupMany(ctx, p, missing, loadFunc{c.typed.batch, load}, callOptions(options), give)
 	for i := range p.lookups {
 		if t := &p.lookups[i]; t.err == nil && !t.delivered {
-			give(t.key, t.out.it)
+			give(t.key, t.out.It)
 		}
 	}
 	return found, errors.Join(manyErrors(p.lookups)...)
 }
 
 // runBatch runs a BatchLoader[V].
-func runBatch[V any](ctx context.Context, k *kind, loader any, fs []*call, es []*Entry, out []loaded) {
+func runBatch[V any](ctx context.Context, k *record.Kind, loader any, fs []*inflight.Call, es []*Entry, out []loaded) {
 	keys, entries := make([]string, len(fs)), Entries{make(map[string]*Entry, len(fs))}
 	for i, f := range fs {
-		keys[i], entries.byKey[f.key] = f.key, es[i]
+		keys[i], entries.byKey[f.Key] = f.Key, es[i]
 	}
 	values, err := loader.(BatchLoader[V])(ctx, keys, entries)
 	for i, f := range fs {
-		v, ok := values[f.key]
+		v, ok := values[f.Key]
 		switch {
 		case ok:
-			out[i].it = newItemOf(k, v) // also with an error: the values that were found are returned
+			out[i].it = record.NewItemOf(k, v) // also with an error: the values that were found are returned
 		case err != nil:
 			out[i].err = err
 		default:
@@ -76,23 +78,23 @@ func runBatch[V any](ctx context.Context, k *kind, loader any, fs []*call, es []
 type keyLookup struct {
 	key           string
 	h             local.Key
-	hasCall       bool   // the key had a call when the caller began
-	delivered     bool   // its value was read uncoalesced, and given
-	seen          string // the version that was read uncoalesced and cannot be used: see call.seen
-	empty         bool   // likewise: see call.empty
-	call          *call  // nil if the local tier had it, it was delivered, or err
+	hasCall       bool           // the key had a call when the caller began
+	delivered     bool           // its value was read uncoalesced, and given
+	seen          string         // the version that was read uncoalesced and cannot be used: see call.seen
+	empty         bool           // likewise: see call.empty
+	call          *inflight.Call // nil if the local tier had it, it was delivered, or err
 	leads         bool
 	left          bool
 	invalidations int
-	staleFallback *item
-	out           served
+	staleFallback *record.Item
+	out           inflight.Served
 	err           error
 }
 
 // batchLookup is what a GetMany needs for its keys.
 type batchLookup struct {
 	lookups []keyLookup
-	lead    []*call
+	lead    []*inflight.Call
 
 	uncoalesced bool  // the remote tier was read already, without calls
 	err         error // the error of that read
@@ -100,18 +102,18 @@ type batchLookup struct {
 
 // newCalls returns a call for each lookup that may need one, in one piece of memory:
 // most will be needed.
-func (p *batchLookup) newCalls() []call {
+func (p *batchLookup) newCalls() []inflight.Call {
 	n := 0
 	for i := range p.lookups {
 		if t := &p.lookups[i]; t.err == nil && !t.delivered {
 			n++
 		}
 	}
-	return make([]call, n)
+	return make([]inflight.Call, n)
 }
 
 // lookupMany gets the values of keys from the first tier that has them, or the loader.
-func (c *core) lookupMany(ctx context.Context, p *batchLookup, keys []string, load loadFunc, o callConfig, give func(key string, it *item)) {
+func (c *core) lookupMany(ctx context.Context, p *batchLookup, keys []string, load loadFunc, o config.Call, give func(key string, it *record.Item)) {
 	lookups := p.lookups
 	since := c.s.takeSnapshot()
 	uncoalesced := c.readsUncoalesced(o)
@@ -119,9 +121,9 @@ func (c *core) lookupMany(ctx context.Context, p *batchLookup, keys []string, lo
 		t := &lookups[i]
 		t.key = key
 		if t.err = c.admit(ctx, key); t.err == nil {
-			t.h = c.ns.hash(key)
+			t.h = c.ns.Hash(key)
 			// guard: I10-many-wait-for-fill
-			t.hasCall = uncoalesced && c.s.table.hasCall(t.h)
+			t.hasCall = uncoalesced && c.s.table.HasCall(t.h)
 		}
 	}
 	if uncoalesced {
@@ -135,22 +137,22 @@ func (c *core) lookupMany(ctx context.Context, p *batchLookup, keys []string, lo
 		if t.err != nil || t.delivered {
 			continue
 		}
-		if c.usesLocal(o) && !o.fresh {
+		if c.usesLocal(o) && !o.Fresh {
 			got, ok := c.fromLocal(ctx, t.h, t.key, load)
 			if ok {
 				t.out = got
 				continue
 			}
-			t.staleFallback = got.it
+			t.staleFallback = got.It
 		}
-		t.call, t.leads, t.invalidations = c.s.table.join(&calls[0], t.h, t.key, true)
+		t.call, t.leads, t.invalidations = c.s.table.Join(&calls[0], t.h, t.key, true)
 		if t.leads {
 			calls = calls[1:]
-			t.call.seen, t.call.empty = t.seen, t.empty
+			t.call.Seen, t.call.Empty = t.seen, t.empty
 			p.lead = append(p.lead, t.call)
 		}
 	}
-	c.ns.nameAll(len(p.lead), func(i int) local.Key { return p.lead[i].h }, func(i int, name string) { p.lead[i].name = name })
+	c.ns.NameAll(len(p.lead), func(i int) local.Key { return p.lead[i].H }, func(i int, name string) { p.lead[i].Name = name })
 	c.lookupBatch(ctx, p, load, o)
 	for i := range lookups {
 		if t := &lookups[i]; t.call != nil {
@@ -164,7 +166,7 @@ func (c *core) leaveAll(lookups []keyLookup) {
 	for i := range lookups {
 		if t := &lookups[i]; t.call != nil && !t.left {
 			t.left = true
-			c.s.table.leave(t.call)
+			c.s.table.Leave(t.call)
 		}
 	}
 }
@@ -199,34 +201,34 @@ func manyError(keys []string, err error) error {
 
 // awaitKey waits for one key's call. If its result may not be shared the key
 // is looked up on its own.
-func (c *core) awaitKey(ctx context.Context, t *keyLookup, since snapshot, load loadFunc, o callConfig) (served, error) {
+func (c *core) awaitKey(ctx context.Context, t *keyLookup, since snapshot, load loadFunc, o config.Call) (inflight.Served, error) {
 	instead, ended, err := c.await(ctx, t.call, t.staleFallback)
 	t.left = true
-	c.s.table.leave(t.call)
+	c.s.table.Leave(t.call)
 	if err != nil || !ended {
 		return instead, err
 	}
-	if t.call.key != t.key || t.call.out.err == errAbandoned || !t.leads && !c.canShare(ctx, t.call, since, t.invalidations, o) {
-		if err := waitFor(ctx, &t.call.left); err != nil {
-			return served{}, err
+	if t.call.Key != t.key || t.call.Out.Err == errAbandoned || !t.leads && !c.canShare(ctx, t.call, since, t.invalidations, o) {
+		if err := waitFor(ctx, &t.call.Left); err != nil {
+			return inflight.Served{}, err
 		}
 		return c.lookup(ctx, t.key, load, o)
 	}
-	if !t.leads && t.call.out.err == nil {
-		c.countShared(&t.call.out)
+	if !t.leads && t.call.Out.Err == nil {
+		c.countShared(&t.call.Out)
 	}
-	return c.orStale(&t.call.out, t.staleFallback)
+	return c.orStale(&t.call.Out, t.staleFallback)
 }
 
 // lookupBatch does the work of the calls that the batch leads: one read, unless the keys
 // were read uncoalesced, and one load for the rest.
-func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o callConfig) {
+func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o config.Call) {
 	fs := p.lead
 	if len(fs) == 0 {
 		return
 	}
-	if c.cfg.localOnly {
-		var rest []*call
+	if c.cfg.LocalOnly {
+		var rest []*inflight.Call
 		for _, f := range fs {
 			if !c.recheckLocalOnly(f, o) {
 				rest = append(rest, f)
@@ -258,7 +260,7 @@ func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o
 		case p.uncoalesced:
 			rest = append(rest, f)
 		case items == nil:
-			f.skipLease = true
+			f.Lease = inflight.LeaseSkipped
 			rest = append(rest, f)
 		case !c.finishFromRemote(ctx, f, items[i], load, o):
 			rest = append(rest, f)
@@ -272,13 +274,13 @@ func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o
 
 // splitByOutage separates the calls whose server is away, so that the keys of a cluster's
 // other servers are still read.
-func (c *core) splitByOutage(ctx context.Context, fs []*call, o callConfig) (there, offline []*call) {
+func (c *core) splitByOutage(ctx context.Context, fs []*inflight.Call, o config.Call) (there, offline []*inflight.Call) {
 	// guard: I8-one-silent-server
-	if !c.s.sharded {
+	if !c.s.session.Sharded {
 		return fs, nil
 	}
 	for _, f := range fs {
-		if a := c.s.conn.Of(f.name).Current.Load(); a == nil {
+		if a := c.s.session.Conn.Of(f.Name).Current.Load(); a == nil {
 			there = append(there, f)
 		} else if !c.afterReadError(ctx, f, o, a) {
 			offline = append(offline, f)
@@ -289,57 +291,16 @@ func (c *core) splitByOutage(ctx context.Context, fs []*call, o callConfig) (the
 
 // readMany reads all calls' keys in one round trip. It returns neither items nor an error
 // if the change log was replaced during each of its attempts.
-func (c *core) readMany(ctx context.Context, fs []*call, o callConfig) ([]backend.Item, error) {
+func (c *core) readMany(ctx context.Context, fs []*inflight.Call, o config.Call) ([]backend.Item, error) {
+	names := leasedNames(fs)
 	for range 3 {
-		v, now := c.s.tail.View(), mono.Now()
+		v, now := c.s.session.Tail.View(), mono.Now()
 		for _, f := range fs {
-			c.s.table.restart(f, v, now)
+			c.s.table.Restart(f, v, now)
 		}
-		rctx := c.s.request(ctx)
-		defer rctx.End()
-		names := leasedNames(fs)
-		if !o.fresh && c.s.canJudgeAll(v, fs) {
-			items, _, err := c.s.conn.Get(rctx, names, nil)
-			if err == nil && c.s.anyConnectionChanged(v, fs) {
-				err = c.s.revalidate(rctx, names...)
-			}
-			return items, err
-		}
-		q := c.s.tail.Query(nil)
-		items, d, err := c.s.conn.Get(rctx, names, &q.DeltaQuery)
-		if err != nil {
-			return nil, err
-		}
-		done, err := c.s.tail.Apply(rctx, q, d)
-		if done && c.s.connectionChanged(v, nil) {
-			err = c.s.revalidate(rctx, names...)
-		}
-		if done || err != nil {
+		if items, done, err := c.s.session.ReadMany(ctx, names, o.Fresh, v); done || err != nil {
 			return items, err
 		}
 	}
 	return nil, nil
-}
-
-// canJudgeAll is canJudge for the servers of all keys.
-func (s *Store) canJudgeAll(v *changelog.View, fs []*call) bool {
-	if !s.canJudge(v, nil) {
-		return false
-	}
-	for _, f := range fs {
-		if s.sharded && !s.canJudge(v, f.shard) {
-			return false
-		}
-	}
-	return true
-}
-
-// anyConnectionChanged is connectionChanged for the server of any key.
-func (s *Store) anyConnectionChanged(v *changelog.View, fs []*call) bool {
-	for _, f := range fs {
-		if s.sharded && f.shard.Gone() {
-			return true
-		}
-	}
-	return s.connectionChanged(v, nil)
 }

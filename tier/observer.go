@@ -37,12 +37,12 @@ func (s *Store) observe(kind EventKind, ns *namespace, took time.Duration, err e
 	}
 	e := Event{Kind: kind, Took: took, Err: err}
 	if ns != nil {
-		e.Namespace = ns.path
+		e.Namespace = ns.Path
 	}
 	defer func() {
 		if p := recover(); p != nil {
 			// guard: observer-panic-is-not-logged
-			s.cfg.logger.Error("tiercache: the observer panicked", "panic", recovery.Describe(p))
+			s.cfg.Logger.Error("tiercache: the observer panicked", "panic", recovery.Describe(p))
 		}
 	}()
 	s.cfg.observer(e)

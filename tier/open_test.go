@@ -22,8 +22,8 @@ import (
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
+	"github.com/tiercache/tiercache/internal/embedded"
 	"github.com/tiercache/tiercache/internal/valkeytest"
-	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier"
 )
 
@@ -201,7 +201,7 @@ func TestAFailedOpenLeavesNothing(t *testing.T) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}}}),
-		"its log cannot be read": {more: []tier.Option{tier.WithRemote(unreadable{remote.NewEmbedded(0)})}},
+		"its log cannot be read": {more: []tier.Option{tier.WithRemote(unreadable{embedded.New(0)})}},
 	}
 	for _, right := range all {
 		name := strings.ReplaceAll(right, "|", "-")
@@ -282,10 +282,10 @@ func clusterOf(host, port string) func(net.Conn) {
 }
 
 // unreadable is a remote tier whose log cannot be read.
-type unreadable struct{ *remote.Embedded }
+type unreadable struct{ *embedded.Remote }
 
 func (u unreadable) Connect(ctx context.Context, o backend.Options) (backend.Conn, error) {
-	c, err := u.Embedded.Connect(ctx, o)
+	c, err := u.Remote.Connect(ctx, o)
 	return mute{c}, err
 }
 
@@ -307,7 +307,7 @@ func TestAServerThatIsSlowWhileAStoreOpensEndsNothing(t *testing.T) {
 					ctx, cancel = context.WithTimeout(t.Context(), 900*time.Millisecond)
 				}
 				defer cancel()
-				s, err := tier.Open(ctx, tier.WithRemote(lateLogs{remote.NewEmbedded(0)}), tier.WithRemoteTimeout(50*time.Millisecond))
+				s, err := tier.Open(ctx, tier.WithRemote(lateLogs{embedded.New(0)}), tier.WithRemoteTimeout(50*time.Millisecond))
 				require.Equal(t, opens, err == nil, err)
 				require.NoError(t, s.Close())
 			})
@@ -316,10 +316,10 @@ func TestAServerThatIsSlowWhileAStoreOpensEndsNothing(t *testing.T) {
 }
 
 // lateLogs is a remote tier whose log takes 200 ms to read, and is missing at first.
-type lateLogs struct{ *remote.Embedded }
+type lateLogs struct{ *embedded.Remote }
 
 func (r lateLogs) Connect(ctx context.Context, o backend.Options) (backend.Conn, error) {
-	c, err := r.Embedded.Connect(ctx, o)
+	c, err := r.Remote.Connect(ctx, o)
 	return &lateLog{Conn: c}, err
 }
 

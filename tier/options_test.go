@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/embedded"
 	"github.com/tiercache/tiercache/internal/valkeytest"
-	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier"
 )
 
@@ -49,12 +49,12 @@ func TestOpenNamesBadOptionsOfTheClientWithTheOthers(t *testing.T) {
 }
 
 func TestOpenRejectsWhatCannotWork(t *testing.T) {
-	hub := remote.NewEmbedded(0)
+	hub := embedded.New(0)
 	for want, options := range map[string][]tier.Option{
 		"WithValkey and WithRemote exclude":       {tier.WithValkey("valkey://127.0.0.1:1"), tier.WithRemote(hub)},
 		"WithRemote and WithRemote exclude":       {tier.WithRemote(hub), tier.WithRemote(hub)},
 		"WithValkeyClient and WithValkey exclude": {tier.WithValkeyClient(valkey.ClientOption{}), tier.WithValkey("valkey://127.0.0.1:1")},
-		"WithRemote: backend is nil":              {tier.WithRemote((*remote.Embedded)(nil))},
+		"WithRemote: backend is nil":              {tier.WithRemote((*embedded.Remote)(nil))},
 		`WithPrefix ""`:                           {tier.WithPrefix("")},
 		`WithPrefix "a{b}"`:                       {tier.WithPrefix("a{b}")},
 		`WithPrefix "xxx`:                         {tier.WithPrefix(strings.Repeat("x", 65))},

@@ -1,87 +1,71 @@
 package tier
 
 import (
-	"math"
-	"time"
 	"unsafe"
 
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
+	"github.com/tiercache/tiercache/tier/internal/config"
+	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/record"
 )
-
-// outageAllowance allows an item to be served without proof: as long as one outage of
-// the server lasts, and until a given time.
-//
-// Changes that this process learns of meanwhile (its own, or from messages that still
-// arrive) invalidate the item all the same. The time for which other changes can be
-// missed is bounded by WithOutageTTL, counted from the beginning of the load.
-type outageAllowance struct {
-	outage *breaker.Outage
-	begun  mono.Time // when the load began
-	until  mono.Time
-}
-
-// epochNone is the epoch of items that are never valid by proof: the server sends no
-// invalidations of their keys, since the items were neither read from it nor stored
-// there. When the outage is over they are dropped, even if they are still true.
-const epochNone = math.MaxUint64
 
 // allowOutage gives the item that was loaded for f an outageAllowance, if the cache has
 // WithOutageTTL and the server is away now. It reports whether it did.
-func (c *core) allowOutage(f *call, it *item) bool {
-	if c.cfg.outageTTL == 0 {
+func (c *core) allowOutage(f *inflight.Call, it *record.Item) bool {
+	if c.cfg.OutageTTL == 0 {
 		return false
 	}
-	a := c.breaker(f.name).Current.Load()
+	a := c.breaker(f.Name).Current.Load()
 	if a == nil {
 		return false
 	}
-	o := &outageAllowance{outage: a, begun: f.begun, until: f.begun.Add(jittered(c.cfg.outageTTL, c.cfg.jitter))}
-	known := it.meta()
-	if known.extra == nil {
-		known.cost += int64(unsafe.Sizeof(extra{}))
+	o := &record.OutageAllowance{Outage: a, Begun: f.Begun, Until: f.Begun.Add(config.Jittered(c.cfg.OutageTTL, c.cfg.Jitter))}
+	known := it.Meta()
+	if known.Extra == nil {
+		known.Cost += int64(unsafe.Sizeof(record.Extra{}))
 	}
-	it.ensureExtra().outage = o
-	if !c.cfg.localOnly { // else only the log has its changes, and will be read after the outage
+	it.EnsureExtra().Outage = o
+	if !c.cfg.LocalOnly { // else only the log has its changes, and will be read after the outage
 		// guard: I2-outage-copy-epoch
-		known.epoch = epochNone
-		known.fresh = min(known.fresh, o.until)
-		it.plan(&c.cfg)
+		known.Epoch = record.EpochNone
+		known.Fresh = min(known.Fresh, o.Until)
+		it.Plan(c.cfg.Early)
 	}
-	known.cost += int64(unsafe.Sizeof(*o))
+	known.Cost += int64(unsafe.Sizeof(*o))
 	return true
 }
 
 // breaker returns the breaker of a remote key's server, or that of the log's server for
 // a local-only cache.
 func (c *core) breaker(name string) *breaker.Breaker {
-	if c.cfg.localOnly {
-		return c.s.conn.OfLog()
+	if c.cfg.LocalOnly {
+		return c.s.session.Conn.OfLog()
 	}
-	return c.s.conn.Of(name)
+	return c.s.session.Conn.Of(name)
 }
 
 // servableInOutage reports whether a local copy that is not valid by proof may be served
 // all the same. Its own marks may be of a table that was discarded, so it is judged by
 // new ones. A view serves the copies of other views no longer than its own, and none
 // without the option.
-func (c *core) servableInOutage(it *item, now mono.Time) bool {
-	o := it.extra().outage
+func (c *core) servableInOutage(it *record.Item, now mono.Time) bool {
+	o := it.Extra().Outage
 	// guard: I2-outage-copy-ttl
 	// guard: I2-outage-copy-ends-with-outage
 	// guard: I1-outage-copy-validity
-	return o != nil && now < o.until && now < it.meta().fresh && now < o.begun.Add(c.cfg.outageTTL) &&
-		o.outage.Lasts() && c.ofType(it) && c.stillValid(it)
+	return o != nil && now < o.Until && now < it.Meta().Fresh && now < o.Begun.Add(c.cfg.OutageTTL) &&
+		o.Outage.Lasts() && c.ofType(it) && c.stillValid(it)
 }
 
 // outageCopy returns the copy of a key that may be served without proof, or nil.
-func (c *core) outageCopy(h local.Key, key string) *item {
-	if c.cfg.outageTTL == 0 {
+func (c *core) outageCopy(h local.Key, key string) *record.Item {
+	if c.cfg.OutageTTL == 0 {
 		return nil
 	}
 	e := c.s.local.PeekEntry(h)
-	if e == nil || e.Value.ns != c.ns || e.Value.key != key || !c.servableInOutage(&e.Value, mono.Now()) {
+	if e == nil || e.Value.Space != any(c.ns) || e.Value.Key != key || !c.servableInOutage(&e.Value, mono.Now()) {
 		return nil
 	}
 	return &e.Value
@@ -89,38 +73,29 @@ func (c *core) outageCopy(h local.Key, key string) *item {
 
 // finishFromLocal ends a call with an outage copy that another load has kept since the
 // leader looked in the local tier.
-func (c *core) finishFromLocal(f *call, o callConfig) bool {
-	if f.refreshTarget != nil || f.force || o.fresh || !c.usesLocal(o) {
+func (c *core) finishFromLocal(f *inflight.Call, o config.Call) bool {
+	if f.RefreshTarget != nil || f.Force || o.Fresh || !c.usesLocal(o) {
 		return false
 	}
-	it := c.outageCopy(f.h, f.key)
+	it := c.outageCopy(f.H, f.Key)
 	if it == nil {
 		return false
 	}
 	c.countOutageHit()
-	c.s.table.unregister(f)
-	f.finish(outcome{served: served{it: it, origin: Local, outage: true}})
+	c.s.table.Unregister(f)
+	f.Finish(inflight.Outcome{Served: inflight.Served{It: it, Origin: inflight.FromLocal, Outage: true}})
 	return true
 }
 
 func (c *core) countOutageHit() {
-	c.ns.stats.localHits.add()
+	c.ns.stats.localHits.Add()
 	c.ns.stats.outageHits.Add(1)
 }
 
 // dropCopy removes the outage copy of a key whose loader has returned a result that is
 // not kept.
 func (c *core) dropCopy(h local.Key) {
-	if e := c.s.local.PeekEntry(h); e != nil && e.Value.extra().outage != nil {
+	if e := c.s.local.PeekEntry(h); e != nil && e.Value.Extra().Outage != nil {
 		c.s.local.RemoveEntry(e)
 	}
-}
-
-// remaining is the rest of an item's TTL, or of its outageAllowance if that ends sooner.
-func (o served) remaining(now mono.Time) time.Duration {
-	left := o.it.meta().fresh.Sub(now)
-	if o.outage {
-		left = min(left, o.it.extra().outage.until.Sub(now))
-	}
-	return left
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
+	"github.com/tiercache/tiercache/internal/embedded"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier"
@@ -194,7 +195,7 @@ func TestAPanicInABackgroundGoroutineEndsNothingElse(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := buggyRemote(remote.NewEmbedded(0))
+				b := buggyRemote(embedded.New(0))
 				var log journal
 				open := func(inner backend.Backend) *tier.Store {
 					s, err := tier.Open(context.Background(), tier.WithRemote(inner), tier.WithLogger(log.logger()))
@@ -227,7 +228,7 @@ func TestAPanicInABackgroundGoroutineEndsNothingElse(t *testing.T) {
 func TestAPanicInAnEventEndsTheConnectionAlone(t *testing.T) {
 	for _, method := range []string{"Changed", "Lost", "Published"} {
 		t.Run(method+", embedded", func(t *testing.T) {
-			hub := remote.NewEmbedded(0)
+			hub := embedded.New(0)
 			panicsInEvent(t, method, hub, func() { hub.Disconnect() })
 		})
 		t.Run(method+", valkey", func(t *testing.T) {
@@ -279,7 +280,7 @@ func panicsInEvent(t *testing.T, method string, inner backend.Backend, disconnec
 // A refresh in the background has no caller to tell of its end.
 func TestAPanicInARefreshIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := buggyRemote(remote.NewEmbedded(0))
+		b := buggyRemote(embedded.New(0))
 		var log journal
 		s, err := tier.Open(context.Background(), tier.WithRemote(b), tier.WithLogger(log.logger()))
 		require.NoError(t, err)
@@ -305,7 +306,7 @@ const refreshPause = time.Second
 // A change that settles is recorded again in the background.
 func TestAPanicWhileAChangeSettlesLosesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := buggyRemote(remote.NewEmbedded(0))
+		b := buggyRemote(embedded.New(0))
 		var log journal
 		s, err := tier.Open(context.Background(), tier.WithRemote(b), tier.WithLogger(log.logger()), tier.Settle(time.Minute))
 		require.NoError(t, err)
@@ -333,7 +334,7 @@ func (unruly) WithGroup(string) slog.Handler             { return unruly{} }
 // A logger that panics ends no heartbeat and no caller.
 func TestALoggerThatPanicsEndsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := buggyRemote(remote.NewEmbedded(0))
+		b := buggyRemote(embedded.New(0))
 		s, err := tier.Open(context.Background(), tier.WithRemote(b), tier.WithLogger(slog.New(unruly{})),
 			tier.WithObserver(func(tier.Event) { panic("the observer's own") }))
 		require.NoError(t, err)

@@ -6,6 +6,8 @@ import (
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/local"
+	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
 // Peek returns the value of key if a tier has it, and never loads. A remembered
@@ -15,29 +17,29 @@ import (
 func (c *Cache[V]) Peek(ctx context.Context, key string) (V, bool, error) {
 	var zero V
 	it, err := c.peek(ctx, key)
-	if it == nil || it.negative {
+	if it == nil || it.Negative {
 		return zero, false, err
 	}
 	return c.valueOf(it), true, err
 }
 
-func (c *core) peek(ctx context.Context, key string) (*item, error) {
+func (c *core) peek(ctx context.Context, key string) (*record.Item, error) {
 	if err := c.admitWrite(ctx, key); err != nil { // it waits for no load
 		return nil, err
 	}
-	h := c.ns.hash(key)
-	if it := c.peekLocal(h, key); it != nil || c.cfg.localOnly {
+	h := c.ns.Hash(key)
+	if it := c.peekLocal(h, key); it != nil || c.cfg.LocalOnly {
 		return it, nil
 	}
 	for range 3 {
 		// The write of a value that a call has returned may be under way, and this would read
 		// the value from before it.
 		// guard: I10-peek-waits-for-fill
-		if err := c.s.table.awaitStored(ctx, h); err != nil {
+		if err := c.awaitStored(ctx, h); err != nil {
 			return nil, err
 		}
-		v := c.s.tail.View()
-		stored, done, err := c.readOne(ctx, c.ns.remoteName(h), callConfig{}, v)
+		v := c.s.session.Tail.View()
+		stored, done, err := c.s.session.ReadOne(ctx, c.ns.RemoteName(h), false, v)
 		if err != nil {
 			c.countRemoteError(err)
 			return nil, remoteError(ctx, "peek", err)
@@ -45,12 +47,12 @@ func (c *core) peek(ctx context.Context, key string) (*item, error) {
 		if !done {
 			continue
 		}
-		it, _, _ := c.open(ctx, &storedValue{key: key, stored: stored, basis: basis{epoch: v.Epoch, keyTick: v.Watermark}, now: mono.Now()})
+		it, _, _ := c.open(ctx, &storedValue{key: key, stored: stored, Basis: inflight.Basis{Epoch: v.Epoch, KeyTick: v.Watermark}, now: mono.Now()})
 		if it == nil {
 			return nil, nil
 		}
-		it.release(c.s.tail)
-		if mono.Now() >= it.meta().fresh {
+		it.Release(c.s.session.Tail)
+		if mono.Now() >= it.Meta().Fresh {
 			return nil, nil
 		}
 		// guard: I10-untracked-peek
@@ -60,19 +62,27 @@ func (c *core) peek(ctx context.Context, key string) (*item, error) {
 	return nil, remoteError(ctx, "peek", changelog.ErrUnstable)
 }
 
+// awaitStored waits until what was loaded for h is stored as well, if that is under way.
+func (c *core) awaitStored(ctx context.Context, h local.Key) error {
+	if e := c.s.table.Storing(h); e != nil {
+		return waitFor(ctx, e)
+	}
+	return nil
+}
+
 // peekLocal returns a local copy that is fresh, and valid or servable in the outage.
-func (c *core) peekLocal(h local.Key, key string) *item {
-	if c.cfg.remoteOnly {
+func (c *core) peekLocal(h local.Key, key string) *record.Item {
+	if c.cfg.RemoteOnly {
 		return nil
 	}
 	e := c.s.local.PeekEntry(h)
 	if e == nil {
 		return nil
 	}
-	it, now, v := &e.Value, mono.Now(), c.s.tail.View()
+	it, now, v := &e.Value, mono.Now(), c.s.session.Tail.View()
 	// guard: I2-peek-of-own-kind
-	if !c.ofType(it) || it.key != key || now >= it.meta().fresh ||
-		!it.servable(now) || !c.s.isValid(it, v, now) && !c.servableInOutage(it, now) {
+	if !c.ofType(it) || it.Key != key || now >= it.Meta().Fresh ||
+		!it.Servable(now) || !c.s.session.IsValid(it, v, now) && !c.servableInOutage(it, now) {
 		return nil
 	}
 	return it

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/eviction"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/tier"
 )
@@ -27,5 +28,5 @@ func TestTheLocalPolicyIsTheOneThatWasChosen(t *testing.T) {
 		return s.Stats().LocalHits
 	}
 	require.Zero(t, hits(local.LRU))
-	require.Greater(t, hits(local.TinyLFU), int64(100))
+	require.Greater(t, hits(eviction.TinyLFU), int64(100))
 }

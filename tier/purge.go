@@ -6,6 +6,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/tier/internal/keyspace"
 )
 
 // PurgeProgress is how far a Purge has come.
@@ -43,7 +44,7 @@ func (s *Store) Purge(ctx context.Context, path string, progress func(PurgeProgr
 	if err := invalidation.CheckNamespace(path); err != nil {
 		return PurgeProgress{}, fmt.Errorf("tier: purge: %w", err)
 	}
-	req := backend.PurgeRequest{Prefixes: []string{newNamespace(s.cfg.prefix, path).name}}
+	req := backend.PurgeRequest{Prefixes: []string{keyspace.New(s.cfg.Prefix, path).Prefix}}
 	if progress != nil {
 		req.Progress = func(p backend.PurgeProgress) { progress(PurgeProgress(p)) }
 	}
@@ -57,6 +58,6 @@ func (s *Store) Purge(ctx context.Context, path string, progress func(PurgeProgr
 			return PurgeProgress{}, err
 		}
 	}
-	done, err := s.conn.Purge(ctx, req)
+	done, err := s.session.Conn.Purge(ctx, req)
 	return PurgeProgress(done), remoteError(ctx, "purge", err)
 }

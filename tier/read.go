@@ -12,6 +12,9 @@ import (
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
+	"github.com/tiercache/tiercache/tier/internal/config"
+	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
 // admit rejects what cannot be served at all.
@@ -25,8 +28,8 @@ func (c *core) admit(ctx context.Context, key string) error {
 	if ctx.Err() != nil {
 		return endOf(ctx)
 	}
-	if recursive(ctx, c.s, c.ns, key) {
-		return fmt.Errorf("%w (namespace %q)", ErrRecursiveLoad, c.ns.path)
+	if inflight.Recursive(ctx, c.ns, key) {
+		return fmt.Errorf("%w (namespace %q)", ErrRecursiveLoad, c.ns.Path)
 	}
 	return nil
 }
@@ -39,7 +42,7 @@ type snapshot struct {
 }
 
 func (s *Store) takeSnapshot() snapshot {
-	return snapshot{mono.Now(), s.tail.View(), mono.Time(s.table.synced.Load())}
+	return snapshot{mono.Now(), s.session.Tail.View(), mono.Time(s.table.Synced.Load())}
 }
 
 // lookup gets a key's value from the first tier that has it, or from the loader.
@@ -47,70 +50,70 @@ func (s *Store) takeSnapshot() snapshot {
 // The code path of callers that share a call needs little stack: many callers of one key
 // are often new goroutines, and growing their stacks would take longer than the rest of
 // the read.
-func (c *core) lookup(ctx context.Context, key string, load loadFunc, o callConfig) (served, error) {
+func (c *core) lookup(ctx context.Context, key string, load loadFunc, o config.Call) (inflight.Served, error) {
 	if err := c.admit(ctx, key); err != nil {
-		return served{}, err
+		return inflight.Served{}, err
 	}
-	h := c.ns.hash(key)
-	var fallback *item // past its TTL, but better than an error
+	h := c.ns.Hash(key)
+	var fallback *record.Item // past its TTL, but better than an error
 	for {
 		if ctx.Err() != nil {
-			return served{}, endOf(ctx)
+			return inflight.Served{}, endOf(ctx)
 		}
 		// guard: I4-fresh-read-skips-local
-		if c.usesLocal(o) && !o.fresh {
+		if c.usesLocal(o) && !o.Fresh {
 			got, ok := c.fromLocal(ctx, h, key, load)
 			if ok {
 				return got, nil
 			}
-			fallback = got.it
+			fallback = got.It
 		}
 		since := c.s.takeSnapshot()
-		f, leads, invalidations := c.s.table.join(nil, h, key, true)
-		if f.key != key { // another key of the same hash: try again when its call has ended
-			c.s.table.leave(f)
-			if err := waitFor(ctx, &f.left); err != nil {
-				return served{}, err
+		f, leads, invalidations := c.s.table.Join(nil, h, key, true)
+		if f.Key != key { // another key of the same hash: try again when its call has ended
+			c.s.table.Leave(f)
+			if err := waitFor(ctx, &f.Left); err != nil {
+				return inflight.Served{}, err
 			}
 			continue
 		}
 		if leads {
-			f.name = c.ns.remoteName(h)
+			f.Name = c.ns.RemoteName(h)
 			if read := c.leadCall(ctx, f, load, o); read != nil {
 				fallback = read
 			}
 		}
 		instead, ended, err := c.await(ctx, f, fallback)
-		c.s.table.leave(f)
+		c.s.table.Leave(f)
 		if err != nil || !ended {
 			return instead, err
 		}
-		if !leads && !c.canShare(ctx, f, since, invalidations, o) || f.out.err == errAbandoned {
-			if err := waitFor(ctx, &f.left); err != nil {
-				return served{}, err
+		if !leads && !c.canShare(ctx, f, since, invalidations, o) || f.Out.Err == errAbandoned {
+			if err := waitFor(ctx, &f.Left); err != nil {
+				return inflight.Served{}, err
 			}
 			continue
 		}
-		if !leads && f.out.err == nil {
-			c.countShared(&f.out)
+		if !leads && f.Out.Err == nil {
+			c.countShared(&f.Out)
 		}
-		return c.orStale(&f.out, fallback)
+		return c.orStale(&f.Out, fallback)
 	}
 }
 
 // countShared counts an answer of a call that another caller led.
-func (c *core) countShared(out *outcome) {
+func (c *core) countShared(out *inflight.Outcome) {
 	c.ns.stats.shared.Add(1)
-	if out.stale {
+	if out.Stale {
 		c.ns.stats.stale.Add(1)
 	}
 }
 
-func (c *core) usesLocal(o callConfig) bool { return !o.noLocal && !c.cfg.remoteOnly }
+func (c *core) usesLocal(o config.Call) bool { return !o.NoLocal && !c.cfg.RemoteOnly }
 
-func waitFor(ctx context.Context, e *event) error {
+func waitFor(ctx context.Context, e *inflight.Event) error {
 	select {
-	case <-e.wait():
+	case <-e.Wait():
 		return nil
 	case <-ctx.Done():
 		return endOf(ctx)
@@ -119,168 +122,168 @@ func waitFor(ctx context.Context, e *event) error {
 
 // orStale serves a value past its TTL instead of a loader's error, if the cache has
 // WithStaleOnError.
-func (c *core) orStale(out *outcome, fallback *item) (served, error) {
-	if out.err == nil || errors.Is(out.err, ErrNotFound) || errors.Is(out.err, ErrClosed) {
-		return out.served, out.err
+func (c *core) orStale(out *inflight.Outcome, fallback *record.Item) (inflight.Served, error) {
+	if out.Err == nil || errors.Is(out.Err, ErrNotFound) || errors.Is(out.Err, ErrClosed) {
+		return out.Served, out.Err
 	}
 	if fallback == nil {
-		fallback = out.staleFallback
+		fallback = out.StaleFallback
 	}
-	if fallback != nil && c.ofType(fallback) && c.cfg.staleOnError > 0 && c.stillServable(fallback, c.cfg.staleOnError) {
+	if fallback != nil && c.ofType(fallback) && c.cfg.StaleOnError > 0 && c.stillServable(fallback, c.cfg.StaleOnError) {
 		c.ns.stats.stale.Add(1)
-		return served{it: fallback, origin: Local, stale: true}, nil
+		return inflight.Served{It: fallback, Origin: inflight.FromLocal, Stale: true}, nil
 	}
-	return served{}, out.err
+	return inflight.Served{}, out.Err
 }
 
 // fromLocal serves a local copy if it is valid. If it is past its TTL but may be served
 // if a load fails, it is returned with ok false.
-func (c *core) fromLocal(ctx context.Context, h local.Key, key string, load loadFunc) (served, bool) {
+func (c *core) fromLocal(ctx context.Context, h local.Key, key string, load loadFunc) (inflight.Served, bool) {
 	e := c.s.local.GetEntry(h)
 	// guard: I2-read-of-own-kind
-	if e == nil || !c.ofType(&e.Value) || e.Value.key != key {
+	if e == nil || !c.ofType(&e.Value) || e.Value.Key != key {
 		c.ns.stats.localMisses[Cold].Add(1)
-		return served{}, false
+		return inflight.Served{}, false
 	}
-	it, now, v := &e.Value, mono.Now(), c.s.tail.View()
-	if !c.s.isValid(it, v, now) {
+	it, now, v := &e.Value, mono.Now(), c.s.session.Tail.View()
+	if !c.s.session.IsValid(it, v, now) {
 		if c.servableInOutage(it, now) {
 			c.countOutageHit()
-			return served{it: it, origin: Local, outage: true}, true
+			return inflight.Served{It: it, Origin: inflight.FromLocal, Outage: true}, true
 		}
 		cause := Unproven
 		switch {
-		case it.meta().epoch == epochNone:
+		case it.Meta().Epoch == record.EpochNone:
 			c.s.local.RemoveEntry(e)
-		case c.s.proofFresh(v, now) && (it.extra().shard.Gone() || it.extra().shard.Age(now) <= c.s.cfg.maxStaleness):
+		case c.s.session.ProofFresh(v, now) && (it.Extra().Shard.Gone() || it.Extra().Shard.Age(now) <= c.s.cfg.MaxStaleness):
 			cause = Invalidated
 			c.s.local.RemoveEntry(e)
 		}
 		c.ns.stats.localMisses[cause].Add(1)
-		return served{}, false
+		return inflight.Served{}, false
 	}
-	if !it.servable(now) {
+	if !it.Servable(now) {
 		c.ns.stats.localMisses[Expired].Add(1)
-		return served{}, false
+		return inflight.Served{}, false
 	}
-	if now < it.meta().fresh {
+	if now < it.Meta().Fresh {
 		if c.refreshesEarly(it, now) {
 			c.refreshLater(ctx, h, it, load)
 		}
-		c.ns.stats.localHits.add()
-		return served{it: it, origin: Local}, true
+		c.ns.stats.localHits.Add()
+		return inflight.Served{It: it, Origin: inflight.FromLocal}, true
 	}
-	if now < it.meta().fresh.Add(c.cfg.staleWhile) {
-		if int64(now) >= it.meta().retry.Load() {
+	if now < it.Meta().Fresh.Add(c.cfg.StaleWhile) {
+		if int64(now) >= it.Meta().Retry.Load() {
 			c.refreshLater(ctx, h, it, load)
 		}
-		c.ns.stats.localHits.add()
+		c.ns.stats.localHits.Add()
 		c.ns.stats.stale.Add(1)
-		return served{it: it, origin: Local, stale: true}, true
+		return inflight.Served{It: it, Origin: inflight.FromLocal, Stale: true}, true
 	}
 	c.ns.stats.localMisses[Expired].Add(1)
-	return served{it: it}, false
+	return inflight.Served{It: it}, false
 }
 
 // refreshesEarly reports, once for each item, that it is time to renew it ahead
 // of its TTL.
-func (c *core) refreshesEarly(it *item, now mono.Time) bool {
-	if c.cfg.early == 0 || it.negative || now < it.earlyAt(&c.cfg) || !it.once(early) {
+func (c *core) refreshesEarly(it *record.Item, now mono.Time) bool {
+	if c.cfg.Early == 0 || it.Negative || now < it.EarlyAt(c.cfg.Early) || !it.Once(record.Early) {
 		return false
 	}
-	it.plan(&c.cfg)
+	it.Plan(c.cfg.Early)
 	return true
 }
 
 // canShare decides R10: whether a caller, which began its read at since, may be answered
 // by a call that was already under way then.
-func (c *core) canShare(ctx context.Context, f *call, since snapshot, invalidations int, o callConfig) bool {
-	out := &f.out
-	if out.err == errAbandoned || out.it != nil && !c.ofType(out.it) { // an item of another kind: led by the last view of another shape
+func (c *core) canShare(ctx context.Context, f *inflight.Call, since snapshot, invalidations int, o config.Call) bool {
+	out := &f.Out
+	if out.Err == errAbandoned || out.It != nil && !c.ofType(out.It) { // an item of another kind: led by the last view of another shape
 		return false
 	}
 	// guard: stale-value-of-another-view
-	if out.stale && mono.Now() >= out.it.meta().fresh.Add(c.cfg.staleWhile) {
+	if out.Stale && mono.Now() >= out.It.Meta().Fresh.Add(c.cfg.StaleWhile) {
 		return false // the view that leads the call serves it past its TTL, and this one does not
 	}
 	// guard: I4-fresh-read-that-joins
-	if o.fresh {
+	if o.Fresh {
 		// guard: I4-fresh-read-shares-no-local-copy
-		if out.begun < since.now || out.origin == Local {
+		if out.Begun < since.now || out.Origin == inflight.FromLocal {
 			return false // invalidations from before the caller began may still be on their way
 		}
 		// This process does not know yet of all changes that others made up to now.
 		// guard: I8-fresh-read-in-outage
-		if c.s.conn.OpenOutage() != nil || c.s.conn.Of(f.name).Current.Load() != nil {
+		if c.s.session.Conn.OpenOutage() != nil || c.s.session.Conn.Of(f.Name).Current.Load() != nil {
 			return false
 		}
-		rctx := c.s.request(ctx)
+		rctx := c.s.session.Request(ctx)
 		defer rctx.End()
-		if c.s.tail.CatchUp(rctx) != nil || c.s.conn.Prove(rctx, f.name) != nil {
+		if c.s.session.Tail.CatchUp(rctx) != nil || c.s.session.Conn.Prove(rctx, f.Name) != nil {
 			return false
 		}
 		synced := since.synced
-		since, invalidations = c.s.takeSnapshot(), c.s.table.invalidations(f)
+		since, invalidations = c.s.takeSnapshot(), c.s.table.Invalidations(f)
 		since.synced = synced
 	}
 	// guard: R10-call-older-than-change
-	if invalidations > out.invalidations || since.view.Epoch > out.epoch || out.shard.Gone() {
+	if invalidations > out.Invalidations || since.view.Epoch > out.Epoch || out.Shard.Gone() {
 		return false // the key changed, or may have, before the caller began
 	}
-	bound, recent := c.s.cfg.maxStaleness, out.begun
-	if out.origin != Loaded {
+	bound, recent := c.s.cfg.MaxStaleness, out.Begun
+	if out.Origin != inflight.FromLoader {
 		// guard: I2-shared-read-proof
-		recent = min(recent, out.proof) // the proof that it was judged by
+		recent = min(recent, out.Proof) // the proof that it was judged by
 	}
 	// A key that is loaded without its lease need not be tracked, so the server need not
 	// have sent an invalidation when it changed.
 	// guard: I2-unleased-load-age
-	possiblyUntracked := f.skipLease && !c.cfg.localOnly
+	possiblyUntracked := f.WithoutLease() && !c.cfg.LocalOnly
 	// guard: I3-unleased-load-before-sync
-	if possiblyUntracked && out.begun <= since.synced {
+	if possiblyUntracked && out.Begun <= since.synced {
 		return false
 	}
 	if (possiblyUntracked || since.view.Age(since.now) > bound) && since.now.Sub(recent) > bound {
 		return false // the last proof is so old that anything may have changed
 	}
-	if out.seq >= since.view.Seq {
+	if out.Seq >= since.view.Seq {
 		return true
 	}
 	// guard: I5-shared-load
-	return out.err == nil && c.stillValid(out.it)
+	return out.Err == nil && c.stillValid(out.It)
 }
 
 // await waits for a call to end, for ctx, or for the soft timeout if there is a
 // fallback, which is served in that case.
-func (c *core) await(ctx context.Context, f *call, fallback *item) (instead served, ended bool, err error) {
-	if ctx.Done() == nil && (fallback == nil || c.cfg.softTimeout == 0) {
-		<-f.done.wait()
-		return served{}, true, nil
+func (c *core) await(ctx context.Context, f *inflight.Call, fallback *record.Item) (instead inflight.Served, ended bool, err error) {
+	if ctx.Done() == nil && (fallback == nil || c.cfg.SoftTimeout == 0) {
+		<-f.Done.Wait()
+		return inflight.Served{}, true, nil
 	}
 	return c.awaitAny(ctx, f, fallback)
 }
 
-func (c *core) awaitAny(ctx context.Context, f *call, fallback *item) (instead served, ended bool, err error) {
+func (c *core) awaitAny(ctx context.Context, f *inflight.Call, fallback *record.Item) (instead inflight.Served, ended bool, err error) {
 	var soft <-chan time.Time
-	if fallback != nil && c.cfg.softTimeout > 0 {
-		timer := time.NewTimer(c.cfg.softTimeout)
+	if fallback != nil && c.cfg.SoftTimeout > 0 {
+		timer := time.NewTimer(c.cfg.SoftTimeout)
 		defer timer.Stop()
 		soft = timer.C
 	}
 	for {
-		if f.finished() {
-			return served{}, true, nil
+		if f.Finished() {
+			return inflight.Served{}, true, nil
 		}
 		select {
-		case <-f.done.wait():
+		case <-f.Done.Wait():
 		case <-ctx.Done():
-			return served{}, false, endOf(ctx)
+			return inflight.Served{}, false, endOf(ctx)
 		case <-soft:
 			soft = nil
-			if c.stillServable(fallback, c.cfg.staleWindow()) {
-				c.s.table.detach(f)
+			if c.stillServable(fallback, c.cfg.StaleWindow()) {
+				c.s.table.Detach(f)
 				c.ns.stats.stale.Add(1)
-				return served{it: fallback, origin: Local, stale: true}, false, nil
+				return inflight.Served{It: fallback, Origin: inflight.FromLocal, Stale: true}, false, nil
 			}
 		}
 	}
@@ -289,7 +292,7 @@ func (c *core) awaitAny(ctx context.Context, f *call, fallback *item) (instead s
 // leadCall is the work of the caller that leads a call: read the remote tier in its own
 // goroutine and, if that has no value, have the value loaded in another. It returns a
 // valid value past its TTL, if it read one.
-func (c *core) leadCall(ctx context.Context, f *call, load loadFunc, o callConfig) (fallback *item) {
+func (c *core) leadCall(ctx context.Context, f *inflight.Call, load loadFunc, o config.Call) (fallback *record.Item) {
 	returned := false
 	defer func() {
 		if !returned {
@@ -303,22 +306,22 @@ func (c *core) leadCall(ctx context.Context, f *call, load loadFunc, o callConfi
 
 // endOnGoexit ends calls whose goroutine is being ended by a codec that called
 // runtime.Goexit: no other goroutine would end them.
-func (c *core) endOnGoexit(fs ...*call) {
+func (c *core) endOnGoexit(fs ...*inflight.Call) {
 	for _, f := range fs {
-		if f.finished() {
+		if f.Finished() {
 			continue
 		}
-		if f.refreshTarget != nil {
-			f.refreshTarget.meta().retry.Store(int64(mono.Now().Add(refreshPause)))
+		if f.RefreshTarget != nil {
+			f.RefreshTarget.Meta().Retry.Store(int64(mono.Now().Add(refreshPause)))
 		}
-		c.finishAll([]*call{f}, outcome{err: &LoadPanic{}})
+		c.finishAll([]*inflight.Call{f}, inflight.Outcome{Err: &LoadPanic{}})
 	}
 }
 
-func (c *core) lookupRemote(ctx context.Context, f *call, load loadFunc, o callConfig) (fallback *item) {
+func (c *core) lookupRemote(ctx context.Context, f *inflight.Call, load loadFunc, o config.Call) (fallback *record.Item) {
 	var l *loadRun
 	switch {
-	case c.cfg.localOnly:
+	case c.cfg.LocalOnly:
 		// guard: idle-local-only
 		c.proveIdle(ctx)
 		if c.recheckLocalOnly(f, o) {
@@ -330,12 +333,12 @@ func (c *core) lookupRemote(ctx context.Context, f *call, load loadFunc, o callC
 	case c.leasesFirst(f, o):
 		l = c.newRun(load, o)
 		if l.readOrLease(ctx, f) {
-			return f.stale
+			return f.Stale
 		}
 	case c.readRemote(ctx, f, load, o):
-		return f.stale
+		return f.Stale
 	}
-	fallback = f.stale
+	fallback = f.Stale
 	if l == nil {
 		l = c.newRun(load, o)
 	}
@@ -345,42 +348,42 @@ func (c *core) lookupRemote(ctx context.Context, f *call, load loadFunc, o callC
 
 // leasesFirst reports whether to ask for the lease together with the value: where the
 // value is most likely missing, a plain read would be a wasted round trip.
-func (c *core) leasesFirst(f *call, o callConfig) bool {
+func (c *core) leasesFirst(f *inflight.Call, o config.Call) bool {
 	// guard: I4-fresh-read-asks-no-lease-first
-	return c.ns.mostlyMisses() && !o.fresh && f.refreshTarget == nil && c.s.canJudge(c.s.tail.View(), c.s.shardOf(f.name))
+	return c.ns.MostlyMisses() && !o.Fresh && f.RefreshTarget == nil && c.s.session.CanJudge(c.s.session.Tail.View(), c.s.session.ShardOf(f.Name))
 }
 
 // countMiss counts a remote miss.
 func (c *core) countMiss(why Cause) {
 	c.ns.stats.remoteMisses[why].Add(1)
-	c.ns.learn(true)
+	c.ns.CountRead(true)
 }
 
 // proveIdle reads the log if the store was idle: nothing else would prove local copies before the
 // next heartbeat, since no request of a cache that has only the local tier takes a delta along.
 func (c *core) proveIdle(ctx context.Context) {
-	if c.s.proofFresh(c.s.tail.View(), mono.Now()) || !c.s.tail.Idle() {
+	if c.s.session.ProofFresh(c.s.session.Tail.View(), mono.Now()) || !c.s.session.Tail.Idle() {
 		return
 	}
-	rctx := c.s.request(ctx)
+	rctx := c.s.session.Request(ctx)
 	defer rctx.End()
-	_ = c.s.tail.CatchUp(rctx) // what is not proven is loaded
+	_ = c.s.session.Tail.CatchUp(rctx) // what is not proven is loaded
 }
 
 // recheckLocalOnly begins a load of a cache that has only the local tier. It ends the
 // call instead if the key was set since the caller looked there: a load that began
 // after a Set must not overwrite it. (In other caches, leases prevent that.)
-func (c *core) recheckLocalOnly(f *call, o callConfig) bool {
-	c.s.table.restart(f, c.s.tail.View(), mono.Now())
-	if f.refreshTarget != nil || o.fresh {
+func (c *core) recheckLocalOnly(f *inflight.Call, o config.Call) bool {
+	c.s.table.Restart(f, c.s.session.Tail.View(), mono.Now())
+	if f.RefreshTarget != nil || o.Fresh {
 		return false
 	}
-	it := c.peekLocal(f.h, f.key)
+	it := c.peekLocal(f.H, f.Key)
 	if it == nil {
 		return false
 	}
-	c.s.table.unregister(f)
-	f.finish(outcome{served: served{it: it, origin: Local}})
+	c.s.table.Unregister(f)
+	f.Finish(inflight.Outcome{Served: inflight.Served{It: it, Origin: inflight.FromLocal}})
 	return true
 }
 
@@ -392,27 +395,27 @@ func (c *core) recheckLocalOnly(f *call, o callConfig) bool {
 //	B: looks for k, and finds a copy that may be from before another change
 //	A: its write is acknowledged; it commits the copy and ends its call
 //	B: leads a call of its own, and would read remotely what is here
-func (c *core) recheckLocal(f *call, o callConfig) bool {
-	if f.refreshTarget != nil || f.force || o.fresh || !c.usesLocal(o) || c.peekLocal(f.h, f.key) == nil {
+func (c *core) recheckLocal(f *inflight.Call, o config.Call) bool {
+	if f.RefreshTarget != nil || f.Force || o.Fresh || !c.usesLocal(o) || c.peekLocal(f.H, f.Key) == nil {
 		return false
 	}
-	c.s.table.restart(f, c.s.tail.View(), mono.Now()) // the basis for sharing must be older than the check below
-	it := c.peekLocal(f.h, f.key)
-	if it == nil || it.extra().outage != nil {
+	c.s.table.Restart(f, c.s.session.Tail.View(), mono.Now()) // the basis for sharing must be older than the check below
+	it := c.peekLocal(f.H, f.Key)
+	if it == nil || it.Extra().Outage != nil {
 		return false
 	}
 	c.ns.stats.shared.Add(1)
-	c.s.table.unregister(f)
-	f.finish(outcome{served: served{it: it, origin: Local}})
+	c.s.table.Unregister(f)
+	f.Finish(inflight.Outcome{Served: inflight.Served{It: it, Origin: inflight.FromLocal}})
 	return true
 }
 
 // readRemote reads the remote tier for f. It returns true if that ended the call.
-func (c *core) readRemote(ctx context.Context, f *call, load loadFunc, o callConfig) bool {
+func (c *core) readRemote(ctx context.Context, f *inflight.Call, load loadFunc, o config.Call) bool {
 	for range 3 {
-		view := c.s.tail.View()
-		c.s.table.restart(f, view, mono.Now())
-		stored, done, err := c.readOne(ctx, f.name, o, view)
+		view := c.s.session.Tail.View()
+		c.s.table.Restart(f, view, mono.Now())
+		stored, done, err := c.s.session.ReadOne(ctx, f.Name, o.Fresh, view)
 		if err != nil {
 			return c.afterReadError(ctx, f, o, err)
 		}
@@ -420,46 +423,21 @@ func (c *core) readRemote(ctx context.Context, f *call, load loadFunc, o callCon
 			return c.finishFromRemote(ctx, f, stored, load, o)
 		}
 	}
-	f.skipLease = true // the change log was replaced each time; a load does not need it
+	f.Lease = inflight.LeaseSkipped // the change log was replaced each time; a load does not need it
 	return false
-}
-
-// readOne gets one key. If the caller wants it fresh, or the last proof is too old to
-// judge the answer by, the same request reads a delta. done is false if the delta could
-// not be used and the caller has to ask again.
-func (c *core) readOne(ctx context.Context, name string, o callConfig, v *changelog.View) (stored backend.Item, done bool, err error) {
-	rctx := c.s.request(ctx)
-	defer rctx.End()
-	shard := c.s.shardOf(name)
-	// guard: I4-fresh-read-asks-delta
-	if !o.fresh && c.s.canJudge(v, shard) {
-		if stored, err = c.s.conn.GetOne(rctx, name); err == nil && c.s.connectionChanged(v, shard) {
-			err = c.s.revalidate(rctx, name)
-		}
-		return stored, true, err
-	}
-	q := c.s.tail.Query(nil)
-	items, d, err := c.s.conn.Get(rctx, []string{name}, &q.DeltaQuery)
-	if err != nil {
-		return stored, false, err
-	}
-	if done, err = c.s.tail.Apply(rctx, q, d); done && c.s.connectionChanged(v, nil) {
-		err = c.s.revalidate(rctx, name)
-	}
-	return items[0], done, err
 }
 
 // afterReadError decides what to do when the remote tier did not answer: the loader
 // answers, unless the caller itself gave up. It returns true if it ended the call.
-func (c *core) afterReadError(ctx context.Context, f *call, o callConfig, err error) bool {
+func (c *core) afterReadError(ctx context.Context, f *inflight.Call, o config.Call, err error) bool {
 	if ctx.Err() != nil {
-		f.finish(outcome{err: errAbandoned})
-		c.s.table.unregister(f)
+		f.Finish(inflight.Outcome{Err: errAbandoned})
+		c.s.table.Unregister(f)
 		return true
 	}
 	if errors.Is(err, remote.ErrClosed) {
-		f.finish(outcome{err: ErrClosed})
-		c.s.table.unregister(f)
+		f.Finish(inflight.Outcome{Err: ErrClosed})
+		c.s.table.Unregister(f)
 		return true
 	}
 	// guard: I7-one-load-in-outage
@@ -467,7 +445,7 @@ func (c *core) afterReadError(ctx context.Context, f *call, o callConfig, err er
 		return true
 	}
 	c.countRemoteError(err)
-	f.skipLease = true
+	f.Lease = inflight.LeaseSkipped
 	return false
 }
 
@@ -497,40 +475,40 @@ func (c *core) countUnusable(cause Cause, err error) {
 
 // finishFromRemote ends the call with the entry that was read, if that is valid and fresh
 // enough. If not, it sets the fields of f that a load needs.
-func (c *core) finishFromRemote(ctx context.Context, f *call, stored backend.Item, load loadFunc, o callConfig) bool {
-	f.seen, f.empty = seenOf(stored)
+func (c *core) finishFromRemote(ctx context.Context, f *inflight.Call, stored backend.Item, load loadFunc, o config.Call) bool {
+	f.Seen, f.Empty = seenOf(stored)
 	now := mono.Now()
-	it, cause, err := c.open(ctx, &storedValue{key: f.key, stored: stored, basis: f.basis, now: now, keeps: c.usesLocal(o)})
+	it, cause, err := c.open(ctx, &storedValue{key: f.Key, stored: stored, Basis: f.Basis, now: now, keeps: c.usesLocal(o)})
 	if it == nil {
 		c.countUnusable(cause, err)
 		return false
 	}
-	late := now >= it.meta().fresh
-	if late && (now >= it.meta().fresh.Add(c.cfg.staleWhile) || o.fresh || f.refreshTarget != nil) || f.replaces(it) {
+	late := now >= it.Meta().Fresh
+	if late && (now >= it.Meta().Fresh.Add(c.cfg.StaleWhile) || o.Fresh || f.RefreshTarget != nil) || f.Replaces(it) {
 		if late {
 			c.countMiss(Expired)
-			f.stale = it
+			f.Stale = it
 		}
-		it.release(c.s.tail)
+		it.Release(c.s.session.Tail)
 		return false
 	}
 	c.ns.stats.remoteHits.Add(1)
 	if late {
 		c.ns.stats.stale.Add(1)
 	}
-	c.ns.learn(false)
-	if !c.usesLocal(o) || !c.s.table.insertIfUnchanged(f.h, &f.watch, it) {
+	c.ns.CountRead(false)
+	if !c.usesLocal(o) || !c.s.table.InsertIfUnchanged(f.H, &f.Watch, it) {
 		// guard: I10-untracked-read
-		c.removeOtherVersions(f.h, it, f)
-		it.release(c.s.tail)
+		c.removeOtherVersions(f.H, it, f)
+		it.Release(c.s.session.Tail)
 	}
-	f.finish(outcome{served: served{it: it, origin: Remote, stale: late}})
-	c.s.table.unregister(f)
+	f.Finish(inflight.Outcome{Served: inflight.Served{It: it, Origin: inflight.FromRemote, Stale: late}})
+	c.s.table.Unregister(f)
 	switch {
 	case late:
-		c.refreshLater(ctx, f.h, it, load)
-	case !o.fresh && c.refreshesEarly(it, now):
-		c.refreshLater(ctx, f.h, it, load)
+		c.refreshLater(ctx, f.H, it, load)
+	case !o.Fresh && c.refreshesEarly(it, now):
+		c.refreshLater(ctx, f.H, it, load)
 	}
 	return true
 }

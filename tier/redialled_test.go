@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/embedded"
 	"github.com/tiercache/tiercache/internal/interpose"
-	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier"
 )
 
@@ -25,7 +25,7 @@ func TestI1AWriteOverANewConnectionIsBoundByItsServersClock(t *testing.T) {
 		"delete": func(c *tier.Cache[int64]) error { return c.Delete(bg, "k") },
 	} {
 		w := &world{t, nil, "test", nil}
-		hub := remote.NewEmbedded(0)
+		hub := embedded.New(0)
 		w.inner, w.raw = hub, embeddedRaw{hub}
 		s, hooks := w.open(quiet...)
 		c := cacheOf[int64](t, s)

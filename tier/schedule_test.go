@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/embedded"
 	"github.com/tiercache/tiercache/internal/interpose"
-	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier"
 )
 
@@ -22,7 +22,7 @@ import (
 //	A: its connection is lost and renewed; B: Set(k, new) in between
 //	A: a heartbeat on the new connection; then it keeps the old value
 func TestI2AnAnswerOfALostConnectionIsNotBelieved(t *testing.T) {
-	hub := remote.NewEmbedded(0)
+	hub := embedded.New(0)
 	w := &world{t, hub, "test", embeddedRaw{hub}}
 	a, hooks := w.open(quiet...)
 	b, _ := w.open(quiet...)

@@ -12,9 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiercache/tiercache/internal/backend"
+	"github.com/tiercache/tiercache/internal/embedded"
 	"github.com/tiercache/tiercache/internal/interpose"
 	"github.com/tiercache/tiercache/internal/mono"
-	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier"
 )
 
@@ -106,7 +106,7 @@ func (b *fickle) reach(ctx context.Context, op interpose.Op) error {
 // reaches it.
 type partition struct {
 	t       *testing.T
-	hub     *remote.Embedded
+	hub     *embedded.Remote
 	server  *fickle
 	tracked bool
 	store   *tier.Store
@@ -124,7 +124,7 @@ func partitioned(t *testing.T, test func(t *testing.T, p *partition), options ..
 	for name, how := range tracking {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				hub := remote.NewEmbedded(0)
+				hub := embedded.New(0)
 				p := &partition{t: t, hub: hub, server: newFickle(hub), tracked: len(how) == 0}
 				open := func(b backend.Backend, options ...tier.Option) *tier.Store {
 					s, err := tier.Open(context.Background(), append(append([]tier.Option{tier.WithRemote(b), tier.WithLogger(slog.New(slog.DiscardHandler))}, how...), options...)...)

@@ -3,6 +3,8 @@ package tier
 import (
 	"sync/atomic"
 	"time"
+
+	"github.com/tiercache/tiercache/tier/internal/stripe"
 )
 
 // Cause says why a read could not be answered by a tier.
@@ -29,7 +31,7 @@ func (c Cause) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
 // counters are the figures of one namespace.
 type counters struct {
-	localHits    counter
+	localHits    stripe.Counter
 	localMisses  [numCauses]atomic.Int64
 	remoteHits   atomic.Int64
 	remoteMisses [numCauses]atomic.Int64
@@ -93,7 +95,7 @@ func ratio(a, b int64) float64 {
 
 func (c *counters) counts() Counts {
 	out := Counts{
-		LocalHits: c.localHits.sum(), RemoteHits: c.remoteHits.Load(), Shared: c.shared.Load(),
+		LocalHits: c.localHits.Sum(), RemoteHits: c.remoteHits.Load(), Shared: c.shared.Load(),
 		Loads: c.loads.Load(), LoadErrors: c.loadErrors.Load(), NotFound: c.notFound.Load(),
 		Stale: c.stale.Load(), OutageHits: c.outageHits.Load(), Overtaken: c.overtaken.Load(), Fenced: c.fenced.Load(),
 		Fills: c.fills.Load(), FillErrors: c.fillErrors.Load(), Full: c.full.Load(),
@@ -109,7 +111,7 @@ func (c *counters) counts() Counts {
 // reads counts the reads that any tier was asked for, and some of them twice: it is for finding out
 // whether there were any.
 func (c *counters) reads() int64 {
-	n := c.localHits.sum() + c.remoteHits.Load() + c.shared.Load() + c.loads.Load()
+	n := c.localHits.Sum() + c.remoteHits.Load() + c.shared.Load() + c.loads.Load()
 	for i := range numCauses {
 		n += c.localMisses[i].Load() + c.remoteMisses[i].Load()
 	}
@@ -161,7 +163,7 @@ type Stats struct {
 
 // reads is counters.reads of all namespaces, and more where the store is not to be idle though nothing is read.
 func (s *Store) reads() int64 {
-	n := s.activity.Load()
+	n := s.session.Activity.Load()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, ns := range s.mu.namespaces {
@@ -179,9 +181,9 @@ func (s *Store) Stats() Stats {
 		LocalBytes:     s.local.Bytes(),
 		LocalEvictions: s.evictions.Load(),
 		Changes:        s.changes.Load(),
-		Panics:         s.panics.Count(),
+		Panics:         s.goroutines.Panics.Count(),
 	}
-	st.AwaySince, st.Outages = s.conn.AwaySince()
+	st.AwaySince, st.Outages = s.session.Conn.AwaySince()
 	s.mu.Lock()
 	spaces := make([]*namespace, 0, len(s.mu.namespaces))
 	for _, ns := range s.mu.namespaces {
@@ -190,7 +192,7 @@ func (s *Store) Stats() Stats {
 	s.mu.Unlock()
 	for _, ns := range spaces {
 		c := ns.stats.counts()
-		st.Namespaces[ns.path] = c
+		st.Namespaces[ns.Path] = c
 		st.Counts.add(c)
 	}
 	return st

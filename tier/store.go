@@ -10,52 +10,40 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
-	"github.com/tiercache/tiercache/internal/backend"
-	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/recovery"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/remote"
-	"github.com/tiercache/tiercache/tier/internal/breaker"
+	"github.com/tiercache/tiercache/tier/internal/background"
+	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/keyspace"
+	"github.com/tiercache/tiercache/tier/internal/record"
+	"github.com/tiercache/tiercache/tier/internal/session"
 )
 
 // Store is a process's connection to a shared tier, and its local tier: one per
 // process. Caches are typed views of its namespaces, made with [New].
 type Store struct {
-	cfg  storeConfig
-	conn *breaker.Conn
-	tail *changelog.Tail
-	// panics counts and logs panics in goroutines of the store, and does not panic itself.
-	panics *recovery.Panics
-	local  *local.Cache[item]
-	table  *table
-	clock  *mono.Clock // for hits
-	// sharded: the keys are on several servers, each of which proves its own part.
-	sharded bool
-	// following is tail once it has started: invalidations can come before.
-	following atomic.Pointer[changelog.Tail]
-	_         [cacheLine]byte // keeps writes to the fields below from slowing hits, which read the fields above
+	cfg     storeConfig
+	local   *local.Cache[record.Item]
+	table   *inflight.Table
+	clock   *mono.Clock     // for hits
+	session session.Session // its end keeps writes to the fields below from slowing hits, which read the fields above
 
 	tokens    string // the prefix of this store's lease tokens
 	lastToken atomic.Uint64
 
 	evictions atomic.Int64
 	changes   atomic.Int64
-	activity  atomic.Int64 // grows with each write, and while loads run: see reads
 
-	ctx    context.Context // ends with Close
-	cancel context.CancelFunc
-	closed atomic.Bool
+	goroutines *background.Group
+	closed     atomic.Bool
 
 	mu struct {
 		sync.Mutex // guards what follows
 		namespaces map[string]*namespace
-		background sync.WaitGroup // loads until their fills are answered, refreshes, and other goroutines of the store
-		loading    sync.WaitGroup // goroutines of loaders
-		closing    bool
 	}
-	ended    chan struct{} // Close has finished
-	deadline atomic.Pointer[requestDeadline]
+	ended chan struct{} // Close has finished
 
 	fills *semaphore.Weighted // bytes on their way to the remote tier whose callers were answered
 }
@@ -79,23 +67,24 @@ func Open(ctx context.Context, options ...Option) (*Store, error) {
 	cfg := defaultStoreConfig()
 	for _, o := range options {
 		if o == nil {
-			cfg.errs = append(cfg.errs, errors.New("an option is nil"))
+			cfg.Errs = append(cfg.Errs, errors.New("an option is nil"))
 			continue
 		}
 		o.applyStore(&cfg)
 	}
-	if err := cfg.validate(); err != nil {
+	if err := cfg.Validate(local.Overhead + ownSize[struct{}]()); err != nil {
 		return nil, fmt.Errorf("tier: open: %w", err)
 	}
-	if cfg.backend == nil {
-		cfg.backend = remote.NewEmbedded(0)
+	if cfg.Backend == nil {
+		cfg.Backend = remote.NewEmbedded(0)
 	}
 	s := &Store{cfg: cfg, ended: make(chan struct{}), fills: semaphore.NewWeighted(maxFilling), tokens: tokenPrefix(), clock: mono.NewClock()}
-	s.panics = recovery.New(cfg.logger)
+	panics := recovery.New(cfg.Logger)
 	// guard: recover-logger
-	s.cfg.logger = s.panics.Logger(cfg.logger)
+	s.cfg.Logger = panics.Logger(cfg.Logger)
+	s.goroutines = background.NewGroup(panics, s.session.Lost)
+	s.session.Init(&s.cfg.Store, s.goroutines)
 	s.mu.namespaces = make(map[string]*namespace)
-	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.start(ctx); err != nil {
 		s.abandon()
 		return nil, err
@@ -106,130 +95,52 @@ func Open(ctx context.Context, options ...Option) (*Store, error) {
 func (s *Store) start(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	s.local, err = local.New(local.Config[item]{
-		MaxBytes: s.cfg.localBytes, MaxEntries: s.cfg.localEntries, Policy: s.cfg.localPolicy, OnRemove: s.removed,
+	s.local, err = local.New(local.Config[record.Item]{
+		MaxBytes: s.cfg.LocalBytes, MaxEntries: s.cfg.LocalEntries, Policy: s.cfg.LocalPolicy, OnRemove: s.removed,
 	})
 	if err != nil {
 		return fmt.Errorf("tier: open: %w", err)
 	}
-	s.table = newTable(s.local)
-	o := s.cfg.connection()
-	o.Panics = s.panics
-	o.Events = backend.Events{Changed: s.onChanged, Lost: s.onLost, Published: s.onPublished}
-	conn, err := s.cfg.backend.Connect(ctx, o)
-	if err != nil {
+	s.table = inflight.NewTable(s.local)
+	if err := s.session.Open(ctx, s.onChanged, s.table.WakeAll, s.reads); err != nil {
 		return fmt.Errorf("%w: open: %w", ErrUnavailable, err)
 	}
-	if s.sharded = conn.Shard(s.cfg.prefix) != nil; s.sharded {
-		s.table.shardOf = conn.Shard
+	if s.session.Sharded {
+		s.table.ShardOf = s.session.Conn.Shard
 	}
-	s.conn = breaker.NewConn(conn, s.cfg.timeout, s.cfg.heartbeat, s.onOutageBegin, s.onOutageEnd)
-	s.conn.Sharded = s.sharded
-	s.conn.Server.Probe = func(ctx context.Context) {
-		// A server that is slow is taken to be away while the log is still being read.
-		// guard: open-on-slow-server
-		if t := s.following.Load(); t != nil {
-			_ = t.CatchUp(ctx) // breaker.Conn records the result
-		}
-	}
-	if err = s.follow(ctx); err != nil {
-		return fmt.Errorf("%w: open: %w", ErrUnavailable, err)
-	}
-	if s.sharded {
-		// The histories of all servers are to be in the log before a key is written: a
-		// server that is first seen later may have lost writes, so the namespaces of all
-		// declarations would change.
-		pctx, cancel := s.changeContext(ctx)
-		_ = s.conn.Prove(pctx) // a server that does not answer now is seen later
-		cancel()
-	}
-	s.following.Store(s.tail)
-	s.tail.Wake() // for messages published while it started
 	return nil
 }
 
 // abandon ends everything that a failed start has begun.
 func (s *Store) abandon() {
-	s.mu.Lock()
-	s.mu.closing = true
-	s.mu.Unlock()
-	s.cancel()
-	if s.conn != nil {
-		_ = s.conn.Close()
+	s.goroutines.Close()
+	s.goroutines.Cancel()
+	if s.session.Conn != nil {
+		_ = s.session.Conn.Close()
 	}
-	s.mu.background.Wait() // a probe, if the server was taken to be away
-}
-
-// openAgain is for how long Open reads the log of a cluster again if it did not answer, and openPause the time between
-// two attempts.
-const openAgain, openPause = time.Second, 20 * time.Millisecond
-
-// follow begins to follow the change log. In a cluster the first attempt may take a server to be unreachable that is not:
-//
-//	probe:  asks the server, over the connection that the client has just made
-//	client: makes another connection to it, so the probe's answer does not count
-func (s *Store) follow(ctx context.Context) (err error) {
-	for begun := mono.Now(); ; {
-		s.tail, err = changelog.Start(ctx, s.conn, changelog.Config{
-			Heartbeat: s.cfg.heartbeat, Timeout: s.cfg.timeout, Retention: s.cfg.maxTTL,
-			Settle: s.cfg.settle, Logger: s.cfg.logger, Reads: s.reads, Panics: s.panics,
-		})
-		// guard: open-asks-cluster-again
-		// guard: open-gives-up
-		// guard: open-asks-one-server-once
-		if err == nil || !s.sharded || mono.Now().Sub(begun) > openAgain {
-			return err
-		}
-		pause := time.NewTimer(openPause)
-		select {
-		case <-ctx.Done():
-			pause.Stop()
-			return err
-		case <-pause.C:
-		}
-	}
+	s.goroutines.Wait() // a probe, if the server was taken to be away
 }
 
 // removed is called by the local tier for every entry that leaves it.
-func (s *Store) removed(e *local.Entry[item], why local.Reason) {
+func (s *Store) removed(e *local.Entry[record.Item], why local.Reason) {
 	if why == local.Evicted {
 		s.evictions.Add(1)
 	}
-	e.Value.release(s.tail)
+	e.Value.Release(s.session.Tail)
 }
 
-// onChanged, onLost and onPublished run on the connection's reader goroutine.
+// onChanged runs on the connection's reader goroutine.
 func (s *Store) onChanged(names []string) {
 	for _, name := range names {
-		h, lease, ok := parseRemoteName(name)
+		h, lease, ok := keyspace.Parse(name)
 		switch {
 		case !ok: // another program's key, which a store never reads
 		case lease:
-			s.table.wakeCall(h)
+			s.table.WakeCall(h)
 		default:
-			s.table.applyInvalidation(h)
+			s.table.ApplyInvalidation(h)
 		}
 	}
-}
-
-func (s *Store) onLost() {
-	if t := s.following.Load(); t != nil {
-		t.Lost()
-	}
-	s.table.wakeAll()
-}
-
-func (s *Store) onPublished(raw string) {
-	t := s.following.Load()
-	if t == nil {
-		return
-	}
-	m, err := changelog.ParseMessage(raw)
-	if err != nil {
-		t.Wake() // the change is in the log
-		return
-	}
-	t.Receive(m)
 }
 
 // Close ends all goroutines and connections that the store owns and waits for
@@ -239,83 +150,25 @@ func (s *Store) Close() error {
 	if s == nil {
 		return nil // the result of an Open that failed
 	}
-	s.mu.Lock()
-	first := !s.mu.closing
-	s.mu.closing = true
-	s.mu.Unlock()
-	if !first {
+	if !s.goroutines.Close() {
 		<-s.ended
 		return nil
 	}
 	s.closed.Store(true)
-	s.cancel()
-	for _, p := range s.table.participants() {
-		p.run.end(ErrClosed)
+	s.goroutines.Cancel()
+	for _, p := range s.table.Participants() {
+		p.End(ErrClosed)
 	}
-	s.mu.background.Wait()
-	s.awaitLoaders()
-	s.tail.Close()
-	err := s.conn.Close()
+	s.goroutines.Wait()
+	if !s.goroutines.AwaitLoaders(loaderGrace) {
+		s.cfg.Logger.Warn("tiercache: a loader ignores the end of its context and was left behind")
+	}
+	s.session.Tail.Close()
+	err := s.session.Conn.Close()
 	s.local.Clear()
-	s.endDeadline()
+	s.session.EndDeadline()
 	close(s.ended)
 	return err
-}
-
-func (s *Store) awaitLoaders() {
-	ended := make(chan struct{})
-	go func() {
-		s.mu.loading.Wait()
-		close(ended)
-	}()
-	timer := time.NewTimer(loaderGrace)
-	defer timer.Stop()
-	select {
-	case <-ended:
-	case <-timer.C:
-		s.cfg.logger.Warn("tiercache: a loader ignores the end of its context and was left behind")
-	}
-}
-
-// spawn runs f in a goroutine that Close waits for. It returns false, without
-// running it, once the store is closing.
-func (s *Store) spawn(f func()) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.mu.closing {
-		return false
-	}
-	s.runInBackground(f)
-	return true
-}
-
-// runInBackground is spawn for background work that Close waits for in any case, since the
-// caller is part of it. After a panic of f no local copy is believed: it is not known what
-// f left half done.
-func (s *Store) runInBackground(f func()) {
-	s.mu.background.Go(func() {
-		// guard: recover-store-goroutine
-		defer s.panics.Recover("a goroutine of the store", s.onLost)
-		f()
-	})
-}
-
-// spawnLoad runs f, the run of a loader, in a goroutine for which Close waits no longer
-// than loaderGrace, since the loader may never return. Until loadRun.finish, Close waits
-// for it in any case.
-func (s *Store) spawnLoad(f func()) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.mu.closing {
-		return false
-	}
-	s.mu.background.Add(1)
-	s.mu.loading.Go(func() {
-		// guard: recover-load
-		defer s.panics.Recover("a load", s.onLost)
-		f()
-	})
-	return true
 }
 
 // namespace returns the namespace that all views of a path share.
@@ -324,22 +177,16 @@ func (s *Store) namespace(path string) *namespace {
 	defer s.mu.Unlock()
 	ns := s.mu.namespaces[path]
 	if ns == nil {
-		ns = newNamespace(s.cfg.prefix, path)
-		ns.pins = s.tail.PinForever(ns.scopes)
+		ns = &namespace{}
+		ns.Init(&s.session, path)
 		s.mu.namespaces[path] = ns
 	}
 	return ns
 }
 
-// serverTimeIn returns what the server's clock will show in d, or a little more: it is
-// computed from the latest answered delta read.
-func (s *Store) serverTimeIn(d time.Duration) time.Time {
-	return s.tail.View().ServerTime(mono.Now()).Add(d)
-}
-
 // AsOf returns the present position in the change log: take it before reading a
 // source and give it to Set with [WithAsOf] afterwards. It sends nothing.
-func (s *Store) AsOf() AsOf { return s.tail.View().AsOf() }
+func (s *Store) AsOf() AsOf { return s.session.Tail.View().AsOf() }
 
 // Sync returns once this process has applied every change that was acknowledged, in any
 // process, before the call. It is one round trip, or two in a cluster, where every
@@ -350,14 +197,14 @@ func (s *Store) Sync(ctx context.Context) error {
 		return ErrClosed
 	}
 	begun := mono.Now()
-	rctx, cancel := s.changeContext(ctx)
+	rctx, cancel := s.session.ChangeContext(ctx)
 	defer cancel()
-	err := s.tail.CatchUp(rctx)
+	err := s.session.Tail.CatchUp(rctx)
 	if err == nil {
-		err = s.conn.Prove(rctx)
+		err = s.session.Conn.Prove(rctx)
 	}
 	if err == nil {
-		s.table.sync(begun)
+		s.table.Sync(begun)
 	}
 	return remoteError(ctx, "sync", err)
 }

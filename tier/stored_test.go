@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiercache/tiercache/internal/alloctest"
+	"github.com/tiercache/tiercache/internal/embedded"
 	"github.com/tiercache/tiercache/internal/envelope"
-	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier"
 )
 
@@ -19,7 +19,7 @@ import (
 // as "not found" or as a miss, and within the limit. Incarnation, check and sum
 // are made right, so that the rest is looked at.
 func FuzzStoredEntry(f *testing.F) {
-	hub := remote.NewEmbedded(0)
+	hub := embedded.New(0)
 	s, err := tier.Open(bg, tier.WithRemote(hub))
 	require.NoError(f, err)
 	f.Cleanup(func() { s.Close() })

@@ -13,25 +13,27 @@ import (
 	"github.com/tiercache/tiercache/internal/shape"
 	"github.com/tiercache/tiercache/internal/sizeof"
 	"github.com/tiercache/tiercache/local"
+	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
 // typed holds what a cache needs to know of the type of its values.
 type typed struct {
-	shape uint64 // a fingerprint, for the remote tier
-	kind  *kind  // of the items
+	shape uint64       // a fingerprint, for the remote tier
+	kind  *record.Kind // of the items
 	// single and batch run a loader of the type: see loadFunc.
-	single, batch func(ctx context.Context, k *kind, loader any, fs []*call, es []*Entry, out []loaded)
+	single, batch func(ctx context.Context, k *record.Kind, loader any, fs []*inflight.Call, es []*Entry, out []loaded)
 	// empty returns a new item with the zero value.
-	empty func() *item
+	empty func() *record.Item
 	// size returns the heap bytes that an item and its value keep alive. If the value is
 	// of a type that sizeof cannot look into, whole is false and size a guess, which is no
 	// less than encoded: the value's encoded length, or 0 if that is not known.
-	size func(it *item, encoded int) (size int64, whole bool)
+	size func(it *record.Item, encoded int) (size int64, whole bool)
 	// encode returns the value's bytes. They must not be written to: they may be the value.
-	encode func(it *item) ([]byte, error)
+	encode func(it *record.Item) ([]byte, error)
 	// decode sets the item's value. The value does not refer to b, unless views is set and
 	// b is at least as long as viewFrom; b is never written to.
-	decode func(b []byte, it *item) error
+	decode func(b []byte, it *record.Item) error
 	// views: a value decoded from at least viewFrom bytes is a view of them.
 	views bool
 }
@@ -64,12 +66,12 @@ func checkType[V any](codec Codec, localOnly bool) error {
 }
 
 // newTyped returns the functions for V, whose items are of kind k.
-func newTyped[V any](k *kind, codec Codec) typed {
+func newTyped[V any](k *record.Kind, codec Codec) typed {
 	t := reflect.TypeFor[V]()
 	ty := typed{
 		shape:  shape.Of(t),
 		kind:   k,
-		empty:  func() *item { var zero V; return newItemOf(k, zero) },
+		empty:  func() *record.Item { var zero V; return record.NewItemOf(k, zero) },
 		size:   sizer[V](),
 		single: runSingle[V],
 		batch:  runBatch[V],
@@ -90,46 +92,46 @@ func newTyped[V any](k *kind, codec Codec) typed {
 		// wrong value. A string of a JSON codec would be read with its quotes.
 		ty.shape ^= xxh3.HashString(reflect.TypeOf(codec).String())
 	}
-	ty.encode = func(it *item) (b []byte, err error) {
+	ty.encode = func(it *record.Item) (b []byte, err error) {
 		defer recovered("encoding", &err)
-		return codec.Marshal(*valueIn[V](it))
+		return codec.Marshal(*record.ValueIn[V](it))
 	}
-	ty.decode = func(b []byte, it *item) (err error) {
+	ty.decode = func(b []byte, it *record.Item) (err error) {
 		defer recovered("decoding", &err)
-		return codec.Unmarshal(b, valueIn[V](it))
+		return codec.Unmarshal(b, record.ValueIn[V](it))
 	}
 	return ty
 }
 
 // sizer returns the function that estimates the size of items of V.
-func sizer[V any]() func(it *item, encoded int) (int64, bool) {
+func sizer[V any]() func(it *record.Item, encoded int) (int64, bool) {
 	own := ownSize[V]()
 	word := sizeof.Type[V]() // counted as a part of the item
 	values := sizeof.For(reflect.TypeFor[V]())
-	return func(it *item, encoded int) (int64, bool) {
-		size, whole := values.Of(valueIn[V](it))
+	return func(it *record.Item, encoded int) (int64, bool) {
+		size, whole := values.Of(record.ValueIn[V](it))
 		size -= word
 		if !whole {
 			size = max(size, int64(encoded))
 		}
-		return own + it.estimate() + size, whole
+		return own + it.Estimate() + size, whole
 	}
 }
 
 // ownSize is the size of the item of a V itself, less the part that local.Overhead
 // counts: an entry that points to its value.
 func ownSize[V any]() int64 {
-	size, _ := roomOf[V]()
-	return size - sizeof.Type[local.Entry[*item]]()
+	size, _ := record.RoomOf[V]()
+	return size - sizeof.Type[local.Entry[*record.Item]]()
 }
 
-func encodeString(it *item) ([]byte, error) {
-	s := *valueIn[string](it)
+func encodeString(it *record.Item) ([]byte, error) {
+	s := *record.ValueIn[string](it)
 	return unsafe.Slice(unsafe.StringData(s), len(s)), nil
 }
 
-func decodeString(b []byte, it *item) error {
-	s := valueIn[string](it)
+func decodeString(b []byte, it *record.Item) error {
+	s := record.ValueIn[string](it)
 	if len(b) >= viewFrom {
 		*s = unsafe.String(unsafe.SliceData(b), len(b))
 	} else {
@@ -139,16 +141,16 @@ func decodeString(b []byte, it *item) error {
 }
 
 // encodeBytes keeps nil and empty apart: the first byte says which it is.
-func encodeBytes(it *item) ([]byte, error) {
-	b := *valueIn[[]byte](it)
+func encodeBytes(it *record.Item) ([]byte, error) {
+	b := *record.ValueIn[[]byte](it)
 	if b == nil {
 		return []byte{0}, nil
 	}
 	return append([]byte{1}, b...), nil
 }
 
-func decodeBytes(b []byte, it *item) error {
-	p := valueIn[[]byte](it)
+func decodeBytes(b []byte, it *record.Item) error {
+	p := record.ValueIn[[]byte](it)
 	switch {
 	case len(b) == 1 && b[0] == 0:
 		*p = nil

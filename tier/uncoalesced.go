@@ -8,6 +8,9 @@ import (
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/local"
+	"github.com/tiercache/tiercache/tier/internal/config"
+	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
 // readsUncoalesced reports whether keys of a GetMany can be read without calls. A call
@@ -22,17 +25,17 @@ import (
 //	B: begins, and would read what was there before
 //
 // Calls that begin later have returned nothing before this caller began.
-func (c *core) readsUncoalesced(o callConfig) bool {
-	return !c.usesLocal(o) && !o.fresh && !c.cfg.localOnly && c.cfg.early == 0 && !c.s.sharded
+func (c *core) readsUncoalesced(o config.Call) bool {
+	return !c.usesLocal(o) && !o.Fresh && !c.cfg.LocalOnly && c.cfg.Early == 0 && !c.s.session.Sharded
 }
 
 // readUncoalesced reads the remote tier for a batch and gives what is valid and fresh. The
 // rest is left to calls. They need not read it before they ask for its lease, since
 // that reads it, too.
-func (c *core) readUncoalesced(ctx context.Context, p *batchLookup, give func(key string, it *item)) {
-	v := c.s.tail.View()
+func (c *core) readUncoalesced(ctx context.Context, p *batchLookup, give func(key string, it *record.Item)) {
+	v := c.s.session.Tail.View()
 	// guard: I2-uncoalesced-read-proof
-	if !c.s.canJudge(v, nil) {
+	if !c.s.session.CanJudge(v, nil) {
 		return // it takes a delta to judge it
 	}
 	asked := make([]*keyLookup, 0, len(p.lookups))
@@ -50,10 +53,10 @@ func (c *core) readUncoalesced(ctx context.Context, p *batchLookup, give func(ke
 	if err != nil {
 		return
 	}
-	now, rests := mono.Now(), basis{epoch: v.Epoch, keyTick: v.Watermark}
+	now, rests := mono.Now(), inflight.Basis{Epoch: v.Epoch, KeyTick: v.Watermark}
 	hits := int64(0)
 	for i, t := range asked {
-		it, cause, err := c.open(ctx, &storedValue{key: t.key, stored: items[i], basis: rests, now: now})
+		it, cause, err := c.open(ctx, &storedValue{key: t.key, stored: items[i], Basis: rests, now: now})
 		switch {
 		case it == nil:
 			t.seen, t.empty = seenOf(items[i])
@@ -61,16 +64,16 @@ func (c *core) readUncoalesced(ctx context.Context, p *batchLookup, give func(ke
 			c.countUnusable(cause, err)
 			continue
 		// guard: uncoalesced-read-is-fresh
-		case now < it.meta().fresh:
+		case now < it.Meta().Fresh:
 			// guard: I10-untracked-many
 			c.removeOtherVersions(t.h, it, nil)
 			give(t.key, it)
 			t.delivered = true
 			hits++
-			c.ns.learn(false)
+			c.ns.CountRead(false)
 		}
 		// guard: uncoalesced-read-releases-marks
-		it.release(c.s.tail)
+		it.Release(c.s.session.Tail)
 	}
 	c.ns.stats.remoteHits.Add(hits)
 }
@@ -78,12 +81,6 @@ func (c *core) readUncoalesced(ctx context.Context, p *batchLookup, give func(ke
 // readNames reads the entries of the lookups' keys, so that they can be judged by v.
 func (c *core) readNames(ctx context.Context, asked []*keyLookup, v *changelog.View) (items []backend.Item, err error) {
 	names := make([]string, len(asked))
-	c.ns.nameAll(len(asked), func(i int) local.Key { return asked[i].h }, func(i int, name string) { names[i] = name })
-	rctx := c.s.request(ctx)
-	defer rctx.End()
-	items, err = c.s.conn.GetUntracked(rctx, names)
-	if err == nil && c.s.connectionChanged(v, nil) {
-		err = c.s.revalidate(rctx, names...)
-	}
-	return items, err
+	c.ns.NameAll(len(asked), func(i int) local.Key { return asked[i].h }, func(i int, name string) { names[i] = name })
+	return c.s.session.ReadUntracked(ctx, names, v)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/valkey-io/valkey-go"
 
 	"github.com/tiercache/tiercache/internal/backend"
+	"github.com/tiercache/tiercache/internal/embedded"
 	"github.com/tiercache/tiercache/internal/interpose"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/remote"
@@ -58,7 +59,7 @@ func eachRemote(t *testing.T, test func(t *testing.T, w *world)) {
 
 func eachWorld(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Run("embedded", func(t *testing.T) {
-		hub := remote.NewEmbedded(0)
+		hub := embedded.New(0)
 		test(t, &world{t, hub, "test", embeddedRaw{hub}})
 	})
 	t.Run("cluster", func(t *testing.T) {
@@ -75,7 +76,7 @@ func eachWorld(t *testing.T, test func(t *testing.T, w *world)) {
 	})
 }
 
-type embeddedRaw struct{ hub *remote.Embedded }
+type embeddedRaw struct{ hub *embedded.Remote }
 
 func (r embeddedRaw) keys(prefix string) (out []string) {
 	for _, k := range r.hub.Keys() {

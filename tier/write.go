@@ -15,26 +15,30 @@ import (
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
+	"github.com/tiercache/tiercache/tier/internal/config"
+	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/record"
+	"github.com/tiercache/tiercache/tier/internal/session"
 )
 
 // seal encodes an item for the remote tier. cost is the stated cost, or 0: each process
 // makes its own estimate.
-func (c *core) seal(it *item, fresh, kept time.Duration, cost int64) ([]byte, error) {
-	f := it.meta()
+func (c *core) seal(it *record.Item, fresh, kept time.Duration, cost int64) ([]byte, error) {
+	f := it.Meta()
 	// guard: store-stated-cost
 	e := envelope.Entry{
-		Head:  envelope.Head{Expires: c.s.serverTimeIn(kept), Nonce: f.nonce, AsOf: f.asOf, Shape: c.typed.shape, Negative: it.negative},
-		Fresh: fresh, Life: kept, Cost: cost, Namespace: c.ns.path, Key: it.key, Sources: it.sources(),
+		Head:  envelope.Head{Expires: c.s.session.ServerTimeIn(kept), Nonce: f.Nonce, AsOf: f.AsOf, Shape: c.typed.shape, Negative: it.Negative},
+		Fresh: fresh, Life: kept, Cost: cost, Namespace: c.ns.Path, Key: it.Key, Sources: it.Sources(),
 	}
-	if !it.negative {
+	if !it.Negative {
 		var err error
 		if e.Payload, err = c.encode(it); err != nil {
-			return nil, fmt.Errorf("tier: encoding a value of namespace %q: %w", c.ns.path, err)
+			return nil, fmt.Errorf("tier: encoding a value of namespace %q: %w", c.ns.Path, err)
 		}
 		// guard: size-of-unread-value
 		c.correctGuess(it, len(e.Payload))
 	}
-	return envelope.Encode(&e, c.cfg.compress)
+	return envelope.Encode(&e, c.cfg.Compress)
 }
 
 // expiryOf is when the server is to forget a sealed entry, by its clock.
@@ -61,15 +65,15 @@ func expiryOf(sealed []byte) time.Time { return envelope.ExpiryOf(sealed) }
 //     the server refused it as too late: it is not stored. The causes of that are a
 //     slow network, and a server whose clock has been set.
 func (c *Cache[V]) Set(ctx context.Context, key string, value V, options ...EntryOption) error {
-	return c.setAll(ctx, []string{key}, []*item{newItemOf(c.kind, value)}, options)
+	return c.setAll(ctx, []string{key}, []*record.Item{record.NewItemOf(c.kind, value)}, options)
 }
 
 // SetMany is Set of several keys in one round trip, with the same options. Each
 // key is stored or not on its own; the errors are joined.
 func (c *Cache[V]) SetMany(ctx context.Context, values map[string]V, options ...EntryOption) error {
-	keys, items := make([]string, 0, len(values)), make([]*item, 0, len(values))
+	keys, items := make([]string, 0, len(values)), make([]*record.Item, 0, len(values))
 	for k, v := range values {
-		keys, items = append(keys, k), append(items, newItemOf(c.kind, v))
+		keys, items = append(keys, k), append(items, record.NewItemOf(c.kind, v))
 	}
 	return c.setAll(ctx, keys, items, options)
 }
@@ -77,21 +81,21 @@ func (c *Cache[V]) SetMany(ctx context.Context, values map[string]V, options ...
 // pendingSet is one value of a Set on its way.
 type pendingSet struct {
 	h  local.Key
-	it *item
-	w  *watch
+	it *record.Item
+	w  *inflight.Watch
 }
 
-func (c *core) setAll(ctx context.Context, keys []string, items []*item, options []EntryOption) error {
-	var cfg entryConfig
+func (c *core) setAll(ctx context.Context, keys []string, items []*record.Item, options []EntryOption) error {
+	var cfg config.Entry
 	for _, o := range options {
 		if o != nil {
 			o.applyEntry(&cfg)
 		}
 	}
-	if err := cfg.check(c.s.cfg.maxTTL); err != nil {
+	if err := cfg.Check(c.s.cfg.MaxTTL); err != nil {
 		return fmt.Errorf("tier: set: %w", err)
 	}
-	fresh, kept := cfg.life(&c.cfg, c.s.cfg.maxTTL, false)
+	fresh, kept := cfg.Life(&c.cfg, c.s.cfg.MaxTTL, false)
 	for _, key := range keys {
 		if err := c.admitWrite(ctx, key); err != nil {
 			return err
@@ -99,7 +103,7 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*item, options
 	}
 	begun := mono.Now()
 	// guard: I5-as-of-of-set
-	asOf := cfg.asOf
+	asOf := cfg.AsOf
 	if asOf.IsZero() {
 		asOf = c.s.AsOf()
 	}
@@ -108,18 +112,18 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*item, options
 	var errs []error
 	for i, key := range keys {
 		it := items[i]
-		p := pendingSet{c.ns.hash(key), it, &watch{}}
-		c.setBasis(it, &basis{epoch: c.s.tail.View().Epoch, shard: c.s.shardOf(c.ns.remoteName(p.h))})
+		p := pendingSet{c.ns.Hash(key), it, &inflight.Watch{}}
+		c.setBasis(it, &inflight.Basis{Epoch: c.s.session.Tail.View().Epoch, Shard: c.s.session.ShardOf(c.ns.RemoteName(p.h))})
 		c.describe(it, key, cfg, asOf, fresh, kept)
-		if !c.cfg.localOnly {
-			sealed, err := c.seal(it, fresh, kept, cfg.cost)
+		if !c.cfg.LocalOnly {
+			sealed, err := c.seal(it, fresh, kept, cfg.Cost)
 			if err != nil {
 				c.ns.stats.encodeErrors.Add(1)
 				errs = append(errs, err)
 				continue
 			}
 			writes = append(writes, backend.Write{
-				Key: c.ns.remoteName(p.h), Envelope: sealed, Expires: expiryOf(sealed), Unread: !c.cfg.remoteOnly})
+				Key: c.ns.RemoteName(p.h), Envelope: sealed, Expires: expiryOf(sealed), Unread: !c.cfg.RemoteOnly})
 		}
 		puts = append(puts, p)
 	}
@@ -152,18 +156,18 @@ func (c *core) admitWrite(ctx context.Context, key string) error {
 //	B: applies the change, reads the old value and keeps it
 //	A: writes the new value, and no other process learns of that
 func (c *core) changingKeys(ctx context.Context, doing string, keys []string, write func() error) error {
-	if !c.s.cfg.noTracking || c.cfg.localOnly || len(keys) == 0 {
+	if !c.s.cfg.NoTracking || c.cfg.LocalOnly || len(keys) == 0 {
 		return write()
 	}
 	scopes := make([]invalidation.Scope, len(keys))
 	for i, key := range keys {
-		scopes[i] = c.keyScope(key)
+		scopes[i] = c.ns.KeyScope(key)
 	}
-	change := c.s.tail.Begin(scopes, false)
+	change := c.s.session.Tail.Begin(scopes, false)
 	err := write()
 	// Also after an error, and for a caller that has given up: the write may have been done. It is over by now, so the
 	// record comes after it in any case.
-	rctx, cancel := c.s.recordContext(ctx)
+	rctx, cancel := c.s.session.RecordContext(ctx)
 	defer cancel()
 	if breaker.Refused(err) {
 		// guard: I8-refused-write-records-later
@@ -178,26 +182,26 @@ func (c *core) changingKeys(ctx context.Context, doing string, keys []string, wr
 
 func (c *core) putAll(ctx context.Context, puts []pendingSet, writes []backend.Write) error {
 	for _, p := range puts {
-		c.s.table.watch(p.h, p.w)
-		defer c.s.table.unwatch(p.h, p.w)
-		c.s.table.invalidateKey(p.h, p.w)
+		c.s.table.Watch(p.h, p.w)
+		defer c.s.table.Unwatch(p.h, p.w)
+		c.s.table.InvalidateKey(p.h, p.w)
 	}
-	if c.cfg.localOnly {
+	if c.cfg.LocalOnly {
 		for _, p := range puts {
-			if !c.pinMarks(ctx, p.it) || !c.s.table.replace(p.h, p.it) {
-				p.it.release(c.s.tail)
+			if !c.pinMarks(ctx, p.it) || !c.s.table.Replace(p.h, p.it) {
+				p.it.Release(c.s.session.Tail)
 			}
 		}
 		return nil
 	}
 	for _, p := range puts {
-		c.s.table.resetBaseline(p.h, p.w)
+		c.s.table.ResetBaseline(p.h, p.w)
 	}
 	written, err := c.writeInTime(ctx, writes)
 	if err != nil {
 		c.countRemoteError(err)
 		for _, p := range puts {
-			c.s.table.invalidateKey(p.h, nil)
+			c.s.table.InvalidateKey(p.h, nil)
 		}
 		// guard: G3-unknown-outcome
 		return writeError(ctx, "set", err)
@@ -211,24 +215,24 @@ func (c *core) putAll(ctx context.Context, puts []pendingSet, writes []backend.W
 
 // writeInTime stores values. When it returns each has been stored, or never will be.
 func (c *core) writeInTime(ctx context.Context, writes []backend.Write) ([]backend.Written, error) {
-	rctx, until := c.s.writeRequest(ctx)
+	rctx, until := c.s.session.WriteRequest(ctx)
 	defer rctx.End()
 	// guard: I6-declare-before-set
-	if err := c.declare(rctx); err != nil {
-		return nil, notAttempted{err}
+	if err := c.s.session.Declare(rctx, &c.ns.Namespace); err != nil {
+		return nil, session.NotAttempted{Err: err}
 	}
 	var written []backend.Written
-	err := c.s.sendWithinWindow(rctx, keysOf(writes, func(w *backend.Write) string { return w.Key }), func(v *changelog.View) (err error) {
+	err := c.s.session.SendWithinWindow(rctx, keysOf(writes, func(w *backend.Write) string { return w.Key }), func(v *changelog.View) (err error) {
 		for i := range writes {
-			writes[i].Window = c.s.window(v, writes[i].Key, until)
+			writes[i].Window = c.s.session.Window(v, writes[i].Key, until)
 		}
-		written, err = c.s.conn.Write(rctx, writes)
+		written, err = c.s.session.Conn.Write(rctx, writes)
 		return err
 	})
-	if errors.As(err, new(notAttempted)) {
+	if errors.As(err, new(session.NotAttempted)) {
 		return nil, err
 	}
-	c.s.awaitWindowEnd(ctx, until, breaker.Worst(written, err))
+	c.s.session.AwaitWindowEnd(ctx, until, breaker.Worst(written, err))
 	return written, err
 }
 
@@ -248,7 +252,7 @@ var errLate = errors.New("it reached the server too late, or the server's clock 
 // settlePut makes this process forget what it read of the key meanwhile, and keeps the
 // new value if no other write has changed the key since.
 func (c *core) settlePut(ctx context.Context, p pendingSet, w backend.Write, done backend.Written) error {
-	c.s.table.invalidateKey(p.h, p.w)
+	c.s.table.InvalidateKey(p.h, p.w)
 	if done.Err != nil {
 		if errors.Is(done.Err, remote.ErrFull) {
 			c.ns.stats.full.Add(1)
@@ -266,16 +270,16 @@ func (c *core) settlePut(ctx context.Context, p pendingSet, w backend.Write, don
 	// guard: I1-late-set-is-error
 	if !done.Stored {
 		// guard: late-set-asks-clock
-		c.s.tail.Wake() // the server's clock may have been set: read it before the next Set
+		c.s.session.Tail.Wake() // the server's clock may have been set: read it before the next Set
 		return writeError(ctx, "set", errLate)
 	}
 	// Where keys are scopes, this change is yet to be recorded, and the record of another
 	// write may come before it. The value is not kept; the next read finds the right one.
-	if c.cfg.remoteOnly || c.s.cfg.noTracking {
+	if c.cfg.RemoteOnly || c.s.cfg.NoTracking {
 		return nil
 	}
-	if !c.pinMarks(ctx, p.it) || !c.s.table.commitProvisional(p.h, p.w, p.it) {
-		p.it.release(c.s.tail)
+	if !c.pinMarks(ctx, p.it) || !c.s.table.CommitProvisional(p.h, p.w, p.it) {
+		p.it.Release(c.s.session.Tail)
 	}
 	return nil
 }
@@ -305,11 +309,11 @@ func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
 // the cache deletes of its own accord need no declaration: if the server loses that, an
 // older value that comes back is as true as it was.
 func (c *core) deleteDeclared(ctx context.Context, names []string) error {
-	rctx := c.s.request(ctx)
+	rctx := c.s.session.Request(ctx)
 	defer rctx.End()
-	if err := c.declare(rctx); err != nil {
+	if err := c.s.session.Declare(rctx, &c.ns.Namespace); err != nil {
 		c.countRemoteError(err)
-		return notAttempted{err}
+		return session.NotAttempted{Err: err}
 	}
 	return c.deleteInTime(ctx, names)
 }
@@ -317,22 +321,22 @@ func (c *core) deleteDeclared(ctx context.Context, names []string) error {
 // deleteInTime deletes keys. When it returns each has been deleted, or never will be: a late deletion would remove a
 // value that was set since.
 func (c *core) deleteInTime(ctx context.Context, names []string) error {
-	rctx, until := c.s.writeRequest(ctx)
+	rctx, until := c.s.session.WriteRequest(ctx)
 	defer rctx.End()
 	var deleted []backend.Deleted
-	err := c.s.sendWithinWindow(rctx, slices.Values(names), func(v *changelog.View) (err error) {
+	err := c.s.session.SendWithinWindow(rctx, slices.Values(names), func(v *changelog.View) (err error) {
 		keys := make([]backend.Deletion, len(names))
 		for i, name := range names {
-			keys[i] = backend.Deletion{Key: name, Window: c.s.window(v, name, until)}
+			keys[i] = backend.Deletion{Key: name, Window: c.s.session.Window(v, name, until)}
 		}
-		deleted, err = c.s.conn.Delete(rctx, keys)
+		deleted, err = c.s.session.Conn.Delete(rctx, keys)
 		return err
 	})
-	if errors.As(err, new(notAttempted)) {
+	if errors.As(err, new(session.NotAttempted)) {
 		c.countRemoteError(err)
 		return err
 	}
-	c.s.awaitWindowEnd(ctx, until, breaker.WorstOf(deleted, err))
+	c.s.session.AwaitWindowEnd(ctx, until, breaker.WorstOf(deleted, err))
 	if err != nil {
 		c.countRemoteError(err)
 		return err
@@ -344,7 +348,7 @@ func (c *core) deleteInTime(ctx context.Context, names []string) error {
 			c.countRemoteError(d.Err)
 			errs = append(errs, d.Err)
 		case d.Late:
-			c.s.tail.Wake() // as after a Set that came too late
+			c.s.session.Tail.Wake() // as after a Set that came too late
 			// guard: G5-late-delete-is-error
 			errs = append(errs, errLate)
 		}
@@ -357,14 +361,14 @@ func (c *core) deleteInTime(ctx context.Context, names []string) error {
 func (c *core) deleteAll(ctx context.Context, keys []string, remove func(ctx context.Context, names []string) error) error {
 	names := make([]string, len(keys))
 	for i, key := range keys {
-		h := c.ns.hash(key)
-		names[i] = c.ns.remoteName(h)
-		c.s.table.invalidateKey(h, nil)
+		h := c.ns.Hash(key)
+		names[i] = c.ns.RemoteName(h)
+		c.s.table.InvalidateKey(h, nil)
 		// Again afterwards: a read that was sent in between may have found the old value, and
 		// the server sends no invalidation if this process had not read the key before.
-		defer c.s.table.invalidateKey(h, nil)
+		defer c.s.table.InvalidateKey(h, nil)
 	}
-	if c.cfg.localOnly {
+	if c.cfg.LocalOnly {
 		return nil
 	}
 	return writeError(ctx, "delete", remove(ctx, names))
@@ -382,49 +386,49 @@ func (c *Cache[V]) Refresh(ctx context.Context, key string, load Loader[V]) (V, 
 	if err := c.admit(ctx, key); err != nil {
 		return zero, err
 	}
-	out, err := c.refresh(ctx, c.ns.hash(key), key, c.single(load))
+	out, err := c.refresh(ctx, c.ns.Hash(key), key, c.single(load))
 	if err != nil {
 		return zero, err
 	}
 	return c.unpack(out)
 }
 
-func (c *core) refresh(ctx context.Context, h local.Key, key string, load loadFunc) (served, error) {
+func (c *core) refresh(ctx context.Context, h local.Key, key string, load loadFunc) (inflight.Served, error) {
 	for {
-		f, leads, _ := c.s.table.join(nil, h, key, true)
+		f, leads, _ := c.s.table.Join(nil, h, key, true)
 		if !leads {
-			c.s.table.leave(f)
-			if err := waitFor(ctx, &f.left); err != nil {
-				return served{}, err
+			c.s.table.Leave(f)
+			if err := waitFor(ctx, &f.Left); err != nil {
+				return inflight.Served{}, err
 			}
 			continue
 		}
-		f.name, f.force = c.ns.remoteName(h), true
-		c.s.table.restart(f, c.s.tail.View(), mono.Now())
-		l := c.newRun(load, callConfig{})
+		f.Name, f.Force = c.ns.RemoteName(h), true
+		c.s.table.Restart(f, c.s.session.Tail.View(), mono.Now())
+		l := c.newRun(load, config.Call{})
 		l.start(ctx, l.only(f))
 		_, _, err := c.await(ctx, f, nil)
-		c.s.table.leave(f)
+		c.s.table.Leave(f)
 		if err != nil {
-			return served{}, err
+			return inflight.Served{}, err
 		}
-		return f.out.served, f.out.err
+		return f.Out.Served, f.Out.Err
 	}
 }
 
 // refreshLater renews an item in the background, unless its key has a call.
-func (c *core) refreshLater(ctx context.Context, h local.Key, it *item, load loadFunc) {
+func (c *core) refreshLater(ctx context.Context, h local.Key, it *record.Item, load loadFunc) {
 	if load.loader == nil {
 		return
 	}
-	f, leads, _ := c.s.table.join(nil, h, it.key, false)
+	f, leads, _ := c.s.table.Join(nil, h, it.Key, false)
 	if !leads {
 		return
 	}
-	c.s.table.detach(f)
-	f.name, f.refreshTarget = c.ns.remoteName(h), it
+	c.s.table.Detach(f)
+	f.Name, f.RefreshTarget = c.ns.RemoteName(h), it
 	ctx = context.WithoutCancel(ctx)
-	if !c.s.spawn(func() { c.leadCall(ctx, f, load, callConfig{}) }) {
-		c.finishAll([]*call{f}, outcome{err: ErrClosed})
+	if !c.s.goroutines.Spawn(func() { c.leadCall(ctx, f, load, config.Call{}) }) {
+		c.finishAll([]*inflight.Call{f}, inflight.Outcome{Err: ErrClosed})
 	}
 }

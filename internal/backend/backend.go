@@ -295,23 +295,6 @@ type Written struct {
 // Refused reports whether the write was not performed, or it is not known whether it was.
 func (w Written) Refused() bool { return !w.Stored && !w.Expired }
 
-// PurgeRequest says what to remove. Keys are removed in batches; Progress, if
-// not nil, is called after each.
-type PurgeRequest struct {
-	Prefixes []string
-	Resume   string // a Progress.Resume of an earlier purge, or empty
-	Progress func(PurgeProgress)
-}
-
-// PurgeProgress counts what a purge has done so far.
-type PurgeProgress struct {
-	Scanned int64 // keys looked at, of the whole server; with Valkey in steps of 1000
-	Removed int64 // keys removed, leases included
-	// Resume continues the purge after the last finished batch; it is empty
-	// when the purge is complete.
-	Resume string
-}
-
 // Info describes a server.
 type Info struct {
 	Server     string // kind and version

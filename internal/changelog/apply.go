@@ -68,8 +68,13 @@ func (t *Tail) query(scopes []invalidation.Scope) Query {
 const maxWitnesses = 200
 
 // contradicts reports whether the answer shows that the log is not the one that this
-// process followed: a witness is missing, or a change that it should have applied is new
-// to it.
+// process followed:
+//
+//   - A witness is missing: neither its change nor a later one of its scope is in the log,
+//     nor is that forgotten, below the floor.
+//   - The log has a change that this process should have applied and did not: one of a
+//     witness's scope, after the witness, that is no later than the watermark. It is no sign
+//     if the process may have applied and forgotten it: if the witness is below the horizon.
 func (q *Query) contradicts(d Delta) bool {
 	if len(d.Known) != len(q.Scopes) {
 		return false
@@ -78,9 +83,9 @@ func (q *Query) contradicts(d Delta) bool {
 	for i, w := range q.witnesses {
 		missing := max(known[i], d.Floor) < w.Tick
 		// guard: I6-forgotten-is-not-unheard
-		unheard := w.Tick > q.horizon && w.Tick < known[i] && known[i] <= q.Since
+		notApplied := w.Tick > q.horizon && w.Tick < known[i] && known[i] <= q.Since
 		// guard: I6-unheard-change
-		if missing || unheard {
+		if missing || notApplied {
 			return true
 		}
 	}
@@ -95,9 +100,11 @@ func (t *Tail) Apply(ctx context.Context, q Query, d Delta) (bool, error) {
 	if unreadable != nil && unreadable != errForeign {
 		return false, unreadable
 	}
-	done, lost := t.apply(q, d, mono.Now(), unreadable != nil)
-	if done || !lost {
-		return done, nil
+	switch t.apply(q, d, mono.Now(), unreadable != nil) {
+	case applied:
+		return true, nil
+	case askAgain:
+		return false, nil
 	}
 	if !t.mayRenew() {
 		return false, ErrUnstable
@@ -136,14 +143,23 @@ func (t *Tail) mayRenew() bool {
 	return t.mu.renewals <= maxRenewals
 }
 
-// apply is the part of Apply that sends nothing; heard is when the answer arrived.
-func (t *Tail) apply(q Query, d Delta, heard mono.Time, damaged bool) (done, lost bool) {
+// result is what the answer to a query has come to.
+type result uint8
+
+const (
+	applied  result = iota // the watermark and the proof are those of the answer
+	askAgain               // another answer was applied meanwhile, or more witnesses are needed
+	lostLog                // there is no log, or it lost history
+)
+
+// apply is the part of Apply that sends nothing; answered is when the answer arrived.
+func (t *Tail) apply(q Query, d Delta, answered mono.Time, damaged bool) result {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	v := *t.View()
 	if v.Incarnation != q.view.Incarnation {
 		// Another answer brought a new log meanwhile; Since is no position of it.
-		return false, false
+		return askAgain
 	}
 	// guard: I6-witness-contradicts
 	if damaged || d.Incarnation == v.Incarnation && q.contradicts(d) {
@@ -152,13 +168,13 @@ func (t *Tail) apply(q Query, d Delta, heard mono.Time, damaged bool) (done, los
 	// guard: I6-deep-check
 	if t.mu.connection != d.Connection && d.Incarnation == v.Incarnation && !q.deepCheck && len(t.mu.known.order) > len(q.witnesses) {
 		t.mu.deepCheck = true
-		return false, false
+		return askAgain
 	}
 	if d.Incarnation == 0 || d.Tick < q.Since || d.Incarnation == t.mu.forked {
 		// No log, or one that ends before the position that had been applied when the
 		// query was sent. (It is no loss if the present watermark is ahead of the
 		// answer: a message overtook it.)
-		return false, true
+		return lostLog
 	}
 	switch {
 	case d.Incarnation != v.Incarnation:
@@ -181,14 +197,14 @@ func (t *Tail) apply(q Query, d Delta, heard mono.Time, damaged bool) (done, los
 		v.Epoch++
 	}
 	if q.sent > v.clock.Asked {
-		v.clock, v.told = serverclock.Reading{At: d.ServerTime, Asked: q.sent, Answered: heard}, d.Connection
+		v.clock, v.told = serverclock.Reading{At: d.ServerTime, Asked: q.sent, Answered: answered}, d.Connection
 		// guard: I6-query-before-connection
 		if q.sent > t.mu.lost {
 			v.Proof = q.sent
 		}
 	}
 	t.publishLocked(&v)
-	return true, false
+	return applied
 }
 
 // adoptLocked turns to a log of another incarnation. Where two primaries answer
@@ -209,11 +225,11 @@ func (t *Tail) adoptLocked(v *View, d Delta) {
 		horizon = 0 // the first read of this process asked for the whole log
 	}
 	// guard: I5-floor-heard-after-gap
-	heard := max(t.mu.known.newest(v.Watermark), t.mu.floor)
+	latest := max(t.mu.known.newest(v.Watermark), t.mu.floor)
 	// guard: I5-new-log-after-other-log
 	// guard: I5-new-log-begun-too-early
 	// guard: I5-abandoned-log
-	if v.Incarnation != 0 && (d.After.Incarnation != v.Incarnation || d.After.Tick < heard) {
+	if v.Incarnation != 0 && (d.After.Incarnation != v.Incarnation || d.After.Tick < latest) {
 		t.mu.undelivered.add(nil, 1)
 		t.mu.allPending++
 		t.Wake()

@@ -1,6 +1,7 @@
 package changelog
 
 import (
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -138,6 +139,13 @@ func skipParts(b string) error {
 			return nil
 		}
 	}
+}
+
+// NewIncarnation returns a random one, as FormatIncarnation spells it.
+func NewIncarnation() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return FormatIncarnation(binary.BigEndian.Uint64(b[:]) | 1)
 }
 
 // FormatIncarnation and ParseIncarnation convert an incarnation to and from

@@ -15,13 +15,13 @@ import (
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
-	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/internal/embedded"
 )
 
 // fleet is several tails on one log whose messages are lost and reordered, and
 // the naive model: every change that was acknowledged, in a list.
 type fleet struct {
-	hub   *remote.Embedded
+	hub   *embedded.Remote
 	tails []*changelog.Tail
 	conns []backend.Conn
 
@@ -49,7 +49,7 @@ func (w written) Append(ctx context.Context, c changelog.Change) (changelog.Appe
 const fleetPrefix = "model"
 
 func newFleet(t *testing.T, n int, seed uint64) *fleet {
-	f := &fleet{hub: remote.NewEmbedded(0), acked: make(map[uint64][]change)}
+	f := &fleet{hub: embedded.New(0), acked: make(map[uint64][]change)}
 	for i := range n {
 		w := &wire{rnd: rand.New(rand.NewPCG(seed, uint64(i)))}
 		conn, err := f.hub.Connect(t.Context(), backend.Options{Prefix: fleetPrefix, Timeout: time.Second, Events: backend.Events{

@@ -1,17 +1,17 @@
-// Package moment tells benchmarks when a push reached somebody, to the
-// goroutine that has sent it. Who waits sleeps: a goroutine that spins keeps the
+// Package moment tells benchmarks when a push reached its receiver: it tells the
+// goroutine that has sent it. That goroutine sleeps until then: one that spins keeps the
 // runtime from looking at the network, and measures that.
 package moment
 
 import "time"
 
-// Moment hands the time at which something happened to who waits for it.
+// Moment hands the time at which something happened to the goroutine that waits for it.
 type Moment struct{ at chan time.Time }
 
 // New returns a Moment that has not happened.
 func New() *Moment { return &Moment{make(chan time.Time, 1)} }
 
-// Now is called when it happens; a time that nobody has fetched is replaced.
+// Now is called when it happens; a time that was not fetched is replaced.
 func (m *Moment) Now() {
 	now := time.Now()
 	for {
@@ -24,7 +24,7 @@ func (m *Moment) Now() {
 	}
 }
 
-// Forget drops a time that nobody fetched.
+// Forget drops a time that was not fetched.
 func (m *Moment) Forget() {
 	select {
 	case <-m.at:
@@ -32,7 +32,7 @@ func (m *Moment) Forget() {
 	}
 }
 
-// Wait returns when it has happened. After a lost push, nobody tells: then it
+// Wait returns when it has happened. After a lost push it
 // returns the present, half a second later.
 func (m *Moment) Wait() time.Time {
 	select {

@@ -15,7 +15,9 @@ import (
 
 // packages are those that run in the processes of users.
 var packages = []string{"tier", "internal/changelog", "remote", "local", "internal/wire", "internal/checkconn", "internal/resp",
-	"internal/bound", "internal/mono", "internal/envelope", "internal/sizeof", "internal/shape", "internal/recovery"}
+	"internal/bound", "internal/mono", "internal/envelope", "internal/sizeof", "internal/shape", "internal/recovery",
+	"tier/internal/background", "tier/internal/breaker", "tier/internal/config", "tier/internal/inflight", "tier/internal/keyspace",
+	"tier/internal/record", "tier/internal/session", "tier/internal/stripe"}
 
 // starts are names of functions that have their argument run in another goroutine.
 var starts = map[string]bool{"Go": true, "AfterFunc": true, "AddCleanup": true, "SetFinalizer": true}

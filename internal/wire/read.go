@@ -85,8 +85,10 @@ func (c *Conn) readAndHandOut() error {
 // handed out of the buffer was copied, so nothing refers to it.
 func (c *Conn) makeRoom() error {
 	held := c.end - c.begin
+	filledByFew := c.end == len(c.in) && c.whole < fewWhole // the messages are long: more is to be read at once
+	emptyAndLong := held == 0 && len(c.in) > mostRead       // it was made longer for one message
 	switch {
-	case c.end == len(c.in) && c.whole < fewWhole && len(c.in) < mostRead, held == 0 && len(c.in) > mostRead: // it is too short, or too long
+	case filledByFew && len(c.in) < mostRead, emptyAndLong:
 		in := make([]byte, min(mostRead, max(firstRead, 2*len(c.in))))
 		copy(in, c.in[c.begin:c.end])
 		c.in = in

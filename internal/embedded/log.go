@@ -1,0 +1,160 @@
+package embedded
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"time"
+
+	"github.com/tiercache/tiercache/internal/changelog"
+	"github.com/tiercache/tiercache/invalidation"
+)
+
+// changeLog is the sorted set of a store, kept as the list of its changes in
+// order; a change that a later one of the same scope covers stays in the list
+// until the next compaction.
+type changeLog struct {
+	incarnation string
+	before      invalidation.AsOf // see changelog.Delta.After
+	tick, floor invalidation.Tick
+	latest      map[invalidation.Scope]invalidation.Tick
+	order       []changelog.ScopeTick
+}
+
+func nowTick() invalidation.Tick { return invalidation.Tick(time.Now().UnixMicro()) }
+
+// renewLocked replaces the log if it is absent or ends before known.
+func (c *conn) renewLocked(known invalidation.AsOf) *changeLog {
+	key := changelog.LogKey(c.o.Prefix)
+	l := c.remote.logs[key]
+	if l != nil && l.tick >= known.Tick {
+		return l
+	}
+	tick := max(known.Tick+1, nowTick())
+	// guard: I6-missing-log-embedded
+	l = &changeLog{before: known, incarnation: changelog.NewIncarnation(), tick: tick, floor: tick,
+		latest: make(map[invalidation.Scope]invalidation.Tick)}
+	c.remote.logs[key] = l
+	return l
+}
+
+// Renew implements [changelog.Log].
+func (c *conn) Renew(ctx context.Context, lost changelog.Loss) error {
+	return c.step(ctx, func() {
+		key := changelog.LogKey(c.o.Prefix)
+		if l := c.remote.logs[key]; l != nil && lost.Forked != 0 && l.incarnation == changelog.FormatIncarnation(lost.Forked) {
+			delete(c.remote.logs, key)
+		}
+		c.renewLocked(lost.Known)
+	})
+}
+
+// Append implements [changelog.Log].
+func (c *conn) Append(ctx context.Context, ch changelog.Change) (a changelog.Appended, err error) {
+	err = c.step(ctx, func() {
+		l := c.renewLocked(ch.Known)
+		l.trim(nowTick()-invalidation.Tick(c.retentionLocked(ch.Retention).Microseconds()), int(changelog.MostScopes(c.remote.maxBytes)))
+		prev := l.tick
+		l.tick = max(prev+1, nowTick())
+		if ch.All {
+			l.floor = l.tick
+			clear(l.latest) // the floor covers them
+			l.order = nil
+		}
+		for _, s := range ch.Scopes {
+			l.latest[s] = l.tick
+			l.order = append(l.order, changelog.ScopeTick{Scope: s, Tick: l.tick})
+		}
+		l.compact()
+		a.Incarnation, _ = changelog.ParseIncarnation(l.incarnation)
+		a.Prev, a.Tick = prev, l.tick
+		c.publishLocked(fmt.Sprintf("%s %d %d %s", l.incarnation, prev, l.tick, changelog.Body(ch.Scopes, ch.All)))
+	})
+	return a, err
+}
+
+// retentionLocked returns the longest retention of the stores that are open.
+func (c *conn) retentionLocked(own time.Duration) time.Duration {
+	for other := range c.remote.conns {
+		if other.o.Prefix == c.o.Prefix {
+			// guard: R13-longest-retention-embedded
+			own = max(own, other.o.MaxTTL)
+		}
+	}
+	return own
+}
+
+func (c *conn) publishLocked(message string) {
+	for other := range c.remote.conns {
+		if other.o.Prefix == c.o.Prefix {
+			other.queueLocked(func() { other.o.Events.Published(message) })
+		}
+	}
+}
+
+// trim forgets the oldest scopes: those that last changed at or before cut, and those
+// beyond the number most. It raises the floor to the latest of them.
+func (l *changeLog) trim(cut invalidation.Tick, most int) {
+	n := 0
+	// guard: log-is-bounded-embedded
+	for ; n < len(l.order) && (l.order[n].Tick <= cut || len(l.latest) > most); n++ {
+		if s := l.order[n]; l.latest[s.Scope] == s.Tick {
+			delete(l.latest, s.Scope)
+			l.floor = max(l.floor, s.Tick)
+		}
+	}
+	l.order = l.order[n:]
+}
+
+func (l *changeLog) compact() {
+	if len(l.order) < 2*len(l.latest)+64 {
+		return
+	}
+	kept := make([]changelog.ScopeTick, 0, len(l.latest))
+	for _, s := range l.order {
+		if l.latest[s.Scope] == s.Tick {
+			kept = append(kept, s)
+		}
+	}
+	l.order = kept
+}
+
+// after returns the latest changes that come after since.
+func (l *changeLog) after(since invalidation.Tick) []changelog.ScopeTick {
+	i := sort.Search(len(l.order), func(i int) bool { return l.order[i].Tick > since })
+	var out []changelog.ScopeTick
+	for _, s := range l.order[i:] {
+		if l.latest[s.Scope] == s.Tick {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// Delta implements [changelog.Log].
+func (c *conn) Delta(ctx context.Context, q changelog.DeltaQuery) (d changelog.Delta, err error) {
+	err = c.step(ctx, func() { d = c.deltaLocked(q) })
+	return d, err
+}
+
+func (c *conn) deltaLocked(q changelog.DeltaQuery) changelog.Delta {
+	d := changelog.Delta{Connection: c.id, ServerTime: time.Now()}
+	l := c.remote.logs[changelog.LogKey(c.o.Prefix)]
+	if l == nil {
+		return d
+	}
+	d.Incarnation, _ = changelog.ParseIncarnation(l.incarnation)
+	d.Tick, d.Floor = l.tick, l.floor
+	if d.Incarnation != q.Incarnation {
+		// guard: I5-log-predecessor-embedded
+		d.After = l.before
+	}
+	d.Changes = l.after(q.Since)
+	if len(d.Changes) > q.Limit {
+		d.Changes, d.Overflow = nil, true
+	}
+	for _, s := range q.Scopes {
+		d.Known = append(d.Known, l.latest[s])
+	}
+	return d
+}

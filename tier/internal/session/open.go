@@ -1,0 +1,111 @@
+package session
+
+import (
+	"context"
+	"time"
+
+	"github.com/tiercache/tiercache/internal/backend"
+	"github.com/tiercache/tiercache/internal/changelog"
+	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/tier/internal/background"
+	"github.com/tiercache/tiercache/tier/internal/breaker"
+	"github.com/tiercache/tiercache/tier/internal/config"
+)
+
+// Init sets what a session is configured with, and who owns its goroutines.
+func (s *Session) Init(cfg *config.Store, goroutines *background.Group) {
+	s.Cfg, s.goroutines = cfg, goroutines
+}
+
+// Open connects to the remote tier and reads its change log. onChanged is called with the names
+// of remote keys that have changed, and onLost when such calls may be missing; both run on the
+// connection's reader goroutine. reads counts the reads of the store. After an error, Conn is to
+// be closed if there is one.
+func (s *Session) Open(ctx context.Context, onChanged func(names []string), onLost func(), reads func() int64) error {
+	s.onLost = onLost
+	o := s.Cfg.Connection()
+	o.Panics = s.goroutines.Panics
+	o.Events = backend.Events{Changed: onChanged, Lost: s.Lost, Published: s.onPublished}
+	conn, err := s.Cfg.Backend.Connect(ctx, o)
+	if err != nil {
+		return err
+	}
+	s.Sharded = conn.Shard(s.Cfg.Prefix) != nil
+	s.Conn = breaker.NewConn(conn, s.Cfg.Timeout, s.Cfg.Heartbeat, s.OnOutageBegin, s.OnOutageEnd)
+	s.Conn.Sharded = s.Sharded
+	s.Conn.Server.Probe = func(ctx context.Context) {
+		// A server that is slow is taken to be away while the log is still being read.
+		// guard: open-on-slow-server
+		if t := s.following.Load(); t != nil {
+			_ = t.CatchUp(ctx) // breaker.Conn records the result
+		}
+	}
+	if err = s.follow(ctx, reads); err != nil {
+		return err
+	}
+	if s.Sharded {
+		// The histories of all servers are to be in the log before a key is written: a
+		// server that is first seen later may have lost writes, so the namespaces of all
+		// declarations would change.
+		pctx, cancel := s.ChangeContext(ctx)
+		_ = s.Conn.Prove(pctx) // a server that does not answer now is seen later
+		cancel()
+	}
+	s.following.Store(s.Tail)
+	s.Tail.Wake() // for messages published while it started
+	return nil
+}
+
+// openAgain is for how long Open reads the log of a cluster again if it did not answer, and openPause the time between
+// two attempts.
+const openAgain, openPause = time.Second, 20 * time.Millisecond
+
+// follow begins to follow the change log. In a cluster the first attempt may take a server to be unreachable that is not:
+//
+//	probe:  asks the server, over the connection that the client has just made
+//	client: makes another connection to it, so the probe's answer does not count
+func (s *Session) follow(ctx context.Context, reads func() int64) (err error) {
+	for begun := mono.Now(); ; {
+		s.Tail, err = changelog.Start(ctx, s.Conn, changelog.Config{
+			Heartbeat: s.Cfg.Heartbeat, Timeout: s.Cfg.Timeout, Retention: s.Cfg.MaxTTL,
+			Settle: s.Cfg.Settle, Logger: s.Cfg.Logger, Reads: reads, Panics: s.goroutines.Panics,
+		})
+		// guard: open-asks-cluster-again
+		// guard: open-gives-up
+		// guard: open-asks-one-server-once
+		if err == nil || !s.Sharded || mono.Now().Sub(begun) > openAgain {
+			return err
+		}
+		pause := time.NewTimer(openPause)
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return err
+		case <-pause.C:
+		}
+	}
+}
+
+// Lost has local copies proven again: invalidations of them may have been lost.
+func (s *Session) Lost() {
+	if t := s.following.Load(); t != nil {
+		t.Lost()
+	}
+	if s.onLost != nil {
+		s.onLost()
+	}
+}
+
+// onPublished runs on the connection's reader goroutine.
+func (s *Session) onPublished(raw string) {
+	t := s.following.Load()
+	if t == nil {
+		return
+	}
+	m, err := changelog.ParseMessage(raw)
+	if err != nil {
+		t.Wake() // the change is in the log
+		return
+	}
+	t.Receive(m)
+}

@@ -1,0 +1,63 @@
+package session
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/tiercache/tiercache/tier/internal/breaker"
+)
+
+// maxProbePause bounds the time between two probes, and so, with the remote
+// timeout, how long a server that is back goes unnoticed.
+const maxProbePause = 500 * time.Millisecond
+
+// OnOutageBegin is called when the breaker opens: requests are refused from now on. It may
+// run on the reader goroutine of a connection, which must not wait for the logger.
+func (s *Session) OnOutageBegin(a *breaker.Outage) {
+	s.goroutines.Spawn(func() {
+		s.Cfg.Logger.Warn("tiercache: the remote tier does not answer, reads go to their loaders", "error", a.Cause)
+		// guard: I8-probe-at-once
+		s.probe(a)
+	})
+}
+
+// OnOutageEnd is called when the breaker closes. It wakes the tail, so that changes that
+// could not be recorded need not wait for the next heartbeat.
+func (s *Session) OnOutageEnd(a *breaker.Outage) {
+	away := time.Since(a.Since).Round(time.Millisecond)
+	// guard: reader-does-not-log
+	s.goroutines.Spawn(func() { s.Cfg.Logger.Info("tiercache: the remote tier answers again", "away", away) })
+	if t := s.following.Load(); t != nil {
+		// guard: I8-wake-after-outage
+		t.Wake()
+	}
+}
+
+// probe asks until the server answers again. Heartbeats ask too, but may be hours
+// apart. The answer renews the proof as well, so that local copies are served again at
+// once. The pauses grow, and are random, so that the processes of a fleet do not all
+// ask at the same time.
+func (s *Session) probe(a *breaker.Outage) {
+	for pause := min(s.Cfg.Timeout, maxProbePause); ; pause = min(2*pause, maxProbePause) {
+		timer := time.NewTimer(pause/2 + rand.N(pause/2+1))
+		select {
+		case <-timer.C:
+		case <-a.Over:
+			timer.Stop()
+			return
+		case <-s.goroutines.Ctx.Done():
+			timer.Stop()
+			return
+		}
+		s.probeOnce(a)
+	}
+}
+
+// probeOnce asks once. A panic does not keep probe from asking again.
+func (s *Session) probeOnce(a *breaker.Outage) {
+	defer s.goroutines.Panics.Recover("asking whether a server is back", s.Lost)
+	ctx, cancel := context.WithTimeoutCause(s.goroutines.Ctx, s.Cfg.Timeout, breaker.ErrRemoteTimeout)
+	defer cancel()
+	a.Of.Probe(ctx)
+}
