@@ -32,7 +32,7 @@ var needs = map[string]string{
 	"+get":             "a lease is given up",
 	"+getrange":        "an entry is read",
 	"+strlen":          "a large entry is read",
-	"+setrange":        "a large value is set",
+	"+append":          "a large value is set",
 	"+rename":          "a large value is set",
 	"+pexpireat":       "a large value is set",
 	"+getdel":          "a loaded value is stored",

@@ -14,6 +14,7 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/bound"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/recovery"
 	"github.com/tiercache/tiercache/internal/resp"
@@ -329,7 +330,7 @@ func (h *hot) cause(err error) error {
 // reach implements [carrier].
 func (h *hot) reach(ctx context.Context, _ *batch) error {
 	_, err := h.connection(ctx)
-	if err = cmp.Or(ctx.Err(), err); err != nil {
+	if err = cmp.Or(bound.Ended(ctx), err); err != nil {
 		return unsent{failure(err)}
 	}
 	return nil

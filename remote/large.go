@@ -4,12 +4,13 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/valkey-io/valkey-go"
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/bound"
@@ -74,8 +75,8 @@ func (c *valkeyConn) addRead(b *batch, key string, most int) {
 	b.add("GETRANGE", key, "0", strconv.Itoa(most-1))
 }
 
-// ErrChanges is the error of a read of an entry that is replaced all the time.
-var errChanges = errors.New("the entry was replaced each time that it was read")
+// errChanges is the error of a read of an entry that is replaced all the time. The server has answered.
+const errChanges = refusal("the entry was replaced each time that it was read")
 
 // partial is an entry of which the beginning was read.
 type partial struct {
@@ -277,15 +278,15 @@ if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then return false
 return redis.call('GETRANGE', KEYS[1], ARGV[2], ARGV[3])
 `)
 
-	// scriptPlace is scriptWrite of what was sent ahead: KEYS data, lease, what was sent ahead; ARGV as of scriptWrite, the
-	// value being the first bytes of it, which were left out; then its length. SETRANGE tells the length, and unlike a
-	// command that reads does not track the key. What has been evicted meanwhile is too short then.
+	// scriptPlace is scriptWrite of what was sent ahead: KEYS data, lease, what was sent ahead; ARGV as of scriptWrite, without
+	// a value; then its length. APPEND tells the length, and unlike a command that reads does not track the key. What has been
+	// evicted meanwhile is too short then.
 	//
 	// RENAME causes the one invalidation of the write; that the expiry is set after it causes none, since nobody has read the
 	// key in between.
 	scriptPlace = newScript(strings.Replace(scriptWriteText, writeCommand, `
 -- guard: sent-ahead-is-whole
-if redis.call('SETRANGE', KEYS[3], 0, ARGV[2]) ~= tonumber(ARGV[8]) then
+if redis.call('APPEND', KEYS[3], '') ~= tonumber(ARGV[8]) then
   redis.call('DEL', KEYS[3])
   return redis.error_reply('ERR `+lostAhead+`')
 end
@@ -305,7 +306,8 @@ type largeConn struct {
 // beside returns what to ask over the connection for what is large.
 func (c *valkeyConn) beside() (asker, error) {
 	if c.sharded() {
-		return besideInCluster{c}, nil
+		// Of the client's connections it is not known whether anything moves.
+		return slowly{c.plain, c.o.Timeout}, nil
 	}
 	l := &c.large
 	l.mu.Lock()
@@ -333,20 +335,6 @@ func (l *largeConn) close() {
 	}
 }
 
-// besideInCluster asks over the connections that do not track. Of those it is not known whether anything moves, so a request
-// has a second, as one that changes something.
-type besideInCluster struct{ c *valkeyConn }
-
-func (b besideInCluster) ask(ctx context.Context, cmds *batch) []reply {
-	silence, caller := bound.Silence(ctx)
-	if silence > 0 {
-		wide, cancel := context.WithTimeout(caller, max(time.Second, b.c.o.Timeout))
-		defer cancel()
-		ctx = wide
-	}
-	return b.c.plain.ask(ctx, cmds)
-}
-
 // Stage implements [backend.Writer].
 func (c *valkeyConn) Stage(ctx context.Context, w *backend.Write) error {
 	if len(w.Envelope) <= firstRead || w.Staged != "" {
@@ -356,28 +344,59 @@ func (c *valkeyConn) Stage(ctx context.Context, w *backend.Write) error {
 	if err != nil {
 		return err
 	}
+	return c.stage(ctx, beside, w)
+}
+
+// stageSlowly is Stage for what no caller waits for.
+func (c *valkeyConn) stageSlowly(w *backend.Write) error {
+	if len(w.Envelope) <= firstRead || w.Staged != "" {
+		return nil
+	}
+	beside, err := c.beside()
+	if err != nil {
+		return err
+	}
+	return c.stage(context.Background(), slowly{beside, c.o.Timeout}, w)
+}
+
+func (c *valkeyConn) stage(ctx context.Context, beside asker, w *backend.Write) error {
 	name := w.Key + aheadSuffix + rand.Text()
 	if err := c.sendAhead(ctx, beside, name, w); err != nil {
 		c.dropAhead(name)
-		return err
+		return fmt.Errorf("sending %d bytes ahead: %w", len(w.Envelope), err)
 	}
 	w.Staged = name
 	return nil
 }
 
+// slowly asks with a second for each request.
+type slowly struct {
+	asker
+	least time.Duration
+}
+
+func (s slowly) ask(ctx context.Context, b *batch) []reply {
+	_, caller := bound.Silence(ctx)
+	ctx, cancel := context.WithTimeout(caller, max(time.Second, s.least))
+	defer cancel()
+	return s.asker.ask(ctx, b)
+}
+
 // aheadSuffix is between the key of an entry and a random number, in the name of what is sent ahead.
 const aheadSuffix = "+"
 
-// sendAhead sends all but the head, which scriptPlace adds. The last bytes go first, so that the key has its length from the
-// beginning. One that has been evicted meanwhile is begun anew by what follows, and is too short.
+// sendAhead sends an envelope. One part follows another, and the length tells whether all are there: what has been evicted
+// meanwhile is begun anew by the next part. (To have the server take the memory for all of it at once would keep it from
+// others for long.)
 //
-// What is on its way is answered when all of it has arrived, so there is less of it where that takes long.
+// What is on its way is answered when all of it has arrived, so there is less of it where that takes long. For what no caller
+// waits for, there is a second for each part.
 func (c *valkeyConn) sendAhead(ctx context.Context, beside asker, name string, w *backend.Write) error {
 	piece, renewed := firstRead, time.Now()
-	for at := len(w.Envelope); at > backend.SeenLen; {
-		from := max(at-piece, backend.SeenLen)
+	for at := 0; at < len(w.Envelope); {
+		to := min(at+piece, len(w.Envelope))
 		b := newBatch()
-		b.add("SETRANGE", name, strconv.Itoa(from), string(w.Envelope[from:at]))
+		b.add("APPEND", name, valkey.BinaryString(w.Envelope[at:to]))
 		b.add("PEXPIRE", name, millis(aheadLives))
 		// guard: lease-lasts-while-sent-ahead
 		if ttl := cmp.Or(max(w.LeaseTTL, 0), defaultLeaseTTL); w.Token != "" && time.Since(renewed) > ttl/3 {
@@ -386,13 +405,12 @@ func (c *valkeyConn) sendAhead(ctx context.Context, beside asker, name string, w
 			b.more(w.Token, millis(ttl))
 		}
 		begun := time.Now()
-		replies := run(ctx, beside, b)
-		for _, r := range replies {
+		for _, r := range run(ctx, beside, b) {
 			if r.err != nil {
 				return failure(r.err)
 			}
 		}
-		at = from
+		at = to
 		if took := time.Since(begun); took < 10*time.Millisecond {
 			piece = min(2*piece, together)
 		} else if took > 30*time.Millisecond {
@@ -419,15 +437,14 @@ func (c *valkeyConn) dropAhead(names ...string) {
 	})
 }
 
-// stageAll sends ahead what is large of writes. It returns the errors of those that could not be, or nil.
-func (c *valkeyConn) stageAll(ctx context.Context, writes []backend.Write) (errs []error) {
+// stageAll sends ahead what is large of writes, and returns an error for each.
+func (c *valkeyConn) stageAll(ctx context.Context, writes []backend.Write) []error {
+	if !needsStage(writes) {
+		return nil
+	}
+	errs := make([]error, len(writes))
 	for i := range writes {
-		if err := c.Stage(ctx, &writes[i]); err != nil {
-			if errs == nil {
-				errs = make([]error, len(writes))
-			}
-			errs[i] = fmt.Errorf("sending %d bytes ahead: %w", len(writes[i].Envelope), err)
-		}
+		errs[i] = c.Stage(ctx, &writes[i])
 	}
 	return errs
 }

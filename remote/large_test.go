@@ -104,7 +104,7 @@ func TestAValueThatIsReplacedAllTheTimeIsAnError(t *testing.T) {
 	require.Equal(t, "small", items[1].Envelope(), "which the other key is not")
 }
 
-func isSetRange(words []string) bool { return words[0] == "SETRANGE" }
+func isPart(words []string) bool { return words[0] == "APPEND" }
 func isPlace(words []string) bool {
 	return strings.HasPrefix(words[0], "EVAL") && words[2] == "3"
 }
@@ -121,8 +121,8 @@ func TestWhatIsEvictedWhileItIsSentAheadIsNotStored(t *testing.T) {
 		return false
 	}
 	for name, when := range map[string]func(){
-		"before the second part": func() { g.between(isSetRange, 1, drop) },
-		"before the last part":   func() { g.between(isSetRange, 3, drop) },
+		"before the second part": func() { g.between(isPart, 1, drop) },
+		"before the last part":   func() { g.between(isPart, 3, drop) },
 		"before it is placed":    func() { g.between(isPlace, 0, drop) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -174,7 +174,7 @@ func TestALeaseIsRenewedWhileItsValueIsSentAhead(t *testing.T) {
 	var renewed atomic.Int64
 	hook := func(words []string) {
 		switch {
-		case isSetRange(words):
+		case isPart(words):
 			<-time.After(ttl / 2)
 		case strings.HasPrefix(words[0], "EVAL") && words[2] == "1" && words[3] == "p:k!":
 			renewed.Add(1)

@@ -260,7 +260,11 @@ func (c *valkeyConn) Write(ctx context.Context, writes []backend.Write) ([]backe
 
 // write is Write once the writes are queued.
 func (c *valkeyConn) write(ctx context.Context, writes []backend.Write) ([]backend.Written, error) {
-	failed := c.stageAll(ctx, writes)
+	return c.writeStaged(ctx, writes, c.stageAll(ctx, writes))
+}
+
+// writeStaged is write of what has been sent ahead, except what has failed.
+func (c *valkeyConn) writeStaged(ctx context.Context, writes []backend.Write, failed []error) ([]backend.Written, error) {
 	b, at := c.batchOf(writes, failed)
 	if len(at) == 0 {
 		return writtenOf(writes, nil, at, failed), nil
@@ -312,7 +316,11 @@ func (c *valkeyConn) writeAside(ctx context.Context, writes []backend.Write, the
 	if !c.tracked.spawn(func() {
 		out, err := []backend.Written(nil), error(recovery.ErrPanicked) // unless it returns
 		defer func() { then(out, err) }()
-		out, err = c.write(ctx, writes)
+		failed := make([]error, len(writes))
+		for i := range writes {
+			failed[i] = c.stageSlowly(&writes[i])
+		}
+		out, err = c.writeStaged(ctx, writes, failed)
 	}) {
 		then(nil, failure(valkey.ErrClosing))
 	}
@@ -353,7 +361,7 @@ func (c *valkeyConn) addWrite(b *batch, w *backend.Write) {
 		b.eval(scriptWrite, w.Key, w.Key+backend.LeaseSuffix)
 	} else {
 		b.eval(scriptPlace, w.Key, w.Key+backend.LeaseSuffix, w.Staged)
-		value = value[:backend.SeenLen]
+		value = ""
 	}
 	// guard: R8-restored-lease-ttl
 	b.more(w.Token, value, stamp(w.Expires.Add(c.ahead(w.Key))), unread, millis(cmp.Or(max(w.LeaseTTL, 0), defaultLeaseTTL)))

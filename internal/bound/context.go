@@ -59,6 +59,13 @@ func Silence(ctx context.Context) (d time.Duration, caller context.Context) {
 	return 0, ctx
 }
 
+// Ended returns why no request is to be begun with ctx, or nil: its caller has gone, or its deadline has passed, if that is
+// fixed. A request that is begun later than others with one limit has its own silence.
+func Ended(ctx context.Context) error {
+	_, caller := Silence(ctx)
+	return caller.Err()
+}
+
 // Until is New with a limit of its own, which ends at deadline.
 func Until(caller context.Context, deadline time.Time, why error) *Context {
 	limit, stop := context.WithDeadlineCause(context.Background(), deadline, why)

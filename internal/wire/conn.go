@@ -71,6 +71,7 @@ type Conn struct {
 	begin, end int // what of it has not been handed out
 	whole      int // messages that were handed out since it was read into last
 	part       resp.Scanner
+	long       bool   // the latest message was
 	counted    int    // bytes of the message at begin that are in moved already
 	told       int    // callers, of answers that came at once
 	hurry      int    // how often requests are not to be held
@@ -237,7 +238,7 @@ const maxOut = 64 << 20
 
 // put puts the commands behind what is out, and writes that unless another does.
 func (c *Conn) put(ctx context.Context, r *request, cmds [][]string) error {
-	done, err := false, endOf(ctx)
+	done, err := false, bound.Ended(ctx)
 	defer c.endUnless(&done)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -312,12 +313,6 @@ func endsOf(ctx context.Context) (end, limit <-chan struct{}) {
 		return nil, b.Done()
 	}
 	return ctx.Done(), nil
-}
-
-// endOf is why no request is to be sent with ctx: its caller has gone, or its deadline has passed, if that is fixed.
-func endOf(ctx context.Context) error {
-	_, caller := bound.Silence(ctx)
-	return caller.Err()
 }
 
 // endLocked ends r, once: its owner is told that it is answered, or never will be. It

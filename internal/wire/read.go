@@ -117,6 +117,7 @@ func (c *Conn) handOut() error {
 		}
 		m := c.in[c.begin : c.begin+n]
 		c.whole++
+		c.long = n > mostRead // and so may the next be
 		if m[0] != '>' {
 			c.countMoved(n)
 			c.counted = 0

@@ -246,7 +246,7 @@ func worstItem(items []backend.Item, err error) error {
 	return err
 }
 
-// Stage is refused as the write is that follows it.
+// Stage, of what is large, is refused as the write is that follows it.
 func (g *Conn) Stage(ctx context.Context, w *backend.Write) error {
 	r, err := g.admit(1, func(int) string { return w.Key })
 	if err != nil {
