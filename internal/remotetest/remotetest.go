@@ -60,7 +60,7 @@ func Run(t *testing.T, h Harness) {
 		name  string
 		tests []test
 	}{
-		{"Reads", reads}, {"Tracking", tracking}, {"Writes", writes}, {"Leases", leases},
+		{"Reads", reads}, {"Tracking", tracking}, {"Writes", writes}, {"Large", large}, {"Leases", leases},
 		{"Log", logs}, {"Purge", purges}, {"Lifecycle", lifecycle},
 	} {
 		if h.NoTracking && part.name == "Tracking" {
