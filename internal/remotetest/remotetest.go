@@ -83,7 +83,7 @@ var ofNotices = map[string]bool{
 	"AWriteSendsExactlyOneNoticeAndTracksWhatItStored": true,
 	"AWriteOfAKeyThatWasReadSendsTheNoticeItOwes":      true,
 	"AFillWithItsLeaseSendsExactlyOneNotice":           true,
-	"AStoreThatLetsOneNoticePassMissesNoOtherChange":      true,
+	"AStoreThatLetsOneNoticePassMissesNoOtherChange":   true,
 	"TakingALeaseTracksTheKey":                         true,
 	"NoticesOwedAreTakenBackByALoss":                   true,
 	"APurgeOfSeveralPrefixesIsToldAndNoticed":          true,
