@@ -268,7 +268,7 @@ var marks = []mark{
 	{"bad-argument-is-error", "and !errors.Is(err, ErrNotFound)", "TestABadArgument"},
 	{"bad-argument-is-not-notfound", `sub %q", wrong, err.Error() => %w", wrong, err`, "TestABadArgument"},
 	{"I2-refuse-mixed-views", "drop", "TestViewsOfOneNamespaceAgree"},
-	{"I2-local-only-is-own-shape", "sub localOnly} => false}", "TestViewsOfOneNamespaceAgree"},
+	{"I2-local-only-is-own-shape", "sub e.LocalOnly => false", "TestViewsOfOneNamespaceAgree"},
 	{"I2-new-kind-per-shape", "sub v.kind = nil => v.shape = shape", "TestI2WhatViewsOfAnotherKindHaveLeftIsNotServed/.*/local_only"},
 	{"I2-read-of-own-kind", "sub !c.ofType(&e.Value) => e.Value.Space != any(c.ns)", "TestI2WhatViewsOfAnotherKind"},
 	{"I2-peek-of-own-kind", "sub !c.ofType(it) => it.Space != any(c.ns)", "TestI2WhatViewsOfAnotherKind"},
@@ -342,7 +342,4 @@ var marks = []mark{
 	{"async-deadline", "drop", "./internal/wire TestWhatIsSentIsGivenUp"},
 	{"async-ends-with-connection", "drop", "./internal/wire TestWhatIsSentEnds"},
 	{"sender-told-once", "sub r.over => r.over && r.then == nil", "./internal/wire TestWhatIsSentIsGivenUp"},
-	{"open-asks-cluster-again", "true 3", "TestOpenInACluster"},
-	{"open-gives-up", "operand 3", "TestOpenDoesNotAsk"},
-	{"open-asks-one-server-once", "operand 2", "TestOpenDoesNotAsk"},
 }
