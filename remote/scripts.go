@@ -318,7 +318,6 @@ return {role, history, t[1], t[2], offset, commands, state or '', own or ''}
 	//
 	// The last EXISTS tracks the key again, since SET has ended the tracking, and tells
 	// whether the value is there at all: see Written.Expired.
-	// guard: refuse-fill-in-full-memory
 	scriptWrite = newScript(scriptWriteText)
 
 	// scriptLease: KEYS data, lease; ARGV token, ttl ms, seen, any, the last byte of a first read. It reads the key in
@@ -378,6 +377,7 @@ if redis.pcall('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 // writeCommand is what scriptPlace has another for.
 const writeCommand = "redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])"
 
+// guard: refuse-fill-in-full-memory
 const scriptWriteText = "#!lua" + luaOutside + `
 -- guard: I1-late-write
 if ARGV[6] and outside(ARGV[6], ARGV[7]) then return 0 end

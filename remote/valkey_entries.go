@@ -102,20 +102,21 @@ func (c *valkeyConn) GetUntracked(ctx context.Context, keys []string) ([]backend
 	most := shareOf(len(keys))
 	begin := func(keys []string) ([]backend.Item, error) {
 		b := newBatch()
-		for _, key := range keys {
-			if !c.o.NoTracking {
-				// guard: untracked-read
-				b.add(untrackNext...)
-			}
-			c.addRead(b, key, most)
-		}
-		replies := c.tracked.ask(ctx, b)
 		if !c.o.NoTracking {
-			for i := range keys {
-				replies[i] = replies[2*i+1]
-			}
+			// guard: untracked-read
+			b.add(untrackNext...)
 		}
-		return itemsOf(replies[:len(keys)])
+		b.evalReadOnly(scriptBegin, keys...)
+		b.more(strconv.Itoa(most - 1))
+		replies := run(ctx, c.tracked, b)
+		begun, err := replies[len(replies)-1].array()
+		if err == nil && len(begun) != len(keys) {
+			err = errAnswer
+		}
+		if err != nil {
+			return nil, failure(err)
+		}
+		return itemsOf(repliesOf(begun))
 	}
 	items, err := begin(keys)
 	if err == nil {

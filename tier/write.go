@@ -113,7 +113,6 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*record.Item, 
 	var errs []error
 	sets := make([]string, 0, len(keys))
 	for i, key := range keys {
-		// guard: bad-key-among-good-ones
 		if err := checkKey(key); err != nil {
 			errs = append(errs, err)
 			continue
@@ -367,7 +366,6 @@ func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
 	good := make([]string, 0, len(keys))
 	var errs []error
 	for _, key := range keys {
-		// guard: bad-key-among-good-deletes
 		if err := checkKey(key); err != nil {
 			errs = append(errs, err)
 			continue

@@ -81,8 +81,8 @@ func (p Pending) Record(ctx context.Context) (a invalidation.AsOf, err error) {
 		share = time.Until(deadline) / time.Duration(len(parts))
 	}
 	for i, part := range parts {
-		// guard: I1-parts-of-change-stay-pending
 		if err != nil {
+			// guard: I1-parts-of-change-stay-pending
 			p.t.requeue(part)
 			continue
 		}
