@@ -182,7 +182,7 @@ func (c *valkeyConn) askRest(ctx context.Context, beside asker, parts []*partial
 	b := newBatch()
 	if c.sharded() {
 		for _, p := range parts {
-			b.evalReadOnly(scriptRest, p.key)
+			c.evalReadOnly(b, scriptRest, p.key)
 			b.more(strconv.Itoa(max(p.left(), 0)), p.head(), strconv.Itoa(len(p.item.Raw)))
 		}
 	} else {
@@ -190,7 +190,7 @@ func (c *valkeyConn) askRest(ctx context.Context, beside asker, parts []*partial
 		for i, p := range parts {
 			names[i] = p.key
 		}
-		b.evalReadOnly(scriptRest, names...)
+		c.evalReadOnly(b, scriptRest, names...)
 		b.more(strconv.Itoa(room))
 		for _, p := range parts {
 			b.more(p.head(), strconv.Itoa(len(p.item.Raw)))
@@ -244,7 +244,7 @@ func (c *valkeyConn) readRanges(ctx context.Context, beside asker, p *partial) {
 		b := newBatch()
 		for at, most := p.whole.Len(), min(p.size, p.whole.Len()+together); at < most; {
 			to := min(at+rangeRead, most)
-			b.evalReadOnly(scriptRange, p.key)
+			c.evalReadOnly(b, scriptRange, p.key)
 			b.more(p.head(), strconv.Itoa(at), strconv.Itoa(to-1))
 			at = to
 		}
@@ -355,7 +355,7 @@ func (c *valkeyConn) beside() (asker, error) {
 	if l.hot == nil {
 		o := c.tracked.(*hot).option
 		l.hot = newHot(c, o)
-		l.hot.untracked = true
+		l.hot.untracked, l.hot.resp2 = true, c.lacks.resp2
 		l.hot.spawn(l.hot.run)
 	}
 	return l.hot, nil
@@ -372,9 +372,14 @@ func (l *largeConn) close() {
 	}
 }
 
+// sentAhead reports whether w is to be sent ahead, and was not.
+func (c *valkeyConn) sentAhead(w *backend.Write) bool {
+	return len(w.Envelope) > firstRead && w.Staged == "" && !c.lacks.ahead
+}
+
 // Stage implements [backend.Writer].
 func (c *valkeyConn) Stage(ctx context.Context, w *backend.Write) error {
-	if len(w.Envelope) <= firstRead || w.Staged != "" {
+	if !c.sentAhead(w) {
 		return nil
 	}
 	beside, err := c.beside()
@@ -386,7 +391,7 @@ func (c *valkeyConn) Stage(ctx context.Context, w *backend.Write) error {
 
 // stageSlowly is Stage for what no caller waits for.
 func (c *valkeyConn) stageSlowly(w *backend.Write) error {
-	if len(w.Envelope) <= firstRead || w.Staged != "" {
+	if !c.sentAhead(w) {
 		return nil
 	}
 	beside, err := c.beside()
@@ -476,7 +481,7 @@ func (c *valkeyConn) dropAhead(names ...string) {
 
 // stageAll sends ahead what is large of writes, and returns an error for each.
 func (c *valkeyConn) stageAll(ctx context.Context, writes []backend.Write) []error {
-	if !needsStage(writes) {
+	if !c.needsStage(writes) {
 		return nil
 	}
 	errs := make([]error, len(writes))
@@ -487,9 +492,9 @@ func (c *valkeyConn) stageAll(ctx context.Context, writes []backend.Write) []err
 }
 
 // needsStage reports whether anything of writes is to be sent ahead.
-func needsStage(writes []backend.Write) bool {
+func (c *valkeyConn) needsStage(writes []backend.Write) bool {
 	for i := range writes {
-		if len(writes[i].Envelope) > firstRead && writes[i].Staged == "" {
+		if c.sentAhead(&writes[i]) {
 			return true
 		}
 	}

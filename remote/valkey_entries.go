@@ -102,11 +102,11 @@ func (c *valkeyConn) GetUntracked(ctx context.Context, keys []string) ([]backend
 	most := shareOf(len(keys))
 	begin := func(keys []string) ([]backend.Item, error) {
 		b := newBatch()
-		if !c.o.NoTracking {
+		if !c.o.NoTracking && !c.lacks.caching {
 			// guard: untracked-read
 			b.add(untrackNext...)
 		}
-		b.evalReadOnly(scriptBegin, keys...)
+		c.evalReadOnly(b, scriptBegin, keys...)
 		b.more(strconv.Itoa(most - 1))
 		replies := run(ctx, c.tracked, b)
 		begun, err := replies[len(replies)-1].array()
@@ -298,7 +298,7 @@ func (c *valkeyConn) dropUnplaced(writes []backend.Write, done []backend.Written
 // WriteLater implements [backend.Writer].
 func (c *valkeyConn) WriteLater(ctx context.Context, writes []backend.Write, then func([]backend.Written, error)) {
 	backend.Queue(writes) // what is asked then goes first, and does not wait for these to be done
-	if needsStage(writes) {
+	if c.needsStage(writes) {
 		c.writeAside(ctx, writes, then)
 		return
 	}

@@ -47,7 +47,11 @@ func overLink(b *testing.B, rate, keys, bytes int) {
 	}
 	b.Cleanup(proxy.Close)
 	ctx := b.Context()
-	s, err := tier.Open(ctx, tier.WithValkey("valkey://"+proxy.Addr()), tier.WithLogger(slog.New(slog.DiscardHandler)), tier.WithObserver(func(e tier.Event) { if e.Err != nil && testing.Verbose() { b.Log(e.Kind, e.Took, e.Err) } }))
+	s, err := tier.Open(ctx, tier.WithValkey("valkey://"+proxy.Addr()), tier.WithLogger(slog.New(slog.DiscardHandler)), tier.WithObserver(func(e tier.Event) {
+		if e.Err != nil && testing.Verbose() {
+			b.Log(e.Kind, e.Took, e.Err)
+		}
+	}))
 	if err != nil {
 		b.Fatal(err)
 	}
