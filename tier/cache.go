@@ -66,12 +66,16 @@ func New[V any](s *Store, path string, options ...CacheOption) (*Cache[V], error
 	if err != nil {
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
+	size, err := sizingOf[V](&cfg, s.cfg.LocalBytes > 0)
+	if err != nil {
+		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
+	}
 	ns := s.namespace(path)
 	k, use, err := record.AdmitView[V](&ns.views, ns, ns.Path, enc.shared(&cfg))
 	if err != nil {
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
-	return &Cache[V]{core{s: s, ns: ns, cfg: cfg, typed: newTyped[V](k, enc), inUse: use}}, nil
+	return &Cache[V]{core{s: s, ns: ns, cfg: cfg, typed: newTyped[V](k, enc, size), inUse: use}}, nil
 }
 
 // Origin says which tier answered a read.

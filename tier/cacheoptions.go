@@ -140,6 +140,19 @@ func WithSchema(name string) CacheOption {
 	return cacheOption(func(c *config.Cache) { c.Schema, c.SchemaSet = name, true })
 }
 
+// WithSize says how many bytes of heap a value keeps alive, apart from the V itself, in place of
+// an estimate. It is for values that cannot be looked into, whose size is a guess by their
+// encoded length (Health.Warnings names them), and for large ones that take long to look at.
+// The size is stored with the value, so that every process counts the same; what is read counts
+// as at least its encoded length, and at most 64 times that and 4 KiB. size may be called
+// from any goroutine, also while the value is used; what it panics with is no size. New
+// refuses a size of values of another type.
+func WithSize[V any](size func(V) int64) CacheOption {
+	return cacheOption(func(c *config.Cache) {
+		c.Size, c.SizeIsNil = size, size == nil
+	})
+}
+
 // WithCompression compresses encoded values of at least minBytes (S2), if that
 // makes them smaller. Default off; at least 1. Readers need no option.
 func WithCompression(minBytes int) CacheOption {

@@ -60,7 +60,7 @@ func encodingOf[V any](cfg *config.Cache) (*encoding, error) {
 	default:
 		j, err := shape.JSONOf(t)
 		if err != nil {
-			return nil, fmt.Errorf("values of type %s need a change, or WithCodec: %w", t, err)
+			return nil, fmt.Errorf("values of type %s need WithCodec, or a change: %w", t, err)
 		}
 		e.json, e.shape = j, j.Shape()
 		if cfg.Schema != "" {

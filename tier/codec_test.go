@@ -61,7 +61,9 @@ func FuzzCodecs(f *testing.F) {
 func codecFor[V any](t testing.TB) typed {
 	enc, err := encodingOf[V](&config.Cache{})
 	require.NoError(t, err)
-	return newTyped[V](record.NewKind[V](&namespace{}), enc)
+	size, err := sizingOf[V](&config.Cache{}, true)
+	require.NoError(t, err)
+	return newTyped[V](record.NewKind[V](&namespace{}), enc, size)
 }
 
 // A long string is not copied out of what was read, and a short one is: it would
@@ -84,7 +86,7 @@ func TestALongStringIsAViewOfWhatWasRead(t *testing.T) {
 // if it were one of ours.
 func TestAValueOfAnotherTypeIsNotGivenOut(t *testing.T) {
 	ns := &namespace{}
-	c := &Cache[string]{core{ns: ns, typed: newTyped[string](record.NewKind[string](ns), &encoding{})}}
+	c := &Cache[string]{core{ns: ns, typed: newTyped[string](record.NewKind[string](ns), &encoding{}, sizing{})}}
 	require.Equal(t, "v", c.valueOf(record.NewItemOf(c.kind, "v")))
 	require.Panics(t, func() { c.valueOf(record.NewItemOf(record.NewKind[[]byte](ns), []byte("v"))) })
 	require.Panics(t, func() { c.valueOf(record.NewItemOf(c.kind.NegativeKind, "")) })

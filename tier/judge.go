@@ -155,6 +155,7 @@ func (c *core) limitLocal(it *record.Item, now mono.Time, encoded int) {
 		var whole bool
 		if f.Cost, whole = c.typed.size(it, encoded); !whole {
 			it.Once(record.Guessed)
+			c.warnOfGuess()
 		}
 	}
 	it.Plan(c.cfg.Early)

@@ -29,4 +29,6 @@ type namespace struct {
 	views record.Views
 	// unencoded says what was wrong with the latest value that could not be encoded.
 	unencoded atomic.Pointer[string]
+	// guessed is the type of values whose size is a guess.
+	guessed atomic.Pointer[string]
 }

@@ -1,6 +1,7 @@
 package tier
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,8 +15,9 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
-// GetMany is Get of several keys: one round trip to the remote tier, and one
-// run of the loader for those that no tier has and no other caller is loading. A
+// GetMany is Get of any number of keys: one request to the remote tier for each 256 of
+// them, one after another, and one run of the loader for those that no tier has and no
+// other caller is loading. What was read stays so if a later request fails. A
 // key that is not found is absent from the result, and that is no error. If
 // some keys fail, what was found is returned with the joined errors.
 func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[V], options ...CallOption) (map[string]V, error) {
@@ -81,6 +83,8 @@ type keyLookup struct {
 	h             local.Key
 	hasCall       bool           // the key had a call when the caller began
 	delivered     bool           // its value was read uncoalesced, and given
+	read          bool           // it was asked for uncoalesced, and answered
+	readErr       error          // or not
 	seen          string         // the version that was read uncoalesced and cannot be used: see call.seen
 	empty         bool           // likewise: see call.empty
 	call          *inflight.Call // nil if the local tier had it, it was delivered, or err
@@ -96,10 +100,8 @@ type keyLookup struct {
 type batchLookup struct {
 	lookups []keyLookup
 	lead    []*inflight.Call
+	leaders []*keyLookup   // of lead, in its order; nil if none was read yet
 	due     []*record.Item // to be renewed in the background
-
-	uncoalesced bool  // the remote tier was read already, without calls
-	err         error // the error of that read
 }
 
 // newCalls returns a call for each lookup that may need one, in one piece of memory:
@@ -154,7 +156,7 @@ func (c *core) lookupMany(ctx context.Context, p *batchLookup, keys []string, lo
 		if t.leads {
 			calls = calls[1:]
 			t.call.Seen, t.call.Empty = t.seen, t.empty
-			p.lead = append(p.lead, t.call)
+			p.lead, p.leaders = append(p.lead, t.call), append(p.leaders, t)
 		}
 	}
 	c.ns.NameAll(len(p.lead), func(i int) local.Key { return p.lead[i].H }, func(i int, name string) { p.lead[i].Name = name })
@@ -216,8 +218,8 @@ func (c *core) awaitKey(ctx context.Context, t *keyLookup, since snapshot, load 
 	return got, err
 }
 
-// lookupBatch does the work of the calls that the batch leads: one read, unless the keys
-// were read uncoalesced, and one load for the rest.
+// lookupBatch does the work of the calls that the batch leads: it reads them in pieces, unless they
+// were read uncoalesced, and has one load for the rest.
 func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o config.Call) {
 	fs := p.lead
 	if len(fs) == 0 {
@@ -241,33 +243,42 @@ func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o
 			c.endOnGoexit(p.lead...)
 		}
 	}()
-	fs, rest := c.splitByOutage(ctx, fs, o)
-	var items []backend.Item
-	err := p.err
-	if len(fs) > 0 && !p.uncoalesced {
-		items, err = c.readMany(ctx, fs, o)
-	}
-	if err != nil {
-		// guard: one-request-one-error
-		c.countReadError(ctx, err)
-	}
-	for i, f := range fs {
-		switch {
-		case err != nil:
-			if !c.afterReadError(ctx, f, o, err) {
+	fs, rest := c.splitByRead(ctx, p, o)
+	fs, offline := c.splitByOutage(ctx, fs, o)
+	rest = append(rest, offline...)
+	var failed error
+	for len(fs) > 0 {
+		piece := fs[:min(len(fs), pieceKeys)]
+		fs = fs[len(piece):]
+		var items []backend.Item
+		err := failed
+		// guard: silent-piece-is-the-last
+		if failed == nil {
+			if items, err = c.readMany(ctx, piece, o); err != nil {
+				// guard: one-request-one-error
+				c.countReadError(ctx, err)
+			}
+			failed = cmp.Or(err, silentItem(items))
+		}
+		for i, f := range piece {
+			switch {
+			case err == nil && items == nil:
+				f.Lease = inflight.LeaseSkipped
 				rest = append(rest, f)
-			}
-		case p.uncoalesced:
-			rest = append(rest, f)
-		case items == nil:
-			f.Lease = inflight.LeaseSkipped
-			rest = append(rest, f)
-		default:
-			ended, due := c.finishWith(ctx, f, items[i], o)
-			if due != nil {
-				p.due = append(p.due, due)
-			}
-			if !ended {
+			case err == nil && items[i].Err == nil:
+				ended, due := c.finishWith(ctx, f, items[i], o)
+				if due != nil {
+					p.due = append(p.due, due)
+				}
+				if !ended {
+					rest = append(rest, f)
+				}
+			case err == nil:
+				c.countReadError(ctx, items[i].Err)
+				if !c.afterReadError(ctx, f, o, items[i].Err) {
+					rest = append(rest, f)
+				}
+			case !c.afterReadError(ctx, f, o, err):
 				rest = append(rest, f)
 			}
 		}
@@ -277,6 +288,27 @@ func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o
 	if len(rest) > 0 {
 		c.newRun(load, o).start(ctx, rest)
 	}
+}
+
+// splitByRead separates the calls that are to be read from those that were asked for uncoalesced.
+func (c *core) splitByRead(ctx context.Context, p *batchLookup, o config.Call) (unread, rest []*inflight.Call) {
+	if p.leaders == nil {
+		return p.lead, nil
+	}
+	unread = p.lead[:0:0]
+	for i, f := range p.lead {
+		switch t := p.leaders[i]; {
+		case t.readErr != nil:
+			if !c.afterReadError(ctx, f, o, t.readErr) {
+				rest = append(rest, f)
+			}
+		case t.read:
+			rest = append(rest, f)
+		default:
+			unread = append(unread, f)
+		}
+	}
+	return unread, rest
 }
 
 // splitByOutage separates the calls whose server is away, so that the keys of a cluster's

@@ -515,3 +515,36 @@ func TestOneFailedRequestIsOneError(t *testing.T) {
 		}
 	})
 }
+
+// Guard: however many keys are due, no more loads run in the background than the bound; the rest is
+// renewed when it is read again.
+func TestRefreshesInTheBackgroundAreBounded(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		c := view[string](t, f.process(), "docs", tier.WithTTL(time.Minute), tier.WithStaleWhileRevalidate(time.Hour))
+		const keys = 200
+		for i := range keys {
+			require.NoError(t, c.Set(t.Context(), fmt.Sprint(i), "old"))
+		}
+		time.Sleep(2 * time.Minute)
+		var running, most atomic.Int64
+		load := func(context.Context, *tier.Entry) (string, error) {
+			n := running.Add(1)
+			defer running.Add(-1)
+			for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+			}
+			time.Sleep(time.Second)
+			return "new", nil
+		}
+		for range 4 {
+			for i := range keys {
+				find(t, c, fmt.Sprint(i), load)
+			}
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+		}
+		assert.LessOrEqual(t, most.Load(), int64(64))
+		for i := range keys {
+			assert.Equal(t, "new", find(t, c, fmt.Sprint(i), load).Value)
+		}
+	})
+}

@@ -18,14 +18,12 @@ import (
 type typed struct {
 	shape uint64       // a fingerprint, for the remote tier
 	kind  *record.Kind // of the items
+	name  string       // of the type
 	// single and batch run a loader of the type: see loadFunc.
 	single, batch func(ctx context.Context, k *record.Kind, loader any, fs []*inflight.Call, es []*Entry, out []loaded)
 	// empty returns a new item with the zero value.
 	empty func() *record.Item
-	// size returns the heap bytes that an item and its value keep alive. If the value is
-	// of a type that sizeof cannot look into, whole is false and size a guess, which is no
-	// less than encoded: the value's encoded length, or 0 if that is not known.
-	size func(it *record.Item, encoded int) (size int64, whole bool)
+	sizing
 	// encode returns the value's bytes. They must not be written to: they may be the value.
 	encode func(it *record.Item) ([]byte, error)
 	// decode sets the item's value. The value does not refer to b, unless views is set and
@@ -50,12 +48,13 @@ type typed struct {
 const viewFrom = resp.OwnText
 
 // newTyped returns the functions for V, whose items are of kind k.
-func newTyped[V any](k *record.Kind, enc *encoding) typed {
+func newTyped[V any](k *record.Kind, enc *encoding, size sizing) typed {
 	ty := typed{
 		shape:  enc.shape,
 		kind:   k,
+		name:   reflect.TypeFor[V]().String(),
 		empty:  func() *record.Item { var zero V; return record.NewItemOf(k, zero) },
-		size:   sizer[V](),
+		sizing: size,
 		single: runSingle[V],
 		batch:  runBatch[V],
 	}
@@ -82,21 +81,6 @@ func newTyped[V any](k *record.Kind, enc *encoding) typed {
 		ty.encode, ty.decode = encodeBytes, decodeBytes
 	}
 	return ty
-}
-
-// sizer returns the function that estimates the size of items of V.
-func sizer[V any]() func(it *record.Item, encoded int) (int64, bool) {
-	own := ownSize[V]()
-	word := sizeof.Type[V]() // counted as a part of the item
-	values := sizeof.For(reflect.TypeFor[V]())
-	return func(it *record.Item, encoded int) (int64, bool) {
-		size, whole := values.Of(record.ValueIn[V](it))
-		size -= word
-		if !whole {
-			size = max(size, int64(encoded))
-		}
-		return own + it.Estimate() + size, whole
-	}
 }
 
 // ownSize is the size of the item of a V itself, less the part that local.Overhead

@@ -27,6 +27,8 @@ type Cache struct {
 	Codec        Codec         // nil: the default
 	Schema       string        // empty: the codec's, or that of the type
 	SchemaSet    bool
+	Size         any // a func(V) int64; nil: estimated
+	SizeIsNil    bool
 	Compress     int // 0: off
 	LocalOnly    bool
 	RemoteOnly   bool
@@ -102,6 +104,7 @@ func (c *Cache) Validate(maxTTL time.Duration) error {
 	bad(c.RemoteOnly && c.OutageTTL != 0, "WithRemoteOnly excludes WithOutageTTL: there are no local copies")
 	bad(c.SchemaSet && c.Schema == "", "WithSchema: the name is empty")
 	bad(c.LocalOnly && c.SchemaSet, "WithLocalOnly excludes WithSchema: nothing is encoded")
+	bad(c.SizeIsNil, "WithSize: the function is nil")
 	_, nilCodec := c.Codec.(NilCodec)
 	bad(nilCodec, "WithCodec: codec is nil")
 	return errors.Join(errs...)
