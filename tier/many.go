@@ -276,7 +276,7 @@ func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o
 // other servers are still read.
 func (c *core) splitByOutage(ctx context.Context, fs []*inflight.Call, o config.Call) (there, offline []*inflight.Call) {
 	// guard: I8-one-silent-server
-	if !c.s.session.Sharded {
+	if !c.s.session.Sharded() {
 		return fs, nil
 	}
 	for _, f := range fs {

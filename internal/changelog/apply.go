@@ -196,6 +196,7 @@ func (t *Tail) apply(q Query, d Delta, answered mono.Time, damaged bool) result 
 		t.mu.connection, t.mu.deepCheck = d.Connection, false
 		v.Epoch++
 	}
+	t.mu.answered = max(t.mu.answered, q.sent)
 	if q.sent > v.clock.Asked {
 		v.clock, v.told = serverclock.Reading{At: d.ServerTime, Asked: q.sent, Answered: answered}, d.Connection
 		// guard: I6-query-before-connection

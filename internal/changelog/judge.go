@@ -80,6 +80,11 @@ type Health struct {
 	// ProofAge is the age of the latest proof: the longest time for which a change
 	// made elsewhere can have been missed.
 	ProofAge time.Duration
+	// Silence is the time since the latest query was sent whose answer was applied. Unlike
+	// ProofAge it does not end with the connection.
+	Silence time.Duration
+	// Failing is for how long heartbeats have failed: since the first in a row began.
+	Failing time.Duration
 	// Failures counts the heartbeats that have failed in a row; Err is the error of
 	// the latest.
 	Failures int
@@ -99,8 +104,14 @@ type Health struct {
 func (t *Tail) Health() Health {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	var failing time.Duration
+	if t.mu.failures > 0 {
+		failing = mono.Now().Sub(t.mu.failing)
+	}
 	return Health{
+		Failing:        failing,
 		ProofAge:       t.View().Age(mono.Now()),
+		Silence:        mono.Now().Sub(t.mu.answered),
 		Failures:       t.mu.failures,
 		Err:            t.mu.lastErr,
 		Undelivered:    t.undeliveredLocked(),
