@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/tiercache/tiercache/local"
 )
@@ -12,6 +13,7 @@ type Advice struct {
 	Requests, Keys int
 	Best           float64 // hit rate in percent if nothing is ever evicted
 	EntryBytes     float64 // of an entry, on average: its size, where known, and local.Overhead
+	Sized, TTLs    float64 // shares of the requests whose size, and TTL, is known
 	Share          float64 // of the keys, sampled
 	Curves         map[local.Policy][]Point
 	Wanted         []Wanted
@@ -41,20 +43,16 @@ func Advise(requests []Request, hitRate, share float64) (*Advice, error) {
 	if share == 0 {
 		a.Share = min(1, keysSampled/float64(a.Keys))
 	}
-	a.Best = 100 * (1 - float64(a.Keys)/float64(a.Requests))
-	var bytes float64
-	for i := range requests {
-		bytes += float64(requests[i].Size)
-	}
-	a.EntryBytes = bytes/float64(a.Requests) + local.Overhead
+	a.Best = BestHitRate(requests)
+	a.measure(requests)
 	sizes := Sizes(min(64, a.Keys), a.Keys, 12)
 	for _, p := range Policies {
-		curve, err := curveOf(p, requests, sizes, a.Share)
+		curve, err := a.curveOf(p, requests, sizes, a.Share)
 		if err != nil {
 			return nil, err
 		}
 		a.Curves[p] = curve
-		w, err := want(p, requests, curve, hitRate, a.Share)
+		w, err := a.want(p, requests, curve, hitRate, a.Share)
 		if err != nil {
 			return nil, err
 		}
@@ -63,16 +61,67 @@ func Advise(requests []Request, hitRate, share float64) (*Advice, error) {
 	return a, nil
 }
 
+// BestHitRate is the hit rate in percent of a cache that never evicts.
+func BestHitRate(requests []Request) float64 {
+	ends := make(map[local.Key]time.Duration)
+	hits := 0
+	for i := range requests {
+		r := &requests[i]
+		if end, ok := ends[r.Key]; ok && (end == 0 || r.At < end) {
+			hits++
+			continue
+		}
+		ends[r.Key] = r.ends()
+	}
+	return percent(int64(hits), int64(len(requests)))
+}
+
+// measure finds what an entry takes, on average over the keys, of which a cache holds each once.
+func (a *Advice) measure(requests []Request) {
+	sizes := make(map[local.Key]int64)
+	sized, withTTL := 0, 0
+	for i := range requests {
+		if r := &requests[i]; r.Size > 0 {
+			sizes[r.Key] = r.Size
+			sized++
+		}
+		if requests[i].TTL > 0 {
+			withTTL++
+		}
+	}
+	var bytes float64
+	for _, size := range sizes {
+		bytes += float64(size)
+	}
+	a.EntryBytes = local.Overhead + bytes/float64(max(len(sizes), 1))
+	a.Sized, a.TTLs = float64(sized)/float64(len(requests)), float64(withTTL)/float64(len(requests))
+}
+
+// Scale makes advice from a trace that has only a share of the keys, 0 < share ≤ 1, advice for all.
+func (a *Advice) Scale(share float64) {
+	whole := func(n int) int { return int(math.Round(float64(n) / share)) }
+	a.Requests, a.Keys = whole(a.Requests), whole(a.Keys)
+	for _, curve := range a.Curves {
+		for i := range curve {
+			curve[i].Entries = whole(curve[i].Entries)
+		}
+	}
+	for i := range a.Wanted {
+		w := &a.Wanted[i]
+		w.Size.Entries, w.Doubled.Entries = whole(w.Size.Entries), whole(w.Doubled.Entries)
+	}
+}
+
 // curveOf takes the faster way where there is one.
-func curveOf(p local.Policy, requests []Request, sizes []int, share float64) ([]Point, error) {
-	if p == local.LRU {
+func (a *Advice) curveOf(p local.Policy, requests []Request, sizes []int, share float64) ([]Point, error) {
+	if p == local.LRU && a.TTLs == 0 { // which an LRU's stack distances do not tell of
 		return LRUCurve(requests, sizes, share)
 	}
 	return Curve(p, requests, sizes, share)
 }
 
 // want halves the part of the curve in which the rate is reached until its ends are close.
-func want(p local.Policy, requests []Request, curve []Point, hitRate, share float64) (Wanted, error) {
+func (a *Advice) want(p local.Policy, requests []Request, curve []Point, hitRate, share float64) (Wanted, error) {
 	w := Wanted{Policy: p}
 	at := 0
 	for at < len(curve) && curve[at].HitRate < hitRate {
@@ -88,7 +137,7 @@ func want(p local.Policy, requests []Request, curve []Point, hitRate, share floa
 	for high.Entries > low+1 && float64(high.Entries) > 1.02*float64(low) {
 		middle := int(math.Sqrt(float64(low) * float64(high.Entries)))
 		middle = min(max(middle, low+1), high.Entries-1)
-		point, err := curveOf(p, requests, []int{middle}, share)
+		point, err := a.curveOf(p, requests, []int{middle}, share)
 		if err != nil {
 			return w, err
 		}
@@ -98,7 +147,7 @@ func want(p local.Policy, requests []Request, curve []Point, hitRate, share floa
 			low = middle
 		}
 	}
-	doubled, err := curveOf(p, requests, []int{2 * high.Entries}, share)
+	doubled, err := a.curveOf(p, requests, []int{2 * high.Entries}, share)
 	if err != nil {
 		return w, err
 	}

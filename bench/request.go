@@ -13,6 +13,7 @@ type Request struct {
 	Key  local.Key
 	Size int64         // heap bytes of the value; 0 if not known
 	At   time.Duration // since the first request; 0 if not known
+	TTL  time.Duration // of the value, from when it is loaded; 0: none, or not known
 }
 
 // KeyOf hashes a key of a trace, as the library does: 128 bits of xxh3.

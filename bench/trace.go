@@ -7,18 +7,23 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
-	"strconv"
+	"regexp"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/tiercache/tiercache/local"
 )
 
-// Limits bounds what reading a trace may take.
+// Limits bounds what reading a trace may take, and says what it is where that is not to be found out.
 type Limits struct {
-	Requests int // at most so many are read; 0: 20 million, which take 800 MB
-	Line     int // bytes; a longer line is bad; 0: 4096
+	Requests int // at most so many are read; 0: 20 million, which take 1 GB
+	Line     int // bytes; a longer line is bad; 0: 4096 where a line is a key, else 1 MiB
+	// Format is the name of one of the [Formats]; empty: it is recognised.
+	Format string
+	// Pattern finds the fields in a line of another format, by the names of its groups: key, and size, time, ttl, op.
+	Pattern *regexp.Regexp
 }
 
 // BadLine is a line of a trace that is no request.
@@ -31,10 +36,25 @@ func (b BadLine) String() string { return fmt.Sprintf("line %d: %v", b.Number, b
 
 // Trace is what was read from a file.
 type Trace struct {
+	Format   string // name of one of the [Formats]
 	Requests []Request
+	// Writes are what the trace has beside its reads: writes and deletions. Their sizes and TTLs are given to the reads of
+	// their keys that have none of their own. Others are commands of neither kind, and requests that failed.
+	Writes, Others int
+	// Share of the keys that the trace has reads of, where it says so; 1: all.
+	Share    float64
 	Cut      bool      // Limits.Requests was reached, and there was more
 	Bad      int       // lines that were left out
 	BadLines []BadLine // the first 20 of them
+
+	written map[local.Key]attributes
+	clock   traceClock
+}
+
+// attributes are what writes tell of a key.
+type attributes struct {
+	size int64
+	ttl  time.Duration
 }
 
 const badLinesKept = 20
@@ -53,31 +73,62 @@ func ReadTraceFile(path string, limits Limits) (*Trace, error) {
 	return t, nil
 }
 
-// ReadTrace reads one request per line: key, or key,size, or key,size,time. The size is in bytes, the time in seconds
-// since any moment, with decimals if wanted, and must not go back. An empty size or time is an unknown one. gzip and
-// zstd are recognised by their first bytes.
+// ReadTrace reads a trace of any of the [Formats], which it recognises. gzip and zstd are recognised by their first bytes.
 //
-// Bad lines are left out. The error is that of the file, for example of a damaged archive; what was read before it is
-// returned too.
+// Bad lines are left out. The error is that of the file, for example of a damaged archive, or that its format is not
+// known; what was read before it is returned too.
 func ReadTrace(r io.Reader, limits Limits) (*Trace, error) {
 	if limits.Requests == 0 {
 		limits.Requests = 20_000_000
 	}
-	if limits.Line == 0 {
-		limits.Line = 4096
-	}
-	t := &Trace{}
+	t := &Trace{Share: 1, written: make(map[local.Key]attributes)}
 	plain, stop, err := decompress(bufio.NewReader(r))
 	if err != nil {
 		return t, err
 	}
 	defer stop()
-	return t, t.read(bufio.NewReaderSize(plain, max(limits.Line, 64<<10)), limits)
+	// The buffer holds the longest line.
+	b := bufio.NewReaderSize(&stickyReader{r: plain}, max(limits.Line, longestLine)+1)
+	format, err := formatOf(b, limits)
+	if err != nil {
+		return t, err
+	}
+	t.Format = format.Name
+	if limits.Line == 0 {
+		limits.Line = longestLine
+		if format.Name == "keys" {
+			limits.Line = 4096
+		}
+	}
+	if format.binary != nil {
+		err = format.binary(t, b, limits)
+	} else {
+		err = t.read(b, format.lines(limits), limits)
+	}
+	t.complete()
+	return t, err
+}
+
+// longestLine is that of formats whose lines may hold a value.
+const longestLine = 1 << 20
+
+// stickyReader repeats the error with which its reader has ended: to look ahead takes an error off a bufio.Reader.
+type stickyReader struct {
+	r   io.Reader
+	err error
+}
+
+func (s *stickyReader) Read(b []byte) (int, error) {
+	if s.err != nil {
+		return 0, s.err
+	}
+	n, err := s.r.Read(b)
+	s.err = err
+	return n, err
 }
 
 // read never holds more than one buffer of the file.
-func (t *Trace) read(r *bufio.Reader, limits Limits) error {
-	var previous parsed
+func (t *Trace) read(r *bufio.Reader, parse lineParser, limits Limits) error {
 	for number := 1; ; number++ {
 		line, err := nextLine(r, limits.Line)
 		if errors.Is(err, io.EOF) {
@@ -90,18 +141,37 @@ func (t *Trace) read(r *bufio.Reader, limits Limits) error {
 			t.Cut = true
 			return nil
 		}
-		p, bad := previous, err
+		bad := err
 		if bad == nil {
-			bad = p.parse(line)
+			bad = parse(t, line)
+		}
+		if len(t.Requests) > limits.Requests { // a line may hold several
+			t.Requests, t.Cut = t.Requests[:limits.Requests], true
 		}
 		if bad != nil {
 			t.bad(number, bad)
-			continue
 		}
-		p.At = p.time - p.start // a line without a time has that of the line before
-		t.Requests = append(t.Requests, p.Request)
-		previous = p
 	}
+}
+
+// complete gives reads what the writes tell of their keys: that of the first read, which missed, is in the write that
+// filled the cache after it.
+func (t *Trace) complete() {
+	if len(t.written) == 0 {
+		return
+	}
+	for i := range t.Requests {
+		r := &t.Requests[i]
+		if w, ok := t.written[r.Key]; ok {
+			if r.Size == 0 {
+				r.Size = w.size
+			}
+			if r.TTL == 0 {
+				r.TTL = w.ttl
+			}
+		}
+	}
+	t.written = nil
 }
 
 func (t *Trace) bad(number int, why error) {
@@ -127,51 +197,6 @@ func nextLine(r *bufio.Reader, most int) ([]byte, error) {
 		err = nil // the last line may lack its end
 	}
 	return bytes.TrimRight(line, "\r\n"), err
-}
-
-// parsed is a request and where its trace's clock stands.
-type parsed struct {
-	Request
-	begun       bool // a time was seen
-	start, time time.Duration
-}
-
-func (p *parsed) parse(line []byte) error {
-	fields := bytes.Split(line, []byte{','})
-	if len(fields) > 3 {
-		return fmt.Errorf("%d fields: want key, or key,size, or key,size,time", len(fields))
-	}
-	if len(fields[0]) == 0 {
-		return errors.New("no key")
-	}
-	p.Request = Request{Key: KeyOf(fields[0])}
-	if len(fields) > 1 && len(fields[1]) > 0 {
-		size, err := strconv.ParseInt(string(fields[1]), 10, 64)
-		if err != nil || size < 0 {
-			return fmt.Errorf("size %q: want a number of bytes", fields[1])
-		}
-		p.Size = size
-	}
-	if len(fields) > 2 && len(fields[2]) > 0 {
-		return p.parseTime(string(fields[2]))
-	}
-	return nil
-}
-
-func (p *parsed) parseTime(field string) error {
-	seconds, err := strconv.ParseFloat(field, 64)
-	if err != nil || math.IsNaN(seconds) || math.Abs(seconds) > 1<<33 {
-		return fmt.Errorf("time %q: want seconds", field)
-	}
-	at := time.Duration(seconds * float64(time.Second))
-	if p.begun && at < p.time {
-		return fmt.Errorf("time %q: before that of an earlier line", field)
-	}
-	if !p.begun {
-		p.begun, p.start = true, at
-	}
-	p.time = at
-	return nil
 }
 
 func decompress(r *bufio.Reader) (plain io.Reader, stop func(), err error) {

@@ -101,6 +101,6 @@ func (s *Store) Health(ctx context.Context) Health {
 		h.Warnings = append(h.Warnings, fmt.Sprintf("the server refuses %s: %v", kind, h.Refused[kind]))
 	}
 	h.Warnings = append(h.Warnings, mode.Without...)
-	h.Warnings = append(h.Warnings, session.Warnings(&info)...)
+	h.Warnings = slices.Concat(h.Warnings, session.Warnings(&info), s.encodeWarnings(), s.sizeWarnings())
 	return h
 }

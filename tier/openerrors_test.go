@@ -64,7 +64,7 @@ func TestEachFailureToOpenIsToldWithCauseAndCure(t *testing.T) {
 		"no certificate of the client": {o: tlsTo(mutual, mutual.TLSConfig()), cause: "wants a certificate of the client", cure: "set TLSConfig.Certificates"},
 		"plain, and it wants one":      {o: to(mutual.Addr), cause: "speaks TLS at this port", cure: "begin the URL with valkeys://"},
 		"an unknown authority":         {o: tlsTo(expired, guarded.TLSConfig()), cause: "authority that is not trusted here", cure: "set TLSConfig.RootCAs"},
-		"another name":                 {o: tlsTo(guarded, named(guarded.TLSConfig(), "cache.example.com")), cause: "certificate is for another name", cure: "TLSConfig.ServerName"},
+		"another name":                 {o: tlsTo(guarded, serverName(guarded.TLSConfig(), "cache.example.com")), cause: "certificate is for another name", cure: "TLSConfig.ServerName"},
 		"several standalone ones":      {o: to(plain.Addr, second.Addr), cause: "several addresses are those of one cluster", cure: "name one server"},
 		"a sentinel for a server":      {o: to(sentinels.Sentinels[0].Addr), cause: "a sentinel answers where a server is expected", cure: "name the master set"},
 		"sentinels for a cluster":      {o: to(sentinels.Addrs()...), cause: "this server knows none", cure: "the master set"},
@@ -120,8 +120,8 @@ func TestEachFailureToOpenIsToldWithCauseAndCure(t *testing.T) {
 	}
 }
 
-// named returns a configuration that wants a certificate of that name.
-func named(c *tls.Config, name string) *tls.Config {
+// serverName returns a configuration that wants a certificate of that name.
+func serverName(c *tls.Config, name string) *tls.Config {
 	c.ServerName = name
 	return c
 }

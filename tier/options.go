@@ -94,7 +94,7 @@ func WithPrefix(prefix string) Option {
 // WithLocalBytes bounds the local tier by estimated heap bytes, bookkeeping
 // included. A value that is not plain data (it holds a mutex, a channel, a func, or
 // another package's unexported fields) is not looked into: it counts as its encoded
-// length, or as 64 bytes for each reference. Default 64 MiB; 0 removes the bound,
+// length, or as 64 bytes for each reference, or as what [WithSize] says. Default 64 MiB; 0 removes the bound,
 // which needs WithLocalEntries.
 func WithLocalBytes(n int64) Option {
 	return storeOption(func(c *storeConfig) { c.LocalBytes = n })

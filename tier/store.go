@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -193,6 +196,13 @@ func (s *Store) namespace(path string) *namespace {
 	return ns
 }
 
+// spaces returns all namespaces that have had a view, by their paths.
+func (s *Store) spaces() []*namespace {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.SortedFunc(maps.Values(s.mu.namespaces), func(a, b *namespace) int { return strings.Compare(a.Path, b.Path) })
+}
+
 // AsOf returns the present position in the change log: take it before reading a
 // source and give it to Set with [WithAsOf] afterwards. It sends nothing.
 func (s *Store) AsOf() AsOf { return s.session.Tail.View().AsOf() }
@@ -206,7 +216,7 @@ func (s *Store) Sync(ctx context.Context) error {
 		return ErrClosed
 	}
 	begun := mono.Now()
-	rctx, cancel := s.session.ChangeContext(ctx)
+	rctx, cancel := s.session.ChangeContext(ctx, 1)
 	defer cancel()
 	err := s.session.Tail.CatchUp(rctx)
 	if err == nil {

@@ -1,58 +1,187 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
-	"flag"
 	"fmt"
 	"io"
+	"regexp"
+	"slices"
+	"strings"
 	"text/tabwriter"
+
+	"github.com/spf13/cobra"
 
 	"github.com/tiercache/tiercache/bench"
 )
 
-func advise(args []string, out, diagnostics io.Writer) error {
-	flags := flag.NewFlagSet("tierctl advise", flag.ContinueOnError)
-	flags.SetOutput(diagnostics)
-	path := flags.String("trace", "", "the trace: key, key,size or key,size,time per line, plain, gzip or zstd")
-	hit := flags.Float64("hit", 0, "wanted hit rate in percent; 0: nine tenths of what is possible")
-	sample := flags.Float64("sample", 0, "share of the keys to simulate, 0 to 1; 0: some 20,000 keys")
-	most := flags.Int("most", 0, "read at most so many requests; 0: 20 million")
-	verify := flags.Bool("verify", false, "simulate what is advised with all keys")
-	asJSON := flags.Bool("json", false, "print JSON")
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return err
-		}
-		return usageError{err}
+// adviser is a call of tierctl advise.
+type adviser struct {
+	c                  *command
+	hit, sample, share float64
+	most               int
+	verify             bool
+	format, pattern    string
+	limits             bench.Limits
+}
+
+func (c *command) adviseCommand() *cobra.Command {
+	a := &adviser{c: c}
+	var formats strings.Builder
+	var names []string
+	for _, f := range bench.Formats {
+		fmt.Fprintf(&formats, "  %-14s %s\n", f.Name, f.About)
+		names = append(names, f.Name)
 	}
-	if *path == "" || flags.NArg() > 0 {
-		return usageError{errors.New("want: tierctl advise -trace FILE")}
+	cmd := &cobra.Command{
+		Use:   "advise FILE",
+		Short: "how large a local tier must be, from a trace of reads",
+		Long: `advise replays a trace of reads through the library's own local tier, under each policy, and prints the smallest size
+that has a hit rate, and what doubling it adds. It asks no server. FILE may be - for standard input; gzip and zstd are
+recognised, and so are these formats:
+
+` + formats.String() + `
+Writes are no reads; the sizes and TTLs that they tell are used. With --pattern a regular expression (of Go) finds the
+fields by the names of its groups: key, and size (bytes), time, ttl, op (which reads if it is "get" or the like).`,
+		Example: `  valkey-cli monitor > monitor.txt    # for a while, at a quiet time: it costs the server
+  tierctl advise monitor.txt
+  tierctl advise access.log --pattern '"GET (?P<key>/api/\S+) [^"]*" 200 (?P<size>\d+)' --hit 80`,
+		Args: exactly(1, "a trace: a file, or - for standard input"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if err := a.prepare(); err != nil {
+				return err
+			}
+			return a.run(args[0])
+		},
 	}
-	trace, err := bench.ReadTraceFile(*path, bench.Limits{Requests: *most})
+	f := cmd.Flags()
+	f.Float64Var(&a.hit, "hit", 0, "wanted hit rate in percent; 0: nine tenths of what is possible")
+	f.Float64Var(&a.sample, "sample", 0, "share of the keys to simulate, 0 to 1; 0: some 20,000 keys")
+	f.IntVar(&a.most, "most", 0, "read at most so many requests; 0: 20 million")
+	f.BoolVar(&a.verify, "verify", false, "simulate what is advised with all keys")
+	f.StringVar(&a.format, "format", "", "one of the formats, where it is not recognised")
+	f.StringVar(&a.pattern, "pattern", "", "what finds the fields in a line of another format")
+	f.Float64Var(&a.share, "share", 0, "the trace has the reads of this share of the keys, 0 to 1; 0: of all, or as it says itself")
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+// prepare checks the flags.
+func (a *adviser) prepare() error {
+	a.limits = bench.Limits{Requests: a.most, Format: a.format}
+	switch {
+	case !(a.hit >= 0 && a.hit < 100):
+		return usagef("--hit %v: want a rate between 0 and 100 percent", a.hit)
+	case !(a.sample >= 0 && a.sample <= 1), !(a.share >= 0 && a.share <= 1):
+		return usagef("--sample and --share are between 0 and 1")
+	case a.most < 0:
+		return usagef("--most %d: must not be negative", a.most)
+	case a.format != "" && !slices.ContainsFunc(bench.Formats, func(f bench.TraceFormat) bool { return f.Name == a.format }):
+		return usagef("--format %q is none of those that tierctl advise -h lists", a.format)
+	case a.pattern != "" && a.format != "" && a.format != "pattern":
+		return usagef("--pattern and --format %s exclude each other", a.format)
+	case a.pattern == "" && a.format == "pattern":
+		return usagef("--format pattern needs --pattern")
+	case a.pattern == "":
+		return nil
+	}
+	pattern, err := regexp.Compile(a.pattern)
+	if err == nil {
+		err = bench.CheckPattern(pattern)
+	}
+	if err != nil {
+		return usageError{fmt.Errorf("--pattern: %w", err)}
+	}
+	a.limits.Pattern = pattern
+	return nil
+}
+
+func (a *adviser) read(path string) (*bench.Trace, error) {
+	if path == "-" {
+		return bench.ReadTrace(a.c.in, a.limits)
+	}
+	return bench.ReadTraceFile(path, a.limits)
+}
+
+// advised is the outcome in JSON.
+type advised struct {
+	Format     string
+	Writes     int
+	Others     int
+	BadLines   int
+	Cut        bool
+	TraceShare float64
+	*bench.Advice
+}
+
+func (a *adviser) run(path string) error {
+	trace, err := a.read(path)
 	if err != nil {
 		return err
 	}
-	complain(diagnostics, trace)
+	if len(trace.Requests) == 0 && trace.Bad > 0 {
+		return fmt.Errorf("%s: no reads: it is %s, but %v; tierctl advise -h lists the formats, and --pattern finds the fields of others",
+			path, a.takenFor(trace), trace.BadLines[0])
+	}
+	complain(a.c.err, trace)
 	if len(trace.Requests) == 0 {
-		return fmt.Errorf("%s: no requests", *path)
+		return fmt.Errorf("%s: no reads (%s)", path, a.recognised(trace))
 	}
-	if *hit == 0 {
-		*hit = 90 * (1 - float64(bench.Distinct(trace.Requests))/float64(len(trace.Requests)))
+	if a.share > 0 {
+		trace.Share = a.share
 	}
-	a, err := bench.Advise(trace.Requests, *hit, *sample)
+	best := bench.BestHitRate(trace.Requests)
+	if best == 0 {
+		return fmt.Errorf("%s: no read of %d could be a hit, at any size: no key is read twice (%s)", path, len(trace.Requests), a.recognised(trace))
+	}
+	hit := a.hit
+	if hit == 0 {
+		hit = 0.9 * best
+	}
+	advice, err := bench.Advise(trace.Requests, hit, a.sample)
 	if err != nil {
-		return usageError{err}
+		return err
 	}
-	if *asJSON {
-		return json.NewEncoder(out).Encode(a)
+	var verified func() error
+	if a.verify { // before it is scaled
+		wanted := slices.Clone(advice.Wanted)
+		verified = func() error { return printVerified(a.c.out, wanted, trace) }
 	}
-	printCurves(out, a)
-	printWanted(out, a, *hit)
-	if *verify {
-		return printVerified(out, a, trace.Requests)
+	advice.Scale(trace.Share)
+	if a.c.json {
+		return a.c.printJSON(advised{trace.Format, trace.Writes, trace.Others, trace.Bad, trace.Cut, trace.Share, advice})
+	}
+	fmt.Fprintf(a.c.out, "%s.\n", a.recognised(trace))
+	printCurves(a.c.out, advice, trace)
+	printWanted(a.c.out, advice, hit)
+	if verified != nil {
+		return verified()
 	}
 	return nil
+}
+
+// recognised says what the trace was taken for.
+func (a *adviser) recognised(t *bench.Trace) string {
+	text := fmt.Sprintf("The trace is %s: %s", a.takenFor(t), plural(len(t.Requests), "read"))
+	if t.Writes > 0 {
+		text += fmt.Sprintf("; %s left out, whose sizes and TTLs are used", plural(t.Writes, "write"))
+	}
+	if t.Others > 0 {
+		text += fmt.Sprintf("; %d lines are neither", t.Others)
+	}
+	return text
+}
+
+func (a *adviser) takenFor(t *bench.Trace) string {
+	said := "taken for"
+	if a.format != "" || a.pattern != "" {
+		said = "read as"
+	}
+	about := t.Format
+	for _, f := range bench.Formats {
+		if f.Name == t.Format {
+			about = f.About
+		}
+	}
+	return said + " " + about
 }
 
 // complain reports what of the trace was not used.
@@ -68,24 +197,41 @@ func complain(w io.Writer, t *bench.Trace) {
 	}
 }
 
-func printCurves(w io.Writer, a *bench.Advice) {
+func printCurves(w io.Writer, a *bench.Advice, t *bench.Trace) {
 	fmt.Fprintf(w, "%d requests for %d keys; a cache that never evicts hits %.1f %%. Simulated with %.3g %% of the keys, or more\n",
 		a.Requests, a.Keys, a.Best, 100*a.Share)
-	fmt.Fprintf(w, "where the cache is small. An entry takes %.0f bytes of heap.\n\nHit rate in percent:\n\n", a.EntryBytes)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(t, "entries\theap\t")
+	fmt.Fprintf(w, "where the cache is small. An entry takes %.0f bytes of heap%s.\n", a.EntryBytes, sizesKnown(a))
+	if a.TTLs > 0 {
+		fmt.Fprintf(w, "TTLs are known of %.0f %% of the reads, and obeyed.\n", 100*a.TTLs)
+	}
+	if t.Share < 1 {
+		fmt.Fprintf(w, "The trace has the reads of %.3g %% of the keys: requests, keys and entries are scaled to all.\n", 100*t.Share)
+	}
+	fmt.Fprintf(w, "\nHit rate in percent:\n\n")
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprint(tw, "entries\theap\t")
 	for _, p := range bench.Policies {
-		fmt.Fprintf(t, "%v\t", p)
+		fmt.Fprintf(tw, "%v\t", p)
 	}
-	fmt.Fprintln(t)
+	fmt.Fprintln(tw)
 	for i, point := range a.Curves[bench.Policies[0]] {
-		fmt.Fprintf(t, "%d\t%s\t", point.Entries, heap(a, point))
+		fmt.Fprintf(tw, "%d\t%s\t", point.Entries, heap(a, point))
 		for _, p := range bench.Policies {
-			fmt.Fprintf(t, "%.1f\t", a.Curves[p][i].HitRate)
+			fmt.Fprintf(tw, "%.1f\t", a.Curves[p][i].HitRate)
 		}
-		fmt.Fprintln(t)
+		fmt.Fprintln(tw)
 	}
-	t.Flush()
+	tw.Flush()
+}
+
+func sizesKnown(a *bench.Advice) string {
+	switch {
+	case a.Sized == 0:
+		return ", and its value's, which the trace does not tell"
+	case a.Sized < 0.999:
+		return fmt.Sprintf(" (sizes are known of %.0f %% of the reads)", 100*a.Sized)
+	}
+	return ""
 }
 
 func heap(a *bench.Advice, p bench.Point) string {
@@ -112,11 +258,11 @@ func printWanted(w io.Writer, a *bench.Advice, hit float64) {
 	t.Flush()
 }
 
-func printVerified(w io.Writer, a *bench.Advice, requests []bench.Request) error {
+func printVerified(w io.Writer, wanted []bench.Wanted, trace *bench.Trace) error {
 	fmt.Fprint(w, "\nWith all keys:\n\n")
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "policy\tentries\tclaimed\tsimulated\tdifference\t")
-	for _, x := range a.Wanted {
+	for _, x := range wanted {
 		for _, p := range []bench.Point{x.Size, x.Doubled} {
 			if p.Entries == 0 {
 				continue
@@ -125,7 +271,7 @@ func printVerified(w io.Writer, a *bench.Advice, requests []bench.Request) error
 			if err != nil {
 				return err
 			}
-			full := bench.Replay(c, requests).HitRate()
+			full := bench.Replay(c, trace.Requests).HitRate()
 			fmt.Fprintf(t, "%v\t%d\t%.2f %%\t%.2f %%\t%+.2f\t\n", x.Policy, p.Entries, p.HitRate, full, p.HitRate-full)
 		}
 	}

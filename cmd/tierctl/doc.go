@@ -1,13 +1,16 @@
-// Tierctl answers questions about a cache from a trace of its reads:
+// Tierctl looks into the part of a tiercache that processes share, in Valkey, and steers it:
 //
-//	tierctl advise -trace FILE [-hit PERCENT] [-sample SHARE] [-verify] [-json]
+//	tierctl doctor                        checks the server and this user's rights, and says what to do
+//	tierctl explain NAMESPACE KEY         what is stored, whether it is believed, which change ended it
+//	tierctl invalidate source ID...       has sources change; also namespace, all and key
+//	tierctl watch                         prints changes as they are recorded
+//	tierctl stats                         change log, servers, memory by namespace
+//	tierctl purge NAMESPACE               frees a namespace's memory
+//	tierctl advise FILE                   how large a local tier must be, from a trace of reads
 //
-// advise prints how large a local tier must be for a hit rate, under each eviction policy, and what doubling it adds. By
-// default the rate is nine tenths of what a cache that never evicts would have.
+// docs/tierctl.md describes it, with its exit codes; docs/troubleshooting.md goes by symptom.
 //
-// FILE has one read per line: key, or key,size, or key,size,time (bytes, seconds), plain, gzip or zstd. Lines that are
-// none of these are reported and left out. What is printed comes from simulations of the library's local tier; -verify
-// simulates what is advised once more, with all keys.
-//
-// It exits with 1 if the trace cannot be read, and with 2 if it was called wrongly.
+// What changes something goes through the library, as in any other process. What only looks reads the server as
+// docs/format.md describes it, so that it works beside stores of any version, in either mode, and with a user that may
+// not write. Tests compare that with how the library reads it.
 package main

@@ -1,33 +1,23 @@
 package main
 
 import (
-	"errors"
-	"flag"
-	"fmt"
-	"io"
+	"context"
 	"os"
+	"os/signal"
+
+	"golang.org/x/term"
 )
 
 func main() {
-	err := run(os.Args[1:], os.Stdout, os.Stderr)
-	var usage usageError
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-	case errors.As(err, &usage):
-		fmt.Fprintln(os.Stderr, "tierctl:", err)
-		os.Exit(2)
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "tierctl:", err)
-		os.Exit(1)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	c := &command{
+		in: os.Stdin, out: os.Stdout, err: os.Stderr,
+		getenv:    os.Getenv,
+		asksOnTTY: term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())),
+		outIsTTY:  term.IsTerminal(int(os.Stdout.Fd())),
+		errIsTTY:  term.IsTerminal(int(os.Stderr.Fd())),
 	}
-}
-
-// usageError says that the command was called wrongly.
-type usageError struct{ error }
-
-func run(args []string, out, diagnostics io.Writer) error {
-	if len(args) == 0 || args[0] != "advise" {
-		return usageError{errors.New("want: tierctl advise -trace FILE; tierctl advise -help lists more")}
-	}
-	return advise(args[1:], out, diagnostics)
+	status := c.run(ctx, os.Args[1:])
+	stop()
+	os.Exit(status)
 }

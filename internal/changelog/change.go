@@ -34,17 +34,12 @@ func (c *scopeSet) add(marks []*Mark, all int) {
 // change's position; a load that begins afterwards is true as of that or a later one.
 // After an error the change stays pending: no value that depends on the scopes is valid
 // in this process, and the change is sent again until it is acknowledged or the tail is
-// closed.
-func (t *Tail) Change(ctx context.Context, scopes []invalidation.Scope, all bool) (invalidation.AsOf, error) {
-	return t.ChangeSettled(ctx, scopes, all, t.cfg.Settle)
-}
-
-// ChangeSettled is Change, recorded once more after d (rule R12): that invalidates values
-// that were loaded meanwhile from a replica of the source that lags by up to d.
-func (t *Tail) ChangeSettled(ctx context.Context, scopes []invalidation.Scope, all bool, d time.Duration) (invalidation.AsOf, error) {
-	if d > 0 {
+// closed. With a settle time the change is recorded once more after it (rule R12): that
+// invalidates values that were loaded meanwhile from a replica of the source that lags.
+func (t *Tail) Change(ctx context.Context, scopes []invalidation.Scope, all bool, settle time.Duration) (invalidation.AsOf, error) {
+	if settle > 0 {
 		// Also if the change cannot be recorded now: resend may do it too early.
-		defer t.spawn(func() { t.settle(scopes, all, d) })
+		defer t.spawn(func() { t.settle(scopes, all, settle) })
 	}
 	return t.Begin(scopes, all).Record(ctx)
 }
@@ -61,9 +56,62 @@ func (t *Tail) Begin(scopes []invalidation.Scope, all bool) Pending {
 	return Pending{t, t.markPending(scopes, all)}
 }
 
-// Record is the rest of Change: it records that the scopes changed. It is called once.
-func (p Pending) Record(ctx context.Context) (invalidation.AsOf, error) {
-	a, gap, err := p.t.record(ctx, p.own)
+// MaxRecorded bounds the scopes that the server records in one step, in which it serves no other client: 1,000 take it some
+// ten milliseconds.
+const MaxRecorded = 1000
+
+// Parts is in how many steps so many scopes are recorded.
+func Parts(scopes int) int { return max(1, (scopes+MaxRecorded-1)/MaxRecorded) }
+
+// Record is the rest of Change: it records that the scopes changed. It is called once. More than MaxRecorded scopes it records
+// in parts, at rising positions, each of which has its share of the time; the last position is returned. If one part cannot
+// be recorded, those after it are not sent either, and all of these stay pending.
+func (p Pending) Record(ctx context.Context) (a invalidation.AsOf, err error) {
+	parts := p.own.split(MaxRecorded)
+	if len(parts) == 1 {
+		return p.t.recordPart(ctx, p.own)
+	}
+	share := time.Duration(0)
+	if deadline, ok := ctx.Deadline(); ok {
+		share = time.Until(deadline) / time.Duration(len(parts))
+	}
+	for i, part := range parts {
+		// guard: I1-parts-of-change-stay-pending
+		if err != nil {
+			p.t.requeue(part)
+			continue
+		}
+		within, cancel := ctx, func() {}
+		if share != 0 && i < len(parts)-1 {
+			within, cancel = context.WithTimeout(ctx, share)
+		}
+		a, err = p.t.recordPart(within, part)
+		cancel()
+	}
+	return a, err
+}
+
+// split returns changes of at most n scopes each.
+func (c scopeSet) split(n int) (parts []scopeSet) {
+	if len(c.marks) <= n {
+		return []scopeSet{c}
+	}
+	part := scopeSet{all: c.all}
+	for m, count := range c.marks {
+		if len(part.marks) == n {
+			parts = append(parts, part)
+			part = scopeSet{}
+		}
+		if part.marks == nil {
+			part.marks = make(map[*Mark]int, n)
+		}
+		part.marks[m] = count
+	}
+	return append(parts, part)
+}
+
+func (t *Tail) recordPart(ctx context.Context, own scopeSet) (invalidation.AsOf, error) {
+	a, gap, err := t.record(ctx, own)
 	if err != nil {
 		return invalidation.AsOf{}, err
 	}
@@ -71,7 +119,7 @@ func (p Pending) Record(ctx context.Context) (invalidation.AsOf, error) {
 		// Other processes recorded changes just before. Without those the watermark
 		// stays behind this change, and loads that begin now would not be valid. The
 		// heartbeat does the same if this fails.
-		_ = p.t.CatchUp(ctx)
+		_ = t.CatchUp(ctx)
 	}
 	return invalidation.AsOf{Incarnation: a.Incarnation, Tick: a.Tick}, nil
 }
@@ -253,5 +301,5 @@ func (t *Tail) settle(scopes []invalidation.Scope, all bool, d time.Duration) {
 	}
 	ctx, cancel := context.WithTimeout(t.ctx, max(t.cfg.Timeout, t.cfg.Heartbeat))
 	defer cancel()
-	_, _ = t.ChangeSettled(ctx, scopes, all, 0) // if it fails, resend repeats it
+	_, _ = t.Change(ctx, scopes, all, 0) // if it fails, resend repeats it
 }

@@ -221,6 +221,14 @@ func (l *lateConn) Discard(ctx context.Context, keys []string, token string) err
 	return c.Discard(ctx, keys, token)
 }
 
+func (l *lateConn) Stage(ctx context.Context, w *backend.Write) error {
+	c, err := l.conn()
+	if err != nil {
+		return err
+	}
+	return c.Stage(ctx, w)
+}
+
 func (l *lateConn) Write(ctx context.Context, writes []backend.Write) ([]backend.Written, error) {
 	c, err := l.conn()
 	if err != nil {

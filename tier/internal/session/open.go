@@ -81,14 +81,14 @@ func (s *Session) use(conn backend.Conn) {
 
 func (s *Session) tailConfig(reads func() int64) changelog.Config {
 	return changelog.Config{Heartbeat: s.Cfg.Heartbeat, Timeout: s.Cfg.Timeout, Retention: s.Cfg.MaxTTL,
-		Settle: s.Cfg.Settle, Logger: s.Cfg.Logger, Reads: reads, Panics: s.goroutines.Panics}
+		Logger: s.Cfg.Logger, Reads: reads, Panics: s.goroutines.Panics}
 }
 
 // proveAll has the histories of all servers of a cluster put into the log before a key is written: a
 // server that is first seen later may have lost writes, so the namespaces of all
 // declarations would change.
 func (s *Session) proveAll(ctx context.Context) {
-	pctx, cancel := s.ChangeContext(ctx)
+	pctx, cancel := s.ChangeContext(ctx, 1)
 	defer cancel()
 	_ = s.Conn.Prove(pctx) // a server that does not answer now is seen later
 }

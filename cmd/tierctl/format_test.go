@@ -1,0 +1,151 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiercache/tiercache/internal/changelog"
+	"github.com/tiercache/tiercache/internal/envelope"
+	"github.com/tiercache/tiercache/invalidation"
+)
+
+func TestNamesAreTakenApartAsTheyArePutTogether(t *testing.T) {
+	for _, namespace := range []string{"docs", "docs:technical", "träge", "a%b{c}:*", "x!"} {
+		name := entryName("p.1", namespace, "a key!")
+		got, lease, ok := parseName("p.1", name)
+		assert.True(t, ok, name)
+		assert.False(t, lease, name)
+		assert.Equal(t, namespace, got)
+		got, lease, ok = parseName("p.1", name+leaseSuffix)
+		assert.True(t, ok && lease, name)
+		assert.Equal(t, namespace, got)
+	}
+	for _, name := range []string{"", "p:d:", "p:d:x", "p:d::{a}", "q:d:x:{a}", "p:{p}:log", "p:d:%z:{a}", "p:d:%2:{a}", "p:d:x:{a"} {
+		_, _, ok := parseName("p", name)
+		assert.False(t, ok, name)
+	}
+}
+
+func TestScopesAreSpeltAsTheLibrarySpellsThem(t *testing.T) {
+	for _, name := range []string{"a", "docs:technical", strings.Repeat("x", 64), strings.Repeat("x", 65), strings.Repeat("a:", 200) + "b"} {
+		assert.Equal(t, string(invalidation.Source(name)), sourceScope(name))
+		assert.Equal(t, string(invalidation.Namespace(name)), namespaceScope(name))
+		var want, got []string
+		for _, s := range invalidation.Namespaces(name) {
+			want = append(want, string(s))
+		}
+		for _, path := range above(name) {
+			got = append(got, namespaceScope(path))
+		}
+		assert.Equal(t, want, got)
+	}
+}
+
+func someEntries() []*envelope.Entry {
+	head := envelope.Head{Expires: time.UnixMilli(1796002500127), Nonce: 7, AsOf: invalidation.AsOf{Incarnation: 5, Tick: 1796002500127825}, Shape: 9}
+	negative := head
+	negative.Negative = true
+	return []*envelope.Entry{
+		{Head: head, Fresh: time.Minute, Life: time.Hour, Namespace: "docs", Key: "k", Payload: []byte("value")},
+		{Head: negative, Fresh: time.Second, Life: time.Second, Namespace: "docs:technical", Key: strings.Repeat("k", 300), Sources: []string{"doc-1", "", "doc-2"}},
+		{Head: head, Fresh: time.Minute, Life: time.Hour, Cost: 4096, LoadTook: 1500 * time.Microsecond, Validator: `"etag"`,
+			Namespace: "träge", Key: "k", Sources: []string{"s"}, Payload: []byte(strings.Repeat("compressible ", 100))},
+	}
+}
+
+func sameEntry(t *testing.T, want *envelope.Entry, got *entry) {
+	t.Helper()
+	assert.True(t, want.Expires.Equal(got.Expires))
+	assert.Equal(t, want.Negative, got.Negative)
+	assert.Equal(t, want.AsOf.String(), got.AsOf.String())
+	assert.Equal(t, want.Shape, got.Shape)
+	assert.Equal(t, want.Fresh, got.TTL)
+	assert.Equal(t, want.Life, got.Life)
+	assert.Equal(t, want.Cost, got.Cost)
+	assert.Equal(t, want.LoadTook, got.LoadTime)
+	assert.Equal(t, want.Namespace, got.Namespace)
+	assert.Equal(t, want.Key, got.Key)
+	assert.Equal(t, len(want.Sources), len(got.Sources))
+	for i := range got.Sources {
+		assert.Equal(t, want.Sources[i], got.Sources[i])
+	}
+	if !got.Compressed {
+		assert.Equal(t, len(want.Payload), got.ValueBytes)
+	}
+}
+
+// FuzzEntriesAreReadAsTheLibraryReadsThem compares the two decoders.
+func FuzzEntriesAreReadAsTheLibraryReadsThem(f *testing.F) {
+	for _, e := range someEntries() {
+		raw, err := envelope.Encode(e, 100)
+		require.NoError(f, err)
+		f.Add(raw)
+		f.Add(raw[:len(raw)-1])
+	}
+	f.Add([]byte(""))
+	f.Add([]byte(strings.Repeat("0", 60)))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		want, wantErr := envelope.Decode(string(raw))
+		got, err := decodeEntry(string(raw))
+		if wantErr == nil {
+			require.NoError(t, err)
+			sameEntry(t, &want, got)
+		}
+	})
+}
+
+func TestEntriesAreReadAsTheLibraryReadsThem(t *testing.T) {
+	for _, e := range someEntries() {
+		raw, err := envelope.Encode(e, 100)
+		require.NoError(t, err)
+		want, err := envelope.Decode(string(raw))
+		require.NoError(t, err)
+		got, err := decodeEntry(string(raw))
+		require.NoError(t, err)
+		sameEntry(t, &want, got)
+		for i := range raw { // no byte can be damaged unseen, but for the expiry's, which the head's check has
+			broken := []byte(string(raw))
+			broken[i] ^= 0x55
+			_, err := decodeEntry(string(broken))
+			assert.Error(t, err, "byte %d", i)
+		}
+	}
+}
+
+func TestMessagesAreReadAsTheLibraryReadsThem(t *testing.T) {
+	many := make([]invalidation.Scope, 2000)
+	for i := range many {
+		many[i] = invalidation.Source("s")
+	}
+	for _, scopes := range [][]invalidation.Scope{nil, {invalidation.Source("doc-1"), invalidation.Namespace(strings.Repeat("n", 100)), invalidation.Key("k")}, many} {
+		for _, all := range []bool{false, true} {
+			raw := "00000000000000ff 41 42 " + string(changelog.Body(scopes, all))
+			want, err := changelog.ParseMessage(raw)
+			require.NoError(t, err)
+			got, ok := parseMessage(raw)
+			require.True(t, ok)
+			assert.Equal(t, want.Incarnation, got.incarnation)
+			assert.EqualValues(t, want.Prev, got.prev)
+			assert.EqualValues(t, want.Tick, got.tick)
+			assert.Equal(t, !want.Partial, got.whole)
+			n := len(want.Scopes)
+			if all {
+				n++
+			}
+			assert.Len(t, got.changes, n)
+		}
+	}
+	got, ok := parseMessage("00000000000000ff 41 42 " + string(changelog.Body([]invalidation.Scope{invalidation.Source("doc-1")}, true)))
+	require.True(t, ok)
+	assert.Equal(t, []change{{Time: time.UnixMicro(42).UTC(), Tick: 42, Kind: "everything"}, {Time: time.UnixMicro(42).UTC(), Tick: 42, Kind: "source", Name: "doc-1"}}, got.changes)
+	for _, bad := range []string{"", "x", "ff 1 2 ", "ff 2 1 \x00", "zz 1 2 \x00", "ff 1 2 \x00\xff\xff\xff"} {
+		_, ok := parseMessage(bad)
+		assert.False(t, ok, "%q", bad)
+	}
+	got, ok = parseMessage("00000000000000ff 41 42 \x04")
+	assert.True(t, ok && !got.whole, "a flag of a later format has the log read")
+}

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tiercache/tiercache/tier"
+)
+
+func (c *command) invalidateCommand() *cobra.Command {
+	var settle time.Duration
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "invalidate",
+		Short: "have sources, namespaces, keys or everything change, in every process",
+		Long: `invalidate records a change, as the stores' own Invalidate calls do: what was made from it is not believed any
+more, in any process and either tier. It costs loads and never an old value.
+
+An argument of - is a list on standard input, one name a line.`,
+		Args: noSubcommand,
+		RunE: func(cmd *cobra.Command, _ []string) error { return noSubcommand(cmd, nil) },
+	}
+	cmd.PersistentFlags().DurationVar(&settle, "settle", 0, "record the change once more after so long, for sources whose replicas lag; tierctl waits for it")
+	// record has the names change, in portions that fit into a request.
+	record := func(ctx context.Context, what string, names []string, change func(context.Context, *tier.Store, []string) (tier.AsOf, error)) error {
+		store, err := c.openStore(ctx)
+		if err != nil {
+			return err
+		}
+		defer store.Close()
+		all := func() (asOf tier.AsOf, err error) {
+			for portion := range slices.Chunk(names, 10_000) {
+				if asOf, err = change(ctx, store, portion); err != nil {
+					return asOf, fmt.Errorf("it is not known whether the change was recorded, and it does no harm to repeat it: %w", err)
+				}
+			}
+			return asOf, nil
+		}
+		asOf, err := all()
+		if err == nil && settle > 0 {
+			fmt.Fprintf(c.err, "recorded as of %s, and once more in %v\n", asOf, settle)
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(settle):
+			}
+			asOf, err = all()
+		}
+		if err != nil {
+			return err
+		}
+		return c.printRecorded(what, len(names), asOf)
+	}
+	source := &cobra.Command{
+		Use: "source ID...", Short: "sources that values were made from", Args: atLeast(1, "the ids of sources"),
+		Example: "  tierctl invalidate source doc-42\n  tierctl invalidate source - < ids.txt",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ids, err := c.list(args)
+			if err != nil {
+				return err
+			}
+			return record(cmd.Context(), "source", ids, func(ctx context.Context, s *tier.Store, ids []string) (tier.AsOf, error) {
+				return s.InvalidateSource(ctx, ids...)
+			})
+		},
+	}
+	namespace := &cobra.Command{
+		Use: "namespace PATH...", Short: "namespaces and all below them", Args: atLeast(1, "the paths of namespaces"),
+		Example: "  tierctl invalidate namespace docs:technical",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			paths, err := c.list(args)
+			if err != nil {
+				return err
+			}
+			return record(cmd.Context(), "namespace", paths, func(ctx context.Context, s *tier.Store, paths []string) (tier.AsOf, error) {
+				return s.InvalidateNamespace(ctx, paths...)
+			})
+		},
+	}
+	all := &cobra.Command{
+		Use: "all", Short: "everything of the prefix; asks first if it is called on a terminal", Args: exactly(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !yes && c.asksOnTTY {
+				question := fmt.Sprintf("Every entry of prefix %q will be loaded again, by whichever process asks for it. Go on? [y/N] ", c.connection.prefix)
+				if ok, err := c.confirm(cmd.Context(), question); !ok {
+					return err
+				}
+			}
+			return record(cmd.Context(), "everything", []string{""}, func(ctx context.Context, s *tier.Store, _ []string) (tier.AsOf, error) {
+				return s.InvalidateAll(ctx)
+			})
+		},
+	}
+	all.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	key := &cobra.Command{
+		Use: "key NAMESPACE KEY...", Short: "single keys, as Delete does", Args: atLeast(2, "a namespace and keys"),
+		Long: `key removes entries from the remote tier, and ends every process's local copy and running load of them, as the
+stores' own Delete does.`,
+		Example: "  tierctl invalidate key docs:technical 'How do I shut down a server?'",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			keys, err := c.list(args[1:])
+			if err != nil {
+				return err
+			}
+			return c.deleteKeys(cmd.Context(), args[0], keys)
+		},
+	}
+	cmd.AddCommand(source, namespace, all, key)
+	return cmd
+}
+
+// deleteKeys deletes them in portions, each within one request.
+func (c *command) deleteKeys(ctx context.Context, namespace string, keys []string) error {
+	store, err := c.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	view, err := tier.New[[]byte](store, namespace)
+	if err != nil {
+		return usageError{err}
+	}
+	done := 0
+	for portion := range slices.Chunk(keys, 1000) {
+		if err := view.Delete(ctx, portion...); err != nil {
+			return fmt.Errorf("after %d keys: %w", done, err)
+		}
+		done += len(portion)
+	}
+	return c.printRecorded("key", len(keys), store.AsOf())
+}
+
+func (c *command) printRecorded(what string, n int, asOf tier.AsOf) error {
+	if c.json {
+		return c.printJSON(struct {
+			Changed string    `json:"changed"`
+			Count   int       `json:"count"`
+			AsOf    string    `json:"asOf"`
+			Time    time.Time `json:"time"`
+		}{what, n, asOf.String(), timeOf(int64(asOf.Tick))})
+	}
+	verb := "changed"
+	if what == "key" {
+		verb = "deleted"
+	}
+	_, err := fmt.Fprintf(c.out, "%s %s as of %s (%s)\n", countOf(n, what), verb, asOf, timeOf(int64(asOf.Tick)).Format(timeFormat))
+	return err
+}
+
+const timeFormat = "2006-01-02 15:04:05.000 UTC"
+
+func countOf(n int, what string) string {
+	switch {
+	case what == "everything":
+		return what
+	case n == 1:
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// list replaces an argument of - by the lines of standard input.
+func (c *command) list(args []string) (out []string, err error) {
+	for _, a := range args {
+		if a != "-" {
+			out = append(out, a)
+			continue
+		}
+		lines := bufio.NewScanner(c.in)
+		lines.Buffer(nil, 2<<20)
+		for lines.Scan() {
+			if line := strings.TrimSuffix(lines.Text(), "\r"); line != "" {
+				out = append(out, line)
+			}
+		}
+		if err := lines.Err(); err != nil {
+			return nil, fmt.Errorf("standard input: %w", err)
+		}
+	}
+	if len(out) == 0 {
+		return nil, usagef("standard input names nothing")
+	}
+	return out, nil
+}
+
+// confirm asks at the terminal.
+func (c *command) confirm(ctx context.Context, question string) (bool, error) {
+	fmt.Fprint(c.err, question)
+	answered := make(chan string, 1)
+	go func() { // ends with the line, or with the process
+		line, _ := bufio.NewReader(c.in).ReadString('\n')
+		answered <- strings.ToLower(strings.TrimSpace(line))
+	}()
+	select {
+	case a := <-answered:
+		if a == "y" || a == "yes" {
+			return true, nil
+		}
+		return false, fmt.Errorf("nothing was changed")
+	case <-ctx.Done():
+		fmt.Fprintln(c.err)
+		return false, ctx.Err()
+	}
+}
+
+// subcommand is what follows tierctl in a call.
+func subcommand(cmd *cobra.Command) string { return strings.TrimPrefix(cmd.CommandPath(), "tierctl ") }
+
+func exactly(n int, want string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != n {
+			return usagef("%s wants %s", subcommand(cmd), want)
+		}
+		return nil
+	}
+}
+
+func atLeast(n int, want string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < n {
+			return usagef("%s wants %s", subcommand(cmd), want)
+		}
+		return nil
+	}
+}
