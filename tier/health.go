@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tiercache/tiercache/internal/backend"
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/tier/internal/session"
 )
 
@@ -99,6 +100,9 @@ func (s *Store) Health(ctx context.Context) Health {
 	h.Healthy = (well || brief) && len(h.Refused) == 0
 	for _, kind := range slices.Sorted(maps.Keys(h.Refused)) {
 		h.Warnings = append(h.Warnings, fmt.Sprintf("the server refuses %s: %v", kind, h.Refused[kind]))
+	}
+	if t.Stranger {
+		h.Warnings = append(h.Warnings, changelog.StrangerWarning)
 	}
 	h.Warnings = append(h.Warnings, mode.Without...)
 	h.Warnings = slices.Concat(h.Warnings, session.Warnings(&info), s.encodeWarnings(), s.sizeWarnings())

@@ -177,13 +177,12 @@ func TestAStoreThatIsNotToldOfKeysIsRefusedBesideOthers(t *testing.T) {
 func TestHealthyMeansThatEachKindOfRequestIsPerformed(t *testing.T) {
 	s := valkeytest.Start(t, valkeytest.Config("user", "app on >p ~* &* +@all"))
 	for right, kinds := range map[string][]string{
-		"get":    {"reading an entry", "taking a lease"},
-		"mget":   {"reading several entries"},
-		"set":    {"taking a lease", "setting a value"},
-		"getdel": {"storing a loaded value"},
-		"exists": {"setting a value", "storing a loaded value"},
-		"unlink": {"deleting an entry"},
-		"del":    {"setting a value", "deleting an entry"},
+		"getrange": {"taking a lease"},
+		"set":      {"taking a lease", "setting a value"},
+		"getdel":   {"storing a loaded value"},
+		"exists":   {"setting a value", "storing a loaded value"},
+		"unlink":   {"deleting an entry"},
+		"del":      {"setting a value", "deleting an entry"},
 	} {
 		t.Run(right, func(t *testing.T) {
 			var log journal
@@ -217,6 +216,7 @@ func TestHealthyMeansThatEachKindOfRequestIsPerformed(t *testing.T) {
 			eventually(t, "the refusals are told", func() bool {
 				_ = use()
 				h := store.Health(t.Context())
+				if right == "getrange" { println("DBG", h.Healthy, fmt.Sprint(h.Refused), fmt.Sprint(store.Stats().RemoteErrors)) }
 				for _, kind := range kinds {
 					if h.Refused[kind] == nil {
 						return false
@@ -233,4 +233,28 @@ func TestHealthyMeansThatEachKindOfRequestIsPerformed(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Two databases of one server under one prefix: the server tells each of the other's keys.
+func TestTwoDatabasesUnderOnePrefixAreFound(t *testing.T) {
+	srv := valkeytest.Start(t)
+	var log journal
+	var stores [2]*tier.Store
+	for i, url := range []string{srv.URL(), srv.URL() + "/3"} {
+		var err error
+		stores[i], err = tier.Open(t.Context(), tier.WithValkey(url), tier.WithLogger(log.logger()))
+		require.NoError(t, err)
+		defer stores[i].Close()
+	}
+	eventually(t, "each finds the other", func() bool {
+		for _, s := range stores {
+			_, _ = s.InvalidateSource(t.Context(), "doc")
+		}
+		for _, s := range stores {
+			if !strings.Contains(strings.Join(s.Health(t.Context()).Warnings, "\n"), "another change log is under this prefix") {
+				return false
+			}
+		}
+		return strings.Count(log.String(), "another change log is under this prefix") == 2
+	})
 }

@@ -309,6 +309,7 @@ func (t *Tail) receive(m Message) (gap bool) {
 		// Once: if deltas still come from the log that is followed, messages and deltas
 		// come from different servers, and this process's own changes would wake it
 		// for ever.
+		t.mu.stranger.hear(m.Incarnation, v.Incarnation, mono.Now())
 		news := t.mu.otherIncarnation != m.Incarnation
 		t.mu.otherIncarnation = m.Incarnation
 		// guard: other-log-is-news-once

@@ -95,6 +95,8 @@ type Health struct {
 	UndeliveredAll bool
 	// Scopes counts the scopes known to this process.
 	Scopes int
+	// Stranger: messages of another change log come on the store's channel, while this one lasts.
+	Stranger bool
 	// Idle: there was no read for a minute, and the log is read every 20 s, or as often as
 	// Config.Heartbeat if that is more seldom.
 	Idle bool
@@ -110,6 +112,7 @@ func (t *Tail) Health() Health {
 	}
 	return Health{
 		Failing:        failing,
+		Stranger:       t.mu.stranger.goesOn(t.View().Incarnation, t.mu.answered, mono.Now()),
 		ProofAge:       t.View().Age(mono.Now()),
 		Silence:        mono.Now().Sub(t.mu.answered),
 		Failures:       t.mu.failures,

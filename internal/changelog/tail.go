@@ -72,6 +72,7 @@ type Tail struct {
 		renewing         mono.Time         // when the first of them began
 		lastErr          error
 		forked           uint64 // incarnation of a log that is not the one that was followed
+		stranger         stranger
 		otherIncarnation uint64 // incarnation of another log, of the latest message from one
 		closed           bool
 		idle             bool  // see Health.Idle
@@ -267,6 +268,7 @@ func (t *Tail) heartbeat() {
 		err = t.resend(ctx)
 	}
 	t.recordHeartbeat(err)
+	t.tellOfStranger()
 }
 
 // brief is for how long heartbeats may fail before that is logged: a stall is shorter.
