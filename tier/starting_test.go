@@ -216,7 +216,6 @@ func TestHealthyMeansThatEachKindOfRequestIsPerformed(t *testing.T) {
 			eventually(t, "the refusals are told", func() bool {
 				_ = use()
 				h := store.Health(t.Context())
-				if right == "getrange" { println("DBG", h.Healthy, fmt.Sprint(h.Refused), fmt.Sprint(store.Stats().RemoteErrors)) }
 				for _, kind := range kinds {
 					if h.Refused[kind] == nil {
 						return false
