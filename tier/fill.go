@@ -380,7 +380,7 @@ func (l *loadRun) keepProvisionally(fl *pendingFill) {
 	// Nor is it known in a cluster that the write goes to the server that was read.
 	// guard: R9-unread
 	// guard: R9-unread-in-cluster
-	fl.write.Unread = !clean || l.s.session.Sharded
+	fl.write.Unread = !clean || l.s.session.Sharded()
 	shard := l.s.session.ShardOf(fl.call.Name)
 	l.setShard(fl.it, shard)
 	if shard != fl.call.Shard {
@@ -395,7 +395,7 @@ func (l *loadRun) keepProvisionally(fl *pendingFill) {
 		return
 	}
 	proof := view.Proof
-	if l.s.session.Sharded {
+	if l.s.session.Sharded() {
 		proof = min(proof, shard.Proof())
 	}
 	fl.it.Meta().Provisional.Store(int64(proof.Add(l.s.cfg.MaxStaleness)))

@@ -297,7 +297,7 @@ func (c *core) splitByRead(ctx context.Context, p *batchLookup, o config.Call) (
 // other servers are still read.
 func (c *core) splitByOutage(ctx context.Context, fs []*inflight.Call, o config.Call) (there, offline []*inflight.Call) {
 	// guard: I8-one-silent-server
-	if !c.s.session.Sharded {
+	if !c.s.session.Sharded() {
 		return fs, nil
 	}
 	for _, f := range fs {

@@ -242,3 +242,27 @@ func TestHealthyMeansThatEachKindOfRequestIsPerformed(t *testing.T) {
 		})
 	}
 }
+
+// Two databases of one server under one prefix: the server tells each of the other's keys.
+func TestTwoDatabasesUnderOnePrefixAreFound(t *testing.T) {
+	srv := valkeytest.Start(t)
+	var log journal
+	var stores [2]*tier.Store
+	for i, url := range []string{srv.URL(), srv.URL() + "/3"} {
+		var err error
+		stores[i], err = tier.Open(t.Context(), tier.WithValkey(url), tier.WithLogger(log.logger()))
+		require.NoError(t, err)
+		defer stores[i].Close()
+	}
+	eventually(t, "each finds the other", func() bool {
+		for _, s := range stores {
+			_, _ = s.InvalidateSource(t.Context(), "doc")
+		}
+		for _, s := range stores {
+			if !strings.Contains(strings.Join(s.Health(t.Context()).Warnings, "\n"), "another change log is under this prefix") {
+				return false
+			}
+		}
+		return strings.Count(log.String(), "another change log is under this prefix") == 2
+	})
+}

@@ -26,7 +26,7 @@ import (
 //
 // Calls that begin later have returned nothing before this caller began.
 func (c *core) readsUncoalesced(o config.Call) bool {
-	return !c.usesLocal(o) && !o.Fresh && !c.cfg.LocalOnly && c.cfg.Early == 0 && !c.s.session.Sharded
+	return !c.usesLocal(o) && !o.Fresh && !c.cfg.LocalOnly && c.cfg.Early == 0 && !c.s.session.Sharded()
 }
 
 // readUncoalesced reads the remote tier for a batch and gives what is valid and fresh. The
