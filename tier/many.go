@@ -82,6 +82,7 @@ type keyLookup struct {
 	delivered     bool           // its value was read uncoalesced, and given
 	seen          string         // the version that was read uncoalesced and cannot be used: see call.seen
 	empty         bool           // likewise: see call.empty
+	readAgain     bool           // what was read uncoalesced is of another encoding: see call.ReadAgain
 	call          *inflight.Call // nil if the local tier had it, it was delivered, or err
 	leads         bool
 	left          bool
@@ -148,7 +149,7 @@ func (c *core) lookupMany(ctx context.Context, p *batchLookup, keys []string, lo
 		t.call, t.leads, t.invalidations = c.s.table.Join(&calls[0], t.h, t.key, true)
 		if t.leads {
 			calls = calls[1:]
-			t.call.Seen, t.call.Empty = t.seen, t.empty
+			t.call.Seen, t.call.Empty, t.call.ReadAgain = t.seen, t.empty, t.readAgain
 			p.lead = append(p.lead, t.call)
 		}
 	}
@@ -236,30 +237,52 @@ func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o
 		}
 	}()
 	fs, rest := c.splitByOutage(ctx, fs, o)
-	var items []backend.Item
-	err := p.err
-	if len(fs) > 0 && !p.uncoalesced {
-		items, err = c.readMany(ctx, fs, o)
-	}
-	for i, f := range fs {
+	var unread []*inflight.Call
+	for _, f := range fs {
 		switch {
-		case err != nil:
-			if !c.afterReadError(ctx, f, o, err) {
+		case !p.uncoalesced || p.err == nil && f.ReadAgain:
+			unread = append(unread, f)
+		case p.err != nil:
+			if !c.afterReadError(ctx, f, o, p.err) {
 				rest = append(rest, f)
 			}
-		case p.uncoalesced:
-			rest = append(rest, f)
-		case items == nil:
-			f.Lease = inflight.LeaseSkipped
-			rest = append(rest, f)
-		case !c.finishFromRemote(ctx, f, items[i], load, o):
+		default:
 			rest = append(rest, f)
 		}
 	}
+	rest = append(rest, c.readCalls(ctx, unread, load, o)...)
 	returned = true
 	if len(rest) > 0 {
 		c.newRun(load, o).start(ctx, rest)
 	}
+}
+
+// readCalls reads the remote tier for calls, in one round trip, and in a second one what stands beside
+// entries of another encoding. It returns the calls that this did not end.
+func (c *core) readCalls(ctx context.Context, fs []*inflight.Call, load loadFunc, o config.Call) (rest []*inflight.Call) {
+	for len(fs) > 0 {
+		var beside []*inflight.Call
+		items, err := c.readMany(ctx, fs, o)
+		for i, f := range fs {
+			wasLinked := f.Link != 0
+			switch {
+			case err != nil:
+				if !c.afterReadError(ctx, f, o, err) {
+					rest = append(rest, f)
+				}
+			case items == nil:
+				f.Lease = inflight.LeaseSkipped
+				rest = append(rest, f)
+			case c.finishFromRemote(ctx, f, items[i], load, o):
+			case f.Link != 0 && !wasLinked:
+				beside = append(beside, f)
+			default:
+				rest = append(rest, f)
+			}
+		}
+		fs = beside
+	}
+	return rest
 }
 
 // splitByOutage separates the calls whose server is away, so that the keys of a cluster's

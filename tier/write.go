@@ -48,6 +48,10 @@ func (c *core) seal(it *record.Item, fresh, kept time.Duration, cost int64) ([]b
 // expiryOf is when the server is to forget a sealed entry, by its clock.
 func expiryOf(sealed []byte) time.Time { return envelope.ExpiryOf(sealed) }
 
+// besideLink is an entry as it is stored beside one of another encoding; withoutLink is the entry.
+func besideLink(link uint64, sealed []byte) []byte { return envelope.Beside(link, sealed) }
+func withoutLink(beside []byte) []byte             { return beside[envelope.LinkLen:] }
+
 // Set stores value under key in both tiers; other processes drop their copies.
 // When it returns, no read in this process sees an older value, and no load that
 // was under way will overwrite it. The value is true as of now, or as of
