@@ -209,12 +209,9 @@ func TestRaceVersions(t *testing.T) {
 		const keys = 3
 		var truth, acked [keys]atomic.Int64
 		var setting [keys]sync.Mutex
-		var stores []*tier.Store
 		var views []*tier.Cache[string]
 		for i := range 4 {
-			s := f.process()
-			stores = append(stores, s)
-			views = append(views, version(t, s, i%2))
+			views = append(views, version(t, f.process(), i%2))
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()

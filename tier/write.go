@@ -122,6 +122,10 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*record.Item, 
 	var errs []error
 	for i, key := range keys {
 		it := items[i]
+		it.Key = key
+		if c.compare != nil {
+			c.compare.look(c.ns.Path, it) // the caller still has it
+		}
 		p := pendingSet{c.ns.Hash(key), it, &inflight.Watch{}}
 		c.setBasis(it, &inflight.Basis{Epoch: c.s.session.Tail.View().Epoch, Shard: c.s.session.ShardOf(c.ns.RemoteName(p.h))})
 		c.describe(it, key, cfg, asOf, fresh, kept)
