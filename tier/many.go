@@ -1,6 +1,7 @@
 package tier
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,8 +14,9 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
-// GetMany is Get of several keys: one round trip to the remote tier, and one
-// run of the loader for those that no tier has and no other caller is loading. A
+// GetMany is Get of any number of keys: one request to the remote tier for each 256 of
+// them, one after another, and one run of the loader for those that no tier has and no
+// other caller is loading. What was read stays so if a later request fails. A
 // key that is not found is absent from the result, and that is no error. If
 // some keys fail, what was found is returned with the joined errors.
 func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[V], options ...CallOption) (map[string]V, error) {
@@ -80,6 +82,8 @@ type keyLookup struct {
 	h             local.Key
 	hasCall       bool           // the key had a call when the caller began
 	delivered     bool           // its value was read uncoalesced, and given
+	read          bool           // it was asked for uncoalesced, and answered
+	readErr       error          // or not
 	seen          string         // the version that was read uncoalesced and cannot be used: see call.seen
 	empty         bool           // likewise: see call.empty
 	readAgain     bool           // what was read uncoalesced is of another encoding: see call.ReadAgain
@@ -96,9 +100,7 @@ type keyLookup struct {
 type batchLookup struct {
 	lookups []keyLookup
 	lead    []*inflight.Call
-
-	uncoalesced bool  // the remote tier was read already, without calls
-	err         error // the error of that read
+	leaders []*keyLookup // of lead, in its order
 }
 
 // newCalls returns a call for each lookup that may need one, in one piece of memory:
@@ -150,7 +152,7 @@ func (c *core) lookupMany(ctx context.Context, p *batchLookup, keys []string, lo
 		if t.leads {
 			calls = calls[1:]
 			t.call.Seen, t.call.Empty, t.call.ReadAgain = t.seen, t.empty, t.readAgain
-			p.lead = append(p.lead, t.call)
+			p.lead, p.leaders = append(p.lead, t.call), append(p.leaders, t)
 		}
 	}
 	c.ns.NameAll(len(p.lead), func(i int) local.Key { return p.lead[i].H }, func(i int, name string) { p.lead[i].Name = name })
@@ -211,8 +213,8 @@ func (c *core) awaitKey(ctx context.Context, t *keyLookup, since snapshot, load 
 	return got, err
 }
 
-// lookupBatch does the work of the calls that the batch leads: one read, unless the keys
-// were read uncoalesced, and one load for the rest.
+// lookupBatch does the work of the calls that the batch leads: it reads them in pieces, unless they
+// were read uncoalesced, and has one load for the rest.
 func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o config.Call) {
 	fs := p.lead
 	if len(fs) == 0 {
@@ -236,53 +238,66 @@ func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o
 			c.endOnGoexit(p.lead...)
 		}
 	}()
-	fs, rest := c.splitByOutage(ctx, fs, o)
-	var unread []*inflight.Call
-	for _, f := range fs {
-		switch {
-		case !p.uncoalesced || p.err == nil && f.ReadAgain:
-			unread = append(unread, f)
-		case p.err != nil:
-			if !c.afterReadError(ctx, f, o, p.err) {
+	fs, rest := c.splitByRead(ctx, p, o)
+	fs, offline := c.splitByOutage(ctx, fs, o)
+	rest = append(rest, offline...)
+	var failed error
+	for len(fs) > 0 {
+		piece := fs[:min(len(fs), pieceKeys)]
+		fs = fs[len(piece):]
+		var items []backend.Item
+		err := failed
+		// guard: silent-piece-is-the-last
+		if failed == nil {
+			items, err = c.readMany(ctx, piece, o)
+			failed = cmp.Or(err, silentItem(items))
+		}
+		for i, f := range piece {
+			switch {
+			case err == nil && items == nil:
+				f.Lease = inflight.LeaseSkipped
+				rest = append(rest, f)
+			case err == nil && items[i].Err == nil:
+				wasLinked := f.Link != 0
+				switch {
+				case c.finishFromRemote(ctx, f, items[i], load, o):
+				case f.Link != 0 && !wasLinked: // what stands beside it is read in a piece at the end
+					fs = append(fs, f)
+				default:
+					rest = append(rest, f)
+				}
+			case err == nil:
+				// guard: failed-item-is-of-its-key
+				if !c.afterReadError(ctx, f, o, items[i].Err) {
+					rest = append(rest, f)
+				}
+			case !c.afterReadError(ctx, f, o, err):
 				rest = append(rest, f)
 			}
-		default:
-			rest = append(rest, f)
 		}
 	}
-	rest = append(rest, c.readCalls(ctx, unread, load, o)...)
 	returned = true
 	if len(rest) > 0 {
 		c.newRun(load, o).start(ctx, rest)
 	}
 }
 
-// readCalls reads the remote tier for calls, in one round trip, and in a second one what stands beside
-// entries of another encoding. It returns the calls that this did not end.
-func (c *core) readCalls(ctx context.Context, fs []*inflight.Call, load loadFunc, o config.Call) (rest []*inflight.Call) {
-	for len(fs) > 0 {
-		var beside []*inflight.Call
-		items, err := c.readMany(ctx, fs, o)
-		for i, f := range fs {
-			wasLinked := f.Link != 0
-			switch {
-			case err != nil:
-				if !c.afterReadError(ctx, f, o, err) {
-					rest = append(rest, f)
-				}
-			case items == nil:
-				f.Lease = inflight.LeaseSkipped
-				rest = append(rest, f)
-			case c.finishFromRemote(ctx, f, items[i], load, o):
-			case f.Link != 0 && !wasLinked:
-				beside = append(beside, f)
-			default:
+// splitByRead separates the calls that are to be read from those that were asked for uncoalesced.
+func (c *core) splitByRead(ctx context.Context, p *batchLookup, o config.Call) (unread, rest []*inflight.Call) {
+	unread = p.lead[:0:0]
+	for i, f := range p.lead {
+		switch t := p.leaders[i]; {
+		case t.readErr != nil:
+			if !c.afterReadError(ctx, f, o, t.readErr) {
 				rest = append(rest, f)
 			}
+		case t.read && !f.ReadAgain:
+			rest = append(rest, f)
+		default:
+			unread = append(unread, f)
 		}
-		fs = beside
 	}
-	return rest
+	return unread, rest
 }
 
 // splitByOutage separates the calls whose server is away, so that the keys of a cluster's

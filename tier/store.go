@@ -65,7 +65,13 @@ const (
 // half-open store. Without an option that chooses a remote tier the store has one of its
 // own in this process. It fails if stores of the prefix are open that differ in
 // WithoutTracking, or if the change log is of a format that only later versions know.
-// It takes at most 10 s, or until ctx ends.
+//
+// Where a later attempt may succeed (the server starts, or loads its data, or is being
+// replaced, or has no connection to spare) Open tries again until ctx ends; without a
+// deadline of ctx, for 10 s. Where it cannot, Open fails at once: a bad option, a refused
+// password, a right that the user lacks, a server that will never do. It tries each kind of request
+// once, on a key of its own. What the server withholds and the store can do
+// without is in [Health].
 func Open(ctx context.Context, options ...Option) (*Store, error) {
 	cfg := defaultStoreConfig()
 	for _, o := range options {
@@ -96,8 +102,11 @@ func Open(ctx context.Context, options ...Option) (*Store, error) {
 }
 
 func (s *Store) start(ctx context.Context) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, openTimeout)
-	defer cancel()
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, openTimeout)
+		defer cancel()
+	}
 	s.local, err = local.New(local.Config[record.Item]{
 		MaxBytes: s.cfg.LocalBytes, MaxEntries: s.cfg.LocalEntries, Policy: s.cfg.LocalPolicy, OnRemove: s.removed,
 	})
@@ -207,7 +216,7 @@ func (s *Store) Sync(ctx context.Context) error {
 		return ErrClosed
 	}
 	begun := mono.Now()
-	rctx, cancel := s.session.ChangeContext(ctx)
+	rctx, cancel := s.session.ChangeContext(ctx, 1)
 	defer cancel()
 	err := s.session.Tail.CatchUp(rctx)
 	if err == nil {

@@ -31,6 +31,8 @@ type Conn struct {
 	// silence is the age of a server's proof from which on, in a cluster, a request to
 	// several servers that failed counts against that server.
 	silence time.Duration
+	// Refusals are those of requests that only read or write entries.
+	Refusals Refusals
 }
 
 // NewConn returns c with breakers. It calls opened and closed, without a lock, when a
@@ -187,7 +189,8 @@ func (g *Conn) Delta(ctx context.Context, q changelog.DeltaQuery) (changelog.Del
 	took := mono.Now().Sub(begun)
 	switch {
 	// guard: I8-late-heartbeat-is-failure
-	case err == nil && took > g.timeout:
+	// guard: busy-heartbeat-is-no-failure
+	case err == nil && took > g.timeout && !d.Busy:
 		b.unanswered(sent, fmt.Errorf("it took %v to answer", took.Round(time.Millisecond)))
 	// guard: I8-failed-heartbeat-counts
 	case err != nil && ctx.Err() == context.DeadlineExceeded && took >= g.timeout-g.timeout/8 && remote.Away(err):
@@ -204,6 +207,7 @@ func (g *Conn) GetOne(ctx context.Context, key string) (backend.Item, error) {
 		return backend.Item{}, err
 	}
 	it, err := g.Conn.GetOne(ctx, key)
+	g.Refusals.record(Reads, err)
 	g.recordAnswer(ctx, r, err)
 	return it, err
 }
@@ -223,7 +227,10 @@ func (g *Conn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) 
 		r.more = append(r.more, request{b: &g.Server, sent: sent})
 	}
 	items, d, err := g.Conn.Get(ctx, keys, q)
-	g.recordAnswer(ctx, r, err)
+	if len(keys) > 0 {
+		g.Refusals.record(kindOfRead(len(keys)), err)
+	}
+	g.recordAnswer(ctx, r, worstItem(items, err))
 	return items, d, err
 }
 
@@ -233,8 +240,28 @@ func (g *Conn) GetUntracked(ctx context.Context, keys []string) ([]backend.Item,
 		return nil, err
 	}
 	items, err := g.Conn.GetUntracked(ctx, keys)
-	g.recordAnswer(ctx, r, err)
+	g.Refusals.record(ReadsOfMany, err)
+	g.recordAnswer(ctx, r, worstItem(items, err))
 	return items, err
+}
+
+// worstItem is Worst for a request to read.
+func worstItem(items []backend.Item, err error) error {
+	for i := range items {
+		err = worse(err, items[i].Err)
+	}
+	return err
+}
+
+// Stage, of what is large, is refused as the write is that follows it.
+func (g *Conn) Stage(ctx context.Context, w *backend.Write) error {
+	r, err := g.admit(1, func(int) string { return w.Key })
+	if err != nil {
+		return err
+	}
+	err = g.Conn.Stage(ctx, w)
+	g.recordAnswer(ctx, r, err)
+	return err
 }
 
 func (g *Conn) Lease(ctx context.Context, reqs []backend.LeaseRequest) ([]backend.Lease, error) {
@@ -247,6 +274,7 @@ func (g *Conn) Lease(ctx context.Context, reqs []backend.LeaseRequest) ([]backen
 	for i := range leases {
 		worst = worse(worst, leases[i].Err)
 	}
+	g.Refusals.record(Leases, worst)
 	g.recordAnswer(ctx, r, worst)
 	return leases, err
 }
@@ -257,7 +285,9 @@ func (g *Conn) Write(ctx context.Context, writes []backend.Write) ([]backend.Wri
 		return nil, err
 	}
 	written, err := g.Conn.Write(ctx, writes)
-	g.recordChangeAnswer(ctx, r, Worst(written, err))
+	worst := Worst(written, err)
+	g.Refusals.record(kindOfWrite(writes), worst)
+	g.recordChangeAnswer(ctx, r, worst)
 	return written, err
 }
 
@@ -278,7 +308,9 @@ func (g *Conn) WriteLater(ctx context.Context, writes []backend.Write, then func
 		return
 	}
 	g.Conn.WriteLater(ctx, writes, func(written []backend.Written, err error) {
-		g.recordAnswer(ctx, r, Worst(written, err))
+		worst := Worst(written, err)
+		g.Refusals.record(kindOfWrite(writes), worst)
+		g.recordAnswer(ctx, r, worst)
 		then(written, err)
 	})
 }
@@ -306,6 +338,7 @@ func (g *Conn) Extend(ctx context.Context, keys []string, token string, ttl time
 		return err
 	}
 	err = g.Conn.Extend(ctx, keys, token, ttl)
+	g.Refusals.record(Renewals, err)
 	g.recordAnswer(ctx, r, err)
 	return err
 }
@@ -316,7 +349,9 @@ func (g *Conn) Delete(ctx context.Context, keys []backend.Deletion) ([]backend.D
 		return nil, err
 	}
 	deleted, err := g.Conn.Delete(ctx, keys)
-	g.recordChangeAnswer(ctx, r, WorstOf(deleted, err))
+	worst := WorstOf(deleted, err)
+	g.Refusals.record(Deletions, worst)
+	g.recordChangeAnswer(ctx, r, worst)
 	return deleted, err
 }
 
@@ -334,6 +369,20 @@ func (g *Conn) Discard(ctx context.Context, keys []string, token string) error {
 		return err
 	}
 	err = g.Conn.Discard(ctx, keys, token)
+	g.Refusals.record(Deletions, err)
 	g.recordAnswer(ctx, r, err)
 	return err
+}
+
+// Release is never refused by a breaker: see [Conn].
+func (g *Conn) Release(ctx context.Context, keys []string, token string) error {
+	err := g.Conn.Release(ctx, keys, token)
+	g.Refusals.record(Releases, err)
+	return err
+}
+
+func (g *Conn) Purge(ctx context.Context, p backend.PurgeRequest) (backend.PurgeProgress, error) {
+	done, err := g.Conn.Purge(ctx, p)
+	g.Refusals.record(Purges, err)
+	return done, err
 }
