@@ -397,7 +397,7 @@ func (l *loadRun) keepProvisionally(fl *pendingFill) {
 		clean = false
 	}
 	// guard: P4-link-of-own-server
-	if f := fl.call; f.Link != 0 && (f.LinkBasis.Shard != shard || f.LinkBasis.Epoch != f.Epoch) {
+	if f := fl.call; f.Unlinked() || f.Link != 0 && f.LinkBasis.Shard != shard {
 		clean, fl.unlinked = false, true
 	}
 	fl.clean = clean

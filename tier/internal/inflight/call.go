@@ -235,6 +235,13 @@ func (t *Table) GoBeside(f *Call, name string, link uint64, cause uint8) {
 	f.Watch.linked, f.Watch.linkedAt = true, f.Basis.Invalidations
 }
 
+// Unlinked reports whether f is beside an entry of whose changes this process need not have been
+// told since f's basis.
+func (f *Call) Unlinked() bool {
+	was, now := &f.LinkBasis, &f.Basis
+	return f.Link != 0 && (was.Invalidations != now.Invalidations || was.Epoch != now.Epoch || was.Shard != now.Shard)
+}
+
 // Leave is called by each waiter once. The last waiter ends the load.
 func (t *Table) Leave(f *Call) {
 	if p := t.abandonedParticipant(f); p != nil {
