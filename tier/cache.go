@@ -23,14 +23,14 @@ type Cache[V any] struct{ core }
 
 // core is the part of a Cache that does not depend on the type of its values.
 type core struct {
-	s   *Store
-	ns  *namespace
-	cfg config.Cache
+	s      *Store
+	ns     *namespace
+	cfg    config.Cache
+	noHits bool // no value is given without a closer look
 	typed
 	inUse *record.ViewsInUse
 	// compare is not nil in tests that look for modified values.
 	compare *comparison
-	noHits  bool // no value is given without a closer look
 }
 
 // New returns a view of a namespace: segments joined by ':', such as
