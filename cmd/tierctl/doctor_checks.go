@@ -92,6 +92,12 @@ func (d *doctor) checkCluster(ctx context.Context) {
 				Do: "add a replica to it", Link: pageFailover}, n)
 		}
 	}
+	for _, n := range d.all {
+		if n.infoErr == nil {
+			d.checkFailed(ctx, n)
+			break
+		}
+	}
 	text, err := d.s.ask1(ctx, d.all[0].client, "CLUSTER", "INFO").ToString()
 	info := fieldsOf(text)
 	switch {
@@ -102,6 +108,26 @@ func (d *doctor) checkCluster(ctx context.Context) {
 			Do: "bring the missing primaries back: valkey-cli --cluster check", Link: pageAway})
 	default:
 		d.ok("mode", "cluster, %d primaries, %d replicas, all slots served", primaries, replicas)
+	}
+}
+
+// checkFailed names the nodes that the others find failed. The client does not know them any more.
+func (d *doctor) checkFailed(ctx context.Context, from *node) {
+	text, err := d.s.ask1(ctx, from.client, "CLUSTER", "NODES").ToString()
+	if err != nil {
+		return // a right that is missing is a finding of its own
+	}
+	for line := range strings.SplitSeq(strings.TrimPrefix(text, "txt:"), "\n") {
+		f := strings.Fields(line) // id, address, flags, ...
+		if len(f) < 8 || !strings.Contains(f[2], "fail") {
+			continue
+		}
+		addr, _, _ := strings.Cut(f[1], "@")
+		found := finding{Check: "mode", Level: levelWarning, Says: fmt.Sprintf("%s does not answer the others (%s)", addr, f[2]), Do: "start it, or have the cluster forget it", Link: pageAway}
+		if strings.Contains(f[2], "master") && len(f) > 8 {
+			found.Level, found.Says = levelError, found.Says+", and its slots have no other server"
+		}
+		d.add(found)
 	}
 }
 
@@ -150,6 +176,9 @@ func (d *doctor) checkRESP3(ctx context.Context) {
 	d.add(finding{Check: "RESP3", Level: levelError, Says: says, Do: "without RESP3 no invalidations come: use tier.WithoutTracking in all processes, or another server or proxy", Link: pageTracking})
 }
 
+// errSilent says that no invalidation came.
+var errSilent = errors.New("none")
+
 // checkTracking has one connection read a key, and another one write it.
 func (d *doctor) checkTracking(ctx context.Context) {
 	if !d.tracks {
@@ -161,11 +190,15 @@ func (d *doctor) checkTracking(ctx context.Context) {
 		d.ok("tracking", "%s", says)
 		return
 	}
-	if strings.HasPrefix(err.Error(), "OOM") {
+	text, _, _ := strings.Cut(err.Error(), "\n") // the client has advice of its own
+	switch {
+	case strings.HasPrefix(text, "OOM"):
 		d.add(finding{Check: "tracking", Level: levelNote, Says: "not tried: memory is full, and the server refuses to write", Link: pageMemory})
 		return
+	case !errors.Is(err, errSilent) && !strings.Contains(text, "NOPERM") && !strings.Contains(text, "TRACKING"):
+		d.add(finding{Check: "tracking", Level: levelWarning, Says: "not tried: " + text, Do: "call doctor again when the server answers", Link: pageAway})
+		return
 	}
-	text, _, _ := strings.Cut(err.Error(), "\n") // the client has advice of its own
 	d.add(finding{Check: "tracking", Level: levelError, Says: "no invalidation came: " + text,
 		Do: "grant +client|tracking; where the provider has no CLIENT TRACKING, use tier.WithoutTracking in all processes", Link: pageTracking})
 }
@@ -207,7 +240,7 @@ func (d *doctor) tryTracking(ctx context.Context) (string, error) {
 	case <-told:
 		return fmt.Sprintf("on; an invalidation came %v after the write was sent", time.Since(began).Round(10*time.Microsecond)), nil
 	case <-ctx.Done():
-		return "", fmt.Errorf("none within %v", d.s.timeout)
+		return "", fmt.Errorf("%w within %v", errSilent, d.s.timeout)
 	}
 }
 
@@ -490,7 +523,7 @@ func (d *doctor) checkLog(ctx context.Context) {
 	f := finding{Check: "log", Link: pageFormat}
 	switch {
 	case err != nil:
-		f.Level, f.Says, f.Do = levelError, err.Error(), "grant what the rights above say"
+		f.Level, f.Says, f.Do = levelError, err.Error(), "mend what was found above, and call doctor again"
 	case log.Incarnation == 0 && log.Scopes == 0:
 		f.Level, f.Says = levelNote, fmt.Sprintf("there is no change log of prefix %q yet: the first store makes it", d.s.prefix)
 	case log.Incarnation == 0 || len(log.Foreign) > 0:
