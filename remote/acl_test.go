@@ -53,7 +53,7 @@ var needs = map[string]string{
 	"+zcount":          "the log is read",
 	"+publish":         "a change is recorded",
 	"+subscribe":       "changes are heard of at once",
-	"+client|tracking": "connect",
+	"+client|tracking": "notices of keys come",
 	"+client|caching":  "what is read and not kept is not tracked",
 	"+client|setinfo":  "nothing is denied",
 	"+ping":            "nothing is denied",
@@ -69,7 +69,9 @@ var untracked = []string{"+client|tracking", "+client|caching"}
 func TestEachRightOfTheACLLineIsNeededAndNoOther(t *testing.T) {
 	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
 		line := readmeRights(t)
-		require.Empty(t, failing(t, s, line, false), "all of them")
+		all, mode := failing(t, s, line, false)
+		require.Empty(t, all, "all of them")
+		require.Empty(t, mode.Without)
 		without := func(rights ...string) []string {
 			return slices.DeleteFunc(slices.Clone(line), func(word string) bool { return slices.Contains(rights, word) })
 		}
@@ -80,12 +82,24 @@ func TestEachRightOfTheACLLineIsNeededAndNoOther(t *testing.T) {
 			}
 			require.Contains(t, rest, right, "what is it for?")
 			delete(rest, right)
-			failed := failing(t, s, without(right), false)
+			failed, mode := failing(t, s, without(right), false)
+			err := failed["connect"]
+			if err != nil {
+				require.ErrorContains(t, err, strings.TrimSuffix(right, ":*"), "it is named")
+				t.Logf("without %-16s %v", right, err)
+			}
+			if command, ok := strings.CutPrefix(right, "+"); ok && err == nil && needs[right] != "nothing is denied" {
+				require.Contains(t, strings.Join(mode.Without, "; "), "run the '"+command+"'", "it is told")
+			}
+			if err != nil || failed[needs[right]] == nil && len(mode.Without) > 0 { // it does without
+				failed, _ = failing(t, s, line, false, right)
+			}
 			require.Contains(t, failed, needs[right], "without %s", right)
 			t.Logf("without %-16s %s", right, strings.Join(slices.Sorted(maps.Keys(failed)), "; "))
 		}
 		require.Empty(t, rest, "rights that the README does not grant")
-		require.Empty(t, failing(t, s, without(untracked...), true), "without tracking")
+		failed, _ := failing(t, s, without(untracked...), true)
+		require.Empty(t, failed, "without tracking")
 	})
 }
 
@@ -113,8 +127,9 @@ const aclLog, aclLease = "tiercache:{tiercache}:log", "!"
 
 func aclKey(name string) string { return "tiercache:d:n:{" + name + "}" }
 
-// failing returns the checks that fail with the rights, and why.
-func failing(t *testing.T, s *valkeytest.Server, rights []string, noTracking bool) map[string]error {
+// failing returns the checks that fail with the rights, less those that are revoked after the connection was made, and why;
+// and what the connection says that it does without.
+func failing(t *testing.T, s *valkeytest.Server, rights []string, noTracking bool, revoked ...string) (failed map[string]error, mode backend.Mode) {
 	t.Helper()
 	client := s.Client(t)
 	c := &trial{t: t, ctx: within(t), told: newNotices(), noTracking: noTracking}
@@ -139,16 +154,25 @@ func failing(t *testing.T, s *valkeytest.Server, rights []string, noTracking boo
 	c.user, err = remote.Valkey(option).Connect(within(t),
 		backend.Options{Prefix: "tiercache", Timeout: 5 * time.Second, NoTracking: noTracking, Events: c.told.events()})
 	if err != nil {
-		return map[string]error{"connect": err}
+		return map[string]error{"connect": err}, mode
 	}
 	defer c.user.Close()
-	failed := make(map[string]error)
+	for _, right := range revoked {
+		switch right[0] {
+		case '~':
+			right = "resetkeys"
+		case '&':
+			right = "resetchannels"
+		}
+		c.do("ACL", "SETUSER", "tiercache", strings.Replace(right, "+", "-", 1))
+	}
+	failed = make(map[string]error)
 	for _, check := range checks {
 		if err := check.run(c); err != nil {
 			failed[check.name] = err
 		}
 	}
-	return failed
+	return failed, backend.ModeOf(c.user, backend.Options{})
 }
 
 // checks are all that a store does. Those that wait do so for one of two things

@@ -26,6 +26,7 @@ type hot struct {
 	c      *valkeyConn // is told of notices, and that they may have been lost
 	option valkey.ClientOption
 	ping   valkey.Completed // for option.RetryDelay
+	resp2  bool             // the server does not speak RESP3, and nothing is tracked
 
 	open    context.Context // until Close
 	end     context.CancelFunc
@@ -406,13 +407,25 @@ func (h *hot) greet(ctx context.Context, w *wire.Conn) (id int64, refresh time.T
 	if err != nil {
 		return id, refresh, err
 	}
+	refresh = c.RefreshAfter
 	b := newBatch()
-	b.add("HELLO", "3")
-	if refresh = c.RefreshAfter; c.Username != "" {
-		b.more("AUTH", c.Username, c.Password)
-	}
-	if o.ClientName != "" {
-		b.more("SETNAME", o.ClientName)
+	if h.resp2 {
+		if c.Username == "default" {
+			b.add("AUTH", c.Password) // which all versions know
+		} else if c.Username != "" {
+			b.add("AUTH", c.Username, c.Password)
+		}
+		if o.ClientName != "" {
+			b.add("CLIENT", "SETNAME", o.ClientName)
+		}
+	} else {
+		b.add("HELLO", "3")
+		if c.Username != "" {
+			b.more("AUTH", c.Username, c.Password)
+		}
+		if o.ClientName != "" {
+			b.more("SETNAME", o.ClientName)
+		}
 	}
 	if !h.c.o.NoTracking {
 		b.add("CLIENT", "TRACKING", "ON", "OPTOUT")
@@ -437,16 +450,59 @@ func (h *hot) greet(ctx context.Context, w *wire.Conn) (id int64, refresh time.T
 		b.add("CLIENT", "SETINFO", "LIB-NAME", info[0])
 		b.add("CLIENT", "SETINFO", "LIB-VER", info[1])
 	}
+	if len(b.cmds) == 0 {
+		b.add("PING") // a connection is good once it has answered
+	}
 	answers, err := w.Ask(ctx, b.cmds...)
 	if err != nil {
 		return id, refresh, err
 	}
 	for i, r := range answers[:needed] {
 		if err := direct(r).err; err != nil {
-			return id, refresh, fmt.Errorf("%s: %w", strings.Join(b.cmds[i][:min(2, len(b.cmds[i]))], " "), err) // and no secrets
+			words := b.cmds[i]
+			name := strings.Join(words[:min(2, len(words))], " ") // and no secrets
+			if words[0] == "AUTH" {
+				name = words[0]
+			}
+			err = fmt.Errorf("%s: %w", name, err)
+			if (name == "CLIENT TRACKING" || words[0] == "HELLO" && speaksNoRESP3(r.Text)) && !isPassing(r.Text) {
+				err = &untrackedError{err, words[0] == "HELLO"}
+			}
+			return id, refresh, err
 		}
 	}
+	if h.resp2 {
+		return 0, refresh, nil
+	}
+	if told(answers[0], "mode").Text == "sentinel" {
+		return 0, refresh, errSentinel
+	}
 	return told(answers[0], "id").Int, refresh, h.isPrimary(answers[0])
+}
+
+var errSentinel = errors.New("the server says that it is a sentinel")
+
+// untrackedError says that a server, or the user's rights, have no client tracking, or no RESP3, without which there is none.
+type untrackedError struct {
+	error
+	resp2 bool
+}
+
+func (e *untrackedError) Unwrap() error { return e.error }
+
+// MayPass: it is the server's, or the user's, until one of them is another.
+func (e *untrackedError) MayPass() bool { return false }
+
+// speaksNoRESP3 reports whether a refusal of HELLO 3 is of that, and not of the user.
+func speaksNoRESP3(text string) bool {
+	return strings.HasPrefix(text, "NOPROTO") || strings.Contains(strings.ToLower(text), "unknown command") || strings.HasPrefix(text, "NOPERM") ||
+		strings.Contains(text, "not supported")
+}
+
+// isPassing reports whether a refusal is of the moment.
+func isPassing(text string) bool {
+	code, _, _ := strings.Cut(text, " ")
+	return servesNobody[code]
 }
 
 // isPrimary reports what is wrong with a server that greets us: a sentinel may have named

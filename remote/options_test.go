@@ -215,11 +215,13 @@ func (e endsAtGet) Write(b []byte) (int, error) {
 func TestAReadWhoseConnectionWasLostIsAskedOnceMore(t *testing.T) {
 	for _, disabled := range []bool{false, true} {
 		var mended atomic.Bool
+		mended.Store(true)
 		o := flaky(t, &mended)
 		o.DisableRetry = disabled
 		none := func() {}
 		opened, err := Valkey(o).Connect(t.Context(), backend.Options{Prefix: "p", Timeout: time.Second, Events: backend.Events{Changed: func([]string) {}, Lost: none, Published: func(string) {}}})
 		require.NoError(t, err)
+		mended.Store(false)
 		item, err := opened.GetOne(t.Context(), "p:k")
 		require.Equal(t, disabled, err != nil)
 		require.Equal(t, !disabled, item.Found())

@@ -72,7 +72,10 @@ type valkeyConn struct {
 	changesSince, scopesSince atomic.Int64
 
 	o            backend.Options
+	lacks        lacks                 // does not change once it is connected
+	unsubscribed atomic.Pointer[error] // why there is no subscription, if the server refuses it
 	log, channel string
+	tries        string // begins the keys of trials
 	cancel       context.CancelFunc
 	running      sync.WaitGroup // the subscription, what trims the log, and the probes of a cluster
 
@@ -130,7 +133,7 @@ func (b valkeyBackend) Check(o backend.Options) error {
 	reject(c.SendToReplicas != nil || c.ReplicaOnly || c.ReplicaSelector != nil || c.ReadNodeSelector != nil,
 		"SendToReplicas/ReplicaOnly", "a replica may serve what its primary has already changed")
 	reject(!o.NoTracking && c.DisableCache, "DisableCache", "no notices of changed keys would come; ask for no tracking instead")
-	reject(c.AlwaysRESP2, "AlwaysRESP2", "notices need RESP3")
+	reject(!o.NoTracking && c.AlwaysRESP2, "AlwaysRESP2", "notices need RESP3; ask for no tracking instead (WithoutTracking)")
 	reject(!o.NoTracking && c.DisableAutoPipelining, "DisableAutoPipelining", "notices would come on other connections than the reads")
 	reject(c.ConnLifetime != 0, "ConnLifetime", "each ended connection would empty the local tier")
 	return errors.Join(errs...)
@@ -144,15 +147,41 @@ func (b valkeyBackend) Connect(ctx context.Context, o backend.Options) (backend.
 	if o.Heartbeat == 0 {
 		o.Heartbeat = 250 * time.Millisecond
 	}
-	c := &valkeyConn{plain: newLink(o.Panics), turned: make(chan struct{}, 1), o: o, log: changelog.LogKey(o.Prefix), channel: changelog.Channel(o.Prefix),
-		histories: newHistories(), enrolment: enrolment{turn: make(chan struct{}, 1)}, trims: make(chan time.Duration, 1)}
+	var w watched
+	base := b.base(o)
+	w.watch(&base)
+	var l lacks
+	l.resp2 = base.AlwaysRESP2
+	c, err := b.connect(ctx, base, o, l)
+	for n := 0; n < 2; n++ { // without RESP3 there is no tracking either
+		var untracked *untrackedError
+		if !errors.As(err, &untracked) || ctx.Err() != nil || o.NoTracking && !untracked.resp2 {
+			break
+		}
+		// guard: untracked-where-withheld
+		if !o.NoTracking {
+			o.NoTracking, l.untracked = true, oneLine(untracked.error)
+			l.without = append(l.without, "the server tells of no changed keys, so the store is as WithoutTracking: "+l.untracked)
+		}
+		l.resp2 = l.resp2 || untracked.resp2
+		c, err = b.connect(ctx, base, o, l)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("connecting to %s: %w", b, b.explain(ctx, &w, o, err))
+	}
+	return c, nil
+}
+
+// connect is one attempt.
+func (b valkeyBackend) connect(ctx context.Context, base valkey.ClientOption, o backend.Options, l lacks) (*valkeyConn, error) {
+	c := &valkeyConn{plain: newLink(o.Panics), turned: make(chan struct{}, 1), o: o, log: changelog.LogKey(o.Prefix), channel: changelog.Channel(o.Prefix), tries: changelog.LogKey(o.Prefix) + ":try:",
+		histories: newHistories(), enrolment: enrolment{turn: make(chan struct{}, 1)}, trims: make(chan time.Duration, 1), lacks: l}
 	c.plain.closing = func() {
 		select {
 		case c.turned <- struct{}{}:
 		default:
 		}
 	}
-	base := b.base(o)
 	plain := base
 	plain.DisableCache = true
 	plain.DialCtxFn = c.plain.dialing(base, nil, func(string) {})
@@ -166,9 +195,12 @@ func (b valkeyBackend) Connect(ctx context.Context, o backend.Options) (backend.
 	default:
 		err = c.trackServer(ctx, base)
 	}
+	if err == nil {
+		err = c.try(ctx, base.Standalone.EnableRedirect)
+	}
 	if err != nil {
 		c.abandon()
-		return nil, fmt.Errorf("connecting to %s: %w", b, err)
+		return nil, err
 	}
 	run, cancel := context.WithCancel(context.Background())
 	c.cancel = cancel
@@ -204,6 +236,7 @@ const pauseAfterPanic = 100 * time.Millisecond
 // trackServer makes the connection that tracks, to the server that the plain client uses.
 func (c *valkeyConn) trackServer(ctx context.Context, o valkey.ClientOption) error {
 	h := newHot(c, o)
+	h.resp2 = c.lacks.resp2
 	c.tracked = h
 	h.spawn(h.run)
 	_, err := h.connection(ctx)
@@ -227,7 +260,11 @@ func (c *valkeyConn) trackCluster(ctx context.Context, o valkey.ClientOption) er
 			c.invalidated(namesOf(keys))
 		}
 	}
-	return c.cluster.connect(ctx, o)
+	err := c.cluster.connect(ctx, o)
+	if errors.Is(err, valkey.ErrNoCache) && !c.o.NoTracking {
+		return &untrackedError{errors.New(strings.TrimSuffix(oneLine(err), oneLine(valkey.ErrNoCache))), false} // whose advice is none here
+	}
+	return err
 }
 
 // namesOf returns the keys of a notice; nil are all, or that a connection has ended. It is
@@ -303,7 +340,7 @@ func dial(ctx context.Context, o *valkey.ClientOption, address string, d *net.Di
 	case o.DialFn != nil:
 		conn, err = o.DialFn(address, d, t)
 	case t != nil:
-		conn, err = (&tls.Dialer{NetDialer: d, Config: t}).DialContext(ctx, "tcp", address)
+		conn, err = dialTLS(ctx, address, d, t, func() {})
 	default:
 		conn, err = d.DialContext(ctx, "tcp", address)
 	}
@@ -311,6 +348,30 @@ func dial(ctx context.Context, o *valkey.ClientOption, address string, d *net.Di
 		delay(conn) // the client does not see what it would set this of
 	}
 	return conn, err
+}
+
+// dialTLS tells when there is a connection, before the handshake.
+func dialTLS(ctx context.Context, address string, d *net.Dialer, t *tls.Config, connected func()) (net.Conn, error) {
+	if d.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, d.Timeout)
+		defer cancel()
+	}
+	conn, err := d.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	connected()
+	if t.ServerName == "" {
+		t = t.Clone()
+		t.ServerName, _, _ = net.SplitHostPort(address) // it was dialled
+	}
+	secured := tls.Client(conn, t)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return secured, nil
 }
 
 // dialing dials for the client, and tells of each connection before it is used, and of each
@@ -394,7 +455,7 @@ func (c *valkeyConn) told(keys []string) {
 
 // invalidated is told of keys, or with nil that a connection ended or that notices
 // are of all keys. It runs in whatever goroutine is reading. The change log's key is left out:
-// reading it tracks it (see addDelta), and messages tell of its changes.
+// reading it tracks it (see addDelta), and messages tell of its changes. So are those of trials.
 func (c *valkeyConn) invalidated(keys []string) {
 	if keys == nil {
 		if c.sharded() {
@@ -408,6 +469,7 @@ func (c *valkeyConn) invalidated(keys []string) {
 	if i := slices.Index(keys, c.log); i >= 0 {
 		keys = slices.Delete(keys, i, i+1)
 	}
+	keys = slices.DeleteFunc(keys, func(key string) bool { return strings.HasPrefix(key, c.tries) })
 	if len(keys) > 0 {
 		c.event(func() { c.o.Events.Changed(keys) })
 	}
@@ -438,14 +500,18 @@ func (c *valkeyConn) event(f func()) {
 func (c *valkeyConn) subscribe(ctx context.Context) {
 	hooked := valkey.WithOnSubscriptionHook(ctx, func(s valkey.PubSubSubscription) {
 		defer c.o.Panics.Recover("subscribing", c.plain.reset)
+		c.unsubscribed.Store(nil)
 		c.event(func() { c.o.Events.Published("") })
 	})
 	for pause := 10 * time.Millisecond; ctx.Err() == nil; pause = min(2*pause, time.Second) {
 		begun := time.Now()
-		_ = c.plain.Receive(hooked, c.subscription(), func(m valkey.PubSubMessage) {
+		err := c.plain.Receive(hooked, c.subscription(), func(m valkey.PubSubMessage) {
 			defer c.o.Panics.Recover("a message", c.plain.reset)
 			c.event(func() { c.o.Events.Published(m.Message) })
 		})
+		if withholds(err) {
+			c.unsubscribed.Store(&err)
+		}
 		if time.Since(begun) > time.Second {
 			pause = 10 * time.Millisecond
 		}

@@ -81,7 +81,7 @@ func (c *valkeyConn) enrol(ctx context.Context, client asker, stands func(*enrol
 	}
 	var p parser
 	if fields[1] != "" {
-		return logError{backend.OtherModeError(c.o, time.UnixMicro(p.number(fields[1])))}
+		return logError{backend.OtherModeError(c.o, c.lacks.untracked, time.UnixMicro(p.number(fields[1])))}
 	}
 	// guard: I2-long-silence
 	if e.sent != 0 && now.Sub(e.sent) > enrolledFor {
@@ -109,6 +109,9 @@ func writesNothing(err error) bool {
 type logError struct{ error }
 
 func (e logError) Unwrap() error { return e.error }
+
+// MayPass: what can be read again by waiting is no logError.
+func (e logError) MayPass() bool { return false }
 
 // logFailure is failure of a request about the log.
 func logFailure(err error) error {

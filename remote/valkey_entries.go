@@ -96,7 +96,7 @@ func (c *valkeyConn) GetUntracked(ctx context.Context, keys []string) ([]backend
 		return items, err
 	}
 	b := newBatch()
-	if !c.o.NoTracking {
+	if !c.o.NoTracking && !c.lacks.caching {
 		// guard: untracked-read
 		b.add(untrackNext...)
 	}

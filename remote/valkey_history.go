@@ -45,20 +45,21 @@ func (p *parser) counters(offset, commands string) counters {
 // state of itself, which keeps its replication id. Either is admitted to the log, which
 // has all namespaces change that may have lost writes, before an answer is used.
 type histories struct {
-	mu       sync.Mutex // guards all below
+	mu sync.Mutex // guards all below
+	// admitted has the value of admissions after the first admission of each history.
 	admitted map[string]int64
-	// admissions counts the admissions to the log; place is its value after the latest
+	// admissions counts the admissions to the log; lastRollback is its value after the latest
 	// admission of a server that went back.
-	admissions, place int64
-	// flushes counts the invalidations of everything, handled those that have been
+	admissions, lastRollback int64
+	// flushes counts the invalidations of everything, flushesAdmitted those that have been
 	// admitted to the log.
-	flushes, handled int64
+	flushes, flushesAdmitted int64
 	// counted has the highest counters of each history. The map is replaced, never
 	// changed: a question that was sent keeps the map from then.
 	counted map[string]counters
-	// backs has the value of admissions after the latest admission, for each history,
+	// rollbacks has the value of admissions after the latest admission, for each history,
 	// of a server that went back.
-	backs map[string]int64
+	rollbacks map[string]int64
 	// countedAt is when the question for the latest usable answer with a count of commands
 	// was sent, and dials the number of dials by then.
 	countedAt mono.Time
@@ -67,11 +68,11 @@ type histories struct {
 
 // question is what was known when a question was sent.
 type question struct {
-	sent              mono.Time
-	admissions, place int64
-	counted           map[string]counters
-	dials             int64
-	counts            bool // it asks for the number of commands
+	sent                     mono.Time
+	admissions, lastRollback int64
+	counted                  map[string]counters
+	dials                    int64
+	counts                   bool // it asks for the number of commands
 }
 
 // countEvery is how often the number of commands is asked for over one connection: a
@@ -80,7 +81,7 @@ type question struct {
 const countEvery = 100 * time.Millisecond
 
 func newHistories() *histories {
-	return &histories{admitted: make(map[string]int64), counted: make(map[string]counters), backs: make(map[string]int64)}
+	return &histories{admitted: make(map[string]int64), counted: make(map[string]counters), rollbacks: make(map[string]int64)}
 }
 
 // ask is called before a question is sent; dials is the number of connections made by
@@ -90,7 +91,7 @@ func (h *histories) ask(dials int64) question {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	// guard: I6-count-after-dial
-	return question{now, h.admissions, h.place, h.counted, dials, h.countedAt == 0 || h.dials != dials || now.Sub(h.countedAt) >= countEvery}
+	return question{now, h.admissions, h.lastRollback, h.counted, dials, h.countedAt == 0 || h.dials != dials || now.Sub(h.countedAt) >= countEvery}
 }
 
 // flushed counts an invalidation of everything.
@@ -102,10 +103,10 @@ func (h *histories) flushed() {
 
 // doubt is why an answer is not to be used yet.
 type doubt struct {
-	history string
-	back    bool // the server may have gone back to an earlier state
-	flushes int64
-	told    int64 // histories.backs of the history, when the answer was judged
+	history    string
+	rolledBack bool // the server may have gone back to an earlier state
+	flushes    int64
+	rollback   int64 // histories.rollbacks of the history, when the answer was judged
 }
 
 // judge reports whether all that s shows had been admitted to the log when q was sent. If
@@ -122,22 +123,22 @@ type doubt struct {
 func (h *histories) judge(q question, s origin) (d doubt, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	d = doubt{history: s.history, flushes: h.flushes, told: h.backs[s.history]}
+	d = doubt{history: s.history, flushes: h.flushes, rollback: h.rollbacks[s.history]}
 	// guard: crossing-answers
 	before, counted := q.counted[s.history]
 	// guard: I6-counters-behind
-	d.back = h.flushes > h.handled || counted && s.counters.behind(before) && q.place == h.place
-	place, known := h.admitted[s.history]
+	d.rolledBack = h.flushes > h.flushesAdmitted || counted && s.counters.behind(before) && q.lastRollback == h.lastRollback
+	admittedAt, known := h.admitted[s.history]
 	// guard: I6-read-again-after-rollback
 	// guard: I3-read-again-after-admission
-	return d, !d.back && known && place <= q.admissions && h.place <= q.admissions
+	return d, !d.rolledBack && known && admittedAt <= q.admissions && h.lastRollback <= q.admissions
 }
 
 // use takes the counters of an answer that is used.
 func (h *histories) use(q question, s origin) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if q.place != h.place {
+	if q.lastRollback != h.lastRollback {
 		return // it may be from before the server went back
 	}
 	if s.counters.commands != untold && q.sent > h.countedAt {
@@ -155,7 +156,7 @@ func (h *histories) use(q question, s origin) {
 	h.counted[s.history] = next
 }
 
-// known reports whether the doubt has been admitted to the log. A server that went back
+// isAdmitted reports whether the doubt has been admitted to the log. A server that went back
 // must have been admitted by this process, since the answer that showed it was judged: an
 // admission by another process may be of another rollback.
 //
@@ -163,28 +164,28 @@ func (h *histories) use(q question, s origin) {
 //	A:       admits that, which has all namespaces change that may have lost writes
 //	shard 2: a key is set; then shard 2 is set back
 //	B:       finds that out, and reads A's admission for the first time
-func (h *histories) known(d doubt) bool {
+func (h *histories) isAdmitted(d doubt) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	_, known := h.admitted[d.history]
 	// guard: I6-two-flushes
 	// guard: I6-rollback-told-by-others
 	// guard: rollback-told-once
-	return known && (!d.back || d.flushes <= h.handled && d.told != h.backs[d.history])
+	return known && (!d.rolledBack || d.flushes <= h.flushesAdmitted && d.rollback != h.rollbacks[d.history])
 }
 
-// told notes that a doubt has been admitted to the log.
-func (h *histories) told(d doubt) {
+// recordAdmission notes that a doubt has been admitted to the log.
+func (h *histories) recordAdmission(d doubt) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.admissions++
 	if _, known := h.admitted[d.history]; !known {
 		h.admitted[d.history] = h.admissions
 	}
-	if !d.back {
+	if !d.rolledBack {
 		return
 	}
-	h.place, h.handled, h.backs[d.history] = h.admissions, max(h.handled, d.flushes), h.admissions
+	h.lastRollback, h.flushesAdmitted, h.rollbacks[d.history] = h.admissions, max(h.flushesAdmitted, d.flushes), h.admissions
 	h.counted = maps.Clone(h.counted)
 	delete(h.counted, d.history)
 }
@@ -212,18 +213,18 @@ func (c *valkeyConn) admits(ctx context.Context, client asker, s origin, d *chan
 // admit admits a server to the log, which is on the server of client. It reports whether
 // there is a log.
 func (c *valkeyConn) admit(ctx context.Context, client asker, d doubt) (bool, error) {
-	if c.histories.known(d) {
+	if c.histories.isAdmitted(d) {
 		return true, nil
 	}
 	b := newBatch()
 	b.eval(c.script(scriptAdmit), c.log)
-	b.more(c.channel, d.history, flag(d.back))
+	b.more(c.channel, d.history, flag(d.rolledBack))
 	logged, err := runOne(ctx, client, b).number()
 	if err != nil {
 		return false, logFailure(err)
 	}
 	if logged == 1 {
-		c.histories.told(d)
+		c.histories.recordAdmission(d)
 	}
 	return logged == 1, nil
 }

@@ -128,7 +128,7 @@ func (k *shards) probe(ctx context.Context, address string, client valkey.Client
 	sent, before := mono.Now(), k.c.histories.ask(0)
 	b := newBatch()
 	b.add("CLIENT", "ID")
-	b.evalReadOnly(scriptProbe)
+	k.c.evalReadOnly(b, scriptProbe)
 	results := run(ctx, server{client, k.c.cluster}, b)
 	answered := mono.Now()
 	said, n, at, err := parseProbe(results[0], results[1])

@@ -317,7 +317,7 @@ func TestAValueThatCannotBeDecodedIsACountedMiss(t *testing.T) {
 			f.sync()
 			r := find(t, view[person](t, sb, "docs", tier.WithCodec(codec)), key, is(person{"Ada", 36}))
 			assert.Equal(t, person{"Ada", 36}, r.Value)
-			assert.Equal(t, int64(1), sb.Stats().RemoteMisses[tier.OtherType])
+			assert.Equal(t, int64(1), sb.Stats().RemoteMisses[tier.Damaged])
 			require.Len(t, seen.of(tier.EventBadEntry), 1)
 			assert.ErrorContains(t, seen.of(tier.EventBadEntry)[0].Err, "cannot decode")
 		}

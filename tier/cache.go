@@ -32,10 +32,11 @@ type core struct {
 
 // New returns a view of a namespace: segments joined by ':', such as
 // "docs:technical"; invalidating "docs" covers it. It returns one error that
-// names every bad option, and what of V the codec would lose.
+// names every bad option, or the part of V that the default codec would lose: see
+// [WithCodec].
 //
 // Views of one namespace in a store share its entries, and so must agree in V, in
-// the codec's type and in [WithLocalOnly]: a view that does not is refused, by an
+// the codec, in [WithSchema] and in [WithLocalOnly]: a view that does not is refused, by an
 // error that names both, until the garbage collector has found that no Cache of
 // the other kind is referenced or loading any more. What those have left in the
 // local tier is then not served. In TTLs, loads, what is done about stale values
@@ -61,15 +62,20 @@ func New[V any](s *Store, path string, options ...CacheOption) (*Cache[V], error
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
 	cfg.TimedOut = fmt.Errorf("tier: load took longer than %v: %w", cfg.LoadTimeout, context.DeadlineExceeded)
-	if err := checkType[V](cfg.Codec, cfg.LocalOnly); err != nil {
-		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
-	}
-	ns := s.namespace(path)
-	k, use, err := record.AdmitView[V](&ns.views, ns, ns.Path, cfg.Codec, cfg.LocalOnly)
+	enc, err := encodingOf[V](&cfg)
 	if err != nil {
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
-	return &Cache[V]{core{s: s, ns: ns, cfg: cfg, typed: newTyped[V](k, cfg.Codec), inUse: use}}, nil
+	size, err := sizingOf[V](&cfg, s.cfg.LocalBytes > 0)
+	if err != nil {
+		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
+	}
+	ns := s.namespace(path)
+	k, use, err := record.AdmitView[V](&ns.views, ns, ns.Path, enc.shared(&cfg))
+	if err != nil {
+		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
+	}
+	return &Cache[V]{core{s: s, ns: ns, cfg: cfg, typed: newTyped[V](k, enc, size), inUse: use}}, nil
 }
 
 // Origin says which tier answered a read.

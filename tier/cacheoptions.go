@@ -97,15 +97,42 @@ func WithEarlyRefresh(share float64) CacheOption {
 	return cacheOption(func(c *config.Cache) { c.Early = share })
 }
 
-// WithCodec sets how values are encoded for the remote tier. Default: strings
+// WithCodec sets how values are encoded for the remote tier. Default: string
 // and []byte as they are, all else as JSON; New then rejects types of which
-// JSON would lose a part.
+// JSON would lose a part, and says which. Where the value decides (text that is not
+// UTF-8, what is in an interface), a Set of a value that JSON would change is an error; a
+// loaded one is returned and not stored remotely, which Stats, Health and an event tell.
+// An integer in an interface comes back as a float64, as JSON has it, and is such an
+// error beyond 2^53. docs/values.md lists it all.
 func WithCodec(codec Codec) CacheOption {
 	return cacheOption(func(c *config.Cache) {
 		c.Codec = codec
 		if codec == nil {
 			c.Codec = config.NilCodec{}
 		}
+	})
+}
+
+// WithSchema names what the stored values of a view are, in place of what is deduced from
+// V: what JSON sees of it, or with a codec its package and name. Entries with the same
+// name are decoded, others are not. So two versions of a program whose types differ share
+// entries if both name the same schema; whether one then reads what the other has written
+// as it is meant is for the user to see to. Default none; not empty. It excludes
+// WithLocalOnly.
+func WithSchema(name string) CacheOption {
+	return cacheOption(func(c *config.Cache) { c.Schema, c.SchemaSet = name, true })
+}
+
+// WithSize says how many bytes of heap a value keeps alive, apart from the V itself, in place of
+// an estimate. It is for values that cannot be looked into, whose size is a guess by their
+// encoded length (Health.Warnings names them), and for large ones that take long to look at.
+// The size is stored with the value, so that every process counts the same; what is read counts
+// as at least its encoded length, and at most 64 times that and 4 KiB. size may be called
+// from any goroutine, also while the value is used; what it panics with is no size. New
+// refuses a size of values of another type.
+func WithSize[V any](size func(V) int64) CacheOption {
+	return cacheOption(func(c *config.Cache) {
+		c.Size, c.SizeIsNil = size, size == nil
 	})
 }
 

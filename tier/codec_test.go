@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiercache/tiercache/internal/alloctest"
+	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
@@ -58,8 +59,11 @@ func FuzzCodecs(f *testing.F) {
 }
 
 func codecFor[V any](t testing.TB) typed {
-	require.NoError(t, checkType[V](nil, false))
-	return newTyped[V](record.NewKind[V](&namespace{}), nil)
+	enc, err := encodingOf[V](&config.Cache{})
+	require.NoError(t, err)
+	size, err := sizingOf[V](&config.Cache{}, true)
+	require.NoError(t, err)
+	return newTyped[V](record.NewKind[V](&namespace{}), enc, size)
 }
 
 // A long string is not copied out of what was read, and a short one is: it would
@@ -82,7 +86,7 @@ func TestALongStringIsAViewOfWhatWasRead(t *testing.T) {
 // if it were one of ours.
 func TestAValueOfAnotherTypeIsNotGivenOut(t *testing.T) {
 	ns := &namespace{}
-	c := &Cache[string]{core{ns: ns, typed: newTyped[string](record.NewKind[string](ns), nil)}}
+	c := &Cache[string]{core{ns: ns, typed: newTyped[string](record.NewKind[string](ns), &encoding{}, sizing{})}}
 	require.Equal(t, "v", c.valueOf(record.NewItemOf(c.kind, "v")))
 	require.Panics(t, func() { c.valueOf(record.NewItemOf(record.NewKind[[]byte](ns), []byte("v"))) })
 	require.Panics(t, func() { c.valueOf(record.NewItemOf(c.kind.NegativeKind, "")) })

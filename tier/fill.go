@@ -421,7 +421,7 @@ func (l *loadRun) finished(ctx context.Context, f *inflight.Call, r loadResult, 
 	}
 	envelope, err = l.seal(it, fresh, kept, cfg.Cost)
 	if err != nil {
-		l.ns.stats.encodeErrors.Add(1)
+		l.countEncodeError(err)
 		l.s.observe(EventFill, l.ns, 0, err)
 		return it, nil, 0, nil // the value is good, it just cannot be kept
 	}

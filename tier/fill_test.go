@@ -104,10 +104,10 @@ func TestAFillThatTheServerHasNoRoomForLeavesWhatOthersHave(t *testing.T) {
 // has ended.
 func TestAFillThatIsRefusedGivesUpItsLease(t *testing.T) {
 	srv := valkeytest.Start(t)
-	srv.Do(t, "ACL", "SETUSER", "default", "-getdel")
 	s, err := tier.Open(t.Context(), tier.WithValkey(srv.URL()))
 	require.NoError(t, err)
 	defer s.Close()
+	srv.Do(t, "ACL", "SETUSER", "default", "-getdel")
 	c := view[string](t, s, "docs")
 	leases := func() []string {
 		keys, err := srv.Do(t, "KEYS", "*!").AsStrSlice()

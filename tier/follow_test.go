@@ -36,12 +36,12 @@ func (shardedConn) Shard(string) *backend.Shard { return new(backend.Shard) }
 var errDialledAnew = errors.New("the client has made another connection")
 
 // logFails returns a remote tier whose change log cannot be read the first times.
-func logFails(b backend.Backend, times int64) (failing backend.Backend, reads *atomic.Int64) {
+func logFails(b backend.Backend, times int64, err error) (failing backend.Backend, reads *atomic.Int64) {
 	reads = new(atomic.Int64)
 	hooks := &interpose.Backend{Inner: b}
 	hooks.Before(func(op interpose.Op) error {
 		if op == interpose.Delta && reads.Add(1) <= times {
-			return errDialledAnew
+			return err
 		}
 		return nil
 	})
@@ -53,7 +53,7 @@ func logFails(b backend.Backend, times int64) (failing backend.Backend, reads *a
 func TestOpenInAClusterAsksAgainForALogThatDidNotAnswer(t *testing.T) {
 	t.Run("embedded", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			b, reads := logFails(remote.NewEmbedded(0), 3)
+			b, reads := logFails(remote.NewEmbedded(0), 3, errDialledAnew)
 			s, err := tier.Open(t.Context(), tier.WithRemote(inShards{b}))
 			require.NoError(t, err)
 			require.Greater(t, reads.Load(), int64(3))
@@ -61,7 +61,7 @@ func TestOpenInAClusterAsksAgainForALogThatDidNotAnswer(t *testing.T) {
 		})
 	})
 	t.Run("cluster", func(t *testing.T) {
-		b, reads := logFails(remote.Valkey(valkey.ClientOption{InitAddress: valkeytest.SharedCluster(t).Addrs()}), 1)
+		b, reads := logFails(remote.Valkey(valkey.ClientOption{InitAddress: valkeytest.SharedCluster(t).Addrs()}), 1, errDialledAnew)
 		s, err := tier.Open(t.Context(), tier.WithRemote(b), tier.WithPrefix(valkeytest.Prefix(t)))
 		require.NoError(t, err)
 		require.Greater(t, reads.Load(), int64(1))
@@ -69,33 +69,44 @@ func TestOpenInAClusterAsksAgainForALogThatDidNotAnswer(t *testing.T) {
 	})
 }
 
-// It does so for a second, or until the caller gives up; and where there is one server its first answer counts.
-func TestOpenDoesNotAskForALogForEver(t *testing.T) {
+// forGood is an error that no waiting ends.
+type forGood struct{}
+
+func (forGood) Error() string { return "never" }
+func (forGood) MayPass() bool { return false }
+
+// Open asks again until the caller's context ends, or for 10 s if that has no deadline; and not at all where it is of no use.
+func TestOpenWaitsAsLongAsItsContextSays(t *testing.T) {
 	for name, c := range map[string]struct {
-		cluster         bool
-		patience        time.Duration // of the caller
-		atLeast, atMost time.Duration
+		cluster  bool
+		patience time.Duration // of the caller; 0: no deadline
+		err      error
+		takes    time.Duration
 	}{
-		"a cluster":                     {true, time.Minute, time.Second, 1100 * time.Millisecond},
-		"a cluster, and a caller's end": {true, 100 * time.Millisecond, 100 * time.Millisecond, 100 * time.Millisecond},
-		"the only server":               {false, time.Minute, 0, 0},
+		"a cluster":               {true, time.Minute, errDialledAnew, time.Minute},
+		"a caller without an end": {false, 0, errDialledAnew, 10 * time.Second},
+		"a hasty caller":          {false, 100 * time.Millisecond, errDialledAnew, 100 * time.Millisecond},
+		"the only server":         {false, time.Minute, errDialledAnew, time.Minute},
+		"for good":                {false, time.Minute, forGood{}, 0},
+		"for good, in a cluster":  {true, time.Minute, forGood{}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b, reads := logFails(remote.NewEmbedded(0), 1<<40)
+				b, reads := logFails(remote.NewEmbedded(0), 1<<40, c.err)
 				if c.cluster {
 					b = inShards{b}
 				}
-				ctx, cancel := context.WithTimeout(t.Context(), c.patience)
+				ctx, cancel := t.Context(), func() {}
+				if c.patience > 0 {
+					ctx, cancel = context.WithTimeout(t.Context(), c.patience)
+				}
 				defer cancel()
 				begun := time.Now()
 				_, err := tier.Open(ctx, tier.WithRemote(b))
 				require.ErrorIs(t, err, tier.ErrUnavailable)
-				require.ErrorIs(t, err, errDialledAnew)
-				took := time.Since(begun)
-				require.GreaterOrEqual(t, took, c.atLeast)
-				require.LessOrEqual(t, took, c.atMost)
-				require.Equal(t, c.cluster, reads.Load() > 1)
+				require.ErrorIs(t, err, c.err)
+				require.Equal(t, c.takes, time.Since(begun))
+				require.Equal(t, c.takes > 0, reads.Load() > 1)
 			})
 		})
 	}

@@ -2,16 +2,20 @@ package tier
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/tier/internal/session"
 )
 
 // Health says what works now. A store that is not Healthy still answers every
 // read that a loader can answer.
 type Health struct {
-	// Healthy: the remote tier answers, local copies are served or the store is Idle, and
-	// no change waits to be recorded.
+	// Healthy: the remote tier answers, local copies are served or the store is Idle, no
+	// change waits to be recorded, and no kind of request is refused.
 	Healthy bool
 	// Idle: there was no read, Set or Delete for 60 s. The store reads the change log only every 20 s then
 	// (or with every heartbeat, if those are further apart), so local copies are mostly not
@@ -25,6 +29,14 @@ type Health struct {
 	ServesLocal bool
 	// Remote describes the backend, without secrets; Server what answered.
 	Remote, Server string
+	// Mode says in a few words how the store is connected: to one server or a cluster, by
+	// which protocol, with or without tracking. What the store does without, since the
+	// server withholds it, is in Warnings.
+	Mode string
+	// Refused are the kinds of requests that the server refuses while it performs others
+	// (a right was revoked, a command is missing), each with what it says: reading an entry,
+	// setting a value, and so on. A kind is refused until one of its requests is performed.
+	Refused map[string]error
 	// RemoteErr is why the remote tier does not answer, or nil.
 	RemoteErr error
 	// AwaySince is since when the remote tier is taken to be away, so that reads
@@ -68,7 +80,10 @@ func (s *Store) Health(ctx context.Context) Health {
 		Policy:           info.Policy,
 		MaxMemory:        info.MaxMemory,
 		UsedMemory:       info.UsedMemory,
+		Refused:          s.session.Conn.Refusals.Now(),
 	}
+	mode := backend.ModeOf(s.session.Conn.Conn, s.cfg.Connection())
+	h.Mode = mode.Kind
 	if err == nil {
 		err = t.Err
 	}
@@ -77,7 +92,11 @@ func (s *Store) Health(ctx context.Context) Health {
 		err = a
 	}
 	h.RemoteErr = remoteError(ctx, "health", err)
-	h.Healthy = h.RemoteErr == nil && (h.ServesLocal || h.Idle) && h.Undelivered == 0 && !h.UndeliveredAll
-	h.Warnings = session.Warnings(&info)
+	h.Healthy = h.RemoteErr == nil && (h.ServesLocal || h.Idle) && h.Undelivered == 0 && !h.UndeliveredAll && len(h.Refused) == 0
+	for _, kind := range slices.Sorted(maps.Keys(h.Refused)) {
+		h.Warnings = append(h.Warnings, fmt.Sprintf("the server refuses %s: %v", kind, h.Refused[kind]))
+	}
+	h.Warnings = append(h.Warnings, mode.Without...)
+	h.Warnings = slices.Concat(h.Warnings, session.Warnings(&info), s.encodeWarnings(), s.sizeWarnings())
 	return h
 }

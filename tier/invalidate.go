@@ -72,7 +72,7 @@ func (s *Store) change(ctx context.Context, doing string, scopes []invalidation.
 	begun := time.Now()
 	rctx, cancel := s.session.ChangeContext(ctx)
 	defer cancel()
-	asOf, err := s.session.Tail.ChangeSettled(rctx, scopes, all, cfg.Settle)
+	asOf, err := s.session.Tail.Change(rctx, scopes, all, cfg.Settle)
 	if err != nil {
 		err = remoteError(ctx, doing, err)
 	}

@@ -123,7 +123,7 @@ func (c *core) itemOf(r *storedValue, e *envelope.Entry) (*record.Item, Cause, e
 			return nil, OtherType, fmt.Errorf("stored value is of another type than %s's", c.ns.Path)
 		}
 		if err := c.decode(e.Payload, it); err != nil {
-			return nil, OtherType, err
+			return nil, Damaged, err
 		}
 	}
 	left = min(left, e.Life) // an expiry in the far future gives no longer life
@@ -155,6 +155,7 @@ func (c *core) limitLocal(it *record.Item, now mono.Time, encoded int) {
 		var whole bool
 		if f.Cost, whole = c.typed.size(it, encoded); !whole {
 			it.Once(record.Guessed)
+			c.warnOfGuess()
 		}
 	}
 	it.Plan(c.cfg.Early)

@@ -3,6 +3,7 @@ package tier
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/tiercache/tiercache/tier/internal/record"
 	"github.com/tiercache/tiercache/tier/internal/session"
@@ -26,4 +27,8 @@ type namespace struct {
 	session.Namespace
 	stats counters
 	views record.Views
+	// unencoded says what was wrong with the latest value that could not be encoded.
+	unencoded atomic.Pointer[string]
+	// guessed is the type of values whose size is a guess.
+	guessed atomic.Pointer[string]
 }

@@ -202,22 +202,12 @@ func manyError(keys []string, err error) error {
 // awaitKey waits for one key's call. If its result may not be shared the key
 // is looked up on its own.
 func (c *core) awaitKey(ctx context.Context, t *keyLookup, since snapshot, load loadFunc, o config.Call) (inflight.Served, error) {
-	instead, ended, err := c.await(ctx, t.call, t.staleFallback)
 	t.left = true
-	c.s.table.Leave(t.call)
-	if err != nil || !ended {
-		return instead, err
-	}
-	if t.call.Key != t.key || t.call.Out.Err == errAbandoned || !t.leads && !c.canShare(ctx, t.call, since, t.invalidations, o) {
-		if err := waitFor(ctx, &t.call.Left); err != nil {
-			return inflight.Served{}, err
-		}
+	got, again, err := c.answer(ctx, t.call, t.key, t.leads, since.with(t.invalidations), t.staleFallback, o)
+	if again {
 		return c.lookup(ctx, t.key, load, o)
 	}
-	if !t.leads && t.call.Out.Err == nil {
-		c.countShared(&t.call.Out)
-	}
-	return c.orStale(&t.call.Out, t.staleFallback)
+	return got, err
 }
 
 // lookupBatch does the work of the calls that the batch leads: one read, unless the keys

@@ -2,14 +2,15 @@ package tier
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"reflect"
-	"strings"
 	"time"
 
 	"github.com/valkey-io/valkey-go"
 
 	"github.com/tiercache/tiercache/internal/backend"
+	"github.com/tiercache/tiercache/internal/valkeyurl"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier/internal/config"
@@ -41,31 +42,26 @@ func defaultStoreConfig() storeConfig {
 	}}
 }
 
-// WithValkey connects to the server at a URL: valkey:// or redis://, or with TLS
-// valkeys:// and rediss://, as valkey.ParseURL reads it. Default: no server,
-// but a tier in this process that no other process shares. It excludes
-// WithValkeyClient and WithRemote.
+// WithValkey connects to the server at a URL:
+//
+//	valkey://[user:password@]host[:port][,host[:port]…][/db][?parameters]
+//
+// The scheme is valkey or redis, or with TLS valkeys or rediss; a Unix socket is unix:///path.
+// Several hosts are nodes of one cluster. With TLS a single host is the name that the
+// certificates of all servers are checked for; of several each is checked for its own.
+// Parameters: db, addr (another host), master_set (the hosts are sentinels), client_name,
+// dial_timeout, write_timeout, skip_verify (with TLS), max_retries=0. What is not known is
+// refused by Open. Default: no server, but a tier in this process that no other process
+// shares. It excludes WithValkeyClient and WithRemote.
 func WithValkey(url string) Option {
 	return storeOption(func(c *storeConfig) {
-		o, err := valkey.ParseURL(valkeyScheme(url))
+		o, err := valkeyurl.Parse(url)
 		if err != nil {
-			// The URL may hold a password, and so may the parser's error.
-			c.Errs = append(c.Errs, errors.New("WithValkey: not a URL like valkey://[user:password@]host:6379[/db]"))
+			c.Errs = append(c.Errs, fmt.Errorf("WithValkey: %w", err))
 			return
 		}
 		c.Choose("WithValkey", remote.Valkey(o))
 	})
-}
-
-// valkeyScheme replaces the schemes by those that the client's parser knows.
-func valkeyScheme(url string) string {
-	if rest, ok := strings.CutPrefix(url, "valkey://"); ok {
-		return "redis://" + rest
-	}
-	if rest, ok := strings.CutPrefix(url, "valkeys://"); ok {
-		return "rediss://" + rest
-	}
-	return url
 }
 
 // WithValkeyClient connects as a valkey.ClientOption says (TLS, ACL user,
@@ -98,7 +94,7 @@ func WithPrefix(prefix string) Option {
 // WithLocalBytes bounds the local tier by estimated heap bytes, bookkeeping
 // included. A value that is not plain data (it holds a mutex, a channel, a func, or
 // another package's unexported fields) is not looked into: it counts as its encoded
-// length, or as 64 bytes for each reference. Default 64 MiB; 0 removes the bound,
+// length, or as 64 bytes for each reference, or as what [WithSize] says. Default 64 MiB; 0 removes the bound,
 // which needs WithLocalEntries.
 func WithLocalBytes(n int64) Option {
 	return storeOption(func(c *storeConfig) { c.LocalBytes = n })

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/tiercache/tiercache/internal/backend"
-	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/remote"
@@ -32,17 +31,6 @@ func (c *core) admit(ctx context.Context, key string) error {
 		return fmt.Errorf("%w (namespace %q)", ErrRecursiveLoad, c.ns.Path)
 	}
 	return nil
-}
-
-// snapshot is what the process knew when a caller began its read.
-type snapshot struct {
-	now    mono.Time
-	view   *changelog.View
-	synced mono.Time // when the latest Sync that succeeded was called
-}
-
-func (s *Store) takeSnapshot() snapshot {
-	return snapshot{mono.Now(), s.session.Tail.View(), mono.Time(s.table.Synced.Load())}
 }
 
 // lookup gets a key's value from the first tier that has it, or from the loader.
@@ -70,35 +58,36 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o config.C
 		}
 		since := c.s.takeSnapshot()
 		f, leads, invalidations := c.s.table.Join(nil, h, key, true)
-		if f.Key != key { // another key of the same hash: try again when its call has ended
-			c.s.table.Leave(f)
-			if err := waitFor(ctx, &f.Left); err != nil {
-				return inflight.Served{}, err
-			}
-			continue
-		}
 		if leads {
 			f.Name = c.ns.RemoteName(h)
 			if read := c.leadCall(ctx, f, load, o); read != nil {
 				fallback = read
 			}
 		}
-		instead, ended, err := c.await(ctx, f, fallback)
-		c.s.table.Leave(f)
-		if err != nil || !ended {
-			return instead, err
+		got, again, err := c.answer(ctx, f, key, leads, since.with(invalidations), fallback, o)
+		if !again {
+			return got, err
 		}
-		if !leads && !c.canShare(ctx, f, since, invalidations, o) || f.Out.Err == errAbandoned {
-			if err := waitFor(ctx, &f.Left); err != nil {
-				return inflight.Served{}, err
-			}
-			continue
-		}
-		if !leads && f.Out.Err == nil {
-			c.countShared(&f.Out)
-		}
-		return c.orStale(&f.Out, fallback)
 	}
+}
+
+// answer waits for a call of key and returns what its caller is given. again tells a caller to
+// look the key up once more: the call has ended, and its outcome is not for that caller.
+func (c *core) answer(ctx context.Context, f *inflight.Call, key string, leads bool, since snapshot, fallback *record.Item, o config.Call) (got inflight.Served, again bool, err error) {
+	instead, ended, err := c.await(ctx, f, fallback)
+	c.s.table.Leave(f)
+	switch {
+	case err != nil || !ended:
+		return instead, false, err
+	case f.Key != key, // another key of the same hash
+		f.Out.Err == errAbandoned, !leads && !c.canShare(ctx, f, since, o):
+		err = waitFor(ctx, &f.Left)
+		return inflight.Served{}, err == nil, err
+	case !leads && f.Out.Err == nil:
+		c.countShared(&f.Out)
+	}
+	got, err = c.orStale(&f.Out, fallback)
+	return got, false, err
 }
 
 // countShared counts an answer of a call that another caller led.
@@ -193,64 +182,6 @@ func (c *core) refreshesEarly(it *record.Item, now mono.Time) bool {
 	}
 	it.Plan(c.cfg.Early)
 	return true
-}
-
-// canShare decides R10: whether a caller, which began its read at since, may be answered
-// by a call that was already under way then.
-func (c *core) canShare(ctx context.Context, f *inflight.Call, since snapshot, invalidations int, o config.Call) bool {
-	out := &f.Out
-	if out.Err == errAbandoned || out.It != nil && !c.ofType(out.It) { // an item of another kind: led by the last view of another shape
-		return false
-	}
-	// guard: stale-value-of-another-view
-	if out.Stale && mono.Now() >= out.It.Meta().Fresh.Add(c.cfg.StaleWhile) {
-		return false // the view that leads the call serves it past its TTL, and this one does not
-	}
-	// guard: I4-fresh-read-that-joins
-	if o.Fresh {
-		// guard: I4-fresh-read-shares-no-local-copy
-		if out.Begun < since.now || out.Origin == inflight.FromLocal {
-			return false // invalidations from before the caller began may still be on their way
-		}
-		// This process does not know yet of all changes that others made up to now.
-		// guard: I8-fresh-read-in-outage
-		if c.s.session.Conn.OpenOutage() != nil || c.s.session.Conn.Of(f.Name).Current.Load() != nil {
-			return false
-		}
-		rctx := c.s.session.Request(ctx)
-		defer rctx.End()
-		if c.s.session.Tail.CatchUp(rctx) != nil || c.s.session.Conn.Prove(rctx, f.Name) != nil {
-			return false
-		}
-		synced := since.synced
-		since, invalidations = c.s.takeSnapshot(), c.s.table.Invalidations(f)
-		since.synced = synced
-	}
-	// guard: R10-call-older-than-change
-	if invalidations > out.Invalidations || since.view.Epoch > out.Epoch || out.Shard.Gone() {
-		return false // the key changed, or may have, before the caller began
-	}
-	bound, recent := c.s.cfg.MaxStaleness, out.Begun
-	if out.Origin != inflight.FromLoader {
-		// guard: I2-shared-read-proof
-		recent = min(recent, out.Proof) // the proof that it was judged by
-	}
-	// A key that is loaded without its lease need not be tracked, so the server need not
-	// have sent an invalidation when it changed.
-	// guard: I2-unleased-load-age
-	possiblyUntracked := f.WithoutLease() && !c.cfg.LocalOnly
-	// guard: I3-unleased-load-before-sync
-	if possiblyUntracked && out.Begun <= since.synced {
-		return false
-	}
-	if (possiblyUntracked || since.view.Age(since.now) > bound) && since.now.Sub(recent) > bound {
-		return false // the last proof is so old that anything may have changed
-	}
-	if out.Seq >= since.view.Seq {
-		return true
-	}
-	// guard: I5-shared-load
-	return out.Err == nil && c.stillValid(out.It)
 }
 
 // await waits for a call to end, for ctx, or for the soft timeout if there is a
@@ -473,6 +404,12 @@ func (c *core) countUnusable(cause Cause, err error) {
 	}
 }
 
+// servesLate reports whether a value past its TTL answers a call, while it is renewed in the
+// background: not a caller that wants it fresh, nor that renewal.
+func (c *core) servesLate(f *inflight.Call, it *record.Item, now mono.Time, o config.Call) bool {
+	return now < it.Meta().Fresh.Add(c.cfg.StaleWhile) && !o.Fresh && f.RefreshTarget == nil
+}
+
 // finishFromRemote ends the call with the entry that was read, if that is valid and fresh
 // enough. If not, it sets the fields of f that a load needs.
 func (c *core) finishFromRemote(ctx context.Context, f *inflight.Call, stored backend.Item, load loadFunc, o config.Call) bool {
@@ -484,7 +421,7 @@ func (c *core) finishFromRemote(ctx context.Context, f *inflight.Call, stored ba
 		return false
 	}
 	late := now >= it.Meta().Fresh
-	if late && (now >= it.Meta().Fresh.Add(c.cfg.StaleWhile) || o.Fresh || f.RefreshTarget != nil) || f.Replaces(it) {
+	if late && !c.servesLate(f, it, now, o) || f.Replaces(it) {
 		if late {
 			c.countMiss(Expired)
 			f.Stale = it

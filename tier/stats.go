@@ -184,13 +184,7 @@ func (s *Store) Stats() Stats {
 		Panics:         s.goroutines.Panics.Count(),
 	}
 	st.AwaySince, st.Outages = s.session.Conn.AwaySince()
-	s.mu.Lock()
-	spaces := make([]*namespace, 0, len(s.mu.namespaces))
-	for _, ns := range s.mu.namespaces {
-		spaces = append(spaces, ns)
-	}
-	s.mu.Unlock()
-	for _, ns := range spaces {
+	for _, ns := range s.spaces() {
 		c := ns.stats.counts()
 		st.Namespaces[ns.Path] = c
 		st.Counts.add(c)

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,7 +65,13 @@ const (
 // half-open store. Without an option that chooses a remote tier the store has one of its
 // own in this process. It fails if stores of the prefix are open that differ in
 // WithoutTracking, or if the change log is of a format that only later versions know.
-// It takes at most 10 s, or until ctx ends.
+//
+// Where a later attempt may succeed (the server starts, or loads its data, or is being
+// replaced, or has no connection to spare) Open tries again until ctx ends; without a
+// deadline of ctx, for 10 s. Where it cannot, Open fails at once: a bad option, a refused
+// password, a right that the user lacks, a server that will never do. It tries each kind of request
+// once, on a key of its own. What the server withholds and the store can do
+// without is in [Health].
 func Open(ctx context.Context, options ...Option) (*Store, error) {
 	cfg := defaultStoreConfig()
 	for _, o := range options {
@@ -93,8 +102,11 @@ func Open(ctx context.Context, options ...Option) (*Store, error) {
 }
 
 func (s *Store) start(ctx context.Context) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, openTimeout)
-	defer cancel()
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, openTimeout)
+		defer cancel()
+	}
 	s.local, err = local.New(local.Config[record.Item]{
 		MaxBytes: s.cfg.LocalBytes, MaxEntries: s.cfg.LocalEntries, Policy: s.cfg.LocalPolicy, OnRemove: s.removed,
 	})
@@ -182,6 +194,13 @@ func (s *Store) namespace(path string) *namespace {
 		s.mu.namespaces[path] = ns
 	}
 	return ns
+}
+
+// spaces returns all namespaces that have had a view, by their paths.
+func (s *Store) spaces() []*namespace {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.SortedFunc(maps.Values(s.mu.namespaces), func(a, b *namespace) int { return strings.Compare(a.Path, b.Path) })
 }
 
 // AsOf returns the present position in the change log: take it before reading a

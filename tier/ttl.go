@@ -6,11 +6,10 @@ import (
 
 // TTLs by kind of content, for [WithTTL] and [Entry.SetTTL].
 const (
-	StaticFacts   = 24 * time.Hour  // what hardly ever changes
-	Documentation = 6 * time.Hour   // what is edited now and then
-	UserData      = time.Hour       // what a user sees change
-	RealTime      = time.Minute     // what is out of date in minutes
-	RealTimeMax   = 5 * time.Minute // the longest that still counts as real-time
+	StaticFacts   = 24 * time.Hour // what hardly ever changes
+	Documentation = 6 * time.Hour  // what is edited now and then
+	UserData      = time.Hour      // what a user sees change
+	RealTime      = time.Minute    // what is out of date in minutes
 )
 
 const (

@@ -2,15 +2,12 @@ package tier
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
-	"fmt"
 	"reflect"
 	"unsafe"
 
-	"github.com/zeebo/xxh3"
-
 	"github.com/tiercache/tiercache/internal/resp"
-	"github.com/tiercache/tiercache/internal/shape"
 	"github.com/tiercache/tiercache/internal/sizeof"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
@@ -21,14 +18,12 @@ import (
 type typed struct {
 	shape uint64       // a fingerprint, for the remote tier
 	kind  *record.Kind // of the items
+	name  string       // of the type
 	// single and batch run a loader of the type: see loadFunc.
 	single, batch func(ctx context.Context, k *record.Kind, loader any, fs []*inflight.Call, es []*Entry, out []loaded)
 	// empty returns a new item with the zero value.
 	empty func() *record.Item
-	// size returns the heap bytes that an item and its value keep alive. If the value is
-	// of a type that sizeof cannot look into, whole is false and size a guess, which is no
-	// less than encoded: the value's encoded length, or 0 if that is not known.
-	size func(it *record.Item, encoded int) (size int64, whole bool)
+	sizing
 	// encode returns the value's bytes. They must not be written to: they may be the value.
 	encode func(it *record.Item) ([]byte, error)
 	// decode sets the item's value. The value does not refer to b, unless views is set and
@@ -52,70 +47,40 @@ type typed struct {
 // guard: I9-viewed-text-is-own
 const viewFrom = resp.OwnText
 
-// checkType returns an error that names what the default codec would lose of a V, if
-// that codec is to encode it.
-func checkType[V any](codec Codec, localOnly bool) error {
-	if codec != nil || localOnly {
-		return nil
-	}
-	t := reflect.TypeFor[V]()
-	if err := shape.CheckJSON(t); err != nil {
-		return fmt.Errorf("values of type %s need WithCodec: %w", t, err)
-	}
-	return nil
-}
-
 // newTyped returns the functions for V, whose items are of kind k.
-func newTyped[V any](k *record.Kind, codec Codec) typed {
-	t := reflect.TypeFor[V]()
+func newTyped[V any](k *record.Kind, enc *encoding, size sizing) typed {
 	ty := typed{
-		shape:  shape.Of(t),
+		shape:  enc.shape,
 		kind:   k,
+		name:   reflect.TypeFor[V]().String(),
 		empty:  func() *record.Item { var zero V; return record.NewItemOf(k, zero) },
-		size:   sizer[V](),
+		sizing: size,
 		single: runSingle[V],
 		batch:  runBatch[V],
 	}
-	if codec == nil {
-		switch any(new(V)).(type) {
-		case *string:
-			ty.encode = encodeString
-			ty.decode, ty.views = decodeString, true
-			return ty
-		case *[]byte:
-			ty.encode, ty.decode = encodeBytes, decodeBytes
-			return ty
+	switch codec := enc.codec; {
+	case enc.json != nil:
+		ty.encode = func(it *record.Item) ([]byte, error) { return encodeJSON(enc.json, record.ValueIn[V](it)) }
+		ty.decode = func(b []byte, it *record.Item) (err error) {
+			defer recovered("decoding", &err)
+			return json.Unmarshal(b, record.ValueIn[V](it))
 		}
-		codec = jsonCodec{}
-	} else {
-		// Values that another codec encoded must not be decoded: that may succeed with a
-		// wrong value. A string of a JSON codec would be read with its quotes.
-		ty.shape ^= xxh3.HashString(reflect.TypeOf(codec).String())
-	}
-	ty.encode = func(it *record.Item) (b []byte, err error) {
-		defer recovered("encoding", &err)
-		return codec.Marshal(*record.ValueIn[V](it))
-	}
-	ty.decode = func(b []byte, it *record.Item) (err error) {
-		defer recovered("decoding", &err)
-		return codec.Unmarshal(b, record.ValueIn[V](it))
+	case codec != nil:
+		ty.encode = func(it *record.Item) (b []byte, err error) {
+			defer recovered("encoding", &err)
+			return codec.Marshal(*record.ValueIn[V](it))
+		}
+		ty.decode = func(b []byte, it *record.Item) (err error) {
+			defer recovered("decoding", &err)
+			return codec.Unmarshal(b, record.ValueIn[V](it))
+		}
+	case reflect.TypeFor[V]() == reflect.TypeFor[string]():
+		ty.encode = encodeString
+		ty.decode, ty.views = decodeString, true
+	case reflect.TypeFor[V]() == reflect.TypeFor[[]byte]():
+		ty.encode, ty.decode = encodeBytes, decodeBytes
 	}
 	return ty
-}
-
-// sizer returns the function that estimates the size of items of V.
-func sizer[V any]() func(it *record.Item, encoded int) (int64, bool) {
-	own := ownSize[V]()
-	word := sizeof.Type[V]() // counted as a part of the item
-	values := sizeof.For(reflect.TypeFor[V]())
-	return func(it *record.Item, encoded int) (int64, bool) {
-		size, whole := values.Of(record.ValueIn[V](it))
-		size -= word
-		if !whole {
-			size = max(size, int64(encoded))
-		}
-		return own + it.Estimate() + size, whole
-	}
 }
 
 // ownSize is the size of the item of a V itself, less the part that local.Overhead

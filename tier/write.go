@@ -21,8 +21,8 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/session"
 )
 
-// seal encodes an item for the remote tier. cost is the stated cost, or 0: each process
-// makes its own estimate.
+// seal encodes an item for the remote tier. cost is the stated cost, or 0: then the estimate
+// is stored if other processes would have to look at all of the value for theirs.
 func (c *core) seal(it *record.Item, fresh, kept time.Duration, cost int64) ([]byte, error) {
 	f := it.Meta()
 	// guard: store-stated-cost
@@ -37,6 +37,10 @@ func (c *core) seal(it *record.Item, fresh, kept time.Duration, cost int64) ([]b
 		}
 		// guard: size-of-unread-value
 		c.correctGuess(it, len(e.Payload))
+		// guard: store-estimated-cost
+		if c.typed.travels && cost == 0 {
+			e.Cost = f.Cost
+		}
 	}
 	return envelope.Encode(&e, c.cfg.Compress)
 }
@@ -47,9 +51,10 @@ func expiryOf(sealed []byte) time.Time { return envelope.ExpiryOf(sealed) }
 // Set stores value under key in both tiers; other processes drop their copies.
 // When it returns, no read in this process sees an older value, and no load that
 // was under way will overwrite it. The value is true as of now, or as of
-// WithAsOf. A value that cannot be encoded is an error, and so is a server out
-// of memory (remote.ErrFull): the key is then deleted, so that no older value
-// stays.
+// WithAsOf. A value that cannot be encoded, or that JSON would give back as another
+// (see [WithCodec]), is an error that names the part of it, and so is a server out
+// of memory (remote.ErrFull): the key is then deleted, in both tiers and for every process,
+// so that no older value stays.
 //
 // When it returns, the value has been stored or never will be: a request that
 // reaches the server later is refused there, and nothing is sent twice. So a
@@ -109,6 +114,7 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*record.Item, 
 	}
 	puts := make([]pendingSet, 0, len(keys))
 	writes := make([]backend.Write, 0, len(keys))
+	var unencoded []string
 	var errs []error
 	for i, key := range keys {
 		it := items[i]
@@ -118,8 +124,8 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*record.Item, 
 		if !c.cfg.LocalOnly {
 			sealed, err := c.seal(it, fresh, kept, cfg.Cost)
 			if err != nil {
-				c.ns.stats.encodeErrors.Add(1)
-				errs = append(errs, err)
+				c.countEncodeError(err)
+				errs, unencoded = append(errs, err), append(unencoded, key)
 				continue
 			}
 			writes = append(writes, backend.Write{
@@ -127,12 +133,28 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*record.Item, 
 		}
 		puts = append(puts, p)
 	}
-	if len(puts) > 0 {
-		errs = append(errs, c.changingKeys(ctx, "set", keys, func() error { return c.putAll(ctx, puts, writes) }))
+	if len(keys) > 0 {
+		errs = append(errs, c.changingKeys(ctx, "set", keys, func() error {
+			// The old value is not what the key has now, by the caller's word.
+			// guard: I1-set-of-unencodable-deletes
+			err := c.deleteUnencoded(ctx, unencoded)
+			if len(puts) > 0 {
+				err = errors.Join(err, c.putAll(ctx, puts, writes))
+			}
+			return err
+		}))
 	}
 	err := errors.Join(errs...)
 	c.s.observe(EventWrite, c.ns, mono.Now().Sub(begun), err)
 	return err
+}
+
+// deleteUnencoded deletes keys that were to be set to values that cannot be encoded.
+func (c *core) deleteUnencoded(ctx context.Context, keys []string) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	return c.deleteAll(ctx, keys, c.deleteDeclared)
 }
 
 // admitWrite rejects what cannot be done at all. It is for methods that wait for no

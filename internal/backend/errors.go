@@ -18,16 +18,26 @@ var ErrResume = errors.New("no position that a purge of the same namespace repor
 var ErrClosed = errors.New("the connection is closed")
 
 // OtherModeError is the error of a store with options o, of whose prefix stores of the
-// other mode are open, with tracking or without. It may open after until, if they are
-// closed; the zero time: as soon as they are closed.
-func OtherModeError(o Options, until time.Time) error {
+// other mode are open, with tracking or without; why it is without though it was not asked
+// to be, or nothing. It may open after until, if they are closed; the zero time: as soon as they are closed.
+func OtherModeError(o Options, why string, until time.Time) error {
 	own, other := "has client tracking", "are WithoutTracking"
 	if o.NoTracking {
 		own, other = "is WithoutTracking", "have client tracking"
+	}
+	if why != "" {
+		own = "is as WithoutTracking (" + why + ")"
 	}
 	text := fmt.Sprintf("this store %s and others of prefix %q that are open %s: they would not learn of each other's writes; open all with the same option, or with another prefix", own, o.Prefix, other)
 	if !until.IsZero() {
 		text += fmt.Sprintf(", or close the others and wait until %s", until.UTC().Format(time.TimeOnly+" UTC"))
 	}
-	return errors.New(text)
+	return otherModeError(text)
 }
+
+type otherModeError string
+
+func (e otherModeError) Error() string { return string(e) }
+
+// MayPass: only once the other stores have been closed for a minute.
+func (otherModeError) MayPass() bool { return false }

@@ -34,17 +34,12 @@ func (c *scopeSet) add(marks []*Mark, all int) {
 // change's position; a load that begins afterwards is true as of that or a later one.
 // After an error the change stays pending: no value that depends on the scopes is valid
 // in this process, and the change is sent again until it is acknowledged or the tail is
-// closed.
-func (t *Tail) Change(ctx context.Context, scopes []invalidation.Scope, all bool) (invalidation.AsOf, error) {
-	return t.ChangeSettled(ctx, scopes, all, t.cfg.Settle)
-}
-
-// ChangeSettled is Change, recorded once more after d (rule R12): that invalidates values
-// that were loaded meanwhile from a replica of the source that lags by up to d.
-func (t *Tail) ChangeSettled(ctx context.Context, scopes []invalidation.Scope, all bool, d time.Duration) (invalidation.AsOf, error) {
-	if d > 0 {
+// closed. With a settle time the change is recorded once more after it (rule R12): that
+// invalidates values that were loaded meanwhile from a replica of the source that lags.
+func (t *Tail) Change(ctx context.Context, scopes []invalidation.Scope, all bool, settle time.Duration) (invalidation.AsOf, error) {
+	if settle > 0 {
 		// Also if the change cannot be recorded now: resend may do it too early.
-		defer t.spawn(func() { t.settle(scopes, all, d) })
+		defer t.spawn(func() { t.settle(scopes, all, settle) })
 	}
 	return t.Begin(scopes, all).Record(ctx)
 }
@@ -253,5 +248,5 @@ func (t *Tail) settle(scopes []invalidation.Scope, all bool, d time.Duration) {
 	}
 	ctx, cancel := context.WithTimeout(t.ctx, max(t.cfg.Timeout, t.cfg.Heartbeat))
 	defer cancel()
-	_, _ = t.ChangeSettled(ctx, scopes, all, 0) // if it fails, resend repeats it
+	_, _ = t.Change(ctx, scopes, all, 0) // if it fails, resend repeats it
 }

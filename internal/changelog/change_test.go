@@ -8,7 +8,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/invalidation"
 )
 
@@ -24,7 +23,7 @@ func TestAChangeIsDistrustedFromItsCallOn(t *testing.T) {
 				require.Equal(t, valid, s.judge(100, "s:y"))
 			}
 		})
-		asOf, err := s.Change(t.Context(), []Scope{"s:x", "s:z"}, false)
+		asOf, err := s.Change(t.Context(), []Scope{"s:x", "s:z"}, false, 0)
 		require.NoError(t, err)
 		require.Equal(t, AsOf{Incarnation: 1, Tick: 101}, asOf)
 		require.Equal(t, changed, s.judge(100, "s:x"))
@@ -34,7 +33,7 @@ func TestAChangeIsDistrustedFromItsCallOn(t *testing.T) {
 		s.log.set(func(l *script) {
 			l.answered = func() { require.False(t, s.View().Covers(AsOf{Incarnation: 1, Tick: invalidation.Never - 1})) }
 		})
-		all, err := s.Change(t.Context(), nil, true)
+		all, err := s.Change(t.Context(), nil, true, 0)
 		require.NoError(t, err)
 		require.False(t, s.View().Covers(asOf))
 		require.True(t, s.View().Covers(all))
@@ -44,7 +43,7 @@ func TestAChangeIsDistrustedFromItsCallOn(t *testing.T) {
 func TestAChangeAfterOthersCatchesUp(t *testing.T) {
 	bubble(t, func(t *testing.T, s *scene) {
 		s.log.change("s:x")
-		asOf, err := s.Change(t.Context(), []Scope{"s:y"}, false)
+		asOf, err := s.Change(t.Context(), []Scope{"s:y"}, false, 0)
 		require.NoError(t, err)
 		require.Equal(t, asOf, s.View().AsOf(), "loads that begin now are believed")
 		require.Equal(t, changed, s.judge(100, "s:x"))
@@ -55,10 +54,10 @@ func TestAFailedChangeStaysDistrustedAndIsSentAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, s *scene) {
 		s.log.set(func(l *script) { l.appendErr = errDown })
 		for range 3 {
-			_, err := s.Change(t.Context(), []Scope{"s:x"}, false)
+			_, err := s.Change(t.Context(), []Scope{"s:x"}, false, 0)
 			require.ErrorIs(t, err, errDown)
 		}
-		_, err := s.Change(t.Context(), []Scope{"s:y"}, false)
+		_, err := s.Change(t.Context(), []Scope{"s:y"}, false, 0)
 		require.ErrorIs(t, err, errDown)
 		time.Sleep(time.Second)
 		synctest.Wait()
@@ -84,10 +83,10 @@ func TestAFailedChangeStaysDistrustedAndIsSentAgain(t *testing.T) {
 func TestTwoChangesOfOneScopeAreDistrustedEach(t *testing.T) {
 	bubble(t, func(t *testing.T, s *scene) {
 		s.log.set(func(l *script) { l.appendErr = errDown })
-		_, err := s.Change(t.Context(), []Scope{"s:x"}, false)
+		_, err := s.Change(t.Context(), []Scope{"s:x"}, false, 0)
 		require.Error(t, err)
 		s.log.set(func(l *script) { l.appendErr = nil })
-		_, err = s.Change(t.Context(), []Scope{"s:x"}, false)
+		_, err = s.Change(t.Context(), []Scope{"s:x"}, false, 0)
 		require.NoError(t, err)
 		require.Equal(t, changed, s.judge(invalidation.Never-1, "s:x"), "the first is still to be recorded")
 		s.Wake()
@@ -105,7 +104,7 @@ func TestTooManyFailedChangesBecomeOneOfEverything(t *testing.T) {
 			for i := from; i < to; i++ {
 				scopes = append(scopes, Scope(fmt.Sprintf("s:%d", i)))
 			}
-			_, err := s.Change(t.Context(), scopes, false)
+			_, err := s.Change(t.Context(), scopes, false, 0)
 			require.Error(t, err)
 		}
 		fail(0, 10_000)
@@ -132,7 +131,7 @@ func TestTooManyFailedChangesBecomeOneOfEverything(t *testing.T) {
 
 func TestASettledChangeIsRecordedAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, s *scene) {
-		first, err := s.ChangeSettled(t.Context(), []Scope{"s:x"}, false, 5*time.Second)
+		first, err := s.Change(t.Context(), []Scope{"s:x"}, false, 5*time.Second)
 		require.NoError(t, err)
 		time.Sleep(5*time.Second - 1)
 		synctest.Wait()
@@ -149,7 +148,7 @@ func TestASettledChangeIsRecordedAgain(t *testing.T) {
 func TestAFailedChangeSettlesToo(t *testing.T) {
 	bubble(t, func(t *testing.T, s *scene) {
 		s.log.set(func(l *script) { l.appendErr = errDown })
-		_, err := s.ChangeSettled(t.Context(), []Scope{"s:x"}, false, 5*time.Second)
+		_, err := s.Change(t.Context(), []Scope{"s:x"}, false, 5*time.Second)
 		require.Error(t, err)
 		s.log.set(func(l *script) { l.appendErr = nil })
 		time.Sleep(time.Second)
@@ -162,22 +161,22 @@ func TestAFailedChangeSettlesToo(t *testing.T) {
 	}, heartbeat(250*time.Millisecond))
 }
 
-func TestTheTailsOwnSettleAppliesToEveryChange(t *testing.T) {
+func TestAChangeOfEverythingSettlesTooAndCloseEndsWhatIsStillToSettle(t *testing.T) {
 	bubble(t, func(t *testing.T, s *scene) {
-		_, err := s.Change(t.Context(), []Scope{"s:x"}, false)
-		require.NoError(t, err)
-		_, err = s.Change(t.Context(), nil, true)
-		require.NoError(t, err)
+		change := func(scopes []Scope, all bool, settle time.Duration) {
+			_, err := s.Change(t.Context(), scopes, all, settle)
+			require.NoError(t, err)
+		}
+		change([]Scope{"s:x"}, false, time.Second)
+		change(nil, true, time.Second)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		require.Len(t, s.log.changes, 4)
-		_, err = s.ChangeSettled(t.Context(), []Scope{"s:x"}, false, 0)
-		require.NoError(t, err)
-		_, err = s.Change(t.Context(), []Scope{"s:x"}, false)
-		require.NoError(t, err)
-		s.Close() // ends what is still to settle
+		change([]Scope{"s:x"}, false, 0)
+		change([]Scope{"s:x"}, false, time.Second)
+		s.Close()
 		require.Len(t, s.log.changes, 6)
-	}, func(c *changelog.Config) { c.Settle = time.Second })
+	})
 }
 
 func TestAFailedChangeStaysDistrustedThoughTheLogIsLost(t *testing.T) {
@@ -188,7 +187,7 @@ func TestAFailedChangeStaysDistrustedThoughTheLogIsLost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, s *scene) {
 				s.log.set(func(l *script) { l.appendErr = errDown })
-				_, err := s.Change(t.Context(), []Scope{"s:x"}, false)
+				_, err := s.Change(t.Context(), []Scope{"s:x"}, false, 0)
 				require.Error(t, err)
 				lose(s)
 				require.NoError(t, s.CatchUp(t.Context()))

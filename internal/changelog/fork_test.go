@@ -68,7 +68,7 @@ func TestAForkedLogIsFoundByAnOwnChange(t *testing.T) {
 			log.lose(knew.Tick)
 			log.set(func(l *script) { l.skip = 10 }) // ticks follow the clock
 		}
-		at, err := tail.Change(t.Context(), []Scope{"s:x"}, false)
+		at, err := tail.Change(t.Context(), []Scope{"s:x"}, false, 0)
 		require.NoError(t, err)
 		require.NotEqual(t, knew.Incarnation, at.Incarnation, "the log is renewed")
 		require.Equal(t, at.Incarnation, tail.View().Incarnation)
@@ -229,7 +229,7 @@ func TestWhatWasHeardOfInALogThatIsGivenUpIsNotLost(t *testing.T) {
 					renewed(s, atFirst)
 				}
 			})
-			_, err := s.Change(s.Context(), []Scope{"s:x"}, false)
+			_, err := s.Change(s.Context(), []Scope{"s:x"}, false, 0)
 			require.NoError(s, err)
 		}, true},
 		"the other began after a third": {func(s *scene) { renewed(s, AsOf{Incarnation: 77, Tick: 1000}) }, true},
@@ -272,7 +272,7 @@ func TestALogThatIsRecordedElsewhereIsNotTriedForEver(t *testing.T) {
 		record.set(func(l *script) {
 			l.answered = func() { tail.Receive(record.message(t, 0)) } // as our own subscription gets it
 		})
-		_, err := tail.Change(t.Context(), []Scope{"s:x"}, false)
+		_, err := tail.Change(t.Context(), []Scope{"s:x"}, false, 0)
 		require.ErrorIs(t, err, changelog.ErrUnstable)
 		synctest.Wait()
 		_, appends, _ := record.counts()

@@ -142,7 +142,7 @@ func TestAnotherLogIsToldAtOnceWhatWasDeclared(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, s *scene) {
 				for range 3 { // and the next log, and the one after it
-					_, err := s.Change(context.Background(), []Scope{invalidation.Written("docs")}, false)
+					_, err := s.Change(context.Background(), []Scope{invalidation.Written("docs")}, false, 0)
 					require.NoError(t, err)
 					s.log.set(func(l *script) { l.renewLocked(s.View().AsOf()) })
 					s.log.set(func(l *script) { l.appendErr = errDown; l.histories++ })
@@ -165,7 +165,7 @@ func TestAnotherLogIsToldAtOnceWhatWasDeclared(t *testing.T) {
 // B3 of the protocol. Guard: renewDeclarationsLocked.
 func TestADeclarationBelowTheFloorIsMadeAgain(t *testing.T) {
 	declare := func(s *scene) Tick {
-		a, err := s.Change(context.Background(), []Scope{invalidation.Written("docs")}, false)
+		a, err := s.Change(context.Background(), []Scope{invalidation.Written("docs")}, false, 0)
 		require.NoError(t, err)
 		require.NoError(t, s.CatchUp(t.Context()))
 		return a.Tick

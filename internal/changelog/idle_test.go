@@ -63,7 +63,7 @@ func TestAQueryEndsIdling(t *testing.T) {
 func TestATailThatOwesSomethingIsNotIdle(t *testing.T) {
 	idler(t, func(t *testing.T, s *scene, reads *atomic.Int64, heartbeats func(time.Duration) int) {
 		s.log.set(func(l *script) { l.appendErr = errDown })
-		_, err := s.Change(t.Context(), []Scope{"s:x"}, false)
+		_, err := s.Change(t.Context(), []Scope{"s:x"}, false, 0)
 		require.ErrorIs(t, err, errDown)
 		require.GreaterOrEqual(t, heartbeats(5*time.Minute), 299)
 		require.False(t, s.Health().Idle)
@@ -75,7 +75,7 @@ func TestATailThatOwesSomethingIsNotIdle(t *testing.T) {
 
 		_, appends, _ := s.log.counts()
 		s.log.set(func(l *script) { l.appendErr = errDown })
-		_, err = s.Change(t.Context(), nil, true)
+		_, err = s.Change(t.Context(), nil, true, 0)
 		require.ErrorIs(t, err, errDown)
 		s.log.set(func(l *script) { l.appendErr = nil })
 		heartbeats(time.Second)

@@ -231,7 +231,7 @@ func (f *fleet) play(t *testing.T, i int, rnd *rand.Rand) (made []*entry) {
 		switch rnd.IntN(8) {
 		case 0, 1, 2:
 			scopes, all := randomScopes(rnd, 6), rnd.IntN(150) == 0
-			asOf, err := tail.Change(ctx, scopes, all)
+			asOf, err := tail.Change(ctx, scopes, all, 0)
 			if err != nil {
 				t.Errorf("change: %v", err)
 				return made

@@ -101,7 +101,7 @@ func TestALateAcknowledgementDoesNotBringBackALostLog(t *testing.T) {
 				s.log.set(func(l *script) { l.deltaErr = errDown })
 			}
 		})
-		asOf, err := s.Change(s.Context(), []Scope{"s:x"}, false)
+		asOf, err := s.Change(s.Context(), []Scope{"s:x"}, false, 0)
 		require.NoError(t, err)
 		require.NotEqual(t, old.Incarnation, renewed.Incarnation)
 		require.Equal(t, renewed.Incarnation, asOf.Incarnation, "it was recorded again in the log that there is")

@@ -19,7 +19,6 @@ type Config struct {
 	Heartbeat time.Duration // between delta reads
 	Timeout   time.Duration // of one request to the log
 	Retention time.Duration // see Change.Retention
-	Settle    time.Duration // 0, or after how long every change is recorded again
 	Logger    *slog.Logger  // not nil
 	// MaxKnown bounds the changes remembered and the length of a delta worth
 	// reading; 0 means 1<<16.

@@ -198,7 +198,7 @@ func TestSeqMovesWithEverythingThatCanMakeAValueInvalid(t *testing.T) {
 		for name, do := range map[string]func(){
 			"message":   func() { s.log.change("s:x"); s.Receive(s.log.message(t, 0)) },
 			"read":      func() { s.log.change("s:x"); require.NoError(t, s.CatchUp(t.Context())) },
-			"ownChange": func() { _, err := s.Change(t.Context(), []Scope{"s:x"}, false); require.NoError(t, err) },
+			"ownChange": func() { _, err := s.Change(t.Context(), []Scope{"s:x"}, false, 0); require.NoError(t, err) },
 			"loss":      s.Lost,
 		} {
 			before := s.View().Seq
@@ -275,7 +275,7 @@ func TestALogThatWentBackIsReplaced(t *testing.T) {
 		require.NoError(t, s.CatchUp(t.Context()))
 		knew = s.View().AsOf()
 		s.log.lose(knew.Tick - 1)
-		asOf, err := s.Change(t.Context(), []Scope{"s:x"}, false)
+		asOf, err := s.Change(t.Context(), []Scope{"s:x"}, false, 0)
 		require.NoError(t, err)
 		require.NotEqual(t, knew.Incarnation, asOf.Incarnation)
 		require.Equal(t, asOf, s.View().AsOf())
@@ -410,7 +410,7 @@ func TestAfterLearnNothingIsUnknown(t *testing.T) {
 func TestCloseGivesUpAndWaits(t *testing.T) {
 	bubble(t, func(t *testing.T, s *scene) {
 		s.log.set(func(l *script) { l.appendErr = errDown })
-		_, err := s.ChangeSettled(t.Context(), []Scope{"s:x"}, false, time.Hour)
+		_, err := s.Change(t.Context(), []Scope{"s:x"}, false, time.Hour)
 		require.Error(t, err)
 		s.Close()
 		s.Close()

@@ -80,7 +80,7 @@ func (e *Remote) Connect(_ context.Context, o backend.Options) (backend.Conn, er
 	for c := range e.conns {
 		// guard: I2-one-mode-embedded
 		if c.o.Prefix == o.Prefix && c.o.NoTracking != o.NoTracking {
-			return nil, backend.OtherModeError(o, time.Time{})
+			return nil, backend.OtherModeError(o, "", time.Time{})
 		}
 	}
 	e.nextID++

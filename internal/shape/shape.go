@@ -1,113 +1,78 @@
-// Package shape fingerprints Go types by the structure of their values, and
-// finds the parts that encoding/json would lose.
+// Package shape knows how the values of a Go type are encoded: a fingerprint of
+// the type, and which types and values encoding/json does not give back.
 package shape
 
 import (
-	"encoding"
-	"encoding/json"
 	"fmt"
 	"reflect"
 	"strings"
-
-	"github.com/zeebo/xxh3"
 )
 
-// Of returns a number that two types share if their values have the same
-// structure: kinds, field names, tags and element types, whatever the types
-// are called. It is the same in every process.
-func Of(t reflect.Type) uint64 {
-	var b strings.Builder
-	describe(&b, t, nil)
-	return xxh3.HashString(b.String())
+// Name spells a type with the full paths of its packages, and nothing of what a
+// named type consists of.
+func Name(t reflect.Type) string {
+	if t.Name() != "" {
+		if t.PkgPath() == "" {
+			return t.Name()
+		}
+		// Name has the arguments of a generic type with their paths.
+		return t.PkgPath() + "." + t.Name()
+	}
+	switch t.Kind() {
+	case reflect.Pointer:
+		return "*" + Name(t.Elem())
+	case reflect.Slice:
+		return "[]" + Name(t.Elem())
+	case reflect.Array:
+		return fmt.Sprintf("[%d]", t.Len()) + Name(t.Elem())
+	case reflect.Map:
+		return "map[" + Name(t.Key()) + "]" + Name(t.Elem())
+	}
+	return t.String() // a struct without a name is what it consists of
 }
 
-func describe(b *strings.Builder, t reflect.Type, above []reflect.Type) {
+// describe writes what JSON sees of the values of n.
+func describe(b *strings.Builder, n *node, above []*node) {
 	for i, u := range above {
-		if t == u { // a recursive type: the distance upwards identifies it
+		if n == u { // a recursive type: the distance upwards identifies it
 			fmt.Fprintf(b, "^%d", len(above)-i)
 			return
 		}
 	}
-	above = append(above, t)
-	b.WriteString(t.Kind().String())
-	if marshals(t) {
-		b.WriteString("!" + t.String()) // its methods decide how it is encoded
+	above = append(above, n)
+	switch n.op {
+	case opText, opCustom, opRaw, opNumber:
+		b.WriteString(n.op.String() + "!" + Name(n.t)) // its methods decide how it is encoded
+		return
+	case opBytes:
+		b.WriteString("base64")
 		return
 	}
-	switch t.Kind() {
-	case reflect.Struct:
+	b.WriteString(n.t.Kind().String())
+	switch n.op {
+	case opStruct:
 		b.WriteByte('{')
-		for i := range t.NumField() {
-			f := t.Field(i)
-			fmt.Fprintf(b, "%s %q ", f.Name, f.Tag)
-			if f.Anonymous {
-				b.WriteByte('&') // encoders put its fields among the outer struct's
+		for _, f := range n.fields {
+			fmt.Fprintf(b, "%q ", f.name)
+			if f.quoted {
+				b.WriteByte('"')
 			}
-			describe(b, f.Type, above)
+			describe(b, f.n, above)
 			b.WriteByte(';')
 		}
 		b.WriteByte('}')
-	case reflect.Map:
-		describe(b, t.Key(), above)
+	case opMap:
+		b.WriteString(n.t.Key().Kind().String())
+		if textUnmarshals(n.t.Key()) {
+			b.WriteString("!" + Name(n.t.Key()))
+		}
 		b.WriteByte(':')
-		describe(b, t.Elem(), above)
-	case reflect.Array:
-		fmt.Fprintf(b, "%d", t.Len())
-		describe(b, t.Elem(), above)
-	case reflect.Pointer, reflect.Slice:
+		describe(b, n.elem, above)
+	case opArray:
+		fmt.Fprintf(b, "%d", n.t.Len())
+		describe(b, n.elem, above)
+	case opPointer, opSlice:
 		b.WriteByte(' ')
-		describe(b, t.Elem(), above)
+		describe(b, n.elem, above)
 	}
-}
-
-var (
-	jsonMarshaler = reflect.TypeFor[json.Marshaler]()
-	textMarshaler = reflect.TypeFor[encoding.TextMarshaler]()
-)
-
-func marshals(t reflect.Type) bool {
-	p := reflect.PointerTo(t)
-	return t.Implements(jsonMarshaler) || p.Implements(jsonMarshaler) ||
-		t.Implements(textMarshaler) || p.Implements(textMarshaler)
-}
-
-// CheckJSON returns an error that names the first part of t that encoding/json
-// cannot encode or would drop without an error.
-func CheckJSON(t reflect.Type) error { return checkJSON(t, t.String(), nil) }
-
-func checkJSON(t reflect.Type, path string, above []reflect.Type) error {
-	for _, u := range above {
-		if t == u {
-			return nil
-		}
-	}
-	if marshals(t) {
-		return nil
-	}
-	above = append(above, t)
-	switch t.Kind() {
-	case reflect.Chan, reflect.Func, reflect.Complex64, reflect.Complex128, reflect.UnsafePointer:
-		return fmt.Errorf("%s is a %s, which JSON cannot encode", path, t.Kind())
-	case reflect.Map:
-		if k := t.Key(); k.Kind() != reflect.String && !k.Implements(textMarshaler) && (k.Kind() < reflect.Int || k.Kind() > reflect.Uintptr) {
-			return fmt.Errorf("%s has a key of type %s, which JSON cannot encode", path, k)
-		}
-		return checkJSON(t.Elem(), path, above)
-	case reflect.Pointer, reflect.Slice, reflect.Array:
-		return checkJSON(t.Elem(), path, above)
-	case reflect.Struct:
-		for i := range t.NumField() {
-			f := t.Field(i)
-			if f.Tag.Get("json") == "-" {
-				continue
-			}
-			if !f.IsExported() && f.Name != "_" && !(f.Anonymous && f.Type.Kind() == reflect.Struct) {
-				return fmt.Errorf("%s.%s is not exported, so JSON would lose it (tag it `json:\"-\"` if that is meant)", path, f.Name)
-			}
-			if err := checkJSON(f.Type, path+"."+f.Name, above); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

@@ -16,7 +16,7 @@
 // Values are shared, and read-only by contract; but they may hold objects with internal state that methods change, as
 // an http.Client has its table of idle connections. To read that state meanwhile is a data race, and ends the process if
 // it is a map. So the walk enters only values whose type proves them to be plain: see planOf. The rest it guesses, with
-// 64 bytes for each reference, and reports that it did.
+// 64 bytes for each reference, and reports that it did. Nor does it read what lies in an array beyond the length of a slice.
 //
 // The plain part of a value must not be modified while it is sized.
 package sizeof

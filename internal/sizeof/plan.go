@@ -42,8 +42,8 @@ func (p *plan) refers() bool { return len(p.fields) > 0 || p.guess > 0 }
 
 // planOf decides which fields of a struct may be read while the program uses it.
 //
-//   - None if it holds, by value, something that goroutines synchronize by or that holds code: then it has internal
-//     state that its methods change. Pointers to it are not followed either.
+//   - None if it holds, by value or by a pointer of its own, something that goroutines synchronize by, or by value
+//     something that holds code: then it has internal state that its methods change. Pointers to it are not followed either.
 //   - All if its type is of the package of V, whose authors know that cached values are read-only.
 //   - Otherwise all or none: a type of another package is data only if all its fields are exported and none is an
 //     interface with methods. Exported fields beside unexported ones may be internal state, too: html/template changes
@@ -122,12 +122,17 @@ func belongsToProgram(t reflect.Type) bool {
 	return t.PkgPath() == "unique"
 }
 
-// holdsInside reports whether a value of type t holds, by value and at any depth, something of sync or sync/atomic, a
-// channel, a func, an unsafe.Pointer, or a value that go vet reports when it is copied. That may be of size 0.
+// holdsInside reports whether a value of type t holds, by value and at any depth, something of sync or sync/atomic or a
+// pointer to that, a channel, a func, an unsafe.Pointer, or a value that go vet reports when it is copied. That may be of
+// size 0.
 func holdsInside(t reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.Chan, reflect.Func, reflect.UnsafePointer:
 		return true
+	case reflect.Pointer:
+		// guard: sizeof-pointer-to-lock
+		p := t.Elem().PkgPath()
+		return p == "sync" || p == "sync/atomic"
 	case reflect.Array:
 		if t.Len() == 0 && t.Elem().Kind() == reflect.Func {
 			return false // which makes a type incomparable

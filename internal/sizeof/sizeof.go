@@ -19,17 +19,17 @@ func Of(v any) int64 {
 	if v == nil {
 		return 0
 	}
-	size, _ := For(reflect.TypeOf(v)).Of(v)
-	return size
+	size, guess := For(reflect.TypeOf(v)).Of(v)
+	return size + guess
 }
 
 // Of returns the heap bytes that v, which is not nil, keeps alive, itself included. v is a V or a pointer to one. If not
-// all of it may be read (see planOf), whole is false and size has a guess for the rest: 64 bytes for each reference that is
-// not followed.
+// all of it may be read (see planOf), guess is a guess for the rest: 64 bytes for each reference that is not followed.
+// Otherwise it is 0.
 //
 // The work is bounded. After about 100,000 visited values, the rest of a slice or map is estimated from the visited
 // part; the rest of a chain of pointers is left out. Of never panics.
-func (s *Sizer) Of(v any) (size int64, whole bool) {
+func (s *Sizer) Of(v any) (size, guess int64) {
 	w := walk{s: s, left: maxVisits}
 	size = w.boxed(reflect.ValueOf(v))
 	for len(w.queue) > 0 && w.left > 0 {
@@ -38,8 +38,11 @@ func (s *Sizer) Of(v any) (size int64, whole bool) {
 		w.queue = w.queue[:last]
 		size += w.referred(next)
 	}
-	return size, !w.unread
+	return size, w.guess
 }
+
+// Refers reports whether a value of type t can keep other objects alive.
+func Refers(t reflect.Type) bool { return hasPointers(t) }
 
 // Type returns the heap bytes of a T itself, without the objects it refers to.
 func Type[T any]() int64 { return classOf(reflect.TypeFor[T](), 1) }
@@ -51,14 +54,14 @@ type object struct {
 }
 
 type walk struct {
-	s      *Sizer
-	left   int // visits
-	depth  int
-	unread bool      // something was not read
-	few    [8]object // the first objects found; most values have no more
-	met    int       // the length of few
-	seen   map[object]struct{}
-	queue  []reflect.Value // to be followed from depth 0
+	s     *Sizer
+	left  int // visits
+	depth int
+	guess int64     // for what was not read
+	few   [8]object // the first objects found; most values have no more
+	met   int       // the length of few
+	seen  map[object]struct{}
+	queue []reflect.Value // to be followed from depth 0
 }
 
 // first reports whether the object has not been found before.
@@ -124,8 +127,9 @@ func (w *walk) referred(v reflect.Value) int64 {
 		if v.Cap() == 0 || !w.first(v.UnsafePointer(), t) {
 			return 0
 		}
-		v = v.Slice(0, v.Cap()) // the elements beyond the length are kept alive, too
-		return classOf(t.Elem(), v.Len()) + w.elements(v)
+		// The elements beyond the length are kept alive, too, but another slice may have them, to be appended to.
+		// guard: sizeof-beyond-length
+		return classOf(t.Elem(), v.Cap()) + w.elements(v)
 	case reflect.Array:
 		return w.elements(v)
 	case reflect.Map:
@@ -136,8 +140,8 @@ func (w *walk) referred(v reflect.Value) int64 {
 	case reflect.Struct:
 		return w.fields(v, p)
 	}
-	w.unread = true // chan, func, unsafe.Pointer
-	return unreadBytes
+	w.guess += unreadBytes // chan, func, unsafe.Pointer
+	return 0
 }
 
 // text sizes the bytes of s. Those of one-byte strings are part of the runtime.
@@ -150,8 +154,8 @@ func (w *walk) text(s string) int64 {
 
 func (w *walk) fields(v reflect.Value, p *plan) (sum int64) {
 	if p.guess > 0 {
-		w.unread = true
-		return p.guess
+		w.guess += p.guess
+		return 0
 	}
 	for _, i := range p.fields {
 		sum += w.referred(v.Field(i))

@@ -31,6 +31,8 @@ type Conn struct {
 	// silence is the age of a server's proof from which on, in a cluster, a request to
 	// several servers that failed counts against that server.
 	silence time.Duration
+	// Refusals are those of requests that only read or write entries.
+	Refusals Refusals
 }
 
 // NewConn returns c with breakers. It calls opened and closed, without a lock, when a
@@ -204,6 +206,7 @@ func (g *Conn) GetOne(ctx context.Context, key string) (backend.Item, error) {
 		return backend.Item{}, err
 	}
 	it, err := g.Conn.GetOne(ctx, key)
+	g.Refusals.record(Reads, err)
 	g.recordAnswer(ctx, r, err)
 	return it, err
 }
@@ -223,6 +226,9 @@ func (g *Conn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) 
 		r.more = append(r.more, request{b: &g.Server, sent: sent})
 	}
 	items, d, err := g.Conn.Get(ctx, keys, q)
+	if len(keys) > 0 {
+		g.Refusals.record(kindOfRead(len(keys)), err)
+	}
 	g.recordAnswer(ctx, r, err)
 	return items, d, err
 }
@@ -233,6 +239,7 @@ func (g *Conn) GetUntracked(ctx context.Context, keys []string) ([]backend.Item,
 		return nil, err
 	}
 	items, err := g.Conn.GetUntracked(ctx, keys)
+	g.Refusals.record(ReadsOfMany, err)
 	g.recordAnswer(ctx, r, err)
 	return items, err
 }
@@ -247,6 +254,7 @@ func (g *Conn) Lease(ctx context.Context, reqs []backend.LeaseRequest) ([]backen
 	for i := range leases {
 		worst = worse(worst, leases[i].Err)
 	}
+	g.Refusals.record(Leases, worst)
 	g.recordAnswer(ctx, r, worst)
 	return leases, err
 }
@@ -257,7 +265,9 @@ func (g *Conn) Write(ctx context.Context, writes []backend.Write) ([]backend.Wri
 		return nil, err
 	}
 	written, err := g.Conn.Write(ctx, writes)
-	g.recordChangeAnswer(ctx, r, Worst(written, err))
+	worst := Worst(written, err)
+	g.Refusals.record(kindOfWrite(writes), worst)
+	g.recordChangeAnswer(ctx, r, worst)
 	return written, err
 }
 
@@ -278,7 +288,9 @@ func (g *Conn) WriteLater(ctx context.Context, writes []backend.Write, then func
 		return
 	}
 	g.Conn.WriteLater(ctx, writes, func(written []backend.Written, err error) {
-		g.recordAnswer(ctx, r, Worst(written, err))
+		worst := Worst(written, err)
+		g.Refusals.record(kindOfWrite(writes), worst)
+		g.recordAnswer(ctx, r, worst)
 		then(written, err)
 	})
 }
@@ -306,6 +318,7 @@ func (g *Conn) Extend(ctx context.Context, keys []string, token string, ttl time
 		return err
 	}
 	err = g.Conn.Extend(ctx, keys, token, ttl)
+	g.Refusals.record(Renewals, err)
 	g.recordAnswer(ctx, r, err)
 	return err
 }
@@ -316,7 +329,9 @@ func (g *Conn) Delete(ctx context.Context, keys []backend.Deletion) ([]backend.D
 		return nil, err
 	}
 	deleted, err := g.Conn.Delete(ctx, keys)
-	g.recordChangeAnswer(ctx, r, WorstOf(deleted, err))
+	worst := WorstOf(deleted, err)
+	g.Refusals.record(Deletions, worst)
+	g.recordChangeAnswer(ctx, r, worst)
 	return deleted, err
 }
 
@@ -334,6 +349,20 @@ func (g *Conn) Discard(ctx context.Context, keys []string, token string) error {
 		return err
 	}
 	err = g.Conn.Discard(ctx, keys, token)
+	g.Refusals.record(Deletions, err)
 	g.recordAnswer(ctx, r, err)
 	return err
+}
+
+// Release is never refused by a breaker: see [Conn].
+func (g *Conn) Release(ctx context.Context, keys []string, token string) error {
+	err := g.Conn.Release(ctx, keys, token)
+	g.Refusals.record(Releases, err)
+	return err
+}
+
+func (g *Conn) Purge(ctx context.Context, p backend.PurgeRequest) (backend.PurgeProgress, error) {
+	done, err := g.Conn.Purge(ctx, p)
+	g.Refusals.record(Purges, err)
+	return done, err
 }

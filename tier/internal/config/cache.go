@@ -22,7 +22,11 @@ type Cache struct {
 	OutageTTL    time.Duration // 0: off
 	Early        float64       // 0: off
 	Codec        Codec         // nil: the default
-	Compress     int           // 0: off
+	Schema       string        // empty: the codec's, or that of the type
+	SchemaSet    bool
+	Size         any // a func(V) int64; nil: estimated
+	SizeIsNil    bool
+	Compress     int // 0: off
 	LocalOnly    bool
 	RemoteOnly   bool
 }
@@ -94,6 +98,9 @@ func (c *Cache) Validate(maxTTL time.Duration) error {
 	bad(c.LocalOnly && (c.Codec != nil || c.Compress != 0), "WithLocalOnly excludes WithCodec and WithCompression: nothing is encoded")
 	bad(c.RemoteOnly && c.LocalTTL != 0, "WithRemoteOnly excludes WithLocalTTL: there are no local copies")
 	bad(c.RemoteOnly && c.OutageTTL != 0, "WithRemoteOnly excludes WithOutageTTL: there are no local copies")
+	bad(c.SchemaSet && c.Schema == "", "WithSchema: the name is empty")
+	bad(c.LocalOnly && c.SchemaSet, "WithLocalOnly excludes WithSchema: nothing is encoded")
+	bad(c.SizeIsNil, "WithSize: the function is nil")
 	_, nilCodec := c.Codec.(NilCodec)
 	bad(nilCodec, "WithCodec: codec is nil")
 	return errors.Join(errs...)

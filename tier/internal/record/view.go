@@ -18,22 +18,28 @@ import (
 //	B: both tiers, finds the copy, valid by all that this process knows, until its TTL
 type viewShape struct {
 	values, codec reflect.Type // codec is nil for the default
+	encoded       uint64       // the fingerprint
+	schema        string       // that of WithSchema
 	localOnly     bool
 }
 
-func shapeOf[V any](codec any, localOnly bool) viewShape {
+func shapeOf[V any](e Encoding) viewShape {
 	// guard: I2-local-only-is-own-shape
-	return viewShape{reflect.TypeFor[V](), reflect.TypeOf(codec), localOnly}
+	return viewShape{reflect.TypeFor[V](), reflect.TypeOf(e.Codec), e.Fingerprint, e.Schema, e.LocalOnly}
 }
 
 func (v viewShape) String() string {
+	codec := "the default codec"
 	switch {
 	case v.localOnly:
-		return fmt.Sprintf("values of type %v, WithLocalOnly", v.values)
+		codec = "WithLocalOnly"
 	case v.codec != nil:
-		return fmt.Sprintf("values of type %v, WithCodec(%v)", v.values, v.codec)
+		codec = fmt.Sprintf("WithCodec(%v)", v.codec)
 	}
-	return fmt.Sprintf("values of type %v, the default codec", v.values)
+	if v.schema != "" {
+		codec += fmt.Sprintf(", WithSchema(%q)", v.schema)
+	}
+	return fmt.Sprintf("values of type %v, %s", v.values, codec)
 }
 
 // ViewsInUse is referenced by every Cache of one shape, and by nothing else for long, so
@@ -50,11 +56,19 @@ type Views struct {
 	inUse weak.Pointer[ViewsInUse]
 }
 
+// Encoding is how a view's values are encoded.
+type Encoding struct {
+	Codec       any    // nil for the default
+	Fingerprint uint64 // the codec's name and the schema are a part of it
+	Schema      string // that of WithSchema
+	LocalOnly   bool
+}
+
 // AdmitView returns the kind of the entries of a view of V of the namespace space, which has
 // path, and the viewsInUse that the view has to refer to for as long as it is used. It fails
 // while there is a view of another shape.
-func AdmitView[V any](v *Views, space any, path string, codec any, localOnly bool) (*Kind, *ViewsInUse, error) {
-	shape := shapeOf[V](codec, localOnly)
+func AdmitView[V any](v *Views, space any, path string, e Encoding) (*Kind, *ViewsInUse, error) {
+	shape := shapeOf[V](e)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	use := v.inUse.Value()
@@ -81,7 +95,7 @@ func mixedViews(path string, there, wanted viewShape) error {
 	if a == b {
 		b += " (another type of the same name)"
 	}
-	return fmt.Errorf("views of one namespace share its entries, so they must agree in type, codec and WithLocalOnly: "+
+	return fmt.Errorf("views of one namespace share its entries, so they must agree in type, codec, WithSchema and WithLocalOnly: "+
 		"one with %s is in use, this one has %s; give this one a namespace of its own, such as %q, "+
 		"or drop every Cache of the other kind first", a, b, path+":other")
 }

@@ -57,7 +57,7 @@ func (s *Session) Declare(ctx context.Context, n *Namespace) error {
 	if a := s.Conn.OpenOutage(); a != nil {
 		return a // a change is sent even in an outage, and the caller would wait for this one
 	}
-	at, err := s.Tail.ChangeSettled(ctx, []invalidation.Scope{invalidation.Written(n.Path)}, false, 0)
+	at, err := s.Tail.Change(ctx, []invalidation.Scope{invalidation.Written(n.Path)}, false, 0)
 	if err == nil {
 		n.declared.Store(&declaration{at, now.Add(s.Cfg.MaxTTL / 2)})
 	}

@@ -2,11 +2,10 @@ package session
 
 import (
 	"context"
-	"time"
+	"strings"
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
-	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/tier/internal/background"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 	"github.com/tiercache/tiercache/tier/internal/config"
@@ -26,13 +25,22 @@ func (s *Session) Open(ctx context.Context, onChanged func(names []string), onLo
 	o := s.Cfg.Connection()
 	o.Panics = s.goroutines.Panics
 	o.Events = backend.Events{Changed: onChanged, Lost: s.Lost, Published: s.onPublished}
-	conn, err := s.Cfg.Backend.Connect(ctx, o)
+	var conn backend.Conn
+	err := persist(ctx, func() (err error) {
+		conn, err = s.Cfg.Backend.Connect(ctx, o)
+		return err
+	})
 	if err != nil {
 		return err
+	}
+	if mode := backend.ModeOf(conn, o); mode.NoTracking && !o.NoTracking {
+		s.Cfg.NoTracking = true
+		s.Cfg.Logger.Warn("tiercache: the store is as WithoutTracking, since the server does not tell of changed keys", "why", strings.Join(mode.Without, "; "))
 	}
 	s.Sharded = conn.Shard(s.Cfg.Prefix) != nil
 	s.Conn = breaker.NewConn(conn, s.Cfg.Timeout, s.Cfg.Heartbeat, s.OnOutageBegin, s.OnOutageEnd)
 	s.Conn.Sharded = s.Sharded
+	s.Conn.Refusals.Tell = s.onRefusal
 	s.Conn.Server.Probe = func(ctx context.Context) {
 		// A server that is slow is taken to be away while the log is still being read.
 		// guard: open-on-slow-server
@@ -56,34 +64,18 @@ func (s *Session) Open(ctx context.Context, onChanged func(names []string), onLo
 	return nil
 }
 
-// openAgain is for how long Open reads the log of a cluster again if it did not answer, and openPause the time between
-// two attempts.
-const openAgain, openPause = time.Second, 20 * time.Millisecond
-
-// follow begins to follow the change log. In a cluster the first attempt may take a server to be unreachable that is not:
+// follow begins to follow the change log. The first attempt may take a server to be unreachable that is not, in a cluster:
 //
 //	probe:  asks the server, over the connection that the client has just made
 //	client: makes another connection to it, so the probe's answer does not count
-func (s *Session) follow(ctx context.Context, reads func() int64) (err error) {
-	for begun := mono.Now(); ; {
+func (s *Session) follow(ctx context.Context, reads func() int64) error {
+	return persist(ctx, func() (err error) {
 		s.Tail, err = changelog.Start(ctx, s.Conn, changelog.Config{
 			Heartbeat: s.Cfg.Heartbeat, Timeout: s.Cfg.Timeout, Retention: s.Cfg.MaxTTL,
-			Settle: s.Cfg.Settle, Logger: s.Cfg.Logger, Reads: reads, Panics: s.goroutines.Panics,
+			Logger: s.Cfg.Logger, Reads: reads, Panics: s.goroutines.Panics,
 		})
-		// guard: open-asks-cluster-again
-		// guard: open-gives-up
-		// guard: open-asks-one-server-once
-		if err == nil || !s.Sharded || mono.Now().Sub(begun) > openAgain {
-			return err
-		}
-		pause := time.NewTimer(openPause)
-		select {
-		case <-ctx.Done():
-			pause.Stop()
-			return err
-		case <-pause.C:
-		}
-	}
+		return err
+	})
 }
 
 // Lost has local copies proven again: invalidations of them may have been lost.

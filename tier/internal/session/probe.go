@@ -34,6 +34,18 @@ func (s *Session) OnOutageEnd(a *breaker.Outage) {
 	}
 }
 
+// onRefusal is called when the server begins to refuse requests of a kind, and with nil when it has performed one again. It
+// may run on the reader goroutine of a connection.
+func (s *Session) onRefusal(k breaker.Kind, err error) {
+	s.goroutines.Spawn(func() {
+		if err != nil {
+			s.Cfg.Logger.Warn("tiercache: the server refuses a kind of request", "kind", k.String(), "error", err)
+			return
+		}
+		s.Cfg.Logger.Info("tiercache: the server performs a kind of request again", "kind", k.String())
+	})
+}
+
 // probe asks until the server answers again. Heartbeats ask too, but may be hours
 // apart. The answer renews the proof as well, so that local copies are served again at
 // once. The pauses grow, and are random, so that the processes of a fleet do not all

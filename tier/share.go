@@ -1,0 +1,109 @@
+package tier
+
+import (
+	"context"
+
+	"github.com/tiercache/tiercache/internal/changelog"
+	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/tier/internal/config"
+	"github.com/tiercache/tiercache/tier/internal/inflight"
+)
+
+// snapshot is what the process knew when a caller began its read.
+type snapshot struct {
+	now           mono.Time
+	view          *changelog.View
+	synced        mono.Time // when the latest Sync that succeeded was called
+	invalidations int       // of the key, by then
+}
+
+// takeSnapshot leaves the invalidations to the caller, which learns of them by joining a call.
+func (s *Store) takeSnapshot() snapshot {
+	return snapshot{now: mono.Now(), view: s.session.Tail.View(), synced: mono.Time(s.table.Synced.Load())}
+}
+
+// with returns the snapshot with the invalidations of a key.
+func (s snapshot) with(invalidations int) snapshot {
+	s.invalidations = invalidations
+	return s
+}
+
+// canShare decides R10: whether a caller, which began its read at since, may be answered
+// by a call that was already under way then.
+func (c *core) canShare(ctx context.Context, f *inflight.Call, since snapshot, o config.Call) bool {
+	if !c.canServe(&f.Out) {
+		return false
+	}
+	// guard: I4-fresh-read-that-joins
+	if o.Fresh && !c.confirmFresh(ctx, f, &since) {
+		return false
+	}
+	return !changedSince(&f.Out, since) && c.provenSince(f, since) && c.validSince(&f.Out, since)
+}
+
+// canServe reports whether a caller by this view can be given the outcome of a call that
+// another view may lead.
+func (c *core) canServe(out *inflight.Outcome) bool {
+	if out.Err == errAbandoned || out.It != nil && !c.ofType(out.It) { // an item of another kind: led by the last view of another shape
+		return false
+	}
+	// The view that leads the call may serve the item past its TTL, and this one not.
+	// guard: stale-value-of-another-view
+	return !out.Stale || mono.Now() < out.It.Meta().Fresh.Add(c.cfg.StaleWhile)
+}
+
+// confirmFresh reports whether a call began after a caller that wants it fresh, and learns of
+// all changes that others made up to now. since is then what this process knows now.
+func (c *core) confirmFresh(ctx context.Context, f *inflight.Call, since *snapshot) bool {
+	// guard: I4-fresh-read-shares-no-local-copy
+	if f.Out.Begun < since.now || f.Out.Origin == inflight.FromLocal {
+		return false // invalidations from before the caller began may still be on their way
+	}
+	// guard: I8-fresh-read-in-outage
+	if c.s.session.Conn.OpenOutage() != nil || c.s.session.Conn.Of(f.Name).Current.Load() != nil {
+		return false
+	}
+	rctx := c.s.session.Request(ctx)
+	defer rctx.End()
+	if c.s.session.Tail.CatchUp(rctx) != nil || c.s.session.Conn.Prove(rctx, f.Name) != nil {
+		return false
+	}
+	synced := since.synced
+	*since = c.s.takeSnapshot()
+	since.synced, since.invalidations = synced, c.s.table.Invalidations(f)
+	return true
+}
+
+// changedSince reports whether the key changed, or may have, after the call began and before
+// the caller did.
+func changedSince(out *inflight.Outcome, since snapshot) bool {
+	// guard: R10-call-older-than-change
+	return since.invalidations > out.Invalidations || since.view.Epoch > out.Epoch || out.Shard.Gone()
+}
+
+// provenSince reports whether the call rests on a proof that was recent enough when the caller
+// began: if not, anything may have changed in between.
+func (c *core) provenSince(f *inflight.Call, since snapshot) bool {
+	out, bound := &f.Out, c.s.cfg.MaxStaleness
+	recent := out.Begun
+	if out.Origin != inflight.FromLoader {
+		// guard: I2-shared-read-proof
+		recent = min(recent, out.Proof) // the proof that it was judged by
+	}
+	// A key that is loaded without its lease need not be tracked, so the server need not
+	// have sent an invalidation when it changed.
+	// guard: I2-unleased-load-age
+	possiblyUntracked := f.WithoutLease() && !c.cfg.LocalOnly
+	// guard: I3-unleased-load-before-sync
+	if possiblyUntracked && out.Begun <= since.synced {
+		return false
+	}
+	return !possiblyUntracked && since.view.Age(since.now) <= bound || since.now.Sub(recent) <= bound
+}
+
+// validSince reports whether what the outcome depends on has not changed between the call and
+// the caller.
+func (c *core) validSince(out *inflight.Outcome, since snapshot) bool {
+	// guard: I5-shared-load
+	return out.Seq >= since.view.Seq || out.Err == nil && c.stillValid(out.It)
+}

@@ -1,0 +1,236 @@
+package tier_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/valkey-io/valkey-go"
+
+	"github.com/tiercache/tiercache/internal/valkeytest"
+	"github.com/tiercache/tiercache/tier"
+)
+
+// What keeps a server from serving passes while Open waits.
+func TestOpenWaitsForAServer(t *testing.T) {
+	for name, way := range map[string]func(t *testing.T) (s *valkeytest.Server, come func()){
+		"that is not there": func(t *testing.T) (*valkeytest.Server, func()) {
+			s := valkeytest.Start(t)
+			s.Kill()
+			return s, s.Restart
+		},
+		"that reads its data": func(t *testing.T) (*valkeytest.Server, func()) {
+			s := valkeytest.Start(t, valkeytest.Persist(), valkeytest.Config("key-load-delay", "1000"), valkeytest.Config("loading-process-events-interval-bytes", "1024"))
+			s.Do(t, "EVAL", "for i = 1, 1000 do redis.call('SET', 'k' .. i, string.rep('v', 100)) end", "0")
+			s.Stop()
+			return s, s.Restart
+		},
+		"that is frozen": func(t *testing.T) (*valkeytest.Server, func()) {
+			s := valkeytest.Start(t)
+			s.Pause()
+			return s, s.Resume
+		},
+		"that is a replica": func(t *testing.T) (*valkeytest.Server, func()) {
+			primary := valkeytest.Start(t)
+			s := valkeytest.Start(t, valkeytest.ReplicaOf(primary.Addr))
+			return s, func() { s.Do(t, "REPLICAOF", "NO", "ONE") }
+		},
+		"without a connection to spare": func(t *testing.T) (*valkeytest.Server, func()) {
+			s := valkeytest.Start(t)
+			admin := s.Client(t)
+			require.NoError(t, admin.Do(t.Context(), admin.B().Arbitrary("CONFIG", "SET", "maxclients", "1").Build()).Error())
+			return s, func() {
+				require.NoError(t, admin.Do(t.Context(), admin.B().Arbitrary("CONFIG", "SET", "maxclients", "1000").Build()).Error())
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, come := way(t)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			type opened struct {
+				s   *tier.Store
+				err error
+			}
+			result := make(chan opened, 1)
+			go func() {
+				store, err := tier.Open(ctx, tier.WithValkey(s.URL()))
+				result <- opened{store, err}
+			}()
+			select {
+			case r := <-result:
+				t.Fatalf("it does not wait: %v", r.err)
+			case <-time.After(1500 * time.Millisecond): // longer than one attempt takes
+			}
+			come()
+			r := <-result
+			require.NoError(t, r.err)
+			require.NoError(t, r.s.Close())
+		})
+	}
+}
+
+// works sets, reads and deletes, in two stores.
+func works(t *testing.T, o valkey.ClientOption) tier.Health {
+	t.Helper()
+	var stores [2]*tier.Store
+	prefix := valkeytest.Prefix(t)
+	for i := range stores {
+		var err error
+		stores[i], err = tier.Open(t.Context(), tier.WithValkeyClient(o), tier.WithPrefix(prefix), tier.WithRemoteTimeout(10*time.Second))
+		require.NoError(t, err)
+		defer stores[i].Close()
+	}
+	a, b := view[string](t, stores[0], "docs"), view[string](t, stores[1], "docs")
+	require.NoError(t, a.Set(t.Context(), "k", "one"))
+	require.NoError(t, stores[1].Sync(t.Context()))
+	require.Equal(t, "one", find(t, b, "k", unneeded).Value)
+	require.NoError(t, a.Set(t.Context(), "k", "two"))
+	require.NoError(t, stores[1].Sync(t.Context()))
+	require.Equal(t, "two", find(t, b, "k", unneeded).Value, "the copy is not believed after the change")
+	require.Equal(t, "loaded", find(t, b, "l", is("loaded", "doc")).Value)
+	filled(t, stores[1], 1)
+	_, err := stores[0].InvalidateSource(t.Context(), "doc")
+	require.NoError(t, err)
+	require.NoError(t, stores[1].Sync(t.Context()))
+	require.Equal(t, "again", find(t, b, "l", is("again", "doc")).Value)
+	require.NoError(t, a.Delete(t.Context(), "k"))
+	require.NoError(t, stores[1].Sync(t.Context()))
+	require.Equal(t, "new", find(t, b, "k", is("new")).Value)
+	several, err := b.GetMany(t.Context(), []string{"k", "l"}, func(context.Context, []string, tier.Entries) (map[string]string, error) {
+		return nil, errors.New("unneeded")
+	})
+	require.NoError(t, err)
+	require.Len(t, several, 2)
+	return stores[1].Health(t.Context())
+}
+
+func TestAStoreDoesWithoutWhatIsWithheldAndSaysSo(t *testing.T) {
+	for name, c := range map[string]struct {
+		config []valkeytest.Option
+		rights []string
+		mode   string
+		says   string // a warning; empty: none but that of maxmemory
+	}{
+		"everything": {mode: "one server, RESP3, tracking"},
+		"CLIENT":     {rights: []string{"-client"}, mode: "one server, RESP3, without tracking", says: "as WithoutTracking: CLIENT TRACKING: NOPERM"},
+		"CLIENT TRACKING": {rights: []string{"-client|tracking"}, mode: "one server, RESP3, without tracking",
+			says: "as WithoutTracking: CLIENT TRACKING: NOPERM"},
+		"CLIENT CACHING": {rights: []string{"-client|caching"}, mode: "one server, RESP3, tracking", says: "the server tracks what is read and not kept too"},
+		"the command CLIENT": {config: []valkeytest.Option{valkeytest.Config("rename-command", `CLIENT ""`)}, mode: "one server, RESP3, without tracking",
+			says: "as WithoutTracking: CLIENT TRACKING: unknown command"},
+		"RESP3": {config: []valkeytest.Option{valkeytest.Config("rename-command", `HELLO ""`)}, mode: "one server, RESP2, without tracking",
+			says: "as WithoutTracking: HELLO 3: unknown command"},
+		"scripts that only read": {config: []valkeytest.Option{valkeytest.Config("rename-command", `EVAL_RO ""`), valkeytest.Config("rename-command", `EVALSHA_RO ""`)},
+			mode: "one server, RESP3, tracking", says: "scripts that read run as those that write"},
+		"CONFIG":    {rights: []string{"-config"}, mode: "one server, RESP3, tracking", says: "does not know the size of the tracking table"},
+		"SCAN":      {rights: []string{"-scan"}, mode: "one server, RESP3, tracking", says: "Purge fails"},
+		"PEXPIRE":   {rights: []string{"-pexpire"}, mode: "one server, RESP3, tracking", says: "may run twice in the fleet"},
+		"SUBSCRIBE": {rights: []string{"-subscribe"}, mode: "one server, RESP3, tracking", says: "heard of with the heartbeat"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := valkeytest.Start(t, c.config...)
+			o := valkey.ClientOption{InitAddress: []string{s.Addr}, DisableRetry: true}
+			if c.rights != nil {
+				s.Do(t, append([]string{"ACL", "SETUSER", "app", "on", ">p", "~*", "&*", "+@all"}, c.rights...)...)
+				o.Username, o.Password = "app", "p"
+			}
+			h := works(t, o)
+			require.True(t, h.Healthy, "%+v", h)
+			require.Equal(t, c.mode, h.Mode)
+			said := strings.Join(h.Warnings, "\n")
+			if require.Contains(t, said, c.says); c.says == "" {
+				require.Len(t, h.Warnings, 1, said)
+			}
+		})
+	}
+}
+
+// A cluster is no exception.
+func TestAClusterWithoutTrackingRights(t *testing.T) {
+	c := valkeytest.StartCluster(t, 3)
+	for _, s := range c.Nodes() {
+		s.Do(t, "ACL", "SETUSER", "app", "on", ">p", "~*", "&*", "+@all", "-client|tracking")
+	}
+	h := works(t, valkey.ClientOption{InitAddress: c.Addrs(), Username: "app", Password: "p"})
+	require.Equal(t, "cluster, RESP3, without tracking", h.Mode)
+	require.Contains(t, strings.Join(h.Warnings, "\n"), "as WithoutTracking")
+}
+
+// A store that is as WithoutTracking is none with tracking: it opens only beside others of its kind.
+func TestAStoreThatIsNotToldOfKeysIsRefusedBesideOthers(t *testing.T) {
+	s := valkeytest.Start(t)
+	s.Do(t, "ACL", "SETUSER", "app", "on", ">p", "~*", "&*", "+@all", "-client|tracking")
+	first, err := tier.Open(t.Context(), tier.WithValkey(s.URL()))
+	require.NoError(t, err)
+	defer first.Close()
+	_, err = tier.Open(t.Context(), tier.WithValkeyClient(valkey.ClientOption{InitAddress: []string{s.Addr}, Username: "app", Password: "p"}))
+	require.ErrorContains(t, err, "this store is as WithoutTracking (CLIENT TRACKING: NOPERM User app has no permissions")
+	require.ErrorContains(t, err, "open all with the same option")
+}
+
+// One right is taken away while the store is open: it keeps from working what Health says is well.
+func TestHealthyMeansThatEachKindOfRequestIsPerformed(t *testing.T) {
+	s := valkeytest.Start(t, valkeytest.Config("user", "app on >p ~* &* +@all"))
+	for right, kinds := range map[string][]string{
+		"get":    {"reading an entry", "taking a lease"},
+		"mget":   {"reading several entries"},
+		"set":    {"taking a lease", "setting a value"},
+		"getdel": {"storing a loaded value"},
+		"exists": {"setting a value", "storing a loaded value"},
+		"unlink": {"deleting an entry"},
+		"del":    {"setting a value", "deleting an entry"},
+	} {
+		t.Run(right, func(t *testing.T) {
+			var log journal
+			store, err := tier.Open(t.Context(), tier.WithValkeyClient(valkey.ClientOption{InitAddress: []string{s.Addr}, Username: "app", Password: "p"}),
+				tier.WithPrefix(valkeytest.Prefix(t)), tier.WithLogger(log.logger()), tier.WithRemoteTimeout(10*time.Second))
+			require.NoError(t, err)
+			defer store.Close()
+			c := view[string](t, store, "docs", tier.WithRemoteOnly())
+			n := 0
+			use := func() (errs []error) {
+				n++
+				k := func(name string) string { return fmt.Sprintf("%s %d", name, n) }
+				_, err := c.Lookup(t.Context(), k("loaded"), is("v"))
+				errs = append(errs, err, c.Set(t.Context(), k("set"), "v"))
+				_, err = c.Lookup(t.Context(), k("set"), is("v"))
+				_, err2 := c.Refresh(t.Context(), k("set"), is("w"))
+				errs = append(errs, err, err2)
+				_, err = c.GetMany(t.Context(), []string{k("a"), k("b")}, func(_ context.Context, keys []string, _ tier.Entries) (map[string]string, error) {
+					out := make(map[string]string)
+					for _, key := range keys {
+						out[key] = "v"
+					}
+					return out, nil
+				})
+				return append(errs, err, c.Delete(t.Context(), k("set")), store.Sync(t.Context()))
+			}
+			require.NoError(t, errors.Join(use()...))
+			eventually(t, "healthy", func() bool { return store.Health(t.Context()).Healthy })
+			s.Do(t, "ACL", "SETUSER", "app", "-"+right)
+			defer s.Do(t, "ACL", "SETUSER", "app", "+"+right)
+			eventually(t, "the refusals are told", func() bool {
+				_ = use()
+				h := store.Health(t.Context())
+				for _, kind := range kinds {
+					if h.Refused[kind] == nil {
+						return false
+					}
+				}
+				return !h.Healthy && strings.Contains(strings.Join(h.Warnings, "\n"), kinds[0])
+			})
+			require.Equal(t, 1, strings.Count(log.String(), `refuses a kind of request" kind="`+kinds[0]+`"`), "it is logged once: %s", log.String())
+			require.NotContains(t, log.String(), "does not answer", "it is no outage")
+			s.Do(t, "ACL", "SETUSER", "app", "+"+right)
+			eventually(t, "healthy again", func() bool {
+				require.NoError(t, errors.Join(use()...))
+				return store.Health(t.Context()).Healthy && strings.Contains(log.String(), `performs a kind of request again" kind="`+kinds[0]+`"`)
+			})
+		})
+	}
+}
