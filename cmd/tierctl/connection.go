@@ -38,7 +38,7 @@ type connectionFlags struct {
 }
 
 func (f *connectionFlags) register(flags *pflag.FlagSet) {
-	flags.StringVar(&f.url, "url", "", "valkey://[user@]host:6379[/db], or valkeys:// with TLS; TIERCTL_URL")
+	flags.StringVar(&f.url, "url", "", "valkey://[user@]host[:port][,host…][/db], or valkeys:// with TLS, as tier.WithValkey takes it; TIERCTL_URL")
 	flags.StringSliceVar(&f.addrs, "addr", nil, "host:port of a server, of any node of a cluster, or of sentinels; default 127.0.0.1:6379")
 	flags.StringVar(&f.user, "user", "", "ACL user; TIERCTL_USER")
 	flags.StringVar(&f.passwordFile, "password-file", "", "a file with the password, else TIERCTL_PASSWORD")
@@ -90,9 +90,9 @@ func (f *connectionFlags) resolve(getenv func(string) string, changed func(strin
 func (f *connectionFlags) resolveOption() error {
 	o := valkey.ClientOption{InitAddress: f.addrs}
 	if f.url != "" {
-		parsed, err := valkey.ParseURL(f.url)
-		if err != nil { // the error, as the URL, may hold a password
-			return usagef("--url (or TIERCTL_URL): not a URL like valkey://[user@]host:6379[/db]")
+		parsed, err := parseURL(f.url)
+		if err != nil {
+			return usageError{fmt.Errorf("--url (or TIERCTL_URL): %w", err)}
 		}
 		o = parsed
 	}

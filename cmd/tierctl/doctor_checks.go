@@ -173,7 +173,7 @@ func (d *doctor) checkRESP3(ctx context.Context) {
 	if err != nil {
 		says += ": " + err.Error()
 	}
-	d.add(finding{Check: "RESP3", Level: levelError, Says: says, Do: "without RESP3 no invalidations come: use tier.WithoutTracking in all processes, or another server or proxy", Link: pageTracking})
+	d.add(finding{Check: "RESP3", Level: levelWarning, Says: says + ": without RESP3 no invalidations come, and stores open as if WithoutTracking were given", Do: "use another server, or a proxy that speaks it", Link: pageTracking})
 }
 
 // errSilent says that no invalidation came.
@@ -199,8 +199,13 @@ func (d *doctor) checkTracking(ctx context.Context) {
 		d.add(finding{Check: "tracking", Level: levelWarning, Says: "not tried: " + text, Do: "call doctor again when the server answers", Link: pageAway})
 		return
 	}
-	d.add(finding{Check: "tracking", Level: levelError, Says: "no invalidation came: " + text,
-		Do: "grant +client|tracking; where the provider has no CLIENT TRACKING, use tier.WithoutTracking in all processes", Link: pageTracking})
+	f := finding{Check: "tracking", Level: levelWarning, Says: "refused: " + text + ": stores open as if WithoutTracking were given, and changes of single keys go through the log",
+		Do: "grant +client|tracking; where the provider has no CLIENT TRACKING, nothing is to be done", Link: pageTracking}
+	if errors.Is(err, errSilent) {
+		f.Level, f.Says, f.Do = levelError, "switched on, and no invalidation came: "+text+": local copies would not hear of changes",
+			"look for a proxy between here and the server; until then use tier.WithoutTracking in all processes"
+	}
+	d.add(f)
 }
 
 func (d *doctor) tryTracking(ctx context.Context) (string, error) {
@@ -374,7 +379,7 @@ func (d *doctor) checkTLS(ctx context.Context) {
 			for addr := range strings.SplitSeq(n.addr, ", ") {
 				if !isLocal(addr) {
 					d.add(finding{Check: "TLS", Level: levelWarning, Says: "the connection is not encrypted, and goes to another machine: keys, values and the password can be read on the way",
-						Do: "use valkeys:// or --tls", Link: pageRights}, n)
+						Do: "use valkeys:// or --tls", Link: pageTLS}, n)
 					return
 				}
 			}
@@ -383,7 +388,7 @@ func (d *doctor) checkTLS(ctx context.Context) {
 		return
 	}
 	if o.TLSConfig.InsecureSkipVerify {
-		d.add(finding{Check: "TLS", Level: levelWarning, Says: "the server's certificate is not verified (skip_verify)", Do: "trust its authority with --tls-ca instead", Link: pageRights})
+		d.add(finding{Check: "TLS", Level: levelWarning, Says: "the server's certificate is not verified (skip_verify)", Do: "trust its authority with --tls-ca instead", Link: pageTLS})
 	}
 	for _, n := range d.all {
 		addr := n.addr
@@ -393,11 +398,11 @@ func (d *doctor) checkTLS(ctx context.Context) {
 		until, err := certificateEnd(ctx, addr, o, d.s.timeout)
 		switch left := time.Until(until); {
 		case err != nil:
-			d.add(finding{Check: "TLS", Level: levelWarning, Says: "the certificate could not be looked at: " + err.Error(), Link: pageRights}, n)
+			d.add(finding{Check: "TLS", Level: levelWarning, Says: "the certificate could not be looked at: " + err.Error(), Link: pageTLS}, n)
 		case left < 0:
-			d.add(finding{Check: "TLS", Level: levelError, Says: "the certificate ended " + until.UTC().Format(time.DateOnly), Do: "renew it", Link: pageRights}, n)
+			d.add(finding{Check: "TLS", Level: levelError, Says: "the certificate ended " + until.UTC().Format(time.DateOnly), Do: "renew it", Link: pageTLS}, n)
 		case left < 21*24*time.Hour:
-			d.add(finding{Check: "TLS", Level: levelWarning, Says: "the certificate ends " + until.UTC().Format(time.DateOnly), Do: "renew it", Link: pageRights}, n)
+			d.add(finding{Check: "TLS", Level: levelWarning, Says: "the certificate ends " + until.UTC().Format(time.DateOnly), Do: "renew it", Link: pageTLS}, n)
 		default:
 			d.add(finding{Check: "TLS", Says: "the certificate is good until " + until.UTC().Format(time.DateOnly)}, n)
 		}
