@@ -29,9 +29,12 @@ import (
 var needs = map[string]string{
 	"~tiercache:*":     "an entry is read",
 	"&tiercache:*":     "a change is recorded",
-	"+get":             "an entry is read",
-	"+mget":            "several entries are read",
-	"+getrange":        "a value that another has replaced is found",
+	"+get":             "a lease is given up",
+	"+getrange":        "an entry is read",
+	"+strlen":          "a large entry is read",
+	"+append":          "a large value is set",
+	"+rename":          "a large value is set",
+	"+pexpireat":       "a large value is set",
 	"+getdel":          "a loaded value is stored",
 	"+exists":          "a value is set",
 	"+set":             "a loaded value is stored",
@@ -225,6 +228,15 @@ var checks = []struct {
 	{"a value is set", func(c *trial) error {
 		return c.write(backend.Write{Key: aclKey("set"), Unread: true, Window: backend.Window{Before: time.Now().Add(time.Hour)}})
 	}},
+	{"a large entry is read", func(c *trial) error {
+		value := strings.Repeat("value", 100<<10)
+		c.do("SET", aclKey("large"), value)
+		it, err := c.user.GetOne(c.ctx, aclKey("large"))
+		return errors.Join(err, unless(it.Envelope() == value, len(it.Raw)))
+	}},
+	{"a large value is set", func(c *trial) error {
+		return c.write(backend.Write{Key: aclKey("largely"), Envelope: []byte(strings.Repeat("value", 100<<10))})
+	}},
 	{"a value that is no good is replaced", func(c *trial) error {
 		raw := c.put("bad")
 		return c.lease(backend.LeaseRequest{Key: aclKey("bad"), Token: "mine", Seen: raw})
@@ -355,7 +367,9 @@ func (c *trial) lease(r backend.LeaseRequest) error {
 }
 
 func (c *trial) write(w backend.Write) error {
-	w.Envelope, w.Expires = []byte("value"), time.Now().Add(time.Hour)
+	if w.Expires = time.Now().Add(time.Hour); w.Envelope == nil {
+		w.Envelope = []byte("value")
+	}
 	written, err := c.user.Write(c.ctx, []backend.Write{w})
 	if err != nil {
 		return err

@@ -19,6 +19,7 @@ type asker interface {
 type batch struct {
 	cmds  [][]string
 	words []string // of all
+	busy  bool     // see changelog.Delta
 	over  int64    // the identity of the connection that answered, where that is ours: see dialled
 
 	// Enough for a read or a fill.

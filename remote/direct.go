@@ -14,6 +14,8 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/bound"
+	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/recovery"
 	"github.com/tiercache/tiercache/internal/resp"
 	"github.com/tiercache/tiercache/internal/wire"
@@ -23,10 +25,12 @@ import (
 // one that tracks. It is ours alone: we dial, greet the server, ask for notices, and
 // dial anew when it is lost. Where the server is, the plain client knows.
 type hot struct {
-	c      *valkeyConn // is told of notices, and that they may have been lost
-	option valkey.ClientOption
-	ping   valkey.Completed // for option.RetryDelay
-	resp2  bool             // the server does not speak RESP3, and nothing is tracked
+	c *valkeyConn // is told of notices, and that they may have been lost
+	// untracked: it is the connection for what is large, see large.go, of which nothing is told.
+	untracked bool
+	option    valkey.ClientOption
+	ping      valkey.Completed // for option.RetryDelay
+	resp2     bool             // the server does not speak RESP3, and nothing is tracked
 
 	open    context.Context // until Close
 	end     context.CancelFunc
@@ -117,14 +121,14 @@ func (h *hot) keep(failed int) (again int) {
 	defer h.c.o.Panics.Recover("keeping a connection", h.reset, func() {
 		h.publish(nil, recovery.ErrPanicked)
 		h.pause(pauseAfterPanic)
-	}, func() { h.c.invalidated(nil) })
+	}, h.mayHaveLost)
 	begun := time.Now()
 	w, gone, refresh, err := h.connect()
 	h.publish(w, err)
 	if w != nil {
 		err = h.watch(w, gone, refresh)
 		w.Close()
-		h.c.invalidated(nil)
+		h.mayHaveLost()
 	}
 	if time.Since(begun) > time.Second {
 		return 0
@@ -135,6 +139,13 @@ func (h *hot) keep(failed int) (again int) {
 	}
 	h.pause(d)
 	return failed
+}
+
+// mayHaveLost tells that notices may have been lost.
+func (h *hot) mayHaveLost() {
+	if !h.untracked {
+		h.c.invalidated(nil)
+	}
 }
 
 // pause waits, until Close.
@@ -180,8 +191,12 @@ func (h *hot) watch(w *dialled, gone <-chan struct{}, refresh time.Time) error {
 	if refresh.IsZero() {
 		credentials.Stop()
 	}
+	turned := h.c.turned
+	if h.untracked {
+		turned = nil // what is carried over a connection to the server before is found out, and the next tick follows
+	}
 	// guard: follow-failover
-	for heard := w.Answered(); !h.moved(); heard = w.Answered() {
+	for heard := w.Moved(); !h.moved(); heard = w.Moved() {
 		words := []string{"PING"}
 		select {
 		case <-gone:
@@ -197,10 +212,10 @@ func (h *hot) watch(w *dialled, gone <-chan struct{}, refresh time.Time) error {
 				credentials.Reset(time.Until(c.RefreshAfter))
 			}
 			words = []string{"AUTH", c.Username, c.Password}
-		case <-h.c.turned:
+		case <-turned:
 			continue
 		case <-alive.C:
-			if w.Answered() != heard {
+			if w.Moved() != heard {
 				continue
 			}
 		}
@@ -211,7 +226,7 @@ func (h *hot) watch(w *dialled, gone <-chan struct{}, refresh time.Time) error {
 			err = direct(answers[0]).err
 		}
 		// guard: give-up-silent-connection
-		if err != nil {
+		if err != nil && (!gaveUp(err) || w.Moved() == heard) { // else it waits behind a long answer
 			return err
 		}
 	}
@@ -277,7 +292,7 @@ func (h *hot) send(ctx context.Context, cmds ...[]string) (answers []resp.Reply,
 
 // get implements [carrier].
 func (h *hot) get(ctx context.Context, key string) reply {
-	answers, _, err := h.send(ctx, []string{"GET", key})
+	answers, _, err := h.send(ctx, []string{"GETRANGE", key, "0", lastOfFirstRead})
 	if err != nil {
 		return reply{err: err}
 	}
@@ -286,12 +301,23 @@ func (h *hot) get(ctx context.Context, key string) reply {
 
 // ask implements [asker].
 func (h *hot) ask(ctx context.Context, b *batch) []reply {
+	begun, moved := mono.Now(), h.moves()
 	answers, over, err := h.send(ctx, b.cmds...)
 	if err != nil {
 		return b.failed(err)
 	}
 	b.over = over
+	// All that was asked moves as well, and is little.
+	b.busy = float64(int64(h.moves()-moved)) >= mono.Now().Sub(begun).Seconds()*wire.LeastRate
 	return repliesOf(answers)
+}
+
+// moves is how much has moved on the present connection.
+func (h *hot) moves() uint64 {
+	if w := h.conn.Load(); w != nil {
+		return w.Moved()
+	}
+	return 0
 }
 
 // cause tells the end of a connection that Close has ended from others.
@@ -305,7 +331,7 @@ func (h *hot) cause(err error) error {
 // reach implements [carrier].
 func (h *hot) reach(ctx context.Context, _ *batch) error {
 	_, err := h.connection(ctx)
-	if err = cmp.Or(ctx.Err(), err); err != nil {
+	if err = cmp.Or(bound.Ended(ctx), err); err != nil {
 		return unsent{failure(err)}
 	}
 	return nil
@@ -368,7 +394,11 @@ func (h *hot) connect() (w *dialled, gone chan struct{}, refresh time.Time, err 
 		return nil, nil, refresh, err
 	}
 	ended := make(chan struct{}) // not gone, which a return without a connection sets
-	made := wire.New(conn, wire.Options{Invalidated: h.c.told, Go: h.spawn, Panics: h.c.o.Panics, Ended: func(error) {
+	told := h.c.told
+	if h.untracked {
+		told = nil
+	}
+	made := wire.New(conn, wire.Options{Invalidated: told, Go: h.spawn, Panics: h.c.o.Panics, Ended: func(error) {
 		h.lost(number)
 		close(ended)
 	}})
@@ -383,7 +413,10 @@ func (h *hot) connect() (w *dialled, gone chan struct{}, refresh time.Time, err 
 	if id, refresh, err = h.greet(ctx, made); err != nil {
 		return nil, nil, refresh, err
 	}
-	w = &dialled{made, id + h.c.connected()<<dialsFrom}
+	if !h.untracked {
+		id += h.c.connected() << dialsFrom
+	}
+	w = &dialled{made, id}
 	greeted = true
 	return w, ended, refresh, nil
 }
@@ -427,7 +460,7 @@ func (h *hot) greet(ctx context.Context, w *wire.Conn) (id int64, refresh time.T
 			b.more("SETNAME", o.ClientName)
 		}
 	}
-	if !h.c.o.NoTracking {
+	if !h.c.o.NoTracking && !h.untracked {
 		b.add("CLIENT", "TRACKING", "ON", "OPTOUT")
 	}
 	if o.SelectDB != 0 {

@@ -138,7 +138,7 @@ func TestNothingIsReadOverAConnectionBeforeItIsTracked(t *testing.T) {
 		s.Do(t, "CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "YES")
 	}
 	for _, conn := range conns() {
-		if read := conn.contains("GET"); read >= 0 {
+		if read := conn.contains("GETRANGE"); read >= 0 {
 			tracking := conn.contains("TRACKING")
 			require.Positive(t, tracking)
 			require.Less(t, tracking, read)

@@ -235,7 +235,7 @@ func TestAFreshReadTakesItsDeltaFirst(t *testing.T) {
 	_, err := conn.Delta(within(t), changelog.DeltaQuery{Limit: 1})
 	require.NoError(t, err)
 	hook := func(words []string) {
-		if words[0] == "GET" {
+		if words[0] == "GETRANGE" {
 			h.Put("k", "new")
 			change()
 		}

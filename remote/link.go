@@ -11,6 +11,7 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/bound"
 	"github.com/tiercache/tiercache/internal/recovery"
 	"github.com/tiercache/tiercache/internal/wire"
 )
@@ -220,7 +221,7 @@ func (l *link) DoMulti(ctx context.Context, cmds ...valkey.Completed) []valkey.V
 // an error that matches [NotSent]. So a call that is given up while none can be had has sent nothing, and need not wait
 // to hear what became of it. It asks for what the server is sure to answer, and so only while the link is in doubt.
 func (l *link) reach(ctx context.Context, b *batch) error {
-	if err := ctx.Err(); err != nil {
+	if err := bound.Ended(ctx); err != nil {
 		return unsent{err}
 	}
 	if !l.doubt.Load() {
@@ -325,11 +326,19 @@ func failures(n int, err error) []valkey.ValkeyResult {
 }
 
 // ask implements [asker].
-func (l *link) ask(ctx context.Context, b *batch) []reply { return b.by(ctx, l) }
+func (l *link) ask(ctx context.Context, b *batch) []reply {
+	// The client knows deadlines alone. What follows something large has one of its own.
+	if silence, caller := bound.Silence(ctx); silence > 0 && ctx.Err() != nil {
+		own, cancel := context.WithTimeout(caller, silence)
+		defer cancel()
+		ctx = own
+	}
+	return b.by(ctx, l)
+}
 
 // get implements [carrier].
 func (l *link) get(ctx context.Context, key string) reply {
-	return l.ask(ctx, &batch{cmds: [][]string{{"GET", key}}})[0]
+	return l.ask(ctx, &batch{cmds: [][]string{{"GETRANGE", key, "0", lastOfFirstRead}}})[0]
 }
 
 // later implements [carrier].

@@ -318,32 +318,9 @@ return {role, history, t[1], t[2], offset, commands, state or '', own or ''}
 	//
 	// The last EXISTS tracks the key again, since SET has ended the tracking, and tells
 	// whether the value is there at all: see Written.Expired.
-	// guard: refuse-fill-in-full-memory
-	scriptWrite = newScript("#!lua" + luaOutside + `
--- guard: I1-late-write
-if ARGV[6] and outside(ARGV[6], ARGV[7]) then return 0 end
-if ARGV[1] ~= '' then
-  local held = redis.pcall('GETDEL', KEYS[2])
-  -- guard: R8-fill-holds-lease
-  if held ~= ARGV[1] then
-    -- guard: R8-late-fill-keeps-other-lease
-    if type(held) == 'string' then redis.call('SET', KEYS[2], held, 'PX', ARGV[5]) end
-    -- guard: I8-fill-without-right
-    if type(held) == 'table' and string.sub(held.err, 1, 9) ~= 'WRONGTYPE' then return held end
-    return 0
-  end
-end
--- guard: R9-read-before-write
-if ARGV[4] == '1' then redis.call('EXISTS', KEYS[1]) end
-redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
--- guard: R8-write-ends-lease
-if ARGV[1] == '' then redis.call('DEL', KEYS[2]) end
--- guard: R9-expired-write
--- guard: R9-track-after-write
-return 2 - redis.call('EXISTS', KEYS[1])
-`)
+	scriptWrite = newScript(scriptWriteText)
 
-	// scriptLease: KEYS data, lease; ARGV token, ttl ms, seen, any. It reads the key in
+	// scriptLease: KEYS data, lease; ARGV token, ttl ms, seen, any, the last byte of a first read. It reads the key in
 	// any case, so that the key is tracked, and another process's lease, so that the end
 	// of that lease causes an invalidation. A lease without an expiry was not written by a
 	// store, and would block the key for ever: it is taken. A lease that lasts longer than
@@ -351,11 +328,11 @@ return 2 - redis.call('EXISTS', KEYS[1])
 	scriptLease = newScript(`
 if ARGV[4] == '1' then redis.call('EXISTS', KEYS[1])
 elseif ARGV[3] == '' then
-  local there = redis.pcall('GET', KEYS[1])
-  if type(there) == 'string' then return there end
+  local there = redis.pcall('GETRANGE', KEYS[1], 0, ARGV[5])
+  if type(there) == 'string' and there ~= '' then return there end
 else
   local seen = redis.pcall('GETRANGE', KEYS[1], 0, #ARGV[3] - 1)
-  if type(seen) == 'string' and seen ~= '' and seen ~= ARGV[3] then return redis.call('GET', KEYS[1]) end
+  if type(seen) == 'string' and seen ~= '' and seen ~= ARGV[3] then return redis.call('GETRANGE', KEYS[1], 0, ARGV[5]) end
 end
 -- guard: I7-one-lease-by-script
 if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
@@ -396,6 +373,35 @@ if outside(ARGV[1], ARGV[2]) then return -1 end
 if redis.pcall('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 ` + luaDelete)
 )
+
+// writeCommand is what scriptPlace has another for.
+const writeCommand = "redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])"
+
+// scriptWriteText is the text of scriptWrite.
+// guard: refuse-fill-in-full-memory
+const scriptWriteText = "#!lua" + luaOutside + `
+-- guard: I1-late-write
+if ARGV[6] and outside(ARGV[6], ARGV[7]) then return 0 end
+if ARGV[1] ~= '' then
+  local held = redis.pcall('GETDEL', KEYS[2])
+  -- guard: R8-fill-holds-lease
+  if held ~= ARGV[1] then
+    -- guard: R8-late-fill-keeps-other-lease
+    if type(held) == 'string' then redis.call('SET', KEYS[2], held, 'PX', ARGV[5]) end
+    -- guard: I8-fill-without-right
+    if type(held) == 'table' and string.sub(held.err, 1, 9) ~= 'WRONGTYPE' then return held end
+    return 0
+  end
+end
+-- guard: R9-read-before-write
+if ARGV[4] == '1' then redis.call('EXISTS', KEYS[1]) end
+` + writeCommand + `
+-- guard: R8-write-ends-lease
+if ARGV[1] == '' then redis.call('DEL', KEYS[2]) end
+-- guard: R9-expired-write
+-- guard: R9-track-after-write
+return 2 - redis.call('EXISTS', KEYS[1])
+`
 
 // luaOutside has a function that reports whether the server's clock is outside of a Window, whose bounds are in µs.
 const luaOutside = `

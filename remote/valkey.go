@@ -65,6 +65,7 @@ type valkeyConn struct {
 	turned    chan struct{} // told when the plain client has closed a connection, as it does when its server is another
 	shards    *shards       // of a cluster, or nil
 	dials     atomic.Int64  // of tracked
+	large     largeConn
 	histories *histories
 	enrolment enrolment
 	trims     chan time.Duration // see trimSoon
@@ -86,7 +87,7 @@ type valkeyConn struct {
 // carrier sends requests in one order with the notices that it hears.
 type carrier interface {
 	asker
-	// get reads a key: ask with less memory.
+	// get reads the beginning of a key: ask with less memory.
 	get(ctx context.Context, key string) reply
 	// later is ask, and what run makes of it, for a caller that does not wait: then is
 	// told of the replies, perhaps by the goroutine that reads, which it must not hold up.
@@ -535,6 +536,7 @@ func (c *valkeyConn) abandon() {
 	c.telling.Lock()
 	c.closed = true
 	c.telling.Unlock()
+	c.large.close()
 	if c.tracked != nil {
 		c.tracked.Close()
 	}
@@ -547,6 +549,7 @@ func (c *valkeyConn) Close() error {
 	c.closed = true
 	c.telling.Unlock()
 	c.cancel()
+	c.large.close()
 	c.tracked.Close()
 	c.plain.Close()
 	c.running.Wait()

@@ -346,20 +346,22 @@ func (k *shards) get(ctx context.Context, keys []string, q *changelog.DeltaQuery
 }
 
 func (k *shards) read(ctx context.Context, keys []string) ([]backend.Item, error) {
-	items, b := make([]backend.Item, len(keys)), newBatch()
-	for _, key := range keys {
-		b.add("GET", key)
-	}
-	for i, r := range k.c.cluster.ask(ctx, b) {
-		var err error
-		if items[i], err = item(r); err != nil {
-			return nil, err
+	most := shareOf(len(keys))
+	begin := func(keys []string) ([]backend.Item, error) {
+		b := newBatch()
+		for _, key := range keys {
+			k.c.addRead(b, key, most)
 		}
-		if len(keys) > 1 && items[i].Raw == "" {
-			items[i] = backend.Item{} // what is no string is missing, as of MGET
+		return itemsOf(k.c.cluster.ask(ctx, b))
+	}
+	items, err := begin(keys)
+	if err == nil && len(keys) > 0 {
+		k.c.complete(ctx, keys, items, most, begin)
+		if len(keys) == 1 {
+			err = items[0].Err
 		}
 	}
-	return items, nil
+	return items, err
 }
 
 // delta asks the server that has the log, on the connection that it proves.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -14,23 +13,28 @@ import (
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/bound"
 	"github.com/tiercache/tiercache/internal/changelog"
-	"github.com/tiercache/tiercache/internal/resp"
+	"github.com/tiercache/tiercache/internal/recovery"
 )
 
 // GetOne implements [backend.Reader].
 func (c *valkeyConn) GetOne(ctx context.Context, key string) (backend.Item, error) {
-	return item(c.tracked.get(ctx, key))
+	it, err := item(c.tracked.get(ctx, key))
+	if err != nil || len(it.Raw) < firstRead {
+		return it, err
+	}
+	return c.completeOne(ctx, key, it, func([]string) ([]backend.Item, error) {
+		it, err := item(c.tracked.get(ctx, key))
+		return []backend.Item{it}, err
+	})
 }
 
-// item makes an Item of the answer to a GET. A value of another type than a
-// string counts as found and undecodable.
+// item makes an Item of the answer to a GETRANGE, which is empty if there is no key. A value of another
+// type than a string counts as found and undecodable.
 func item(r reply) (backend.Item, error) {
 	s, err := r.text()
 	switch {
 	case err == nil:
-		return backend.Item{Raw: s, Present: true}, nil
-	case err == errNull:
-		return backend.Item{}, nil
+		return backend.Item{Raw: s, Present: s != ""}, nil
 	case isWrongType(err):
 		return backend.Item{Raw: "", Present: true}, nil
 	}
@@ -95,15 +99,30 @@ func (c *valkeyConn) GetUntracked(ctx context.Context, keys []string) ([]backend
 		items, _, err := c.shards.get(ctx, keys, nil)
 		return items, err
 	}
-	b := newBatch()
-	if !c.o.NoTracking && !c.lacks.caching {
-		// guard: untracked-read
-		b.add(untrackNext...)
+	most := shareOf(len(keys))
+	untrack := !c.o.NoTracking && !c.lacks.caching
+	begin := func(keys []string) ([]backend.Item, error) {
+		b := newBatch()
+		for _, key := range keys {
+			if untrack {
+				// guard: untracked-read
+				b.add(untrackNext...)
+			}
+			c.addRead(b, key, most)
+		}
+		replies := c.tracked.ask(ctx, b)
+		if untrack {
+			for i := range keys {
+				replies[i] = replies[2*i+1]
+			}
+		}
+		return itemsOf(replies[:len(keys)])
 	}
-	b.add("MGET")
-	b.more(keys...)
-	replies, items := c.tracked.ask(ctx, b), make([]backend.Item, len(keys))
-	return items, itemsOf(replies[len(replies)-1], items)
+	items, err := begin(keys)
+	if err == nil {
+		c.complete(ctx, keys, items, most, begin)
+	}
+	return items, err
 }
 
 // get asks one server.
@@ -112,55 +131,48 @@ func (c *valkeyConn) get(ctx context.Context, client asker, keys []string, q *ch
 	if q != nil {
 		c.addDelta(b, q, counts)
 	}
-	switch len(keys) {
-	case 0:
-	case 1:
-		b.add("GET", keys[0])
-	default:
-		b.add("MGET")
-		b.more(keys...)
+	most := shareOf(len(keys))
+	for _, key := range keys {
+		c.addRead(b, key, most)
 	}
 	results := run(ctx, client, b)
 	var d changelog.Delta
 	var s origin
 	if q != nil {
 		var err error
-		if d, s, results, err = c.deltaOf(results, b.over); err != nil {
+		if d, s, results, err = c.deltaOf(results, b); err != nil {
 			return nil, d, s, err
 		}
 	}
-	items := make([]backend.Item, len(keys))
-	var err error
-	switch len(keys) {
-	case 0:
-	case 1:
-		items[0], err = item(results[0])
-	default:
-		err = itemsOf(results[0], items)
+	items, err := itemsOf(results)
+	if err == nil && len(keys) > 0 {
+		c.complete(ctx, keys, items, most, func(keys []string) ([]backend.Item, error) {
+			b := newBatch()
+			for _, key := range keys {
+				c.addRead(b, key, most)
+			}
+			return itemsOf(client.ask(ctx, b))
+		})
+		if len(keys) == 1 {
+			err = items[0].Err
+		}
 	}
 	return items, d, s, err
 }
 
-// itemsOf takes the answer to an MGET apart. A value of another type than a
-// string is nil there: a load puts another in its place.
-func itemsOf(r reply, items []backend.Item) error {
-	values, err := r.array()
-	if err != nil {
-		return failure(err)
-	}
-	if len(values) != len(items) {
-		return fmt.Errorf("%d keys were asked for, %d answered", len(items), len(values))
-	}
-	for i := range values {
-		switch v := &values[i]; v.Kind {
-		case resp.Text:
-			items[i] = backend.Item{Raw: v.Text, Present: true}
-		case resp.Null:
-		default:
-			return errAnswer
+// itemsOf makes Items of the answers to reads of several keys, or of one. A value of another type than a string is
+// missing among several: a load puts another in its place.
+func itemsOf(replies []reply) (items []backend.Item, err error) {
+	items = make([]backend.Item, len(replies))
+	for i, r := range replies {
+		if items[i], err = item(r); err != nil {
+			return nil, err
+		}
+		if len(replies) > 1 && items[i].Raw == "" {
+			items[i] = backend.Item{}
 		}
 	}
-	return nil
+	return items, nil
 }
 
 // Delete implements [backend.Writer].
@@ -243,43 +255,101 @@ func (c *valkeyConn) each(ctx context.Context, keys []string, s script, names fu
 
 // Write implements [backend.Writer].
 func (c *valkeyConn) Write(ctx context.Context, writes []backend.Write) ([]backend.Written, error) {
-	b := c.batchOf(writes)
-	replies, err := c.change(ctx, b, func(i int) backend.Window { return writes[i].Window })
+	backend.Queue(writes)
+	return c.write(ctx, writes)
+}
+
+// write is Write once the writes are queued.
+func (c *valkeyConn) write(ctx context.Context, writes []backend.Write) ([]backend.Written, error) {
+	return c.writeStaged(ctx, writes, c.stageAll(ctx, writes))
+}
+
+// writeStaged is write of what has been sent ahead, except what has failed.
+func (c *valkeyConn) writeStaged(ctx context.Context, writes []backend.Write, failed []error) ([]backend.Written, error) {
+	b, at := c.batchOf(writes, failed)
+	if len(at) == 0 {
+		return writtenOf(writes, nil, at, failed), nil
+	}
+	replies, err := c.change(ctx, b, func(i int) backend.Window { return writes[at[i]].Window })
+	if err == nil {
+		err = unanswered(replies)
+	}
+	out := writtenOf(writes, replies, at, failed)
+	c.dropUnplaced(writes, out, err)
 	if err != nil {
 		return nil, err
 	}
-	return writtenOf(replies)
+	return out, nil
+}
+
+// dropUnplaced removes what was sent ahead of writes that did not put it in its place.
+func (c *valkeyConn) dropUnplaced(writes []backend.Write, done []backend.Written, err error) {
+	var names []string
+	for i := range writes {
+		if name := writes[i].Staged; name != "" && (err != nil || done[i].Refused()) {
+			names = append(names, name)
+		}
+	}
+	if len(names) > 0 {
+		c.dropAhead(names...)
+	}
 }
 
 // WriteLater implements [backend.Writer].
 func (c *valkeyConn) WriteLater(ctx context.Context, writes []backend.Write, then func([]backend.Written, error)) {
-	b := c.batchOf(writes)
+	backend.Queue(writes) // what is asked then goes first, and does not wait for these to be done
+	if needsStage(writes) {
+		c.writeAside(ctx, writes, then)
+		return
+	}
+	b, at := c.batchOf(writes, nil)
 	c.tracked.later(ctx, b, func(replies []reply) {
-		then(writtenOf(replies))
+		out, err := writtenOf(writes, replies, at, nil), unanswered(replies)
+		if err != nil {
+			out = nil
+		}
+		then(out, err)
 	})
 }
 
-// batchOf puts writes into words.
-func (c *valkeyConn) batchOf(writes []backend.Write) *batch {
-	backend.Queue(writes) // what is asked then goes first, and does not wait for these to be done
-	b := newBatch()
-	for i := range writes {
-		c.addWrite(b, &writes[i])
+// writeAside is WriteLater of what is large, in a goroutine.
+func (c *valkeyConn) writeAside(ctx context.Context, writes []backend.Write, then func([]backend.Written, error)) {
+	if !c.tracked.spawn(func() {
+		out, err := []backend.Written(nil), error(recovery.ErrPanicked) // unless it returns
+		defer func() { then(out, err) }()
+		failed := make([]error, len(writes))
+		for i := range writes {
+			failed[i] = c.stageSlowly(&writes[i])
+		}
+		out, err = c.writeStaged(ctx, writes, failed)
+	}) {
+		then(nil, failure(valkey.ErrClosing))
 	}
-	return b
 }
 
-// writtenOf reads the answers to writes.
-func writtenOf(replies []reply) ([]backend.Written, error) {
-	out := make([]backend.Written, len(replies))
+// batchOf puts writes into words, except those that have failed already. at says which of the writes the commands are.
+func (c *valkeyConn) batchOf(writes []backend.Write, failed []error) (b *batch, at []int) {
+	b, at = newBatch(), make([]int, 0, len(writes))
+	for i := range writes {
+		if failed == nil || failed[i] == nil {
+			c.addWrite(b, &writes[i])
+			at = append(at, i)
+		}
+	}
+	return b, at
+}
+
+// writtenOf reads the answers to those of the writes that at names.
+func writtenOf(writes []backend.Write, replies []reply, at []int, failed []error) []backend.Written {
+	out := make([]backend.Written, len(writes))
+	for i := range failed {
+		out[i].Err = failed[i]
+	}
 	for i, r := range replies {
 		stored, err := r.number()
-		out[i] = backend.Written{Stored: stored == 1, Expired: stored == 2, Err: failure(err)}
+		out[at[i]] = backend.Written{Stored: stored == 1, Expired: stored == 2, Err: failure(err)}
 	}
-	if err := unanswered(replies); err != nil {
-		return nil, err
-	}
-	return out, nil
+	return out
 }
 
 func (c *valkeyConn) addWrite(b *batch, w *backend.Write) {
@@ -287,11 +357,20 @@ func (c *valkeyConn) addWrite(b *batch, w *backend.Write) {
 	if w.Unread {
 		unread = "1"
 	}
-	b.eval(scriptWrite, w.Key, w.Key+backend.LeaseSuffix)
+	value := valkey.BinaryString(w.Envelope)
+	if w.Staged == "" {
+		b.eval(scriptWrite, w.Key, w.Key+backend.LeaseSuffix)
+	} else {
+		b.eval(scriptPlace, w.Key, w.Key+backend.LeaseSuffix, w.Staged)
+		value = ""
+	}
 	// guard: R8-restored-lease-ttl
-	b.more(w.Token, valkey.BinaryString(w.Envelope), stamp(w.Expires.Add(c.ahead(w.Key))), unread, millis(cmp.Or(max(w.LeaseTTL, 0), defaultLeaseTTL)))
-	if w.Bounded() {
+	b.more(w.Token, value, stamp(w.Expires.Add(c.ahead(w.Key))), unread, millis(cmp.Or(max(w.LeaseTTL, 0), defaultLeaseTTL)))
+	if w.Bounded() || w.Staged != "" {
 		b.bound(w.Window)
+	}
+	if w.Staged != "" {
+		b.more(strconv.Itoa(len(w.Envelope)))
 	}
 }
 

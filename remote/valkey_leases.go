@@ -22,7 +22,7 @@ import (
 // If it is taken, a script says by whom and reads both in one step, so that one
 // is told when either changes.
 func (c *valkeyConn) Lease(ctx context.Context, reqs []backend.LeaseRequest) ([]backend.Lease, error) {
-	b := newBatch()
+	b, most := newBatch(), shareOf(len(reqs))
 	for i := range reqs {
 		r := &reqs[i]
 		// guard: I7-one-lease
@@ -31,7 +31,7 @@ func (c *valkeyConn) Lease(ctx context.Context, reqs []backend.LeaseRequest) ([]
 		case r.Any:
 			b.add("EXISTS", r.Key)
 		case r.Seen == "":
-			b.add("GET", r.Key)
+			c.addRead(b, r.Key, most)
 		default:
 			b.add("GETRANGE", r.Key, "0", strconv.Itoa(len(r.Seen)-1))
 		}
@@ -50,13 +50,40 @@ func (c *valkeyConn) Lease(ctx context.Context, reqs []backend.LeaseRequest) ([]
 			again = append(again, i)
 		}
 	}
-	if len(again) == 0 {
-		return leases, nil
+	if len(again) > 0 {
+		if err := c.leaseAgain(ctx, reqs, leases, again, most); err != nil {
+			return nil, err
+		}
 	}
-	if err := c.leaseAgain(ctx, reqs, leases, again); err != nil {
-		return nil, err
-	}
+	c.completeLeases(ctx, reqs, leases, most)
 	return leases, nil
+}
+
+// completeLeases reads the rest of the values that came with leases.
+func (c *valkeyConn) completeLeases(ctx context.Context, reqs []backend.LeaseRequest, leases []backend.Lease, most int) {
+	var keys []string
+	var items []backend.Item
+	var of []int
+	for i := range leases {
+		if it := leases[i].Item; len(it.Raw) == most {
+			keys, items, of = append(keys, reqs[i].Key), append(items, it), append(of, i)
+		}
+	}
+	if len(keys) == 0 {
+		return
+	}
+	c.complete(ctx, keys, items, most, func(keys []string) ([]backend.Item, error) {
+		b := newBatch()
+		for _, key := range keys {
+			c.addRead(b, key, most)
+		}
+		return itemsOf(c.tracked.ask(ctx, b))
+	})
+	for n, i := range of {
+		if leases[i].Item = items[n]; items[n].Err != nil {
+			leases[i].Item, leases[i].Err = backend.Item{}, items[n].Err
+		}
+	}
 }
 
 // leaseOf reads the answers about one lease. It returns false if more has to be
@@ -95,11 +122,11 @@ func newsOf(r backend.LeaseRequest, there reply) (s string, news bool, err error
 	if err == errNull || isWrongType(err) {
 		return "", false, nil
 	}
-	return s, err == nil && (r.Seen == "" || s != "" && s != r.Seen), err
+	return s, err == nil && s != "" && s != r.Seen, err
 }
 
 // leaseAgain completes what leaseOf could not tell.
-func (c *valkeyConn) leaseAgain(ctx context.Context, reqs []backend.LeaseRequest, leases []backend.Lease, again []int) error {
+func (c *valkeyConn) leaseAgain(ctx context.Context, reqs []backend.LeaseRequest, leases []backend.Lease, again []int, most int) error {
 	b := newBatch()
 	for _, n := range again {
 		r, force := reqs[n], "0"
@@ -107,7 +134,7 @@ func (c *valkeyConn) leaseAgain(ctx context.Context, reqs []backend.LeaseRequest
 			force = "1"
 		}
 		b.eval(scriptLease, pair(r.Key)...)
-		b.more(r.Token, millis(r.TTL), r.Seen, force)
+		b.more(r.Token, millis(r.TTL), r.Seen, force, strconv.Itoa(most-1))
 	}
 	results := run(ctx, c.tracked, b)
 	for i, n := range again {

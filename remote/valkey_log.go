@@ -162,10 +162,10 @@ func (c *valkeyConn) addDelta(b *batch, q *changelog.DeltaQuery, counts bool) {
 	}
 }
 
-// deltaOf reads the answers to addDelta and returns the others. over is batch.over.
-func (c *valkeyConn) deltaOf(results []reply, over int64) (d changelog.Delta, s origin, rest []reply, err error) {
+// deltaOf reads the answers to addDelta and returns the others. b is what was asked.
+func (c *valkeyConn) deltaOf(results []reply, b *batch) (d changelog.Delta, s origin, rest []reply, err error) {
 	// guard: I2-delta-names-connection
-	connection := over
+	connection := b.over
 	if c.sharded() {
 		id, err := results[0].number()
 		if err != nil {
@@ -174,7 +174,7 @@ func (c *valkeyConn) deltaOf(results []reply, over int64) (d changelog.Delta, s 
 		connection, results = id+c.dials.Load()<<dialsFrom, results[1:]
 	}
 	d, s, err = parseDelta(results[0])
-	d.Connection = connection
+	d.Connection, d.Busy = connection, b.busy
 	return d, s, results[1:], err
 }
 

@@ -76,7 +76,6 @@ func TestAStoredValueThatIsNoEntryIsACountedMiss(t *testing.T) {
 		random[i] = byte(rand.Uint32())
 	}
 	bad := map[string]func(raw string) string{
-		"empty":            func(string) string { return "" },
 		"short":            func(string) string { return "x" },
 		"a stamp alone":    func(raw string) string { return raw[:13] },
 		"random":           func(string) string { return string(random) },
@@ -133,6 +132,36 @@ func TestAStoredValueThatIsNoEntryIsACountedMiss(t *testing.T) {
 		}
 		assert.Len(t, seen.of(tier.EventBadEntry), int(misses))
 		assert.ErrorIs(t, seen.of(tier.EventBadEntry)[0].Err, envelope.ErrDamaged)
+	})
+}
+
+// An empty value is read as none: the server does not tell the two apart where it returns a range.
+func TestAnEmptyStoredValueIsAMissAndReplaced(t *testing.T) {
+	onEachRemote(t, func(t *testing.T, f *fleet) {
+		sb := f.process()
+		a, b := view[string](t, f.process(), "docs"), view[string](t, sb, "docs")
+		for i, read := range []func(key string) string{
+			func(key string) string { return find(t, b, key, is("new")).Value },
+			func(key string) string {
+				got, err := b.GetMany(t.Context(), []string{key}, func(context.Context, []string, tier.Entries) (map[string]string, error) {
+					return map[string]string{key: "new"}, nil
+				})
+				require.NoError(t, err)
+				return got[key]
+			},
+		} {
+			key := fmt.Sprint(i)
+			require.NoError(t, a.Set(t.Context(), key, "old"))
+			f.sync()
+			f.put(explain(t, a, key).RemoteKey, "")
+			require.False(t, explain(t, b, key).Remote.Present)
+			_, ok, err := b.Peek(t.Context(), key)
+			require.NoError(t, err)
+			require.False(t, ok)
+			require.Equal(t, "new", read(key))
+			filled(t, sb, int64(i)+1)
+			require.Equal(t, "new", find(t, a, key, unneeded, tier.NoLocal()).Value)
+		}
 	})
 }
 

@@ -66,18 +66,23 @@ func (l *loadRun) fill(fs []*inflight.Call, r loadResult) {
 		}
 	}
 	if len(release) > 0 {
-		rctx := l.s.session.Request(ctx)
-		if err := l.s.session.Conn.Release(rctx, release, l.token); err != nil {
+		if err := inPieces(release, func(piece []string) error {
+			rctx := l.s.session.Request(ctx)
+			defer rctx.End()
+			return l.s.session.Conn.Release(rctx, piece, l.token)
+		}); err != nil {
 			l.countRemoteError(err)
 			// guard: release-lease-of-failed-load
 			l.releaseLater(release)
 		}
-		rctx.End()
 	}
-	if len(fills) > 0 {
-		l.store(ctx, fills)
-	} else {
+	switch n := nextPiece(len(fills), func(i int) int { return len(fills[i].write.Envelope) }); {
+	case len(fills) == 0:
 		l.finish()
+	case n < len(fills):
+		l.storeInPieces(ctx, fills)
+	default:
+		l.store(ctx, fills)
 	}
 }
 
@@ -134,9 +139,11 @@ func (l *loadRun) dropOlder(ctx context.Context, fs []*inflight.Call, done []fin
 
 // discard deletes those of the keys whose leases the run still holds.
 func (l *loadRun) discard(ctx context.Context, names []string) error {
-	rctx := l.s.session.Request(ctx)
-	defer rctx.End()
-	err := l.s.session.Conn.Discard(rctx, names, l.token)
+	err := inPieces(names, func(piece []string) error {
+		rctx := l.s.session.Request(ctx)
+		defer rctx.End()
+		return l.s.session.Conn.Discard(rctx, piece, l.token)
+	})
 	if err != nil {
 		l.countRemoteError(err)
 	}
@@ -175,6 +182,7 @@ func (l *loadRun) store(ctx context.Context, fills []pendingFill) {
 		writes[i] = fills[i].write
 		bytes += int64(len(writes[i].Envelope))
 	}
+	bytes = min(bytes, maxFilling) // what is larger is under way alone
 	begun := mono.Now()
 	rctx := l.s.session.Request(ctx)
 	if !l.s.fills.TryAcquire(bytes) {
@@ -200,11 +208,57 @@ func (l *loadRun) store(ctx context.Context, fills []pendingFill) {
 	})
 }
 
+// storeInPieces is store of more than one request is to store: one piece after another. It answers the callers of all before
+// the first, as store does.
+func (l *loadRun) storeInPieces(ctx context.Context, fills []pendingFill) {
+	var bytes int64
+	for i := range fills {
+		l.keepProvisionally(&fills[i])
+		bytes += int64(len(fills[i].write.Envelope))
+	}
+	bytes = min(bytes, maxFilling)
+	if !l.s.fills.TryAcquire(bytes) {
+		l.storePieces(ctx, fills)
+		return
+	}
+	l.answer(fills)
+	l.s.goroutines.RunInBackground(func() {
+		defer l.s.fills.Release(bytes)
+		l.storePieces(ctx, fills)
+	})
+}
+
+// storePieces writes until a piece is not answered, and ends the run.
+func (l *loadRun) storePieces(ctx context.Context, fills []pendingFill) {
+	defer l.finish()
+	defer func() { l.dropFills(fills) }() // after a panic
+	for len(fills) > 0 {
+		piece := fills[:nextPiece(len(fills), func(i int) int { return len(fills[i].write.Envelope) })]
+		writes := make([]backend.Write, len(piece))
+		for i := range piece {
+			writes[i] = piece[i].write
+		}
+		begun, rctx := mono.Now(), l.s.session.Request(ctx)
+		written, err := l.s.session.Conn.Write(rctx, writes)
+		rctx.End()
+		if endsPieces(err) {
+			piece = fills
+		}
+		fills = fills[len(piece):]
+		l.settleAll(piece, begun, written, err)
+	}
+}
+
 // stored ends a run whose writes are done, or given up. It calls the observer last,
 // since that may end this goroutine.
 func (l *loadRun) stored(fills []pendingFill, begun mono.Time, written []backend.Written, err error) {
 	// guard: run-ends-on-goexit
 	defer l.finish()
+	l.settleAll(fills, begun, written, err)
+}
+
+// settleAll ends the calls of fills whose writes are done, or given up.
+func (l *loadRun) settleAll(fills []pendingFill, begun mono.Time, written []backend.Written, err error) {
 	settled := false
 	defer func() {
 		// guard: panic-in-fill-ends-calls

@@ -10,15 +10,17 @@ import (
 )
 
 // InvalidateSource makes every value that was made from one of the sources
-// unbelievable, in every process, with one command however many there are. When
+// unbelievable, in every process, with one command for each 1,000 of them. When
 // it returns, no read in this process sees one; other processes follow within
-// one push, and in any case within the maximum staleness. All ids change at one
-// position, which is returned.
+// one push, and in any case within the maximum staleness. Up to 1,000 ids change at
+// one position, which is returned.
 //
-// The server records all ids of a call in one step, during which it serves no other
-// client (1,000 take it some milliseconds). It has a second for that, or the remote
-// timeout if that is longer: name at most 10,000. A call with more that fails is
-// sent again as a change of everything.
+// More are recorded 1,000 at a time, one step after another, in each of which the server
+// serves no other client for some ten milliseconds. So other processes learn of the
+// changes one after another, and the position of the last is returned. In this process all
+// of them hold from the beginning. A step has a second, or the remote timeout if that is
+// longer. What could not be recorded of more than 10,000 ids is sent again as a change of
+// everything.
 //
 // After an error (ErrUnavailable) no read in this process sees one either, and
 // the change is sent again in the background until it is acknowledged or the
@@ -70,7 +72,7 @@ func (s *Store) change(ctx context.Context, doing string, scopes []invalidation.
 		return s.AsOf(), nil // nothing named, nothing changed
 	}
 	begun := time.Now()
-	rctx, cancel := s.session.ChangeContext(ctx)
+	rctx, cancel := s.session.ChangeContext(ctx, len(scopes))
 	defer cancel()
 	asOf, err := s.session.Tail.Change(rctx, scopes, all, cfg.Settle)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	mrand "math/rand/v2"
+	"slices"
 	"strconv"
 	"time"
 
@@ -105,22 +106,23 @@ func (l *loadRun) lease(ctx context.Context, fs []*inflight.Call) (ready, held [
 		}
 	}
 	for len(ask) > 0 {
-		leases, err := l.askLeases(ctx, ask)
+		piece := ask[:min(len(ask), pieceKeys)]
+		leases, err := l.askLeases(ctx, piece)
 		if err != nil {
 			l.countRemoteError(err)
 			if !breaker.Refused(err) {
-				l.releaseLater(leasedNames(ask))
+				l.releaseLater(leasedNames(piece))
 			}
-			for _, f := range ask {
+			for _, f := range ask { // the next pieces would be waited for in vain
 				f.Lease = inflight.LeaseSkipped
 			}
 			return append(ready, ask...), held
 		}
 		var again []*inflight.Call
-		for i, f := range ask { // before any is decoded: a codec may end this goroutine
+		for i, f := range piece { // before any is decoded: a codec may end this goroutine
 			f.Lease = inflight.LeaseOf(leases[i].Acquired && leases[i].Err == nil)
 		}
-		for i, f := range ask {
+		for i, f := range piece {
 			lease := leases[i]
 			switch {
 			case lease.Item.Found() && l.finishFromRemote(ctx, f, lease.Item, l.load, l.o):
@@ -143,7 +145,7 @@ func (l *loadRun) lease(ctx context.Context, fs []*inflight.Call) (ready, held [
 				held = append(held, f)
 			}
 		}
-		ask = again
+		ask = append(again, ask[len(piece):]...)
 		if ctx.Err() != nil {
 			l.finishAll(ask, inflight.Outcome{Err: context.Cause(l.Context)})
 			return ready, held
@@ -215,7 +217,9 @@ func (l *loadRun) releaseAside(f *inflight.Call) {
 
 // release gives up leases of the run.
 func (l *loadRun) release(keys []string) {
-	l.s.session.Release(l.s.goroutines.Ctx, keys, l.token, l.countRemoteError)
+	for piece := range slices.Chunk(keys, pieceKeys) {
+		l.s.session.Release(l.s.goroutines.Ctx, piece, l.token, l.countRemoteError)
+	}
 }
 
 // leasedNames returns the remote keys of the calls that do not skip the lease.

@@ -211,9 +211,11 @@ func (l *loadRun) extend() {
 	if len(keys) == 0 || l.cfg.LocalOnly {
 		return
 	}
-	rctx := l.s.session.Request(&l.LoadContext) // not the first caller's context: that caller may have left
-	defer rctx.End()
-	if err := l.s.session.Conn.Extend(rctx, keys, l.token, l.s.cfg.LeaseTTL); err != nil {
+	if err := inPieces(keys, func(piece []string) error {
+		rctx := l.s.session.Request(&l.LoadContext) // not the first caller's context: that caller may have left
+		defer rctx.End()
+		return l.s.session.Conn.Extend(rctx, piece, l.token, l.s.cfg.LeaseTTL)
+	}); err != nil {
 		l.countRemoteError(err)
 	}
 }

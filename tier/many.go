@@ -1,6 +1,7 @@
 package tier
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,8 +14,9 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
-// GetMany is Get of several keys: one round trip to the remote tier, and one
-// run of the loader for those that no tier has and no other caller is loading. A
+// GetMany is Get of any number of keys: one request to the remote tier for each 256 of
+// them, one after another, and one run of the loader for those that no tier has and no
+// other caller is loading. What was read stays so if a later request fails. A
 // key that is not found is absent from the result, and that is no error. If
 // some keys fail, what was found is returned with the joined errors.
 func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[V], options ...CallOption) (map[string]V, error) {
@@ -80,6 +82,8 @@ type keyLookup struct {
 	h             local.Key
 	hasCall       bool           // the key had a call when the caller began
 	delivered     bool           // its value was read uncoalesced, and given
+	read          bool           // it was asked for uncoalesced, and answered
+	readErr       error          // or not
 	seen          string         // the version that was read uncoalesced and cannot be used: see call.seen
 	empty         bool           // likewise: see call.empty
 	call          *inflight.Call // nil if the local tier had it, it was delivered, or err
@@ -95,9 +99,7 @@ type keyLookup struct {
 type batchLookup struct {
 	lookups []keyLookup
 	lead    []*inflight.Call
-
-	uncoalesced bool  // the remote tier was read already, without calls
-	err         error // the error of that read
+	leaders []*keyLookup // of lead, in its order
 }
 
 // newCalls returns a call for each lookup that may need one, in one piece of memory:
@@ -149,7 +151,7 @@ func (c *core) lookupMany(ctx context.Context, p *batchLookup, keys []string, lo
 		if t.leads {
 			calls = calls[1:]
 			t.call.Seen, t.call.Empty = t.seen, t.empty
-			p.lead = append(p.lead, t.call)
+			p.lead, p.leaders = append(p.lead, t.call), append(p.leaders, t)
 		}
 	}
 	c.ns.NameAll(len(p.lead), func(i int) local.Key { return p.lead[i].H }, func(i int, name string) { p.lead[i].Name = name })
@@ -210,8 +212,8 @@ func (c *core) awaitKey(ctx context.Context, t *keyLookup, since snapshot, load 
 	return got, err
 }
 
-// lookupBatch does the work of the calls that the batch leads: one read, unless the keys
-// were read uncoalesced, and one load for the rest.
+// lookupBatch does the work of the calls that the batch leads: it reads them in pieces, unless they
+// were read uncoalesced, and has one load for the rest.
 func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o config.Call) {
 	fs := p.lead
 	if len(fs) == 0 {
@@ -235,31 +237,61 @@ func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o
 			c.endOnGoexit(p.lead...)
 		}
 	}()
-	fs, rest := c.splitByOutage(ctx, fs, o)
-	var items []backend.Item
-	err := p.err
-	if len(fs) > 0 && !p.uncoalesced {
-		items, err = c.readMany(ctx, fs, o)
-	}
-	for i, f := range fs {
-		switch {
-		case err != nil:
-			if !c.afterReadError(ctx, f, o, err) {
+	fs, rest := c.splitByRead(ctx, p, o)
+	fs, offline := c.splitByOutage(ctx, fs, o)
+	rest = append(rest, offline...)
+	var failed error
+	for len(fs) > 0 {
+		piece := fs[:min(len(fs), pieceKeys)]
+		fs = fs[len(piece):]
+		var items []backend.Item
+		err := failed
+		// guard: silent-piece-is-the-last
+		if failed == nil {
+			items, err = c.readMany(ctx, piece, o)
+			failed = cmp.Or(err, silentItem(items))
+		}
+		for i, f := range piece {
+			switch {
+			case err == nil && items == nil:
+				f.Lease = inflight.LeaseSkipped
+				rest = append(rest, f)
+			case err == nil && items[i].Err == nil:
+				if !c.finishFromRemote(ctx, f, items[i], load, o) {
+					rest = append(rest, f)
+				}
+			case err == nil:
+				// guard: failed-item-is-of-its-key
+				if !c.afterReadError(ctx, f, o, items[i].Err) {
+					rest = append(rest, f)
+				}
+			case !c.afterReadError(ctx, f, o, err):
 				rest = append(rest, f)
 			}
-		case p.uncoalesced:
-			rest = append(rest, f)
-		case items == nil:
-			f.Lease = inflight.LeaseSkipped
-			rest = append(rest, f)
-		case !c.finishFromRemote(ctx, f, items[i], load, o):
-			rest = append(rest, f)
 		}
 	}
 	returned = true
 	if len(rest) > 0 {
 		c.newRun(load, o).start(ctx, rest)
 	}
+}
+
+// splitByRead separates the calls that are to be read from those that were asked for uncoalesced.
+func (c *core) splitByRead(ctx context.Context, p *batchLookup, o config.Call) (unread, rest []*inflight.Call) {
+	unread = p.lead[:0:0]
+	for i, f := range p.lead {
+		switch t := p.leaders[i]; {
+		case t.readErr != nil:
+			if !c.afterReadError(ctx, f, o, t.readErr) {
+				rest = append(rest, f)
+			}
+		case t.read:
+			rest = append(rest, f)
+		default:
+			unread = append(unread, f)
+		}
+	}
+	return unread, rest
 }
 
 // splitByOutage separates the calls whose server is away, so that the keys of a cluster's

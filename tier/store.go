@@ -216,7 +216,7 @@ func (s *Store) Sync(ctx context.Context) error {
 		return ErrClosed
 	}
 	begun := mono.Now()
-	rctx, cancel := s.session.ChangeContext(ctx)
+	rctx, cancel := s.session.ChangeContext(ctx, 1)
 	defer cancel()
 	err := s.session.Tail.CatchUp(rctx)
 	if err == nil {

@@ -33,29 +33,45 @@ func (c *core) readsUncoalesced(o config.Call) bool {
 // rest is left to calls. They need not read it before they ask for its lease, since
 // that reads it, too.
 func (c *core) readUncoalesced(ctx context.Context, p *batchLookup, give func(key string, it *record.Item)) {
-	v := c.s.session.Tail.View()
-	// guard: I2-uncoalesced-read-proof
-	if !c.s.session.CanJudge(v, nil) {
-		return // it takes a delta to judge it
-	}
 	asked := make([]*keyLookup, 0, len(p.lookups))
 	for i := range p.lookups {
 		if t := &p.lookups[i]; t.err == nil && !t.hasCall {
 			asked = append(asked, t)
 		}
 	}
-	if len(asked) == 0 {
-		return
+	for len(asked) > 0 {
+		v := c.s.session.Tail.View()
+		// guard: I2-uncoalesced-read-proof
+		if !c.s.session.CanJudge(v, nil) {
+			return // it takes a delta to judge it
+		}
+		piece := asked[:min(len(asked), pieceKeys)]
+		items, err := c.readNames(ctx, piece, v)
+		if err == nil {
+			err = c.giveUncoalesced(ctx, piece, items, v, give)
+		}
+		if err != nil {
+			// guard: uncoalesced-read-waits-once
+			for _, t := range asked {
+				if !t.delivered && !t.read {
+					t.readErr = err
+				}
+			}
+			return
+		}
+		asked = asked[len(piece):]
 	}
-	items, err := c.readNames(ctx, asked, v)
-	// guard: uncoalesced-read-waits-once
-	p.uncoalesced, p.err = true, err
-	if err != nil {
-		return
-	}
+}
+
+// giveUncoalesced gives what of a piece was read and can be used. It returns an error if what follows is not to be read.
+func (c *core) giveUncoalesced(ctx context.Context, piece []*keyLookup, items []backend.Item, v *changelog.View, give func(key string, it *record.Item)) error {
 	now, rests := mono.Now(), inflight.Basis{Epoch: v.Epoch, KeyTick: v.Watermark}
 	hits := int64(0)
-	for i, t := range asked {
+	for i, t := range piece {
+		if t.readErr = items[i].Err; t.readErr != nil {
+			continue
+		}
+		t.read = true
 		it, cause, err := c.open(ctx, &storedValue{key: t.key, stored: items[i], Basis: rests, now: now})
 		switch {
 		case it == nil:
@@ -76,6 +92,7 @@ func (c *core) readUncoalesced(ctx context.Context, p *batchLookup, give func(ke
 		it.Release(c.s.session.Tail)
 	}
 	c.ns.stats.remoteHits.Add(hits)
+	return silentItem(items)
 }
 
 // readNames reads the entries of the lookups' keys, so that they can be judged by v.

@@ -1,6 +1,7 @@
 package tier
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,8 +74,10 @@ func (c *Cache[V]) Set(ctx context.Context, key string, value V, options ...Entr
 	return c.setAll(ctx, []string{key}, []*record.Item{record.NewItemOf(c.kind, value)}, options)
 }
 
-// SetMany is Set of several keys in one round trip, with the same options. Each
-// key is stored or not on its own; the errors are joined.
+// SetMany is Set of any number of keys with the same options: one request for each 256 of
+// them or 128 KiB, one after another. Each key is stored or not on its own, and those with
+// bad names are not; the errors are joined. After a request that got no answer no more
+// are sent: an error says how many keys were not attempted.
 func (c *Cache[V]) SetMany(ctx context.Context, values map[string]V, options ...EntryOption) error {
 	keys, items := make([]string, 0, len(values)), make([]*record.Item, 0, len(values))
 	for k, v := range values {
@@ -101,10 +104,8 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*record.Item, 
 		return fmt.Errorf("tier: set: %w", err)
 	}
 	fresh, kept := cfg.Life(&c.cfg, c.s.cfg.MaxTTL, false)
-	for _, key := range keys {
-		if err := c.admitWrite(ctx, key); err != nil {
-			return err
-		}
+	if err := c.admitChange(ctx); err != nil {
+		return err
 	}
 	begun := mono.Now()
 	// guard: I5-as-of-of-set
@@ -116,7 +117,13 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*record.Item, 
 	writes := make([]backend.Write, 0, len(keys))
 	var unencoded []string
 	var errs []error
+	sets := make([]string, 0, len(keys))
 	for i, key := range keys {
+		// guard: bad-key-among-good-ones
+		if err := checkKey(key); err != nil {
+			errs = append(errs, err)
+			continue
+		}
 		it := items[i]
 		p := pendingSet{c.ns.Hash(key), it, &inflight.Watch{}}
 		c.setBasis(it, &inflight.Basis{Epoch: c.s.session.Tail.View().Epoch, Shard: c.s.session.ShardOf(c.ns.RemoteName(p.h))})
@@ -131,15 +138,15 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*record.Item, 
 			writes = append(writes, backend.Write{
 				Key: c.ns.RemoteName(p.h), Envelope: sealed, Expires: expiryOf(sealed), Unread: !c.cfg.RemoteOnly})
 		}
-		puts = append(puts, p)
+		puts, sets = append(puts, p), append(sets, key)
 	}
-	if len(keys) > 0 {
-		errs = append(errs, c.changingKeys(ctx, "set", keys, func() error {
+	if changed := append(unencoded, sets...); len(changed) > 0 {
+		errs = append(errs, c.changingKeys(ctx, "set", changed, func() error {
 			// The old value is not what the key has now, by the caller's word.
 			// guard: I1-set-of-unencodable-deletes
 			err := c.deleteUnencoded(ctx, unencoded)
 			if len(puts) > 0 {
-				err = errors.Join(err, c.putAll(ctx, puts, writes))
+				err = errors.Join(err, c.putInPieces(ctx, puts, writes))
 			}
 			return err
 		}))
@@ -160,13 +167,18 @@ func (c *core) deleteUnencoded(ctx context.Context, keys []string) error {
 // admitWrite rejects what cannot be done at all. It is for methods that wait for no
 // load, and so may be called inside a loader of the same key.
 func (c *core) admitWrite(ctx context.Context, key string) error {
+	return cmp.Or(c.admitChange(ctx), checkKey(key))
+}
+
+// admitChange is admitWrite of keys that are checked one by one.
+func (c *core) admitChange(ctx context.Context) error {
 	if c.s.closed.Load() {
 		return ErrClosed
 	}
 	if ctx.Err() != nil {
 		return endOf(ctx)
 	}
-	return checkKey(key)
+	return nil
 }
 
 // changingKeys writes keys and, where keys are scopes, records that they changed:
@@ -189,7 +201,7 @@ func (c *core) changingKeys(ctx context.Context, doing string, keys []string, wr
 	err := write()
 	// Also after an error, and for a caller that has given up: the write may have been done. It is over by now, so the
 	// record comes after it in any case.
-	rctx, cancel := c.s.session.RecordContext(ctx)
+	rctx, cancel := c.s.session.RecordContext(ctx, len(scopes))
 	defer cancel()
 	if breaker.Refused(err) {
 		// guard: I8-refused-write-records-later
@@ -200,6 +212,25 @@ func (c *core) changingKeys(ctx context.Context, doing string, keys []string, wr
 		return err
 	}
 	return errors.Join(err, remoteError(ctx, doing, recordErr))
+}
+
+// putInPieces stores values, one piece after another, until one is not answered. What is left then is not attempted.
+func (c *core) putInPieces(ctx context.Context, puts []pendingSet, writes []backend.Write) error {
+	if c.cfg.LocalOnly {
+		return c.putAll(ctx, puts, nil)
+	}
+	var errs []error
+	for len(puts) > 0 {
+		n := nextPiece(len(puts), func(i int) int { return len(writes[i].Envelope) })
+		err := c.putAll(ctx, puts[:n], writes[:n])
+		puts, writes = puts[n:], writes[n:]
+		// guard: silent-piece-of-sets-is-the-last
+		if errs = append(errs, err); len(puts) > 0 && (errors.Is(err, ErrUnavailable) || ctx.Err() != nil || c.s.closed.Load()) {
+			errs = append(errs, fmt.Errorf("tier: set: %d keys more were not attempted", len(puts)))
+			break
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (c *core) putAll(ctx context.Context, puts []pendingSet, writes []backend.Write) error {
@@ -235,8 +266,45 @@ func (c *core) putAll(ctx context.Context, puts []pendingSet, writes []backend.W
 	return errors.Join(errs...)
 }
 
-// writeInTime stores values. When it returns each has been stored, or never will be.
+// writeInTime stores values. When it returns each has been stored, or never will be. What is large is sent ahead, for which
+// there is as much time as it takes; the windows of the writes begin after that.
 func (c *core) writeInTime(ctx context.Context, writes []backend.Write) ([]backend.Written, error) {
+	written := make([]backend.Written, len(writes))
+	ready, at := writes[:0:0], make([]int, 0, len(writes))
+	for i := range writes {
+		switch err := c.stage(ctx, &writes[i]); {
+		case err == nil:
+			ready, at = append(ready, writes[i]), append(at, i)
+		case errors.Is(err, remote.ErrFull):
+			written[i].Err = err // as of a write: see settlePut
+		default:
+			written[i].Err = session.NotAttempted{Err: err}
+		}
+	}
+	if len(ready) == 0 {
+		return written, nil
+	}
+	done, err := c.writeStaged(ctx, ready)
+	if err != nil {
+		return nil, err
+	}
+	for i, w := range done {
+		written[at[i]] = w
+	}
+	return written, nil
+}
+
+func (c *core) stage(ctx context.Context, w *backend.Write) error {
+	if len(w.Envelope) <= pieceAhead {
+		return nil
+	}
+	rctx := c.s.session.Request(ctx)
+	defer rctx.End()
+	return c.s.session.Conn.Stage(rctx, w)
+}
+
+// writeStaged is writeInTime of what is small, or was sent ahead.
+func (c *core) writeStaged(ctx context.Context, writes []backend.Write) ([]backend.Written, error) {
 	rctx, until := c.s.session.WriteRequest(ctx)
 	defer rctx.End()
 	// guard: I6-declare-before-set
@@ -310,19 +378,31 @@ func (c *core) settlePut(ctx context.Context, p pendingSet, w backend.Write, don
 // it returns, no read in this process sees an older value, and no load that was
 // under way will store one. Deleting a key that does not exist is no error. Each key
 // has been deleted when Delete returns, or never will be, so that no value is removed
-// that was set later. It waits as Set does, and its errors say as much about the keys as
-// those of Set; they are joined.
+// that was set later. Keys with bad names are errors, and the others are deleted. Many keys
+// are deleted in several requests, as SetMany stores them. It waits as Set does, and its
+// errors say as much about the keys as those of Set; they are joined.
 func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
-	for _, key := range keys {
-		if err := c.admitWrite(ctx, key); err != nil {
-			return err
-		}
+	if err := c.admitChange(ctx); err != nil {
+		return err
 	}
+	begun := mono.Now()
+	good := make([]string, 0, len(keys))
+	var errs []error
+	for _, key := range keys {
+		// guard: bad-key-among-good-deletes
+		if err := checkKey(key); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		good = append(good, key)
+	}
+	if len(good) > 0 {
+		errs = append(errs, c.changingKeys(ctx, "delete", good, func() error { return c.deleteAll(ctx, good, c.deleteDeclared) }))
+	}
+	err := errors.Join(errs...)
 	if len(keys) == 0 {
 		return nil
 	}
-	begun := mono.Now()
-	err := c.changingKeys(ctx, "delete", keys, func() error { return c.deleteAll(ctx, keys, c.deleteDeclared) })
 	c.s.observe(EventWrite, c.ns, mono.Now().Sub(begun), err)
 	return err
 }
@@ -340,9 +420,26 @@ func (c *core) deleteDeclared(ctx context.Context, names []string) error {
 	return c.deleteInTime(ctx, names)
 }
 
-// deleteInTime deletes keys. When it returns each has been deleted, or never will be: a late deletion would remove a
-// value that was set since.
+// deleteInTime deletes keys, one piece after another, until one is not answered. When it returns each has been deleted, or
+// never will be: a late deletion would remove a value that was set since.
 func (c *core) deleteInTime(ctx context.Context, names []string) error {
+	if len(names) <= pieceKeys {
+		return c.deletePiece(ctx, names)
+	}
+	var errs []error
+	for len(names) > 0 {
+		piece := names[:min(len(names), pieceKeys)]
+		err := c.deletePiece(ctx, piece)
+		names = names[len(piece):]
+		if errs = append(errs, err); len(names) > 0 && (endsPieces(err) || ctx.Err() != nil || c.s.closed.Load()) {
+			errs = append(errs, fmt.Errorf("%d keys more were not attempted", len(names)))
+			break
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c *core) deletePiece(ctx context.Context, names []string) error {
 	rctx, until := c.s.session.WriteRequest(ctx)
 	defer rctx.End()
 	var deleted []backend.Deleted

@@ -35,6 +35,9 @@ type Options struct {
 	// Heartbeat is the time between two requests for a proof to each server of a
 	// cluster; 0 is 250 ms.
 	Heartbeat time.Duration
+	// MaxValue is the longest encoded value, in bytes; 0: 64 MiB. What is longer, with
+	// all that an entry has besides, is read as one that cannot be decoded.
+	MaxValue int64
 	// MaxTTL is the longest life of an entry of this store. The change log remembers
 	// changes for the longest MaxTTL of all stores that are open.
 	MaxTTL time.Duration
@@ -76,9 +79,10 @@ type Conn interface {
 
 // Reader reads entries.
 type Reader interface {
-	// Get reads keys in one round trip. With q the answer also holds the delta,
-	// taken before the keys are read. A key of another type than a string counts as
-	// missing among several keys, and as found and empty if it is the only one.
+	// Get reads keys in one round trip, and what is large of them in more. With q the
+	// answer also holds the delta, taken before the keys are read. A key of another type
+	// than a string counts as missing among several keys, and as found and empty if it is
+	// the only one. An empty value counts as missing.
 	Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) ([]Item, changelog.Delta, error)
 	// GetUntracked is Get of several keys without q, for a caller that keeps none of
 	// them. It need not ask for invalidations of the keys, and does not end earlier
@@ -103,6 +107,10 @@ type Leaser interface {
 
 // Writer stores and deletes entries.
 type Writer interface {
+	// Stage sends a large envelope ahead of its write, which need not wait for it then. Nothing has changed when it returns,
+	// and the write takes as little time as any other. It does nothing if w is small, or was staged. Writes with a Window are
+	// staged before that is known; others are when they are written, if they were not before.
+	Stage(ctx context.Context, w *Write) error
 	// Write stores values in one round trip. Once a part of it may have been sent, it waits for the answer although
 	// the caller's context has ended, until the limit of ctx (see bound.Limit): otherwise it would not be known whether
 	// the values are stored. If ctx ends before that, nothing is sent, and the error matches [NotSent]. Nothing is sent
@@ -147,6 +155,7 @@ const DefaultLeaseTTL = 3 * time.Second
 type Item struct {
 	Raw     string
 	Present bool
+	Err     error // of one of several: it is not known what there is
 }
 
 // Found reports whether there was a value at all.
@@ -230,6 +239,8 @@ type Write struct {
 	Unread bool
 	// Queued, unless nil, is called once, before Write sends anything.
 	Queued func()
+	// Staged is set by Stage: where the envelope is.
+	Staged string
 }
 
 // Window is the time in which a server performs a request, by the clock of the server that has the key, in

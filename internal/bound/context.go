@@ -38,6 +38,34 @@ func New(caller, limit context.Context, why error) *Context {
 	return &Context{Context: caller, limit: limit, why: why}
 }
 
+// Patient is a limit that is a bound for silence: a request that is answered meanwhile goes on beyond it.
+type Patient interface {
+	context.Context
+	// Silence is for how long nothing may come.
+	Silence() time.Duration
+}
+
+// Silence returns for how long a request with ctx may be without progress, and the context of its caller, which ends it in any
+// case; 0 and ctx if its deadline is fixed.
+func Silence(ctx context.Context) (d time.Duration, caller context.Context) {
+	switch c := ctx.(type) {
+	case *Context:
+		if limit, ok := c.limit.(Patient); ok {
+			return limit.Silence(), c.Context
+		}
+	case Patient:
+		return c.Silence(), context.Background()
+	}
+	return 0, ctx
+}
+
+// Ended returns why no request is to be begun with ctx, or nil: its caller has gone, or its deadline has passed, if that is
+// fixed. A request that is begun later than others with one limit has its own silence.
+func Ended(ctx context.Context) error {
+	_, caller := Silence(ctx)
+	return caller.Err()
+}
+
 // Until is New with a limit of its own, which ends at deadline.
 func Until(caller context.Context, deadline time.Time, why error) *Context {
 	limit, stop := context.WithDeadlineCause(context.Background(), deadline, why)

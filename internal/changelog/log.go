@@ -67,6 +67,9 @@ type Delta struct {
 	// Connection identifies the connection that answered. If it is not the same as
 	// before, pushes may have been lost in between.
 	Connection int64
+	// Busy: the connection was busy with other answers while this one was waited for, so
+	// that the time that it took says nothing of the server. See wire.LeastRate.
+	Busy bool
 }
 
 // ScopeTick is one member of the log.

@@ -30,9 +30,9 @@ func (c *conn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) 
 }
 
 func (c *conn) readLocked(key string) backend.Item {
-	raw, ok := c.remote.getLocked(key)
+	raw, _ := c.remote.getLocked(key)
 	c.remote.trackLocked(key, c)
-	return backend.Item{Raw: raw, Present: ok}
+	return backend.Item{Raw: raw, Present: raw != ""}
 }
 
 // Lease implements [backend.Leaser].
@@ -103,8 +103,8 @@ func (c *conn) Release(ctx context.Context, keys []string, token string) error {
 func (c *conn) GetUntracked(ctx context.Context, keys []string) (items []backend.Item, err error) {
 	err = c.step(ctx, func() {
 		for _, k := range keys {
-			raw, ok := c.remote.getLocked(k)
-			items = append(items, backend.Item{Raw: raw, Present: ok})
+			raw, _ := c.remote.getLocked(k)
+			items = append(items, backend.Item{Raw: raw, Present: raw != ""})
 		}
 	})
 	return items, err
@@ -114,6 +114,9 @@ func (c *conn) GetUntracked(ctx context.Context, keys []string) (items []backend
 func (c *conn) WriteLater(ctx context.Context, writes []backend.Write, then func([]backend.Written, error)) {
 	then(c.Write(ctx, writes))
 }
+
+// Stage implements [backend.Writer].
+func (c *conn) Stage(context.Context, *backend.Write) error { return nil }
 
 // Write implements [backend.Writer].
 func (c *conn) Write(ctx context.Context, writes []backend.Write) (out []backend.Written, err error) {

@@ -80,7 +80,7 @@ var marks = []mark{
 	{"I2-uncoalesced-read-proof", "drop", "TestI2WhatIsReadPast"},
 	{"uncoalesced-read-is-fresh", "true", "TestGetManyOfWhatIsNotKept"},
 	{"uncoalesced-read-releases-marks", "drop", "TestGetManyOfWhatIsNotKeptHoldsNoMarks"},
-	{"uncoalesced-read-waits-once", "sub true, err => err == nil, nil", "TestI8AGetManyOfWhatIsNotKept"},
+	{"uncoalesced-read-waits-once", "drop", "TestI8AGetManyOfWhatIsNotKept"},
 	{"I7-renew-lease", "drop", "TestALeaseIsRenewed"},
 	{"I2-shared-read-proof", "drop", "./internal/coherence TestI2WhoShares"},
 	{"I1-late-set-is-error", "drop", "TestASetThatCameTooLate"},

@@ -32,7 +32,7 @@ var reads = []test{
 			require.True(t, w[0].Stored, name)
 			for _, reader := range []*store{s, other} {
 				it := reader.get(t, s.key(name))
-				require.True(t, it.Found(), name)
+				require.Equal(t, envelope != "", it.Found(), name) // an empty value is none
 				require.True(t, it.Envelope() == envelope, name)
 			}
 		}
@@ -100,7 +100,7 @@ var reads = []test{
 		for _, raw := range []string{"", "1", "-1", "short", "000000000000", "0000000000000", "000000000000x", "-000000000001rest", strings.Repeat("x", backend.SeenLen)} {
 			h.Put(k, raw)
 			it := s.get(t, k)
-			require.True(t, it.Found(), raw)
+			require.Equal(t, raw != "", it.Found(), raw)
 			require.Equal(t, raw, it.Envelope(), raw)
 			require.Equal(t, raw, it.Seen(), raw)
 		}

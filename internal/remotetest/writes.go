@@ -27,16 +27,18 @@ var writes = []test{
 			"Written":   func(k string) { s.write(t, k, "old") },
 			"Deleted":   func(k string) { s.write(t, k, "old"); s.delete(t, k) },
 		} {
-			k := s.key(name)
-			prepare(k)
-			s.delta(t) // so that the notices of what was prepared are here
-			before := s.noticed(k)
-			require.True(t, s.write(t, k, "new value").Stored, name)
-			s.delta(t)
-			require.Equal(t, before+1, s.noticed(k), "its own: %s", name)
-			h.Put(k, "foreign")
-			s.delta(t)
-			require.Equal(t, before+2, s.noticed(k), "the next change is noticed: %s", name)
+			for _, value := range []string{"new value", long("new", 100<<10)} {
+				k := s.key(fmt.Sprint(name, len(value)))
+				prepare(k)
+				s.delta(t) // so that the notices of what was prepared are here
+				before := s.noticed(k)
+				require.True(t, s.write(t, k, value).Stored, name)
+				s.delta(t)
+				require.Equal(t, before+1, s.noticed(k), "its own: %s", name)
+				h.Put(k, "foreign")
+				s.delta(t)
+				require.Equal(t, before+2, s.noticed(k), "the next change is noticed: %s", name)
+			}
 		}
 	}},
 
@@ -80,14 +82,15 @@ var writes = []test{
 
 	{"AFillWithItsLeaseSendsExactlyOneNotice", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
-		for _, seen := range []bool{false, true} {
-			k := s.key(fmt.Sprint(seen))
+		for i := range 4 {
+			seen, value := i%2 == 1, []string{"loaded", long("loaded", 100<<10)}[i/2]
+			k := s.key(fmt.Sprint(i))
 			if seen {
 				h.Put(k, "stale")
 			}
 			require.True(t, s.lease(t, backend.LeaseRequest{Key: k, Token: "mine", Any: seen}).Acquired)
 			before := s.noticed(k)
-			require.True(t, s.writeWith(t, k, "mine", "loaded").Stored, "the lease has read the key")
+			require.True(t, s.writeWith(t, k, "mine", value).Stored, "the lease has read the key")
 			s.delta(t)
 			require.Equal(t, before+1, s.noticed(k))
 			h.Put(k, "foreign")
@@ -178,7 +181,7 @@ var writes = []test{
 	}},
 
 	// As when the server's clock is set forwards while the write is on its way.
-	// Valkey sends no notice of such a write if nothing was there, so whoever
+	// Valkey sends no notice of such a write if nothing was there, so a store that
 	// waited for its own would let another's pass for it.
 	{"AWriteThatHasExpiredAlreadyIsNotStored", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
@@ -225,10 +228,10 @@ var writes = []test{
 		}
 	}},
 
-	// Strangers change the key at random moments around each write. Whoever keeps
+	// Strangers change the key at random moments around each write. A store that keeps
 	// a copy unless more than one notice had come when the write returned, and lets
 	// the next one pass if none had, has no copy that the key does not hold.
-	{"WhoeverLetsOneNoticePassMissesNoOtherChange", func(t *testing.T, h Harness) {
+	{"AStoreThatLetsOneNoticePassMissesNoOtherChange", func(t *testing.T, h Harness) {
 		p := prefix()
 		s, other := h.open(t, p), h.open(t, p)
 		races := h.Races

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tiercache/tiercache/internal/bound"
+	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/recovery"
 	"github.com/tiercache/tiercache/internal/resp"
 )
@@ -46,11 +47,11 @@ type Conn struct {
 	//	reader goroutine: counts an answer to that request
 	requests sync.Pool
 
-	mu       sync.Mutex // guards what follows
-	err      error      // why it has ended
-	owed     []*request // that wait for answers, in order; of which paid do no more
-	paid     int
-	answered atomic.Uint64 // answers so far
+	mu    sync.Mutex // guards what follows
+	err   error      // why it has ended
+	owed  []*request // that wait for answers, in order; of which paid do no more
+	paid  int
+	moved atomic.Uint64 // bytes of answers, and of requests that were answered: see awaitSilence
 
 	// Writing. The goroutine that sets writing owns it until it is handed on or ended.
 	writing bool
@@ -70,6 +71,8 @@ type Conn struct {
 	begin, end int // what of it has not been handed out
 	whole      int // messages that were handed out since it was read into last
 	part       resp.Scanner
+	long       bool   // the latest message was
+	counted    int    // bytes of the message at begin that are in moved already
 	told       int    // callers, of answers that came at once
 	hurry      int    // how often requests are not to be held
 	refusal    string // what the last answer said, if that was an error
@@ -92,6 +95,9 @@ type request struct {
 	replies []resp.Reply
 	come    int // of them
 	err     error
+	size    uint64        // its bytes; guarded by Conn.mu
+	before  uint64        // Conn.moved when it was put out; guarded by Conn.mu
+	silence time.Duration // see bound.Silence
 	done    chan struct{} // told when it is ended
 	over    bool          // it is ended or given up; guarded by Conn.mu, as is come
 	// then, of a request that no caller waits for, is told when it is ended; nil of all others.
@@ -114,10 +120,18 @@ func (c *Conn) Ask(ctx context.Context, cmds ...[]string) ([]resp.Reply, error) 
 		return nil, err
 	}
 	end, limit := endsOf(ctx)
+	begun, answered := mono.Now(), false
 	// guard: request-ends-with-limit
 	// guard: request-ends-with-context
 	select {
 	case <-r.done:
+		answered = true
+	case <-end:
+	case <-limit:
+		// guard: deadline-is-for-silence
+		answered = c.awaitSilence(ctx, r, begun)
+	}
+	if answered {
 		if r.err != nil {
 			return nil, r.err
 		}
@@ -125,14 +139,60 @@ func (c *Conn) Ask(ctx context.Context, cmds ...[]string) ([]resp.Reply, error) 
 		*r = request{done: r.done}
 		c.requests.Put(r)
 		return replies, nil
-	case <-end:
-	case <-limit:
 	}
 	c.mu.Lock()
 	// guard: abandoned-request-is-not-reused
 	r.over = true
 	c.mu.Unlock()
 	return nil, cmp.Or(ctx.Err(), context.DeadlineExceeded) // never nil, whatever the context
+}
+
+// LeastRate is how many bytes a second have to move on a connection for its requests to go on beyond their limit. Large
+// answers and requests are told from a server that does not answer, or says a little now and then.
+const LeastRate = 256 << 10
+
+// leastOf is how many bytes have to move within d.
+func leastOf(d time.Duration) uint64 { return uint64(max(d.Seconds()*LeastRate, 1)) }
+
+// awaitSilence goes on waiting for the answer to r, whose limit has ended, for as long as the connection is busy with what
+// comes before it: in each time of its silence it has received enough of an answer, parts of messages included, or was
+// answered requests of enough bytes. (What was written may wait in the machine. What is pushed says nothing of the way there.)
+// It returns false when there was silence, or the caller's context has ended.
+//
+// Requests that share a limit begin at any time before its end, and after: one that has had no time is given that first.
+func (c *Conn) awaitSilence(ctx context.Context, r *request, begun mono.Time) (answered bool) {
+	silence, caller := bound.Silence(ctx)
+	if silence <= 0 {
+		return false
+	}
+	c.mu.Lock()
+	from := r.before
+	c.mu.Unlock()
+	wait := silence
+	// guard: silence-begins-with-request
+	if had := mono.Now().Sub(begun); had < silence-silence/8 {
+		wait -= had
+	} else if now := c.moved.Load(); now-from < leastOf(silence) {
+		return false
+	} else {
+		from = now
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for ; ; timer.Reset(silence) {
+		select {
+		case <-r.done:
+			return true
+		case <-caller.Done():
+			return false
+		case <-timer.C:
+		}
+		now := c.moved.Load()
+		if now-from < leastOf(silence) {
+			return false
+		}
+		from = now
+	}
 }
 
 // Send is Ask for a caller that does not wait: then is told, once, what Ask would have
@@ -144,11 +204,30 @@ func (c *Conn) Send(ctx context.Context, then func([]resp.Reply, error), cmds ..
 	if !ok {
 		return fmt.Errorf("%w: it has no deadline", ErrUnsent)
 	}
-	return c.put(ctx, &request{replies: make([]resp.Reply, len(cmds)), then: then, until: deadline}, cmds)
+	r := &request{replies: make([]resp.Reply, len(cmds)), then: then, until: deadline}
+	if silence, _ := bound.Silence(ctx); silence > 0 {
+		r.silence, r.until = silence, time.Now().Add(silence)
+	}
+	return c.put(ctx, r, cmds)
 }
 
-// Answered is how many answers have come so far.
-func (c *Conn) Answered() uint64 { return c.answered.Load() }
+// giveUpSilent ends a request with then whose time has passed, unless the connection is busy: see awaitSilence.
+func (c *Conn) giveUpSilent(r *request) {
+	c.mu.Lock()
+	now := c.moved.Load()
+	// guard: async-deadline-is-for-silence
+	if goesOn := r.silence > 0 && !r.over && now-r.before >= leastOf(r.silence); goesOn {
+		r.before = now
+		r.giveUp.Reset(r.silence)
+		c.mu.Unlock()
+		return
+	}
+	c.mu.Unlock()
+	c.finish(r, context.DeadlineExceeded)
+}
+
+// Moved is how many bytes of answers have come so far, and of requests that were answered.
+func (c *Conn) Moved() uint64 { return c.moved.Load() }
 
 // RemoteAddr is the server's.
 func (c *Conn) RemoteAddr() net.Addr { return c.conn.RemoteAddr() }
@@ -159,7 +238,7 @@ const maxOut = 64 << 20
 
 // put puts the commands behind what is out, and writes that unless another does.
 func (c *Conn) put(ctx context.Context, r *request, cmds [][]string) error {
-	done, err := false, ctx.Err()
+	done, err := false, bound.Ended(ctx)
 	defer c.endUnless(&done)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -173,12 +252,14 @@ func (c *Conn) put(ctx context.Context, r *request, cmds [][]string) error {
 		return fmt.Errorf("%w: %w", ErrUnsent, err)
 	}
 	c.owed = append(c.owed, r)
+	from := len(c.out)
 	for _, words := range cmds {
 		c.out = resp.AppendCommand(c.out, words)
 	}
+	r.size, r.before = uint64(len(c.out)-from), c.moved.Load()
 	if r.then != nil {
 		// guard: async-deadline
-		r.giveUp = time.AfterFunc(time.Until(r.until), func() { c.finish(r, context.DeadlineExceeded) })
+		r.giveUp = time.AfterFunc(time.Until(r.until), func() { c.giveUpSilent(r) })
 		c.apart(runtime.Gosched) // the callers of a load that has ended ask again, and write this too
 	}
 	if !c.held {
@@ -225,8 +306,11 @@ func (c *Conn) recovered(where string) {
 
 // endsOf returns what is closed when ctx ends: either.
 func endsOf(ctx context.Context) (end, limit <-chan struct{}) {
-	if b, ok := ctx.(*bound.Context); ok {
+	switch b := ctx.(type) {
+	case *bound.Context:
 		return b.Ends()
+	case bound.Patient:
+		return nil, b.Done()
 	}
 	return ctx.Done(), nil
 }

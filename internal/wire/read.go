@@ -109,11 +109,18 @@ func (c *Conn) handOut() error {
 	for c.begin < c.end {
 		n, err := c.part.Scan(c.in[c.begin:c.end])
 		if err != nil || n == 0 {
+			// guard: push-is-no-progress
+			if c.in[c.begin] != '>' {
+				c.countMoved(c.end - c.begin)
+			}
 			return err
 		}
 		m := c.in[c.begin : c.begin+n]
 		c.whole++
+		c.long = n > mostRead // and so may the next be
 		if m[0] != '>' {
+			c.countMoved(n)
+			c.counted = 0
 			err = c.reply(m)
 		} else if keys, ok := resp.Invalidated(m); ok && c.o.Invalidated != nil {
 			// guard: R9-invalidation-in-order
@@ -125,6 +132,12 @@ func (c *Conn) handOut() error {
 		c.begin += n
 	}
 	return nil
+}
+
+// countMoved is told how much there is of an answer, all of it or a part, and counts what is new.
+func (c *Conn) countMoved(there int) {
+	c.moved.Add(uint64(there - c.counted))
+	c.counted = there
 }
 
 // reply hands an answer to the request that it is owed to.
@@ -152,7 +165,6 @@ func (c *Conn) pay(m []byte, answer resp.Reply) (r *request, tell bool, err erro
 		// guard: unasked-reply
 		return nil, false, resp.Unasked(m)
 	}
-	c.answered.Add(1)
 	r = c.owed[c.paid]
 	if !r.over { // else its owner may look at what there is
 		r.replies[r.come] = answer
@@ -160,6 +172,7 @@ func (c *Conn) pay(m []byte, answer resp.Reply) (r *request, tell bool, err erro
 	if r.come++; r.come < len(r.replies) {
 		return r, false, nil
 	}
+	c.moved.Add(r.size)
 	c.owed[c.paid] = nil
 	switch c.paid++; {
 	case c.paid == len(c.owed):

@@ -189,7 +189,8 @@ func (g *Conn) Delta(ctx context.Context, q changelog.DeltaQuery) (changelog.Del
 	took := mono.Now().Sub(begun)
 	switch {
 	// guard: I8-late-heartbeat-is-failure
-	case err == nil && took > g.timeout:
+	// guard: busy-heartbeat-is-no-failure
+	case err == nil && took > g.timeout && !d.Busy:
 		b.unanswered(sent, fmt.Errorf("it took %v to answer", took.Round(time.Millisecond)))
 	// guard: I8-failed-heartbeat-counts
 	case err != nil && ctx.Err() == context.DeadlineExceeded && took >= g.timeout-g.timeout/8 && remote.Away(err):
@@ -229,7 +230,7 @@ func (g *Conn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) 
 	if len(keys) > 0 {
 		g.Refusals.record(kindOfRead(len(keys)), err)
 	}
-	g.recordAnswer(ctx, r, err)
+	g.recordAnswer(ctx, r, worstItem(items, err))
 	return items, d, err
 }
 
@@ -240,8 +241,27 @@ func (g *Conn) GetUntracked(ctx context.Context, keys []string) ([]backend.Item,
 	}
 	items, err := g.Conn.GetUntracked(ctx, keys)
 	g.Refusals.record(ReadsOfMany, err)
-	g.recordAnswer(ctx, r, err)
+	g.recordAnswer(ctx, r, worstItem(items, err))
 	return items, err
+}
+
+// worstItem is Worst for a request to read.
+func worstItem(items []backend.Item, err error) error {
+	for i := range items {
+		err = worse(err, items[i].Err)
+	}
+	return err
+}
+
+// Stage, of what is large, is refused as the write is that follows it.
+func (g *Conn) Stage(ctx context.Context, w *backend.Write) error {
+	r, err := g.admit(1, func(int) string { return w.Key })
+	if err != nil {
+		return err
+	}
+	err = g.Conn.Stage(ctx, w)
+	g.recordAnswer(ctx, r, err)
+	return err
 }
 
 func (g *Conn) Lease(ctx context.Context, reqs []backend.LeaseRequest) ([]backend.Lease, error) {

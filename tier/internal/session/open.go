@@ -55,7 +55,7 @@ func (s *Session) Open(ctx context.Context, onChanged func(names []string), onLo
 		// The histories of all servers are to be in the log before a key is written: a
 		// server that is first seen later may have lost writes, so the namespaces of all
 		// declarations would change.
-		pctx, cancel := s.ChangeContext(ctx)
+		pctx, cancel := s.ChangeContext(ctx, 1)
 		_ = s.Conn.Prove(pctx) // a server that does not answer now is seen later
 		cancel()
 	}

@@ -16,6 +16,8 @@ type requestDeadline struct {
 	cancel context.CancelFunc
 	until  mono.Time // requests that begin later get another one
 	ends   mono.Time // no later than the context ends
+
+	silence time.Duration
 }
 
 // waits is how long a request may be waited for. It is shorter than the remote
@@ -25,6 +27,9 @@ func (s *Session) waits() time.Duration {
 	// guard: I8-request-ends-within-budget
 	return s.Cfg.Timeout - min(s.Cfg.Timeout/16, 2*time.Millisecond)
 }
+
+// Silence implements [bound.Patient]: a request goes on beyond its end while the server sends or takes as much as it can.
+func (p *requestDeadline) Silence() time.Duration { return p.silence }
 
 // End implements [requestContext]. It does nothing, since other requests share p.
 func (p *requestDeadline) End() {}
@@ -75,7 +80,7 @@ func (s *Session) currentDeadline(now mono.Time) *requestDeadline {
 
 func (s *Session) newDeadline(old *requestDeadline) *requestDeadline {
 	now := mono.Now()
-	p := &requestDeadline{until: now.Add(s.Cfg.Timeout / 16), ends: now.Add(s.waits())}
+	p := &requestDeadline{until: now.Add(s.Cfg.Timeout / 16), ends: now.Add(s.waits()), silence: s.waits()}
 	p.Context, p.cancel = context.WithTimeoutCause(context.Background(), s.waits(), breaker.ErrRemoteTimeout)
 	if !s.deadline.CompareAndSwap(old, p) {
 		p.cancel()

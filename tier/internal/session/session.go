@@ -42,22 +42,23 @@ func (s *Session) ServerTimeIn(d time.Duration) time.Time {
 
 // RecordContext bounds the recording of a write to keys. The caller's cancellation does not end it: it is a change like
 // any other. A caller that has given up has waited for the write already, so the time is shorter then.
-func (s *Session) RecordContext(caller context.Context) (context.Context, context.CancelFunc) {
+func (s *Session) RecordContext(caller context.Context, scopes int) (context.Context, context.CancelFunc) {
 	// guard: G3-record-abandoned-write
 	ctx := context.WithoutCancel(caller)
 	if caller.Err() != nil {
 		return context.WithTimeout(ctx, s.Cfg.Timeout)
 	}
-	return s.ChangeContext(ctx)
+	return s.ChangeContext(ctx, scopes)
 }
 
 // ChangeContext gives a change more time than a read, since there is no loader to fall
 // back on. While the server is away the change is sent all the same, but its caller does
-// not wait long: the change is sent again in the background anyway.
-func (s *Session) ChangeContext(ctx context.Context) (context.Context, context.CancelFunc) {
+// not wait long: the change is sent again in the background anyway. Each part of a change
+// has that time, and none is sent after one that had no answer.
+func (s *Session) ChangeContext(ctx context.Context, scopes int) (context.Context, context.CancelFunc) {
 	// guard: I8-brief-change-in-outage
 	if s.Conn.OpenOutage() != nil {
 		return context.WithTimeout(ctx, s.Cfg.Timeout)
 	}
-	return context.WithTimeout(ctx, max(s.Cfg.Timeout, time.Second))
+	return context.WithTimeout(ctx, time.Duration(changelog.Parts(scopes))*max(s.Cfg.Timeout, time.Second))
 }

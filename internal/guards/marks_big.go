@@ -1,0 +1,16 @@
+package main
+
+// Large values and large batches.
+func init() {
+	marks = append(marks,
+		mark{"deadline-is-for-silence", "drop", "./internal/wire TestALargeAnswer"},
+		mark{"async-deadline-is-for-silence", "false", "./internal/wire TestALargeAnswer"},
+		mark{"silence-begins-with-request", "false", "./internal/wire TestSilenceBegins"},
+		mark{"push-is-no-progress", "true", "./internal/wire TestALittleAndPushes"},
+		mark{"range-of-same-version", "sub errNull => errAnswer", "./remote TestAValueThatIsReplaced"},
+		mark{"range-with-head", "false", "./remote TestAValueThatIsReplacedWhile"},
+		mark{"sent-ahead-is-whole", "false", "./remote TestWhatIsEvicted"},
+		mark{"busy-heartbeat-is-no-failure", "operand 3", "./tier/internal/breaker TestALateHeartbeat"},
+		mark{"lease-lasts-while-sent-ahead", "false", "./remote TestALeaseIsRenewed"},
+	)
+}
