@@ -23,6 +23,7 @@ type right struct {
 
 // rightsOf lists them. key is a name of doctor's own, to whose slot all keys belong.
 func rightsOf(key, channel string) []right {
+	const notStored = "entries of more than 64 KiB are not stored"
 	const noRO = "scripts that only read are not sent again after a lost connection"
 	const stops = "a store does not open, or cannot judge its entries"
 	needed := func(name string, args ...string) right {
@@ -34,7 +35,6 @@ func rightsOf(key, channel string) []right {
 		needed("time", "TIME"),
 		needed("set", "SET", key, "doctor", "PX", ttl),
 		needed("get", "GET", key),
-		needed("mget", "MGET", key),
 		needed("getrange", "GETRANGE", key, "0", "1"),
 		needed("exists", "EXISTS", key),
 		needed("pttl", "PTTL", key),
@@ -52,6 +52,10 @@ func rightsOf(key, channel string) []right {
 		needed("zscore", "ZSCORE", log, "doctor"),
 		needed("zcount", "ZCOUNT", log, "0", "1"),
 		needed("zrem", "ZREM", log, "doctor"),
+		{name: "strlen", args: []string{"STRLEN", key}, level: levelError, without: "entries of more than 64 KiB are not read"},
+		{name: "append", args: []string{"APPEND", key, ""}, level: levelError, without: notStored},
+		{name: "rename", args: []string{"RENAME", key, key}, level: levelError, without: notStored},
+		{name: "pexpireat", args: []string{"PEXPIREAT", key, "1"}, level: levelError, without: notStored},
 		{name: "pexpire", args: []string{"PEXPIRE", key, ttl}, level: levelWarning, without: "loads of more than 3 s may run twice in the fleet"},
 		{name: "publish", args: []string{"PUBLISH", channel, ""}, level: levelError, without: "no change is recorded", single: true},
 		{name: "spublish", args: []string{"SPUBLISH", channel, ""}, level: levelError, without: "no change is recorded", cluster: true},
