@@ -35,6 +35,7 @@ func rightsOf(key, channel string) []right {
 		needed("time", "TIME"),
 		needed("set", "SET", key, "doctor", "PX", ttl),
 		needed("get", "GET", key),
+		needed("mget", "MGET", key),
 		needed("getrange", "GETRANGE", key, "0", "1"),
 		needed("exists", "EXISTS", key),
 		needed("pttl", "PTTL", key),
