@@ -13,7 +13,7 @@ import (
 	"github.com/tiercache/tiercache/remote"
 )
 
-func TestAwayIsWhoeverAnswersNobody(t *testing.T) {
+func TestAServerThatServesNoClientIsAway(t *testing.T) {
 	require.False(t, remote.Away(nil))
 	for _, err := range []error{context.DeadlineExceeded, &net.OpError{Op: "dial", Err: errors.New("refused")}, errors.New("EOF")} {
 		require.True(t, remote.Away(err), err)

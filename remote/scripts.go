@@ -377,6 +377,7 @@ if redis.pcall('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 // writeCommand is what scriptPlace has another for.
 const writeCommand = "redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])"
 
+// scriptWriteText is the text of scriptWrite.
 // guard: refuse-fill-in-full-memory
 const scriptWriteText = "#!lua" + luaOutside + `
 -- guard: I1-late-write

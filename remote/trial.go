@@ -32,6 +32,7 @@ var abilities = []ability{
 	{right: "set", use: "entries are stored", words: func(t *trial) []string { return []string{"SET", t.key, "v", "PX", "60000"} }},
 	{right: "get", use: "a lease is given up", words: func(t *trial) []string { return []string{"GET", t.key} }},
 	{right: "getrange", use: "entries are read", words: func(t *trial) []string { return []string{"GETRANGE", t.key, "0", "0"} }},
+	{right: "mget", use: "several entries are read", words: func(t *trial) []string { return []string{"MGET", t.key} }},
 	{right: "exists", use: "a value is set", words: func(t *trial) []string { return []string{"EXISTS", t.key} }},
 	{right: "strlen", use: "large entries are read", without: "entries above 64 KiB are loaded each time",
 		words: func(t *trial) []string { return []string{"STRLEN", t.key} }},

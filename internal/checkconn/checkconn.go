@@ -27,11 +27,11 @@ type Conn struct {
 	net.Conn
 	flushed func()
 
-	mu       sync.Mutex // guards what follows: the client's writes add to it, its reads take from it
-	commands commands
-	queue    []owed // of which paid have been answered
-	paid     int
-	begun    bool // the client has written a command
+	mu        sync.Mutex // guards what follows: the client's writes add to it, its reads take from it
+	commands  commands
+	inflight  []expected // what the client has asked for, of which completed are answered
+	completed int
+	begun     bool // the client has written a command
 	// resp2 says that arrays are what pushes are in RESP3: the client has another
 	// connection for other commands, and does not ask for RESP3 on this one.
 	resp2 bool
@@ -44,11 +44,11 @@ type Conn struct {
 	refusal           string // what the last answer said, if that was an error
 }
 
-// owed is what a command of the client's is answered with.
-type owed struct {
-	kind  kind
-	left  int  // subscribe: channels that are not confirmed yet
-	begun bool // subscribe: one is
+// expected is what a command of the client's is answered with.
+type expected struct {
+	kind        kind
+	unconfirmed int  // subscribe: channels that are not confirmed yet
+	confirmed   bool // subscribe: one is
 }
 
 // kind is what a command is, where it matters for what answers it.
@@ -79,31 +79,31 @@ func (c *Conn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// follow notes what is asked.
+// follow records what the client asks for.
 func (c *Conn) follow(b []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.commands.feed(b, c.askLocked)
+	return c.commands.feed(b, c.expectLocked)
 }
 
-// askLocked notes what a command will be answered with.
-func (c *Conn) askLocked(first, second []byte, words int) {
+// expectLocked records what a command will be answered with.
+func (c *Conn) expectLocked(first, second []byte, words int) {
 	is := func(word []byte, name string) bool { return bytes.EqualFold(word, []byte(name)) }
-	o := owed{}
+	o := expected{}
 	switch {
 	case is(first, "HELLO"):
 		o.kind = hello
 		c.resp2 = !c.begun && is(second, "2")
 	case is(first, "AUTH") && !c.begun: // and then HELLO 2
-		c.queue = append(c.queue, o)
+		c.inflight = append(c.inflight, o)
 		return
 	case is(first, "SUBSCRIBE"), is(first, "PSUBSCRIBE"), is(first, "SSUBSCRIBE"):
-		o = owed{kind: subscribe, left: words - 1}
+		o = expected{kind: subscribe, unconfirmed: words - 1}
 	case is(first, "UNSUBSCRIBE"), is(first, "PUNSUBSCRIBE"), is(first, "SUNSUBSCRIBE"):
 		o.kind = unsubscribe
 	case is(first, "PING"):
 		o.kind = ping
-		if n := len(c.queue); n > c.paid && c.queue[n-1].kind == unsubscribe {
+		if n := len(c.inflight); n > c.completed && c.inflight[n-1].kind == unsubscribe {
 			o.kind = pong
 		}
 	case is(first, "ROLE"):
@@ -112,23 +112,23 @@ func (c *Conn) askLocked(first, second []byte, words int) {
 		o.kind = master
 	}
 	c.begun = true
-	c.queue = append(c.queue, o)
+	c.inflight = append(c.inflight, o)
 }
 
-// headLocked is what is owed next, or nil.
-func (c *Conn) headLocked() *owed {
-	if c.paid == len(c.queue) {
+// nextLocked is what the next answer is for, or nil.
+func (c *Conn) nextLocked() *expected {
+	if c.completed == len(c.inflight) {
 		return nil
 	}
-	return &c.queue[c.paid]
+	return &c.inflight[c.completed]
 }
 
-func (c *Conn) payLocked() {
-	switch c.paid++; {
-	case c.paid == len(c.queue):
-		c.queue, c.paid = c.queue[:0], 0
-	case c.paid >= 64 && 2*c.paid >= len(c.queue): // a client that is never owed nothing
-		c.queue, c.paid = append(c.queue[:0], c.queue[c.paid:]...), 0
+func (c *Conn) completeLocked() {
+	switch c.completed++; {
+	case c.completed == len(c.inflight):
+		c.inflight, c.completed = c.inflight[:0], 0
+	case c.completed >= 64 && 2*c.completed >= len(c.inflight): // a client that always waits for some answer
+		c.inflight, c.completed = append(c.inflight[:0], c.inflight[c.completed:]...), 0
 	}
 }
 
@@ -221,7 +221,7 @@ func (c *Conn) check() error {
 		switch {
 		case err != nil:
 			return err
-		case n == 0 && c.headLocked() == nil && rest[0] != '>' && len(rest) > maxUnasked:
+		case n == 0 && c.nextLocked() == nil && rest[0] != '>' && len(rest) > maxUnasked:
 			return resp.Unasked(rest)
 		case n == 0:
 			return nil
@@ -245,10 +245,10 @@ func (c *Conn) checkLocked(m []byte) error {
 		return c.pushLocked(elements, texts[:])
 	}
 	refused := kind == '-' || kind == '!'
-	o := c.headLocked()
+	o := c.nextLocked()
 	if o != nil && o.kind == unsubscribe && !refused {
-		c.payLocked() // by pushes: this answers what comes after it
-		o = c.headLocked()
+		c.completeLocked() // by pushes: this answers what comes after it
+		o = c.nextLocked()
 	}
 	if o == nil {
 		// guard: unasked-answer
@@ -266,7 +266,7 @@ func (c *Conn) checkLocked(m []byte) error {
 	list := (kind == '*' || kind == '~') && !null
 	switch {
 	// guard: subscription-answered-by-push
-	case o.kind == subscribe && (o.begun || !refused):
+	case o.kind == subscribe && (o.confirmed || !refused):
 		return fmt.Errorf("%w: a subscription is answered by something else", resp.ErrMalformed)
 	// guard: subscription-ends-with-pong
 	case o.kind == unsubscribe && string(texts[0]) == "PONG", o.kind == pong && !isPong(kind, texts[0]):
@@ -274,7 +274,7 @@ func (c *Conn) checkLocked(m []byte) error {
 	case o.kind == role && list && elements < 1, o.kind == master && list && elements < 2:
 		return fmt.Errorf("%w: an answer that is too short", resp.ErrMalformed)
 	}
-	c.payLocked()
+	c.completeLocked()
 	return nil
 }
 
@@ -283,7 +283,7 @@ func (c *Conn) isPushLocked(kind byte, elements int64, first []byte) bool {
 	if kind != '*' && kind != '~' && kind != '%' || elements == 0 || string(first) == "pong" {
 		return false
 	}
-	o := c.headLocked()
+	o := c.nextLocked()
 	return o == nil || o.kind != hello && o.kind != ordinary
 }
 
@@ -304,7 +304,7 @@ func (c *Conn) pushLocked(elements int64, texts [][]byte) error {
 	if elements < 2 {
 		return nil
 	}
-	o := c.headLocked()
+	o := c.nextLocked()
 	confirms := o != nil && o.kind == subscribe
 	switch string(texts[0]) {
 	case "subscribe", "psubscribe", "ssubscribe":
@@ -312,13 +312,13 @@ func (c *Conn) pushLocked(elements int64, texts [][]byte) error {
 		if !confirms {
 			return fmt.Errorf("%w: a subscription that nothing has asked for", resp.ErrMalformed)
 		}
-		o.begun = true
-		if o.left--; o.left <= 0 {
-			c.payLocked()
+		o.confirmed = true
+		if o.unconfirmed--; o.unconfirmed <= 0 {
+			c.completeLocked()
 		}
 	case "unsubscribe", "punsubscribe", "sunsubscribe": // the server may end one itself
 		// guard: subscription-begun-twice
-		if confirms && o.begun {
+		if confirms && o.confirmed {
 			return fmt.Errorf("%w: a subscription ends while it begins", resp.ErrMalformed)
 		}
 	case "message":

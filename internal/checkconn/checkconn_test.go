@@ -91,52 +91,52 @@ func TestAClientReadsNothingThatItDidNotAskFor(t *testing.T) {
 	second := command("AUTH", "secret") + command("HELLO", "2")
 	inResp2 := strings.NewReplacer(">", "*")
 	for name, x := range map[string]struct{ asks, handed, then, why string }{
-		"answers":                                   {get + ping, "$1\r\nv\r\n+PONG\r\n", "", "EOF"},
-		"an error, first":                           {"", "", "-ERR max number of clients reached\r\n", "ERR max number of clients reached"},
-		"a denial in lines":                         {"", "", "-DENIED Running in protected mode\r\n", "DENIED Running in protected mode"},
-		"a greeting":                                {"", "", "220 ready\r\n", "no RESP"},
-		"one answer too many":                       {get, "$1\r\nv\r\n", "$1\r\nv\r\n", "nothing was asked for"},
-		"one too many, long and without end":        {get, "$1\r\nv\r\n", "$9999999\r\n" + strings.Repeat("x", maxUnasked), "nothing was asked for"},
-		"garbage":                                   {get, "", "HTTP/1.1 400 Bad Request\r\n", "no RESP"},
-		"garbage, later":                            {get + get, "$1\r\nv\r\n", "v\r\n", "no RESP"},
-		"a length below zero":                       {get, "", "*-7\r\n", "no RESP"},
-		"pushes of all kinds":                       {get, notice + message + unsubbed + ">2\r\n+unknown\r\n_\r\n>1\r\n+subscribe\r\n>0\r\n$1\r\nv\r\n", "", "EOF"},
-		"a push in an answer":                       {get, "", "*1\r\n" + notice, "no RESP"},
-		"subscribing":                               {sub + get, subscribed + message + "$1\r\nv\r\n", "", "EOF"},
-		"subscribing refused":                       {sub + get, "-NOPERM no\r\n$1\r\nv\r\n", "", "EOF"},
-		"subscribing to several":                    {command("SUBSCRIBE", "a", "b") + get, subscribed + message + subscribed + "_\r\n", "", "EOF"},
-		"subscribing answered":                      {sub, "", "+OK\r\n", "no RESP"},
-		"subscribing queued":                        {sub, "", "+QUEUED\r\n", "no RESP"},
-		"subscribing half answered":                 {command("SUBSCRIBE", "a", "b"), subscribed, "-NOPERM no\r\n", "no RESP"},
-		"unsubscribed while subscribing":            {command("SUBSCRIBE", "a", "b"), subscribed, unsubbed, "no RESP"},
-		"subscribed unasked":                        {get, "", subscribed, "no RESP"},
-		"subscribed twice":                          {sub, subscribed, subscribed, "no RESP"},
-		"unsubscribing":                             {unsub + get, unsubbed + "+PONG\r\n_\r\n", "", "EOF"},
-		"unsubscribing with all":                    {unsub, unsubbed + unsubbed + unsubbed + "+PONG\r\n", "", "EOF"},
-		"unsubscribing refused":                     {unsub + get, "-NOPERM no\r\n+PONG\r\n_\r\n", "", "EOF"},
-		"unsubscribing refused oddly":               {unsub, "", "-PONG\r\n", "no RESP"},
-		"the ping of it refused":                    {unsub + get, unsubbed + "-NOPERM no\r\n", "_\r\n", "no RESP"},
-		"the ping of it answered otherwise":         {unsub, unsubbed, "+OK\r\n", "no RESP"},
-		"redirected":                                {get + get, "-MOVED 1 a:1\r\n-ASK 1 a:1\r\n", "", "ASK 1 a:1"},
-		"redirected nowhere":                        {get, "", "-MOVED 1\r\n", "no RESP"},
-		"redirected nowhere, as an error":           {get, "", "-ERR MOVED\r\n", "no RESP"},
-		"redirected nowhere, in bulk":               {get, "", "!3\r\nASK\r\n", "no RESP"},
-		"sent away to nowhere":                      {get, "", "-REDIRECT\r\n", "no RESP"},
-		"a role":                                    {command("ROLE") + command("role"), "*1\r\n+master\r\n*-1\r\n", "", "EOF"},
-		"no role":                                   {command("ROLE"), "", "*0\r\n", "no RESP"},
-		"a primary":                                 {command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "m"), "*2\r\n+a\r\n+1\r\n", "", "EOF"},
-		"a primary that is not known":               {command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "m"), "*-1\r\n", "", "EOF"},
-		"a primary without a port":                  {command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "m"), "", "*1\r\n+a\r\n", "no RESP"},
-		"a sentinel's event":                        {"", ">3\r\n+message\r\n+-sdown\r\n+master m a 1\r\n", "", "EOF"},
-		"a sentinel's event without words":          {"", "", ">3\r\n+message\r\n++switch-master\r\n+m a 1\r\n", "no RESP"},
-		"a sentinel's event about a replica":        {"", "", ">3\r\n+message\r\n++reboot\r\n+slave a b 1 @\r\n", "no RESP"},
-		"RESP2, one answer too many":                {get, "$1\r\nv\r\n", "*1\r\n+a\r\n", "nothing was asked for"},
-		"RESP2, subscribing":                        {second + sub, inResp2.Replace("+OK\r\n*2\r\n+server\r\n+redis\r\n" + subscribed + message), "", "EOF"},
-		"RESP2, subscribed unasked":                 {second, "+OK\r\n*2\r\n+server\r\n+redis\r\n", inResp2.Replace(subscribed), "no RESP"},
-		"RESP2, pinging while subscribed":           {command("HELLO", "2") + sub + ping, inResp2.Replace("*0\r\n" + subscribed + message + ">2\r\n+pong\r\n+\r\n"), "", "EOF"},
-		"RESP2, pinging while not subscribed":       {command("HELLO", "2") + ping, "*0\r\n+PONG\r\n", "", "EOF"},
-		"RESP2, unsubscribing":                      {command("HELLO", "2") + sub + unsub, inResp2.Replace("*0\r\n" + subscribed + unsubbed + "+PONG\r\n"), "", "EOF"},
-		"an error and the end, though more is owed": {command("HELLO", "3") + get, "-ERR max number of clients reached\r\n", "", "ERR max number of clients reached"},
+		"answers":                                       {get + ping, "$1\r\nv\r\n+PONG\r\n", "", "EOF"},
+		"an error, first":                               {"", "", "-ERR max number of clients reached\r\n", "ERR max number of clients reached"},
+		"a denial in lines":                             {"", "", "-DENIED Running in protected mode\r\n", "DENIED Running in protected mode"},
+		"a greeting":                                    {"", "", "220 ready\r\n", "no RESP"},
+		"one answer too many":                           {get, "$1\r\nv\r\n", "$1\r\nv\r\n", "nothing was asked for"},
+		"one too many, long and without end":            {get, "$1\r\nv\r\n", "$9999999\r\n" + strings.Repeat("x", maxUnasked), "nothing was asked for"},
+		"garbage":                                       {get, "", "HTTP/1.1 400 Bad Request\r\n", "no RESP"},
+		"garbage, later":                                {get + get, "$1\r\nv\r\n", "v\r\n", "no RESP"},
+		"a length below zero":                           {get, "", "*-7\r\n", "no RESP"},
+		"pushes of all kinds":                           {get, notice + message + unsubbed + ">2\r\n+unknown\r\n_\r\n>1\r\n+subscribe\r\n>0\r\n$1\r\nv\r\n", "", "EOF"},
+		"a push in an answer":                           {get, "", "*1\r\n" + notice, "no RESP"},
+		"subscribing":                                   {sub + get, subscribed + message + "$1\r\nv\r\n", "", "EOF"},
+		"subscribing refused":                           {sub + get, "-NOPERM no\r\n$1\r\nv\r\n", "", "EOF"},
+		"subscribing to several":                        {command("SUBSCRIBE", "a", "b") + get, subscribed + message + subscribed + "_\r\n", "", "EOF"},
+		"subscribing answered":                          {sub, "", "+OK\r\n", "no RESP"},
+		"subscribing queued":                            {sub, "", "+QUEUED\r\n", "no RESP"},
+		"subscribing half answered":                     {command("SUBSCRIBE", "a", "b"), subscribed, "-NOPERM no\r\n", "no RESP"},
+		"unsubscribed while subscribing":                {command("SUBSCRIBE", "a", "b"), subscribed, unsubbed, "no RESP"},
+		"subscribed unasked":                            {get, "", subscribed, "no RESP"},
+		"subscribed twice":                              {sub, subscribed, subscribed, "no RESP"},
+		"unsubscribing":                                 {unsub + get, unsubbed + "+PONG\r\n_\r\n", "", "EOF"},
+		"unsubscribing with all":                        {unsub, unsubbed + unsubbed + unsubbed + "+PONG\r\n", "", "EOF"},
+		"unsubscribing refused":                         {unsub + get, "-NOPERM no\r\n+PONG\r\n_\r\n", "", "EOF"},
+		"unsubscribing refused oddly":                   {unsub, "", "-PONG\r\n", "no RESP"},
+		"the ping of it refused":                        {unsub + get, unsubbed + "-NOPERM no\r\n", "_\r\n", "no RESP"},
+		"the ping of it answered otherwise":             {unsub, unsubbed, "+OK\r\n", "no RESP"},
+		"redirected":                                    {get + get, "-MOVED 1 a:1\r\n-ASK 1 a:1\r\n", "", "ASK 1 a:1"},
+		"redirected nowhere":                            {get, "", "-MOVED 1\r\n", "no RESP"},
+		"redirected nowhere, as an error":               {get, "", "-ERR MOVED\r\n", "no RESP"},
+		"redirected nowhere, in bulk":                   {get, "", "!3\r\nASK\r\n", "no RESP"},
+		"sent away to nowhere":                          {get, "", "-REDIRECT\r\n", "no RESP"},
+		"a role":                                        {command("ROLE") + command("role"), "*1\r\n+master\r\n*-1\r\n", "", "EOF"},
+		"no role":                                       {command("ROLE"), "", "*0\r\n", "no RESP"},
+		"a primary":                                     {command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "m"), "*2\r\n+a\r\n+1\r\n", "", "EOF"},
+		"a primary that is not known":                   {command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "m"), "*-1\r\n", "", "EOF"},
+		"a primary without a port":                      {command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "m"), "", "*1\r\n+a\r\n", "no RESP"},
+		"a sentinel's event":                            {"", ">3\r\n+message\r\n+-sdown\r\n+master m a 1\r\n", "", "EOF"},
+		"a sentinel's event without words":              {"", "", ">3\r\n+message\r\n++switch-master\r\n+m a 1\r\n", "no RESP"},
+		"a sentinel's event about a replica":            {"", "", ">3\r\n+message\r\n++reboot\r\n+slave a b 1 @\r\n", "no RESP"},
+		"RESP2, one answer too many":                    {get, "$1\r\nv\r\n", "*1\r\n+a\r\n", "nothing was asked for"},
+		"RESP2, subscribing":                            {second + sub, inResp2.Replace("+OK\r\n*2\r\n+server\r\n+redis\r\n" + subscribed + message), "", "EOF"},
+		"RESP2, subscribed unasked":                     {second, "+OK\r\n*2\r\n+server\r\n+redis\r\n", inResp2.Replace(subscribed), "no RESP"},
+		"RESP2, pinging while subscribed":               {command("HELLO", "2") + sub + ping, inResp2.Replace("*0\r\n" + subscribed + message + ">2\r\n+pong\r\n+\r\n"), "", "EOF"},
+		"RESP2, pinging while not subscribed":           {command("HELLO", "2") + ping, "*0\r\n+PONG\r\n", "", "EOF"},
+		"RESP2, unsubscribing":                          {command("HELLO", "2") + sub + unsub, inResp2.Replace("*0\r\n" + subscribed + unsubbed + "+PONG\r\n"), "", "EOF"},
+		"an error and the end, though more is expected": {command("HELLO", "3") + get, "-ERR max number of clients reached\r\n", "", "ERR max number of clients reached"},
 	} {
 		for _, atOnce := range []int{1, 3, 1 << 20} {
 			got, err := read(t, x.asks, x.handed+x.then, atOnce)
@@ -220,11 +220,11 @@ func TestWhatTheClientWritesIsFollowed(t *testing.T) {
 			_, err := c.Write([]byte{b})
 			require.NoError(t, err)
 		}
-		require.Len(t, c.queue, 1)
+		require.Len(t, c.inflight, 1)
 	}
 }
 
-// A client that is never owed nothing does not have the queue grow for ever.
+// A client that always waits for some answer does not have the queue grow for ever.
 func TestTheQueueIsBounded(t *testing.T) {
 	s := &scripted{atOnce: 1 << 20, ends: os.ErrDeadlineExceeded}
 	c := New(s, nil)
@@ -237,7 +237,7 @@ func TestTheQueueIsBounded(t *testing.T) {
 		_, err = c.Read(b)
 		require.NoError(t, err)
 	}
-	require.LessOrEqual(t, cap(c.queue), 256)
+	require.LessOrEqual(t, cap(c.inflight), 256)
 }
 
 // speaks is a server that says something to each connection, and closes it or not.

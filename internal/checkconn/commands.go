@@ -7,7 +7,7 @@ import (
 	"github.com/tiercache/tiercache/internal/resp"
 )
 
-// commands follows what the client writes, to know what it is owed.
+// commands follows what the client writes, to know what answers it is to get.
 type commands struct {
 	line  []byte // the beginning of a header
 	words int    // of the command, that are still to come

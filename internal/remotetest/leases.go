@@ -72,7 +72,7 @@ var leases = []test{
 	}},
 
 	// As when the server's clock was set back an hour after its owner took it:
-	// had the owner died, nobody could load the key for an hour.
+	// had the owner died, no process could load the key for an hour.
 	{"ALeaseLastsNoLongerThanLeasesDo", func(t *testing.T, h Harness) {
 		p := prefix()
 		a, b := h.open(t, p), h.open(t, p)
@@ -122,7 +122,7 @@ var leases = []test{
 		}
 	}},
 
-	{"WhoeverHasSeenAnOlderValueGetsTheNewer", func(t *testing.T, h Harness) {
+	{"AStoreThatHasSeenAnOlderValueGetsTheNewer", func(t *testing.T, h Harness) {
 		p := prefix()
 		a, b := h.open(t, p), h.open(t, p)
 		k := a.key("k")
@@ -175,7 +175,7 @@ var leases = []test{
 		}
 	}},
 
-	{"ALeaseWithoutAnExpiryBlocksNobody", func(t *testing.T, h Harness) {
+	{"ALeaseWithoutAnExpiryBlocksNoStore", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
 		k := s.key("k")
 		s.lease(t, backend.LeaseRequest{Key: k, Token: "a"})
@@ -232,7 +232,7 @@ var leases = []test{
 		require.True(t, s.get(t, k).Found())
 		require.False(t, s.lease(t, backend.LeaseRequest{Key: k, Token: "c", Any: true}).Acquired)
 		require.NoError(t, s.Discard(s.ctx, []string{free, k}, "a"))
-		require.True(t, s.get(t, free).Found(), "nobody holds its lease")
+		require.True(t, s.get(t, free).Found(), "no store holds its lease")
 		require.False(t, s.get(t, k).Found())
 		require.True(t, s.lease(t, backend.LeaseRequest{Key: k, Token: "c"}).Acquired)
 	}},

@@ -67,7 +67,7 @@ var logs = []test{
 				return d.After
 			}
 			require.Equal(t, known, ask(7), name)
-			require.Zero(t, ask(s.delta(t).Incarnation), "to who follows it already it says nothing")
+			require.Zero(t, ask(s.delta(t).Incarnation), "to a store that follows it already it says nothing")
 			s.append(t, "s:y")
 			require.Equal(t, known, ask(0), name)
 		}

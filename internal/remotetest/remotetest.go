@@ -1,6 +1,6 @@
 // Package remotetest is the one battery of tests that every [remote.Backend]
 // passes: what package remote promises of a connection, told as stories of one
-// or more stores and of a stranger who writes to the same server.
+// or more stores and of a stranger that writes to the same server.
 package remotetest
 
 import (
@@ -83,7 +83,7 @@ var ofNotices = map[string]bool{
 	"AWriteSendsExactlyOneNoticeAndTracksWhatItStored": true,
 	"AWriteOfAKeyThatWasReadSendsTheNoticeItOwes":      true,
 	"AFillWithItsLeaseSendsExactlyOneNotice":           true,
-	"WhoeverLetsOneNoticePassMissesNoOtherChange":      true,
+	"AStoreThatLetsOneNoticePassMissesNoOtherChange":   true,
 	"TakingALeaseTracksTheKey":                         true,
 	"NoticesOwedAreTakenBackByALoss":                   true,
 	"APurgeOfSeveralPrefixesIsToldAndNoticed":          true,
@@ -120,8 +120,8 @@ type store struct {
 	writes atomic.Int64
 }
 
-// Write also takes the way of those who do not wait, in turns: all that is true of the
-// one is true of the other.
+// Write is WriteLater every second time: all that is true of the one is true of the
+// other.
 func (s *store) Write(ctx context.Context, writes []backend.Write) ([]backend.Written, error) {
 	if s.writes.Add(1)%2 == 0 {
 		return s.Conn.Write(ctx, writes)

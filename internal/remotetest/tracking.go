@@ -80,7 +80,7 @@ var tracking = []test{
 		require.Empty(t, s.notices, "the message tells of it")
 	}},
 
-	// Who has read that there is nothing may be loading it.
+	// A store that has read that there is nothing may be loading it.
 	{"ADeleteOfWhatIsMissingIsToldOnce", func(t *testing.T, h Harness) {
 		p := prefix()
 		s, other := h.open(t, p), h.open(t, p)
@@ -136,7 +136,7 @@ var tracking = []test{
 			}
 		}
 		eventually(t, func() bool {
-			other.get(t, k) // an expired value goes when somebody asks for it, at the latest
+			other.get(t, k) // an expired value goes when a store asks for it, at the latest
 			return s.noticed(k) > 0
 		}, "the notice of an expiry")
 	}},
@@ -151,7 +151,7 @@ var tracking = []test{
 		s.delta(t)
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		require.Len(t, s.notices, 1, "whoever waits for a lease is told when it goes, and nothing else")
+		require.Len(t, s.notices, 1, "a store that waits for a lease is told when it goes, and nothing else")
 		for name, n := range s.notices {
 			of, ok := backend.LeaseOf(name)
 			require.True(t, ok)

@@ -181,7 +181,7 @@ var writes = []test{
 	}},
 
 	// As when the server's clock is set forwards while the write is on its way.
-	// Valkey sends no notice of such a write if nothing was there, so whoever
+	// Valkey sends no notice of such a write if nothing was there, so a store that
 	// waited for its own would let another's pass for it.
 	{"AWriteThatHasExpiredAlreadyIsNotStored", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
@@ -228,10 +228,10 @@ var writes = []test{
 		}
 	}},
 
-	// Strangers change the key at random moments around each write. Whoever keeps
+	// Strangers change the key at random moments around each write. A store that keeps
 	// a copy unless more than one notice had come when the write returned, and lets
 	// the next one pass if none had, has no copy that the key does not hold.
-	{"WhoeverLetsOneNoticePassMissesNoOtherChange", func(t *testing.T, h Harness) {
+	{"AStoreThatLetsOneNoticePassMissesNoOtherChange", func(t *testing.T, h Harness) {
 		p := prefix()
 		s, other := h.open(t, p), h.open(t, p)
 		races := h.Races
