@@ -138,9 +138,10 @@ func WithHeartbeat(d time.Duration) Option {
 	return storeOption(func(c *storeConfig) { c.Heartbeat = d })
 }
 
-// WithRemoteTimeout bounds each request to the remote tier, and so what a slow
-// or absent server adds to a read. Default 50 ms; at least 1 ms. A request may
-// be given up by up to an eighth of it sooner.
+// WithRemoteTimeout bounds the silence of each request to the remote tier, and so what a
+// slow or absent server adds to a read. Default 50 ms; at least 1 ms. A request may
+// be given up by up to an eighth of it sooner. It goes on for longer while the connection
+// moves at least 256 KiB/s of answers, or of requests that are answered.
 func WithRemoteTimeout(d time.Duration) Option {
 	return storeOption(func(c *storeConfig) { c.Timeout = d })
 }
