@@ -175,7 +175,7 @@ func (c *core) explainRemote(ctx context.Context, h *Holding, key string, stored
 		return nil
 	}
 	h.Present = true
-	e, err := envelope.Decode(stored.Envelope())
+	e, err := envelope.DecodeWithin(stored.Envelope(), c.s.cfg.MaxValue)
 	if err != nil {
 		h.Why = err.Error()
 		return nil

@@ -168,9 +168,11 @@ func (l *loadRun) discard(ctx context.Context, names []string) error {
 }
 
 // keepUnstored ends a call whose value is not stored remotely. The value is kept
-// locally only by local-only caches, or while the server is away (see allowOutage).
+// locally by local-only caches, while the server is away (see allowOutage), and if it is too
+// long for the remote tier and the key was read with its lease: a change of it is told then.
+// (Not in a cluster, where it is not known that the server that was read tells of it.)
 func (l *loadRun) keepUnstored(f *inflight.Call, it *record.Item, kept time.Duration) {
-	keeps := kept > 0 && l.usesLocal(l.o) && (l.allowOutage(f, it) || l.cfg.LocalOnly)
+	keeps := kept > 0 && l.usesLocal(l.o) && (l.allowOutage(f, it) || l.cfg.LocalOnly || f.Lease == inflight.LeaseOwned && !l.s.session.Sharded)
 	if !keeps || !l.s.table.InsertIfUnchanged(f.H, &f.Watch, it) {
 		if f.Force {
 			// guard: I10-unleased-refresh-local
@@ -505,6 +507,9 @@ func (l *loadRun) finished(ctx context.Context, f *inflight.Call, r loadResult, 
 	if err != nil {
 		l.countEncodeError(err)
 		l.s.observe(EventFill, l.ns, 0, err)
+		if errors.As(err, new(*tooLargeError)) {
+			return it, nil, kept, nil // see keepUnstored
+		}
 		return it, nil, 0, nil // the value is good, it just cannot be kept
 	}
 	if f.Link != 0 {

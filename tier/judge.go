@@ -110,7 +110,7 @@ func (c *core) open(ctx context.Context, r *storedValue) (*record.Item, Cause, e
 	if !r.stored.Found() {
 		return nil, Cold, nil
 	}
-	e, err := envelope.Decode(r.stored.Envelope())
+	e, err := envelope.DecodeWithin(r.stored.Envelope(), c.s.cfg.MaxValue)
 	switch {
 	// guard: other-format-is-no-damage
 	case errors.Is(err, envelope.ErrFormat):

@@ -1,6 +1,7 @@
 package inflight
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -74,6 +75,8 @@ func (k *keyState) recordInvalidation(n int, except *Watch) (own bool) {
 // by hash; only the local tier is called under its mutexes.
 type Table struct {
 	local *local.Cache[record.Item]
+	// Largest is the cost above which an item is not kept; 0: there is no such.
+	Largest int64
 	// ShardOf is nil, or returns nil, where there is one server.
 	ShardOf func(name string) *backend.Shard
 	shards  [64]tableShard
@@ -97,7 +100,12 @@ func NewTable(l *local.Cache[record.Item]) *Table {
 
 // put puts an item into the local tier. It is called at most once for each item.
 func (t *Table) put(h local.Key, it *record.Item) bool {
-	return t.local.PutEntry(h, it.Entry(), it.Meta().Cost)
+	cost := it.Meta().Cost
+	// guard: largest-local-value
+	if t.Largest > 0 && cost > t.Largest {
+		cost = math.MaxInt64 // which no bound allows; and what was there before is gone
+	}
+	return t.local.PutEntry(h, it.Entry(), cost)
 }
 
 func (t *Table) shard(h local.Key) *tableShard { return &t.shards[h.Lo%uint64(len(t.shards))] }
