@@ -17,6 +17,7 @@ import (
 	"github.com/tiercache/tiercache/internal/bound"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/recovery"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 	"github.com/tiercache/tiercache/internal/resp"
 	"github.com/tiercache/tiercache/internal/wire"
 )
@@ -253,7 +254,7 @@ func (h *hot) connection(ctx context.Context) (*dialled, error) {
 		select {
 		case <-tried:
 		case <-ctx.Done():
-			return nil, unsent{ctx.Err()}
+			return nil, remoteerr.Unsent(ctx.Err())
 		}
 		h.mu.Lock()
 		if h.phase == failed {
@@ -265,7 +266,7 @@ func (h *hot) connection(ctx context.Context) (*dialled, error) {
 	case h.open.Err() != nil:
 		return nil, valkey.ErrClosing
 	case h.phase == failed:
-		return nil, unsent{fmt.Errorf("no connection to %s: %w", h.address, h.err)}
+		return nil, remoteerr.Unsent(fmt.Errorf("no connection to %s: %w", h.address, h.err))
 	}
 	return h.conn.Load(), nil
 }
@@ -332,7 +333,7 @@ func (h *hot) cause(err error) error {
 func (h *hot) reach(ctx context.Context, _ *batch) error {
 	_, err := h.connection(ctx)
 	if err = cmp.Or(bound.Ended(ctx), err); err != nil {
-		return unsent{failure(err)}
+		return remoteerr.Unsent(failure(err))
 	}
 	return nil
 }
@@ -498,7 +499,7 @@ func (h *hot) greet(ctx context.Context, w *wire.Conn) (id int64, refresh time.T
 				name = words[0]
 			}
 			err = fmt.Errorf("%s: %w", name, err)
-			if (name == "CLIENT TRACKING" || words[0] == "HELLO" && speaksNoRESP3(r.Text)) && !isPassing(r.Text) {
+			if (name == "CLIENT TRACKING" || words[0] == "HELLO" && speaksNoRESP3(r.Text)) && !remoteerr.IsPassing(r.Text) {
 				err = &untrackedError{err, words[0] == "HELLO"}
 			}
 			return id, refresh, err
@@ -530,12 +531,6 @@ func (e *untrackedError) MayPass() bool { return false }
 func speaksNoRESP3(text string) bool {
 	return strings.HasPrefix(text, "NOPROTO") || strings.Contains(strings.ToLower(text), "unknown command") || strings.HasPrefix(text, "NOPERM") ||
 		strings.Contains(text, "not supported")
-}
-
-// isPassing reports whether a refusal is of the moment.
-func isPassing(text string) bool {
-	code, _, _ := strings.Cut(text, " ")
-	return servesNobody[code]
 }
 
 // isPrimary reports what is wrong with a server that greets us: a sentinel may have named

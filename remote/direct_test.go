@@ -13,6 +13,7 @@ import (
 	"github.com/valkey-io/valkey-go"
 
 	"github.com/tiercache/tiercache/internal/backend"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 )
 
@@ -167,7 +168,7 @@ func TestAReplyIsTheSameEitherWay(t *testing.T) {
 		require.Equal(t, client[i].err == errNull, direct[i].err == errNull, i)
 		if client[i].err != nil {
 			require.Equal(t, client[i].err.Error(), direct[i].err.Error())
-			require.Equal(t, Unreachable(client[i].err), Unreachable(direct[i].err))
+			require.Equal(t, remoteerr.Unreachable(client[i].err), remoteerr.Unreachable(direct[i].err))
 		}
 	}
 }
@@ -183,5 +184,5 @@ func TestNothingIsSentWhileALinkIsInDoubt(t *testing.T) {
 	c.plain.doubt.Store(true)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	require.True(t, NotSent(c.plain.reach(ctx, b)))
+	require.True(t, remoteerr.NotSent(c.plain.reach(ctx, b)))
 }

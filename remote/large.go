@@ -14,6 +14,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/bound"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 )
 
 // A connection answers in order, so a large value on the connection that tracks would hold up small ones, and heartbeats.
@@ -76,7 +77,7 @@ func (c *valkeyConn) addRead(b *batch, key string, most int) {
 }
 
 // errChanges is the error of a read of an entry that is replaced all the time. The server has answered.
-const errChanges = refusal("the entry was replaced each time that it was read")
+const errChanges = remoteerr.Refusal("the entry was replaced each time that it was read")
 
 // partial is an entry of which the beginning was read.
 type partial struct {
@@ -313,7 +314,7 @@ func (c *valkeyConn) beside() (asker, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return nil, ErrClosed
+		return nil, backend.ErrClosed
 	}
 	if l.hot == nil {
 		o := c.tracked.(*hot).option

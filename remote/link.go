@@ -2,7 +2,6 @@ package remote
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"net"
 	"slices"
@@ -13,7 +12,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/bound"
 	"github.com/tiercache/tiercache/internal/recovery"
-	"github.com/tiercache/tiercache/internal/wire"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 )
 
 // link sends requests over a client and never holds a caller longer than its
@@ -175,8 +174,6 @@ func (l *link) closed() bool { return l.open.Err() != nil }
 // requests fail at once.
 const maxWaiting = 256
 
-var errNoConnection = errors.New("no connection, and too many requests wait for one")
-
 // Do implements [valkey.CommandClient].
 func (l *link) Do(ctx context.Context, cmd valkey.Completed) valkey.ValkeyResult {
 	cmd = cmd.Pin() // see DoMulti
@@ -218,11 +215,11 @@ func (l *link) DoMulti(ctx context.Context, cmds ...valkey.Completed) []valkey.V
 }
 
 // reach returns once a connection that the commands of b can be sent over is known to work, or was until now, or with
-// an error that matches [NotSent]. So a call that is given up while none can be had has sent nothing, and need not wait
+// an error that matches [remoteerr.NotSent]. So a call that is given up while none can be had has sent nothing, and need not wait
 // to hear what became of it. It asks for what the server is sure to answer, and so only while the link is in doubt.
 func (l *link) reach(ctx context.Context, b *batch) error {
 	if err := bound.Ended(ctx); err != nil {
-		return unsent{err}
+		return remoteerr.Unsent(err)
 	}
 	if !l.doubt.Load() {
 		return nil
@@ -233,25 +230,11 @@ func (l *link) reach(ctx context.Context, b *batch) error {
 		ask.add("EXISTS", words[to-1]) // of the same slot
 	}
 	for _, r := range ask.by(ctx, l) {
-		if Unreachable(r.err) {
-			return unsent{failure(r.err)}
+		if remoteerr.Unreachable(r.err) {
+			return remoteerr.Unsent(failure(r.err))
 		}
 	}
 	return nil
-}
-
-// unsent is the error of a request of which nothing was sent.
-type unsent struct{ error }
-
-func (u unsent) Unwrap() error { return u.error }
-func (u unsent) NotSent() bool { return true }
-
-// NotSent reports whether err says that nothing of a request was sent, and so that no server will perform it: that of
-// a connection that could not be had, or one with a method NotSent that says so.
-func NotSent(err error) bool {
-	var says interface{ NotSent() bool }
-	var op *net.OpError
-	return errors.As(err, &says) && says.NotSent() || errors.Is(err, errNoConnection) || errors.Is(err, wire.ErrUnsent) || errors.As(err, &op) && op.Op == "dial"
 }
 
 // note keeps whether the connection is in doubt: a request that got no answer
@@ -265,7 +248,7 @@ func (l *link) note(err error) {
 func (l *link) runBeside(ctx context.Context, n int, f func(context.Context) []valkey.ValkeyResult) []valkey.ValkeyResult {
 	if l.waiting.Add(1) > maxWaiting {
 		l.waiting.Add(-1)
-		return failures(n, errNoConnection)
+		return failures(n, remoteerr.ErrNoConnection)
 	}
 	done := make(chan []valkey.ValkeyResult, 1)
 	if !l.spawn(func() {

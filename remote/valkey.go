@@ -21,6 +21,7 @@ import (
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/checkconn"
 	"github.com/tiercache/tiercache/internal/recovery"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 )
 
 // Valkey returns the backend that connects to a Valkey server (or Redis 7 and
@@ -93,7 +94,7 @@ type carrier interface {
 	// told of the replies, perhaps by the goroutine that reads, which it must not hold up.
 	later(ctx context.Context, b *batch, then func([]reply))
 	// reach returns once a connection that the commands of b can be sent over is known to work, or was until now, or
-	// with an error that matches [NotSent].
+	// with an error that matches [remoteerr.NotSent].
 	reach(ctx context.Context, b *batch) error
 	// spawn runs f in a goroutine that Close waits for. It returns false, without running it, after
 	// Close. A panic of f ends the connections.
@@ -561,23 +562,12 @@ func failure(err error) error {
 	if err == nil {
 		return nil
 	}
-	text, _ := refusalOf(err)
+	text, _ := remoteerr.RefusalOf(err)
 	switch {
 	case errors.Is(err, valkey.ErrClosing):
-		return fmt.Errorf("%w: %w", ErrClosed, err)
+		return fmt.Errorf("%w: %w", backend.ErrClosed, err)
 	case strings.HasPrefix(text, "OOM "):
-		return fmt.Errorf("%w: %w", ErrFull, err)
+		return fmt.Errorf("%w: %w", backend.ErrFull, err)
 	}
 	return err
-}
-
-// Unreachable reports whether err says that no answer came, rather than that
-// the server refused.
-func Unreachable(err error) bool {
-	if err == nil {
-		return false
-	}
-	var network net.Error
-	_, refused := refusalOf(err)
-	return !refused || errors.As(err, &network)
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/backend"
+
 	"github.com/valkey-io/valkey-go"
 
 	"github.com/tiercache/tiercache/internal/mono"
@@ -108,7 +110,7 @@ func (k *shards) beginLocked(all *turns, address string, client valkey.Client) {
 		defer cancel()
 		t.err = k.probe(ctx, address, client)
 	}) {
-		t.err, all.now = ErrClosed, nil
+		t.err, all.now = backend.ErrClosed, nil
 		close(t.done)
 	}
 }

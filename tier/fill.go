@@ -11,6 +11,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 	"github.com/tiercache/tiercache/tier/internal/config"
@@ -291,7 +292,7 @@ func (l *loadRun) settleAll(fills []pendingFill, begun mono.Time, written []back
 	settled = true
 	clear(l.one.writes[:]) // a loader may have kept its context, and with it the run
 	clear(fills)
-	if e := breaker.Worst(written, nil); err != nil || remote.Away(e) {
+	if e := breaker.Worst(written, nil); err != nil || remoteerr.Away(e) {
 		l.countRemoteError(e)
 	}
 	for i := range written {
