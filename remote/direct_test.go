@@ -72,7 +72,7 @@ func (c *valkeyConn) directly(t *testing.T, not *dialled) (w *dialled) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		_, err := c.GetOne(t.Context(), "p:k")
-		w = c.tracked.(*hot).conn.Load()
+		w = c.tracked.(*serverConn).conn.Load()
 		return err == nil && w != nil && w != not
 	}, time.Minute, time.Millisecond)
 	return w
@@ -178,10 +178,10 @@ func TestNothingIsSentWhileALinkIsInDoubt(t *testing.T) {
 	c, s, _ := connectDirectly(t, valkey.ClientOption{})
 	b := newBatch()
 	b.add("GET", "p:k")
-	c.plain.doubt.Store(true)
+	c.plain.suspect.Store(true)
 	require.NoError(t, c.plain.reach(t.Context(), b), "the server answers")
 	s.Stop()
-	c.plain.doubt.Store(true)
+	c.plain.suspect.Store(true)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	require.True(t, remoteerr.NotSent(c.plain.reach(ctx, b)))

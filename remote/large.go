@@ -300,7 +300,7 @@ const lostAhead = "the value that was sent ahead is not there any more"
 // largeConn is the connection for what is large, which is made when it is needed first.
 type largeConn struct {
 	mu     sync.Mutex // guards what follows
-	hot    *hot
+	conn   *serverConn
 	closed bool
 }
 
@@ -316,20 +316,20 @@ func (c *valkeyConn) beside() (asker, error) {
 	if l.closed {
 		return nil, backend.ErrClosed
 	}
-	if l.hot == nil {
-		o := c.tracked.(*hot).option
-		l.hot = newHot(c, o)
-		l.hot.untracked = true
-		l.hot.spawn(l.hot.run)
+	if l.conn == nil {
+		o := c.tracked.(*serverConn).option
+		l.conn = newServerConn(c, o)
+		l.conn.untracked = true
+		l.conn.spawn(l.conn.run)
 	}
-	return l.hot, nil
+	return l.conn, nil
 }
 
 // close ends the connection for what is large, and waits for what it owns. None is made after it.
 func (l *largeConn) close() {
 	l.mu.Lock()
 	l.closed = true
-	h := l.hot
+	h := l.conn
 	l.mu.Unlock()
 	if h != nil {
 		h.Close()

@@ -91,7 +91,7 @@ func (c *valkeyConn) enrol(ctx context.Context, client asker, stands func(*enrol
 		//	B, without tracking: is suspended
 		//	A, with tracking:    opens once B is forgotten, sets k and ends
 		//	B:                   goes on, does not learn of the change of k, and has a copy
-		c.event(c.o.Events.Lost)
+		c.deliver(c.o.Events.Lost)
 	}
 	e.incarnation, e.sent = p.incarnation(fields[0]), now
 	return p.err

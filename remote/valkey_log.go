@@ -166,7 +166,7 @@ func (c *valkeyConn) addDelta(b *batch, q *changelog.DeltaQuery, counts bool) {
 // deltaOf reads the answers to addDelta and returns the others. b is what was asked.
 func (c *valkeyConn) deltaOf(results []reply, b *batch) (d changelog.Delta, s origin, rest []reply, err error) {
 	// guard: I2-delta-names-connection
-	connection := b.over
+	connection := b.connection
 	if c.sharded() {
 		id, err := results[0].number()
 		if err != nil {
