@@ -67,6 +67,7 @@ type valkeyConn struct {
 	shards        *shards       // of a cluster, or nil
 	dials         atomic.Int64  // of tracked
 	large         largeConn
+	largest       atomic.Int64 // bytes of an entry, of those that were read of late
 	histories     *histories
 	enrolment     enrolment
 	trims         chan time.Duration // see trimSoon

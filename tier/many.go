@@ -261,7 +261,6 @@ func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o
 					rest = append(rest, f)
 				}
 			case err == nil:
-				// guard: failed-item-is-of-its-key
 				if !c.afterReadError(ctx, f, o, items[i].Err) {
 					rest = append(rest, f)
 				}

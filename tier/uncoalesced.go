@@ -51,9 +51,9 @@ func (c *core) readUncoalesced(ctx context.Context, p *batchLookup, give func(ke
 			err = c.giveUncoalesced(ctx, piece, items, v, give)
 		}
 		if err != nil {
-			// guard: uncoalesced-read-waits-once
 			for _, t := range asked {
 				if !t.delivered && !t.read {
+					// guard: uncoalesced-read-waits-once
 					t.readErr = err
 				}
 			}

@@ -227,10 +227,11 @@ func (g *Conn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) 
 		r.more = append(r.more, request{b: &g.Server, sent: sent})
 	}
 	items, d, err := g.Conn.Get(ctx, keys, q)
+	worst := worstItem(items, err)
 	if len(keys) > 0 {
-		g.Refusals.record(kindOfRead(len(keys)), err)
+		g.Refusals.record(kindOfRead(len(keys)), worst)
 	}
-	g.recordAnswer(ctx, r, worstItem(items, err))
+	g.recordAnswer(ctx, r, worst)
 	return items, d, err
 }
 
@@ -240,8 +241,9 @@ func (g *Conn) GetUntracked(ctx context.Context, keys []string) ([]backend.Item,
 		return nil, err
 	}
 	items, err := g.Conn.GetUntracked(ctx, keys)
-	g.Refusals.record(ReadsOfMany, err)
-	g.recordAnswer(ctx, r, worstItem(items, err))
+	worst := worstItem(items, err)
+	g.Refusals.record(ReadsOfMany, worst)
+	g.recordAnswer(ctx, r, worst)
 	return items, err
 }
 
@@ -260,6 +262,7 @@ func (g *Conn) Stage(ctx context.Context, w *backend.Write) error {
 		return err
 	}
 	err = g.Conn.Stage(ctx, w)
+	g.Refusals.record(kindOfWrite([]backend.Write{*w}), err)
 	g.recordAnswer(ctx, r, err)
 	return err
 }
