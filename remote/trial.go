@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/tiercache/tiercache/internal/backend"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 )
 
 // ability is something that a server can do, and that a user may, or not.
@@ -141,7 +142,7 @@ func (c *valkeyConn) try(ctx context.Context, redirects bool) error {
 				}
 			}
 			continue
-		case Away(err):
+		case remoteerr.Away(err):
 			return failure(err)
 		case !withholds(err):
 			continue // no memory, too few replicas: that may pass, and is told where it matters
@@ -159,7 +160,7 @@ func (c *valkeyConn) try(ctx context.Context, redirects bool) error {
 
 // withholds reports whether a refusal is of the command, the key or the channel, and not of the moment.
 func withholds(err error) bool {
-	text, refused := refusalOf(err)
+	text, refused := remoteerr.RefusalOf(err)
 	if !refused {
 		return false
 	}
@@ -182,7 +183,7 @@ type lack struct {
 }
 
 func (l *lack) add(a ability, err error) {
-	text, _ := refusalOf(err)
+	text, _ := remoteerr.RefusalOf(err)
 	if l.first == nil {
 		l.first, l.need = err, a.use
 	}

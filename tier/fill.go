@@ -11,6 +11,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 	"github.com/tiercache/tiercache/tier/internal/config"
@@ -172,7 +173,7 @@ func (l *loadRun) discard(ctx context.Context, names []string) error {
 // long for the remote tier and the key was read with its lease: a change of it is told then.
 // (Not in a cluster, where it is not known that the server that was read tells of it.)
 func (l *loadRun) keepUnstored(f *inflight.Call, it *record.Item, kept time.Duration) {
-	keeps := kept > 0 && l.usesLocal(l.o) && (l.allowOutage(f, it) || l.cfg.LocalOnly || f.Lease == inflight.LeaseOwned && !l.s.session.Sharded)
+	keeps := kept > 0 && l.usesLocal(l.o) && (l.allowOutage(f, it) || l.cfg.LocalOnly || f.Lease == inflight.LeaseOwned && !l.s.session.Sharded())
 	if !keeps || !l.s.table.InsertIfUnchanged(f.H, &f.Watch, it) {
 		if f.Force {
 			// guard: I10-unleased-refresh-local
@@ -317,7 +318,7 @@ func (l *loadRun) settleAll(fills []pendingFill, begun mono.Time, written []back
 	settled = true
 	clear(l.one.writes[:]) // a loader may have kept its context, and with it the run
 	clear(fills)
-	if e := breaker.Worst(written, nil); err != nil || remote.Away(e) {
+	if e := breaker.Worst(written, nil); err != nil || remoteerr.Away(e) {
 		l.countRemoteError(e)
 	}
 	for i := range written {

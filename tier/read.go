@@ -9,7 +9,6 @@ import (
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/local"
-	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
@@ -376,7 +375,7 @@ func (c *core) afterReadError(ctx context.Context, f *inflight.Call, o config.Ca
 		c.s.table.Unregister(f)
 		return true
 	}
-	if errors.Is(err, remote.ErrClosed) {
+	if errors.Is(err, backend.ErrClosed) {
 		f.Finish(inflight.Outcome{Err: ErrClosed})
 		c.s.table.Unregister(f)
 		return true

@@ -13,7 +13,7 @@ import (
 	"github.com/tiercache/tiercache/internal/bound"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
-	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 )
 
 // Conn is a connection with a breaker for each of its servers: while a server is away it
@@ -180,8 +180,8 @@ func (b *Breaker) recordAnswer(ctx context.Context, sent breakerState, err error
 	switch {
 	case err == nil:
 		b.answered()
-	case errors.Is(err, remote.ErrClosed):
-	case !remote.Away(err):
+	case errors.Is(err, backend.ErrClosed):
+	case !remoteerr.Away(err):
 		b.answered()
 	// guard: I8-caller-gave-up-first
 	case ctx.Err() != nil && bound.Cause(ctx) != ErrRemoteTimeout:
@@ -204,7 +204,7 @@ func (g *Conn) Delta(ctx context.Context, q changelog.DeltaQuery) (changelog.Del
 	case err == nil && took > g.timeout && !d.Busy:
 		b.unanswered(sent, fmt.Errorf("it took %v to answer", took.Round(time.Millisecond)))
 	// guard: I8-failed-heartbeat-counts
-	case err != nil && ctx.Err() == context.DeadlineExceeded && took >= g.timeout-g.timeout/8 && remote.Away(err):
+	case err != nil && ctx.Err() == context.DeadlineExceeded && took >= g.timeout-g.timeout/8 && remoteerr.Away(err):
 		b.unanswered(sent, err)
 	default:
 		b.recordAnswer(ctx, sent, err)
@@ -342,7 +342,7 @@ func Worst(written []backend.Written, err error) error {
 
 // worse returns the error that says more about the server, of two errors of one request.
 func worse(a, b error) error {
-	if a == nil || b != nil && remote.Away(b) {
+	if a == nil || b != nil && remoteerr.Away(b) {
 		return b
 	}
 	return a

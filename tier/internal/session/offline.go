@@ -140,7 +140,7 @@ type unconnected struct{ error }
 
 func (e unconnected) Error() string { return fmt.Sprintf("not connected yet: %v", e.error) }
 
-// NotSent: see [remote.NotSent].
+// NotSent: see [remoteerr.NotSent].
 func (unconnected) NotSent() bool { return true }
 
 func (l *lateConn) conn() (backend.Conn, error) {

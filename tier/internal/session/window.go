@@ -7,7 +7,7 @@ import (
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
-	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 )
 
@@ -112,7 +112,7 @@ func (s *Session) SendWithinWindow(ctx context.Context, names func(yield func(st
 		if err != nil {
 			return NotAttempted{Err: err}
 		}
-		if err = send(v); !remote.NotSent(err) || ctx.Err() != nil || s.Sharded() || !s.ConnectionChanged(v, nil) {
+		if err = send(v); !remoteerr.NotSent(err) || ctx.Err() != nil || s.Sharded() || !s.ConnectionChanged(v, nil) {
 			return err
 		}
 	}
@@ -124,7 +124,7 @@ func (s *Session) SendWithinWindow(ctx context.Context, names func(yield func(st
 // is slow. If the caller returned sooner, the write could be performed after a later Set over another connection.
 func (s *Session) AwaitWindowEnd(ctx context.Context, until mono.Time, err error) {
 	// guard: G3-unsent-write
-	if err == nil || !remote.Unreachable(err) || breaker.Refused(err) || remote.NotSent(err) {
+	if err == nil || !remoteerr.Unreachable(err) || breaker.Refused(err) || remoteerr.NotSent(err) {
 		return
 	}
 	// guard: G3-wait-out-window
