@@ -15,6 +15,7 @@ import (
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
 // newToken returns a token that no other load in the fleet has.
@@ -52,6 +53,7 @@ func (l *loadRun) readOrLease(ctx context.Context, f *inflight.Call) bool {
 	// guard: use-lease-with-bad-value
 	f.Lease = inflight.LeaseOf(lease.Acquired && lease.Err == nil)
 	returned := false
+	name := f.Name
 	defer func() {
 		// guard: release-lease-on-goexit
 		if !returned && f.Lease == inflight.LeaseOwned { // the codec has ended this goroutine
@@ -61,6 +63,14 @@ func (l *loadRun) readOrLease(ctx context.Context, f *inflight.Call) bool {
 	switch {
 	case lease.Item.Found():
 		served := l.finishFromRemote(ctx, f, lease.Item, l.load, l.o)
+		if !served && f.Link != 0 { // what is needed is beside it
+			// guard: P2-release-other-lease
+			if f.Lease == inflight.LeaseOwned {
+				f.Lease = inflight.LeaseUnknown
+				l.s.goroutines.Spawn(func() { l.release([]string{name}) })
+			}
+			served = l.readBeside(ctx, f, l.load, l.o)
+		}
 		// guard: release-unneeded-lease
 		if served && f.Lease == inflight.LeaseOwned {
 			l.releaseAside(f)
@@ -94,6 +104,15 @@ func (l *loadRun) loadWithoutLease(f *inflight.Call, err error) {
 // those whose keys another process loads. It ends the calls whose values have been
 // stored meanwhile.
 func (l *loadRun) lease(ctx context.Context, fs []*inflight.Call) (ready, held []*inflight.Call) {
+	var due []*record.Item // to be renewed in the background, together
+	defer func() { l.refreshLater(ctx, l.load, due...) }()
+	finish := func(f *inflight.Call, stored backend.Item) (ended bool) {
+		ended, renew := l.finishWith(ctx, f, stored, l.o)
+		if renew != nil {
+			due = append(due, renew)
+		}
+		return ended
+	}
 	var ask []*inflight.Call
 	for _, f := range fs {
 		switch {
@@ -124,12 +143,19 @@ func (l *loadRun) lease(ctx context.Context, fs []*inflight.Call) (ready, held [
 			f.Lease = inflight.LeaseOf(leases[i].Acquired && leases[i].Err == nil)
 		}
 		for i, f := range piece {
-			lease := leases[i]
+			lease, name, wasLinked := leases[i], f.Name, f.Link != 0
 			switch {
-			case lease.Item.Found() && l.finishFromRemote(ctx, f, lease.Item, l.load, l.o):
+			case lease.Item.Found() && finish(f, lease.Item):
 				if f.Lease == inflight.LeaseOwned {
 					l.releaseLater([]string{f.Name})
 				}
+			case f.Link != 0 && !wasLinked: // it went beside the entry that was found: ask for the lease there
+				// guard: P2-release-other-lease-in-run
+				if f.Lease == inflight.LeaseOwned {
+					f.Lease = inflight.LeaseUnknown
+					l.releaseLater([]string{name})
+				}
+				again = append(again, f)
 			case f.Lease == inflight.LeaseOwned:
 				ready = append(ready, f)
 			case lease.Err != nil:

@@ -9,7 +9,6 @@ import (
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/local"
-	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
@@ -70,7 +69,7 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o config.C
 		f, leads, invalidations := c.s.table.Join(nil, h, key, true)
 		if beside && !leads && f.Renews && f.Key == key && !c.cfg.LocalOnly {
 			c.s.table.Leave(f)
-			if it, stale := c.readBeside(ctx, h, key, o); it != nil {
+			if it, stale := c.readPresent(ctx, h, key, o); it != nil {
 				return inflight.Served{It: it, Origin: inflight.FromRemote, Stale: stale}, nil
 			}
 			beside = false
@@ -393,11 +392,21 @@ func (c *core) readRemote(ctx context.Context, f *inflight.Call, load loadFunc, 
 			return c.afterReadError(ctx, f, o, err)
 		}
 		if done {
-			return c.finishFromRemote(ctx, f, stored, load, o)
+			return c.finishFromRemote(ctx, f, stored, load, o) || f.Link != 0 && c.readBeside(ctx, f, load, o)
 		}
 	}
 	f.Lease = inflight.LeaseSkipped // the change log was replaced each time; a load does not need it
 	return false
+}
+
+// readBeside reads the entry that stands beside one of another encoding. It returns true if that
+// ended the call.
+func (c *core) readBeside(ctx context.Context, f *inflight.Call, load loadFunc, o config.Call) bool {
+	stored, done, err := c.s.session.ReadOne(ctx, f.Name, false, c.s.session.Tail.View())
+	if err != nil {
+		return c.afterReadError(ctx, f, o, err)
+	}
+	return done && c.finishFromRemote(ctx, f, stored, load, o)
 }
 
 // afterReadError decides what to do when the remote tier did not answer: the loader
@@ -408,7 +417,7 @@ func (c *core) afterReadError(ctx context.Context, f *inflight.Call, o config.Ca
 		c.s.table.Unregister(f)
 		return true
 	}
-	if errors.Is(err, remote.ErrClosed) {
+	if errors.Is(err, backend.ErrClosed) {
 		f.Finish(inflight.Outcome{Err: ErrClosed})
 		c.s.table.Unregister(f)
 		return true
@@ -423,7 +432,7 @@ func (c *core) afterReadError(ctx context.Context, f *inflight.Call, o config.Ca
 
 // countReadError counts a read that was not answered, unless its caller gave up.
 func (c *core) countReadError(ctx context.Context, err error) {
-	if ctx.Err() == nil && !errors.Is(err, remote.ErrClosed) {
+	if ctx.Err() == nil && !errors.Is(err, backend.ErrClosed) {
 		c.countRemoteError(err)
 	}
 }
@@ -459,7 +468,8 @@ func (c *core) servesLate(f *inflight.Call, it *record.Item, now mono.Time, o co
 }
 
 // finishFromRemote ends the call with the entry that was read, if that is valid and fresh
-// enough. If not, it sets the fields of f that a load needs.
+// enough. If not, it sets the fields of f that a load needs. If the entry is of another encoding,
+// f goes beside it: what stands there is to be read, or loaded.
 func (c *core) finishFromRemote(ctx context.Context, f *inflight.Call, stored backend.Item, load loadFunc, o config.Call) bool {
 	ended, due := c.finishWith(ctx, f, stored, o)
 	if due != nil {
@@ -472,7 +482,24 @@ func (c *core) finishFromRemote(ctx context.Context, f *inflight.Call, stored ba
 func (c *core) finishWith(ctx context.Context, f *inflight.Call, stored backend.Item, o config.Call) (ended bool, due *record.Item) {
 	f.Seen, f.Empty = seenOf(stored)
 	now := mono.Now()
-	it, cause, err := c.open(ctx, &storedValue{key: f.Key, stored: stored, Basis: f.Basis, now: now, keeps: c.usesLocal(o)})
+	r := storedValue{key: f.Key, stored: stored, Basis: f.Basis, now: now, keeps: c.usesLocal(o)}
+	var it *record.Item
+	var cause Cause
+	var err error
+	if f.Link != 0 {
+		// The two entries were right together when the other one was read. This one may have been
+		// read later, together with a lease.
+		// guard: P1-as-of-link
+		f.Basis, r.Basis = f.LinkBasis, f.LinkBasis
+		it, cause, err = c.openBeside(ctx, &r, f.Link, Cause(f.LinkCause))
+	} else {
+		it, cause, err = c.open(ctx, &r)
+		// guard: P2-no-replacing
+		if link := linkOf(stored, cause); it == nil && link != 0 && !f.Force {
+			c.s.table.GoBeside(f, c.besideName(f.H), link, uint8(cause))
+			return false, nil
+		}
+	}
 	if it == nil {
 		c.countUnusable(cause, err)
 		return false, nil
@@ -482,7 +509,7 @@ func (c *core) finishWith(ctx context.Context, f *inflight.Call, stored backend.
 		if late {
 			c.countMiss(Expired)
 			f.Stale = it
-			if c.cfg.SoftTimeout > 0 && !o.Fresh {
+			if c.cfg.SoftTimeout > 0 && !o.Fresh && f.Link == 0 {
 				f.Found.Store(&inflight.Outcome{Served: inflight.Served{It: it, Origin: inflight.FromRemote, Stale: true}, Basis: f.Basis})
 			}
 		}

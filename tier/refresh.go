@@ -76,13 +76,13 @@ func (c *core) refreshLater(ctx context.Context, load loadFunc, items ...*record
 	}
 }
 
-// readBeside reads the remote tier for a caller that finds a renewal of the key under way: what is
+// readPresent reads the remote tier for a caller that finds a renewal of the key under way: what is
 // to be renewed is there, and need not be waited for. It returns nil if there is nothing that may be
 // served, or if the remote tier did not answer.
 //
 // What the renewal has given out is waited for until it is stored, as by Peek: else the caller would
 // be given the value from before it.
-func (c *core) readBeside(ctx context.Context, h local.Key, key string, o config.Call) (it *record.Item, stale bool) {
+func (c *core) readPresent(ctx context.Context, h local.Key, key string, o config.Call) (it *record.Item, stale bool) {
 	// guard: I10-read-beside-waits-for-fill
 	if c.awaitStored(ctx, h) != nil {
 		return nil, false

@@ -41,9 +41,17 @@ func (c *core) canShare(ctx context.Context, f *inflight.Call, since snapshot, o
 		return false
 	}
 	// A key that is loaded without its lease need not be tracked, so the server need not
-	// have sent an invalidation when it changed.
+	// have sent an invalidation when it changed. Nor need it have when the entry beside which a
+	// value was loaded changed again:
+	//
+	//	A: reads the entry of another version, and goes beside it
+	//	B: sets the key; the server tells A, which is not told again before it reads that entry
+	//	A: takes the lease beside, and loads
+	//	B: sets the key, and is acknowledged; C joins A's load
+	//
 	// guard: I2-unleased-load-age
-	possiblyUntracked := f.WithoutLease() && !c.cfg.LocalOnly
+	// guard: I2-unlinked-load-age
+	possiblyUntracked := f.WithoutLease() && !c.cfg.LocalOnly || f.Unlinked()
 	return !changedSince(&f.Out, since) && c.provenSince(&f.Out, since, possiblyUntracked) && c.validSince(&f.Out, since)
 }
 
