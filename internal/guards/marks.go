@@ -156,7 +156,6 @@ var marks = []mark{
 	{"extra-before-size", "swap", "TestWhatIsLoadedIs"},
 	{"reader-does-not-run-observer", "operand 1", "TestWhoIsToldOfAFill"},
 	{"reader-does-not-settle-failed-fill", "operand 2-3", "TestAFillThatTheServer"},
-	{"reader-does-not-log", "sub s.goroutines.Spawn(func() {…}) => …", "TestALogThatIsSlow"},
 	{"closed-connection-is-not-lost", "true", "./remote TestValkeyPassesTheBattery/.*/Lifecycle/ClosingIsNoLoss"},
 	{"tombstone-in-full-group", "true", "./local TestAGraveDoesNot"},
 	{"search-beyond-full-group", "true", "./local TestAGraveDoesNot"},
