@@ -280,7 +280,11 @@ var (
 local out = {}
 for i, key in ipairs(KEYS) do
   local it = redis.pcall('GETRANGE', key, 0, ARGV[1])
-  out[i] = type(it) == 'string' and it or ''
+  if type(it) == 'table' then
+    if string.sub(it.err, 1, 9) ~= 'WRONGTYPE' then return it end
+    it = ''
+  end
+  out[i] = it
 end
 return out
 `)
@@ -293,8 +297,10 @@ local room, out = tonumber(ARGV[1]), {}
 for i, key in ipairs(KEYS) do
   local head, from = ARGV[2 * i], tonumber(ARGV[2 * i + 1])
   out[i] = false
+  local there = redis.pcall('GETRANGE', key, 0, #head - 1)
+  if type(there) == 'table' and string.sub(there.err, 1, 9) ~= 'WRONGTYPE' then return there end
   -- guard: rest-with-head
-  if redis.pcall('GETRANGE', key, 0, #head - 1) == head then
+  if there == head then
     local n = redis.call('STRLEN', key)
     if n - from <= room then
       out[i] = redis.call('GETRANGE', key, from, -1)

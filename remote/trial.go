@@ -30,7 +30,7 @@ type trial struct{ key, set, channel string }
 var abilities = []ability{
 	{right: "info", use: "a primary is told from a replica", words: func(*trial) []string { return []string{"INFO", "replication"} }},
 	{right: "set", use: "entries are stored", words: func(t *trial) []string { return []string{"SET", t.key, "v", "PX", "60000"} }},
-	{right: "get", use: "entries are read", words: func(t *trial) []string { return []string{"GET", t.key} }},
+	{right: "get", use: "a lease is given up", words: func(t *trial) []string { return []string{"GET", t.key} }},
 	{right: "getrange", use: "entries are read", words: func(t *trial) []string { return []string{"GETRANGE", t.key, "0", "0"} }},
 	{right: "mget", use: "several entries are read", words: func(t *trial) []string { return []string{"MGET", t.key} }},
 	{right: "exists", use: "a value is set", words: func(t *trial) []string { return []string{"EXISTS", t.key} }},

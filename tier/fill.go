@@ -28,6 +28,9 @@ type pendingFill struct {
 	it    *record.Item
 	write backend.Write
 	clean bool // no invalidation of the key came between the taking of its lease and the write
+	// unlinked: it stands beside an entry of another encoding, of whose changes this process is
+	// not told any more.
+	unlinked bool
 }
 
 // fill ends the calls with what was loaded, stores what may be stored, and then ends
@@ -51,7 +54,7 @@ func (l *loadRun) fill(fs []*inflight.Call, r loadResult) {
 			l.fail(f, err)
 		case envelope != nil && !f.WithoutLease():
 			fills = append(fills, pendingFill{call: f, it: it, write: backend.Write{
-				Key: f.Name, Token: l.token, LeaseTTL: l.s.cfg.LeaseTTL, Envelope: envelope, Expires: expiryOf(envelope)}})
+				Key: f.Name, Token: l.token, LeaseTTL: l.s.cfg.LeaseTTL, Envelope: envelope, Expires: expiryOfFill(f, envelope)}})
 			continue
 		default:
 			if envelope != nil && f.Lease == inflight.LeaseRefused {
@@ -102,7 +105,8 @@ type finishedLoad struct {
 // that was set since must not be removed. Without a lease, because the server had no
 // memory for it, the removal is bound to a time window instead.
 func (l *loadRun) dropOlder(ctx context.Context, fs []*inflight.Call, done []finishedLoad) {
-	var leased, unleased, offline []string
+	var offline []string
+	var leased, unleased []*inflight.Call
 	for i, f := range fs {
 		if f.Lease == inflight.LeaseSkipped && f.Force && done[i].envelope != nil {
 			// guard: I10-unleased-refresh
@@ -119,9 +123,9 @@ func (l *loadRun) dropOlder(ctx context.Context, fs []*inflight.Call, done []fin
 		case !f.MayReplace():
 		// guard: G6-discard-by-lease
 		case f.Lease == inflight.LeaseRefused:
-			unleased = append(unleased, f.Key)
+			unleased = append(unleased, f)
 		default:
-			leased = append(leased, f.Key)
+			leased = append(leased, f)
 		}
 	}
 	if len(offline) > 0 {
@@ -129,11 +133,24 @@ func (l *loadRun) dropOlder(ctx context.Context, fs []*inflight.Call, done []fin
 		// request for a lease. While it is known to be away nothing is sent.
 		_ = l.deleteInTime(ctx, offline) // counted there
 	}
-	if len(leased) > 0 {
-		_ = l.deleteAll(ctx, leased, l.discard)
+	l.removeEntries(ctx, leased, l.discard)
+	l.removeEntries(ctx, unleased, l.deleteInTime)
+}
+
+// removeEntries removes the entries of calls with remove, which counts errors, and invalidates
+// what this process has read of them: see deleteAll.
+func (l *loadRun) removeEntries(ctx context.Context, fs []*inflight.Call, remove func(ctx context.Context, names []string) error) {
+	if len(fs) == 0 {
+		return
 	}
-	if len(unleased) > 0 {
-		_ = l.deleteAll(ctx, unleased, l.deleteInTime)
+	names := make([]string, len(fs))
+	for i, f := range fs {
+		names[i] = f.Name
+		l.s.table.InvalidateKey(f.H, nil)
+		defer l.s.table.InvalidateKey(f.H, nil)
+	}
+	if !l.cfg.LocalOnly {
+		_ = remove(ctx, names)
 	}
 }
 
@@ -151,9 +168,11 @@ func (l *loadRun) discard(ctx context.Context, names []string) error {
 }
 
 // keepUnstored ends a call whose value is not stored remotely. The value is kept
-// locally only by local-only caches, or while the server is away (see allowOutage).
+// locally by local-only caches, while the server is away (see allowOutage), and if it is too
+// long for the remote tier and the key was read with its lease: a change of it is told then.
+// (Not in a cluster, where it is not known that the server that was read tells of it.)
 func (l *loadRun) keepUnstored(f *inflight.Call, it *record.Item, kept time.Duration) {
-	keeps := kept > 0 && l.usesLocal(l.o) && (l.allowOutage(f, it) || l.cfg.LocalOnly)
+	keeps := kept > 0 && l.usesLocal(l.o) && (l.allowOutage(f, it) || l.cfg.LocalOnly || f.Lease == inflight.LeaseOwned && !l.s.session.Sharded)
 	if !keeps || !l.s.table.InsertIfUnchanged(f.H, &f.Watch, it) {
 		if f.Force {
 			// guard: I10-unleased-refresh-local
@@ -386,6 +405,10 @@ func (l *loadRun) keepProvisionally(fl *pendingFill) {
 	if shard != fl.call.Shard {
 		clean = false
 	}
+	// guard: P4-link-of-own-server
+	if f := fl.call; f.Unlinked() || f.Link != 0 && f.LinkBasis.Shard != shard {
+		clean, fl.unlinked = false, true
+	}
 	fl.clean = clean
 	if !clean || !l.usesLocal(l.o) || view.Proof == 0 {
 		// An older copy may be there: a refresh by a view without local copies
@@ -413,9 +436,9 @@ func (l *loadRun) settle(fl pendingFill, w backend.Written) {
 		//	B: sets it, which ends A's lease; there is no more memory
 		//	A: is refused, and must not remove what B has set
 		// guard: R8-full-server-discard
-		_ = l.deleteAll(context.Background(), []string{fl.call.Key}, l.discard)
+		l.removeEntries(context.Background(), []*inflight.Call{fl.call}, l.discard)
 	}
-	if w.Stored && l.usesLocal(l.o) && l.s.table.CommitProvisional(fl.call.H, &fl.call.Watch, fl.it) {
+	if w.Stored && !fl.unlinked && l.usesLocal(l.o) && l.s.table.CommitProvisional(fl.call.H, &fl.call.Watch, fl.it) {
 		fl.it.Meta().Provisional.Store(0)
 		fl.it.Plan(l.cfg.Early)
 		return
@@ -484,9 +507,23 @@ func (l *loadRun) finished(ctx context.Context, f *inflight.Call, r loadResult, 
 	if err != nil {
 		l.countEncodeError(err)
 		l.s.observe(EventFill, l.ns, 0, err)
+		if errors.As(err, new(*tooLargeError)) {
+			return it, nil, kept, nil // see keepUnstored
+		}
 		return it, nil, 0, nil // the value is good, it just cannot be kept
 	}
+	if f.Link != 0 {
+		envelope = besideLink(f.Link, envelope)
+	}
 	return it, envelope, kept, nil
+}
+
+// expiryOfFill is when the server is to forget what was loaded for f, by its clock.
+func expiryOfFill(f *inflight.Call, sealed []byte) time.Time {
+	if f.Link != 0 {
+		sealed = withoutLink(sealed)
+	}
+	return expiryOf(sealed)
 }
 
 // badArgument is the error of a load whose loader gave its entry a bad argument and

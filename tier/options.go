@@ -10,6 +10,7 @@ import (
 	"github.com/valkey-io/valkey-go"
 
 	"github.com/tiercache/tiercache/internal/backend"
+	"github.com/tiercache/tiercache/internal/envelope"
 	"github.com/tiercache/tiercache/internal/valkeyurl"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/remote"
@@ -33,6 +34,7 @@ func defaultStoreConfig() storeConfig {
 	return storeConfig{Store: config.Store{
 		Prefix:       "tiercache",
 		LocalBytes:   64 << 20,
+		MaxValue:     envelope.MaxPayload,
 		MaxStaleness: time.Second,
 		Heartbeat:    250 * time.Millisecond,
 		Timeout:      50 * time.Millisecond,
@@ -94,10 +96,18 @@ func WithPrefix(prefix string) Option {
 // WithLocalBytes bounds the local tier by estimated heap bytes, bookkeeping
 // included. A value that is not plain data (it holds a mutex, a channel, a func, or
 // another package's unexported fields) is not looked into: it counts as its encoded
-// length, or as 64 bytes for each reference, or as what [WithSize] says. Default 64 MiB; 0 removes the bound,
-// which needs WithLocalEntries.
+// length, or as 64 bytes for each reference, or as what [WithSize] says. A value above an eighth of the bound is not kept:
+// it would drive out too many others. Default 64 MiB; 0 removes the bound, which needs
+// WithLocalEntries.
 func WithLocalBytes(n int64) Option {
 	return storeOption(func(c *storeConfig) { c.LocalBytes = n })
+}
+
+// WithMaxValue is the longest encoded value, in bytes, before and after compression. A Set of a
+// longer one is an error that names its length and the limit. A load returns it, and it is not
+// stored remotely; it may still be kept locally. All stores of one prefix are to agree. Default 64 MiB; at most 500 MiB.
+func WithMaxValue(bytes int64) Option {
+	return storeOption(func(c *storeConfig) { c.MaxValue = bytes })
 }
 
 // WithLocalEntries bounds the local tier by entries, in addition to the byte
@@ -128,9 +138,10 @@ func WithHeartbeat(d time.Duration) Option {
 	return storeOption(func(c *storeConfig) { c.Heartbeat = d })
 }
 
-// WithRemoteTimeout bounds each request to the remote tier, and so what a slow
-// or absent server adds to a read. Default 50 ms; at least 1 ms. A request may
-// be given up by up to an eighth of it sooner.
+// WithRemoteTimeout bounds the silence of each request to the remote tier, and so what a
+// slow or absent server adds to a read. Default 50 ms; at least 1 ms. A request may
+// be given up by up to an eighth of it sooner. It goes on for longer while the connection
+// moves at least 256 KiB/s of answers, or of requests that are answered.
 func WithRemoteTimeout(d time.Duration) Option {
 	return storeOption(func(c *storeConfig) { c.Timeout = d })
 }

@@ -177,7 +177,8 @@ func TestAStoreThatIsNotToldOfKeysIsRefusedBesideOthers(t *testing.T) {
 func TestHealthyMeansThatEachKindOfRequestIsPerformed(t *testing.T) {
 	s := valkeytest.Start(t, valkeytest.Config("user", "app on >p ~* &* +@all"))
 	for right, kinds := range map[string][]string{
-		"getrange": {"taking a lease"},
+		"getrange": {"reading an entry", "taking a lease"},
+		"mget":     {"reading several entries"},
 		"set":      {"taking a lease", "setting a value"},
 		"getdel":   {"storing a loaded value"},
 		"exists":   {"setting a value", "storing a loaded value"},
@@ -207,7 +208,15 @@ func TestHealthyMeansThatEachKindOfRequestIsPerformed(t *testing.T) {
 					}
 					return out, nil
 				})
-				return append(errs, err, c.Delete(t.Context(), k("set")), store.Sync(t.Context()))
+				// The second time, and from then on, it is known how large they are.
+				errs = append(errs, err, c.SetMany(t.Context(), map[string]string{k("c"): "v", k("d"): "v"}))
+				for range 2 {
+					_, err = c.GetMany(t.Context(), []string{k("c"), k("d")}, func(context.Context, []string, tier.Entries) (map[string]string, error) {
+						return nil, nil
+					})
+					errs = append(errs, err)
+				}
+				return append(errs, c.Delete(t.Context(), k("set")), store.Sync(t.Context()))
 			}
 			require.NoError(t, errors.Join(use()...))
 			eventually(t, "healthy", func() bool { return store.Health(t.Context()).Healthy })

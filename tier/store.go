@@ -114,6 +114,7 @@ func (s *Store) start(ctx context.Context) (err error) {
 		return fmt.Errorf("tier: open: %w", err)
 	}
 	s.table = inflight.NewTable(s.local)
+	s.table.Largest = s.cfg.LocalBytes / 8
 	if err := s.session.Open(ctx, s.onChanged, s.table.WakeAll, s.reads); err != nil {
 		return fmt.Errorf("%w: open: %w", ErrUnavailable, err)
 	}

@@ -36,6 +36,10 @@ func (c *core) seal(it *record.Item, fresh, kept time.Duration, cost int64) ([]b
 		if e.Payload, err = c.encode(it); err != nil {
 			return nil, fmt.Errorf("tier: encoding a value of namespace %q: %w", c.ns.Path, err)
 		}
+		// guard: largest-value
+		if n := int64(len(e.Payload)); n > c.s.cfg.MaxValue {
+			return nil, fmt.Errorf("tier: encoding a value of namespace %q: %w", c.ns.Path, &tooLargeError{n, c.s.cfg.MaxValue})
+		}
 		// guard: size-of-unread-value
 		c.correctGuess(it, len(e.Payload))
 		// guard: store-estimated-cost
@@ -43,16 +47,27 @@ func (c *core) seal(it *record.Item, fresh, kept time.Duration, cost int64) ([]b
 			e.Cost = f.Cost
 		}
 	}
-	return envelope.Encode(&e, c.cfg.Compress)
+	return envelope.EncodeWithin(&e, c.cfg.Compress, c.s.cfg.MaxValue)
+}
+
+// tooLargeError is the error of a value that is longer than [WithMaxValue].
+type tooLargeError struct{ size, limit int64 }
+
+func (e *tooLargeError) Error() string {
+	return fmt.Sprintf("it is %d bytes long, the limit is %d (WithMaxValue)", e.size, e.limit)
 }
 
 // expiryOf is when the server is to forget a sealed entry, by its clock.
 func expiryOf(sealed []byte) time.Time { return envelope.ExpiryOf(sealed) }
 
+// besideLink is an entry as it is stored beside one of another encoding; withoutLink is the entry.
+func besideLink(link uint64, sealed []byte) []byte { return envelope.Beside(link, sealed) }
+func withoutLink(beside []byte) []byte             { return beside[envelope.LinkLen:] }
+
 // Set stores value under key in both tiers; other processes drop their copies.
 // When it returns, no read in this process sees an older value, and no load that
 // was under way will overwrite it. The value is true as of now, or as of
-// WithAsOf. A value that cannot be encoded, or that JSON would give back as another
+// WithAsOf. A value that cannot be encoded, is longer than [WithMaxValue], or that JSON would give back as another
 // (see [WithCodec]), is an error that names the part of it, and so is a server out
 // of memory (remote.ErrFull): the key is then deleted, in both tiers and for every process,
 // so that no older value stays.
@@ -125,6 +140,10 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*record.Item, 
 		}
 		sets = append(sets, key)
 		it := items[i]
+		it.Key = key
+		if c.compare != nil {
+			c.compare.look(c.ns.Path, it) // the caller still has it
+		}
 		p := pendingSet{c.ns.Hash(key), it, &inflight.Watch{}}
 		c.setBasis(it, &inflight.Basis{Epoch: c.s.session.Tail.View().Epoch, Shard: c.s.session.ShardOf(c.ns.RemoteName(p.h))})
 		c.describe(it, key, cfg, asOf, fresh, kept)

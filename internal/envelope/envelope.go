@@ -67,7 +67,8 @@ const (
 
 	// MaxSources is how many sources one entry may name.
 	MaxSources = 10_000
-	// MaxPayload bounds a value's encoded size, before and after compression.
+	// MaxPayload bounds a value's encoded size, before and after compression, unless
+	// [EncodeWithin] and [DecodeWithin] are given another bound.
 	MaxPayload = 64 << 20
 	// MaxValidator bounds the length of a validator.
 	MaxValidator = 1 << 10
@@ -119,8 +120,11 @@ type Entry struct {
 
 // Encode returns e as it is stored. A payload of at least compress bytes is
 // compressed if that makes it smaller; 0 never compresses.
-func Encode(e *Entry, compress int) ([]byte, error) {
-	if err := e.check(); err != nil {
+func Encode(e *Entry, compress int) ([]byte, error) { return EncodeWithin(e, compress, MaxPayload) }
+
+// EncodeWithin is Encode with another bound on the encoded size of the value.
+func EncodeWithin(e *Entry, compress int, most int64) ([]byte, error) {
+	if err := e.check(most); err != nil {
 		return nil, err
 	}
 	payload, flags := e.Payload, byte(0)
@@ -153,10 +157,10 @@ func Encode(e *Entry, compress int) ([]byte, error) {
 }
 
 // check returns an error for an entry that Decode would refuse.
-func (e *Entry) check() error {
+func (e *Entry) check(most int64) error {
 	switch {
-	case len(e.Payload) > MaxPayload:
-		return fmt.Errorf("encoded value is %d bytes long, the limit is %d", len(e.Payload), MaxPayload)
+	case int64(len(e.Payload)) > most:
+		return fmt.Errorf("encoded value is %d bytes long, the limit is %d", len(e.Payload), most)
 	case len(e.Sources) > MaxSources:
 		return fmt.Errorf("an entry names %d sources, the limit is %d", len(e.Sources), MaxSources)
 	case len(e.Validator) > MaxValidator:
@@ -236,6 +240,32 @@ func ExpiryOf(encoded []byte) time.Time {
 	return at
 }
 
+// LinkLen is the length of what stands before an entry that is stored beside another.
+const LinkLen = 8
+
+// Beside returns an entry as it is stored beside one of another encoding: behind the random
+// number of that, the link.
+func Beside(link uint64, encoded []byte) []byte {
+	return append(binary.BigEndian.AppendUint64(make([]byte, 0, LinkLen+len(encoded)), link), encoded...)
+}
+
+// CutLink returns the link and the entry of what Beside returned.
+func CutLink(raw string) (link uint64, entry string, ok bool) {
+	if len(raw) < LinkLen {
+		return 0, "", false
+	}
+	return uint64At(raw), raw[LinkLen:], true
+}
+
+// NonceOf returns the random number of an entry of this version or a later one; ok is false
+// if raw is none.
+func NonceOf(raw string) (nonce uint64, ok bool) {
+	if len(raw) < HeadLen || uint32(xxh3.HashString(raw[:checkAt])) != uint32At(raw[checkAt:]) {
+		return 0, false
+	}
+	return uint64At(raw[nonceAt:]), true
+}
+
 // DecodeHead reads the head of an entry; raw may be cut after HeadLen bytes, or later.
 func DecodeHead(raw string) (h Head, err error) {
 	err = h.decode(raw)
@@ -271,7 +301,10 @@ func (h *Head) decode(raw string) error {
 }
 
 // Decode reads what is stored under a key.
-func Decode(raw string) (e Entry, err error) {
+func Decode(raw string) (e Entry, err error) { return DecodeWithin(raw, MaxPayload) }
+
+// DecodeWithin is Decode with another bound on the encoded size of the value.
+func DecodeWithin(raw string, most int64) (e Entry, err error) {
 	if err = e.Head.decode(raw); err != nil {
 		// guard: version-1-is-no-damage
 		if isVersion1(raw) {
@@ -301,7 +334,7 @@ func Decode(raw string) (e Entry, err error) {
 	}
 	e.Payload = unsafeBytes(r.rest)
 	if e.compressed {
-		e.Payload, err = decompress(e.Payload)
+		e.Payload, err = decompress(e.Payload, most)
 	}
 	return e, err
 }
@@ -370,11 +403,11 @@ func StatedCost(cost, encoded int64) int64 {
 }
 
 // decompress checks the claimed length before anything is allocated for it.
-func decompress(b []byte) ([]byte, error) {
+func decompress(b []byte, most int64) ([]byte, error) {
 	n, err := s2.DecodedLen(b)
 	// guard: I9-payload-size
-	if err != nil || n > MaxPayload {
-		return nil, fmt.Errorf("%w: claims %d bytes decompressed, the limit is %d", ErrDamaged, n, MaxPayload)
+	if err != nil || int64(n) > most {
+		return nil, fmt.Errorf("%w: claims %d bytes decompressed, the limit is %d", ErrDamaged, n, most)
 	}
 	out, err := s2.Decode(nil, b)
 	if err != nil {

@@ -380,7 +380,7 @@ func FuzzDecompress(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var out []byte
 		var err error
-		alloctest.Within(t, MaxPayload+alloctest.Slack, func() { out, err = decompress(b) })
+		alloctest.Within(t, MaxPayload+alloctest.Slack, func() { out, err = decompress(b, MaxPayload) })
 		if err != nil {
 			require.ErrorIs(t, err, ErrDamaged)
 		} else {

@@ -20,6 +20,7 @@ type Store struct {
 	Prefix       string
 	LocalBytes   int64
 	LocalEntries int
+	MaxValue     int64
 	LocalPolicy  local.Policy
 	MaxStaleness time.Duration
 	Heartbeat    time.Duration
@@ -50,6 +51,7 @@ func (c *Store) Validate(least int64) error {
 	bad(!validPrefix(c.Prefix), "WithPrefix %.80q: must be 1 to 64 letters, digits, '-', '_' or '.'", c.Prefix)
 	bad(c.LocalBytes < 0, "WithLocalBytes %d: must not be negative", c.LocalBytes)
 	bad(c.LocalBytes > 0 && c.LocalBytes <= least, "WithLocalBytes %d: holds nothing, an entry needs more than %d", c.LocalBytes, least)
+	bad(c.MaxValue < 1 || c.MaxValue > MostValue, "WithMaxValue %d: must be between 1 and %d bytes, which a server takes", c.MaxValue, int64(MostValue))
 	bad(c.LocalEntries < 0, "WithLocalEntries %d: must not be negative", c.LocalEntries)
 	bad(!c.LocalPolicy.Known(), "WithLocalPolicy %v: is not known", c.LocalPolicy)
 	bad(c.LocalBytes == 0 && c.LocalEntries == 0, "WithLocalBytes 0 without WithLocalEntries: the local tier needs a bound")
@@ -67,9 +69,12 @@ func (c *Store) Validate(least int64) error {
 	return errors.Join(errs...)
 }
 
+// MostValue is the longest value that a server takes by default, in bytes, less what an entry has besides it.
+const MostValue = 500 << 20
+
 // Connection returns the options of the backend's connection, without the events.
 func (c *Store) Connection() backend.Options {
-	return backend.Options{Prefix: c.Prefix, Timeout: c.Timeout, Heartbeat: c.Heartbeat, MaxTTL: c.MaxTTL, NoTracking: c.NoTracking}
+	return backend.Options{Prefix: c.Prefix, Timeout: c.Timeout, Heartbeat: c.Heartbeat, MaxTTL: c.MaxTTL, MaxValue: c.MaxValue, NoTracking: c.NoTracking}
 }
 
 func validPrefix(p string) bool {

@@ -1,6 +1,7 @@
 package inflight
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -29,8 +30,19 @@ type Watch struct {
 	// tier already. It causes exactly one invalidation beyond baseline, its echo (see
 	// remote.Write).
 	hasProvisional bool
+	// linked: what is read or written stands beside an entry of another encoding, which was
+	// read when the count was linkedAt. Invalidations of both names are counted: what is told
+	// of once is not told of again, so a copy is kept only if neither has changed since.
+	linked   bool
+	linkedAt int
 	// gone: no longer registered, so invalidations are not counted any more.
 	gone bool
+}
+
+// isLinked reports whether nothing was told of the entry that it stands beside up to the baseline.
+func (w *Watch) isLinked() bool {
+	// guard: P4-link-is-watched
+	return !w.linked || w.baseline == w.linkedAt
 }
 
 // isOwnEcho reports whether the latest invalidation can be the echo of the watched write.
@@ -63,6 +75,8 @@ func (k *keyState) recordInvalidation(n int, except *Watch) (own bool) {
 // by hash; only the local tier is called under its mutexes.
 type Table struct {
 	local *local.Cache[record.Item]
+	// Largest is the cost above which an item is not kept; 0: there is no such.
+	Largest int64
 	// ShardOf is nil, or returns nil, where there is one server.
 	ShardOf func(name string) *backend.Shard
 	shards  [64]tableShard
@@ -86,7 +100,12 @@ func NewTable(l *local.Cache[record.Item]) *Table {
 
 // put puts an item into the local tier. It is called at most once for each item.
 func (t *Table) put(h local.Key, it *record.Item) bool {
-	return t.local.PutEntry(h, it.Entry(), it.Meta().Cost)
+	cost := it.Meta().Cost
+	// guard: largest-local-value
+	if t.Largest > 0 && cost > t.Largest {
+		cost = math.MaxInt64 // which no bound allows; and what was there before is gone
+	}
+	return t.local.PutEntry(h, it.Entry(), cost)
 }
 
 func (t *Table) shard(h local.Key) *tableShard { return &t.shards[h.Lo%uint64(len(t.shards))] }
@@ -219,7 +238,7 @@ func (t *Table) InsertIfUnchanged(h local.Key, w *Watch, it *record.Item) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// guard: R9-overtaken-read
-	return !w.gone && w.invalidations == w.baseline && t.put(h, it)
+	return !w.gone && w.invalidations == w.baseline && w.isLinked() && t.put(h, it)
 }
 
 // CommitProvisional puts a value whose write has been stored into the local tier, unless
@@ -242,7 +261,7 @@ func (t *Table) CommitProvisional(h local.Key, w *Watch, it *record.Item) bool {
 	defer s.mu.Unlock()
 	w.hasProvisional = false
 	// guard: R9-overtaken-write
-	if w.gone || w.invalidations > w.baseline+1 {
+	if w.gone || w.invalidations > w.baseline+1 || !w.isLinked() {
 		t.local.RemoveEntry(it.Entry())
 		return false
 	}
@@ -263,7 +282,7 @@ func (t *Table) InsertProvisional(h local.Key, w *Watch, it *record.Item) {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if w.gone || w.invalidations != w.baseline {
+	if w.gone || w.invalidations != w.baseline || !w.isLinked() {
 		// The invalidation that came since the baseline may have been the echo of an older
 		// copy's write, and left that copy in place. It must not be served after the loaded
 		// value.
