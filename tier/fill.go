@@ -172,7 +172,7 @@ func (l *loadRun) discard(ctx context.Context, names []string) error {
 // long for the remote tier and the key was read with its lease: a change of it is told then.
 // (Not in a cluster, where it is not known that the server that was read tells of it.)
 func (l *loadRun) keepUnstored(f *inflight.Call, it *record.Item, kept time.Duration) {
-	keeps := kept > 0 && l.usesLocal(l.o) && (l.allowOutage(f, it) || l.cfg.LocalOnly || f.Lease == inflight.LeaseOwned && !l.s.session.Sharded)
+	keeps := kept > 0 && l.usesLocal(l.o) && (l.allowOutage(f, it) || l.cfg.LocalOnly || f.Lease == inflight.LeaseOwned && !l.s.session.Sharded())
 	if !keeps || !l.s.table.InsertIfUnchanged(f.H, &f.Watch, it) {
 		if f.Force {
 			// guard: I10-unleased-refresh-local
