@@ -31,7 +31,7 @@ var needs = map[string]string{
 	"&tiercache:*":     "a change is recorded",
 	"+get":             "a lease is given up",
 	"+getrange":        "an entry is read",
-	"+mget":            "several entries are read",
+	"+mget":            "what is read and not kept is not tracked",
 	"+strlen":          "a large entry is read",
 	"+append":          "a large value is set",
 	"+rename":          "a large value is set",
@@ -212,8 +212,13 @@ var checks = []struct {
 	{"several entries are read", func(c *trial) error {
 		c.put("one")
 		c.put("two")
-		items, _, err := c.user.Get(c.ctx, []string{aclKey("one"), aclKey("two")}, nil)
-		return errors.Join(err, unless(err != nil || items[0].Found() && items[1].Found(), items))
+		for range 2 { // the second time it is known how large they are
+			items, _, err := c.user.Get(c.ctx, []string{aclKey("one"), aclKey("two")}, nil)
+			if err = errors.Join(err, unless(err != nil || items[0].Found() && items[1].Found(), items)); err != nil {
+				return err
+			}
+		}
+		return nil
 	}},
 	{"a fresh read", func(c *trial) error {
 		c.put("fresh")

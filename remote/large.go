@@ -14,6 +14,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/bound"
+	"github.com/tiercache/tiercache/internal/resp"
 )
 
 // A connection answers in order, so a large value on the connection that tracks would hold up small ones, and heartbeats.
@@ -82,14 +83,16 @@ const errChanges = refusal("the entry was replaced each time that it was read")
 type partial struct {
 	key     string
 	item    *backend.Item // with what there is; at last, with all
+	size    int           // 0: not known yet
 	whole   strings.Builder
-	size    int
-	asked   int  // bytes
 	changed bool // the entry is another by now
 }
 
 // head is what tells versions apart.
 func (p *partial) head() string { return p.item.Seen() }
+
+// left is how many bytes are still to be read, of an entry whose size is known.
+func (p *partial) left() int { return p.size - max(p.whole.Len(), len(p.item.Raw)) }
 
 // complete reads the rest of those items whose beginning is of most bytes. An entry that is another by now it reads again, with
 // begin, which returns beginnings. What cannot be completed has an Err.
@@ -141,15 +144,9 @@ func (c *valkeyConn) completeOne(ctx context.Context, key string, it backend.Ite
 	return items[0], items[0].Err
 }
 
-// readRest reads the rest of entries, a bounded number of bytes at once.
+// readRest reads the rest of entries, a bounded number of bytes at once: together those that are small enough for it, whose
+// sizes come with what fits, and by themselves, in ranges, those that are not.
 func (c *valkeyConn) readRest(ctx context.Context, parts []*partial) {
-	defer func() {
-		for _, p := range parts {
-			if p.size > 0 && p.item.Err == nil && !p.changed && p.whole.Len() == p.size {
-				p.item.Raw = p.whole.String()
-			}
-		}
-	}()
 	beside, err := c.beside()
 	if err != nil {
 		for _, p := range parts {
@@ -157,105 +154,118 @@ func (c *valkeyConn) readRest(ctx context.Context, parts []*partial) {
 		}
 		return
 	}
-	b := newBatch()
-	for _, p := range parts {
-		b.evalReadOnly(scriptSize, p.key)
-		b.more(p.head())
-	}
-	if len(parts) == 1 { // most are not much longer than what was read
-		parts[0].size = len(parts[0].item.Raw) + together
-		parts[0].addRanges(b, together)
-	}
-	replies := run(ctx, beside, b)
-	for i, p := range parts {
-		p.begin(replies[i], c.maxEntry())
-	}
-	if len(parts) == 1 {
-		parts[0].take(replies[1:])
-	}
-	for {
-		b, asked := newBatch(), parts[:0:0]
-		counts := make([]int, 0, 4)
-		for _, p := range parts {
-			room := together
-			for _, a := range asked {
-				room -= a.asked - a.whole.Len()
+	c.askRest(ctx, beside, parts, together)
+	for len(parts) > 0 {
+		pack, room := []*partial(nil), together
+		for len(parts) > 0 && len(pack) < batchRead/leastRead {
+			p := parts[0]
+			if p.size > 0 && p.left() > room {
+				break
 			}
-			if p.done() || room <= 0 {
-				continue
+			if parts = parts[1:]; p.size > 0 {
+				pack, room = append(pack, p), room-p.left()
 			}
-			from := len(b.cmds)
-			p.addRanges(b, room)
-			asked, counts = append(asked, p), append(counts, len(b.cmds)-from)
 		}
-		if len(asked) == 0 {
+		switch {
+		case len(pack) > 0:
+			c.askRest(ctx, beside, pack, together)
+		case len(parts) > 0:
+			c.readRanges(ctx, beside, parts[0])
+			parts = parts[1:]
+		}
+	}
+}
+
+// askRest asks for the rest of entries, of at most room bytes together, and for the sizes of those that are too long for that.
+// In a cluster each is asked for by itself, and at first for its size alone.
+func (c *valkeyConn) askRest(ctx context.Context, beside asker, parts []*partial, room int) {
+	b := newBatch()
+	if c.sharded() {
+		for _, p := range parts {
+			c.evalReadOnly(b, scriptRest, p.key)
+			b.more(strconv.Itoa(max(p.left(), 0)), p.head(), strconv.Itoa(len(p.item.Raw)))
+		}
+	} else {
+		names := make([]string, len(parts))
+		for i, p := range parts {
+			names[i] = p.key
+		}
+		c.evalReadOnly(b, scriptRest, names...)
+		b.more(strconv.Itoa(room))
+		for _, p := range parts {
+			b.more(p.head(), strconv.Itoa(len(p.item.Raw)))
+		}
+	}
+	var rests []resp.Reply
+	for _, r := range run(ctx, beside, b) {
+		of, err := r.array()
+		if err == nil && len(of) != len(parts)/len(b.cmds) {
+			err = errAnswer
+		}
+		if err != nil {
+			for _, p := range parts {
+				p.item.Err = failure(err)
+			}
 			return
 		}
-		replies := run(ctx, beside, b)
-		for i, p := range asked {
-			p.take(replies[:counts[i]])
-			replies = replies[counts[i]:]
-		}
+		rests = append(rests, of...)
+	}
+	for i, p := range parts {
+		p.takeRest(direct(rests[i]), c.maxEntry())
 	}
 }
 
-// done reports whether there is nothing more to be read.
-func (p *partial) done() bool {
-	return p.changed || p.item.Err != nil || p.whole.Len() >= p.size
-}
-
-// addRanges asks for at most room bytes more.
-func (p *partial) addRanges(b *batch, room int) {
-	if p.asked == 0 {
-		p.asked = len(p.item.Raw)
-	}
-	for room > 0 && p.asked < p.size {
-		n := min(rangeRead, room, p.size-p.asked)
-		b.evalReadOnly(scriptRange, p.key)
-		b.more(p.head(), strconv.Itoa(p.asked), strconv.Itoa(p.asked+n-1))
-		p.asked += n
-		room -= n
-	}
-}
-
-// begin reads how long the entry is.
-func (p *partial) begin(r reply, most int64) {
-	size, err := r.number()
+// takeRest reads one answer to askRest: the rest, or the size, or that the entry is another by now.
+func (p *partial) takeRest(r reply, most int64) {
+	size := p.size
+	p.size = 0 // it needs no more, unless it is too long
 	switch {
-	case err == errNull:
+	// guard: rest-of-same-version
+	case r.err == errNull:
 		p.changed = true
-	case err != nil:
-		p.item.Err = failure(err)
-	case size > most:
+	case r.err != nil:
+		p.item.Err = failure(r.err)
+	case r.Kind == resp.Text:
+		p.item.Raw += r.Text
+	case r.Kind == resp.Int && r.Int > most:
 		// It cannot be decoded, and so is one that cannot be used: what was read of it says which version that was.
-		p.size = 0
+	case r.Kind == resp.Int && r.Int > int64(len(p.item.Raw)) && (size == 0 || int64(size) == r.Int):
+		p.size = int(r.Int)
 	default:
-		p.size, p.asked = int(size), max(min(p.asked, int(size)), len(p.item.Raw))
-		p.whole.Grow(p.size)
-		p.whole.WriteString(p.item.Raw)
+		p.item.Err = errAnswer
 	}
 }
 
-// take puts the answers to addRanges behind what there is.
-func (p *partial) take(replies []reply) {
-	for _, r := range replies {
-		if p.done() {
-			return // it is shorter than was thought
+// readRanges reads the rest of an entry whose size is known, a part at a time.
+func (c *valkeyConn) readRanges(ctx context.Context, beside asker, p *partial) {
+	p.whole.Grow(p.size)
+	p.whole.WriteString(p.item.Raw)
+	for p.left() > 0 {
+		b := newBatch()
+		for at, most := p.whole.Len(), min(p.size, p.whole.Len()+together); at < most; {
+			to := min(at+rangeRead, most)
+			c.evalReadOnly(b, scriptRange, p.key)
+			b.more(p.head(), strconv.Itoa(at), strconv.Itoa(to-1))
+			at = to
 		}
-		text, err := r.text()
-		switch {
-		// guard: range-of-same-version
-		case err == errNull:
-			p.changed = true
-		case err != nil:
-			p.item.Err = failure(err)
-		case len(text) == 0 || p.whole.Len()+len(text) > p.size:
-			p.item.Err = errAnswer // the head is the same, and the length is not
-		default:
+		for _, r := range run(ctx, beside, b) {
+			text, err := r.text()
+			switch {
+			// guard: range-of-same-version
+			case err == errNull:
+				p.changed = true
+				return
+			case err == nil && (text == "" || len(text) > p.left()):
+				err = errAnswer // the head is the same, and the length is not
+			}
+			if err != nil {
+				p.item.Err = failure(err)
+				return
+			}
 			p.whole.WriteString(text)
 		}
 	}
-	p.asked = p.whole.Len()
+	p.item.Raw = p.whole.String()
 }
 
 // maxEntry bounds the entries that are read.
@@ -264,10 +274,37 @@ func (c *valkeyConn) maxEntry() int64 {
 }
 
 var (
-	// scriptSize: KEYS data; ARGV head. It returns the length of an entry, if that is the version with the head.
-	scriptSize = newScript(`
-if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then return false end
-return redis.call('STRLEN', KEYS[1])
+	// scriptBegin: KEYS data...; ARGV last byte. It returns the beginnings of entries, in one answer: what has them read
+	// untracked is about one command.
+	scriptBegin = newScript(`
+local out = {}
+for i, key in ipairs(KEYS) do
+  local it = redis.pcall('GETRANGE', key, 0, ARGV[1])
+  out[i] = type(it) == 'string' and it or ''
+end
+return out
+`)
+
+	// scriptRest: KEYS data...; ARGV most bytes, then for each the head and from which byte on. It returns for each what is
+	// left of the version with that head; its length, if more would be returned than there is room for; or nothing, if it is
+	// another version.
+	scriptRest = newScript(`
+local room, out = tonumber(ARGV[1]), {}
+for i, key in ipairs(KEYS) do
+  local head, from = ARGV[2 * i], tonumber(ARGV[2 * i + 1])
+  out[i] = false
+  -- guard: rest-with-head
+  if redis.pcall('GETRANGE', key, 0, #head - 1) == head then
+    local n = redis.call('STRLEN', key)
+    if n - from <= room then
+      out[i] = redis.call('GETRANGE', key, from, -1)
+      room = room - n + from
+    else
+      out[i] = n
+    end
+  end
+end
+return out
 `)
 
 	// scriptRange: KEYS data; ARGV head, first byte, last byte. It returns these bytes of an entry, if that is the version with
@@ -318,7 +355,7 @@ func (c *valkeyConn) beside() (asker, error) {
 	if l.hot == nil {
 		o := c.tracked.(*hot).option
 		l.hot = newHot(c, o)
-		l.hot.untracked = true
+		l.hot.untracked, l.hot.resp2 = true, c.lacks.resp2
 		l.hot.spawn(l.hot.run)
 	}
 	return l.hot, nil
@@ -335,9 +372,14 @@ func (l *largeConn) close() {
 	}
 }
 
+// sentAhead reports whether w is to be sent ahead, and was not.
+func (c *valkeyConn) sentAhead(w *backend.Write) bool {
+	return len(w.Envelope) > firstRead && w.Staged == "" && !c.lacks.ahead
+}
+
 // Stage implements [backend.Writer].
 func (c *valkeyConn) Stage(ctx context.Context, w *backend.Write) error {
-	if len(w.Envelope) <= firstRead || w.Staged != "" {
+	if !c.sentAhead(w) {
 		return nil
 	}
 	beside, err := c.beside()
@@ -349,7 +391,7 @@ func (c *valkeyConn) Stage(ctx context.Context, w *backend.Write) error {
 
 // stageSlowly is Stage for what no caller waits for.
 func (c *valkeyConn) stageSlowly(w *backend.Write) error {
-	if len(w.Envelope) <= firstRead || w.Staged != "" {
+	if !c.sentAhead(w) {
 		return nil
 	}
 	beside, err := c.beside()
@@ -439,7 +481,7 @@ func (c *valkeyConn) dropAhead(names ...string) {
 
 // stageAll sends ahead what is large of writes, and returns an error for each.
 func (c *valkeyConn) stageAll(ctx context.Context, writes []backend.Write) []error {
-	if !needsStage(writes) {
+	if !c.needsStage(writes) {
 		return nil
 	}
 	errs := make([]error, len(writes))
@@ -450,9 +492,9 @@ func (c *valkeyConn) stageAll(ctx context.Context, writes []backend.Write) []err
 }
 
 // needsStage reports whether anything of writes is to be sent ahead.
-func needsStage(writes []backend.Write) bool {
+func (c *valkeyConn) needsStage(writes []backend.Write) bool {
 	for i := range writes {
-		if len(writes[i].Envelope) > firstRead && writes[i].Staged == "" {
+		if c.sentAhead(&writes[i]) {
 			return true
 		}
 	}

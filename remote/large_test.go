@@ -22,7 +22,9 @@ import (
 func version(v, n int) string { return strings.Repeat(fmt.Sprintf("version %d; ", v), n/10)[:n] }
 
 // isRange reports whether a command reads a range of an entry.
-func isRange(words []string) bool { return strings.HasPrefix(words[0], "EVAL") && len(words) == 7 }
+func isRange(words []string) bool {
+	return strings.HasPrefix(words[0], "EVAL") && !isPlace(words) && len(words) >= 7
+}
 
 // largeWorld is a connection whose commands are handed on one by one.
 func largeWorld(t *testing.T) (*gaps, backend.Conn, *valkeytest.Server, func(key, value string)) {

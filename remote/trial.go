@@ -31,12 +31,24 @@ var abilities = []ability{
 	{right: "info", use: "a primary is told from a replica", words: func(*trial) []string { return []string{"INFO", "replication"} }},
 	{right: "set", use: "entries are stored", words: func(t *trial) []string { return []string{"SET", t.key, "v", "PX", "60000"} }},
 	{right: "get", use: "entries are read", words: func(t *trial) []string { return []string{"GET", t.key} }},
+	{right: "getrange", use: "entries are read", words: func(t *trial) []string { return []string{"GETRANGE", t.key, "0", "0"} }},
 	{right: "mget", use: "several entries are read", words: func(t *trial) []string { return []string{"MGET", t.key} }},
-	{right: "getrange", use: "a value that was replaced is found", words: func(t *trial) []string { return []string{"GETRANGE", t.key, "0", "0"} }},
 	{right: "exists", use: "a value is set", words: func(t *trial) []string { return []string{"EXISTS", t.key} }},
+	{right: "strlen", use: "large entries are read", without: "entries above 64 KiB are loaded each time",
+		words: func(t *trial) []string { return []string{"STRLEN", t.key} }},
+	{right: "append", use: "large values are stored", without: largeAtOnce, lost: (*valkeyConn).withoutAhead,
+		words: func(t *trial) []string { return []string{"APPEND", t.key, ""} }},
+	{right: "rename", use: "large values are stored", without: largeAtOnce, lost: (*valkeyConn).withoutAhead,
+		words: func(t *trial) []string { return []string{"RENAME", t.key, t.key} }},
+	{right: "pexpireat", use: "large values are stored", without: largeAtOnce, lost: (*valkeyConn).withoutAhead,
+		words: func(t *trial) []string { return []string{"PEXPIREAT", t.key, "32503680000000"} }},
 	{right: "pttl", use: "another's lease is waited for", words: func(t *trial) []string { return []string{"PTTL", t.key} }},
 	{right: "pexpire", use: "a lease is renewed", without: "loads longer than 3 s may run twice in the fleet",
 		words: func(t *trial) []string { return []string{"PEXPIRE", t.key, "60000"} }},
+	{right: "strlen", use: "a large entry is read", without: "large entries are not read", words: func(t *trial) []string { return []string{"STRLEN", t.key} }},
+	{right: "append", use: "a large value is stored", without: "large values are not stored", words: func(t *trial) []string { return []string{"APPEND", t.key, ""} }},
+	{right: "pexpireat", use: "a large value is stored", without: "large values are not stored", words: func(t *trial) []string { return []string{"PEXPIREAT", t.key, "99999999999999"} }},
+	{right: "rename", use: "a large value is stored", without: "large values are not stored", words: func(t *trial) []string { return []string{"RENAME", t.key, t.key} }},
 	{right: "getdel", use: "a loaded value is stored", words: func(t *trial) []string { return []string{"GETDEL", t.key} }},
 	{right: "unlink", use: "an entry is deleted", words: func(t *trial) []string { return []string{"UNLINK", t.key} }},
 	{right: "del", use: "a lease is given up", words: func(t *trial) []string { return []string{"DEL", t.key} }},
@@ -70,12 +82,17 @@ type lacks struct {
 	caching  bool // CLIENT CACHING
 	readOnly bool // EVAL_RO and EVALSHA_RO
 	resp2    bool // HELLO 3
+	ahead    bool // APPEND, RENAME and PEXPIREAT
 	// untracked is why there is no tracking though it was asked for.
 	untracked string
 	without   []string // in plain words, with what the server said
 }
 
 func (c *valkeyConn) withoutReadOnlyScripts() { c.lacks.readOnly = true }
+
+func (c *valkeyConn) withoutAhead() { c.lacks.ahead = true }
+
+const largeAtOnce = "values above 64 KiB hold up others while they are stored"
 
 // evalReadOnly appends a run of a script that does not write. Where the server has no command for such it is an
 // ordinary one.

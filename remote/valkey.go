@@ -568,6 +568,8 @@ func failure(err error) error {
 		return fmt.Errorf("%w: %w", ErrClosed, err)
 	case strings.HasPrefix(text, "OOM "):
 		return fmt.Errorf("%w: %w", ErrFull, err)
+	case strings.HasSuffix(text, lostAhead):
+		return fmt.Errorf("%w: %w", backend.ErrEvicted, err)
 	}
 	return err
 }

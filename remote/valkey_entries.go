@@ -121,19 +121,20 @@ func (c *valkeyConn) GetUntracked(ctx context.Context, keys []string) ([]backend
 	most := shareOf(len(keys))
 	begin := func(keys []string) ([]backend.Item, error) {
 		b := newBatch()
-		for _, key := range keys {
-			if untrack {
-				addUntrack(b)
-			}
-			c.addRead(b, key, most)
-		}
-		replies := c.tracked.ask(ctx, b)
 		if untrack {
-			for i := range keys {
-				replies[i] = replies[2*i+1]
-			}
+			addUntrack(b)
 		}
-		return itemsOf(replies[:len(keys)])
+		c.evalReadOnly(b, scriptBegin, keys...)
+		b.more(strconv.Itoa(most - 1))
+		replies := run(ctx, c.tracked, b)
+		begun, err := replies[len(replies)-1].array()
+		if err == nil && len(begun) != len(keys) {
+			err = errAnswer
+		}
+		if err != nil {
+			return nil, failure(err)
+		}
+		return itemsOf(repliesOf(begun))
 	}
 	items, err := begin(keys)
 	if err == nil {
@@ -373,7 +374,7 @@ func (c *valkeyConn) dropUnplaced(writes []backend.Write, done []backend.Written
 // WriteLater implements [backend.Writer].
 func (c *valkeyConn) WriteLater(ctx context.Context, writes []backend.Write, then func([]backend.Written, error)) {
 	backend.Queue(writes) // what is asked then goes first, and does not wait for these to be done
-	if needsStage(writes) {
+	if c.needsStage(writes) {
 		c.writeAside(ctx, writes, then)
 		return
 	}

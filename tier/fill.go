@@ -235,18 +235,24 @@ func (l *loadRun) storeInPieces(ctx context.Context, fills []pendingFill) {
 	}
 	bytes = min(bytes, maxFilling)
 	if !l.s.fills.TryAcquire(bytes) {
-		l.storePieces(ctx, fills)
+		l.storePieces(fills, func() (context.Context, func()) {
+			rctx := l.s.session.Request(ctx)
+			return rctx, rctx.End
+		})
 		return
 	}
 	l.answer(fills)
 	l.s.goroutines.RunInBackground(func() {
 		defer l.s.fills.Release(bytes)
-		l.storePieces(ctx, fills)
+		l.storePieces(fills, func() (context.Context, func()) { // no caller waits
+			rctx, cancel := context.WithTimeoutCause(ctx, max(l.s.cfg.Timeout, time.Second), breaker.ErrRemoteTimeout)
+			return rctx, cancel
+		})
 	})
 }
 
-// storePieces writes until a piece is not answered, and ends the run.
-func (l *loadRun) storePieces(ctx context.Context, fills []pendingFill) {
+// storePieces writes, each piece with a context of its own, until one is not answered, and ends the run.
+func (l *loadRun) storePieces(fills []pendingFill, request func() (ctx context.Context, end func())) {
 	defer l.finish()
 	defer func() { l.dropFills(fills) }() // after a panic
 	for len(fills) > 0 {
@@ -255,9 +261,10 @@ func (l *loadRun) storePieces(ctx context.Context, fills []pendingFill) {
 		for i := range piece {
 			writes[i] = piece[i].write
 		}
-		begun, rctx := mono.Now(), l.s.session.Request(ctx)
-		written, err := l.s.session.Conn.Write(rctx, writes)
-		rctx.End()
+		begun := mono.Now()
+		ctx, end := request()
+		written, err := l.s.session.Conn.Write(ctx, writes)
+		end()
 		if endsPieces(err) {
 			piece = fills
 		}
@@ -390,7 +397,7 @@ func (l *loadRun) keepProvisionally(fl *pendingFill) {
 	// Nor is it known in a cluster that the write goes to the server that was read.
 	// guard: R9-unread
 	// guard: R9-unread-in-cluster
-	fl.write.Unread = !clean || l.s.session.Sharded
+	fl.write.Unread = !clean || l.s.session.Sharded()
 	shard := l.s.session.ShardOf(fl.call.Name)
 	l.setShard(fl.it, shard)
 	if shard != fl.call.Shard {
@@ -409,7 +416,7 @@ func (l *loadRun) keepProvisionally(fl *pendingFill) {
 		return
 	}
 	proof := view.Proof
-	if l.s.session.Sharded {
+	if l.s.session.Sharded() {
 		proof = min(proof, shard.Proof())
 	}
 	fl.it.Meta().Provisional.Store(int64(proof.Add(l.s.cfg.MaxStaleness)))

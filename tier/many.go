@@ -267,7 +267,6 @@ func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o
 					rest = append(rest, f)
 				}
 			case err == nil:
-				// guard: failed-item-is-of-its-key
 				if !c.afterReadError(ctx, f, o, items[i].Err) {
 					rest = append(rest, f)
 				}
@@ -304,7 +303,7 @@ func (c *core) splitByRead(ctx context.Context, p *batchLookup, o config.Call) (
 // other servers are still read.
 func (c *core) splitByOutage(ctx context.Context, fs []*inflight.Call, o config.Call) (there, offline []*inflight.Call) {
 	// guard: I8-one-silent-server
-	if !c.s.session.Sharded {
+	if !c.s.session.Sharded() {
 		return fs, nil
 	}
 	for _, f := range fs {

@@ -26,7 +26,7 @@ import (
 //
 // Calls that begin later have returned nothing before this caller began.
 func (c *core) readsUncoalesced(o config.Call) bool {
-	return !c.usesLocal(o) && !o.Fresh && !c.cfg.LocalOnly && c.cfg.Early == 0 && !c.s.session.Sharded
+	return !c.usesLocal(o) && !o.Fresh && !c.cfg.LocalOnly && c.cfg.Early == 0 && !c.s.session.Sharded()
 }
 
 // readUncoalesced reads the remote tier for a batch and gives what is valid and fresh. The
@@ -51,9 +51,9 @@ func (c *core) readUncoalesced(ctx context.Context, p *batchLookup, give func(ke
 			err = c.giveUncoalesced(ctx, piece, items, v, give)
 		}
 		if err != nil {
-			// guard: uncoalesced-read-waits-once
 			for _, t := range asked {
 				if !t.delivered && !t.read {
+					// guard: uncoalesced-read-waits-once
 					t.readErr = err
 				}
 			}

@@ -123,11 +123,11 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*record.Item, 
 	var errs []error
 	sets := make([]string, 0, len(keys))
 	for i, key := range keys {
-		// guard: bad-key-among-good-ones
 		if err := checkKey(key); err != nil {
 			errs = append(errs, err)
 			continue
 		}
+		sets = append(sets, key)
 		it := items[i]
 		it.Key = key
 		if c.compare != nil {
@@ -146,10 +146,10 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*record.Item, 
 			writes = append(writes, backend.Write{
 				Key: c.ns.RemoteName(p.h), Envelope: sealed, Expires: expiryOf(sealed), Unread: !c.cfg.RemoteOnly})
 		}
-		puts, sets = append(puts, p), append(sets, key)
+		puts = append(puts, p)
 	}
-	if changed := append(unencoded, sets...); len(changed) > 0 {
-		errs = append(errs, c.changingKeys(ctx, "set", changed, func() error {
+	if len(sets) > 0 {
+		errs = append(errs, c.changingKeys(ctx, "set", sets, func() error {
 			// The old value is not what the key has now, by the caller's word.
 			// guard: I1-set-of-unencodable-deletes
 			err := c.deleteUnencoded(ctx, unencoded)
@@ -397,7 +397,6 @@ func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
 	good := make([]string, 0, len(keys))
 	var errs []error
 	for _, key := range keys {
-		// guard: bad-key-among-good-deletes
 		if err := checkKey(key); err != nil {
 			errs = append(errs, err)
 			continue

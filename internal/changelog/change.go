@@ -12,6 +12,8 @@ import (
 type scopeSet struct {
 	marks map[*Mark]int // how many acknowledgements each mark waits for
 	all   int
+	// overflowed: there were too many marks, and all covers them, and those that follow.
+	overflowed bool
 }
 
 // maxUndelivered bounds the scopes kept for sending again; beyond it they are
@@ -76,8 +78,8 @@ func (p Pending) Record(ctx context.Context) (a invalidation.AsOf, err error) {
 		share = time.Until(deadline) / time.Duration(len(parts))
 	}
 	for i, part := range parts {
-		// guard: I1-parts-of-change-stay-pending
 		if err != nil {
+			// guard: I1-parts-of-change-stay-pending
 			p.t.requeue(part)
 			continue
 		}
@@ -247,13 +249,16 @@ func (t *Tail) requeue(own scopeSet) {
 	for m, n := range own.marks {
 		u.marks[m] += n
 	}
-	if len(u.marks) <= maxUndelivered {
+	if len(u.marks) <= maxUndelivered && !u.overflowed {
 		return
 	}
-	u.all++
-	t.mu.allPending++
-	v := *t.View()
-	t.touchLocked(&v) // before the marks: a reader in between must not find the scopes valid
+	if !u.overflowed { // else everything is pending already, and so are the other parts of one change
+		u.overflowed = true
+		u.all++
+		t.mu.allPending++
+		v := *t.View()
+		t.touchLocked(&v) // before the marks: a reader in between must not find the scopes valid
+	}
 	for m, n := range u.marks {
 		m.pending -= n
 		for range n {

@@ -39,7 +39,8 @@ type lane struct {
 	writing sync.Mutex // held for a whole message, while the way is not open too; guards what follows
 	to      net.Conn
 	cuts    *rand.Rand
-	left    int // bytes until CutWithin ends the connection; 0: not drawn yet
+	free    time.Time // when what was sent would have arrived, for Throttle
+	left    int       // bytes until CutWithin ends the connection; 0: not drawn yet
 
 	mu     sync.Mutex // guards what follows
 	pushes []*message // held, in the order they came
@@ -393,14 +394,20 @@ func (l *lane) send(b []byte, rate int) bool {
 		l.c.close(false)
 		return false
 	}
-	if rate > 0 {
-		pause := time.NewTimer(time.Duration(len(b)) * time.Second / time.Duration(rate))
-		defer pause.Stop()
-		select {
-		case <-pause.C:
-		case <-l.c.gone.Done():
-			return false
-		}
+	if rate <= 0 {
+		return true
+	}
+	// A timer is late by more than a small message takes. What it was late by is made up for by the next.
+	now := time.Now()
+	if l.free.Before(now.Add(-throttleSlack)) {
+		l.free = now
+	}
+	l.free = l.free.Add(time.Duration(len(b)) * time.Second / time.Duration(rate))
+	if ahead := l.free.Sub(now); ahead > throttleSlack {
+		return l.c.pause(ahead)
 	}
 	return true
 }
+
+// throttleSlack is by how much a message may be sooner than its rate allows.
+const throttleSlack = time.Millisecond

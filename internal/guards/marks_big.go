@@ -8,9 +8,14 @@ func init() {
 		mark{"silence-begins-with-request", "false", "./internal/wire TestSilenceBegins"},
 		mark{"push-is-no-progress", "true", "./internal/wire TestALittleAndPushes"},
 		mark{"range-of-same-version", "sub errNull => errAnswer", "./remote TestAValueThatIsReplaced"},
+		mark{"rest-of-same-version", "sub errNull => errAnswer", "./remote TestAValueThatIsReplaced"},
+		mark{"rest-with-head", "sub redis.pcall('GETRANGE', key, 0, #head - 1) == head => true", "./remote TestAValueThatIsReplaced"},
 		mark{"range-with-head", "false", "./remote TestAValueThatIsReplacedWhile"},
 		mark{"sent-ahead-is-whole", "false", "./remote TestWhatIsEvicted"},
 		mark{"busy-heartbeat-is-no-failure", "operand 3", "./tier/internal/breaker TestALateHeartbeat"},
 		mark{"lease-lasts-while-sent-ahead", "false", "./remote TestALeaseIsRenewed"},
+		mark{"silent-piece-is-the-last", "true", "TestWhatWasReadOfABatch"},
+		mark{"silent-piece-of-sets-is-the-last", "sub errors.Is(err, ErrUnavailable) || => ", "TestWhatWasStoredOfABatch"},
+		mark{"I1-parts-of-change-stay-pending", "drop", "TestPartsOfAChange"},
 	)
 }

@@ -218,8 +218,9 @@ func (t *Table) Restart(f *Call, v *changelog.View, now mono.Time) {
 	f.Watch.hasProvisional, f.Watch.baseline = false, f.Watch.invalidations
 	f.Basis = Basis{Begun: now, Proof: v.Proof, Seq: v.Seq, Epoch: v.Epoch, KeyTick: v.Watermark, Invalidations: f.Watch.invalidations}
 	if t.ShardOf != nil && f.Name != "" {
-		f.Shard = t.ShardOf(f.Name)
-		f.Proof = min(f.Proof, f.Shard.Proof())
+		if f.Shard = t.ShardOf(f.Name); f.Shard != nil { // nil: a store that has started offline has turned out to be of one server
+			f.Proof = min(f.Proof, f.Shard.Proof())
+		}
 	}
 }
 

@@ -73,7 +73,7 @@ func (k *keyState) recordInvalidation(n int, except *Watch) (own bool) {
 // by hash; only the local tier is called under its mutexes.
 type Table struct {
 	local *local.Cache[record.Item]
-	// ShardOf is nil where there is one server.
+	// ShardOf is nil, or returns nil, where there is one server.
 	ShardOf func(name string) *backend.Shard
 	shards  [64]tableShard
 	// Synced is a mono.Time, when the latest Sync that succeeded was called.

@@ -27,7 +27,7 @@ func persist(ctx context.Context, attempt func() error) error {
 		if err == nil {
 			return nil
 		}
-		if told == nil || !saysNothing(err) {
+		if told == nil || !saysNothing(err) && ctx.Err() == nil {
 			told = err
 		}
 		// guard: open-fails-at-once

@@ -37,7 +37,7 @@ const maxEarly = 5 * time.Millisecond
 // clock is behind by more than maxEarly would refuse all writes.
 func (s *Session) Window(v *changelog.View, name string, until mono.Time) backend.Window {
 	clock := v.Clock()
-	if s.Sharded {
+	if s.Sharded() {
 		of, known := s.Conn.Shard(name).Clock()
 		if !known {
 			return backend.Window{Before: clock.Earliest(until)}
@@ -48,7 +48,7 @@ func (s *Session) Window(v *changelog.View, name string, until mono.Time) backen
 	// guard: G2-window-begin
 	// guard: G1-window-end-lower-bound
 	w := backend.Window{NotBefore: clock.Earliest(mono.Now()).Add(-maxEarly), Before: clock.Earliest(until)}
-	if !s.Sharded {
+	if !s.Sharded() {
 		w.Connection = v.Connection()
 	}
 	return w
@@ -78,7 +78,7 @@ func (s *Session) ensureClock(ctx context.Context, names func(yield func(string)
 			return nil, err
 		}
 	}
-	if s.Sharded {
+	if s.Sharded() {
 		var unproven []string
 		for name := range names {
 			if (idle || s.Conn.Shard(name).Proof() == 0) && s.Conn.Of(name).Current.Load() == nil {
@@ -112,7 +112,7 @@ func (s *Session) SendWithinWindow(ctx context.Context, names func(yield func(st
 		if err != nil {
 			return NotAttempted{Err: err}
 		}
-		if err = send(v); !remote.NotSent(err) || ctx.Err() != nil || s.Sharded || !s.ConnectionChanged(v, nil) {
+		if err = send(v); !remote.NotSent(err) || ctx.Err() != nil || s.Sharded() || !s.ConnectionChanged(v, nil) {
 			return err
 		}
 	}
