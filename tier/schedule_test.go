@@ -258,9 +258,9 @@ func TestI3AfterASyncALoadBesideWhatChangedIsNotShared(t *testing.T) {
 		now, old := cacheOf[int64](t, a, tier.WithSchema("2")), cacheOf[int64](t, b, tier.WithSchema("1"))
 		require.NoError(t, old.Set(bg, "k", 5))
 		require.NoError(t, a.Sync(bg))
-		var changed atomic.Bool
+		var gets atomic.Int64
 		hooks.Before(func(o interpose.Op) error {
-			if o == interpose.Lease && !changed.Swap(true) { // it has read what it goes beside
+			if o == interpose.Get && gets.Add(1) == 2 { // it has read what it goes beside
 				assert.NoError(t, old.Set(bg, "k", 6))
 				assert.NoError(t, a.Sync(bg))
 			}
@@ -282,8 +282,19 @@ func TestI3AfterASyncALoadBesideWhatChangedIsNotShared(t *testing.T) {
 	})
 }
 
-// Nor is it kept if the connection over which that entry was read is lost before the load began.
-func TestI3WhatIsLoadedBesideAnEntryOfAnEarlierConnectionIsNotKept(t *testing.T) {
+// Nor is it kept, then or if the connection over which that entry was read was lost.
+func TestI3WhatIsLoadedBesideAnEntryThatIsNotTrackedIsNotKept(t *testing.T) {
+	for name, between := range map[string]func(t *testing.T, w *world, old *tier.Cache[int64]){
+		"it changed": func(t *testing.T, _ *world, old *tier.Cache[int64]) {
+			assert.NoError(t, old.Set(bg, "k", 6))
+		},
+		"another connection": func(_ *testing.T, w *world, _ *tier.Cache[int64]) { w.raw.disconnect() },
+	} {
+		t.Run(name, func(t *testing.T) { loadedBeside(t, between) })
+	}
+}
+
+func loadedBeside(t *testing.T, between func(t *testing.T, w *world, old *tier.Cache[int64])) {
 	eachWorld(t, func(t *testing.T, w *world) {
 		options := []tier.Option{tier.WithHeartbeat(10 * time.Millisecond), tier.WithMaxStaleness(time.Hour), tier.WithRemoteTimeout(10 * time.Second)}
 		a, hooks := w.open(options...)
@@ -291,11 +302,11 @@ func TestI3WhatIsLoadedBesideAnEntryOfAnEarlierConnectionIsNotKept(t *testing.T)
 		now, old := cacheOf[int64](t, a, tier.WithSchema("2")), cacheOf[int64](t, b, tier.WithSchema("1"))
 		require.NoError(t, old.Set(bg, "k", 5))
 		require.NoError(t, a.Sync(bg))
-		var lost atomic.Bool
+		var gets atomic.Int64
 		hooks.Before(func(o interpose.Op) error {
-			if o == interpose.Lease && !lost.Swap(true) { // it has read what it goes beside
-				w.raw.disconnect()
-				within(t, "another connection", func() bool { return a.Sync(bg) == nil })
+			if o == interpose.Get && gets.Add(1) == 2 { // it has read what it goes beside
+				between(t, w, old)
+				within(t, "it is told", func() bool { return a.Sync(bg) == nil })
 			}
 			return nil
 		})

@@ -17,6 +17,5 @@ func init() {
 		mark{"P2-release-other-lease-in-run", "false", "TestALeaseOfTheOtherVersion"},
 		mark{"I2-unlinked-load-age", "sub f.Unlinked() => false", "TestI3AfterASyncALoadBeside"},
 		mark{"P4-link-of-own-server", "sub f.Unlinked() => false", "TestI3WhatIsLoadedBeside"},
-		mark{"P4-link-is-watched", "true", "TestRaceVersions"},
 	)
 }

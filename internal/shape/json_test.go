@@ -462,14 +462,14 @@ func TestValuesThatJSONWouldChangeAreFound(t *testing.T) {
 		"whole": {whole(func(*document) {}), ""},
 
 		"int":            {meta{"n": 1}, ""},
-		"int, 2^53":      {meta{"n": 1 << 53}, ""},
-		"int, beyond":    {meta{"n": 1<<53 + 1}, "2^53"},
+		"int, 2^53":      {meta{"n": int64(1 << 53)}, ""},
+		"int, beyond":    {meta{"n": int64(1<<53 + 1)}, "2^53"},
 		"int64, below":   {meta{"n": int64(-1<<53 - 1)}, "2^53"},
 		"uint64":         {meta{"n": uint64(math.MaxUint64)}, "2^53"},
 		"int, nested":    {meta{"a": []any{meta{"n": int64(math.MaxInt64)}}}, "2^53"},
 		"int in a field": {whole(func(d *document) { d.Meta = meta{"n": int64(math.MaxInt64)} }), ".Meta[…] holds an integer"},
 		"int in a deeper field": {whole(func(d *document) {
-			d.Deep = []map[string]*document{{"k": {Raw: json.RawMessage("1"), Num: "1", Meta: meta{"n": math.MaxInt64}}}}
+			d.Deep = []map[string]*document{{"k": {Raw: json.RawMessage("1"), Num: "1", Meta: meta{"n": int64(math.MaxInt64)}}}}
 		}), ".Deep[0][…].Meta[…] holds"},
 		"float32":          {meta{"n": float32(0.5)}, ""},
 		"float32, rounded": {meta{"n": float32(0.1)}, "float32"},
@@ -594,6 +594,8 @@ func same(a, b reflect.Value) bool {
 func floats(v any) any {
 	switch x := v.(type) {
 	case int:
+		return float64(x)
+	case int64:
 		return float64(x)
 	case float32:
 		return float64(x)

@@ -41,7 +41,6 @@ type Watch struct {
 
 // isLinked reports whether nothing was told of the entry that it stands beside up to the baseline.
 func (w *Watch) isLinked() bool {
-	// guard: P4-link-is-watched
 	return !w.linked || w.baseline == w.linkedAt
 }
 
