@@ -31,7 +31,7 @@ var needs = map[string]string{
 	"&tiercache:*":     "a change is recorded",
 	"+get":             "a lease is given up",
 	"+getrange":        "an entry is read",
-	"+mget":            "several entries are read",
+	"+mget":            "what is read and not kept is not tracked",
 	"+strlen":          "a large entry is read",
 	"+append":          "a large value is set",
 	"+rename":          "a large value is set",

@@ -7,20 +7,23 @@ import (
 	"net"
 	"testing"
 
+	"github.com/tiercache/tiercache/internal/backend"
+
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/remoteerr"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/remote"
 )
 
 func TestAServerThatServesNoClientIsAway(t *testing.T) {
-	require.False(t, remote.Away(nil))
+	require.False(t, remoteerr.Away(nil))
 	for _, err := range []error{context.DeadlineExceeded, &net.OpError{Op: "dial", Err: errors.New("refused")}, errors.New("EOF")} {
-		require.True(t, remote.Away(err), err)
-		require.True(t, remote.Away(fmt.Errorf("reading: %w", err)), err)
+		require.True(t, remoteerr.Away(err), err)
+		require.True(t, remoteerr.Away(fmt.Errorf("reading: %w", err)), err)
 	}
-	for _, err := range []error{remote.ErrFull, remote.ErrClosed} {
-		require.False(t, remote.Away(fmt.Errorf("writing: %w", err)), err)
+	for _, err := range []error{remote.ErrFull, backend.ErrClosed} {
+		require.False(t, remoteerr.Away(fmt.Errorf("writing: %w", err)), err)
 	}
 }
 
@@ -37,6 +40,6 @@ func TestAwayTellsARefusalOfEverythingFromThatOfOneRequest(t *testing.T) {
 	} {
 		err := client.Do(context.Background(), client.B().Eval().Script("return redis.error_reply(ARGV[1])").Numkeys(0).Arg(text).Build()).Error()
 		require.Error(t, err)
-		require.Equal(t, away, remote.Away(fmt.Errorf("asking: %w", err)), text)
+		require.Equal(t, away, remoteerr.Away(fmt.Errorf("asking: %w", err)), text)
 	}
 }

@@ -17,10 +17,10 @@ type asker interface {
 
 // batch is commands that are sent together, each in words.
 type batch struct {
-	cmds  [][]string
-	words []string // of all
-	busy  bool     // see changelog.Delta
-	over  int64    // the identity of the connection that answered, where that is ours: see dialled
+	cmds       [][]string
+	words      []string // of all
+	busy       bool     // see changelog.Delta
+	connection int64    // the identity of the connection that answered, where that is ours: see dialled
 
 	// Enough for a read or a fill.
 	fewCmds  [3][]string
@@ -69,8 +69,8 @@ func (b *batch) evalReadOnly(s script, keys ...string) {
 	b.cmds[len(b.cmds)-1][0] = "EVALSHA_RO"
 }
 
-// spellOut has the server given each script's text and not its hash.
-func (b *batch) spellOut() {
+// inlineScripts has the server given each script's text and not its hash.
+func (b *batch) inlineScripts() {
 	for _, words := range b.cmds {
 		if name, ok := strings.CutPrefix(words[0], "EVALSHA"); ok {
 			words[0], words[1] = "EVAL"+name, texts[words[1]]
@@ -105,8 +105,8 @@ func (b *batch) failed(err error) []reply {
 	return replies
 }
 
-// by has a client do it.
-func (b *batch) by(ctx context.Context, client valkey.CoreClient) []reply {
+// sendWith has a client do it.
+func (b *batch) sendWith(ctx context.Context, client valkey.CoreClient) []reply {
 	results := client.DoMulti(ctx, b.forClient(client.B())...)
 	replies := make([]reply, len(results))
 	for i := range replies {

@@ -47,7 +47,7 @@ func TestABatchTellsTheKeysOfItsCommands(t *testing.T) {
 	b.add("CLIENT", "ID")
 	b.add(untrackNext...)
 	b.add("SET", "k!", "k", "NX")
-	b.spellOut()
+	b.inlineScripts()
 	require.Equal(t, []string{"EVAL", scriptWrite.text, "2", "k", "k!", "token"}, b.cmds[2])
 	require.Equal(t, []string{"EVAL_RO", scriptProbe.text, "0"}, b.cmds[3])
 	var keys [][]string

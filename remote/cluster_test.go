@@ -17,6 +17,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 	"github.com/tiercache/tiercache/internal/remotetest"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/remote"
@@ -40,7 +41,7 @@ func clusterHarness(t *testing.T, c *valkeytest.Cluster) remotetest.Harness {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		m, err := client.Do(ctx, client.B().Arbitrary(name).Keys(key).Args(args...).Build()).ToMessage()
-		if err != nil && remote.Unreachable(err) { // Disconnect ends its connections as well
+		if err != nil && remoteerr.Unreachable(err) { // Disconnect ends its connections as well
 			m, err = client.Do(ctx, client.B().Arbitrary(name).Keys(key).Args(args...).Build()).ToMessage()
 		}
 		if err != nil && !valkey.IsValkeyNil(err) {
@@ -201,7 +202,7 @@ func TestClosingEndsWhatIsTriedAgain(t *testing.T) {
 		closed := make(chan error, 1)
 		go func() { closed <- conn.Close() }()
 		patience := time.After(20 * time.Second)
-		for ended, want := range map[chan error]error{closed: nil, purged: remote.ErrClosed} {
+		for ended, want := range map[chan error]error{closed: nil, purged: backend.ErrClosed} {
 			select {
 			case err := <-ended:
 				require.ErrorIs(t, err, want)

@@ -17,14 +17,15 @@ import (
 	"github.com/tiercache/tiercache/internal/bound"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/recovery"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 	"github.com/tiercache/tiercache/internal/resp"
 	"github.com/tiercache/tiercache/internal/wire"
 )
 
-// hot is the connection over which entries are read and written, and the log is read: the
-// one that tracks. It is ours alone: we dial, greet the server, ask for notices, and
-// dial anew when it is lost. Where the server is, the plain client knows.
-type hot struct {
+// serverConn keeps one connection to the server: it dials, greets the server, asks for invalidations,
+// and dials anew when the connection is lost. Where the server is, the plain client knows. One of them is
+// the tracked connection, over which entries are read and written, and the log is read.
+type serverConn struct {
 	c *valkeyConn // is told of notices, and that they may have been lost
 	// untracked: it is the connection for what is large, see large.go, of which nothing is told.
 	untracked bool
@@ -36,14 +37,14 @@ type hot struct {
 	end     context.CancelFunc
 	running sync.WaitGroup
 
-	mu      sync.Mutex              // guards what follows, and that nothing is added to running after Close
-	sent    string                  // the server that the one before has sent us to, if any
-	address string                  // of the latest connection
-	number  int                     // of that
-	conn    atomic.Pointer[dialled] // nil unless connected; set with mu held
-	phase   phase
-	err     error         // of the latest attempt, when failed
-	tried   chan struct{} // closed when the attempt to connect that is under way, or the next, has ended
+	mu           sync.Mutex              // guards what follows, and that nothing is added to running after Close
+	redirectedTo string                  // the server that the one before has sent us to, if any
+	address      string                  // of the latest connection
+	dial         int                     // of that
+	conn         atomic.Pointer[dialled] // nil unless connected; set with mu held
+	phase        phase
+	err          error         // of the latest attempt, when failed
+	attempted    chan struct{} // closed when the attempt to connect that is under way, or the next, has ended
 }
 
 // phase is how far the latest attempt to connect has come.
@@ -61,14 +62,14 @@ type dialled struct {
 	identity int64 // see changelog.Delta.Connection
 }
 
-func newHot(c *valkeyConn, o valkey.ClientOption) *hot {
-	h := &hot{c: c, option: o, ping: c.plain.B().Ping().Build().Pin(), tried: make(chan struct{})}
+func newServerConn(c *valkeyConn, o valkey.ClientOption) *serverConn {
+	h := &serverConn{c: c, option: o, ping: c.plain.B().Ping().Build().Pin(), attempted: make(chan struct{})}
 	h.open, h.end = context.WithCancel(context.Background())
 	return h
 }
 
 // server is where the plain client has found it.
-func (h *hot) server() string {
+func (h *serverConn) server() string {
 	for address := range h.c.plain.Nodes() {
 		return address
 	}
@@ -76,7 +77,7 @@ func (h *hot) server() string {
 }
 
 // Close ends the connection, and waits for what it owns.
-func (h *hot) Close() {
+func (h *serverConn) Close() {
 	h.mu.Lock()
 	h.end()
 	h.mu.Unlock()
@@ -85,14 +86,14 @@ func (h *hot) Close() {
 }
 
 // reset closes the connection, if there is one.
-func (h *hot) reset() {
+func (h *serverConn) reset() {
 	if conn := h.conn.Load(); conn != nil {
 		conn.Close()
 	}
 }
 
 // spawn implements [carrier].
-func (h *hot) spawn(f func()) bool {
+func (h *serverConn) spawn(f func()) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.open.Err() != nil {
@@ -106,16 +107,16 @@ func (h *hot) spawn(f func()) bool {
 }
 
 // run keeps a connection until Close.
-func (h *hot) run() {
+func (h *serverConn) run() {
 	for failed := 0; h.open.Err() == nil; {
-		failed = h.keep(failed + 1)
+		failed = h.connectAndWatch(failed + 1)
 	}
 	h.publish(nil, valkey.ErrClosing)
 }
 
-// keep connects, and returns some time after that has failed, or the connection has been lost: how often it
+// connectAndWatch connects, and returns some time after that has failed, or the connection has been lost: how often it
 // has failed in a row by then, failed if this time it has.
-func (h *hot) keep(failed int) (again int) {
+func (h *serverConn) connectAndWatch(failed int) (again int) {
 	again = failed // after a panic, too, of what the options call
 	// guard: recover-connection-loop
 	defer h.c.o.Panics.Recover("keeping a connection", h.reset, func() {
@@ -142,14 +143,14 @@ func (h *hot) keep(failed int) (again int) {
 }
 
 // mayHaveLost tells that notices may have been lost.
-func (h *hot) mayHaveLost() {
+func (h *serverConn) mayHaveLost() {
 	if !h.untracked {
 		h.c.invalidated(nil)
 	}
 }
 
 // pause waits, until Close.
-func (h *hot) pause(d time.Duration) {
+func (h *serverConn) pause(d time.Duration) {
 	ctx, cancel := context.WithTimeout(h.open, d)
 	defer cancel()
 	<-ctx.Done()
@@ -158,23 +159,23 @@ func (h *hot) pause(d time.Duration) {
 var errLost = errors.New("the connection was lost")
 
 // publish says what an attempt to connect has come to, and has those look that wait for it.
-func (h *hot) publish(w *dialled, err error) {
+func (h *serverConn) publish(w *dialled, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.conn.Store(w)
 	if h.phase, h.err = connected, nil; w == nil {
 		h.phase, h.err = failed, err
-		h.sent = "" // it may have sent us nowhere
+		h.redirectedTo = "" // it may have sent us nowhere
 	}
-	close(h.tried)
-	h.tried = make(chan struct{})
+	close(h.attempted)
+	h.attempted = make(chan struct{})
 }
 
-// lost is told that a connection has ended. What is asked from here on waits for the next.
-func (h *hot) lost(number int) {
+// lost is called when a connection has ended. What is asked from here on waits for the next.
+func (h *serverConn) lost(number int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.number == number && h.phase == connected {
+	if h.dial == number && h.phase == connected {
 		h.conn.Store(nil)
 		h.phase = dialling
 	}
@@ -183,7 +184,7 @@ func (h *hot) lost(number int) {
 // watch returns when the connection has ended, or is to: the server is another. It renews the credentials; and
 // where nothing was answered for as long as KeepAlive it asks, and gives up what does not
 // answer within ConnWriteTimeout.
-func (h *hot) watch(w *dialled, gone <-chan struct{}, refresh time.Time) error {
+func (h *serverConn) watch(w *dialled, gone <-chan struct{}, refresh time.Time) error {
 	alive := time.NewTicker(h.option.Dialer.KeepAlive)
 	defer alive.Stop()
 	credentials := time.NewTimer(time.Until(refresh))
@@ -191,12 +192,12 @@ func (h *hot) watch(w *dialled, gone <-chan struct{}, refresh time.Time) error {
 	if refresh.IsZero() {
 		credentials.Stop()
 	}
-	turned := h.c.turned
+	turned := h.c.serverChanged
 	if h.untracked {
 		turned = nil // what is carried over a connection to the server before is found out, and the next tick follows
 	}
 	// guard: follow-failover
-	for heard := w.Moved(); !h.moved(); heard = w.Moved() {
+	for heard := w.Moved(); !h.serverMoved(); heard = w.Moved() {
 		words := []string{"PING"}
 		select {
 		case <-gone:
@@ -233,27 +234,27 @@ func (h *hot) watch(w *dialled, gone <-chan struct{}, refresh time.Time) error {
 	return errLost
 }
 
-// moved reports whether the plain client has turned to another server.
-func (h *hot) moved() bool {
+// serverMoved reports whether the plain client has turned to another server.
+func (h *serverConn) serverMoved() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.sent == "" && h.address != h.server()
+	return h.redirectedTo == "" && h.address != h.server()
 }
 
 // connection returns the connection to use. Without one it waits for the attempt to
 // connect that is under way, or the next one.
-func (h *hot) connection(ctx context.Context) (*dialled, error) {
+func (h *serverConn) connection(ctx context.Context) (*dialled, error) {
 	if w := h.conn.Load(); w != nil {
 		return w, nil
 	}
 	h.mu.Lock()
 	for h.phase != connected && h.open.Err() == nil {
-		tried := h.tried
+		tried := h.attempted
 		h.mu.Unlock()
 		select {
 		case <-tried:
 		case <-ctx.Done():
-			return nil, unsent{ctx.Err()}
+			return nil, remoteerr.Unsent(ctx.Err())
 		}
 		h.mu.Lock()
 		if h.phase == failed {
@@ -265,14 +266,14 @@ func (h *hot) connection(ctx context.Context) (*dialled, error) {
 	case h.open.Err() != nil:
 		return nil, valkey.ErrClosing
 	case h.phase == failed:
-		return nil, unsent{fmt.Errorf("no connection to %s: %w", h.address, h.err)}
+		return nil, remoteerr.Unsent(fmt.Errorf("no connection to %s: %w", h.address, h.err))
 	}
 	return h.conn.Load(), nil
 }
 
 // send asks. What only reads, and whose connection was lost, is asked once more, unless DisableRetry; so is
 // what was not sent at all. over is the identity of the connection that answered.
-func (h *hot) send(ctx context.Context, cmds ...[]string) (answers []resp.Reply, over int64, err error) {
+func (h *serverConn) send(ctx context.Context, cmds ...[]string) (answers []resp.Reply, over int64, err error) {
 	// guard: retry-read
 	// guard: disable-retry
 	for again := !h.option.DisableRetry; ; again = false {
@@ -285,13 +286,13 @@ func (h *hot) send(ctx context.Context, cmds ...[]string) (answers []resp.Reply,
 		case err == nil && !h.redirected(w, cmds, answers...), err == nil && !again:
 			return answers, w.identity, nil
 		case err != nil && (gaveUp(err) || !again || !repeatable(cmds) && !errors.Is(err, wire.ErrUnsent)):
-			return nil, 0, h.cause(err)
+			return nil, 0, h.orClosing(err)
 		}
 	}
 }
 
 // get implements [carrier].
-func (h *hot) get(ctx context.Context, key string) reply {
+func (h *serverConn) get(ctx context.Context, key string) reply {
 	answers, _, err := h.send(ctx, []string{"GETRANGE", key, "0", lastOfFirstRead})
 	if err != nil {
 		return reply{err: err}
@@ -300,28 +301,28 @@ func (h *hot) get(ctx context.Context, key string) reply {
 }
 
 // ask implements [asker].
-func (h *hot) ask(ctx context.Context, b *batch) []reply {
+func (h *serverConn) ask(ctx context.Context, b *batch) []reply {
 	begun, moved := mono.Now(), h.moves()
 	answers, over, err := h.send(ctx, b.cmds...)
 	if err != nil {
 		return b.failed(err)
 	}
-	b.over = over
+	b.connection = over
 	// All that was asked moves as well, and is little.
 	b.busy = float64(int64(h.moves()-moved)) >= mono.Now().Sub(begun).Seconds()*wire.LeastRate
 	return repliesOf(answers)
 }
 
 // moves is how much has moved on the present connection.
-func (h *hot) moves() uint64 {
+func (h *serverConn) moves() uint64 {
 	if w := h.conn.Load(); w != nil {
 		return w.Moved()
 	}
 	return 0
 }
 
-// cause tells the end of a connection that Close has ended from others.
-func (h *hot) cause(err error) error {
+// orClosing tells the end of a connection that Close has ended from others.
+func (h *serverConn) orClosing(err error) error {
 	if !gaveUp(err) && h.open.Err() != nil {
 		return valkey.ErrClosing
 	}
@@ -329,23 +330,23 @@ func (h *hot) cause(err error) error {
 }
 
 // reach implements [carrier].
-func (h *hot) reach(ctx context.Context, _ *batch) error {
+func (h *serverConn) reach(ctx context.Context, _ *batch) error {
 	_, err := h.connection(ctx)
 	if err = cmp.Or(bound.Ended(ctx), err); err != nil {
-		return unsent{failure(err)}
+		return remoteerr.Unsent(failure(err))
 	}
 	return nil
 }
 
 // later implements [carrier].
-func (h *hot) later(ctx context.Context, b *batch, then func([]reply)) {
+func (h *serverConn) later(ctx context.Context, b *batch, then func([]reply)) {
 	w := h.conn.Load()
 	// guard: no-wait-for-fill
 	if w == nil || w.Send(ctx, func(answers []resp.Reply, err error) {
 		replies := repliesOf(answers)
 		switch {
 		case err != nil:
-			then(b.failed(h.cause(err)))
+			then(b.failed(h.orClosing(err)))
 		case unknownScript(replies):
 			runLater(ctx, h, b, then)
 		default:
@@ -358,7 +359,7 @@ func (h *hot) later(ctx context.Context, b *batch, then func([]reply)) {
 
 // redirected reports whether the server has named another, with Standalone.EnableRedirect, and all is to be
 // asked of that: nothing of it was done, or nothing of it does anything.
-func (h *hot) redirected(w *dialled, cmds [][]string, answers ...resp.Reply) bool {
+func (h *serverConn) redirected(w *dialled, cmds [][]string, answers ...resp.Reply) bool {
 	if !h.option.Standalone.EnableRedirect {
 		return false
 	}
@@ -366,7 +367,7 @@ func (h *hot) redirected(w *dialled, cmds [][]string, answers ...resp.Reply) boo
 	for _, r := range answers {
 		if address, ok := strings.CutPrefix(r.Text, "REDIRECT "); ok && r.Kind == resp.Error {
 			h.mu.Lock()
-			h.sent = address
+			h.redirectedTo = address
 			h.mu.Unlock()
 			n++
 		}
@@ -379,12 +380,12 @@ func (h *hot) redirected(w *dialled, cmds [][]string, answers ...resp.Reply) boo
 
 // connect dials and greets the server. gone is closed when the connection has ended;
 // refresh is when the credentials are to be renewed, if ever.
-func (h *hot) connect() (w *dialled, gone chan struct{}, refresh time.Time, err error) {
+func (h *serverConn) connect() (w *dialled, gone chan struct{}, refresh time.Time, err error) {
 	h.mu.Lock()
 	// guard: follow-redirection
-	h.address = cmp.Or(h.sent, h.server())
-	h.number++
-	address, number := h.address, h.number
+	h.address = cmp.Or(h.redirectedTo, h.server())
+	h.dial++
+	address, number := h.address, h.dial
 	h.mu.Unlock()
 	ctx, cancel := context.WithTimeout(h.open, h.option.Dialer.Timeout)
 	defer cancel()
@@ -394,7 +395,7 @@ func (h *hot) connect() (w *dialled, gone chan struct{}, refresh time.Time, err 
 		return nil, nil, refresh, err
 	}
 	ended := make(chan struct{}) // not gone, which a return without a connection sets
-	told := h.c.told
+	told := h.c.serverInvalidated
 	if h.untracked {
 		told = nil
 	}
@@ -422,7 +423,7 @@ func (h *hot) connect() (w *dialled, gone chan struct{}, refresh time.Time, err 
 }
 
 // credentials are those to use, and until when.
-func (h *hot) credentials(server net.Addr) (c valkey.AuthCredentials, err error) {
+func (h *serverConn) credentials(server net.Addr) (c valkey.AuthCredentials, err error) {
 	c.Username, c.Password = h.option.Username, h.option.Password
 	if f := h.option.AuthCredentialsFn; f != nil {
 		c, err = f(valkey.AuthCredentialsContext{Address: server})
@@ -434,7 +435,7 @@ func (h *hot) credentials(server net.Addr) (c valkey.AuthCredentials, err error)
 }
 
 // greet says what the options ask for, in one round trip. id is the server's number for the connection.
-func (h *hot) greet(ctx context.Context, w *wire.Conn) (id int64, refresh time.Time, err error) {
+func (h *serverConn) greet(ctx context.Context, w *wire.Conn) (id int64, refresh time.Time, err error) {
 	o := &h.option
 	c, err := h.credentials(w.RemoteAddr())
 	if err != nil {
@@ -498,7 +499,7 @@ func (h *hot) greet(ctx context.Context, w *wire.Conn) (id int64, refresh time.T
 				name = words[0]
 			}
 			err = fmt.Errorf("%s: %w", name, err)
-			if (name == "CLIENT TRACKING" || words[0] == "HELLO" && speaksNoRESP3(r.Text)) && !isPassing(r.Text) {
+			if (name == "CLIENT TRACKING" || words[0] == "HELLO" && speaksNoRESP3(r.Text)) && !remoteerr.IsPassing(r.Text) {
 				err = &untrackedError{err, words[0] == "HELLO"}
 			}
 			return id, refresh, err
@@ -532,15 +533,9 @@ func speaksNoRESP3(text string) bool {
 		strings.Contains(text, "not supported")
 }
 
-// isPassing reports whether a refusal is of the moment.
-func isPassing(text string) bool {
-	code, _, _ := strings.Cut(text, " ")
-	return servesNobody[code]
-}
-
 // isPrimary reports what is wrong with a server that greets us: a sentinel may have named
 // it before it is what it is to be, or after it was.
-func (h *hot) isPrimary(hello resp.Reply) error {
+func (h *serverConn) isPrimary(hello resp.Reply) error {
 	role := told(hello, "role").Text
 	// guard: sentinel-primary-role
 	if h.option.Sentinel.MasterSet != "" && role != "" && role != "master" && role != "primary" {

@@ -13,6 +13,7 @@ import (
 	"github.com/valkey-io/valkey-go"
 
 	"github.com/tiercache/tiercache/internal/backend"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 )
 
@@ -71,7 +72,7 @@ func (c *valkeyConn) directly(t *testing.T, not *dialled) (w *dialled) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		_, err := c.GetOne(t.Context(), "p:k")
-		w = c.tracked.(*hot).conn.Load()
+		w = c.tracked.(*serverConn).conn.Load()
 		return err == nil && w != nil && w != not
 	}, time.Minute, time.Millisecond)
 	return w
@@ -167,7 +168,7 @@ func TestAReplyIsTheSameEitherWay(t *testing.T) {
 		require.Equal(t, client[i].err == errNull, direct[i].err == errNull, i)
 		if client[i].err != nil {
 			require.Equal(t, client[i].err.Error(), direct[i].err.Error())
-			require.Equal(t, Unreachable(client[i].err), Unreachable(direct[i].err))
+			require.Equal(t, remoteerr.Unreachable(client[i].err), remoteerr.Unreachable(direct[i].err))
 		}
 	}
 }
@@ -177,11 +178,11 @@ func TestNothingIsSentWhileALinkIsInDoubt(t *testing.T) {
 	c, s, _ := connectDirectly(t, valkey.ClientOption{})
 	b := newBatch()
 	b.add("GET", "p:k")
-	c.plain.doubt.Store(true)
+	c.plain.suspect.Store(true)
 	require.NoError(t, c.plain.reach(t.Context(), b), "the server answers")
 	s.Stop()
-	c.plain.doubt.Store(true)
+	c.plain.suspect.Store(true)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	require.True(t, NotSent(c.plain.reach(ctx, b)))
+	require.True(t, remoteerr.NotSent(c.plain.reach(ctx, b)))
 }

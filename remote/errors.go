@@ -9,6 +9,3 @@ var ErrFull = backend.ErrFull
 // ErrResume is matched by errors of a purge that was to be resumed at a position that no
 // purge has reported.
 var ErrResume = backend.ErrResume
-
-// ErrClosed is matched by errors of calls after Close.
-var ErrClosed = backend.ErrClosed

@@ -16,6 +16,7 @@ import (
 	"github.com/valkey-io/valkey-go"
 
 	"github.com/tiercache/tiercache/internal/backend"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 )
 
 // connectError is why an attempt to connect has failed: the cause and the cure, and behind them what was said.
@@ -155,7 +156,7 @@ func (b valkeyBackend) explain(ctx context.Context, w *watched, o backend.Option
 	if found, ok := explained(text); ok {
 		return b.told(found, o, err)
 	}
-	if _, refused := refusalOf(err); refused {
+	if _, refused := remoteerr.RefusalOf(err); refused {
 		return err
 	}
 	var header tls.RecordHeaderError

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/bound"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 	"github.com/tiercache/tiercache/internal/resp"
 )
 
@@ -77,7 +78,7 @@ func (c *valkeyConn) addRead(b *batch, key string, most int) {
 }
 
 // errChanges is the error of a read of an entry that is replaced all the time. The server has answered.
-const errChanges = refusal("the entry was replaced each time that it was read")
+const errChanges = remoteerr.Refusal("the entry was replaced each time that it was read")
 
 // partial is an entry of which the beginning was read.
 type partial struct {
@@ -342,7 +343,7 @@ const lostAhead = "the value that was sent ahead is not there any more"
 // largeConn is the connection for what is large, which is made when it is needed first.
 type largeConn struct {
 	mu     sync.Mutex // guards what follows
-	hot    *hot
+	conn   *serverConn
 	closed bool
 }
 
@@ -356,22 +357,22 @@ func (c *valkeyConn) beside() (asker, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return nil, ErrClosed
+		return nil, backend.ErrClosed
 	}
-	if l.hot == nil {
-		o := c.tracked.(*hot).option
-		l.hot = newHot(c, o)
-		l.hot.untracked, l.hot.resp2 = true, c.lacks.resp2
-		l.hot.spawn(l.hot.run)
+	if l.conn == nil {
+		o := c.tracked.(*serverConn).option
+		l.conn = newServerConn(c, o)
+		l.conn.untracked, l.conn.resp2 = true, c.lacks.resp2
+		l.conn.spawn(l.conn.run)
 	}
-	return l.hot, nil
+	return l.conn, nil
 }
 
 // close ends the connection for what is large, and waits for what it owns. None is made after it.
 func (l *largeConn) close() {
 	l.mu.Lock()
 	l.closed = true
-	h := l.hot
+	h := l.conn
 	l.mu.Unlock()
 	if h != nil {
 		h.Close()

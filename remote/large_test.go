@@ -14,6 +14,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/faultproxy"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/remote"
 )
@@ -134,7 +135,7 @@ func TestWhatIsEvictedWhileItIsSentAheadIsNotStored(t *testing.T) {
 			g.hook.Store(nil)
 			require.NoError(t, err)
 			require.ErrorContains(t, written[0].Err, "not there any more")
-			require.False(t, remote.Away(written[0].Err))
+			require.False(t, remoteerr.Away(written[0].Err))
 			it, err := conn.GetOne(within(t), "p:k")
 			require.NoError(t, err)
 			require.Equal(t, "old", it.Envelope())
@@ -232,9 +233,9 @@ func TestCloseEndsALargeRead(t *testing.T) {
 	_, err := conn.GetOne(within(t), "p:k")
 	g.hook.Store(nil)
 	if err != nil { // unless it was faster
-		require.True(t, errors.Is(err, remote.ErrClosed) || remote.Unreachable(err), err)
+		require.True(t, errors.Is(err, backend.ErrClosed) || remoteerr.Unreachable(err), err)
 	}
 	<-closed
 	_, err = conn.GetOne(within(t), "p:k")
-	require.ErrorIs(t, err, remote.ErrClosed)
+	require.ErrorIs(t, err, backend.ErrClosed)
 }

@@ -2,7 +2,6 @@ package remote
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"net"
 	"slices"
@@ -13,25 +12,25 @@ import (
 
 	"github.com/tiercache/tiercache/internal/bound"
 	"github.com/tiercache/tiercache/internal/recovery"
-	"github.com/tiercache/tiercache/internal/wire"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 )
 
 // link sends requests over a client and never holds a caller longer than its
 // context. The client itself does: while one goroutine dials, the others wait
-// for it without looking at theirs. So once a connection is in doubt, and until
-// a request has been answered, requests run beside their callers.
+// for it without looking at theirs. So once a connection is suspect, and until
+// a request has been answered, requests run in goroutines of their own.
 type link struct {
 	valkey.Client
 	panics  *recovery.Panics // told of them; nil: they are not counted
 	closing func()           // told when a connection is closed; nil: nothing is
-	doubt   atomic.Bool
-	waiting atomic.Int64 // requests that run beside their callers
+	suspect atomic.Bool
+	waiting atomic.Int64 // requests that run in goroutines of their own
 
-	mu     sync.Mutex      // guards that open is ended, conns, and that nothing joins beside or conns after the end
-	open   context.Context // until Close; the client of a cluster goes on for a while after its end
-	end    context.CancelFunc
-	beside sync.WaitGroup
-	conns  map[*ownedConn]struct{} // that are open
+	mu    sync.Mutex      // guards that open is ended, conns, and that nothing joins async or conns after the end
+	open  context.Context // until Close; the client of a cluster goes on for a while after its end
+	end   context.CancelFunc
+	async sync.WaitGroup
+	conns map[*ownedConn]struct{} // that are open
 }
 
 // newLink returns a link without a client.
@@ -57,7 +56,7 @@ func (l *link) Close() {
 	if l.Client != nil { // else connect has failed
 		l.Client.Close()
 	}
-	l.beside.Wait()
+	l.async.Wait()
 	l.reset()
 }
 
@@ -175,8 +174,6 @@ func (l *link) closed() bool { return l.open.Err() != nil }
 // requests fail at once.
 const maxWaiting = 256
 
-var errNoConnection = errors.New("no connection, and too many requests wait for one")
-
 // Do implements [valkey.CommandClient].
 func (l *link) Do(ctx context.Context, cmd valkey.Completed) valkey.ValkeyResult {
 	cmd = cmd.Pin() // see DoMulti
@@ -184,12 +181,12 @@ func (l *link) Do(ctx context.Context, cmd valkey.Completed) valkey.ValkeyResult
 		return valkey.NewErrorResult(valkey.ErrClosing)
 	}
 	// guard: G3-cancel-unsent-in-cluster
-	if !l.doubt.Load() {
+	if !l.suspect.Load() {
 		r := l.Client.Do(ctx, cmd)
-		l.note(r.NonValkeyError())
+		l.recordResult(r.NonValkeyError())
 		return r
 	}
-	return l.runBeside(ctx, 1, func(ctx context.Context) []valkey.ValkeyResult {
+	return l.runAsync(ctx, 1, func(ctx context.Context) []valkey.ValkeyResult {
 		return []valkey.ValkeyResult{l.Client.Do(ctx, cmd)}
 	})[0]
 }
@@ -209,22 +206,22 @@ func (l *link) DoMulti(ctx context.Context, cmds ...valkey.Completed) []valkey.V
 	if l.closed() {
 		return failures(len(cmds), valkey.ErrClosing)
 	}
-	if !l.doubt.Load() {
+	if !l.suspect.Load() {
 		rs := l.Client.DoMulti(ctx, cmds...)
-		l.note(rs[0].NonValkeyError())
+		l.recordResult(rs[0].NonValkeyError())
 		return rs
 	}
-	return l.runBeside(ctx, len(cmds), func(ctx context.Context) []valkey.ValkeyResult { return l.Client.DoMulti(ctx, cmds...) })
+	return l.runAsync(ctx, len(cmds), func(ctx context.Context) []valkey.ValkeyResult { return l.Client.DoMulti(ctx, cmds...) })
 }
 
 // reach returns once a connection that the commands of b can be sent over is known to work, or was until now, or with
-// an error that matches [NotSent]. So a call that is given up while none can be had has sent nothing, and need not wait
-// to hear what became of it. It asks for what the server is sure to answer, and so only while the link is in doubt.
+// an error that matches [remoteerr.NotSent]. So a call that is given up while none can be had has sent nothing, and need not wait
+// to hear what became of it. It asks for what the server is sure to answer, and so only while the link is suspect.
 func (l *link) reach(ctx context.Context, b *batch) error {
 	if err := bound.Ended(ctx); err != nil {
-		return unsent{err}
+		return remoteerr.Unsent(err)
 	}
-	if !l.doubt.Load() {
+	if !l.suspect.Load() {
 		return nil
 	}
 	ask := newBatch()
@@ -232,40 +229,26 @@ func (l *link) reach(ctx context.Context, b *batch) error {
 		_, to := keysIn(words)
 		ask.add("EXISTS", words[to-1]) // of the same slot
 	}
-	for _, r := range ask.by(ctx, l) {
-		if Unreachable(r.err) {
-			return unsent{failure(r.err)}
+	for _, r := range ask.sendWith(ctx, l) {
+		if remoteerr.Unreachable(r.err) {
+			return remoteerr.Unsent(failure(r.err))
 		}
 	}
 	return nil
 }
 
-// unsent is the error of a request of which nothing was sent.
-type unsent struct{ error }
-
-func (u unsent) Unwrap() error { return u.error }
-func (u unsent) NotSent() bool { return true }
-
-// NotSent reports whether err says that nothing of a request was sent, and so that no server will perform it: that of
-// a connection that could not be had, or one with a method NotSent that says so.
-func NotSent(err error) bool {
-	var says interface{ NotSent() bool }
-	var op *net.OpError
-	return errors.As(err, &says) && says.NotSent() || errors.Is(err, errNoConnection) || errors.Is(err, wire.ErrUnsent) || errors.As(err, &op) && op.Op == "dial"
-}
-
-// note keeps whether the connection is in doubt: a request that got no answer
+// recordResult keeps whether the connection is suspect: a request that got no answer
 // makes it so, an answer ends it.
-func (l *link) note(err error) {
-	if bad := err != nil && !valkey.IsValkeyNil(err); bad != l.doubt.Load() {
-		l.doubt.Store(bad)
+func (l *link) recordResult(err error) {
+	if bad := err != nil && !valkey.IsValkeyNil(err); bad != l.suspect.Load() {
+		l.suspect.Store(bad)
 	}
 }
 
-func (l *link) runBeside(ctx context.Context, n int, f func(context.Context) []valkey.ValkeyResult) []valkey.ValkeyResult {
+func (l *link) runAsync(ctx context.Context, n int, f func(context.Context) []valkey.ValkeyResult) []valkey.ValkeyResult {
 	if l.waiting.Add(1) > maxWaiting {
 		l.waiting.Add(-1)
-		return failures(n, errNoConnection)
+		return failures(n, remoteerr.ErrNoConnection)
 	}
 	done := make(chan []valkey.ValkeyResult, 1)
 	if !l.spawn(func() {
@@ -281,7 +264,7 @@ func (l *link) runBeside(ctx context.Context, n int, f func(context.Context) []v
 		// guard: close-ends-async-calls
 		defer context.AfterFunc(l.open, cancel)()
 		rs := f(ctx)
-		l.note(rs[0].NonValkeyError())
+		l.recordResult(rs[0].NonValkeyError())
 		for i := range rs {
 			// It may say that a context ended, which is not the caller's.
 			// guard: closed-is-told
@@ -310,7 +293,7 @@ func (l *link) spawn(f func()) bool {
 	if l.closed() {
 		return false
 	}
-	l.beside.Go(func() {
+	l.async.Go(func() {
 		defer l.panics.Recover("a request beside its caller", l.reset)
 		f()
 	})
@@ -333,7 +316,7 @@ func (l *link) ask(ctx context.Context, b *batch) []reply {
 		defer cancel()
 		ctx = own
 	}
-	return b.by(ctx, l)
+	return b.sendWith(ctx, l)
 }
 
 // get implements [carrier].

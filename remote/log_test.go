@@ -13,6 +13,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
@@ -156,7 +157,7 @@ func TestOptionsStandInTheLog(t *testing.T) {
 	defer other.Close()
 	_, err = other.Delta(within(t), changelog.DeltaQuery{Limit: 1})
 	require.ErrorContains(t, err, "WithoutTracking")
-	require.True(t, remote.Away(err), "nothing that it says can be judged")
+	require.True(t, remoteerr.Away(err), "nothing that it says can be judged")
 }
 
 // membersOf returns what stands in the log about itself.
@@ -252,8 +253,8 @@ func TestAWriteIsSentToTheServerWhoseClockBoundsIt(t *testing.T) {
 	}, "it is connected again")
 	s.Do(t, "DEL", "p:d:a:{k}")
 	deleted, written = write(first)
-	require.True(t, remote.NotSent(deleted), "%v", deleted)
-	require.True(t, remote.NotSent(written), "%v", written)
+	require.True(t, remoteerr.NotSent(deleted), "%v", deleted)
+	require.True(t, remoteerr.NotSent(written), "%v", written)
 	n, err := s.Do(t, "EXISTS", "p:d:a:{k}").AsInt64()
 	require.NoError(t, err)
 	require.Zero(t, n)

@@ -179,9 +179,9 @@ func TestTheConnectionThatTracksIsDialledAsTheOptionsSay(t *testing.T) {
 func TestAConnectionThatIsSilentIsGivenUp(t *testing.T) {
 	s := valkeytest.Start(t)
 	c, _ := connectWith(t, valkey.ClientOption{InitAddress: []string{s.Addr}, ConnWriteTimeout: 50 * time.Millisecond, Dialer: net.Dialer{KeepAlive: 20 * time.Millisecond}})
-	w := c.tracked.(*hot).conn.Load()
+	w := c.tracked.(*serverConn).conn.Load()
 	s.Pause()
-	require.Eventually(t, func() bool { return c.tracked.(*hot).conn.Load() != w }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return c.tracked.(*serverConn).conn.Load() != w }, time.Minute, time.Millisecond)
 	s.Resume()
 	c.directly(t, w)
 }
@@ -256,7 +256,7 @@ func TestARedirectionIsFollowed(t *testing.T) {
 	item, err := c.GetOne(t.Context(), "p:k")
 	require.NoError(t, err)
 	require.True(t, item.Found())
-	h := c.tracked.(*hot)
+	h := c.tracked.(*serverConn)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	require.Equal(t, primary.Addr, h.address)
@@ -267,7 +267,7 @@ func TestSentinelsSayWhereThePrimaryIs(t *testing.T) {
 	set := valkeytest.StartSentinels(t)
 	c, _ := connectWith(t, valkey.ClientOption{InitAddress: set.Addrs(), Sentinel: valkey.SentinelOption{MasterSet: set.Name}})
 	at := func() string {
-		h := c.tracked.(*hot)
+		h := c.tracked.(*serverConn)
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		return h.address
@@ -322,7 +322,7 @@ func TestOnlyAPrimaryIsUsedThatSentinelsName(t *testing.T) {
 		plain, err := valkey.NewClient(valkey.ClientOption{InitAddress: []string{s.Addr}, DisableCache: true})
 		require.NoError(t, err)
 		t.Cleanup(plain.Close)
-		h := newHot(beside(plain, func() {}), valkeyBackend{valkey.ClientOption{Sentinel: valkey.SentinelOption{MasterSet: "m"}}}.base(backend.Options{}))
+		h := newServerConn(beside(plain, func() {}), valkeyBackend{valkey.ClientOption{Sentinel: valkey.SentinelOption{MasterSet: "m"}}}.base(backend.Options{}))
 		w, _, _, err := h.connect()
 		if s == primary {
 			require.NoError(t, err)
@@ -343,7 +343,7 @@ func TestAFailoverIsFollowedAtOnce(t *testing.T) {
 	require.NoError(t, err)
 	c := o.(*valkeyConn)
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
-	h := c.tracked.(*hot)
+	h := c.tracked.(*serverConn)
 	var address atomic.Pointer[string]
 	address.Store(&next.Addr)
 	c.cancel() // those that use the plain client beside the connection's own goroutine, which locks h
@@ -376,7 +376,7 @@ func TestAnotherPrimaryIsFollowedThoughTheOldOneGoesOn(t *testing.T) {
 	address.Store(&old.Addr)
 	var lost atomic.Int64
 	c := beside(elsewhere{plain, &address}, func() { lost.Add(1) })
-	h := newHot(c, valkeyBackend{valkey.ClientOption{Dialer: net.Dialer{KeepAlive: 10 * time.Millisecond}}}.base(backend.Options{}))
+	h := newServerConn(c, valkeyBackend{valkey.ClientOption{Dialer: net.Dialer{KeepAlive: 10 * time.Millisecond}}}.base(backend.Options{}))
 	h.spawn(h.run)
 	defer h.Close()
 	first, err := h.connection(t.Context())

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"strconv"
-	"strings"
 
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/remoteerr"
 	"github.com/tiercache/tiercache/internal/resp"
 )
 
@@ -21,35 +21,13 @@ type reply struct {
 // errNull is the server's null.
 var errNull = errors.New("nothing is there")
 
-// refusal is a server's error.
-type refusal string
-
-// Error leaves out the code that says nothing, as the client does.
-func (r refusal) Error() string { return strings.TrimPrefix(string(r), "ERR ") }
-
-// refusalOf returns what a server said that refused.
-func refusalOf(err error) (text string, ok bool) {
-	if err == nil {
-		return "", false
-	}
-	var server *valkey.ValkeyError
-	if errors.As(err, &server) {
-		return server.Error(), true
-	}
-	var direct refusal
-	if errors.As(err, &direct) {
-		return direct.Error(), true
-	}
-	return "", false
-}
-
 // direct is an answer that came without the client.
 func direct(r resp.Reply) reply {
 	switch r.Kind {
 	case resp.Null:
 		return reply{err: errNull}
 	case resp.Error:
-		return reply{err: refusal(r.Text)}
+		return reply{err: remoteerr.Refusal(r.Text)}
 	}
 	return reply{Reply: r}
 }

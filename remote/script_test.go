@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiercache/tiercache/internal/backend"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 	"github.com/tiercache/tiercache/internal/resp"
 )
 
@@ -33,7 +34,7 @@ func (s *scripted) ask(_ context.Context, b *batch) []reply {
 
 func number(n int64) reply { return reply{Reply: resp.Reply{Kind: resp.Int, Int: n}} }
 
-var unknown = reply{err: refusal("NOSCRIPT No matching script.")}
+var unknown = reply{err: remoteerr.Refusal("NOSCRIPT No matching script.")}
 
 // Guard: batch.again.
 func TestWhatWasPerformedIsNotSentAgainWithTheTextOfItsScript(t *testing.T) {

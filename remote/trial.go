@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/tiercache/tiercache/internal/backend"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 )
 
 // ability is something that a server can do, and that a user may, or not.
@@ -45,6 +46,10 @@ var abilities = []ability{
 	{right: "pttl", use: "another's lease is waited for", words: func(t *trial) []string { return []string{"PTTL", t.key} }},
 	{right: "pexpire", use: "a lease is renewed", without: "loads longer than 3 s may run twice in the fleet",
 		words: func(t *trial) []string { return []string{"PEXPIRE", t.key, "60000"} }},
+	{right: "strlen", use: "a large entry is read", without: "large entries are not read", words: func(t *trial) []string { return []string{"STRLEN", t.key} }},
+	{right: "append", use: "a large value is stored", without: "large values are not stored", words: func(t *trial) []string { return []string{"APPEND", t.key, ""} }},
+	{right: "pexpireat", use: "a large value is stored", without: "large values are not stored", words: func(t *trial) []string { return []string{"PEXPIREAT", t.key, "99999999999999"} }},
+	{right: "rename", use: "a large value is stored", without: "large values are not stored", words: func(t *trial) []string { return []string{"RENAME", t.key, t.key} }},
 	{right: "getdel", use: "a loaded value is stored", words: func(t *trial) []string { return []string{"GETDEL", t.key} }},
 	{right: "unlink", use: "an entry is deleted", words: func(t *trial) []string { return []string{"UNLINK", t.key} }},
 	{right: "del", use: "a lease is given up", words: func(t *trial) []string { return []string{"DEL", t.key} }},
@@ -137,7 +142,7 @@ func (c *valkeyConn) try(ctx context.Context, redirects bool) error {
 				}
 			}
 			continue
-		case Away(err):
+		case remoteerr.Away(err):
 			return failure(err)
 		case !withholds(err):
 			continue // no memory, too few replicas: that may pass, and is told where it matters
@@ -155,7 +160,7 @@ func (c *valkeyConn) try(ctx context.Context, redirects bool) error {
 
 // withholds reports whether a refusal is of the command, the key or the channel, and not of the moment.
 func withholds(err error) bool {
-	text, refused := refusalOf(err)
+	text, refused := remoteerr.RefusalOf(err)
 	if !refused {
 		return false
 	}
@@ -178,7 +183,7 @@ type lack struct {
 }
 
 func (l *lack) add(a ability, err error) {
-	text, _ := refusalOf(err)
+	text, _ := remoteerr.RefusalOf(err)
 	if l.first == nil {
 		l.first, l.need = err, a.use
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/checkconn"
 	"github.com/tiercache/tiercache/internal/recovery"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 )
 
 // Valkey returns the backend that connects to a Valkey server (or Redis 7 and
@@ -39,37 +40,37 @@ func (b valkeyBackend) String() string {
 	return "valkey at " + strings.Join(b.option.InitAddress, ", ")
 }
 
-// valkeyConn uses two connections to a server:
+// valkeyConn uses two connections to a server, and a third where values are large (see large.go):
 //
 //	connection   what is sent                         what the server says unasked
 //	tracked      reads, writes of entries, deltas:    invalidations of keys, and
-//	             all whose order matters against      "everything was flushed" (told)
+//	             all whose order matters against      "everything was flushed" (serverInvalidated)
 //	             what the server says there
 //	plain        changes, purges, Info: what is       messages of the channel (subscribe)
 //	             never to stand before a read
 //
 // Plain is a client of valkey-go, and knows where the server is. (A connection of its own for
 // the subscription makes changes no faster: measured.) Tracked is one connection of ours (see
-// hot), or of a cluster, whose topology a client has to know for each request, a client too.
+// serverConn), or of a cluster, whose topology a client has to know for each request, a client too.
 //
 // What becomes of a connection is told so:
 //
 //	tracked is about to be used     connected     Events.Lost: what was proven over the one before is void
 //	tracked was lost                invalidated   Events.Lost, with nil for the keys
-//	plain has closed a connection   link.closing  turned: the server may be another, so hot dials anew
+//	plain has closed a connection   link.closing  serverChanged: the server may be another, so serverConn dials anew
 //	the subscription has begun      subscribe     Events.Published with an empty message
 type valkeyConn struct {
-	tracked   carrier
-	cluster   *link // that is tracked; nil unless it is a cluster
-	plain     *link
-	turned    chan struct{} // told when the plain client has closed a connection, as it does when its server is another
-	shards    *shards       // of a cluster, or nil
-	dials     atomic.Int64  // of tracked
-	large     largeConn
-	largest   atomic.Int64 // bytes of an entry, of those that were read of late
-	histories *histories
-	enrolment enrolment
-	trims     chan time.Duration // see trimSoon
+	tracked       carrier
+	cluster       *link // that is tracked; nil unless it is a cluster
+	plain         *link
+	serverChanged chan struct{} // a signal when the plain client has closed a connection, as it does when its server is another
+	shards        *shards       // of a cluster, or nil
+	dials         atomic.Int64  // of tracked
+	large         largeConn
+	largest       atomic.Int64 // bytes of an entry, of those that were read of late
+	histories     *histories
+	enrolment     enrolment
+	trims         chan time.Duration // see trimSoon
 	// changes and scopes that were recorded since old ones were forgotten
 	changesSince, scopesSince atomic.Int64
 
@@ -81,7 +82,7 @@ type valkeyConn struct {
 	cancel       context.CancelFunc
 	running      sync.WaitGroup // the subscription, what trims the log, and the probes of a cluster
 
-	telling sync.Mutex // held while Events run, which come from both clients
+	eventMu sync.Mutex // held while Events run, which come from both clients
 	closed  bool       // guarded by telling
 }
 
@@ -94,7 +95,7 @@ type carrier interface {
 	// told of the replies, perhaps by the goroutine that reads, which it must not hold up.
 	later(ctx context.Context, b *batch, then func([]reply))
 	// reach returns once a connection that the commands of b can be sent over is known to work, or was until now, or
-	// with an error that matches [NotSent].
+	// with an error that matches [remoteerr.NotSent].
 	reach(ctx context.Context, b *batch) error
 	// spawn runs f in a goroutine that Close waits for. It returns false, without running it, after
 	// Close. A panic of f ends the connections.
@@ -176,11 +177,11 @@ func (b valkeyBackend) Connect(ctx context.Context, o backend.Options) (backend.
 
 // connect is one attempt.
 func (b valkeyBackend) connect(ctx context.Context, base valkey.ClientOption, o backend.Options, l lacks) (*valkeyConn, error) {
-	c := &valkeyConn{plain: newLink(o.Panics), turned: make(chan struct{}, 1), o: o, log: changelog.LogKey(o.Prefix), channel: changelog.Channel(o.Prefix), tries: changelog.LogKey(o.Prefix) + ":try:",
+	c := &valkeyConn{plain: newLink(o.Panics), serverChanged: make(chan struct{}, 1), o: o, log: changelog.LogKey(o.Prefix), channel: changelog.Channel(o.Prefix), tries: changelog.LogKey(o.Prefix) + ":try:",
 		histories: newHistories(), enrolment: enrolment{turn: make(chan struct{}, 1)}, trims: make(chan time.Duration, 1), lacks: l}
 	c.plain.closing = func() {
 		select {
-		case c.turned <- struct{}{}:
+		case c.serverChanged <- struct{}{}:
 		default:
 		}
 	}
@@ -221,7 +222,7 @@ func (c *valkeyConn) keepRunning(ctx context.Context, doing string, lost func(),
 	c.running.Go(func() {
 		for ctx.Err() == nil {
 			func() {
-				defer c.o.Panics.Recover(doing, lost, func() { c.event(c.o.Events.Lost) })
+				defer c.o.Panics.Recover(doing, lost, func() { c.deliver(c.o.Events.Lost) })
 				f(ctx)
 			}()
 			select {
@@ -237,7 +238,7 @@ const pauseAfterPanic = 100 * time.Millisecond
 
 // trackServer makes the connection that tracks, to the server that the plain client uses.
 func (c *valkeyConn) trackServer(ctx context.Context, o valkey.ClientOption) error {
-	h := newHot(c, o)
+	h := newServerConn(c, o)
 	h.resp2 = c.lacks.resp2
 	c.tracked = h
 	h.spawn(h.run)
@@ -283,14 +284,14 @@ func namesOf(keys []valkey.ValkeyMessage) []string {
 	return names
 }
 
-// connected is told that another tracked connection is about to be used: after a restart
+// connected is called when another tracked connection is about to be used: after a restart
 // the server gives out the same ids again. That the one before is lost may be told after this
 // one has answered, and what comes from it is not to be judged by what that one had proven.
 //
 // It returns how many there have been, this one among them.
 func (c *valkeyConn) connected() int64 {
 	number := c.dials.Add(1)
-	c.event(c.o.Events.Lost)
+	c.deliver(c.o.Events.Lost)
 	return number
 }
 
@@ -445,9 +446,9 @@ func pauseBeforeRetry(attempts int, _ valkey.Completed, _ error) time.Duration {
 	return base/2 + mathrand.N(base)
 }
 
-// told is invalidated, of what the server itself says. That everything was flushed may
+// serverInvalidated is invalidated, of what the server itself says. That everything was flushed may
 // mean that it has loaded an older file since, under the same history.
-func (c *valkeyConn) told(keys []string) {
+func (c *valkeyConn) serverInvalidated(keys []string) {
 	if keys == nil {
 		// guard: I6-flush-may-be-rollback
 		c.histories.flushed()
@@ -455,16 +456,16 @@ func (c *valkeyConn) told(keys []string) {
 	c.invalidated(keys)
 }
 
-// invalidated is told of keys, or with nil that a connection ended or that notices
+// invalidated is called with keys, or with nil: that a connection ended or that notices
 // are of all keys. It runs in whatever goroutine is reading. The change log's key is left out:
 // reading it tracks it (see addDelta), and messages tell of its changes. So are those of trials.
 func (c *valkeyConn) invalidated(keys []string) {
 	if keys == nil {
 		if c.sharded() {
-			c.cluster.doubt.Store(true)
+			c.cluster.suspect.Store(true)
 			c.shards.lost()
 		}
-		c.event(c.o.Events.Lost)
+		c.deliver(c.o.Events.Lost)
 		return
 	}
 	// guard: untracked-log
@@ -473,7 +474,7 @@ func (c *valkeyConn) invalidated(keys []string) {
 	}
 	keys = slices.DeleteFunc(keys, func(key string) bool { return strings.HasPrefix(key, c.tries) })
 	if len(keys) > 0 {
-		c.event(func() { c.o.Events.Changed(keys) })
+		c.deliver(func() { c.o.Events.Changed(keys) })
 	}
 }
 
@@ -486,10 +487,10 @@ func delay(conn net.Conn) {
 	}
 }
 
-// event calls f unless the connection is closed.
-func (c *valkeyConn) event(f func()) {
-	c.telling.Lock()
-	defer c.telling.Unlock()
+// deliver calls f unless the connection is closed.
+func (c *valkeyConn) deliver(f func()) {
+	c.eventMu.Lock()
+	defer c.eventMu.Unlock()
 	// guard: closed-connection-is-not-lost
 	if !c.closed {
 		f()
@@ -503,13 +504,13 @@ func (c *valkeyConn) subscribe(ctx context.Context) {
 	hooked := valkey.WithOnSubscriptionHook(ctx, func(s valkey.PubSubSubscription) {
 		defer c.o.Panics.Recover("subscribing", c.plain.reset)
 		c.unsubscribed.Store(nil)
-		c.event(func() { c.o.Events.Published("") })
+		c.deliver(func() { c.o.Events.Published("") })
 	})
 	for pause := 10 * time.Millisecond; ctx.Err() == nil; pause = min(2*pause, time.Second) {
 		begun := time.Now()
 		err := c.plain.Receive(hooked, c.subscription(), func(m valkey.PubSubMessage) {
 			defer c.o.Panics.Recover("a message", c.plain.reset)
-			c.event(func() { c.o.Events.Published(m.Message) })
+			c.deliver(func() { c.o.Events.Published(m.Message) })
 		})
 		if withholds(err) {
 			c.unsubscribed.Store(&err)
@@ -534,9 +535,9 @@ func (c *valkeyConn) subscription() valkey.Completed {
 
 // abandon ends all that an attempt to connect has made.
 func (c *valkeyConn) abandon() {
-	c.telling.Lock()
+	c.eventMu.Lock()
 	c.closed = true
-	c.telling.Unlock()
+	c.eventMu.Unlock()
 	c.large.close()
 	if c.tracked != nil {
 		c.tracked.Close()
@@ -546,9 +547,9 @@ func (c *valkeyConn) abandon() {
 
 // Close implements [backend.Conn].
 func (c *valkeyConn) Close() error {
-	c.telling.Lock()
+	c.eventMu.Lock()
 	c.closed = true
-	c.telling.Unlock()
+	c.eventMu.Unlock()
 	c.cancel()
 	c.large.close()
 	c.tracked.Close()
@@ -562,23 +563,14 @@ func failure(err error) error {
 	if err == nil {
 		return nil
 	}
-	text, _ := refusalOf(err)
+	text, _ := remoteerr.RefusalOf(err)
 	switch {
 	case errors.Is(err, valkey.ErrClosing):
-		return fmt.Errorf("%w: %w", ErrClosed, err)
+		return fmt.Errorf("%w: %w", backend.ErrClosed, err)
 	case strings.HasPrefix(text, "OOM "):
-		return fmt.Errorf("%w: %w", ErrFull, err)
+		return fmt.Errorf("%w: %w", backend.ErrFull, err)
+	case strings.HasSuffix(text, lostAhead):
+		return fmt.Errorf("%w: %w", backend.ErrEvicted, err)
 	}
 	return err
-}
-
-// Unreachable reports whether err says that no answer came, rather than that
-// the server refused.
-func Unreachable(err error) bool {
-	if err == nil {
-		return false
-	}
-	var network net.Error
-	_, refused := refusalOf(err)
-	return !refused || errors.As(err, &network)
 }

@@ -34,18 +34,18 @@ type shards struct {
 	nodes  map[string]*node
 	lostAt mono.Time // what was asked before proves nothing
 	logAt  mono.Time // when the log was last asked for; 0: not yet
-	turns  map[string]*turns
+	probes map[string]*probes
 }
 
 // node is a primary.
 type node struct {
 	shard *backend.Shard
-	said  standing
+	state nodeState
 	sent  mono.Time // when it was asked
 }
 
 func newShards(c *valkeyConn) *shards {
-	k := &shards{c: c, wake: make(chan struct{}, 1), nodes: make(map[string]*node), turns: make(map[string]*turns)}
+	k := &shards{c: c, wake: make(chan struct{}, 1), nodes: make(map[string]*node), probes: make(map[string]*probes)}
 	k.publishLocked()
 	return k
 }
@@ -92,7 +92,7 @@ func (k *shards) wakeUp() {
 	}
 }
 
-// dialled is told that another connection to a server is about to be used.
+// dialled is called when another connection to a server is about to be used.
 func (k *shards) dialled(address string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -101,7 +101,7 @@ func (k *shards) dialled(address string) {
 	}
 }
 
-// lost is told that a connection ended, and not which.
+// lost is called when a connection ended, and it is not known which.
 func (k *shards) lost() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -119,13 +119,13 @@ func (k *shards) lost() {
 // prove has the primaries answer. It returns an error if none does for some slot.
 func (k *shards) prove(ctx context.Context) error {
 	begun, clients := mono.Now(), k.c.cluster.Nodes()
-	known := k.known(clients)
-	err := k.ask(ctx, clients, func(address string) bool { return known[address] })
+	known := k.knownPrimaries(clients)
+	err := k.probeAll(ctx, clients, func(address string) bool { return known[address] })
 	if k.uncovered(begun) < 0 {
 		return nil
 	}
 	// A replica may have been promoted.
-	err = errors.Join(err, k.ask(ctx, clients, func(address string) bool { return !known[address] }))
+	err = errors.Join(err, k.probeAll(ctx, clients, func(address string) bool { return !known[address] }))
 	slot := k.uncovered(begun)
 	if slot < 0 {
 		return nil
@@ -145,16 +145,16 @@ func (k *shards) proveOf(ctx context.Context, keys []string) error {
 		addresses[k.of(key).Addr] = true
 	}
 	if !addresses[backend.NoShard.Addr] {
-		if k.ask(ctx, k.c.cluster.Nodes(), func(address string) bool { return addresses[address] }) == nil {
+		if k.probeAll(ctx, k.c.cluster.Nodes(), func(address string) bool { return addresses[address] }) == nil {
 			return nil
 		}
 	}
 	return k.prove(ctx)
 }
 
-// known returns the addresses of the primaries that there were, and forgets those
+// knownPrimaries returns the addresses of the primaries that there were, and forgets those
 // that the client does not have any more.
-func (k *shards) known(clients map[string]valkey.Client) map[string]bool {
+func (k *shards) knownPrimaries(clients map[string]valkey.Client) map[string]bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	known, left := make(map[string]bool, len(k.nodes)), false
@@ -171,8 +171,8 @@ func (k *shards) known(clients map[string]valkey.Client) map[string]bool {
 	return known
 }
 
-// ask probes servers, at once.
-func (k *shards) ask(ctx context.Context, clients map[string]valkey.Client, which func(address string) bool) error {
+// probeAll probes servers, at once.
+func (k *shards) probeAll(ctx context.Context, clients map[string]valkey.Client, which func(address string) bool) error {
 	var asked sync.WaitGroup
 	var mu sync.Mutex // guards errs
 	var errs []error
@@ -190,15 +190,15 @@ func (k *shards) ask(ctx context.Context, clients map[string]valkey.Client, whic
 					errs = append(errs, fmt.Errorf("%s: %w", address, err))
 				}
 			}()
-			err = k.share(ctx, address, client)
+			err = k.joinProbe(ctx, address, client)
 		})
 	}
 	asked.Wait()
 	return errors.Join(errs...)
 }
 
-// learn notes what a server said to a probe, and its clock then.
-func (k *shards) learn(address string, said standing, clock serverclock.Reading) {
+// recordState notes what a server said to a probe, and its clock then.
+func (k *shards) recordState(address string, said nodeState, clock serverclock.Reading) {
 	sent := clock.Asked
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -211,16 +211,16 @@ func (k *shards) learn(address string, said standing, clock serverclock.Reading)
 			k.publishLocked()
 		}
 		return
-	case n == nil || !n.said.same(said):
+	case n == nil || !n.state.sameServer(said):
 		k.dropLocked(address)
 		n = &node{shard: &backend.Shard{Addr: address}}
 		k.nodes[address] = n
 	}
-	changed := n.sent == 0 || n.said != said
-	n.said, n.sent = said, sent
+	changed := n.sent == 0 || n.state != said
+	n.state, n.sent = said, sent
 	n.shard.Reading.Store(&clock)
 	// guard: I2-isolated-primary
-	if said.whole && sent > k.lostAt {
+	if said.healthy && sent > k.lostAt {
 		n.shard.ProvenAt.Store(int64(sent))
 	}
 	if changed {
@@ -249,9 +249,9 @@ func (k *shards) publishLocked() {
 	for _, n := range k.nodes {
 		nodes = append(nodes, n)
 	}
-	slices.SortFunc(nodes, func(a, b *node) int { return int(a.said.epoch - b.said.epoch) })
+	slices.SortFunc(nodes, func(a, b *node) int { return int(a.state.epoch - b.state.epoch) })
 	for _, n := range nodes {
-		for r := range strings.FieldsSeq(n.said.slots) {
+		for r := range strings.FieldsSeq(n.state.slots) {
 			if moving, ok := movingSlot(r); ok {
 				// guard: I2-migrating-slot
 				table[moving] = backend.NoShard
@@ -297,10 +297,10 @@ func (k *shards) uncovered(since mono.Time) int {
 	defer k.mu.Unlock()
 	var covered [backend.Slots]bool
 	for _, n := range k.nodes {
-		if n.sent < since || !n.said.whole {
+		if n.sent < since || !n.state.healthy {
 			continue
 		}
-		for r := range strings.FieldsSeq(n.said.slots) {
+		for r := range strings.FieldsSeq(n.state.slots) {
 			from, to := slotRange(r)
 			for i := from; i <= to; i++ {
 				covered[i] = true
@@ -407,7 +407,7 @@ func (k *shards) ahead(key string) time.Duration {
 
 // primaries are those that are known.
 func (k *shards) primaries(clients map[string]valkey.Client) (all []primaryClient) {
-	for address := range k.known(clients) {
+	for address := range k.knownPrimaries(clients) {
 		all = append(all, primaryClient{address, server{clients[address], k.c.plain}})
 	}
 	slices.SortFunc(all, func(a, b primaryClient) int { return strings.Compare(a.address, b.address) })

@@ -11,6 +11,7 @@ import (
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 )
 
 // enrolment is the entry of this store's options in the change log: whether it has
@@ -81,7 +82,7 @@ func (c *valkeyConn) enrol(ctx context.Context, client asker, stands func(*enrol
 	}
 	var p parser
 	if fields[1] != "" {
-		return logError{backend.OtherModeError(c.o, c.lacks.untracked, time.UnixMicro(p.number(fields[1])))}
+		return remoteerr.UnusableLog(backend.OtherModeError(c.o, c.lacks.untracked, time.UnixMicro(p.number(fields[1]))))
 	}
 	// guard: I2-long-silence
 	if e.sent != 0 && now.Sub(e.sent) > enrolledFor {
@@ -90,7 +91,7 @@ func (c *valkeyConn) enrol(ctx context.Context, client asker, stands func(*enrol
 		//	B, without tracking: is suspended
 		//	A, with tracking:    opens once B is forgotten, sets k and ends
 		//	B:                   goes on, does not learn of the change of k, and has a copy
-		c.event(c.o.Events.Lost)
+		c.deliver(c.o.Events.Lost)
 	}
 	e.incarnation, e.sent = p.incarnation(fields[0]), now
 	return p.err
@@ -99,32 +100,22 @@ func (c *valkeyConn) enrol(ctx context.Context, client asker, stands func(*enrol
 // writesNothing reports whether err says that the server refuses writes at present but
 // answers reads: it has too few replicas, or cannot save.
 func writesNothing(err error) bool {
-	text, _ := refusalOf(err)
+	text, _ := remoteerr.RefusalOf(err)
 	return strings.HasPrefix(text, "NOREPLICAS ") || strings.HasPrefix(text, "MISCONF ")
 }
 
-// logError says that the log cannot be used, although the server answers. No entry can be
-// judged then: the server counts as away, so that it is asked again with each heartbeat
-// and not for each read.
-type logError struct{ error }
-
-func (e logError) Unwrap() error { return e.error }
-
-// MayPass: what can be read again by waiting is no logError.
-func (e logError) MayPass() bool { return false }
-
 // logFailure is failure of a request about the log.
 func logFailure(err error) error {
-	text, refused := refusalOf(err)
-	if !refused || Away(err) || errors.Is(failure(err), ErrFull) {
+	text, refused := remoteerr.RefusalOf(err)
+	if !refused || remoteerr.Away(err) || errors.Is(failure(err), backend.ErrFull) {
 		return failure(err)
 	}
 	if rest, ok := strings.CutPrefix(text, "NEWERLOG "); ok {
 		words := strings.Fields(rest)
 		if len(words) > 1 {
-			return logError{fmt.Errorf("the change log is of format %.9s and needs a version that reads formats up to %.9s; this version reads formats up to %d: use a later version, or delete the log, which makes every entry a miss",
-				words[0], words[1], changelog.Format)}
+			return remoteerr.UnusableLog(fmt.Errorf("the change log is of format %.9s and needs a version that reads formats up to %.9s; this version reads formats up to %d: use a later version, or delete the log, which makes every entry a miss",
+				words[0], words[1], changelog.Format))
 		}
 	}
-	return logError{failure(err)}
+	return remoteerr.UnusableLog(failure(err))
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/tiercache/tiercache/internal/bound"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/recovery"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 	"github.com/tiercache/tiercache/internal/resp"
 )
 
@@ -44,7 +45,7 @@ func item(r reply) (backend.Item, error) {
 }
 
 func isWrongType(err error) bool {
-	text, ok := refusalOf(err)
+	text, ok := remoteerr.RefusalOf(err)
 	return ok && strings.HasPrefix(text, "WRONGTYPE")
 }
 
@@ -276,7 +277,7 @@ func (c *valkeyConn) Delete(ctx context.Context, keys []backend.Deletion) ([]bac
 // unanswered returns an error if none of the requests was answered.
 func unanswered(replies []reply) error {
 	for i := range replies {
-		if !Unreachable(replies[i].err) {
+		if !remoteerr.Unreachable(replies[i].err) {
 			return nil
 		}
 	}
@@ -296,7 +297,7 @@ func (c *valkeyConn) change(ctx context.Context, b *batch, window func(i int) ba
 	for i := range b.cmds {
 		// guard: G1-write-to-server-of-clock
 		if by := window(i).Connection; by != 0 && !c.sharded() && by>>dialsFrom != c.dials.Load() {
-			return nil, unsent{errDialled}
+			return nil, remoteerr.Unsent(errDialled)
 		}
 	}
 	// guard: G3-await-answer

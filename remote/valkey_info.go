@@ -11,6 +11,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 )
 
 // Info implements [backend.Server]. What an ACL or a provider withholds is named in
@@ -59,7 +60,7 @@ func (c *valkeyConn) Info(ctx context.Context) (backend.Info, error) {
 
 func infoOf(ctx context.Context, client valkey.Client) (backend.Info, error) {
 	text, err := client.Do(ctx, client.B().Arbitrary("INFO", "server", "memory", "stats").Build()).ToString()
-	if err != nil && Unreachable(err) {
+	if err != nil && remoteerr.Unreachable(err) {
 		return backend.Info{}, failure(err)
 	}
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tiercache/tiercache/internal/backend"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 	"github.com/tiercache/tiercache/internal/resp"
 )
 
@@ -43,7 +44,7 @@ func (c *valkeyConn) Lease(ctx context.Context, reqs []backend.LeaseRequest) ([]
 	for i, r := range reqs {
 		var whole bool
 		leases[i], whole = leaseOf(r, results[2*i], results[2*i+1])
-		if err := leases[i].Err; err != nil && Unreachable(err) {
+		if err := leases[i].Err; err != nil && remoteerr.Unreachable(err) {
 			return nil, err
 		}
 		if !whole {
@@ -96,7 +97,7 @@ func leaseOf(r backend.LeaseRequest, taken, there reply) (l backend.Lease, whole
 	if err != errNull {
 		l.Err = failure(err)
 	}
-	if Unreachable(l.Err) {
+	if remoteerr.Unreachable(l.Err) {
 		return l, true
 	}
 	s, news, err := newsOf(r, there)
@@ -140,7 +141,7 @@ func (c *valkeyConn) leaseAgain(ctx context.Context, reqs []backend.LeaseRequest
 	for i, n := range again {
 		acquired := leases[n].Acquired
 		leases[n] = parseLease(results[i])
-		if err := leases[n].Err; err != nil && Unreachable(err) {
+		if err := leases[n].Err; err != nil && remoteerr.Unreachable(err) {
 			return err
 		}
 		// Without either the script has said whose it is by now.

@@ -12,6 +12,7 @@ import (
 	"github.com/valkey-io/valkey-go"
 
 	"github.com/tiercache/tiercache/internal/changelog"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 	"github.com/tiercache/tiercache/internal/resp"
 	"github.com/tiercache/tiercache/invalidation"
 )
@@ -29,7 +30,7 @@ func (c *valkeyConn) Append(ctx context.Context, ch changelog.Change) (changelog
 		return numbersAsTexts(runOne(ctx, c.plain, b))
 	}
 	fields, err := record()
-	if Unreachable(err) && ctx.Err() == nil {
+	if remoteerr.Unreachable(err) && ctx.Err() == nil {
 		// The connection was lost, perhaps long ago. Should the change have been
 		// recorded all the same, then it is recorded twice, which does no harm.
 		fields, err = record()
@@ -165,7 +166,7 @@ func (c *valkeyConn) addDelta(b *batch, q *changelog.DeltaQuery, counts bool) {
 // deltaOf reads the answers to addDelta and returns the others. b is what was asked.
 func (c *valkeyConn) deltaOf(results []reply, b *batch) (d changelog.Delta, s origin, rest []reply, err error) {
 	// guard: I2-delta-names-connection
-	connection := b.over
+	connection := b.connection
 	if c.sharded() {
 		id, err := results[0].number()
 		if err != nil {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/backend"
+
 	"github.com/valkey-io/valkey-go"
 
 	"github.com/tiercache/tiercache/internal/mono"
@@ -14,28 +16,28 @@ import (
 	"github.com/tiercache/tiercache/internal/serverclock"
 )
 
-// standing is what a server says of itself.
-type standing struct {
+// nodeState is what a server says of itself.
+type nodeState struct {
 	connection int64
 	history    string
 	epoch      int64  // of its configuration: of two servers that claim a slot the later has it
 	slots      string // as CLUSTER NODES spells them
-	whole      bool   // it finds the cluster whole, and so serves its keys
+	healthy    bool   // it finds the cluster whole, and so serves its keys
 }
 
-// same reports whether nothing was lost between the two.
-func (s standing) same(t standing) bool {
+// sameServer reports whether nothing was lost between the two.
+func (s nodeState) sameServer(t nodeState) bool {
 	// guard: I2-shard-slots
 	return s.connection == t.connection && s.history == t.history && s.slots == t.slots
 }
 
-// turns are the probes of one server: one on its way and one to follow, which all reads
+// probes are the probes of one server: one on its way and one to follow, which all reads
 // share that ask after the first was sent. When nothing is proven every read wants
 // a probe, and to send as many would keep the server from answering any.
-type turns struct{ now, next *turn }
+type probes struct{ now, next *probe }
 
-// turn is one probe.
-type turn struct {
+// probe is one probe.
+type probe struct {
 	done chan struct{} // closed when err is set
 	err  error
 }
@@ -52,7 +54,7 @@ func (s server) Do(ctx context.Context, cmd valkey.Completed) valkey.ValkeyResul
 }
 
 func (s server) ask(ctx context.Context, b *batch) []reply {
-	return b.by(ctx, s)
+	return b.sendWith(ctx, s)
 }
 
 // DoMulti implements [valkey.CommandClient].
@@ -60,16 +62,16 @@ func (s server) DoMulti(ctx context.Context, cmds ...valkey.Completed) []valkey.
 	for i := range cmds {
 		cmds[i] = cmds[i].Pin() // see link.DoMulti
 	}
-	return s.via.runBeside(ctx, len(cmds), func(ctx context.Context) []valkey.ValkeyResult { return s.Client.DoMulti(ctx, cmds...) })
+	return s.via.runAsync(ctx, len(cmds), func(ctx context.Context) []valkey.ValkeyResult { return s.Client.DoMulti(ctx, cmds...) })
 }
 
 // probeTimeout is how long a server may take before it is asked again. An answer
 // that comes late proves what it proved when it was asked for.
 const probeTimeout = time.Second
 
-// share waits for a probe of a server that is sent after the call.
-func (k *shards) share(ctx context.Context, address string, client valkey.Client) error {
-	t := k.turn(address, client)
+// joinProbe waits for a probe of a server that is sent after the call.
+func (k *shards) joinProbe(ctx context.Context, address string, client valkey.Client) error {
+	t := k.nextProbe(address, client)
 	select {
 	case <-t.done:
 		return t.err
@@ -78,53 +80,53 @@ func (k *shards) share(ctx context.Context, address string, client valkey.Client
 	}
 }
 
-// turn returns the next probe of a server, begun if it can be.
-func (k *shards) turn(address string, client valkey.Client) *turn {
+// nextProbe returns the next probe of a server, begun if it can be.
+func (k *shards) nextProbe(address string, client valkey.Client) *probe {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	all := k.turns[address]
+	all := k.probes[address]
 	if all == nil {
-		all = &turns{}
-		k.turns[address] = all
+		all = &probes{}
+		k.probes[address] = all
 	}
 	if all.next == nil {
-		all.next = &turn{done: make(chan struct{})}
+		all.next = &probe{done: make(chan struct{})}
 	}
 	t := all.next
 	if all.now == nil {
-		k.beginLocked(all, address, client)
+		k.beginProbeLocked(all, address, client)
 	}
 	return t
 }
 
-// beginLocked sends the next probe, and when it is answered the one after it.
-func (k *shards) beginLocked(all *turns, address string, client valkey.Client) {
+// beginProbeLocked sends the next probe, and when it is answered the one after it.
+func (k *shards) beginProbeLocked(all *probes, address string, client valkey.Client) {
 	t := all.next
 	all.now, all.next = t, nil
 	if !k.c.cluster.spawn(func() {
 		t.err = recovery.ErrPanicked // unless it returns
-		defer k.ended(t, all, address, client)
+		defer k.endProbe(t, all, address, client)
 		ctx, cancel := context.WithTimeout(context.Background(), max(probeTimeout, k.c.o.Timeout))
 		defer cancel()
-		t.err = k.probe(ctx, address, client)
+		t.err = k.askNode(ctx, address, client)
 	}) {
-		t.err, all.now = ErrClosed, nil
+		t.err, all.now = backend.ErrClosed, nil
 		close(t.done)
 	}
 }
 
-// ended tells all that share a probe of its end, and begins the next.
-func (k *shards) ended(t *turn, all *turns, address string, client valkey.Client) {
+// endProbe tells all that share a probe of its end, and begins the next.
+func (k *shards) endProbe(t *probe, all *probes, address string, client valkey.Client) {
 	close(t.done)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if all.now = nil; all.next != nil {
-		k.beginLocked(all, address, client)
+		k.beginProbeLocked(all, address, client)
 	}
 }
 
-// probe asks one server. That it is no primary is no error.
-func (k *shards) probe(ctx context.Context, address string, client valkey.Client) error {
+// askNode asks one server. That it is no primary is no error.
+func (k *shards) askNode(ctx context.Context, address string, client valkey.Client) error {
 	sent, before := mono.Now(), k.c.histories.ask(0)
 	b := newBatch()
 	b.add("CLIENT", "ID")
@@ -150,19 +152,19 @@ func (k *shards) probe(ctx context.Context, address string, client valkey.Client
 			//	reader: has heard the log, and not yet what the server's history made change
 			//	probe:  proves the server
 			//	reader: reads an older value there, and believes it
-			k.c.event(k.c.o.Events.Lost)
+			k.c.deliver(k.c.o.Events.Lost)
 		}
 	}
-	k.learn(address, said, serverclock.Reading{At: at, Asked: sent, Answered: answered})
-	if !said.whole && said.slots != "" {
-		return errNotWhole
+	k.recordState(address, said, serverclock.Reading{At: at, Asked: sent, Answered: answered})
+	if !said.healthy && said.slots != "" {
+		return errUnhealthy
 	}
 	return nil
 }
 
-var errNotWhole = errors.New("the server is cut off from the cluster")
+var errUnhealthy = errors.New("the server is cut off from the cluster")
 
-func parseProbe(id, answer reply) (s standing, n counters, at time.Time, err error) {
+func parseProbe(id, answer reply) (s nodeState, n counters, at time.Time, err error) {
 	if s.connection, err = id.number(); err != nil {
 		return s, n, at, failure(err)
 	}
@@ -179,7 +181,7 @@ func parseProbe(id, answer reply) (s standing, n counters, at time.Time, err err
 	}
 	var p parser
 	at = time.Unix(p.number(fields[2]), p.number(fields[3])*1000)
-	s.history, s.whole = fields[1], fields[6] == "ok"
+	s.history, s.healthy = fields[1], fields[6] == "ok"
 	n = p.counters(fields[4], fields[5])
 	if own := strings.Fields(fields[7]); len(own) > 8 && slices.Contains(strings.Split(own[2], ","), "master") {
 		s.epoch, s.slots = p.number(own[6]), strings.Join(own[8:], " ")

@@ -22,7 +22,7 @@ func run(ctx context.Context, client asker, b *batch) []reply {
 	if !unknownScript(replies) {
 		return replies
 	}
-	b.spellOut()
+	b.inlineScripts()
 	again, at := b.again(replies)
 	// guard: G4-script-not-repeated
 	if again == nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/faultproxy"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 	"github.com/tiercache/tiercache/internal/remotetest"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/invalidation"
@@ -133,8 +134,8 @@ func TestAKilledServerIsUnreachableUntilItIsBack(t *testing.T) {
 		defer cancel()
 		for name, err := range calls(ctx, c) {
 			require.Error(t, err, name)
-			require.True(t, remote.Unreachable(err), "%s: %v", name, err)
-			require.NotErrorIs(t, err, remote.ErrClosed, name)
+			require.True(t, remoteerr.Unreachable(err), "%s: %v", name, err)
+			require.NotErrorIs(t, err, backend.ErrClosed, name)
 		}
 		s.Restart()
 		eventually(t, func() bool { _, err := c.Delta(within(t), changelog.DeltaQuery{Limit: 1}); return err == nil }, "reads work again")
@@ -195,7 +196,7 @@ func TestAFrozenServerHoldsNobodyBeyondTheDeadline(t *testing.T) {
 	defer cancel()
 	for name, err := range calls(ctx, c) {
 		require.ErrorIs(t, err, context.DeadlineExceeded, name)
-		require.True(t, remote.Unreachable(err), name)
+		require.True(t, remoteerr.Unreachable(err), name)
 	}
 	require.Less(t, time.Since(begun), 3*time.Second)
 }
@@ -246,7 +247,7 @@ func TestAFullServerRefusesWritesWithErrFull(t *testing.T) {
 		d, err := c.Delta(ctx, changelog.DeltaQuery{Limit: 10})
 		require.NoError(t, err)
 		require.Greater(t, d.Tick, invalidation.Tick(1<<52))
-		require.False(t, remote.Unreachable(l[0].Err))
+		require.False(t, remoteerr.Unreachable(l[0].Err))
 		require.NoError(t, remotetest.Delete(ctx, c, "first", "second"), "deleting is always possible")
 		_, err = c.Delta(ctx, changelog.DeltaQuery{Limit: 10}) // whose answer comes after the notices
 		require.NoError(t, err)
@@ -401,16 +402,16 @@ func TestInfoNamesWhatAnACLWithholds(t *testing.T) {
 }
 
 func TestOnlyASilentServerIsUnreachable(t *testing.T) {
-	require.False(t, remote.Unreachable(nil))
-	require.True(t, remote.Unreachable(context.DeadlineExceeded))
-	require.True(t, remote.Unreachable(&net.OpError{Op: "dial", Err: errors.New("refused")}))
-	require.True(t, remote.Unreachable(remote.ErrClosed))
+	require.False(t, remoteerr.Unreachable(nil))
+	require.True(t, remoteerr.Unreachable(context.DeadlineExceeded))
+	require.True(t, remoteerr.Unreachable(&net.OpError{Op: "dial", Err: errors.New("refused")}))
+	require.True(t, remoteerr.Unreachable(backend.ErrClosed))
 	s := valkeytest.Start(t)
 	client := s.Client(t)
 	err := client.Do(within(t), client.B().Arbitrary("NOSUCHCOMMAND").Build()).Error()
 	require.Error(t, err)
-	require.False(t, remote.Unreachable(err))
-	require.False(t, remote.Unreachable(fmt.Errorf("wrapped: %w", err)))
+	require.False(t, remoteerr.Unreachable(err))
+	require.False(t, remoteerr.Unreachable(fmt.Errorf("wrapped: %w", err)))
 }
 
 // A server that has become a replica still answers scripts that only read, and

@@ -2,6 +2,7 @@ package tier_test
 
 import (
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -72,7 +73,7 @@ func TestI8NoReadFailsWhateverTheServerDoes(t *testing.T) {
 						find(t, kept, key, counted(&loads, is("v", "other doc")))
 					}
 				}
-				if away() && s.Stats().Outages == 1 { // a slow server may answer in time, once
+				if away() && tier.Openings(s) == 1 { // a slow server may answer in time, once
 					assert.Equal(t, int64(10), loads.Load())
 				}
 
@@ -87,7 +88,9 @@ func TestI8NoReadFailsWhateverTheServerDoes(t *testing.T) {
 				eventually(t, "kept again", func() bool { return find(t, c, "k", is("v")).Origin == tier.Local })
 				r := find(t, kept, "0", is("w", "other doc"))
 				assert.Equal(t, "w", r.Value, "what was kept for the outage is dropped")
-				assert.Contains(t, log.String(), "the remote tier answers again")
+				if s.Stats().Outages > 0 { // it was no stall
+					eventually(t, "it is told", func() bool { return strings.Contains(log.String(), "the remote tier answers again") })
+				}
 			})
 		}
 	}

@@ -23,11 +23,14 @@ type Cache[V any] struct{ core }
 
 // core is the part of a Cache that does not depend on the type of its values.
 type core struct {
-	s   *Store
-	ns  *namespace
-	cfg config.Cache
+	s      *Store
+	ns     *namespace
+	cfg    config.Cache
+	noHits bool // no value is given without a closer look
 	typed
 	inUse *record.ViewsInUse
+	// compare is not nil in tests that look for modified values.
+	compare *comparison
 }
 
 // New returns a view of a namespace: segments joined by ':', such as
@@ -75,7 +78,10 @@ func New[V any](s *Store, path string, options ...CacheOption) (*Cache[V], error
 	if err != nil {
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
-	return &Cache[V]{core{s: s, ns: ns, cfg: cfg, typed: newTyped[V](k, enc, size), inUse: use}}, nil
+	c := core{s: s, ns: ns, cfg: cfg, typed: newTyped[V](k, enc, size), inUse: use}
+	c.compare = newComparison[V](&c.typed)
+	c.noHits = cfg.RemoteOnly || c.compare != nil
+	return &Cache[V]{c}, nil
 }
 
 // Origin says which tier answered a read.
@@ -153,6 +159,9 @@ func (c *Cache[V]) valueOf(it *record.Item) V {
 	if it.Kind != c.kind {
 		panic("tier: an item of another kind of view")
 	}
+	if c.compare != nil {
+		c.compare.look(c.ns.Path, it)
+	}
 	return *record.ValueIn[V](it)
 }
 
@@ -170,7 +179,7 @@ func (c *core) hit(key string) *record.Item {
 	}
 	it := &e.Value
 	// guard: hit-of-own-type
-	if it.Kind != c.kind || it.Key != key || c.cfg.RemoteOnly {
+	if it.Kind != c.kind || it.Key != key || c.noHits {
 		return nil
 	}
 	seq := it.Seq.Load()

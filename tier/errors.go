@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/tiercache/tiercache/internal/backend"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 	"github.com/tiercache/tiercache/tier/internal/session"
@@ -81,7 +83,7 @@ func remoteError(ctx context.Context, doing string, err error) error {
 		return nil
 	case ctx.Err() != nil:
 		return fmt.Errorf("tier: %s: %w", doing, endOf(ctx))
-	case errors.Is(err, remote.ErrClosed):
+	case errors.Is(err, backend.ErrClosed):
 		return ErrClosed
 	case errors.Is(err, remote.ErrFull), errors.Is(err, remote.ErrResume):
 		return fmt.Errorf("tier: %s: %w", doing, err)
@@ -92,8 +94,8 @@ func remoteError(ctx context.Context, doing string, err error) error {
 // writeError is remoteError for requests that set or delete keys: if something was sent, the error of the caller's
 // context is only a part of the error.
 func writeError(ctx context.Context, doing string, err error) error {
-	notSent := breaker.Refused(err) || remote.NotSent(err) || errors.As(err, new(session.NotAttempted))
-	if err == nil || ctx.Err() == nil || notSent || errors.Is(err, remote.ErrClosed) || errors.Is(err, remote.ErrFull) {
+	notSent := breaker.Refused(err) || remoteerr.NotSent(err) || errors.As(err, new(session.NotAttempted))
+	if err == nil || ctx.Err() == nil || notSent || errors.Is(err, backend.ErrClosed) || errors.Is(err, remote.ErrFull) {
 		return remoteError(ctx, doing, err)
 	}
 	if !errors.Is(err, ctx.Err()) {

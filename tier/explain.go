@@ -11,6 +11,7 @@ import (
 	"github.com/tiercache/tiercache/internal/envelope"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
@@ -90,8 +91,29 @@ func (c *Cache[V]) Explain(ctx context.Context, key string) (Explanation, error)
 	if err != nil {
 		return e, remoteError(ctx, "explain", err)
 	}
-	err = c.explainRemote(rctx, &e.Remote, key, stored)
+	if err = c.explainRemote(rctx, &e.Remote, key, stored); err != nil {
+		return e, remoteError(ctx, "explain", err)
+	}
+	err = c.explainBeside(rctx, &e, h, stored)
 	return e, remoteError(ctx, "explain", err)
+}
+
+// explainBeside explains what stands beside an entry of another encoding, if there is something.
+func (c *core) explainBeside(ctx context.Context, e *Explanation, h local.Key, stored backend.Item) error {
+	entry, err := envelope.Decode(stored.Envelope())
+	ours := err == nil && (entry.Negative || entry.Shape == c.typed.shape)
+	link, ok := envelope.NonceOf(stored.Envelope())
+	if ours || !ok {
+		return nil
+	}
+	beside, err := c.s.session.Conn.GetOne(ctx, c.besideName(h))
+	was, raw, ok := envelope.CutLink(beside.Envelope())
+	if err != nil || !ok || was != link {
+		return err
+	}
+	beside.Raw = raw
+	e.RemoteKey, e.Remote = c.besideName(h), Holding{}
+	return c.explainRemote(ctx, &e.Remote, e.Key, beside)
 }
 
 func (c *core) holdingOf(it *record.Item) Holding {

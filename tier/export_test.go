@@ -31,6 +31,9 @@ func LeadLate[V any](c *Cache[V], key string, between func()) Origin {
 	return Origin(f.Out.Origin)
 }
 
+// Openings is how often s has taken a server to be away, if only for a moment.
+func Openings(s *Store) int64 { return s.session.Conn.Openings() }
+
 // Waiters is how many callers share the call of key.
 func Waiters[V any](c *Cache[V], key string) int {
 	waiters, _ := c.s.table.WaitersOf(c.ns.Hash(key))

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 	"github.com/tiercache/tiercache/tier/internal/config"
@@ -28,6 +29,9 @@ type pendingFill struct {
 	it    *record.Item
 	write backend.Write
 	clean bool // no invalidation of the key came between the taking of its lease and the write
+	// unlinked: it stands beside an entry of another encoding, of whose changes this process is
+	// not told any more.
+	unlinked bool
 }
 
 // fill ends the calls with what was loaded, stores what may be stored, and then ends
@@ -51,7 +55,7 @@ func (l *loadRun) fill(fs []*inflight.Call, r loadResult) {
 			l.fail(f, err)
 		case envelope != nil && !f.WithoutLease():
 			fills = append(fills, pendingFill{call: f, it: it, write: backend.Write{
-				Key: f.Name, Token: l.token, LeaseTTL: l.s.cfg.LeaseTTL, Envelope: envelope, Expires: expiryOf(envelope)}})
+				Key: f.Name, Token: l.token, LeaseTTL: l.s.cfg.LeaseTTL, Envelope: envelope, Expires: expiryOfFill(f, envelope)}})
 			continue
 		default:
 			if envelope != nil && f.Lease == inflight.LeaseRefused {
@@ -102,7 +106,8 @@ type finishedLoad struct {
 // that was set since must not be removed. Without a lease, because the server had no
 // memory for it, the removal is bound to a time window instead.
 func (l *loadRun) dropOlder(ctx context.Context, fs []*inflight.Call, done []finishedLoad) {
-	var leased, unleased, offline []string
+	var offline []string
+	var leased, unleased []*inflight.Call
 	for i, f := range fs {
 		if f.Lease == inflight.LeaseSkipped && f.Force && done[i].envelope != nil {
 			// guard: I10-unleased-refresh
@@ -119,9 +124,9 @@ func (l *loadRun) dropOlder(ctx context.Context, fs []*inflight.Call, done []fin
 		case !f.MayReplace():
 		// guard: G6-discard-by-lease
 		case f.Lease == inflight.LeaseRefused:
-			unleased = append(unleased, f.Key)
+			unleased = append(unleased, f)
 		default:
-			leased = append(leased, f.Key)
+			leased = append(leased, f)
 		}
 	}
 	if len(offline) > 0 {
@@ -129,11 +134,24 @@ func (l *loadRun) dropOlder(ctx context.Context, fs []*inflight.Call, done []fin
 		// request for a lease. While it is known to be away nothing is sent.
 		_ = l.deleteInTime(ctx, offline) // counted there
 	}
-	if len(leased) > 0 {
-		_ = l.deleteAll(ctx, leased, l.discard)
+	l.removeEntries(ctx, leased, l.discard)
+	l.removeEntries(ctx, unleased, l.deleteInTime)
+}
+
+// removeEntries removes the entries of calls with remove, which counts errors, and invalidates
+// what this process has read of them: see deleteAll.
+func (l *loadRun) removeEntries(ctx context.Context, fs []*inflight.Call, remove func(ctx context.Context, names []string) error) {
+	if len(fs) == 0 {
+		return
 	}
-	if len(unleased) > 0 {
-		_ = l.deleteAll(ctx, unleased, l.deleteInTime)
+	names := make([]string, len(fs))
+	for i, f := range fs {
+		names[i] = f.Name
+		l.s.table.InvalidateKey(f.H, nil)
+		defer l.s.table.InvalidateKey(f.H, nil)
+	}
+	if !l.cfg.LocalOnly {
+		_ = remove(ctx, names)
 	}
 }
 
@@ -155,7 +173,7 @@ func (l *loadRun) discard(ctx context.Context, names []string) error {
 // long for the remote tier and the key was read with its lease: a change of it is told then.
 // (Not in a cluster, where it is not known that the server that was read tells of it.)
 func (l *loadRun) keepUnstored(f *inflight.Call, it *record.Item, kept time.Duration) {
-	keeps := kept > 0 && l.usesLocal(l.o) && (l.allowOutage(f, it) || l.cfg.LocalOnly || f.Lease == inflight.LeaseOwned && !l.s.session.Sharded)
+	keeps := kept > 0 && l.usesLocal(l.o) && (l.allowOutage(f, it) || l.cfg.LocalOnly || f.Lease == inflight.LeaseOwned && !l.s.session.Sharded())
 	if !keeps || !l.s.table.InsertIfUnchanged(f.H, &f.Watch, it) {
 		if f.Force {
 			// guard: I10-unleased-refresh-local
@@ -300,7 +318,7 @@ func (l *loadRun) settleAll(fills []pendingFill, begun mono.Time, written []back
 	settled = true
 	clear(l.one.writes[:]) // a loader may have kept its context, and with it the run
 	clear(fills)
-	if e := breaker.Worst(written, nil); err != nil || remote.Away(e) {
+	if e := breaker.Worst(written, nil); err != nil || remoteerr.Away(e) {
 		l.countRemoteError(e)
 	}
 	for i := range written {
@@ -382,11 +400,15 @@ func (l *loadRun) keepProvisionally(fl *pendingFill) {
 	// Nor is it known in a cluster that the write goes to the server that was read.
 	// guard: R9-unread
 	// guard: R9-unread-in-cluster
-	fl.write.Unread = !clean || l.s.session.Sharded
+	fl.write.Unread = !clean || l.s.session.Sharded()
 	shard := l.s.session.ShardOf(fl.call.Name)
 	l.setShard(fl.it, shard)
 	if shard != fl.call.Shard {
 		clean = false
+	}
+	// guard: P4-link-of-own-server
+	if f := fl.call; f.Unlinked() || f.Link != 0 && f.LinkBasis.Shard != shard {
+		clean, fl.unlinked = false, true
 	}
 	fl.clean = clean
 	if !clean || !l.usesLocal(l.o) || view.Proof == 0 {
@@ -397,7 +419,7 @@ func (l *loadRun) keepProvisionally(fl *pendingFill) {
 		return
 	}
 	proof := view.Proof
-	if l.s.session.Sharded {
+	if l.s.session.Sharded() {
 		proof = min(proof, shard.Proof())
 	}
 	fl.it.Meta().Provisional.Store(int64(proof.Add(l.s.cfg.MaxStaleness)))
@@ -415,9 +437,9 @@ func (l *loadRun) settle(fl pendingFill, w backend.Written) {
 		//	B: sets it, which ends A's lease; there is no more memory
 		//	A: is refused, and must not remove what B has set
 		// guard: R8-full-server-discard
-		_ = l.deleteAll(context.Background(), []string{fl.call.Key}, l.discard)
+		l.removeEntries(context.Background(), []*inflight.Call{fl.call}, l.discard)
 	}
-	if w.Stored && l.usesLocal(l.o) && l.s.table.CommitProvisional(fl.call.H, &fl.call.Watch, fl.it) {
+	if w.Stored && !fl.unlinked && l.usesLocal(l.o) && l.s.table.CommitProvisional(fl.call.H, &fl.call.Watch, fl.it) {
 		fl.it.Meta().Provisional.Store(0)
 		fl.it.Plan(l.cfg.Early)
 		return
@@ -491,7 +513,18 @@ func (l *loadRun) finished(ctx context.Context, f *inflight.Call, r loadResult, 
 		}
 		return it, nil, 0, nil // the value is good, it just cannot be kept
 	}
+	if f.Link != 0 {
+		envelope = besideLink(f.Link, envelope)
+	}
 	return it, envelope, kept, nil
+}
+
+// expiryOfFill is when the server is to forget what was loaded for f, by its clock.
+func expiryOfFill(f *inflight.Call, sealed []byte) time.Time {
+	if f.Link != 0 {
+		sealed = withoutLink(sealed)
+	}
+	return expiryOf(sealed)
 }
 
 // badArgument is the error of a load whose loader gave its entry a bad argument and

@@ -501,7 +501,7 @@ func TestI8WritesWhoseCallersGaveUpTellThatTheServerIsAway(t *testing.T) {
 				require.Error(t, c.Set(ctx, "k", 1))
 				cancel()
 			}
-			require.Equal(t, int64(outages), s.Stats().Outages, how)
+			require.Equal(t, int64(outages), tier.Openings(s), how)
 			arrive()
 			require.NoError(t, s.Sync(bg))
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tiercache/tiercache/internal/backend"
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/tier/internal/session"
 )
 
@@ -15,7 +16,8 @@ import (
 // read that a loader can answer.
 type Health struct {
 	// Healthy: the remote tier answers, local copies are served or the store is Idle, no
-	// change waits to be recorded, and no kind of request is refused.
+	// change waits to be recorded, and no kind of request is refused. A stall is not told:
+	// all but a refusal counts once it has lasted a second (and a heartbeat).
 	Healthy bool
 	// Idle: there was no read, Set or Delete for 60 s. The store reads the change log only every 20 s then
 	// (or with every heartbeat, if those are further apart), so local copies are mostly not
@@ -41,7 +43,7 @@ type Health struct {
 	RemoteErr error
 	// AwaySince is since when the remote tier is taken to be away, so that reads
 	// go to their loaders at once, and Set and Delete fail at once; zero if it is
-	// not. Outages counts how often that has begun since the store was opened.
+	// not. Outages counts how often that has lasted a second since the store was opened.
 	AwaySince time.Time
 	Outages   int64
 	// FailedHeartbeats counts those that have failed in a row.
@@ -67,6 +69,7 @@ func (s *Store) Health(ctx context.Context) Health {
 	rctx := s.session.Request(ctx)
 	defer rctx.End()
 	info, err := s.session.Conn.Info(rctx)
+	unanswered := err != nil
 	t := s.session.Tail.Health()
 	h := Health{
 		Idle:             t.Idle,
@@ -92,9 +95,14 @@ func (s *Store) Health(ctx context.Context) Health {
 		err = a
 	}
 	h.RemoteErr = remoteError(ctx, "health", err)
-	h.Healthy = h.RemoteErr == nil && (h.ServesLocal || h.Idle) && h.Undelivered == 0 && !h.UndeliveredAll && len(h.Refused) == 0
+	well := h.RemoteErr == nil && (h.ServesLocal || h.Idle) && h.Undelivered == 0 && !h.UndeliveredAll
+	brief := s.session.IsBrief(unanswered, &t)
+	h.Healthy = (well || brief) && len(h.Refused) == 0
 	for _, kind := range slices.Sorted(maps.Keys(h.Refused)) {
 		h.Warnings = append(h.Warnings, fmt.Sprintf("the server refuses %s: %v", kind, h.Refused[kind]))
+	}
+	if t.Stranger {
+		h.Warnings = append(h.Warnings, changelog.StrangerWarning)
 	}
 	h.Warnings = append(h.Warnings, mode.Without...)
 	h.Warnings = slices.Concat(h.Warnings, session.Warnings(&info), s.encodeWarnings(), s.sizeWarnings())

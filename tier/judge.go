@@ -76,6 +76,35 @@ type storedValue struct {
 	keeps bool // the item may be put into the local tier
 }
 
+// linkOf returns the random number of an entry of which open made no item since it is of another
+// encoding, or of a format of another release. 0: it is not, and has to be replaced.
+func linkOf(stored backend.Item, cause Cause) uint64 {
+	if cause != OtherType && cause != OtherFormat {
+		return 0
+	}
+	link, _ := envelope.NonceOf(stored.Envelope())
+	return link
+}
+
+// besideName is the name of this view's entry of a key whose entry is of another encoding.
+func (c *core) besideName(h local.Key) string { return c.ns.BesideName(h, c.typed.shape) }
+
+// openBeside is open for an entry that stands beside one of another encoding, which was link when
+// it was read, and could not be used because of why.
+func (c *core) openBeside(ctx context.Context, r *storedValue, link uint64, why Cause) (*record.Item, Cause, error) {
+	if !r.stored.Found() {
+		return nil, why, nil
+	}
+	was, entry, ok := envelope.CutLink(r.stored.Envelope())
+	// What it was loaded beside has been set, deleted or replaced since.
+	// guard: P1-link
+	if !ok || was != link {
+		return nil, why, nil
+	}
+	r.stored.Raw = entry
+	return c.open(ctx, r)
+}
+
 // open decodes a stored entry and validates it. Without an item the cause says why.
 func (c *core) open(ctx context.Context, r *storedValue) (*record.Item, Cause, error) {
 	if !r.stored.Found() {

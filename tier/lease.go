@@ -51,6 +51,7 @@ func (l *loadRun) readOrLease(ctx context.Context, f *inflight.Call) bool {
 	// guard: use-lease-with-bad-value
 	f.Lease = inflight.LeaseOf(lease.Acquired && lease.Err == nil)
 	returned := false
+	name := f.Name
 	defer func() {
 		// guard: release-lease-on-goexit
 		if !returned && f.Lease == inflight.LeaseOwned { // the codec has ended this goroutine
@@ -60,6 +61,14 @@ func (l *loadRun) readOrLease(ctx context.Context, f *inflight.Call) bool {
 	switch {
 	case lease.Item.Found():
 		served := l.finishFromRemote(ctx, f, lease.Item, l.load, l.o)
+		if !served && f.Link != 0 { // what is needed is beside it
+			// guard: P2-release-other-lease
+			if f.Lease == inflight.LeaseOwned {
+				f.Lease = inflight.LeaseUnknown
+				l.s.goroutines.Spawn(func() { l.release([]string{name}) })
+			}
+			served = l.readBeside(ctx, f, l.load, l.o)
+		}
 		// guard: release-unneeded-lease
 		if served && f.Lease == inflight.LeaseOwned {
 			l.releaseAside(f)
@@ -123,12 +132,19 @@ func (l *loadRun) lease(ctx context.Context, fs []*inflight.Call) (ready, held [
 			f.Lease = inflight.LeaseOf(leases[i].Acquired && leases[i].Err == nil)
 		}
 		for i, f := range piece {
-			lease := leases[i]
+			lease, name, wasLinked := leases[i], f.Name, f.Link != 0
 			switch {
 			case lease.Item.Found() && l.finishFromRemote(ctx, f, lease.Item, l.load, l.o):
 				if f.Lease == inflight.LeaseOwned {
 					l.releaseLater([]string{f.Name})
 				}
+			case f.Link != 0 && !wasLinked: // it went beside the entry that was found: ask for the lease there
+				// guard: P2-release-other-lease-in-run
+				if f.Lease == inflight.LeaseOwned {
+					f.Lease = inflight.LeaseUnknown
+					l.releaseLater([]string{name})
+				}
+				again = append(again, f)
 			case f.Lease == inflight.LeaseOwned:
 				ready = append(ready, f)
 			case lease.Err != nil:

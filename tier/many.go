@@ -86,6 +86,7 @@ type keyLookup struct {
 	readErr       error          // or not
 	seen          string         // the version that was read uncoalesced and cannot be used: see call.seen
 	empty         bool           // likewise: see call.empty
+	readAgain     bool           // what was read uncoalesced is of another encoding: see call.ReadAgain
 	call          *inflight.Call // nil if the local tier had it, it was delivered, or err
 	leads         bool
 	left          bool
@@ -150,7 +151,7 @@ func (c *core) lookupMany(ctx context.Context, p *batchLookup, keys []string, lo
 		t.call, t.leads, t.invalidations = c.s.table.Join(&calls[0], t.h, t.key, true)
 		if t.leads {
 			calls = calls[1:]
-			t.call.Seen, t.call.Empty = t.seen, t.empty
+			t.call.Seen, t.call.Empty, t.call.ReadAgain = t.seen, t.empty, t.readAgain
 			p.lead, p.leaders = append(p.lead, t.call), append(p.leaders, t)
 		}
 	}
@@ -257,7 +258,12 @@ func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o
 				f.Lease = inflight.LeaseSkipped
 				rest = append(rest, f)
 			case err == nil && items[i].Err == nil:
-				if !c.finishFromRemote(ctx, f, items[i], load, o) {
+				wasLinked := f.Link != 0
+				switch {
+				case c.finishFromRemote(ctx, f, items[i], load, o):
+				case f.Link != 0 && !wasLinked: // what stands beside it is read in a piece at the end
+					fs = append(fs, f)
+				default:
 					rest = append(rest, f)
 				}
 			case err == nil:
@@ -284,7 +290,7 @@ func (c *core) splitByRead(ctx context.Context, p *batchLookup, o config.Call) (
 			if !c.afterReadError(ctx, f, o, t.readErr) {
 				rest = append(rest, f)
 			}
-		case t.read:
+		case t.read && !f.ReadAgain:
 			rest = append(rest, f)
 		default:
 			unread = append(unread, f)
@@ -297,7 +303,7 @@ func (c *core) splitByRead(ctx context.Context, p *batchLookup, o config.Call) (
 // other servers are still read.
 func (c *core) splitByOutage(ctx context.Context, fs []*inflight.Call, o config.Call) (there, offline []*inflight.Call) {
 	// guard: I8-one-silent-server
-	if !c.s.session.Sharded {
+	if !c.s.session.Sharded() {
 		return fs, nil
 	}
 	for _, f := range fs {

@@ -164,6 +164,16 @@ func WithoutTracking() Option {
 	return storeOption(func(c *storeConfig) { c.NoTracking = true })
 }
 
+// WithStartOffline has Open return a working store although the server cannot be reached:
+// loaders answer its reads, its invalidations hold in this process and are sent when it is
+// connected, which it does by itself; Health and one log line say when. What no waiting
+// mends still fails Open at once: a bad option, a refused password, a right that the user lacks. (Should it come to
+// that later, the log says so.) Open waits for at most 2 s. A server that tells of no changed keys needs
+// WithoutTracking too. Default: Open fails when its context ends.
+func WithStartOffline() Option {
+	return storeOption(func(c *storeConfig) { c.StartOffline = true })
+}
+
 // WithLogger sets the logger for changes of state (change log unreachable, reachable
 // again, history lost). Keys and values are not logged. Default slog.Default().
 func WithLogger(l *slog.Logger) Option {

@@ -47,7 +47,17 @@ func (c *core) peek(ctx context.Context, key string) (*record.Item, error) {
 		if !done {
 			continue
 		}
-		it, _, _ := c.open(ctx, &storedValue{key: key, stored: stored, Basis: inflight.Basis{Epoch: v.Epoch, KeyTick: v.Watermark}, now: mono.Now()})
+		r := storedValue{key: key, stored: stored, Basis: inflight.Basis{Epoch: v.Epoch, KeyTick: v.Watermark}, now: mono.Now()}
+		it, cause, _ := c.open(ctx, &r)
+		if link := linkOf(stored, cause); it == nil && link != 0 {
+			if r.stored, done, err = c.s.session.ReadOne(ctx, c.besideName(h), false, c.s.session.Tail.View()); err != nil {
+				c.countRemoteError(err)
+				return nil, remoteError(ctx, "peek", err)
+			}
+			if done {
+				it, _, _ = c.openBeside(ctx, &r, link, cause)
+			}
+		}
 		if it == nil {
 			return nil, nil
 		}

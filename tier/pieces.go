@@ -5,7 +5,7 @@ import (
 	"slices"
 
 	"github.com/tiercache/tiercache/internal/backend"
-	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 )
 
 // What names many keys is sent in pieces, one after another: each has the time that a request has, and what
@@ -31,7 +31,7 @@ func nextPiece(n int, size func(i int) int) int {
 }
 
 // endsPieces reports whether the pieces that follow one that had err are not to be sent: each would be waited for in vain.
-func endsPieces(err error) bool { return remote.Away(err) }
+func endsPieces(err error) bool { return remoteerr.Away(err) }
 
 // inPieces calls f with a piece of the keys at a time, and returns its errors.
 func inPieces(keys []string, f func(piece []string) error) error {

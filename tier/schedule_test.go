@@ -247,3 +247,65 @@ func TestI2WithoutTrackingAWriteIsFollowedByItsRecord(t *testing.T) {
 		require.Equal(t, int64(1), lookup(t, cb, none).Value)
 	})
 }
+
+// What is loaded beside an entry of another version is shared as if the key were not tracked, if that entry changed
+// before the load began: the server has told of that, and tells no more.
+func TestI3AfterASyncALoadBesideWhatChangedIsNotShared(t *testing.T) {
+	eachWorld(t, func(t *testing.T, w *world) {
+		options := []tier.Option{tier.WithHeartbeat(10 * time.Millisecond), tier.WithMaxStaleness(time.Hour), tier.WithRemoteTimeout(10 * time.Second)}
+		a, hooks := w.open(options...)
+		b, _ := w.open(options...)
+		now, old := cacheOf[int64](t, a, tier.WithSchema("2")), cacheOf[int64](t, b, tier.WithSchema("1"))
+		require.NoError(t, old.Set(bg, "k", 5))
+		require.NoError(t, a.Sync(bg))
+		var changed atomic.Bool
+		hooks.Before(func(o interpose.Op) error {
+			if o == interpose.Lease && !changed.Swap(true) { // it has read what it goes beside
+				assert.NoError(t, old.Set(bg, "k", 6))
+				assert.NoError(t, a.Sync(bg))
+			}
+			return nil
+		})
+		goOn, first := heldLoad(t, now)
+		assert.NoError(t, old.Set(bg, "k", 1))
+		assert.NoError(t, a.Sync(bg))
+		second := make(chan int64, 1)
+		go func() {
+			second <- lookup(t, now, func(context.Context, *tier.Entry) (int64, error) { return 1, nil }).Value
+		}()
+		assert.Eventually(t, func() bool { return tier.Waiters(now, "k") == 2 }, time.Minute, time.Millisecond)
+		close(goOn)
+		assert.Equal(t, int64(0), <-first)
+		assert.Equal(t, int64(1), <-second)
+		third := lookup(t, now, func(context.Context, *tier.Entry) (int64, error) { return 1, nil })
+		assert.Equal(t, int64(1), third.Value, "nor is it kept")
+	})
+}
+
+// Nor is it kept if the connection over which that entry was read is lost before the load began.
+func TestI3WhatIsLoadedBesideAnEntryOfAnEarlierConnectionIsNotKept(t *testing.T) {
+	eachWorld(t, func(t *testing.T, w *world) {
+		options := []tier.Option{tier.WithHeartbeat(10 * time.Millisecond), tier.WithMaxStaleness(time.Hour), tier.WithRemoteTimeout(10 * time.Second)}
+		a, hooks := w.open(options...)
+		b, _ := w.open(options...)
+		now, old := cacheOf[int64](t, a, tier.WithSchema("2")), cacheOf[int64](t, b, tier.WithSchema("1"))
+		require.NoError(t, old.Set(bg, "k", 5))
+		require.NoError(t, a.Sync(bg))
+		var lost atomic.Bool
+		hooks.Before(func(o interpose.Op) error {
+			if o == interpose.Lease && !lost.Swap(true) { // it has read what it goes beside
+				w.raw.disconnect()
+				within(t, "another connection", func() bool { return a.Sync(bg) == nil })
+			}
+			return nil
+		})
+		load := func(n int64) tier.Loader[int64] {
+			return func(context.Context, *tier.Entry) (int64, error) { return n, nil }
+		}
+		assert.Equal(t, int64(0), lookup(t, now, load(0)).Value)
+		within(t, "it is stored", func() bool { st := a.Stats(); return st.Fills+st.FillErrors+st.Unleased > 0 })
+		within(t, "it is set", func() bool { return old.Set(bg, "k", 1) == nil })
+		within(t, "all is told", func() bool { return a.Sync(bg) == nil })
+		assert.Equal(t, int64(1), lookup(t, now, load(1)).Value)
+	})
+}

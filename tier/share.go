@@ -91,9 +91,17 @@ func (c *core) provenSince(f *inflight.Call, since snapshot) bool {
 		recent = min(recent, out.Proof) // the proof that it was judged by
 	}
 	// A key that is loaded without its lease need not be tracked, so the server need not
-	// have sent an invalidation when it changed.
+	// have sent an invalidation when it changed. Nor need it have when the entry beside which a
+	// value was loaded changed again:
+	//
+	//	A: reads the entry of another version, and goes beside it
+	//	B: sets the key; the server tells A, which is not told again before it reads that entry
+	//	A: takes the lease beside, and loads
+	//	B: sets the key, and is acknowledged; C joins A's load
+	//
 	// guard: I2-unleased-load-age
-	possiblyUntracked := f.WithoutLease() && !c.cfg.LocalOnly
+	// guard: I2-unlinked-load-age
+	possiblyUntracked := f.WithoutLease() && !c.cfg.LocalOnly || f.Unlinked()
 	// guard: I3-unleased-load-before-sync
 	if possiblyUntracked && out.Begun <= since.synced {
 		return false

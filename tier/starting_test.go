@@ -177,7 +177,8 @@ func TestAStoreThatIsNotToldOfKeysIsRefusedBesideOthers(t *testing.T) {
 func TestHealthyMeansThatEachKindOfRequestIsPerformed(t *testing.T) {
 	s := valkeytest.Start(t, valkeytest.Config("user", "app on >p ~* &* +@all"))
 	for right, kinds := range map[string][]string{
-		"getrange": {"reading an entry", "reading several entries"},
+		"getrange": {"reading an entry", "taking a lease"},
+		"mget":     {"reading several entries"},
 		"set":      {"taking a lease", "setting a value"},
 		"getdel":   {"storing a loaded value"},
 		"exists":   {"setting a value", "storing a loaded value"},
@@ -207,7 +208,15 @@ func TestHealthyMeansThatEachKindOfRequestIsPerformed(t *testing.T) {
 					}
 					return out, nil
 				})
-				return append(errs, err, c.Delete(t.Context(), k("set")), store.Sync(t.Context()))
+				// The second time, and from then on, it is known how large they are.
+				errs = append(errs, err, c.SetMany(t.Context(), map[string]string{k("c"): "v", k("d"): "v"}))
+				for range 2 {
+					_, err = c.GetMany(t.Context(), []string{k("c"), k("d")}, func(context.Context, []string, tier.Entries) (map[string]string, error) {
+						return nil, nil
+					})
+					errs = append(errs, err)
+				}
+				return append(errs, c.Delete(t.Context(), k("set")), store.Sync(t.Context()))
 			}
 			require.NoError(t, errors.Join(use()...))
 			eventually(t, "healthy", func() bool { return store.Health(t.Context()).Healthy })
@@ -232,4 +241,28 @@ func TestHealthyMeansThatEachKindOfRequestIsPerformed(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Two databases of one server under one prefix: the server tells each of the other's keys.
+func TestTwoDatabasesUnderOnePrefixAreFound(t *testing.T) {
+	srv := valkeytest.Start(t)
+	var log journal
+	var stores [2]*tier.Store
+	for i, url := range []string{srv.URL(), srv.URL() + "/3"} {
+		var err error
+		stores[i], err = tier.Open(t.Context(), tier.WithValkey(url), tier.WithLogger(log.logger()))
+		require.NoError(t, err)
+		defer stores[i].Close()
+	}
+	eventually(t, "each finds the other", func() bool {
+		for _, s := range stores {
+			_, _ = s.InvalidateSource(t.Context(), "doc")
+		}
+		for _, s := range stores {
+			if !strings.Contains(strings.Join(s.Health(t.Context()).Warnings, "\n"), "another change log is under this prefix") {
+				return false
+			}
+		}
+		return strings.Count(log.String(), "another change log is under this prefix") == 2
+	})
 }

@@ -118,8 +118,8 @@ func (s *Store) start(ctx context.Context) (err error) {
 	if err := s.session.Open(ctx, s.onChanged, s.table.WakeAll, s.reads); err != nil {
 		return fmt.Errorf("%w: open: %w", ErrUnavailable, err)
 	}
-	if s.session.Sharded {
-		s.table.ShardOf = s.session.Conn.Shard
+	if s.session.Sharded() {
+		s.table.ShardOf = s.session.ShardOf
 	}
 	return nil
 }

@@ -26,7 +26,7 @@ import (
 //
 // Calls that begin later have returned nothing before this caller began.
 func (c *core) readsUncoalesced(o config.Call) bool {
-	return !c.usesLocal(o) && !o.Fresh && !c.cfg.LocalOnly && c.cfg.Early == 0 && !c.s.session.Sharded
+	return !c.usesLocal(o) && !o.Fresh && !c.cfg.LocalOnly && c.cfg.Early == 0 && !c.s.session.Sharded()
 }
 
 // readUncoalesced reads the remote tier for a batch and gives what is valid and fresh. The
@@ -75,6 +75,10 @@ func (c *core) giveUncoalesced(ctx context.Context, piece []*keyLookup, items []
 		it, cause, err := c.open(ctx, &storedValue{key: t.key, stored: items[i], Basis: rests, now: now})
 		switch {
 		case it == nil:
+			// What stands beside it is believed only if it was read tracked: the call does that.
+			if t.readAgain = linkOf(items[i], cause) != 0; t.readAgain {
+				continue
+			}
 			t.seen, t.empty = seenOf(items[i])
 			t.seen = strings.Clone(t.seen) // or a load would keep all that was read in memory
 			c.countUnusable(cause, err)

@@ -60,6 +60,10 @@ func (e *tooLargeError) Error() string {
 // expiryOf is when the server is to forget a sealed entry, by its clock.
 func expiryOf(sealed []byte) time.Time { return envelope.ExpiryOf(sealed) }
 
+// besideLink is an entry as it is stored beside one of another encoding; withoutLink is the entry.
+func besideLink(link uint64, sealed []byte) []byte { return envelope.Beside(link, sealed) }
+func withoutLink(beside []byte) []byte             { return beside[envelope.LinkLen:] }
+
 // Set stores value under key in both tiers; other processes drop their copies.
 // When it returns, no read in this process sees an older value, and no load that
 // was under way will overwrite it. The value is true as of now, or as of
@@ -136,6 +140,10 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*record.Item, 
 		}
 		sets = append(sets, key)
 		it := items[i]
+		it.Key = key
+		if c.compare != nil {
+			c.compare.look(c.ns.Path, it) // the caller still has it
+		}
 		p := pendingSet{c.ns.Hash(key), it, &inflight.Watch{}}
 		c.setBasis(it, &inflight.Basis{Epoch: c.s.session.Tail.View().Epoch, Shard: c.s.session.ShardOf(c.ns.RemoteName(p.h))})
 		c.describe(it, key, cfg, asOf, fresh, kept)

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tiercache/tiercache/bench"
+	"github.com/tiercache/tiercache/local"
 )
 
 // adviser is a call of tierctl advise.
@@ -101,15 +102,49 @@ func (a *adviser) read(path string) (*bench.Trace, error) {
 	return bench.ReadTraceFile(path, a.limits)
 }
 
-// advised is the outcome in JSON.
+// advised is the outcome in JSON. Rates are in percent.
 type advised struct {
-	Format     string
-	Writes     int
-	Others     int
-	BadLines   int
-	Cut        bool
-	TraceShare float64
-	*bench.Advice
+	Format     string             `json:"format"`
+	Reads      int                `json:"reads"`
+	Keys       int                `json:"keys"`
+	Writes     int                `json:"writes"`
+	Others     int                `json:"others"`
+	BadLines   int                `json:"badLines"`
+	Cut        bool               `json:"cut"`             // --most was reached
+	TraceShare float64            `json:"traceShare"`      // of the keys that the trace has reads of; reads, keys and entries are scaled to all
+	Best       float64            `json:"bestHitRate"`     // if nothing is ever evicted
+	EntryBytes float64            `json:"entryBytes"`      // of heap, on average
+	Sized      float64            `json:"sizesKnownShare"` // of the reads
+	TTLs       float64            `json:"ttlsKnownShare"`
+	Simulated  float64            `json:"simulatedShare"` // of the keys
+	Curves     map[string][]point `json:"curves"`         // by policy
+	Wanted     []wanted           `json:"wanted"`
+}
+
+type point struct {
+	Entries int     `json:"entries"`
+	HitRate float64 `json:"hitRate"`
+}
+
+// wanted is the smallest size for the rate; no entries: it is out of reach.
+type wanted struct {
+	Policy  string `json:"policy"`
+	Size    point  `json:"size"`
+	Doubled point  `json:"doubled"`
+}
+
+func advisedOf(t *bench.Trace, a *bench.Advice) advised {
+	out := advised{Format: t.Format, Reads: a.Requests, Keys: a.Keys, Writes: t.Writes, Others: t.Others, BadLines: t.Bad, Cut: t.Cut, TraceShare: t.Share,
+		Best: a.Best, EntryBytes: a.EntryBytes, Sized: a.Sized, TTLs: a.TTLs, Simulated: a.Share, Curves: make(map[string][]point)}
+	for p, curve := range a.Curves {
+		for _, at := range curve {
+			out.Curves[p.String()] = append(out.Curves[p.String()], point(at))
+		}
+	}
+	for _, w := range a.Wanted {
+		out.Wanted = append(out.Wanted, wanted{w.Policy.String(), point(w.Size), point(w.Doubled)})
+	}
+	return out
 }
 
 func (a *adviser) run(path string) error {
@@ -143,11 +178,11 @@ func (a *adviser) run(path string) error {
 	var verified func() error
 	if a.verify { // before it is scaled
 		wanted := slices.Clone(advice.Wanted)
-		verified = func() error { return printVerified(a.c.out, wanted, trace) }
+		verified = func() error { return printVerified(a.c.out, wanted, advice, trace) }
 	}
 	advice.Scale(trace.Share)
 	if a.c.json {
-		return a.c.printJSON(advised{trace.Format, trace.Writes, trace.Others, trace.Bad, trace.Cut, trace.Share, advice})
+		return a.c.printJSON(advisedOf(trace, advice))
 	}
 	fmt.Fprintf(a.c.out, "%s.\n", a.recognised(trace))
 	printCurves(a.c.out, advice, trace)
@@ -258,22 +293,40 @@ func printWanted(w io.Writer, a *bench.Advice, hit float64) {
 	t.Flush()
 }
 
-func printVerified(w io.Writer, wanted []bench.Wanted, trace *bench.Trace) error {
-	fmt.Fprint(w, "\nWith all keys:\n\n")
+// printVerified replays all reads through caches of the advised entries and, where sizes are known, of the bytes that so many
+// entries take on average.
+func printVerified(w io.Writer, wanted []bench.Wanted, a *bench.Advice, trace *bench.Trace) error {
+	fmt.Fprint(w, "\nWith all keys of the trace:\n\n")
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "policy\tentries\tclaimed\tsimulated\tdifference\t")
+	fmt.Fprintln(t, "policy\tentries\tclaimed\tsimulated\tdifference\tbounded by bytes instead\t")
 	for _, x := range wanted {
 		for _, p := range []bench.Point{x.Size, x.Doubled} {
 			if p.Entries == 0 {
 				continue
 			}
-			c, err := bench.NewLocal(x.Policy, p.Entries, 0)
+			full, err := replay(x.Policy, p.Entries, 0, trace)
 			if err != nil {
 				return err
 			}
-			full := bench.Replay(c, trace.Requests).HitRate()
-			fmt.Fprintf(t, "%v\t%d\t%.2f %%\t%.2f %%\t%+.2f\t\n", x.Policy, p.Entries, p.HitRate, full, p.HitRate-full)
+			byBytes := "sizes are not known"
+			if a.Sized > 0 {
+				bytes := int64(a.EntryBytes * float64(p.Entries))
+				rate, err := replay(x.Policy, 0, bytes, trace)
+				if err != nil {
+					return err
+				}
+				byBytes = fmt.Sprintf("%.2f %% in %s", rate, bytesOf(bytes))
+			}
+			fmt.Fprintf(t, "%v\t%d\t%.2f %%\t%.2f %%\t%+.2f\t%s\t\n", x.Policy, p.Entries, p.HitRate, full, p.HitRate-full, byBytes)
 		}
 	}
 	return t.Flush()
+}
+
+func replay(p local.Policy, entries int, bytes int64, trace *bench.Trace) (hitRate float64, err error) {
+	c, err := bench.NewLocal(p, entries, bytes)
+	if err != nil {
+		return 0, err
+	}
+	return bench.Replay(c, trace.Requests).HitRate(), nil
 }

@@ -9,8 +9,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/tiercache/tiercache/bench"
 )
 
 func traceFile(t *testing.T, content string) string {
@@ -28,12 +26,12 @@ func TestAdviceForALoop(t *testing.T) {
 	path := traceFile(t, loop)
 	got := tierctl(t, nil, "advise", path, "--hit", "40", "--verify")
 	require.Zero(t, got.status, got.err)
-	for _, want := range []string{"5200 requests for 26 keys", "270 bytes", "hits 40.0 %", "With all keys"} {
+	for _, want := range []string{"5200 requests for 26 keys", "270 bytes", "hits 40.0 %", "With all keys", "% in "} {
 		assert.Contains(t, got.out, want)
 	}
 	assert.Contains(t, got.err, "line 27: size")
 	assert.Contains(t, got.err, "and 180 more")
-	a := decode[bench.Advice](t, tierctl(t, nil, "advise", path, "--hit", "40", "--json").out)
+	a := decode[advised](t, tierctl(t, nil, "advise", path, "--hit", "40", "--json").out)
 	assert.Equal(t, 26, a.Wanted[0].Size.Entries, "LRU")
 	assert.LessOrEqual(t, a.Wanted[3].Size.Entries, 20, "adaptive")
 	piped := tierctlWith(t, t.Context(), &command{in: strings.NewReader(loop)}, nil, "advise", "-", "--hit", "40", "--verify")
@@ -70,7 +68,8 @@ func TestAdviseSaysWhatItTakesTheTraceFor(t *testing.T) {
 		assert.Contains(t, got.out, " for 7 keys")
 		assert.Empty(t, got.err)
 		a := decode[advised](t, tierctl(t, nil, "advise", traceFile(t, trace), "--json").out)
-		assert.Equal(t, 300, a.Requests)
+		assert.Equal(t, 300, a.Reads)
+		assert.Len(t, a.Curves["adaptive"], len(a.Curves["LRU"]))
 		assert.NotEmpty(t, a.Format)
 	}
 	got := tierctl(t, nil, "advise", traceFile(t, twitter.String()))

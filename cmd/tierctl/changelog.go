@@ -55,7 +55,7 @@ func (s *server) readLog(ctx context.Context) (*changeLog, error) {
 		s.B().Zrange().Key(k).Min("0").Max("0").Rev().Withscores().Build(),
 		s.B().Zscore().Key(k).Member("f").Build(),
 		s.B().Zcount().Key(k).Min("0").Max("+inf").Build(),
-		s.B().EvalRo().Script("return redis.call('TIME')").Numkeys(1).Key(k).Build())
+		s.B().Eval().Script("return redis.call('TIME')").Numkeys(1).Key(k).Build())
 	for _, a := range answers {
 		if err := a.Error(); err != nil && !valkey.IsValkeyNil(err) {
 			return nil, fmt.Errorf("reading the change log: %w", err)

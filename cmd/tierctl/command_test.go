@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -154,6 +155,12 @@ func TestThePasswordIsNeverPrinted(t *testing.T) {
 		assert.Zero(t, got.status, got.err)
 		assert.NotContains(t, got.out+got.err, "right-secret")
 	}
+}
+
+// No error is known that has the password in it. Should one have it, it is taken out.
+func TestAPasswordIsTakenOutOfErrors(t *testing.T) {
+	c := &command{connection: connectionFlags{password: "hunter2"}}
+	assert.Equal(t, "dial valkey://u:***@h: no; second line", c.oneLine(errors.New("dial valkey://u:hunter2@h: no\nsecond line\n")))
 }
 
 func TestFlagsComeBeforeTheEnvironment(t *testing.T) {

@@ -42,7 +42,8 @@ const docsURL = "https://github.com/tiercache/tiercache/blob/main/"
 const (
 	pageVersions  = "docs/stability.md#which-server"
 	pageTracking  = "docs/operations.md#without-tracking"
-	pageRights    = "docs/operations.md#acl-and-tls"
+	pageRights    = "docs/providers.md#what-a-store-needs"
+	pageTLS       = "docs/operations.md#acl-and-tls"
 	pageSizing    = "docs/operations.md#sizing"
 	pageMemory    = "README.md#valkey"
 	pageAway      = "docs/operations.md#while-the-server-is-away"
@@ -52,7 +53,7 @@ const (
 	pageTablesOOM = "docs/operations.md#health"
 )
 
-var pages = []string{pageVersions, pageTracking, pageRights, pageSizing, pageMemory, pageAway, pageFailover, pageDoctor, pageFormat, pageTablesOOM}
+var pages = []string{pageVersions, pageTracking, pageRights, pageTLS, pageSizing, pageMemory, pageAway, pageFailover, pageDoctor, pageFormat, pageTablesOOM}
 
 // doctor collects findings.
 type doctor struct {

@@ -23,6 +23,8 @@ type right struct {
 
 // rightsOf lists them. key is a name of doctor's own, to whose slot all keys belong.
 func rightsOf(key, channel string) []right {
+	const notStored = "entries of more than 64 KiB are not stored"
+	const noRO = "scripts that only read are not sent again after a lost connection"
 	const stops = "a store does not open, or cannot judge its entries"
 	needed := func(name string, args ...string) right {
 		return right{name: name, args: args, level: levelError, without: stops}
@@ -41,9 +43,9 @@ func rightsOf(key, channel string) []right {
 		needed("del", "DEL", key),
 		needed("unlink", "UNLINK", key),
 		needed("eval", "EVAL", "return 1", "1", key),
-		needed("eval_ro", "EVAL_RO", "return 1", "1", key),
 		needed("evalsha", "EVALSHA", strings.Repeat("0", 40), "1", key),
-		needed("evalsha_ro", "EVALSHA_RO", strings.Repeat("0", 40), "1", key),
+		{name: "eval_ro", args: []string{"EVAL_RO", "return 1", "1", key}, level: levelWarning, without: noRO},
+		{name: "evalsha_ro", args: []string{"EVALSHA_RO", strings.Repeat("0", 40), "1", key}, level: levelWarning, without: noRO},
 		needed("zadd", "ZADD", log, "1", "doctor"),
 		needed("zrange", "ZRANGE", log, "0", "1"),
 		needed("zrevrange", "ZREVRANGE", log, "0", "1"),
@@ -51,11 +53,15 @@ func rightsOf(key, channel string) []right {
 		needed("zscore", "ZSCORE", log, "doctor"),
 		needed("zcount", "ZCOUNT", log, "0", "1"),
 		needed("zrem", "ZREM", log, "doctor"),
+		{name: "strlen", args: []string{"STRLEN", key}, level: levelError, without: "entries of more than 64 KiB are not read"},
+		{name: "append", args: []string{"APPEND", key, ""}, level: levelError, without: notStored},
+		{name: "rename", args: []string{"RENAME", key, key}, level: levelError, without: notStored},
+		{name: "pexpireat", args: []string{"PEXPIREAT", key, "1"}, level: levelError, without: notStored},
 		{name: "pexpire", args: []string{"PEXPIRE", key, ttl}, level: levelWarning, without: "loads of more than 3 s may run twice in the fleet"},
 		{name: "publish", args: []string{"PUBLISH", channel, ""}, level: levelError, without: "no change is recorded", single: true},
 		{name: "spublish", args: []string{"SPUBLISH", channel, ""}, level: levelError, without: "no change is recorded", cluster: true},
-		{name: "client|tracking", args: []string{"CLIENT", "TRACKING", "OFF"}, level: levelError, without: stops, tracked: true},
-		{name: "client|caching", args: []string{"CLIENT", "CACHING", "NO"}, level: levelError, without: stops, tracked: true},
+		{name: "client|tracking", args: []string{"CLIENT", "TRACKING", "OFF"}, level: levelWarning, without: "stores open as if WithoutTracking were given", tracked: true},
+		{name: "client|caching", args: []string{"CLIENT", "CACHING", "NO"}, level: levelNote, without: "the server tracks what is read and not kept as well", tracked: true},
 		{name: "client|setinfo", args: []string{"CLIENT", "SETINFO", "LIB-NAME", "tierctl"}, level: levelNote, without: "the server's ACL LOG fills up"},
 		{name: "client|id", args: []string{"CLIENT", "ID"}, level: levelError, without: stops, cluster: true},
 		{name: "ping", args: []string{"PING"}, level: levelNote, without: "the server's ACL LOG fills up"},

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/faultproxy"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/tier"
 )
@@ -170,4 +171,15 @@ func TestDoctorNamesEachRightThatIsMissing(t *testing.T) {
 		}
 		assert.Equal(t, []string{name}, named, got.out)
 	}
+}
+
+// A proxy that swallows invalidations is worse than none: a store would believe that it hears of changes.
+func TestDoctorFindsAProxyThatSwallowsInvalidations(t *testing.T) {
+	s := valkeytest.Start(t)
+	p, err := faultproxy.Start(s.Addr, 1)
+	require.NoError(t, err)
+	t.Cleanup(func() { p.Close() })
+	p.Apply(faultproxy.Rule{Class: faultproxy.Push, Action: faultproxy.Drop, Only: "invalidate"})
+	r := diagnose(t, exitFindings, nil, "--addr", p.Addr(), "--timeout", "3s")
+	assert.Contains(t, r.all(), "tracking error: switched on, and no invalidation came: none within 3s")
 }

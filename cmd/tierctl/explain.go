@@ -111,7 +111,7 @@ func (s *server) explain(ctx context.Context, e *explanation) error {
 	k, lease := e.RemoteKey, e.RemoteKey+leaseSuffix
 	answers := s.DoMulti(rctx,
 		s.B().Get().Key(k).Build(),
-		s.B().EvalRo().Script("return redis.call('TIME')").Numkeys(1).Key(k).Build(),
+		s.B().Eval().Script("return redis.call('TIME')").Numkeys(1).Key(k).Build(),
 		s.B().Pttl().Key(lease).Build())
 	raw, err := answers[0].ToString()
 	switch {

@@ -31,7 +31,7 @@ require (
 	golang.org/x/sys v0.47.0 // indirect
 )
 
-// Until versions are tagged, and for whoever changes both, it is built with what is beside it.
+// Until versions are tagged, and where both are changed, it is built with what is beside it.
 replace (
 	github.com/tiercache/tiercache => ../..
 	github.com/tiercache/tiercache/bench => ../../bench

@@ -278,7 +278,7 @@ func (p *sampler) sizes(ctx context.Context, n *node, names []string) ([]int64, 
 	cmds := make([]valkey.Completed, len(names))
 	for i, name := range names {
 		if p.byLen {
-			cmds[i] = n.client.B().EvalRo().Script("return #(redis.call('GET',KEYS[1]) or '')").Numkeys(1).Key(name).Build()
+			cmds[i] = n.client.B().Eval().Script("return #(redis.call('GET',KEYS[1]) or '')").Numkeys(1).Key(name).Build()
 		} else {
 			cmds[i] = n.client.B().MemoryUsage().Key(name).Build()
 		}

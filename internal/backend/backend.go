@@ -113,7 +113,7 @@ type Writer interface {
 	Stage(ctx context.Context, w *Write) error
 	// Write stores values in one round trip. Once a part of it may have been sent, it waits for the answer although
 	// the caller's context has ended, until the limit of ctx (see bound.Limit): otherwise it would not be known whether
-	// the values are stored. If ctx ends before that, nothing is sent, and the error matches [NotSent]. Nothing is sent
+	// the values are stored. If ctx ends before that, nothing is sent, and the error matches remoteerr.NotSent. Nothing is sent
 	// a second time unless the server has answered that it did not perform it. An error concerns all writes; if only
 	// some got no answer, their errors are in Written.Err.
 	Write(ctx context.Context, writes []Write) ([]Written, error)
@@ -250,7 +250,7 @@ type Window struct {
 	Before    time.Time // the first time that is too late; zero: no bound
 	// Connection is the [changelog.Delta.Connection] of the clock that the bounds are by; 0:
 	// any. Where there is one server and another connection to it by now, nothing is sent, and
-	// the error matches [NotSent]: it may be to another server, whose clock may be behind.
+	// the error matches remoteerr.NotSent: it may be to another server, whose clock may be behind.
 	Connection int64
 }
 

@@ -10,6 +10,10 @@ import (
 // memory left. The value was not stored; nothing else is wrong.
 var ErrFull = errors.New("the server is out of memory for writes")
 
+// ErrEvicted is matched by errors of a Write whose value was sent ahead of it, and had been evicted
+// or had expired when it was to be put in place. The value was not stored; nothing else is wrong.
+var ErrEvicted = errors.New("the server has evicted the value before it was in place")
+
 // ErrResume is matched by errors of a purge that was to be resumed at a position that no
 // purge has reported.
 var ErrResume = errors.New("no position that a purge of the same namespace reported")

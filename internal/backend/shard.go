@@ -24,8 +24,13 @@ type Shard struct {
 	Reading atomic.Pointer[serverclock.Reading]
 }
 
-// Address is the address of its server; empty if none is known.
-func (s *Shard) Address() string { return s.Addr }
+// Address is the address of its server; empty if none is known, or of a nil Shard.
+func (s *Shard) Address() string {
+	if s == nil {
+		return ""
+	}
+	return s.Addr
+}
 
 // Age is the time since the latest answered probe was sent; it is the longest
 // possible once the shard is gone, and 0 for a nil Shard.
@@ -43,14 +48,22 @@ func (s *Shard) Age(now mono.Time) time.Duration {
 // Clock is the server's clock in the latest answered probe. ok is false if none was answered, as for slots that no
 // server is known to have.
 func (s *Shard) Clock() (r serverclock.Reading, ok bool) {
+	if s == nil {
+		return r, false
+	}
 	if c := s.Reading.Load(); c != nil {
 		return *c, true
 	}
 	return r, false
 }
 
-// Proof is when the latest answered probe was sent; 0 means never, or that the shard is gone.
-func (s *Shard) Proof() mono.Time { return mono.Time(s.ProvenAt.Load()) }
+// Proof is when the latest answered probe was sent; 0 means never, that the shard is gone, or a nil Shard.
+func (s *Shard) Proof() mono.Time {
+	if s == nil {
+		return 0
+	}
+	return mono.Time(s.ProvenAt.Load())
+}
 
 // Gone reports whether no copy that was read over this shard may be served any more.
 func (s *Shard) Gone() bool { return s != nil && s.ProvenAt.Load() == 0 }

@@ -196,6 +196,7 @@ func (t *Tail) apply(q Query, d Delta, answered mono.Time, damaged bool) result 
 		t.mu.connection, t.mu.deepCheck = d.Connection, false
 		v.Epoch++
 	}
+	t.mu.answered = max(t.mu.answered, q.sent)
 	if q.sent > v.clock.Asked {
 		v.clock, v.told = serverclock.Reading{At: d.ServerTime, Asked: q.sent, Answered: answered}, d.Connection
 		// guard: I6-query-before-connection
@@ -308,6 +309,7 @@ func (t *Tail) receive(m Message) (gap bool) {
 		// Once: if deltas still come from the log that is followed, messages and deltas
 		// come from different servers, and this process's own changes would wake it
 		// for ever.
+		t.mu.stranger.hear(m.Incarnation, v.Incarnation, mono.Now())
 		news := t.mu.otherIncarnation != m.Incarnation
 		t.mu.otherIncarnation = m.Incarnation
 		// guard: other-log-is-news-once

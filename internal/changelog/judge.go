@@ -80,6 +80,11 @@ type Health struct {
 	// ProofAge is the age of the latest proof: the longest time for which a change
 	// made elsewhere can have been missed.
 	ProofAge time.Duration
+	// Silence is the time since the latest query was sent whose answer was applied. Unlike
+	// ProofAge it does not end with the connection.
+	Silence time.Duration
+	// Failing is for how long heartbeats have failed: since the first in a row began.
+	Failing time.Duration
 	// Failures counts the heartbeats that have failed in a row; Err is the error of
 	// the latest.
 	Failures int
@@ -90,6 +95,8 @@ type Health struct {
 	UndeliveredAll bool
 	// Scopes counts the scopes known to this process.
 	Scopes int
+	// Stranger: messages of another change log come on the store's channel, while this one lasts.
+	Stranger bool
 	// Idle: there was no read for a minute, and the log is read every 20 s, or as often as
 	// Config.Heartbeat if that is more seldom.
 	Idle bool
@@ -99,8 +106,15 @@ type Health struct {
 func (t *Tail) Health() Health {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	var failing time.Duration
+	if t.mu.failures > 0 {
+		failing = mono.Now().Sub(t.mu.failing)
+	}
 	return Health{
+		Failing:        failing,
+		Stranger:       t.mu.stranger.goesOn(t.View().Incarnation, t.mu.answered, mono.Now()),
 		ProofAge:       t.View().Age(mono.Now()),
+		Silence:        mono.Now().Sub(t.mu.answered),
 		Failures:       t.mu.failures,
 		Err:            t.mu.lastErr,
 		Undelivered:    t.undeliveredLocked(),

@@ -64,11 +64,15 @@ type Tail struct {
 		allPending       int               // changes of everything that are not acknowledged
 		floor            invalidation.Tick // of the log
 		failures         int               // heartbeats in a row
+		failing          mono.Time         // when the first of them began
+		told             bool              // they are logged
+		answered         mono.Time         // when the latest query was sent whose answer was applied
 		unread           int               // of those, the ones that could not read the log
 		renewals         int               // since renewing
 		renewing         mono.Time         // when the first of them began
 		lastErr          error
 		forked           uint64 // incarnation of a log that is not the one that was followed
+		stranger         stranger
 		otherIncarnation uint64 // incarnation of another log, of the latest message from one
 		closed           bool
 		idle             bool  // see Health.Idle
@@ -94,6 +98,24 @@ type Tail struct {
 // Start reads the log, creating it if there is none, and begins to follow it.
 // It returns an error if the log could not be read within ctx. Close ends it.
 func Start(ctx context.Context, log Log, cfg Config) (*Tail, error) {
+	t := newTail(context.WithoutCancel(ctx), log, cfg)
+	if err := t.CatchUp(ctx); err != nil {
+		t.cancel()
+		return nil, fmt.Errorf("reading the change log: %w", err)
+	}
+	t.spawn(t.run)
+	return t, nil
+}
+
+// StartLate begins to follow a log that cannot be read yet. Until it was, nothing is known and
+// nothing proven; changes are pending.
+func StartLate(log Log, cfg Config) *Tail {
+	t := newTail(context.Background(), log, cfg)
+	t.spawn(t.run)
+	return t
+}
+
+func newTail(ctx context.Context, log Log, cfg Config) *Tail {
 	if cfg.MaxKnown == 0 {
 		cfg.MaxKnown = defaultKnown
 	}
@@ -101,13 +123,8 @@ func Start(ctx context.Context, log Log, cfg Config) (*Tail, error) {
 	t.mu.known = newMarkTable(0, cfg.MaxKnown)
 	t.mu.declared = make(map[invalidation.Scope]*declared)
 	t.view.Store(&View{})
-	t.ctx, t.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	if err := t.CatchUp(ctx); err != nil {
-		t.cancel()
-		return nil, fmt.Errorf("reading the change log: %w", err)
-	}
-	t.spawn(t.run)
-	return t, nil
+	t.ctx, t.cancel = context.WithCancel(ctx)
+	return t
 }
 
 // spawn runs f in a goroutine that Close waits for; after Close it does nothing. A panic
@@ -251,25 +268,38 @@ func (t *Tail) heartbeat() {
 		err = t.resend(ctx)
 	}
 	t.recordHeartbeat(err)
+	t.tellOfStranger()
 }
+
+// brief is for how long heartbeats may fail before that is logged: a stall is shorter.
+const brief = time.Second
 
 // recordHeartbeat keeps the result for Health, and logs changes of state, not every
 // heartbeat.
 func (t *Tail) recordHeartbeat(err error) {
+	now := mono.Now()
 	t.mu.Lock()
-	was := t.mu.failures
+	was, told := t.mu.failures, t.mu.told
 	t.mu.lastErr = err
-	if err == nil {
-		t.mu.failures = 0
-	} else {
+	switch {
+	case err == nil:
+		t.mu.failures, t.mu.told = 0, false
+	case was == 0:
+		t.mu.failures, t.mu.failing = 1, t.heartbeatAt
+	default:
 		t.mu.failures++
+	}
+	// guard: stall-is-not-logged
+	begins := err != nil && !told && now.Sub(t.mu.failing) >= brief
+	if begins {
+		t.mu.told = true
 	}
 	t.mu.Unlock()
 	switch {
 	case t.ctx.Err() != nil:
-	case err != nil && was == 0:
+	case begins:
 		t.cfg.Logger.Warn("tiercache: change log unreachable, local copies will not be trusted", "error", err)
-	case err == nil && was > 0:
+	case err == nil && told:
 		t.cfg.Logger.Info("tiercache: change log reachable again", "failed_heartbeats", was)
 	}
 }

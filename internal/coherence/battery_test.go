@@ -74,17 +74,21 @@ func rounds(t *testing.T) int {
 }
 
 func TestFaults(t *testing.T) {
-	for _, noTracking := range []bool{false, true} {
-		name, n := "with tracking", rounds(t)
-		if noTracking && raceDetector {
-			continue // the rest of the time is better spent at full speed
-		}
-		if noTracking {
-			name, n = "without tracking", max(1, n/6)
+	for name, set := range map[string]func(cfg *Config){
+		"with tracking":    func(*Config) {},
+		"without tracking": func(cfg *Config) { cfg.NoTracking = true },
+		"two encodings":    func(cfg *Config) { cfg.TwoEncodings = true },
+	} {
+		n := rounds(t)
+		if name != "with tracking" {
+			if raceDetector {
+				continue // the rest of the time is better spent at full speed
+			}
+			n = max(1, n/6)
 		}
 		t.Run(name, func(t *testing.T) {
 			cfg := testConfig()
-			cfg.NoTracking = noTracking
+			set(&cfg)
 			w := newWorld(t, cfg, false)
 			w.calm(1_000_000 / cfg.slowness() / cfg.slowness()) // with the race detector, beside another package, 2,000 take a second
 			for i := range n {

@@ -2,6 +2,7 @@ package coherence
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -36,6 +37,7 @@ type Config struct {
 	MaxTTL          time.Duration // of the store; 0: the default
 	OwnReads        bool          // are judged by I10
 	BadSources      bool          // some loaders name a source that is none
+	TwoEncodings    bool          // members with an odd number encode values in another way, as another version of a program would
 	Beside          bool          // a local-only view beside the others of the cells, if New allows it
 }
 
@@ -87,7 +89,7 @@ const ttl = 10 * time.Second
 
 // newViews returns views of a namespace of all kinds that share its entries. Most
 // entries are made by the first one, and live long.
-func newViews(s *tier.Store, path string, first ...tier.CacheOption) (out views, err error) {
+func newViews(s *tier.Store, path string, all []tier.CacheOption, first ...tier.CacheOption) (out views, err error) {
 	const stale = 500 * time.Millisecond // short, but so that most reads are local ones still
 	for _, options := range [][]tier.CacheOption{
 		append(first, tier.WithTTL(ttl)),
@@ -95,7 +97,7 @@ func newViews(s *tier.Store, path string, first ...tier.CacheOption) (out views,
 		{tier.WithTTL(stale), tier.WithStaleWhileRevalidate(ttl), tier.WithStaleOnError(ttl)},
 		{tier.WithTTL(ttl), tier.WithLocalTTL(stale), tier.WithJitter(0.5)},
 	} {
-		c, err := tier.New[Value](s, path, options...)
+		c, err := tier.New[Value](s, path, append(options, all...)...)
 		if err != nil {
 			return nil, err
 		}
@@ -139,11 +141,21 @@ func Join(ctx context.Context, cfg Config, b *Board, backend remote.Backend) (*M
 	return m, nil
 }
 
+// otherCodec encodes values as the default does, under another name. (That of the version before has no WithSchema.)
+type otherCodec struct{}
+
+func (otherCodec) Marshal(v any) ([]byte, error)   { return json.Marshal(v) }
+func (otherCodec) Unmarshal(b []byte, v any) error { return json.Unmarshal(b, v) }
+
 // open makes the views.
 func (m *Member) open() (err error) {
+	var all []tier.CacheOption
+	if m.cfg.TwoEncodings && m.cfg.Member%2 == 1 {
+		all = append(all, tier.WithCodec(otherCodec{}))
+	}
 	for i := range docNamespaces {
 		path := "docs:" + strconv.Itoa(i)
-		shared, err := newViews(m.store, path, tier.WithEarlyRefresh(0.5))
+		shared, err := newViews(m.store, path, all, tier.WithEarlyRefresh(0.5))
 		if err != nil {
 			return err
 		}
@@ -153,7 +165,7 @@ func (m *Member) open() (err error) {
 		}
 		m.docs, m.own = append(m.docs, shared), append(m.own, views{own})
 	}
-	if m.cells, err = newViews(m.store, "cells"); err == nil && m.cfg.Beside {
+	if m.cells, err = newViews(m.store, "cells", all); err == nil && m.cfg.Beside {
 		m.localCells, _ = tier.New[Value](m.store, "cells", tier.WithLocalOnly()) // refused, which is safe
 	}
 	return err

@@ -26,9 +26,11 @@ func TestAHealthyFleetIsCoherent(t *testing.T) {
 		},
 	}
 	for name, backend := range backends {
-		for _, noTracking := range []bool{false, true} {
-			t.Run(name+map[bool]string{true: " without tracking"}[noTracking], func(t *testing.T) {
+		for n := range 4 {
+			noTracking, two := n%2 == 1, n >= 2
+			t.Run(name+map[bool]string{true: " without tracking"}[noTracking]+map[bool]string{true: " two encodings"}[two], func(t *testing.T) {
 				cfg := testConfig()
+				cfg.TwoEncodings = two
 				cfg.Members, cfg.Prefix, cfg.NoTracking = 3, valkeytest.Prefix(t), noTracking
 				b := NewBoard()
 				reports := runFleet(t, cfg, b, backend(t), func() {

@@ -240,6 +240,32 @@ func ExpiryOf(encoded []byte) time.Time {
 	return at
 }
 
+// LinkLen is the length of what stands before an entry that is stored beside another.
+const LinkLen = 8
+
+// Beside returns an entry as it is stored beside one of another encoding: behind the random
+// number of that, the link.
+func Beside(link uint64, encoded []byte) []byte {
+	return append(binary.BigEndian.AppendUint64(make([]byte, 0, LinkLen+len(encoded)), link), encoded...)
+}
+
+// CutLink returns the link and the entry of what Beside returned.
+func CutLink(raw string) (link uint64, entry string, ok bool) {
+	if len(raw) < LinkLen {
+		return 0, "", false
+	}
+	return uint64At(raw), raw[LinkLen:], true
+}
+
+// NonceOf returns the random number of an entry of this version or a later one; ok is false
+// if raw is none.
+func NonceOf(raw string) (nonce uint64, ok bool) {
+	if len(raw) < HeadLen || uint32(xxh3.HashString(raw[:checkAt])) != uint32At(raw[checkAt:]) {
+		return 0, false
+	}
+	return uint64At(raw[nonceAt:]), true
+}
+
 // DecodeHead reads the head of an entry; raw may be cut after HeadLen bytes, or later.
 func DecodeHead(raw string) (h Head, err error) {
 	err = h.decode(raw)

@@ -10,5 +10,13 @@ func init() {
 		mark{"sizeof-beyond-length", "sub w.elements(v) => w.elements(v.Slice(0, v.Cap()))", "./internal/sizeof TestWhatLiesBeyond"},
 		mark{"sizeof-pointer-to-lock", "sub p := t.Elem().PkgPath() => p := \"\"", "./internal/sizeof TestWhatALockBehind"},
 		mark{"store-estimated-cost", "false", "TestTheSizeTravels"},
+		mark{"P1-link", "operand 2", "TestVersionsLive"},
+		mark{"P1-as-of-link", "drop", "TestRaceVersions"},
+		mark{"P2-no-replacing", "false", "TestVersionsLive"},
+		mark{"P2-release-other-lease", "false", "TestALeaseOfTheOtherVersion"},
+		mark{"P2-release-other-lease-in-run", "false", "TestALeaseOfTheOtherVersion"},
+		mark{"I2-unlinked-load-age", "sub f.Unlinked() => false", "TestI3AfterASyncALoadBeside"},
+		mark{"P4-link-of-own-server", "sub f.Unlinked() => false", "TestI3WhatIsLoadedBeside"},
+		mark{"P4-link-is-watched", "true", "TestRaceVersions"},
 	)
 }

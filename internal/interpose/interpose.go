@@ -198,7 +198,7 @@ func (c *conn) delayed(ctx context.Context, op Op, f func(context.Context) error
 	}
 }
 
-// notSent is the error of a request that was stopped before it was sent; see remote.NotSent.
+// notSent is the error of a request that was stopped before it was sent; see remoteerr.NotSent.
 type notSent struct{ error }
 
 func (n notSent) Unwrap() error { return n.error }

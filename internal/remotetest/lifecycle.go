@@ -11,7 +11,6 @@ import (
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/invalidation"
-	"github.com/tiercache/tiercache/remote"
 )
 
 // calls are all methods that ask the server something.
@@ -50,7 +49,7 @@ var lifecycle = []test{
 		s := h.open(t, prefix())
 		require.NoError(t, s.Close())
 		for name, err := range s.calls(s.ctx) {
-			require.ErrorIs(t, err, remote.ErrClosed, name)
+			require.ErrorIs(t, err, backend.ErrClosed, name)
 		}
 		require.NoError(t, s.Close(), "closing twice is fine")
 	}},
@@ -112,7 +111,7 @@ var lifecycle = []test{
 			require.NoError(t, s.Close())
 			told := s.told()
 			_, err := s.GetOne(s.ctx, s.key("k"))
-			require.ErrorIs(t, err, remote.ErrClosed)
+			require.ErrorIs(t, err, backend.ErrClosed)
 			cancel()
 			all.Wait()
 			require.Equal(t, told, s.told())

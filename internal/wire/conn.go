@@ -40,23 +40,23 @@ type Conn struct {
 	// read takes, and a tenth of its time.
 	//
 	// A request goes back when its caller has been told of the answer. Nothing refers to it
-	// then: it is taken off what is owed when it ends. One that was given up, or whose connection has
+	// then: it is taken off inflight when it ends. One that was given up, or whose connection has
 	// ended, does not go back:
 	//
 	//	A:                gives its request up
 	//	reader goroutine: counts an answer to that request
 	requests sync.Pool
 
-	mu    sync.Mutex // guards what follows
-	err   error      // why it has ended
-	owed  []*request // that wait for answers, in order; of which paid do no more
-	paid  int
-	moved atomic.Uint64 // bytes of answers, and of requests that were answered: see awaitSilence
+	mu        sync.Mutex // guards what follows
+	err       error      // why it has ended
+	inflight  []*request // that wait for answers, in order; of which completed are answered
+	completed int
+	moved     atomic.Uint64 // bytes of answers, and of requests that were answered: see awaitSilence
 
 	// Writing. The goroutine that sets writing owns it until it is handed on or ended.
-	writing bool
-	held    bool   // requests are left to the reader goroutine to be written: see read
-	out     []byte // to be written next, in order
+	writing    bool
+	coalescing bool   // requests are left to the reader goroutine to be written: see read
+	out        []byte // to be written next, in order
 	// spare is the buffer of out that is not in use. One that is being written is
 	// neither out nor spare until the write has returned:
 	//
@@ -67,15 +67,15 @@ type Conn struct {
 	spare []byte
 
 	// Of the reader goroutine.
-	in         []byte
-	begin, end int // what of it has not been handed out
-	whole      int // messages that were handed out since it was read into last
-	part       resp.Scanner
-	long       bool   // the latest message was
-	counted    int    // bytes of the message at begin that are in moved already
-	told       int    // callers, of answers that came at once
-	hurry      int    // how often requests are not to be held
-	refusal    string // what the last answer said, if that was an error
+	in             []byte
+	begin, end     int // what of it has not been handed out
+	messages       int // messages that were handed out since it was read into last
+	scanner        resp.Scanner
+	long           bool   // the latest message was
+	counted        int    // bytes of the message at begin that are in moved already
+	woken          int    // callers, of answers that came at once
+	skipCoalescing int    // how often requests are not to be coalesced
+	refusal        string // what the last answer said, if that was an error
 }
 
 // ErrUnsent is matched by errors of requests of which nothing was sent.
@@ -92,18 +92,18 @@ func New(conn net.Conn, o Options) *Conn {
 
 // request is what a caller has asked.
 type request struct {
-	replies []resp.Reply
-	come    int // of them
-	err     error
-	size    uint64        // its bytes; guarded by Conn.mu
-	before  uint64        // Conn.moved when it was put out; guarded by Conn.mu
-	silence time.Duration // see bound.Silence
-	done    chan struct{} // told when it is ended
-	over    bool          // it is ended or given up; guarded by Conn.mu, as is come
-	// then, of a request that no caller waits for, is told when it is ended; nil of all others.
-	then   func([]resp.Reply, error)
-	until  time.Time   // ends a request with then
-	giveUp *time.Timer // at that time; guarded by Conn.mu
+	replies  []resp.Reply
+	received int // of them
+	err      error
+	size     uint64        // its bytes; guarded by Conn.mu
+	before   uint64        // Conn.moved when it was put out; guarded by Conn.mu
+	silence  time.Duration // see bound.Silence
+	done     chan struct{} // told when it is ended
+	ended    bool          // it is ended or given up; guarded by Conn.mu, as is received
+	// callback, of a request that no caller waits for, is called when it is ended; nil of all others.
+	callback func([]resp.Reply, error)
+	deadline time.Time   // ends a request with a callback
+	timer    *time.Timer // at that time; guarded by Conn.mu
 }
 
 // Ask sends commands together and returns their answers.
@@ -142,7 +142,7 @@ func (c *Conn) Ask(ctx context.Context, cmds ...[]string) ([]resp.Reply, error) 
 	}
 	c.mu.Lock()
 	// guard: abandoned-request-is-not-reused
-	r.over = true
+	r.ended = true
 	c.mu.Unlock()
 	return nil, cmp.Or(ctx.Err(), context.DeadlineExceeded) // never nil, whatever the context
 }
@@ -204,21 +204,21 @@ func (c *Conn) Send(ctx context.Context, then func([]resp.Reply, error), cmds ..
 	if !ok {
 		return fmt.Errorf("%w: it has no deadline", ErrUnsent)
 	}
-	r := &request{replies: make([]resp.Reply, len(cmds)), then: then, until: deadline}
+	r := &request{replies: make([]resp.Reply, len(cmds)), callback: then, deadline: deadline}
 	if silence, _ := bound.Silence(ctx); silence > 0 {
-		r.silence, r.until = silence, time.Now().Add(silence)
+		r.silence, r.deadline = silence, time.Now().Add(silence)
 	}
 	return c.put(ctx, r, cmds)
 }
 
-// giveUpSilent ends a request with then whose time has passed, unless the connection is busy: see awaitSilence.
+// giveUpSilent ends a request with a callback whose time has passed, unless the connection is busy: see awaitSilence.
 func (c *Conn) giveUpSilent(r *request) {
 	c.mu.Lock()
 	now := c.moved.Load()
 	// guard: async-deadline-is-for-silence
-	if goesOn := r.silence > 0 && !r.over && now-r.before >= leastOf(r.silence); goesOn {
+	if goesOn := r.silence > 0 && !r.ended && now-r.before >= leastOf(r.silence); goesOn {
 		r.before = now
-		r.giveUp.Reset(r.silence)
+		r.timer.Reset(r.silence)
 		c.mu.Unlock()
 		return
 	}
@@ -239,7 +239,7 @@ const maxOut = 64 << 20
 // put puts the commands behind what is out, and writes that unless another does.
 func (c *Conn) put(ctx context.Context, r *request, cmds [][]string) error {
 	done, err := false, bound.Ended(ctx)
-	defer c.endUnless(&done)
+	defer c.failUnless(&done)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	err = cmp.Or(c.err, err)
@@ -251,36 +251,36 @@ func (c *Conn) put(ctx context.Context, r *request, cmds [][]string) error {
 		done = true
 		return fmt.Errorf("%w: %w", ErrUnsent, err)
 	}
-	c.owed = append(c.owed, r)
+	c.inflight = append(c.inflight, r)
 	from := len(c.out)
 	for _, words := range cmds {
 		c.out = resp.AppendCommand(c.out, words)
 	}
 	r.size, r.before = uint64(len(c.out)-from), c.moved.Load()
-	if r.then != nil {
+	if r.callback != nil {
 		// guard: async-deadline
-		r.giveUp = time.AfterFunc(time.Until(r.until), func() { c.giveUpSilent(r) })
-		c.apart(runtime.Gosched) // the callers of a load that has ended ask again, and write this too
+		r.timer = time.AfterFunc(time.Until(r.deadline), func() { c.giveUpSilent(r) })
+		c.unlocked(runtime.Gosched) // the callers of a load that has ended ask again, and write this too
 	}
-	if !c.held {
+	if !c.coalescing {
 		c.writeLocked()
 	}
 	done = true
 	return nil
 }
 
-// endUnless ends the connection of a caller that defers it and panics before it has done:
+// failUnless ends the connection of a caller that defers it and panics before it has done:
 // what it has left half done, nothing would finish. The panic goes on.
-func (c *Conn) endUnless(done *bool) {
+func (c *Conn) failUnless(done *bool) {
 	// guard: panic-of-caller-ends-connection
 	if !*done {
 		c.fail(recovery.ErrPanicked)
 	}
 }
 
-// apart calls f without c.mu, which is locked again however f ends: its callers unlock it
+// unlocked calls f without c.mu, which is locked again however f ends: its callers unlock it
 // when they are done, also by a panic.
-func (c *Conn) apart(f func()) {
+func (c *Conn) unlocked(f func()) {
 	c.mu.Unlock()
 	// guard: unlock-on-panic
 	defer c.mu.Lock()
@@ -316,17 +316,17 @@ func endsOf(ctx context.Context) (end, limit <-chan struct{}) {
 }
 
 // endLocked ends r, once: its owner is told that it is answered, or never will be. It
-// reports whether then is to be, without locks.
+// reports whether its callback is to be called, without locks.
 func (c *Conn) endLocked(r *request, err error) (tell bool) {
 	// guard: sender-told-once
-	if r.over {
+	if r.ended {
 		return false
 	}
-	if r.giveUp != nil {
-		r.giveUp.Stop()
+	if r.timer != nil {
+		r.timer.Stop()
 	}
-	r.over, r.err = true, err
-	if r.then != nil {
+	r.ended, r.err = true, err
+	if r.callback != nil {
 		return true
 	}
 	r.done <- struct{}{} // which has room: there is one end; and last, since its caller may use it for another
@@ -339,18 +339,18 @@ func (c *Conn) finish(r *request, err error) {
 	tell := c.endLocked(r, err)
 	c.mu.Unlock()
 	if tell {
-		c.tell(r)
+		c.callBack(r)
 	}
 }
 
-// tell is called once r is ended, without locks.
-func (c *Conn) tell(r *request) {
+// callBack is called once r is ended, without locks.
+func (c *Conn) callBack(r *request) {
 	c.call(func() {
 		if r.err != nil {
-			r.then(nil, r.err)
+			r.callback(nil, r.err)
 			return
 		}
-		r.then(r.replies, nil)
+		r.callback(r.replies, nil)
 	})
 }
 
@@ -371,21 +371,21 @@ func (c *Conn) fail(err error) {
 		c.call(func() { c.o.Ended(err) }) // before any caller is told, and asks again
 	}
 	for _, r := range c.endAll(err) {
-		c.tell(r)
+		c.callBack(r)
 	}
 }
 
-// endAll ends all that waits for answers, and returns those that are to be told.
+// endAll ends all that waits for answers, and returns those whose callbacks are to be called.
 func (c *Conn) endAll(err error) (sent []*request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, r := range c.owed[c.paid:] {
+	for _, r := range c.inflight[c.completed:] {
 		if c.endLocked(r, err) {
 			// guard: async-ends-with-connection
 			sent = append(sent, r)
 		}
 	}
-	c.owed, c.paid = nil, 0
+	c.inflight, c.completed = nil, 0
 	return sent
 }
 

@@ -347,7 +347,7 @@ func TestTheRefusalBeforeTheEndIsTold(t *testing.T) {
 func TestWhatIsHeldIsWritten(t *testing.T) {
 	c, s := overTCP(t, Options{})
 	c.mu.Lock()
-	c.held = true
+	c.coalescing = true
 	c.mu.Unlock()
 	answered := make(chan error)
 	go func() {
@@ -356,7 +356,7 @@ func TestWhatIsHeldIsWritten(t *testing.T) {
 	}()
 	require.Eventually(t, func() bool { c.mu.Lock(); defer c.mu.Unlock(); return len(c.out) > 0 }, time.Minute, time.Millisecond)
 	require.Empty(t, s.heard())
-	c.release()
+	c.writeCoalesced()
 	require.NoError(t, <-answered)
 }
 
@@ -364,24 +364,24 @@ func TestWhatIsHeldIsWritten(t *testing.T) {
 // compute.
 func TestRequestsAreNotHeldWhereOthersCompute(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	c := &Conn{told: 2}
-	c.letThemAsk()
-	quick := c.hurry == 0
+	c := &Conn{woken: 2}
+	c.letCallersAsk()
+	quick := c.skipCoalescing == 0
 	var all sync.WaitGroup
 	all.Go(func() {
-		for begun := time.Now(); time.Since(begun) < 5*holdAtMost; {
+		for begun := time.Now(); time.Since(begun) < 5*coalesceAtMost; {
 		}
 	})
-	c.told = 2
-	c.hurry = 0
-	c.letThemAsk()
+	c.woken = 2
+	c.skipCoalescing = 0
+	c.letCallersAsk()
 	all.Wait()
-	require.Equal(t, hurryFor-1, c.hurry)
-	for range hurryFor {
-		c.told = 2
-		c.letThemAsk()
+	require.Equal(t, skipCoalescingFor-1, c.skipCoalescing)
+	for range skipCoalescingFor {
+		c.woken = 2
+		c.letCallersAsk()
 	}
-	require.Zero(t, c.hurry)
+	require.Zero(t, c.skipCoalescing)
 	t.Log("with nothing else to run:", quick)
 }
 
@@ -397,7 +397,7 @@ func TestWhatIsBeingWrittenIsNotWrittenTo(t *testing.T) {
 	t.Cleanup(func() { c.Close(); there.Close(); all.Wait() })
 	var asks sync.WaitGroup
 	ask := func(word string) {
-		before := func() int { c.mu.Lock(); defer c.mu.Unlock(); return len(c.owed) }
+		before := func() int { c.mu.Lock(); defer c.mu.Unlock(); return len(c.inflight) }
 		n := before()
 		asks.Go(func() { _, _ = askOne(within(t), c, "ECHO", word) })
 		require.Eventually(t, func() bool { return before() > n }, time.Minute, time.Millisecond)
@@ -422,8 +422,8 @@ func TestWhatIsBeingWrittenIsNotWrittenTo(t *testing.T) {
 // What is read at once grows where few messages fit in it, also if a part of one is left; a
 // connection that reads nothing keeps little memory.
 func TestWhatIsReadAtOnceGrowsWithTheMessages(t *testing.T) {
-	for whole, want := range map[int]int{1: 2 * firstRead, fewWhole: firstRead} {
-		c := &Conn{in: make([]byte, firstRead), begin: 100, end: firstRead, whole: whole}
+	for whole, want := range map[int]int{1: 2 * firstRead, fewMessages: firstRead} {
+		c := &Conn{in: make([]byte, firstRead), begin: 100, end: firstRead, messages: whole}
 		copy(c.in[100:], "part")
 		require.NoError(t, c.makeRoom())
 		require.Len(t, c.in, want)

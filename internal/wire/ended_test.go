@@ -15,7 +15,7 @@ func closeAfterTheFirstAnswer(c *Conn) (closed chan struct{}) {
 		defer close(closed)
 		for answered := false; !answered; runtime.Gosched() {
 			c.mu.Lock()
-			answered = len(c.owed) > c.paid && c.owed[c.paid].come == 1
+			answered = len(c.inflight) > c.completed && c.inflight[c.completed].received == 1
 			c.mu.Unlock()
 		}
 		c.Close()

@@ -76,7 +76,7 @@ func TestAPanicOfACallbackEndsTheConnection(t *testing.T) {
 			require.ErrorIs(t, c.Send(within(t), never, []string{"ECHO", "x"}), ErrUnsent)
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			require.Empty(t, c.owed, "what was owed is forgotten")
+			require.Empty(t, c.inflight, "the requests that wait are forgotten")
 		})
 	}
 }
@@ -149,7 +149,7 @@ func TestAPanicApartLeavesTheLockToItsCaller(t *testing.T) {
 		defer func() { _ = recover() }()
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.apart(func() { panic("apart") })
+		c.unlocked(func() { panic("apart") })
 	}()
 	require.True(t, c.mu.TryLock())
 }

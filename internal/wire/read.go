@@ -13,21 +13,21 @@ const (
 	// firstRead and mostRead bound how much is read at once: as little as an idle
 	// connection needs, and more when there is more.
 	firstRead, mostRead = 4 << 10, 64 << 10
-	// fewWhole messages at once are few: more are read together. Many are not, or callers and server would take turns.
-	fewWhole = 16
+	// fewMessages messages at once are few: more are read together. Many are not, or callers and server would take turns.
+	fewMessages = 16
 	// maxMessage is twice the longest value that a server takes by default.
 	maxMessage = 1 << 30
-	// holdAtMost is how long requests may be held. A goroutine that computes has the processor for
-	// up to ten times as long; then, as often as hurryFor, none are.
-	holdAtMost = time.Millisecond
-	hurryFor   = 256
+	// coalesceAtMost is how long requests may wait to be coalesced. A goroutine that computes has the processor for
+	// up to ten times as long; then, as often as skipCoalescingFor says, none are.
+	coalesceAtMost    = time.Millisecond
+	skipCoalescingFor = 256
 )
 
 // read is the reader goroutine: it hands out what comes until the connection ends. What panics in
 // that, and in what is called with notices and answers, ends the connection.
 //
 // When answers have come, many callers wake at once, and most ask again: written together that
-// is a fraction of the work. So requests are held while the callers that were told run, and then
+// is a fraction of the work. So requests are left unwritten while the callers that were answered run, and then
 // the reader goroutine writes them all.
 func (c *Conn) read() {
 	// guard: recover-reader
@@ -36,30 +36,30 @@ func (c *Conn) read() {
 		if err = c.readAndHandOut(); err != nil {
 			c.fail(err)
 		}
-		if c.told > 0 {
-			c.letThemAsk()
-			c.release()
+		if c.woken > 0 {
+			c.letCallersAsk()
+			c.writeCoalesced()
 		}
 	}
 }
 
-// letThemAsk has the callers run that were told of answers.
-func (c *Conn) letThemAsk() {
-	if begun := mono.Now(); c.told > 1 && c.hurry == 0 {
+// letCallersAsk has the callers run that were answered.
+func (c *Conn) letCallersAsk() {
+	if begun := mono.Now(); c.woken > 1 && c.skipCoalescing == 0 {
 		runtime.Gosched()
-		if mono.Now().Sub(begun) > holdAtMost {
+		if mono.Now().Sub(begun) > coalesceAtMost {
 			// guard: held-callers-run
-			c.hurry = hurryFor
+			c.skipCoalescing = skipCoalescingFor
 		}
 	}
-	c.hurry, c.told = max(c.hurry-1, 0), 0
+	c.skipCoalescing, c.woken = max(c.skipCoalescing-1, 0), 0
 }
 
-// release writes what was held.
-func (c *Conn) release() {
+// writeCoalesced writes the requests that came meanwhile, together.
+func (c *Conn) writeCoalesced() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.held = false
+	c.coalescing = false
 	// guard: write-held-requests
 	c.writeLocked()
 }
@@ -85,8 +85,8 @@ func (c *Conn) readAndHandOut() error {
 // handed out of the buffer was copied, so nothing refers to it.
 func (c *Conn) makeRoom() error {
 	held := c.end - c.begin
-	filledByFew := c.end == len(c.in) && c.whole < fewWhole // the messages are long: more is to be read at once
-	emptyAndLong := held == 0 && len(c.in) > mostRead       // it was made longer for one message
+	filledByFew := c.end == len(c.in) && c.messages < fewMessages // the messages are long: more is to be read at once
+	emptyAndLong := held == 0 && len(c.in) > mostRead             // it was made longer for one message
 	switch {
 	case filledByFew && len(c.in) < mostRead, emptyAndLong:
 		in := make([]byte, min(mostRead, max(firstRead, 2*len(c.in))))
@@ -100,14 +100,14 @@ func (c *Conn) makeRoom() error {
 	default:
 		copy(c.in, c.in[c.begin:c.end])
 	}
-	c.begin, c.end, c.whole = 0, held, 0
+	c.begin, c.end, c.messages = 0, held, 0
 	return nil
 }
 
 // handOut hands out the messages that are whole.
 func (c *Conn) handOut() error {
 	for c.begin < c.end {
-		n, err := c.part.Scan(c.in[c.begin:c.end])
+		n, err := c.scanner.Scan(c.in[c.begin:c.end])
 		if err != nil || n == 0 {
 			// guard: push-is-no-progress
 			if c.in[c.begin] != '>' {
@@ -116,7 +116,7 @@ func (c *Conn) handOut() error {
 			return err
 		}
 		m := c.in[c.begin : c.begin+n]
-		c.whole++
+		c.messages++
 		c.long = n > mostRead // and so may the next be
 		if m[0] != '>' {
 			c.countMoved(n)
@@ -140,49 +140,49 @@ func (c *Conn) countMoved(there int) {
 	c.counted = there
 }
 
-// reply hands an answer to the request that it is owed to.
+// reply hands an answer to the request that it is for.
 func (c *Conn) reply(m []byte) error {
 	if c.refusal = ""; m[0] == '-' {
 		c.refusal = resp.Said(m[1 : len(m)-2])
 	}
 	answer, _ := resp.Decode(m)
-	r, tell, err := c.pay(m, answer)
+	r, tell, err := c.complete(m, answer)
 	if tell {
-		c.tell(r)
+		c.callBack(r)
 	}
 	return err
 }
 
-// pay gives an answer to the request that has waited longest, and ends that if it was the last.
-func (c *Conn) pay(m []byte, answer resp.Reply) (r *request, tell bool, err error) {
+// complete gives an answer to the request that has waited longest, and ends that if it was the last.
+func (c *Conn) complete(m []byte, answer resp.Reply) (r *request, tell bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	// guard: no-answers-after-end
-	case c.err != nil: // what was owed is not known any more
+	case c.err != nil: // which requests wait is not known any more
 		return nil, false, c.err
-	case c.paid == len(c.owed):
+	case c.completed == len(c.inflight):
 		// guard: unasked-reply
 		return nil, false, resp.Unasked(m)
 	}
-	r = c.owed[c.paid]
-	if !r.over { // else its owner may look at what there is
-		r.replies[r.come] = answer
+	r = c.inflight[c.completed]
+	if !r.ended { // else its owner may look at what there is
+		r.replies[r.received] = answer
 	}
-	if r.come++; r.come < len(r.replies) {
+	if r.received++; r.received < len(r.replies) {
 		return r, false, nil
 	}
 	c.moved.Add(r.size)
-	c.owed[c.paid] = nil
-	switch c.paid++; {
-	case c.paid == len(c.owed):
-		c.owed, c.paid = c.owed[:0], 0
-	case c.paid >= 64 && c.paid >= len(c.owed)-c.paid: // there is always something owed
-		c.owed, c.paid = append(c.owed[:0], c.owed[c.paid:]...), 0
+	c.inflight[c.completed] = nil
+	switch c.completed++; {
+	case c.completed == len(c.inflight):
+		c.inflight, c.completed = c.inflight[:0], 0
+	case c.completed >= 64 && c.completed >= len(c.inflight)-c.completed: // some request always waits
+		c.inflight, c.completed = append(c.inflight[:0], c.inflight[c.completed:]...), 0
 	}
-	if r.then == nil && !r.over {
-		c.told++
-		c.held = true
+	if r.callback == nil && !r.ended {
+		c.woken++
+		c.coalescing = true
 	}
 	return r, c.endLocked(r, nil), nil
 }

@@ -3,10 +3,10 @@ package wire
 import "net"
 
 const (
-	// rounds is how often a caller writes for others before a goroutine does.
-	rounds = 4
-	// keptOut bounds the buffers that are kept.
-	keptOut = 128 << 10
+	// flushesForOthers is how often a caller writes for others before a goroutine does.
+	flushesForOthers = 4
+	// maxSpare bounds the buffers that are kept.
+	maxSpare = 128 << 10
 )
 
 // writeLocked writes what is out, unless another does.
@@ -21,20 +21,20 @@ func (c *Conn) writeLocked() {
 // A caller that waits for an answer is not to be held up by the network, nor by others for long.
 func (c *Conn) flushLocked(caller bool) {
 	for i := 0; len(c.out) > 0 && c.err == nil; i++ {
-		if caller && i == rounds {
-			c.goOn(nil)
+		if caller && i == flushesForOthers {
+			c.writeAsync(nil)
 			return
 		}
 		b := c.out
 		// guard: own-write-buffer
 		c.out, c.spare = c.spare[:0], nil
 		var rest []byte
-		c.apart(func() { rest = c.write(b, caller) })
+		c.unlocked(func() { rest = c.write(b, caller) })
 		if len(rest) > 0 && c.err == nil {
-			c.goOn(rest)
+			c.writeAsync(rest)
 			return
 		}
-		if cap(b) <= keptOut {
+		if cap(b) <= maxSpare {
 			c.spare = b[:0]
 		}
 	}
@@ -57,8 +57,8 @@ func (c *Conn) write(b []byte, caller bool) (rest []byte) {
 	return b[n:]
 }
 
-// goOn has a goroutine write the rest, and what comes.
-func (c *Conn) goOn(rest []byte) {
+// writeAsync has a goroutine write the rest, and what comes.
+func (c *Conn) writeAsync(rest []byte) {
 	if !c.o.Go(func() {
 		// guard: recover-writer
 		defer c.recovered("writing to a connection")
@@ -67,6 +67,6 @@ func (c *Conn) goOn(rest []byte) {
 		defer c.mu.Unlock()
 		c.flushLocked(false)
 	}) { // it is being closed, and what is half written is the end of it
-		c.apart(func() { c.fail(net.ErrClosed) })
+		c.unlocked(func() { c.fail(net.ErrClosed) })
 	}
 }

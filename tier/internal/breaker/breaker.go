@@ -27,7 +27,8 @@ type Breaker struct {
 	state atomic.Uint64
 	// Current is the outage while the breaker is open. It is set before state.
 	Current  atomic.Pointer[Outage]
-	openings atomic.Int64
+	openings atomic.Int64 // all
+	outages  atomic.Int64 // those that were not brief
 
 	mu sync.Mutex // held while state changes; nothing is called under it
 
@@ -62,7 +63,28 @@ type Outage struct {
 	Cause error
 	Of    *Breaker
 	Over  chan struct{}
+	// NotAsked counts requests that were refused meanwhile: reads that went to their
+	// loaders, and writes.
+	NotAsked atomic.Int64
+	told     atomic.Bool
 }
+
+// Brief is for how long a server may be away before that is more than a stall: a slow script, a pause of the
+// machine, a connection made again. Requests are refused meanwhile all the same.
+const Brief = time.Second
+
+// Tell counts the outage, if it is no longer brief. It reports whether it has done so now.
+func (a *Outage) Tell() bool {
+	// guard: stall-is-no-outage
+	if time.Since(a.Since) < Brief || !a.told.CompareAndSwap(false, true) {
+		return false
+	}
+	a.Of.outages.Add(1)
+	return true
+}
+
+// Told reports whether the outage was counted.
+func (a *Outage) Told() bool { return a.told.Load() }
 
 func (a *Outage) Error() string {
 	return fmt.Sprintf("not asked, since it is away since %s: %v", a.Since.Format(time.TimeOnly), a.Cause)
@@ -87,6 +109,7 @@ func (b *Breaker) admit() (breakerState, error) {
 	// guard: I8-open-breaker-refuses
 	if s.state() == stateOpen {
 		if a := b.Current.Load(); a != nil { // else it has just ended
+			a.NotAsked.Add(1)
 			return s, a
 		}
 	}

@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/bound"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
-	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 )
 
 // Conn is a connection with a breaker for each of its servers: while a server is away it
@@ -25,9 +26,9 @@ import (
 type Conn struct {
 	backend.Conn
 	timeout time.Duration
-	Server  Breaker // of the only server, or in a cluster of the one that has the log
-	Sharded bool
-	shards  sync.Map // in a cluster: a *Breaker for each address
+	Server  Breaker     // of the only server, or in a cluster of the one that has the log
+	Sharded atomic.Bool // the keys are on several servers
+	shards  sync.Map    // in a cluster: a *Breaker for each address
 	// silence is the age of a server's proof from which on, in a cluster, a request to
 	// several servers that failed counts against that server.
 	silence time.Duration
@@ -43,7 +44,7 @@ func NewConn(c backend.Conn, timeout, heartbeat time.Duration, opened, closed fu
 
 // Of returns the breaker of the server that has a remote key.
 func (g *Conn) Of(name string) *Breaker {
-	if !g.Sharded {
+	if !g.Sharded.Load() {
 		return &g.Server
 	}
 	return g.ofShard(g.Shard(name), name)
@@ -92,13 +93,13 @@ func (g *Conn) OfLog() *Breaker { return &g.Server }
 func (g *Conn) OpenOutage() *Outage { return g.OfLog().Current.Load() }
 
 // AwaySince returns the beginning of the oldest present outage, or the zero time, and how
-// many outages there were.
+// many outages there were that were not brief.
 func (g *Conn) AwaySince() (since time.Time, outages int64) {
 	count := func(b *Breaker) {
 		if a := b.Current.Load(); a != nil && (since.IsZero() || a.Since.Before(since)) {
 			since = a.Since
 		}
-		outages += b.openings.Load()
+		outages += b.outages.Load()
 	}
 	count(&g.Server)
 	g.shards.Range(func(_, b any) bool {
@@ -106,6 +107,16 @@ func (g *Conn) AwaySince() (since time.Time, outages int64) {
 		return true
 	})
 	return since, outages
+}
+
+// Openings counts all outages, brief ones too.
+func (g *Conn) Openings() int64 {
+	n := g.Server.openings.Load()
+	g.shards.Range(func(_, b any) bool {
+		n += b.(*Breaker).openings.Load()
+		return true
+	})
+	return n
 }
 
 // request is a request on its way to one server or several.
@@ -118,7 +129,7 @@ type request struct {
 
 // admit returns an error, an *Outage, if a server that has one of the keys is away.
 func (g *Conn) admit(keys int, key func(i int) string) (r request, err error) {
-	if !g.Sharded {
+	if !g.Sharded.Load() {
 		r.b = &g.Server
 		r.sent, err = r.b.admit()
 		return r, err
@@ -169,8 +180,8 @@ func (b *Breaker) recordAnswer(ctx context.Context, sent breakerState, err error
 	switch {
 	case err == nil:
 		b.answered()
-	case errors.Is(err, remote.ErrClosed):
-	case !remote.Away(err):
+	case errors.Is(err, backend.ErrClosed):
+	case !remoteerr.Away(err):
 		b.answered()
 	// guard: I8-caller-gave-up-first
 	case ctx.Err() != nil && bound.Cause(ctx) != ErrRemoteTimeout:
@@ -193,7 +204,7 @@ func (g *Conn) Delta(ctx context.Context, q changelog.DeltaQuery) (changelog.Del
 	case err == nil && took > g.timeout && !d.Busy:
 		b.unanswered(sent, fmt.Errorf("it took %v to answer", took.Round(time.Millisecond)))
 	// guard: I8-failed-heartbeat-counts
-	case err != nil && ctx.Err() == context.DeadlineExceeded && took >= g.timeout-g.timeout/8 && remote.Away(err):
+	case err != nil && ctx.Err() == context.DeadlineExceeded && took >= g.timeout-g.timeout/8 && remoteerr.Away(err):
 		b.unanswered(sent, err)
 	default:
 		b.recordAnswer(ctx, sent, err)
@@ -219,7 +230,7 @@ func (g *Conn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) 
 	if err != nil {
 		return nil, changelog.Delta{}, err
 	}
-	if g.Sharded && q != nil {
+	if g.Sharded.Load() && q != nil {
 		sent, err := g.Server.admit()
 		if err != nil {
 			return nil, changelog.Delta{}, err
@@ -262,7 +273,9 @@ func (g *Conn) Stage(ctx context.Context, w *backend.Write) error {
 		return err
 	}
 	err = g.Conn.Stage(ctx, w)
-	g.Refusals.record(kindOfWrite([]backend.Write{*w}), err)
+	if err != nil { // that it was staged does not mean that it is written
+		g.Refusals.record(kindOfWrite([]backend.Write{*w}), err)
+	}
 	g.recordAnswer(ctx, r, err)
 	return err
 }
@@ -329,7 +342,7 @@ func Worst(written []backend.Written, err error) error {
 
 // worse returns the error that says more about the server, of two errors of one request.
 func worse(a, b error) error {
-	if a == nil || b != nil && remote.Away(b) {
+	if a == nil || b != nil && remoteerr.Away(b) {
 		return b
 	}
 	return a

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/tiercache/tiercache/internal/backend"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 	"github.com/tiercache/tiercache/remote"
 )
 
@@ -59,7 +60,7 @@ func (r *Refusals) record(k Kind, err error) {
 // refused reports whether a server that works has answered that it does not perform the request, other than for want of memory,
 // which is told elsewhere.
 func refused(err error) bool {
-	return !remote.Unreachable(err) && !remote.Away(err) && !errors.Is(err, remote.ErrFull) && !Refused(err)
+	return !remoteerr.Unreachable(err) && !remoteerr.Away(err) && !errors.Is(err, remote.ErrFull) && !errors.Is(err, backend.ErrEvicted) && !Refused(err)
 }
 
 // Now returns what is refused at present, by kind.

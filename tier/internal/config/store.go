@@ -28,6 +28,7 @@ type Store struct {
 	MaxTTL       time.Duration
 	Settle       time.Duration
 	NoTracking   bool
+	StartOffline bool
 	Logger       *slog.Logger
 	LeaseTTL     time.Duration // the same in the whole fleet: see renewEvery
 	Errs         []error

@@ -51,6 +51,13 @@ type Call struct {
 	Holds time.Duration // for how long another process holds the lease at most, unless it extends it
 	Stale *record.Item  // read remotely, valid but past its TTL: for callers that accept that
 	Force bool          // load even if the remote tier has a valid value
+	// Link is not 0 if the key's entry is of another encoding: then it is the random number of
+	// that, and Name is of the entry that stands beside it. See Table.GoBeside.
+	Link      uint64
+	LinkBasis Basis // of the read of the entry of the other encoding
+	LinkCause uint8 // why that could not be used: a tier.Cause
+	// ReadAgain: that entry was read for the call, but without being tracked.
+	ReadAgain bool
 	// RefreshTarget is the copy that a refresh in the background is to replace.
 	RefreshTarget *record.Item
 }
@@ -211,9 +218,29 @@ func (t *Table) Restart(f *Call, v *changelog.View, now mono.Time) {
 	f.Watch.hasProvisional, f.Watch.baseline = false, f.Watch.invalidations
 	f.Basis = Basis{Begun: now, Proof: v.Proof, Seq: v.Seq, Epoch: v.Epoch, KeyTick: v.Watermark, Invalidations: f.Watch.invalidations}
 	if t.ShardOf != nil && f.Name != "" {
-		f.Shard = t.ShardOf(f.Name)
-		f.Proof = min(f.Proof, f.Shard.Proof())
+		if f.Shard = t.ShardOf(f.Name); f.Shard != nil { // nil: a store that has started offline has turned out to be of one server
+			f.Proof = min(f.Proof, f.Shard.Proof())
+		}
 	}
+}
+
+// GoBeside makes f a call of the entry called name, which stands beside one of another encoding
+// whose random number, as it was read, is link (P1, P2 of docs/upgrading.md). That was read as of
+// f.Basis, and so is what is found beside it.
+func (t *Table) GoBeside(f *Call, name string, link uint64, cause uint8) {
+	s := t.shard(f.H)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.Name, f.Link, f.LinkBasis, f.LinkCause = name, link, f.Basis, cause
+	f.Seen, f.Empty = "", false
+	f.Watch.linked, f.Watch.linkedAt = true, f.Basis.Invalidations
+}
+
+// Unlinked reports whether f is beside an entry of whose changes this process need not have been
+// told since f's basis.
+func (f *Call) Unlinked() bool {
+	was, now := &f.LinkBasis, &f.Basis
+	return f.Link != 0 && (was.Invalidations != now.Invalidations || was.Epoch != now.Epoch || was.Shard != now.Shard)
 }
 
 // Leave is called by each waiter once. The last waiter ends the load.

@@ -30,8 +30,19 @@ type Watch struct {
 	// tier already. It causes exactly one invalidation beyond baseline, its echo (see
 	// remote.Write).
 	hasProvisional bool
+	// linked: what is read or written stands beside an entry of another encoding, which was
+	// read when the count was linkedAt. Invalidations of both names are counted: what is told
+	// of once is not told of again, so a copy is kept only if neither has changed since.
+	linked   bool
+	linkedAt int
 	// gone: no longer registered, so invalidations are not counted any more.
 	gone bool
+}
+
+// isLinked reports whether nothing was told of the entry that it stands beside up to the baseline.
+func (w *Watch) isLinked() bool {
+	// guard: P4-link-is-watched
+	return !w.linked || w.baseline == w.linkedAt
 }
 
 // isOwnEcho reports whether the latest invalidation can be the echo of the watched write.
@@ -66,7 +77,7 @@ type Table struct {
 	local *local.Cache[record.Item]
 	// Largest is the cost above which an item is not kept; 0: there is no such.
 	Largest int64
-	// ShardOf is nil where there is one server.
+	// ShardOf is nil, or returns nil, where there is one server.
 	ShardOf func(name string) *backend.Shard
 	shards  [64]tableShard
 	// Synced is a mono.Time, when the latest Sync that succeeded was called.
@@ -227,7 +238,7 @@ func (t *Table) InsertIfUnchanged(h local.Key, w *Watch, it *record.Item) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// guard: R9-overtaken-read
-	return !w.gone && w.invalidations == w.baseline && t.put(h, it)
+	return !w.gone && w.invalidations == w.baseline && w.isLinked() && t.put(h, it)
 }
 
 // CommitProvisional puts a value whose write has been stored into the local tier, unless
@@ -250,7 +261,7 @@ func (t *Table) CommitProvisional(h local.Key, w *Watch, it *record.Item) bool {
 	defer s.mu.Unlock()
 	w.hasProvisional = false
 	// guard: R9-overtaken-write
-	if w.gone || w.invalidations > w.baseline+1 {
+	if w.gone || w.invalidations > w.baseline+1 || !w.isLinked() {
 		t.local.RemoveEntry(it.Entry())
 		return false
 	}
@@ -271,7 +282,7 @@ func (t *Table) InsertProvisional(h local.Key, w *Watch, it *record.Item) {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if w.gone || w.invalidations != w.baseline {
+	if w.gone || w.invalidations != w.baseline || !w.isLinked() {
 		// The invalidation that came since the baseline may have been the echo of an older
 		// copy's write, and left that copy in place. It must not be served after the loaded
 		// value.

@@ -3,6 +3,7 @@ package keyspace
 
 import (
 	"encoding/base64"
+	"encoding/binary"
 	"strings"
 	"unsafe"
 
@@ -58,6 +59,16 @@ func (n *Space) RemoteName(h local.Key) string {
 	return unsafe.String(&b[0], len(b)) // nothing else refers to b
 }
 
+// BesideName is the name of the entry of encoding shape that stands beside one of another encoding under RemoteName(h). The
+// braces put both into one slot.
+func (n *Space) BesideName(h local.Key, shape uint64) string {
+	b := append(n.appendName(make([]byte, 0, n.nameLen()+shapeText), h), '~')
+	var raw [8]byte
+	binary.BigEndian.PutUint64(raw[:], shape)
+	b = base64.RawURLEncoding.AppendEncode(b, raw[:])
+	return unsafe.String(&b[0], len(b)) // nothing else refers to b
+}
+
 // NameAll calls tell with the remote names of count hashes. They share one piece of
 // memory, so each keeps the others alive.
 func (n *Space) NameAll(count int, hash func(i int) local.Key, tell func(i int, name string)) {
@@ -85,13 +96,20 @@ func (n *Space) appendName(b []byte, h local.Key) []byte {
 	return append(base64.RawURLEncoding.AppendEncode(b, raw[:]), '}')
 }
 
-const hashText = 22 // of 16 bytes in base64
+const (
+	hashText  = 22     // of 16 bytes in base64
+	shapeText = 1 + 11 // a tilde, and 8 bytes in base64
+)
 
 // Parse returns the hash in a name that an invalidation of the server holds,
-// and whether the name is that of the key's lease.
+// and whether the name is that of the key's lease. An entry that stands beside another has
+// the hash of that.
 func Parse(name string) (h local.Key, lease, ok bool) {
 	if key, is := backend.LeaseOf(name); is {
 		name, lease = key, true
+	}
+	if n := len(name) - shapeText; n > 0 && name[n] == '~' {
+		name = name[:n]
 	}
 	n := len(name) - hashText - 2
 	if n < 0 || name[n] != '{' || name[len(name)-1] != '}' {

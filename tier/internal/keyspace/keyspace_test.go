@@ -69,3 +69,26 @@ func FuzzParseRemoteName(f *testing.F) {
 		require.Equal(t, lease, strings.HasSuffix(s, "!"))
 	})
 }
+
+// What stands beside an entry is of its key, and so is the lease of that.
+func TestANameBesideAnotherIsOfTheSameKey(t *testing.T) {
+	n := New("app", "docs:a~b")
+	h := n.Hash("key")
+	seen := map[string]bool{n.RemoteName(h): true}
+	for _, shape := range []uint64{0, 1, 1<<64 - 1, 0x3efbefbefbefbefb} {
+		name := n.BesideName(h, shape)
+		require.False(t, seen[name])
+		seen[name] = true
+		require.True(t, strings.HasPrefix(name, n.RemoteName(h)+"~"))
+		for suffix, isLease := range map[string]bool{"": false, "!": true} {
+			got, lease, ok := Parse(name + suffix)
+			require.True(t, ok)
+			require.Equal(t, h, got)
+			require.Equal(t, isLease, lease)
+		}
+	}
+	for _, bad := range []string{"~AAAAAAAAAAA", n.RemoteName(h) + "~short", n.RemoteName(h) + "~AAAAAAAAAAA~AAAAAAAAAAA"} {
+		_, _, ok := Parse(bad)
+		require.False(t, ok, bad)
+	}
+}

@@ -25,6 +25,9 @@ func (s *Session) Open(ctx context.Context, onChanged func(names []string), onLo
 	o := s.Cfg.Connection()
 	o.Panics = s.goroutines.Panics
 	o.Events = backend.Events{Changed: onChanged, Lost: s.Lost, Published: s.onPublished}
+	if s.Cfg.StartOffline {
+		return s.openOffline(ctx, o, reads)
+	}
 	var conn backend.Conn
 	err := persist(ctx, func() (err error) {
 		conn, err = s.Cfg.Backend.Connect(ctx, o)
@@ -33,13 +36,39 @@ func (s *Session) Open(ctx context.Context, onChanged func(names []string), onLo
 	if err != nil {
 		return err
 	}
+	return s.begin(ctx, conn, o, reads, persist)
+}
+
+// begin begins to use a connection.
+func (s *Session) begin(ctx context.Context, conn backend.Conn, o backend.Options, reads func() int64, try func(context.Context, func() error) error) error {
 	if mode := backend.ModeOf(conn, o); mode.NoTracking && !o.NoTracking {
 		s.Cfg.NoTracking = true
 		s.Cfg.Logger.Warn("tiercache: the store is as WithoutTracking, since the server does not tell of changed keys", "why", strings.Join(mode.Without, "; "))
 	}
-	s.Sharded = conn.Shard(s.Cfg.Prefix) != nil
+	s.use(conn)
+	s.Conn.Sharded.Store(conn.Shard(s.Cfg.Prefix) != nil)
+	// The first attempt may take a server to be unreachable that is not, in a cluster:
+	//
+	//	probe:  asks the server, over the connection that the client has just made
+	//	client: makes another connection to it, so the probe's answer does not count
+	err := try(ctx, func() (err error) {
+		s.Tail, err = changelog.Start(ctx, s.Conn, s.tailConfig(reads))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if s.Sharded() {
+		s.proveAll(ctx)
+	}
+	s.following.Store(s.Tail)
+	s.Tail.Wake() // for messages published while it started
+	return nil
+}
+
+// use makes Conn of a connection.
+func (s *Session) use(conn backend.Conn) {
 	s.Conn = breaker.NewConn(conn, s.Cfg.Timeout, s.Cfg.Heartbeat, s.OnOutageBegin, s.OnOutageEnd)
-	s.Conn.Sharded = s.Sharded
 	s.Conn.Refusals.Tell = s.onRefusal
 	s.Conn.Server.Probe = func(ctx context.Context) {
 		// A server that is slow is taken to be away while the log is still being read.
@@ -48,34 +77,20 @@ func (s *Session) Open(ctx context.Context, onChanged func(names []string), onLo
 			_ = t.CatchUp(ctx) // breaker.Conn records the result
 		}
 	}
-	if err = s.follow(ctx, reads); err != nil {
-		return err
-	}
-	if s.Sharded {
-		// The histories of all servers are to be in the log before a key is written: a
-		// server that is first seen later may have lost writes, so the namespaces of all
-		// declarations would change.
-		pctx, cancel := s.ChangeContext(ctx, 1)
-		_ = s.Conn.Prove(pctx) // a server that does not answer now is seen later
-		cancel()
-	}
-	s.following.Store(s.Tail)
-	s.Tail.Wake() // for messages published while it started
-	return nil
 }
 
-// follow begins to follow the change log. The first attempt may take a server to be unreachable that is not, in a cluster:
-//
-//	probe:  asks the server, over the connection that the client has just made
-//	client: makes another connection to it, so the probe's answer does not count
-func (s *Session) follow(ctx context.Context, reads func() int64) error {
-	return persist(ctx, func() (err error) {
-		s.Tail, err = changelog.Start(ctx, s.Conn, changelog.Config{
-			Heartbeat: s.Cfg.Heartbeat, Timeout: s.Cfg.Timeout, Retention: s.Cfg.MaxTTL,
-			Logger: s.Cfg.Logger, Reads: reads, Panics: s.goroutines.Panics,
-		})
-		return err
-	})
+func (s *Session) tailConfig(reads func() int64) changelog.Config {
+	return changelog.Config{Heartbeat: s.Cfg.Heartbeat, Timeout: s.Cfg.Timeout, Retention: s.Cfg.MaxTTL,
+		Logger: s.Cfg.Logger, Reads: reads, Panics: s.goroutines.Panics}
+}
+
+// proveAll has the histories of all servers of a cluster put into the log before a key is written: a
+// server that is first seen later may have lost writes, so the namespaces of all
+// declarations would change.
+func (s *Session) proveAll(ctx context.Context) {
+	pctx, cancel := s.ChangeContext(ctx, 1)
+	defer cancel()
+	_ = s.Conn.Prove(pctx) // a server that does not answer now is seen later
 }
 
 // Lost has local copies proven again: invalidations of them may have been lost.

@@ -10,6 +10,7 @@ import (
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/recovery"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 	"github.com/tiercache/tiercache/remote"
 )
 
@@ -27,7 +28,7 @@ func persist(ctx context.Context, attempt func() error) error {
 		if err == nil {
 			return nil
 		}
-		if told == nil || !saysNothing(err) {
+		if told == nil || !saysNothing(err) && ctx.Err() == nil {
 			told = err
 		}
 		// guard: open-fails-at-once
@@ -65,5 +66,5 @@ func mayPass(err error) bool {
 	if passes, says := backend.MayPass(err); says {
 		return passes
 	}
-	return (remote.Away(err) || errors.Is(err, remote.ErrFull)) && !errors.Is(err, recovery.ErrPanicked)
+	return (remoteerr.Away(err) || errors.Is(err, remote.ErrFull)) && !errors.Is(err, recovery.ErrPanicked)
 }

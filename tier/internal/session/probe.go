@@ -15,19 +15,36 @@ const maxProbePause = 500 * time.Millisecond
 // OnOutageBegin is called when the breaker opens: requests are refused from now on. It may
 // run on the reader goroutine of a connection, which must not wait for the logger.
 func (s *Session) OnOutageBegin(a *breaker.Outage) {
-	s.goroutines.Spawn(func() {
-		s.Cfg.Logger.Warn("tiercache: the remote tier does not answer, reads go to their loaders", "error", a.Cause)
-		// guard: I8-probe-at-once
-		s.probe(a)
-	})
+	// guard: I8-probe-at-once
+	s.goroutines.Spawn(func() { s.probe(a) })
+	s.goroutines.Spawn(func() { s.tell(a) })
+}
+
+// tell logs an outage once it is no longer brief.
+func (s *Session) tell(a *breaker.Outage) {
+	timer := time.NewTimer(time.Until(a.Since.Add(breaker.Brief)))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-a.Over:
+	case <-s.goroutines.Ctx.Done():
+	}
+	if a.Tell() {
+		s.Cfg.Logger.Warn("tiercache: the remote tier does not answer, reads go to their loaders", "error", a.Cause, "since", a.Since)
+	}
+	if !a.Told() {
+		return
+	}
+	select {
+	case <-a.Over:
+		s.Cfg.Logger.Info("tiercache: the remote tier answers again", "away", time.Since(a.Since).Round(time.Millisecond), "requests_not_sent", a.NotAsked.Load())
+	case <-s.goroutines.Ctx.Done():
+	}
 }
 
 // OnOutageEnd is called when the breaker closes. It wakes the tail, so that changes that
 // could not be recorded need not wait for the next heartbeat.
-func (s *Session) OnOutageEnd(a *breaker.Outage) {
-	away := time.Since(a.Since).Round(time.Millisecond)
-	// guard: reader-does-not-log
-	s.goroutines.Spawn(func() { s.Cfg.Logger.Info("tiercache: the remote tier answers again", "away", away) })
+func (s *Session) OnOutageEnd(*breaker.Outage) {
 	if t := s.following.Load(); t != nil {
 		// guard: I8-wake-after-outage
 		t.Wake()

@@ -20,7 +20,7 @@ func (s *Session) IsValid(it *record.Item, v *changelog.View, now mono.Time) boo
 func (s *Session) HasFreshProof(it *record.Item, v *changelog.View, now mono.Time) bool {
 	// guard: I2-shard-proof-age
 	// guard: I2-proof-age
-	return s.ProofFresh(v, now) && (!s.Sharded || it.Extra().Shard.Age(now) <= s.Cfg.MaxStaleness)
+	return s.ProofFresh(v, now) && (!s.Sharded() || it.Extra().Shard.Age(now) <= s.Cfg.MaxStaleness)
 }
 
 // ProofFresh reports whether this process has recent proof that it has read the log.
@@ -31,7 +31,7 @@ func (s *Session) ProofFresh(v *changelog.View, now mono.Time) bool {
 // ShardOf returns the server of the cluster that has the remote key name; nil where
 // there is one server.
 func (s *Session) ShardOf(name string) *backend.Shard {
-	if !s.Sharded {
+	if !s.Sharded() {
 		return nil
 	}
 	return s.Conn.Shard(name)

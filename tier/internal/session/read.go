@@ -77,7 +77,7 @@ func (s *Session) ReadUntracked(ctx context.Context, names []string, v *changelo
 func (s *Session) Lease(ctx context.Context, asked []backend.LeaseRequest, v *changelog.View) ([]backend.Lease, error) {
 	var names []string
 	var shards []*backend.Shard
-	if s.Sharded {
+	if s.Sharded() {
 		names = keysOf(asked)
 		shards = s.shardsOf(names)
 	}
@@ -105,7 +105,7 @@ func keysOf(asked []backend.LeaseRequest) []string {
 
 // shardsOf returns the servers of the keys; nil where there is one server.
 func (s *Session) shardsOf(names []string) []*backend.Shard {
-	if !s.Sharded {
+	if !s.Sharded() {
 		return nil
 	}
 	shards := make([]*backend.Shard, len(names))

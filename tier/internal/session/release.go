@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 )
 
 // Release gives up leases, and tries again until the server answers: the connection over
@@ -50,5 +50,5 @@ func (s *Session) releaseOnce(store context.Context, keys []string, token string
 		onError(err)
 	}
 	// guard: release-until-answered
-	return !remote.Away(err)
+	return !remoteerr.Away(err)
 }

@@ -24,15 +24,19 @@ type Session struct {
 	// following is Tail once it has started: invalidations can come before.
 	following  atomic.Pointer[changelog.Tail]
 	goroutines *background.Group
-	onLost     func() // is called when invalidations may have been lost
-	// Sharded: the keys are on several servers, each of which proves its own part.
-	Sharded bool
-	_       [record.CacheLine]byte // keeps writes to the fields below from slowing hits, which read the fields above
+	onLost     func()                 // is called when invalidations may have been lost
+	_          [record.CacheLine]byte // keeps writes to the fields below from slowing hits, which read the fields above
 
 	deadline atomic.Pointer[requestDeadline]
-	Activity atomic.Int64 // grows with each write, and while loads run: see Store.reads
-	_        [record.CacheLine]byte
+	// unanswered is since when the server has not told of itself when it was asked; 0: it has.
+	unanswered atomic.Int64
+	Activity   atomic.Int64 // grows with each write, and while loads run: see Store.reads
+	_          [record.CacheLine]byte
 }
+
+// Sharded reports whether the keys are on several servers, each of which proves its own part. Of a store that has started
+// offline, and is not connected yet, no key has a known server: what is read then could never be proven.
+func (s *Session) Sharded() bool { return s.Conn.Sharded.Load() }
 
 // ServerTimeIn returns what the server's clock will show in d, or a little more: it is
 // computed from the latest answered delta read.

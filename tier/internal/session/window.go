@@ -7,7 +7,7 @@ import (
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
-	"github.com/tiercache/tiercache/remote"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 )
 
@@ -37,7 +37,7 @@ const maxEarly = 5 * time.Millisecond
 // clock is behind by more than maxEarly would refuse all writes.
 func (s *Session) Window(v *changelog.View, name string, until mono.Time) backend.Window {
 	clock := v.Clock()
-	if s.Sharded {
+	if s.Sharded() {
 		of, known := s.Conn.Shard(name).Clock()
 		if !known {
 			return backend.Window{Before: clock.Earliest(until)}
@@ -48,7 +48,7 @@ func (s *Session) Window(v *changelog.View, name string, until mono.Time) backen
 	// guard: G2-window-begin
 	// guard: G1-window-end-lower-bound
 	w := backend.Window{NotBefore: clock.Earliest(mono.Now()).Add(-maxEarly), Before: clock.Earliest(until)}
-	if !s.Sharded {
+	if !s.Sharded() {
 		w.Connection = v.Connection()
 	}
 	return w
@@ -78,7 +78,7 @@ func (s *Session) ensureClock(ctx context.Context, names func(yield func(string)
 			return nil, err
 		}
 	}
-	if s.Sharded {
+	if s.Sharded() {
 		var unproven []string
 		for name := range names {
 			if (idle || s.Conn.Shard(name).Proof() == 0) && s.Conn.Of(name).Current.Load() == nil {
@@ -112,7 +112,7 @@ func (s *Session) SendWithinWindow(ctx context.Context, names func(yield func(st
 		if err != nil {
 			return NotAttempted{Err: err}
 		}
-		if err = send(v); !remote.NotSent(err) || ctx.Err() != nil || s.Sharded || !s.ConnectionChanged(v, nil) {
+		if err = send(v); !remoteerr.NotSent(err) || ctx.Err() != nil || s.Sharded() || !s.ConnectionChanged(v, nil) {
 			return err
 		}
 	}
@@ -124,7 +124,7 @@ func (s *Session) SendWithinWindow(ctx context.Context, names func(yield func(st
 // is slow. If the caller returned sooner, the write could be performed after a later Set over another connection.
 func (s *Session) AwaitWindowEnd(ctx context.Context, until mono.Time, err error) {
 	// guard: G3-unsent-write
-	if err == nil || !remote.Unreachable(err) || breaker.Refused(err) || remote.NotSent(err) {
+	if err == nil || !remoteerr.Unreachable(err) || breaker.Refused(err) || remoteerr.NotSent(err) {
 		return
 	}
 	// guard: G3-wait-out-window
