@@ -315,8 +315,9 @@ func (l *loadRun) runLoader(fs []*inflight.Call) {
 			l.timedOut = true
 			return // abandon has ended the calls, and no caller waits
 		}
-		took := mono.Now().Sub(l.begun)
-		l.s.observe(EventLoad, l.ns, took, firstError(r.loaded))
+		// Last of all, when the callers have been answered: the observer may read the key.
+		// guard: observe-load-after-answer
+		defer l.s.observe(EventLoad, l.ns, mono.Now().Sub(l.begun), firstError(r.loaded))
 		// guard: I5-as-of-before-load
 		l.withCause(r.loaded)
 		l.fill(fs, r)
@@ -392,7 +393,7 @@ func (l *loadRun) abandon() {
 		return
 	}
 	cause := context.Cause(l.Context)
-	l.s.observe(EventLoad, l.ns, mono.Now().Sub(l.begun), cause)
+	defer l.s.observe(EventLoad, l.ns, mono.Now().Sub(l.begun), cause) // when the callers have been answered
 	for _, f := range l.ready {
 		l.fail(f, cause)
 	}

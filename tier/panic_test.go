@@ -353,8 +353,8 @@ func TestWhatAnObserverPanicsWithIsNotLogged(t *testing.T) {
 	var log journal
 	s, err := tier.Open(context.Background(), tier.WithLogger(log.logger()), tier.WithObserver(func(tier.Event) { panic(mistake{"a secret"}) }))
 	require.NoError(t, err)
-	defer s.Close()
 	find(t, view[int](t, s, "docs"), "k", is(1))
+	require.NoError(t, s.Close()) // it is told when its caller has been answered
 	require.Contains(t, log.String(), "the observer panicked")
 	require.False(t, strings.Contains(log.String(), "secret"), log.String())
 }
