@@ -121,6 +121,14 @@ func (l *loadRun) dropOlder(ctx context.Context, fs []*inflight.Call, done []fin
 		case f.Lease == inflight.LeaseSkipped:
 			l.dropCopy(f.H)
 		case !f.MayReplace():
+			// The remote tier has nothing, and a copy from before may still be here: nothing tells of
+			// an entry that was evicted, or removed after a load that was not stored.
+			//
+			//	A: has a copy of 1, past its TTL; B removes the entry; there is no tracking
+			//	A: loads 2, which is not to be stored, and returns it
+			//	A: is to load again, fails, and would fall back on 1
+			// guard: I10-unstored-leaves-no-copy
+			l.s.local.Remove(f.H)
 		// guard: G6-discard-by-lease
 		case f.Lease == inflight.LeaseRefused:
 			unleased = append(unleased, f)

@@ -548,3 +548,30 @@ func TestRefreshesInTheBackgroundAreBounded(t *testing.T) {
 		}
 	})
 }
+
+// Guard: a value that was returned and not stored leaves no older copy to fall back on, though the
+// server has not told that the entry is gone.
+func TestI10WhatIsNotStoredLeavesNoOlderCopy(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		c := view[string](t, f.process(), "docs", tier.WithTTL(time.Minute), tier.WithStaleOnError(time.Hour), tier.WithNegativeTTL(0))
+		for name, load := range map[string]tier.Loader[string]{
+			"not to be stored": func(_ context.Context, e *tier.Entry) (string, error) {
+				e.DoNotStore()
+				return "v2", nil
+			},
+			"not found": fails[string](tier.ErrNotFound),
+		} {
+			find(t, c, name, is("v1"))
+			synctest.Wait()
+			time.Sleep(2 * time.Minute)
+			f.remove(f.keys()...)
+			_, err := c.Get(t.Context(), name, load, tier.NoLocal())
+			if err != nil {
+				require.ErrorIs(t, err, tier.ErrNotFound)
+			}
+			synctest.Wait()
+			_, err = c.Get(t.Context(), name, fails[string](errOrigin))
+			assert.ErrorIs(t, err, errOrigin, name)
+		}
+	})
+}

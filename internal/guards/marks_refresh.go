@@ -13,6 +13,7 @@ func init() {
 		{"I10-read-beside-waits-for-fill", "false", "TestI10ARenewal"},
 		{"R10-found-older-than-change", "false", "TestR10AStaleValueFound"},
 		{"pause-of-another-view", "true", "TestAPauseIsNotOfOtherViews"},
+		{"I10-unstored-leaves-no-copy", "drop", "TestI10WhatIsNotStored"},
 		{"wake-between-sleeps", "false", "./tier/internal/inflight TestACallThatIsWoken"},
 	}...)
 }
