@@ -77,7 +77,7 @@ race:
 	fi
 
 .PHONY: check
-check: ## gofmt, vet, staticcheck, actionlint, go mod tidy unchanged, everything builds (on macOS and Windows, and without each guard)
+check: ## gofmt, vet, staticcheck, actionlint, go mod tidy unchanged, everything builds (on macOS, Windows and 32 bits, tests too, and without each guard)
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; fi
 	@for dir in $(MODULES); do \
 		(cd $$dir && echo "check $$dir" && \
@@ -88,6 +88,7 @@ check: ## gofmt, vet, staticcheck, actionlint, go mod tidy unchanged, everything
 	go run $(ACTIONLINT)
 	GOOS=darwin go build ./...
 	GOOS=windows go build ./...
+	GOARCH=386 go vet ./...
 
 .PHONY: vulnerabilities
 vulnerabilities: ## what is known of this code's dependencies and of Go's library, where the code reaches it
