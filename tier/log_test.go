@@ -514,6 +514,7 @@ func TestI6ASetDeclaresAgainWhatLiesBelowTheFloor(t *testing.T) {
 		require.NoError(t, c.Set(t.Context(), "k", "1"))
 		_, err := s.InvalidateAll(t.Context())
 		require.NoError(t, err)
+		synctest.Wait()
 		server.count(interpose.Append)
 		require.NoError(t, c.Set(t.Context(), "k", "2"))
 		require.Equal(t, 1, server.count(interpose.Append))
