@@ -421,6 +421,7 @@ func TestI1AStepBackOfTheServersClockRevivesNoWrite(t *testing.T) {
 	p, sa, sb := throughProxy(t, s, tier.WithRemoteTimeout(time.Minute))
 	a, b := cacheOf[int64](t, sa), cacheOf[int64](t, sb)
 	for _, what := range []string{"Set", "Delete"} {
+		require.NoError(t, sa.Sync(bg)) // it knows of the step before
 		require.NoError(t, a.SetMany(bg, map[string]int64{"k": 0, "l": 0}))
 		p.Freeze(faultproxy.ToServer)
 		_ = giveUp(t, 50*time.Millisecond, func(ctx context.Context) error { return keyWrites[what](ctx, a) })
