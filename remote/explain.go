@@ -271,7 +271,7 @@ func (b valkeyBackend) listen(ctx context.Context, address string, t *tls.Config
 	return err.Error(), lookedClosed
 }
 
-// speaksTLS reports whether a handshake is answered. Who answers does not matter.
+// speaksTLS reports whether a handshake is answered. Which program answers does not matter.
 func (b valkeyBackend) speaksTLS(ctx context.Context, address string) bool {
 	dialer := b.option.Dialer
 	conn, err := dial(ctx, &b.option, address, &dialer, nil)

@@ -326,7 +326,7 @@ return redis.call('GETRANGE', KEYS[1], ARGV[2], ARGV[3])
 	// a value; then its length. APPEND tells the length, and unlike a command that reads does not track the key. What has been
 	// evicted meanwhile is too short then.
 	//
-	// RENAME causes the one invalidation of the write; that the expiry is set after it causes none, since nobody has read the
+	// RENAME causes the one invalidation of the write; that the expiry is set after it causes none, since no process has read the
 	// key in between.
 	scriptPlace = newScript(strings.Replace(scriptWriteText, writeCommand, `
 -- guard: sent-ahead-is-whole

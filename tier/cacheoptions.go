@@ -78,8 +78,8 @@ func WithStaleOnError(d time.Duration) CacheOption {
 	return cacheOption(func(c *config.Cache) { c.StaleOnError = d })
 }
 
-// WithRetryAfter is how long a source whose load has failed is left alone by those who have a value
-// without it: the first pause, which doubles with each further failure, up to the longest. Each is
+// WithRetryAfter is how long a key whose load has failed is not loaded again for readers that have a
+// value without that: the first pause, which doubles with each further failure, up to the longest. Each is
 // lengthened by a random part of up to a quarter. Meanwhile a read that may be answered with a
 // value past its TTL (WithStaleWhileRevalidate, WithStaleOnError) gets that at once, nothing is
 // renewed in the background, and a read without such a value loads, unless WithFailFast. A load that

@@ -30,7 +30,7 @@ func TestAValueAboveTheLimitIsAnErrorOfSet(t *testing.T) {
 
 func unneededs(context.Context, *tier.Entry) ([]string, error) { panic("it is there") }
 
-// What is too long for the remote tier is returned, and kept here for as long as nobody changes the key.
+// What is too long for the remote tier is returned, and kept here for as long as no process changes the key.
 func TestALoadedValueAboveTheLimitIsKeptHere(t *testing.T) {
 	onEachRemote(t, func(t *testing.T, f *fleet) {
 		s := f.process(tier.WithMaxValue(1000))

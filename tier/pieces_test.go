@@ -170,7 +170,7 @@ func TestABatchOfAnySizeIsSentInPieces(t *testing.T) {
 	}
 }
 
-// What was read before the server fell silent is served, and what was not is loaded; nobody waits more than once.
+// What was read before the server fell silent is served, and what was not is loaded; no caller waits more than once.
 func TestWhatWasReadOfABatchStays(t *testing.T) {
 	for name, option := range map[string]tier.CallOption{"kept": tier.Fresh(), "not kept": tier.NoLocal()} {
 		t.Run(name, func(t *testing.T) {

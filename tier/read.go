@@ -199,11 +199,12 @@ func (c *core) fromLocal(h local.Key, key string) (got inflight.Served, ok, due 
 // a value past its TTL, which is served in that case: the caller's own fallback, or the one that the
 // call has read remotely, if the caller may share that.
 func (c *core) await(ctx context.Context, f *inflight.Call, leads bool, since snapshot, fallback *record.Item) (instead inflight.Served, ended bool, err error) {
+	// First: what a caller has is not given up because its context has ended by now.
+	// guard: answer-before-end-of-context
+	if f.Finished() {
+		return inflight.Served{}, true, nil
+	}
 	if c.cfg.SoftTimeout == 0 {
-		if ctx.Done() == nil {
-			<-f.Done.Wait()
-			return inflight.Served{}, true, nil
-		}
 		select {
 		case <-f.Done.Wait():
 			return inflight.Served{}, true, nil
@@ -214,11 +215,9 @@ func (c *core) await(ctx context.Context, f *inflight.Call, leads bool, since sn
 	timer := time.NewTimer(c.cfg.SoftTimeout - mono.Now().Sub(since.began))
 	defer timer.Stop()
 	for {
-		if f.Finished() {
-			return inflight.Served{}, true, nil
-		}
 		select {
 		case <-f.Done.Wait():
+			return inflight.Served{}, true, nil
 		case <-ctx.Done():
 			return inflight.Served{}, false, endOf(ctx)
 		case <-timer.C:
@@ -319,6 +318,9 @@ func (c *core) lookupRemote(ctx context.Context, f *inflight.Call, load loadFunc
 // leasesFirst reports whether to ask for the lease together with the value: where the
 // value is most likely missing, a plain read would be a wasted round trip.
 func (c *core) leasesFirst(f *inflight.Call, o config.Call) bool {
+	if _, paused := c.s.pauses.Paused(f.H, mono.Now()); paused {
+		return false // the lease would be given up at once: see finishPaused
+	}
 	// guard: I4-fresh-read-asks-no-lease-first
 	return c.ns.MostlyMisses() && !o.Fresh && f.RefreshTarget == nil && c.s.session.CanJudge(c.s.session.Tail.View(), c.s.session.ShardOf(f.Name))
 }

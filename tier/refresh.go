@@ -114,8 +114,7 @@ func (c *core) readPresent(ctx context.Context, h local.Key, key string, o confi
 	return it, stale
 }
 
-// pause has the key of a call whose load has failed left alone for a while by those who have a
-// value without it: see WithRetryAfter.
+// pause begins the pause of a call's key, whose load has failed: see WithRetryAfter.
 func (c *core) pause(f *inflight.Call, err error) {
 	until := c.s.pauses.Fail(f.H, err, mono.Now(), c.cfg.RetryFirst, c.cfg.RetryMax)
 	if f.RefreshTarget != nil {

@@ -12,8 +12,9 @@ func init() {
 		{"refresh-shares-later-load", "and false", "TestRefreshesAtOnce"},
 		{"I10-read-beside-waits-for-fill", "false", "TestI10ARenewal"},
 		{"R10-found-older-than-change", "false", "TestR10AStaleValueFound"},
-		{"pause-of-another-view", "true", "TestAPauseIsNotOfOtherViews"},
+		{"pause-of-another-view", "true", "TestARememberedErrorIsNot"},
 		{"I10-unstored-leaves-no-copy", "drop", "TestI10WhatIsNotStored"},
+		{"answer-before-end-of-context", "false", "TestAnAnswerComesBefore"},
 		{"wake-between-sleeps", "false", "./tier/internal/inflight TestACallThatIsWoken"},
 	}...)
 }

@@ -85,7 +85,7 @@ func (g *Group) SpawnLoad(f func()) bool {
 	return true
 }
 
-// LoadDone ends what spawnLoad has begun: Close need not wait for its goroutine any more.
+// LoadDone ends what SpawnLoad has begun: Close need not wait for its goroutine any more.
 func (g *Group) LoadDone() { g.mu.background.Done() }
 
 // AwaitLoaders waits for the goroutines of loaders, for no longer than limit. It reports

@@ -15,11 +15,11 @@ type Cache struct {
 	NegativeTTL  time.Duration // 0: not cached
 	NegativeSet  bool          // else the TTL bounds it
 	LoadTimeout  time.Duration
-	TimedOut     error         // the error of a load that takes longer than loadTimeout
+	TimedOut     error         // the error of a load that takes longer than LoadTimeout
 	SoftTimeout  time.Duration // 0: none
 	StaleWhile   time.Duration
 	StaleOnError time.Duration
-	RetryFirst   time.Duration // the pause after a failed load, for those who have a stale value
+	RetryFirst   time.Duration // the pause after a failed load, for readers that have a stale value
 	RetryMax     time.Duration
 	FailFast     bool          // callers without a value get the error of the failed load during the pause
 	OutageTTL    time.Duration // 0: off

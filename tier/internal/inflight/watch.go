@@ -157,8 +157,8 @@ func (s *tableShard) unwatchLocked(h local.Key, w *Watch) {
 
 // ApplyInvalidation applies an invalidation push: h was changed, by another process or by
 // this one. It removes the local copy. If the invalidation may be the echo of this
-// process's own write, the copy is only suspended, until commitProvisional or
-// removeProvisional decides. It is not served meanwhile, since the invalidation may as
+// process's own write, the copy is only suspended, until CommitProvisional or
+// RemoveProvisional decides. It is not served meanwhile, since the invalidation may as
 // well be of a write that came before this process's and fenced it.
 func (t *Table) ApplyInvalidation(h local.Key) {
 	s := t.shard(h)

@@ -1,5 +1,5 @@
-// Package pace remembers keys whose loads have failed, and until when each is not tried again by
-// those that have a value without it.
+// Package pace remembers keys whose loads have failed, and until when each is not tried again for
+// readers that have a value without that.
 package pace
 
 import (

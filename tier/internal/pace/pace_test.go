@@ -30,7 +30,7 @@ func TestAPauseDoublesUpToTheLongest(t *testing.T) {
 	}
 }
 
-// Guard: of many callers without a value, each of whom loads, none makes the pause longer.
+// Guard: many callers without a value, each of which loads, do not make the pause longer.
 func TestAFailureDuringAPauseLeavesIt(t *testing.T) {
 	var table Table
 	k := local.Key{Lo: 1}

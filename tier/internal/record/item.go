@@ -93,7 +93,7 @@ type meta struct {
 	// Provisional is the time until which it is believed although its own write has
 	// not been acknowledged; 0 once it has. See pendingFill.
 	Provisional atomic.Int64
-	// Retry is when a refresh of the stale item may be tried again.
+	// Retry is when a renewal ahead of the TTL may be tried again, after one that failed.
 	Retry atomic.Int64
 
 	did atomic.Uint32 // the flags early, released and guessed

@@ -65,7 +65,7 @@ type Encoding struct {
 }
 
 // AdmitView returns the kind of the entries of a view of V of the namespace space, which has
-// path, and the viewsInUse that the view has to refer to for as long as it is used. It fails
+// path, and the ViewsInUse that the view has to refer to for as long as it is used. It fails
 // while there is a view of another shape.
 func AdmitView[V any](v *Views, space any, path string, e Encoding) (*Kind, *ViewsInUse, error) {
 	shape := shapeOf[V](e)

@@ -11,7 +11,7 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/config"
 )
 
-// Init sets what a session is configured with, and who owns its goroutines.
+// Init sets what a session is configured with, and the owner of its goroutines.
 func (s *Session) Init(cfg *config.Store, goroutines *background.Group) {
 	s.Cfg, s.goroutines = cfg, goroutines
 }

@@ -51,7 +51,7 @@ func (s *Session) Request(ctx context.Context) requestContext {
 }
 
 // WriteRequest is request for requests that set or delete keys. No server performs one after until, which is no later
-// than the end of the request and than the caller's deadline: see window and awaitWindowEnd. A cancellation does not
+// than the end of the request and than the caller's deadline: see window and AwaitWindowEnd. A cancellation does not
 // shorten that, since it is not known when the request is sent.
 func (s *Session) WriteRequest(ctx context.Context) (rctx requestContext, until mono.Time) {
 	now := mono.Now()
