@@ -12,7 +12,7 @@ import (
 // was read or stored stays so when a later one fails. While one is on its way, other requests wait for no more than that.
 const (
 	// pieceKeys is how many keys one request names.
-	pieceKeys = 256
+	pieceKeys = 128
 	// pieceBytes is how much one request stores: less than one entry more. What is larger is sent ahead, and counts little.
 	pieceBytes = 128 << 10
 	// pieceAhead is what an entry counts that is sent ahead.
