@@ -488,6 +488,7 @@ func (l *loadRun) finished(ctx context.Context, f *inflight.Call, r loadResult, 
 	if err != nil && !negative {
 		return nil, nil, 0, err
 	}
+	// guard: S3-from-begin
 	end := l.endOf(ctx, r.asOf, r.begun, cfg.Sources)
 	f.Ends = max(end, 1)
 	if negative {
@@ -559,7 +560,7 @@ func (c *core) describe(it *record.Item, key string, cfg config.Entry, asOf AsOf
 	f := it.Meta()
 	it.Key = key
 	it.DependOn(cfg.Sources)
-	f.Nonce, f.AsOf, f.Cost = rand.Uint64()|1, AsOf{Incarnation: asOf.Incarnation, Tick: asOf.Tick}, cfg.Cost
+	f.Nonce, f.AsOf, f.Cost = rand.Uint64()|1, record.PositionOf(asOf), cfg.Cost
 	f.Born, f.Fresh, f.Expires = now, now.Add(fresh), now.Add(kept)
 	c.limitLocal(it, now, 0) // the encoded length is known later, if ever: see seal
 }

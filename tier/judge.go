@@ -146,7 +146,7 @@ func (c *core) itemOf(r *storedValue, e *envelope.Entry) (*record.Item, Cause, e
 	if e.Negative {
 		it.Kind = c.typed.Kind.NegativeKind
 	}
-	it.Key, f.Nonce, f.AsOf = r.key, e.Nonce, e.AsOf
+	it.Key, f.Nonce, f.AsOf = r.key, e.Nonce, record.PositionOf(e.AsOf)
 	c.setBasis(it, &r.Basis)
 	it.DependOn(record.CloneAll(e.Sources))
 	if !e.Negative {

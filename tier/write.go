@@ -29,7 +29,7 @@ func (c *core) seal(it *record.Item, fresh, kept time.Duration, cost int64) ([]b
 	f := it.Meta()
 	// guard: store-stated-cost
 	e := envelope.Entry{
-		Head:  envelope.Head{Expires: c.s.session.ServerTimeIn(kept), Nonce: f.Nonce, AsOf: f.AsOf, Shape: c.typed.Shape, Negative: it.Negative},
+		Head:  envelope.Head{Expires: c.s.session.ServerTimeIn(kept), Nonce: f.Nonce, AsOf: f.AsOf.Full(), Shape: c.typed.Shape, Negative: it.Negative},
 		Fresh: fresh, Life: kept, Cost: cost, Namespace: c.ns.Path, Key: it.Key, Sources: it.Sources(),
 	}
 	if !it.Negative {
@@ -130,6 +130,7 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*record.Item, 
 		asOf = c.s.AsOf()
 	}
 	// A value that may have been read before a change has settled is not kept after that, nor is an older one.
+	// guard: S6-as-of-time
 	end := c.endOf(ctx, asOf, c.s.session.Tail.Begun(asOf, begun), cfg.Sources)
 	fresh, kept, keeps := session.Limit(end, fresh, kept)
 	puts := make([]pendingSet, 0, len(keys))

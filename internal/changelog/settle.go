@@ -386,6 +386,7 @@ func (d *Delta) heard(tick invalidation.Tick, sent, answered mono.Time, first bo
 	ago := max(0, d.ServerTime.Sub(time.UnixMicro(int64(tick))))
 	h := heard{by: answered, early: sent.Add(-ago)}
 	// guard: S2-first-delta
+	// guard: S2-heard-by-own-clock
 	if first {
 		h.by = answered.Add(-ago)
 	}

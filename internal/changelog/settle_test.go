@@ -187,6 +187,7 @@ func TestManyChangesWithinOneLag(t *testing.T) {
 	bubble(t, func(t *testing.T, s *scene) {
 		s.timed()
 		for range 20 {
+			s.timed()
 			_, err := s.Change(t.Context(), []Scope{"s:x"}, false, time.Minute)
 			require.NoError(t, err)
 			time.Sleep(time.Second)
