@@ -239,7 +239,7 @@ func runSingle[V any](ctx context.Context, k *record.Kind, loader any, _ []*infl
 func (c *Cache[V]) result(out inflight.Served) (Result[V], error) {
 	it, now := out.It, mono.Now()
 	r := Result[V]{
-		Origin: Origin(out.Origin), Stale: out.Stale, Outage: out.Outage, AsOf: it.Meta().AsOf,
+		Origin: Origin(out.Origin), Stale: out.Stale, Outage: out.Outage, AsOf: it.Meta().AsOf.Full(),
 		Age: now.Sub(it.Meta().Born), TTL: out.Remaining(now), Sources: it.Sources(),
 	}
 	var err error

@@ -52,6 +52,10 @@ type Health struct {
 	// log has not recorded yet; UndeliveredAll is set if InvalidateAll is among them.
 	Undelivered    int
 	UndeliveredAll bool
+	// Settling counts the scopes whose change has not settled yet (see [Settle]), as far as this process has heard, and
+	// SettlesIn is how long the last of them takes: what is loaded from them until then is kept until then.
+	Settling  int
+	SettlesIn time.Duration
 	// Policy, MaxMemory and UsedMemory are the server's maxmemory-policy and its
 	// bytes; empty and 0 if the server did not tell them.
 	Policy                string
@@ -80,6 +84,8 @@ func (s *Store) Health(ctx context.Context) Health {
 		FailedHeartbeats: t.Failures,
 		Undelivered:      t.Undelivered,
 		UndeliveredAll:   t.UndeliveredAll,
+		Settling:         t.Settling,
+		SettlesIn:        t.SettlesIn,
 		Policy:           info.Policy,
 		MaxMemory:        info.MaxMemory,
 		UsedMemory:       info.UsedMemory,

@@ -286,6 +286,7 @@ func (l *loadRun) leaveTo(fs []*inflight.Call) {
 // loadResult is the result of a run of the loader, one element per call.
 type loadResult struct {
 	asOf    AsOf
+	begun   mono.Time // when the values were begun to be read
 	entries []*Entry
 	loaded  []loaded
 }
@@ -330,13 +331,16 @@ func (l *loadRun) runLoader(fs []*inflight.Call) {
 // prepare takes the as-of of the values, and sets the basis of the calls.
 func (l *loadRun) prepare(fs []*inflight.Call) loadResult {
 	view := l.s.session.Tail.View()
-	r := loadResult{asOf: view.AsOf(), entries: l.one.es[:], loaded: l.one.out[:]}
+	r := loadResult{asOf: view.AsOf(), begun: mono.Now(), entries: l.one.es[:], loaded: l.one.out[:]}
 	l.one.es[0] = &l.one.entry
 	if len(fs) > 1 {
 		r.entries, r.loaded = make([]*Entry, len(fs)), make([]loaded, len(fs))
 		for i := range r.entries {
 			r.entries[i] = &Entry{}
 		}
+	}
+	if given := l.o.AsOf; !given.IsZero() {
+		r.begun = l.s.session.Tail.Begun(given, r.begun)
 	}
 	if given := l.o.AsOf; !given.IsZero() && (given.Incarnation != r.asOf.Incarnation || given.Tick < r.asOf.Tick) {
 		r.asOf = given

@@ -216,7 +216,7 @@ func (s *Store) spaces() []*namespace {
 
 // AsOf returns the present position in the change log: take it before reading a
 // source and give it to Set with [WithAsOf] afterwards. It sends nothing.
-func (s *Store) AsOf() AsOf { return s.session.Tail.View().AsOf() }
+func (s *Store) AsOf() AsOf { return s.session.Tail.TakeAsOf() }
 
 // Sync returns once this process has applied every change that was acknowledged, in any
 // process, before the call. It is one round trip, or two in a cluster, where every

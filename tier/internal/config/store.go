@@ -60,7 +60,7 @@ func (c *Store) Validate(least int64) error {
 	bad(c.Timeout < time.Millisecond, "WithRemoteTimeout %v: must be at least 1ms", c.Timeout)
 	bad(c.MaxTTL < time.Second || c.MaxTTL > maxMaxTTL || c.MaxTTL%minTTL != 0, "WithMaxTTL %v: must be between 1s and %v, in whole milliseconds", c.MaxTTL, maxMaxTTL)
 	bad(c.Logger == nil, "WithLogger: logger is nil")
-	if err := CheckSettle(c.Settle); err != nil {
+	if err := CheckSettle(c.Settle, max(c.MaxTTL, time.Second)); err != nil {
 		errs = append(errs, err)
 	}
 	if b, ok := c.Backend.(backend.Checker); ok {
