@@ -24,6 +24,7 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/pace"
 	"github.com/tiercache/tiercache/tier/internal/record"
 	"github.com/tiercache/tiercache/tier/internal/session"
+	"github.com/tiercache/tiercache/tier/internal/sweep"
 	"github.com/tiercache/tiercache/tier/internal/values"
 )
 
@@ -128,6 +129,13 @@ func (s *Store) start(ctx context.Context) (err error) {
 	if s.session.Sharded() {
 		s.table.ShardOf = s.session.ShardOf
 	}
+	sweeper := sweep.Sweeper{Local: s.local, View: s.session.Tail.View, Gone: s.session.Gone}
+	s.goroutines.Spawn(func() {
+		sweeper.Run(s.goroutines.Ctx, func(sweep func()) {
+			defer s.goroutines.Panics.Recover("a sweep of the local tier", s.session.Lost)
+			sweep()
+		})
+	})
 	return nil
 }
 
