@@ -175,7 +175,7 @@ func (s *Store) onChanged(names []string) {
 // them. Loads under way are cancelled; a loader that ignores that for 5 s is
 // left behind. Later calls of all methods return ErrClosed; closing twice is fine.
 // In a loader, an observer or a codec, for which it would wait, Close does nothing and
-// returns an error: it is to be called in another goroutine.
+// returns an error: it is to be called in another goroutine. So it is in a function of WithSize.
 func (s *Store) Close() error {
 	if s == nil {
 		return nil // the result of an Open that failed
