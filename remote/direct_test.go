@@ -223,3 +223,28 @@ func TestNothingIsSentWhileALinkDials(t *testing.T) {
 	close(goOn)
 	require.NoError(t, <-first)
 }
+
+// Its caller has others that wait for it, whatever is to be stored: what the connection takes at once, and what is sent ahead.
+func TestWriteLaterDoesNotWaitForTheServer(t *testing.T) {
+	c, s, _ := connectDirectly(t, valkey.ClientOption{})
+	c.directly(t, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for _, length := range []int{1, 4 * firstRead} {
+		returned, told := make(chan struct{}), make(chan error, 1)
+		s.Pause()
+		go func() {
+			defer close(returned)
+			c.WriteLater(ctx, []backend.Write{{Key: "p:k", Envelope: make([]byte, length), Expires: time.Now().Add(time.Hour)}},
+				func(_ []backend.Written, err error) { told <- err })
+		}()
+		select {
+		case <-returned:
+		case <-time.After(20 * time.Second):
+			t.Errorf("%d bytes: it waits", length)
+		}
+		s.Resume()
+		<-returned
+		require.NoError(t, <-told)
+	}
+}

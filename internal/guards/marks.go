@@ -328,7 +328,7 @@ var marks = []mark{
 	{"retry-read", "sub !h.option.DisableRetry => false", "./remote TestAReadWhose"},
 	{"disable-retry", "sub !h.option.DisableRetry => true", "./remote TestAReadWhose"},
 	{"give-up-silent-connection", "false", "./remote TestAConnectionThatIsSilent"},
-	{"no-wait-for-fill", "sub if w == nil => if then(run(ctx, h, b)); true { return }; if w == nil", "TestNoCallerOfALoadWaits"},
+	{"no-wait-for-fill", "sub if w == nil => if then(run(ctx, h, b)); true { return }; if w == nil", "./remote TestWriteLaterDoesNotWait"},
 	{"small-idle-client", "drop", "TestAnIdleStore"},
 	{"R9-invalidation-in-order", "sub c.o. => go c.o.", "./internal/wire TestANoticeIsHandedOver"},
 	{"abandoned-request-is-not-reused", "sub r.ended = true => r.ended = true; c.mu.Unlock(); *r = request{done: r.done}; c.requests.Put(r); c.mu.Lock()", "./internal/wire TestALateAnswer|TestEveryAnswer"},
