@@ -2,6 +2,7 @@ package local
 
 import (
 	"fmt"
+	"iter"
 	"math"
 	"sync/atomic"
 )
@@ -142,6 +143,21 @@ func (c *Cache[V]) Clear() {
 func (c *Cache[V]) left(e *Entry[V], why Reason) {
 	if e != nil && c.config.OnRemove != nil {
 		c.config.OnRemove(e, why)
+	}
+}
+
+// All returns the entries that are there, with the cost that each counts, in no order. It takes no lock: of entries that come or
+// leave meanwhile, and of those that another replaces, some may be missing, or come twice.
+func (c *Cache[V]) All() iter.Seq2[*Entry[V], int64] {
+	return func(yield func(*Entry[V], int64) bool) {
+		for i := range c.shards {
+			slots := c.shards[i].index.groups.Load().slots
+			for j := range slots {
+				if e := slots[j].Load(); e != nil && !yield(e, e.cost) {
+					return
+				}
+			}
+		}
 	}
 }
 

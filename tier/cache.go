@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"weak"
 
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
@@ -81,7 +82,10 @@ func New[V any](s *Store, path string, options ...CacheOption) (*Cache[V], error
 	c := core{s: s, ns: ns, cfg: cfg, typed: newTyped[V](k, enc, size), inUse: use}
 	c.compare = newComparison[V](&c.typed)
 	c.noHits = cfg.RemoteOnly || c.compare != nil
-	return &Cache[V]{c}, nil
+	view := &Cache[V]{c}
+	latest := weak.Make(&view.core)
+	ns.anyView.Store(&latest)
+	return view, nil
 }
 
 // Origin says which tier answered a read.
@@ -128,7 +132,9 @@ type Result[V any] struct {
 func (c *Cache[V]) Get(ctx context.Context, key string, load Loader[V], options ...CallOption) (V, error) {
 	if len(options) == 0 && load != nil {
 		if it := c.hit(key); it != nil {
-			c.ns.stats.localHits.Add()
+			if n := c.ns.stats.localHits.Add(); c.s.watch.IsDue(n) {
+				c.s.watch.Take(c.ns.Path, key)
+			}
 			return *record.ValueIn[V](it), nil
 		}
 	}
