@@ -13,6 +13,7 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
 	"github.com/tiercache/tiercache/tier/internal/inspect"
+	"github.com/tiercache/tiercache/tier/internal/pieces"
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
@@ -253,7 +254,7 @@ func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o
 	rest = append(rest, offline...)
 	var failed error
 	for len(fs) > 0 {
-		piece := fs[:min(len(fs), pieceKeys)]
+		piece := fs[:min(len(fs), pieces.Keys)]
 		fs = fs[len(piece):]
 		var items []backend.Item
 		err := failed
@@ -263,7 +264,7 @@ func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o
 				// guard: one-request-one-error
 				c.countReadError(ctx, err)
 			}
-			failed = cmp.Or(err, silentItem(items))
+			failed = cmp.Or(err, pieces.SilentItem(items))
 		}
 		for i, f := range piece {
 			switch {

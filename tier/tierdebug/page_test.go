@@ -51,6 +51,8 @@ func TestInChromiumThePage(t *testing.T) {
 	require.NoError(t, err)
 	for i := range 3 { // points of the picture
 		read()
+		_, err = s.InvalidateNamespace(t.Context(), []string{"docs:technical", "docs:legal", "docs:archive"}[i])
+		require.NoError(t, err)
 		b.await(fmt.Sprintf("Number(document.body.dataset.drawn) > %d && document.querySelectorAll('#rates path').length >= 2", i+1))
 	}
 	b.await(`[...document.querySelectorAll('#changes tr')].some((r) => r.textContent.includes('doc-42'))`)
