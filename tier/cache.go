@@ -193,7 +193,7 @@ func (c *core) hit(key string) *record.Item {
 	}
 	it := &e.Value
 	// guard: hit-of-own-type
-	if it.Kind != c.typed.Kind || it.Key != key || c.noHits {
+	if it.Kind != c.typed.Kind || it.Key != key || c.noHits || c.ns.IsBypassed() {
 		return nil
 	}
 	seq := it.Seq.Load()

@@ -104,7 +104,7 @@ func (s *Store) Health(ctx context.Context) Health {
 	if t.Stranger {
 		h.Warnings = append(h.Warnings, changelog.StrangerWarning)
 	}
-	h.Warnings = append(h.Warnings, mode.Without...)
+	h.Warnings = append(append(h.Warnings, mode.Without...), s.session.BypassWarnings()...)
 	h.Warnings = slices.Concat(h.Warnings, session.Warnings(&info), s.encodeWarnings(), s.sizeWarnings())
 	return h
 }

@@ -121,7 +121,10 @@ func (c *core) countShared(out *inflight.Outcome) {
 	}
 }
 
-func (c *core) usesLocal(o config.Call) bool { return !o.NoLocal && !c.cfg.RemoteOnly }
+func (c *core) usesLocal(o config.Call) bool {
+	// guard: bypass-uses-no-local-copy
+	return !o.NoLocal && !c.cfg.RemoteOnly && !c.ns.IsBypassed()
+}
 
 func waitFor(ctx context.Context, e *inflight.Event) error {
 	select {

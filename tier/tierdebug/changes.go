@@ -21,7 +21,7 @@ const (
 // change is one of the log.
 type change struct {
 	Time time.Time `json:"time"` // by the server's clock, as a rule
-	Kind string    `json:"kind"` // source, namespace, key, everything, declared, rollback, lost, or more: too many to be read
+	Kind string    `json:"kind"` // source, namespace, key, everything, declared, rollback, bypass, lost, or more: too many to be read
 	Name string    `json:"name"`
 }
 
@@ -72,6 +72,9 @@ var kindNames = map[byte]string{'s': "source", 'n': "namespace", 'k': "key", 'w'
 func nameOf(scope string) (kind, name string, ok bool) {
 	if scope == "" {
 		return "", "", false
+	}
+	if scope == string(changelog.BypassScope) {
+		return "bypass", "the list of bypassed namespaces", true
 	}
 	kind, ok = kindNames[scope[0]]
 	at := strings.IndexAny(scope, ":#")

@@ -11,7 +11,7 @@
 // The page shows keys, namespaces and sources, and no values. Whoever reaches it sees them: mount it where only operators come, or
 // behind what authenticates them. It is of one process: behind a load balancer each request may reach another.
 //
-// It changes nothing, unless [WithActions] is given: then it can invalidate. Such a request must come from the page itself:
+// It changes nothing, unless [WithActions] is given: then it can invalidate, and bypass namespaces. Such a request must come from the page itself:
 // another site can neither send one through an operator's browser (requests of other origins are refused, and a token is asked for that
 // only the page has), nor show the page in a frame. The page loads nothing from elsewhere, and runs no script but its own.
 //

@@ -26,8 +26,7 @@ var page = template.Must(template.ParseFS(assets, "assets/page.html"))
 // Option configures the page.
 type Option func(*handler)
 
-// WithActions lets the page invalidate sources, namespaces, keys and everything. Default: it shows, and
-// changes nothing.
+// WithActions lets the page invalidate sources, namespaces, keys and everything, and bypass namespaces. Default: it shows, and changes nothing.
 func WithActions() Option { return func(h *handler) { h.actions = true } }
 
 // New returns the page of a store. It is for as long as the store is open; after that it says that the store is closed. Make one for each

@@ -340,7 +340,16 @@ func TestThePageInvalidates(t *testing.T) {
 		require.NoError(t, err)
 		require.False(t, found, "%v", do)
 	}
+	status, said := post(t, base+"act", token, nil, map[string]any{"do": "bypass", "name": "docs", "minutes": 10})
+	require.Equal(t, 200, status, said)
+	_, body := fetch(t, base+"state.json")
+	require.Contains(t, body, "is bypassed until")
+	status, said = post(t, base+"act", token, nil, map[string]any{"do": "unbypass", "name": "docs"})
+	require.Equal(t, 200, status, said)
+	_, body = fetch(t, base+"state.json")
+	require.NotContains(t, body, "is bypassed until")
 	for _, bad := range []any{
+		map[string]any{"do": "bypass", "name": "docs", "minutes": 0},
 		map[string]string{"do": "restart"}, map[string]string{"do": "source"}, map[string]string{"do": "namespace", "name": "::"},
 		map[string]string{"do": "key", "namespace": "nobody", "name": "a"}, map[string]string{"say": "all"}, "all", 7, map[string]string{"do": "source", "name": strings.Repeat("x", 100_000)},
 	} {

@@ -304,7 +304,7 @@
 
   const act = byId('act');
   if (act) {
-    const { do: what, namespace, name } = act.elements;
+    const { do: what, namespace, name, minutes } = act.elements;
     const arrange = () => {
       for (const label of act.querySelectorAll('[data-for]')) {
         const used = label.dataset.for.split(' ').includes(what.value);
@@ -324,7 +324,7 @@
         const answer = await fetch('act', {
           method: 'POST',
           headers: { 'Content-Type': 'application/json', 'X-Tierdebug-Token': document.querySelector('meta[name=tierdebug-token]').content },
-          body: JSON.stringify({ do: what.value, name: what.value === 'all' ? '' : name.value, namespace: what.value === 'key' ? namespace.value : '' }),
+          body: JSON.stringify({ do: what.value, name: what.value === 'all' ? '' : name.value, namespace: what.value === 'key' ? namespace.value : '', minutes: what.value === 'bypass' ? Number(minutes.value) : 0 }),
         });
         const said = await answer.json();
         done.className = answer.ok ? '' : 'error';
