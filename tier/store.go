@@ -21,6 +21,7 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/inflight"
 	"github.com/tiercache/tiercache/tier/internal/inspect"
 	"github.com/tiercache/tiercache/tier/internal/keyspace"
+	"github.com/tiercache/tiercache/tier/internal/loads"
 	"github.com/tiercache/tiercache/tier/internal/pace"
 	"github.com/tiercache/tiercache/tier/internal/record"
 	"github.com/tiercache/tiercache/tier/internal/session"
@@ -53,6 +54,8 @@ type Store struct {
 	ended chan struct{} // Close has finished
 
 	pauses    pace.Table
+	places    *loads.Places       // of loads; nil without WithMaxLoads
+	stuck     loads.Stuck         // of all views
 	refreshes *semaphore.Weighted // refreshes in the background
 	fills     *semaphore.Weighted // bytes on their way to the remote tier whose callers were answered
 }
@@ -93,7 +96,7 @@ func Open(ctx context.Context, options ...Option) (*Store, error) {
 	if cfg.Backend == nil {
 		cfg.Backend = remote.NewEmbedded(0)
 	}
-	s := &Store{cfg: cfg, ended: make(chan struct{}), fills: semaphore.NewWeighted(maxFilling), refreshes: semaphore.NewWeighted(maxRefreshes), tokens: tokenPrefix(), clock: mono.NewClock()}
+	s := &Store{cfg: cfg, ended: make(chan struct{}), fills: semaphore.NewWeighted(maxFilling), refreshes: semaphore.NewWeighted(maxRefreshes), places: loads.NewPlaces(cfg.MaxLoads), tokens: tokenPrefix(), clock: mono.NewClock()}
 	panics := recovery.New(cfg.Logger)
 	// guard: recover-logger
 	s.cfg.Logger = panics.Logger(cfg.Logger)
@@ -218,7 +221,7 @@ func (s *Store) spaces() []*namespace {
 
 // AsOf returns the present position in the change log: take it before reading a
 // source and give it to Set with [WithAsOf] afterwards. It sends nothing.
-func (s *Store) AsOf() AsOf { return s.session.Tail.View().AsOf() }
+func (s *Store) AsOf() AsOf { return s.session.Tail.TakeAsOf() }
 
 // Sync returns once this process has applied every change that was acknowledged, in any
 // process, before the call. It is one round trip, or two in a cluster, where every
