@@ -39,7 +39,7 @@ ON_SERVERS = TIERCACHE_RACES=500 -count=1 -timeout=$(TIMEOUT) ./tier ./remote
 OTHER_SERVERS = $(subst :, ,$(TIERCACHE_VALKEY_SERVERS))
 
 # Tests that need more than Go and a server call valkeytest.Extra with the programs that they need, and are named here.
-EXTRA = TIERCACHE_EXTRA=1 -count=1 -timeout=$(TIMEOUT) -run='TwoVersions' ./internal/coherence
+EXTRA = TIERCACHE_EXTRA=1 -count=1 -timeout=$(TIMEOUT) -run='TwoVersions|InChromium' ./internal/coherence ./tier/tierdebug
 
 # Runs go test, and tells at the end what was skipped and what failed.
 GOTEST = go run ./internal/gotest

@@ -161,6 +161,21 @@ func (c *Cache[V]) left(e *Entry[V], why Reason) {
 	}
 }
 
+// All returns the entries that are there, with the cost that each counts, in no order. It takes no lock: of entries that come or
+// leave meanwhile, and of those that another replaces, some may be missing, or come twice.
+func (c *Cache[V]) All() iter.Seq2[*Entry[V], int64] {
+	return func(yield func(*Entry[V], int64) bool) {
+		for i := range c.shards {
+			slots := c.shards[i].index.groups.Load().slots
+			for j := range slots {
+				if e := slots[j].Load(); e != nil && !yield(e, e.cost) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // Len returns the number of entries.
 func (c *Cache[V]) Len() int { return int(c.total.entries.Load()) }
 

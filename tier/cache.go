@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"weak"
 
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
@@ -91,7 +92,10 @@ func New[V any](s *Store, path string, options ...CacheOption) (*Cache[V], error
 	c := core{s: s, ns: ns, cfg: cfg, typed: typed{values.New[V](k, enc, size), runSingle[V], runBatch[V]}, inUse: use, stuck: &loads.Stuck{}}
 	c.compare = values.NewComparison[V](&c.typed.Type)
 	c.noHits = cfg.RemoteOnly || c.compare != nil
-	return &Cache[V]{c}, nil
+	view := &Cache[V]{c}
+	latest := weak.Make(&view.core)
+	ns.anyView.Store(&latest)
+	return view, nil
 }
 
 // Origin says which tier answered a read.
@@ -138,7 +142,9 @@ type Result[V any] struct {
 func (c *Cache[V]) Get(ctx context.Context, key string, load Loader[V], options ...CallOption) (V, error) {
 	if len(options) == 0 && load != nil {
 		if it := c.hit(key); it != nil {
-			c.ns.stats.localHits.Add()
+			if n := c.ns.stats.localHits.Add(); c.s.watch.IsDue(n) {
+				c.s.watch.Take(c.ns.Path, key)
+			}
 			return *record.ValueIn[V](it), nil
 		}
 	}
@@ -189,7 +195,7 @@ func (c *core) hit(key string) *record.Item {
 	}
 	it := &e.Value
 	// guard: hit-of-own-type
-	if it.Kind != c.typed.Kind || it.Key != key || c.noHits {
+	if it.Kind != c.typed.Kind || it.Key != key || c.noHits || c.ns.IsBypassed() {
 		return nil
 	}
 	seq := it.Seq.Load()

@@ -67,6 +67,10 @@ func (e Explanation) String() string {
 // returns ErrUnavailable, with what is known locally, if the remote tier does
 // not answer.
 func (c *Cache[V]) Explain(ctx context.Context, key string) (Explanation, error) {
+	return c.explain(ctx, key)
+}
+
+func (c *core) explain(ctx context.Context, key string) (Explanation, error) {
 	if err := c.admitWrite(ctx, key); err != nil { // it waits for no load
 		return Explanation{}, err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/inspect"
 	"github.com/tiercache/tiercache/tier/internal/pieces"
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
@@ -34,7 +35,7 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[
 	for _, key := range keys {
 		if len(options) == 0 {
 			if it := c.hit(key); it != nil {
-				c.ns.stats.localHits.Add()
+				c.countHit(key)
 				found[key] = *record.ValueIn[V](it)
 				continue
 			}
@@ -51,6 +52,9 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[
 		}
 	}
 	c.lookupMany(ctx, p, missing, loadFunc{c.typed.batch, load}, callOptions(options), give)
+	for _, key := range missing {
+		c.s.watch.Read(inspect.KindNone, 0, c.ns.Path, key)
+	}
 	for i := range p.lookups {
 		if t := &p.lookups[i]; t.err == nil && !t.delivered {
 			give(t.key, t.out.It)

@@ -82,7 +82,7 @@ func (c *core) awaitStored(ctx context.Context, h local.Key) error {
 
 // peekLocal returns a local copy that is fresh, and valid or servable in the outage.
 func (c *core) peekLocal(h local.Key, key string) *record.Item {
-	if c.cfg.RemoteOnly {
+	if c.cfg.RemoteOnly || c.ns.IsBypassed() {
 		return nil
 	}
 	e := c.s.local.PeekEntry(h)

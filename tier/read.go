@@ -83,6 +83,7 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o config.C
 		}
 		got, again, err := c.answer(ctx, f, key, leads, since.with(invalidations), fallback, o)
 		if !again {
+			c.s.watch.Read(kindOfRead(&got, err), began, c.ns.Path, key)
 			return got, err
 		}
 	}
@@ -132,7 +133,10 @@ func (c *core) countShared(out *inflight.Outcome) {
 	}
 }
 
-func (c *core) usesLocal(o config.Call) bool { return !o.NoLocal && !c.cfg.RemoteOnly }
+func (c *core) usesLocal(o config.Call) bool {
+	// guard: bypass-uses-no-local-copy
+	return !o.NoLocal && !c.cfg.RemoteOnly && !c.ns.IsBypassed()
+}
 
 func waitFor(ctx context.Context, e *inflight.Event) error {
 	select {
@@ -191,14 +195,14 @@ func (c *core) fromLocal(h local.Key, key string) (got inflight.Served, ok, due 
 		return inflight.Served{}, false, false
 	}
 	if now < it.Meta().Fresh {
-		c.ns.stats.localHits.Add()
+		c.countHit(key)
 		return inflight.Served{It: it, Origin: inflight.FromLocal}, true, c.refreshesEarly(it, now)
 	}
 	_, paused := c.s.pauses.Paused(h, now)
 	renewing := now < it.Meta().Fresh.Add(c.cfg.StaleWhile)
 	// guard: stale-value-in-pause
 	if renewing || paused && c.stillServable(it, c.cfg.StaleOnError) {
-		c.ns.stats.localHits.Add()
+		c.countHit(key)
 		c.ns.stats.stale.Add(1)
 		// guard: no-refresh-in-pause
 		return inflight.Served{It: it, Origin: inflight.FromLocal, Stale: true}, true, renewing && !paused

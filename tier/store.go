@@ -19,6 +19,7 @@ import (
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier/internal/background"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/inspect"
 	"github.com/tiercache/tiercache/tier/internal/keyspace"
 	"github.com/tiercache/tiercache/tier/internal/loads"
 	"github.com/tiercache/tiercache/tier/internal/pace"
@@ -34,7 +35,8 @@ type Store struct {
 	cfg     storeConfig
 	local   *local.Cache[record.Item]
 	table   *inflight.Table
-	clock   *mono.Clock     // for hits
+	clock   *mono.Clock // for hits
+	watch   inspect.Watch
 	session session.Session // its end keeps writes to the fields below from slowing hits, which read the fields above
 
 	tokens    string // the prefix of this store's lease tokens

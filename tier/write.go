@@ -409,7 +409,9 @@ func (c *core) settlePut(ctx context.Context, p pendingSet, w backend.Write, don
 // that was set later. Keys with bad names are errors, and the others are deleted. Many keys
 // are deleted in several requests, as SetMany stores them. It waits as Set does, and its
 // errors say as much about the keys as those of Set; they are joined.
-func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
+func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error { return c.delete(ctx, keys...) }
+
+func (c *core) delete(ctx context.Context, keys ...string) error {
 	if err := c.admitChange(ctx); err != nil {
 		return err
 	}

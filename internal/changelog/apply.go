@@ -102,6 +102,10 @@ func (t *Tail) Apply(ctx context.Context, q Query, d Delta) (bool, error) {
 	}
 	switch t.apply(q, d, mono.Now(), unreadable != nil) {
 	case applied:
+		// guard: bypass-is-read-from-delta
+		if (d.bypass || d.Overflow) && t.cfg.OnBypass != nil {
+			t.cfg.OnBypass()
+		}
 		return true, nil
 	case askAgain:
 		return false, nil
@@ -306,6 +310,10 @@ func (t *Tail) Receive(m Message) {
 	// guard: I3-apply-message
 	if t.receive(m) {
 		t.Wake()
+	}
+	// guard: bypass-is-read-from-message
+	if m.bypass && t.cfg.OnBypass != nil {
+		t.cfg.OnBypass()
 	}
 }
 
