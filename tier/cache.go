@@ -13,6 +13,7 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/inflight"
 	"github.com/tiercache/tiercache/tier/internal/loads"
 	"github.com/tiercache/tiercache/tier/internal/record"
+	"github.com/tiercache/tiercache/tier/internal/values"
 )
 
 // Cache is a typed view of one namespace of a store. It is cheap; two views of
@@ -29,11 +30,18 @@ type core struct {
 	ns     *namespace
 	cfg    config.Cache
 	noHits bool // no value is given without a closer look
-	typed
-	inUse *record.ViewsInUse
-	stuck *loads.Stuck
+	typed  typed
+	inUse  *record.ViewsInUse
+	stuck  *loads.Stuck
 	// compare is not nil in tests that look for modified values.
-	compare *comparison
+	compare *values.Comparison
+}
+
+// typed is what a view knows of the type of its values.
+type typed struct {
+	values.Type
+	// single and batch run a loader of the type: see loadFunc.
+	single, batch func(ctx context.Context, k *record.Kind, loader any, fs []*inflight.Call, es []*Entry, out []loaded)
 }
 
 // New returns a view of a namespace: segments joined by ':', such as
@@ -68,21 +76,21 @@ func New[V any](s *Store, path string, options ...CacheOption) (*Cache[V], error
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
 	cfg.TimedOut = fmt.Errorf("tier: load took longer than %v: %w", cfg.LoadTimeout, context.DeadlineExceeded)
-	enc, err := encodingOf[V](&cfg)
+	enc, err := values.EncodingOf[V](&cfg)
 	if err != nil {
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
-	size, err := sizingOf[V](&cfg, s.cfg.LocalBytes > 0)
+	size, err := values.SizingOf[V](&cfg, s.cfg.LocalBytes > 0)
 	if err != nil {
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
 	ns := s.namespace(path)
-	k, use, err := record.AdmitView[V](&ns.views, ns, ns.Path, enc.shared(&cfg))
+	k, use, err := record.AdmitView[V](&ns.views, ns, ns.Path, enc.Shared(&cfg))
 	if err != nil {
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
-	c := core{s: s, ns: ns, cfg: cfg, typed: newTyped[V](k, enc, size), inUse: use, stuck: &loads.Stuck{}}
-	c.compare = newComparison[V](&c.typed)
+	c := core{s: s, ns: ns, cfg: cfg, typed: typed{values.New[V](k, enc, size), runSingle[V], runBatch[V]}, inUse: use, stuck: &loads.Stuck{}}
+	c.compare = values.NewComparison[V](&c.typed.Type)
 	c.noHits = cfg.RemoteOnly || c.compare != nil
 	return &Cache[V]{c}, nil
 }
@@ -159,11 +167,11 @@ func (c *Cache[V]) unpack(out inflight.Served) (v V, err error) {
 // shares an item checks its kind.
 func (c *Cache[V]) valueOf(it *record.Item) V {
 	// guard: value-of-own-type
-	if it.Kind != c.kind {
+	if it.Kind != c.typed.Kind {
 		panic("tier: an item of another kind of view")
 	}
 	if c.compare != nil {
-		c.compare.look(c.ns.Path, it)
+		c.compare.Look(c.ns.Path, it)
 	}
 	return *record.ValueIn[V](it)
 }
@@ -182,7 +190,7 @@ func (c *core) hit(key string) *record.Item {
 	}
 	it := &e.Value
 	// guard: hit-of-own-type
-	if it.Kind != c.kind || it.Key != key || c.noHits {
+	if it.Kind != c.typed.Kind || it.Key != key || c.noHits {
 		return nil
 	}
 	seq := it.Seq.Load()
@@ -234,7 +242,7 @@ func runSingle[V any](ctx context.Context, k *record.Kind, loader any, _ []*infl
 func (c *Cache[V]) result(out inflight.Served) (Result[V], error) {
 	it, now := out.It, mono.Now()
 	r := Result[V]{
-		Origin: Origin(out.Origin), Stale: out.Stale, Outage: out.Outage, AsOf: it.Meta().AsOf,
+		Origin: Origin(out.Origin), Stale: out.Stale, Outage: out.Outage, AsOf: it.Meta().AsOf.Full(),
 		Age: now.Sub(it.Meta().Born), TTL: out.Remaining(now), Sources: it.Sources(),
 	}
 	var err error

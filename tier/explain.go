@@ -101,7 +101,7 @@ func (c *Cache[V]) Explain(ctx context.Context, key string) (Explanation, error)
 // explainBeside explains what stands beside an entry of another encoding, if there is something.
 func (c *core) explainBeside(ctx context.Context, e *Explanation, h local.Key, stored backend.Item) error {
 	entry, err := envelope.Decode(stored.Envelope())
-	ours := err == nil && (entry.Negative || entry.Shape == c.typed.shape)
+	ours := err == nil && (entry.Negative || entry.Shape == c.typed.Shape)
 	link, ok := envelope.NonceOf(stored.Envelope())
 	if ours || !ok {
 		return nil
@@ -119,7 +119,7 @@ func (c *core) explainBeside(ctx context.Context, e *Explanation, h local.Key, s
 func (c *core) holdingOf(it *record.Item) Holding {
 	now := mono.Now()
 	f := it.Meta()
-	return Holding{Present: true, Negative: it.Negative, AsOf: f.AsOf,
+	return Holding{Present: true, Negative: it.Negative, AsOf: f.AsOf.Full(),
 		Age: now.Sub(f.Born), TTL: f.Fresh.Sub(now), Sources: it.Sources()}
 }
 
@@ -146,7 +146,7 @@ func (c *core) explainLocal(h *Holding, it *record.Item) {
 		h.Why = fmt.Sprintf("the server that has its key has not answered for %v, more than the maximum staleness", it.Extra().Shard.Age(now).Round(time.Millisecond))
 	case !c.s.session.IsValid(it, v, now):
 		h.Why, h.Changed = "a change", "unknown"
-		if !v.Covers(f.AsOf) {
+		if !v.Covers(f.AsOf.Full()) {
 			h.Changed, h.ChangedAt = "everything", AsOf{Incarnation: v.Incarnation, Tick: v.Floor}
 		}
 		for _, m := range slices.Concat(f.Common.Marks, it.Marks()) {

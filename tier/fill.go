@@ -16,7 +16,9 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/pieces"
 	"github.com/tiercache/tiercache/tier/internal/record"
+	"github.com/tiercache/tiercache/tier/internal/session"
 )
 
 // pendingFill is one loaded value on its way into both tiers.
@@ -73,7 +75,7 @@ func (l *loadRun) fill(fs []*inflight.Call, r loadResult) {
 		}
 	}
 	if len(release) > 0 {
-		if err := inPieces(release, func(piece []string) error {
+		if err := pieces.Each(release, func(piece []string) error {
 			rctx := l.s.session.Request(ctx)
 			defer rctx.End()
 			return l.s.session.Conn.Release(rctx, piece, l.token)
@@ -83,7 +85,7 @@ func (l *loadRun) fill(fs []*inflight.Call, r loadResult) {
 			l.releaseLater(release)
 		}
 	}
-	switch n := nextPiece(len(fills), func(i int) int { return len(fills[i].write.Envelope) }); {
+	switch n := pieces.Next(len(fills), func(i int) int { return len(fills[i].write.Envelope) }); {
 	case len(fills) == 0:
 		l.finish()
 	case n < len(fills):
@@ -176,7 +178,7 @@ func (l *loadRun) removeEntries(ctx context.Context, fs []*inflight.Call, remove
 
 // discard deletes those of the keys whose leases the run still holds.
 func (l *loadRun) discard(ctx context.Context, names []string) error {
-	err := inPieces(names, func(piece []string) error {
+	err := pieces.Each(names, func(piece []string) error {
 		rctx := l.s.session.Request(ctx)
 		defer rctx.End()
 		return l.s.session.Conn.Discard(rctx, piece, l.token)
@@ -278,7 +280,7 @@ func (l *loadRun) storePieces(fills []pendingFill, request func() (ctx context.C
 	defer l.finish()
 	defer func() { l.dropFills(fills) }() // after a panic
 	for len(fills) > 0 {
-		piece := fills[:nextPiece(len(fills), func(i int) int { return len(fills[i].write.Envelope) })]
+		piece := fills[:pieces.Next(len(fills), func(i int) int { return len(fills[i].write.Envelope) })]
 		writes := make([]backend.Write, len(piece))
 		for i := range piece {
 			writes[i] = piece[i].write
@@ -287,7 +289,7 @@ func (l *loadRun) storePieces(fills []pendingFill, request func() (ctx context.C
 		ctx, end := request()
 		written, err := l.s.session.Conn.Write(ctx, writes)
 		end()
-		if endsPieces(err) {
+		if pieces.EndAfter(err) {
 			piece = fills
 		}
 		fills = fills[len(piece):]
@@ -498,6 +500,9 @@ func (l *loadRun) finished(ctx context.Context, f *inflight.Call, r loadResult, 
 	if err != nil && !negative {
 		return nil, nil, 0, false, err
 	}
+	// guard: S3-from-begin
+	end := l.endOf(ctx, r.asOf, r.begun, cfg.Sources)
+	f.Ends = max(end, 1)
 	if negative {
 		l.ns.stats.notFound.Add(1)
 		if l.cfg.NegativeTTL == 0 || discard {
@@ -505,17 +510,18 @@ func (l *loadRun) finished(ctx context.Context, f *inflight.Call, r loadResult, 
 		}
 	}
 	fresh, kept := cfg.Life(&l.cfg, l.s.cfg.MaxTTL, negative)
+	fresh, kept, keeps := session.Limit(end, fresh, kept)
 	if negative {
 		// guard: own-error-beside-not-found
 		f.NotFound = err
-		it = l.empty()
+		it = l.typed.Empty()
 		// guard: negative-kind
-		it.Kind = l.kind.NegativeKind
+		it.Kind = l.typed.Kind.NegativeKind
 	}
 	// guard: extra-before-size
 	l.setBasis(it, &f.Basis)
 	l.describe(it, f.Key, cfg, r.asOf, fresh, kept)
-	if !l.pinMarks(ctx, it) {
+	if !l.pinMarks(ctx, it) || !keeps {
 		l.ns.stats.overtaken.Add(1)
 		return it, nil, 0, false, nil
 	}
@@ -568,7 +574,7 @@ func (c *core) describe(it *record.Item, key string, cfg config.Entry, asOf AsOf
 	f := it.Meta()
 	it.Key = key
 	it.DependOn(cfg.Sources)
-	f.Nonce, f.AsOf, f.Cost = rand.Uint64()|1, asOf, cfg.Cost
+	f.Nonce, f.AsOf, f.Cost = rand.Uint64()|1, record.PositionOf(asOf), cfg.Cost
 	f.Born, f.Fresh, f.Expires = now, now.Add(fresh), now.Add(kept)
 	c.limitLocal(it, now, 0) // the encoded length is known later, if ever: see seal
 }

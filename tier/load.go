@@ -15,6 +15,7 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
 	"github.com/tiercache/tiercache/tier/internal/loads"
+	"github.com/tiercache/tiercache/tier/internal/pieces"
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
@@ -249,7 +250,7 @@ func (l *loadRun) extend() {
 	if len(keys) == 0 || l.cfg.LocalOnly {
 		return
 	}
-	if err := inPieces(keys, func(piece []string) error {
+	if err := pieces.Each(keys, func(piece []string) error {
 		// Not the first caller's context: that caller may have left. Nor the load's: that may have ended, and the
 		// loader not.
 		rctx := l.s.session.Request(context.WithoutCancel(&l.LoadContext))
@@ -325,6 +326,7 @@ func (l *loadRun) leaveTo(fs []*inflight.Call) {
 // loadResult is the result of a run of the loader, one element per call.
 type loadResult struct {
 	asOf    AsOf
+	begun   mono.Time // when the values were begun to be read
 	entries []*Entry
 	loaded  []loaded
 }
@@ -365,20 +367,23 @@ func (l *loadRun) runLoader(fs []*inflight.Call) {
 		l.withCause(r.loaded)
 		l.fill(fs, r)
 	}()
-	l.load.run(&l.LoadContext, l.kind, l.load.loader, fs, r.entries, r.loaded)
+	l.load.run(&l.LoadContext, l.typed.Kind, l.load.loader, fs, r.entries, r.loaded)
 	returned = true
 }
 
 // prepare takes the as-of of the values, and sets the basis of the calls.
 func (l *loadRun) prepare(fs []*inflight.Call) loadResult {
 	view := l.s.session.Tail.View()
-	r := loadResult{asOf: view.AsOf(), entries: l.one.es[:], loaded: l.one.out[:]}
+	r := loadResult{asOf: view.AsOf(), begun: mono.Now(), entries: l.one.es[:], loaded: l.one.out[:]}
 	l.one.es[0] = &l.one.entry
 	if len(fs) > 1 {
 		r.entries, r.loaded = make([]*Entry, len(fs)), make([]loaded, len(fs))
 		for i := range r.entries {
 			r.entries[i] = &Entry{}
 		}
+	}
+	if given := l.o.AsOf; !given.IsZero() {
+		r.begun = l.s.session.Tail.Begun(given, r.begun)
 	}
 	if given := l.o.AsOf; !given.IsZero() && (given.Incarnation != r.asOf.Incarnation || given.Tick < r.asOf.Tick) {
 		r.asOf = given

@@ -205,10 +205,12 @@ type ChangeOption interface{ applyChange(*config.Change) }
 // SettleOption is the type of [Settle].
 type SettleOption time.Duration
 
-// Settle has a change recorded once more after d, for loaders that read from
-// replicas of the source that lag by up to d: what was loaded meanwhile from a
-// replica that had not caught up is cut off too. Given to Open it is for every
-// change of the store. Default 0: once. At most an hour.
+// Settle is for loaders that read from replicas of the source that lag by up to d. What is
+// loaded within d of a change may be old: it is kept until then and no longer, in every process,
+// also if the one that recorded the change has ended. Given to Open it is for every
+// change of the store. Default 0: changes settle at once. At most an hour, and half of
+// [WithMaxTTL]; it is rounded up to two decimal digits of milliseconds. (Stores of the release before need the
+// process to stay open for d: it records the change once more for them.)
 func Settle(d time.Duration) SettleOption { return SettleOption(d) }
 
 func (d SettleOption) applyStore(c *storeConfig)    { c.Settle = time.Duration(d) }

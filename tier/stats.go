@@ -156,7 +156,8 @@ type Stats struct {
 	Counts
 	// Namespaces has the counts of each namespace that has a cache.
 	Namespaces map[string]Counts
-	// LocalEntries and LocalBytes are the present contents of the local tier;
+	// LocalEntries and LocalBytes are the present contents of the local tier, which what has expired or was invalidated
+	// leaves within 15 s (or a hundred times as long as it takes to look at all entries: with more than a million);
 	// LocalEvictions counts the entries that it evicted because a bound was reached.
 	LocalEntries   int
 	LocalBytes     int64

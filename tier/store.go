@@ -24,6 +24,8 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/pace"
 	"github.com/tiercache/tiercache/tier/internal/record"
 	"github.com/tiercache/tiercache/tier/internal/session"
+	"github.com/tiercache/tiercache/tier/internal/sweep"
+	"github.com/tiercache/tiercache/tier/internal/values"
 )
 
 // Store is a process's connection to a shared tier, and its local tier: one per
@@ -87,7 +89,7 @@ func Open(ctx context.Context, options ...Option) (*Store, error) {
 		}
 		o.applyStore(&cfg)
 	}
-	if err := cfg.Validate(local.Overhead + ownSize[struct{}]()); err != nil {
+	if err := cfg.Validate(local.Overhead + values.OwnSize[struct{}]()); err != nil {
 		return nil, fmt.Errorf("tier: open: %w", err)
 	}
 	if cfg.Backend == nil {
@@ -127,6 +129,13 @@ func (s *Store) start(ctx context.Context) (err error) {
 	if s.session.Sharded() {
 		s.table.ShardOf = s.session.ShardOf
 	}
+	sweeper := sweep.Sweeper{Local: s.local, View: s.session.Tail.View, Gone: s.session.Gone}
+	s.goroutines.Spawn(func() {
+		sweeper.Run(s.goroutines.Ctx, func(sweep func()) {
+			defer s.goroutines.Panics.Recover("a sweep of the local tier", s.session.Lost)
+			sweep()
+		})
+	})
 	return nil
 }
 
@@ -166,7 +175,7 @@ func (s *Store) onChanged(names []string) {
 // them. Loads under way are cancelled; a loader that ignores that for 5 s is
 // left behind. Later calls of all methods return ErrClosed; closing twice is fine.
 // In a loader, an observer or a codec, for which it would wait, Close does nothing and
-// returns an error: it is to be called in another goroutine.
+// returns an error: it is to be called in another goroutine. So it is in a function of WithSize.
 func (s *Store) Close() error {
 	if s == nil {
 		return nil // the result of an Open that failed
@@ -218,7 +227,7 @@ func (s *Store) spaces() []*namespace {
 
 // AsOf returns the present position in the change log: take it before reading a
 // source and give it to Set with [WithAsOf] afterwards. It sends nothing.
-func (s *Store) AsOf() AsOf { return s.session.Tail.View().AsOf() }
+func (s *Store) AsOf() AsOf { return s.session.Tail.TakeAsOf() }
 
 // Sync returns once this process has applied every change that was acknowledged, in any
 // process, before the call. It is one round trip, or two in a cluster, where every

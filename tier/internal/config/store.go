@@ -62,7 +62,7 @@ func (c *Store) Validate(least int64) error {
 	bad(c.MaxTTL < time.Second || c.MaxTTL > maxMaxTTL || c.MaxTTL%minTTL != 0, "WithMaxTTL %v: must be between 1s and %v, in whole milliseconds", c.MaxTTL, maxMaxTTL)
 	bad(c.MaxLoads < 0 || c.MaxLoads > 1<<20, "WithMaxLoads %d: must be between 1 and %d", asGiven(c.MaxLoads), 1<<20)
 	bad(c.Logger == nil, "WithLogger: logger is nil")
-	if err := CheckSettle(c.Settle); err != nil {
+	if err := CheckSettle(c.Settle, max(c.MaxTTL, time.Second)); err != nil {
 		errs = append(errs, err)
 	}
 	if b, ok := c.Backend.(backend.Checker); ok {

@@ -109,6 +109,8 @@ type Basis struct {
 	Shard         *backend.Shard    // of the key then; nil where there is one server
 	Invalidations int               // of the key, by then
 	KeyTick       invalidation.Tick // View.Watermark then
+	// Ends is when the result ends since a change settles (S3), also if it is not kept, or is an error; 0: it does not.
+	Ends mono.Time
 }
 
 // Origin says which tier has answered a read.
