@@ -1,6 +1,7 @@
 package tier
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -136,8 +137,8 @@ type Result[V any] struct {
 // loader, whichever has it first. Callers of one key share one load.
 //
 // It returns ErrNotFound if the loader did (now or within the negative TTL),
-// the loader's error (errors.Is finds it), a *LoadPanic, an error that matches
-// ctx's if ctx ends first, or ErrClosed. That the remote tier is down is none:
+// the loader's error as it is, a *LoadPanic, an error that matches
+// ctx's if ctx ends first, or ErrClosed. What the local tier has is returned though ctx has ended. That the remote tier is down is none:
 // the loader answers, and Stats and Health tell.
 func (c *Cache[V]) Get(ctx context.Context, key string, load Loader[V], options ...CallOption) (V, error) {
 	if len(options) == 0 && load != nil {
@@ -163,7 +164,7 @@ func (c *Cache[V]) Get(ctx context.Context, key string, load Loader[V], options 
 // unpack returns the value of an item, or ErrNotFound if it is negative.
 func (c *Cache[V]) unpack(out inflight.Served) (v V, err error) {
 	if out.It.Negative {
-		return v, ErrNotFound
+		return v, cmp.Or(out.NotFound, ErrNotFound)
 	}
 	return c.valueOf(out.It), nil
 }

@@ -60,7 +60,11 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[
 			give(t.key, t.out.It)
 		}
 	}
-	return found, errors.Join(manyErrors(p.lookups)...)
+	errs := manyErrors(p.lookups)
+	if len(errs) == 1 {
+		return found, errs[0]
+	}
+	return found, errors.Join(errs...)
 }
 
 // runBatch runs a BatchLoader[V].
@@ -127,7 +131,7 @@ func (p *batchLookup) newCalls() []inflight.Call {
 func (c *core) lookupMany(ctx context.Context, p *batchLookup, keys []string, load loadFunc, o config.Call, give func(key string, it *record.Item)) {
 	lookups := p.lookups
 	since := c.s.takeSnapshot()
-	uncoalesced := c.readsUncoalesced(o)
+	uncoalesced := c.readsUncoalesced(o) && ctx.Err() == nil
 	for i, key := range keys {
 		t := &lookups[i]
 		t.key = key
@@ -158,6 +162,11 @@ func (c *core) lookupMany(ctx context.Context, p *batchLookup, keys []string, lo
 				continue
 			}
 			t.staleFallback = got.It
+		}
+		if ctx.Err() != nil {
+			c.ns.stats.cancelled.Add(1)
+			t.err = endOf(ctx)
+			continue
 		}
 		t.call, t.leads, t.invalidations = c.s.table.Join(&calls[0], t.h, t.key, true)
 		if t.leads {

@@ -15,16 +15,14 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
-// admit rejects what cannot be served at all.
+// admit rejects what cannot be served at all. The end of ctx is looked at later: what the local tier has
+// is given all the same, as by the fast path of Get, which does not ask.
 func (c *core) admit(ctx context.Context, key string) error {
 	if c.s.closed.Load() {
 		return ErrClosed
 	}
 	if err := checkKey(key); err != nil {
 		return err
-	}
-	if ctx.Err() != nil {
-		return endOf(ctx)
 	}
 	if inflight.Recursive(ctx, c.ns, key) {
 		return fmt.Errorf("%w (namespace %q)", ErrRecursiveLoad, c.ns.Path)
@@ -46,10 +44,6 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o config.C
 	var began mono.Time
 	beside := true // a renewal of the key is not waited for
 	for {
-		if ctx.Err() != nil {
-			c.ns.stats.cancelled.Add(1)
-			return inflight.Served{}, endOf(ctx)
-		}
 		// guard: I4-fresh-read-skips-local
 		if c.usesLocal(o) && !o.Fresh {
 			got, ok, due := c.fromLocal(h, key)
@@ -60,6 +54,10 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o config.C
 				return got, nil
 			}
 			fallback = got.It
+		}
+		if ctx.Err() != nil {
+			c.ns.stats.cancelled.Add(1)
+			return inflight.Served{}, endOf(ctx)
 		}
 		since := c.s.takeSnapshot()
 		if began == 0 {

@@ -164,6 +164,9 @@ func (c *Cache[V]) Refresh(ctx context.Context, key string, load Loader[V]) (V, 
 	if err := c.admit(ctx, key); err != nil {
 		return zero, err
 	}
+	if ctx.Err() != nil {
+		return zero, endOf(ctx)
+	}
 	out, err := c.refresh(ctx, c.ns.Hash(key), key, c.single(load))
 	if err != nil {
 		return zero, err

@@ -52,13 +52,14 @@ type Call struct {
 	// Owned by the goroutine that does the work of the call, and once that has handed over
 	// the write, by the goroutine that settles the write.
 	Basis
-	Seen  string // the remote version that was read and cannot be used
-	Empty bool   // that version was no bytes at all
-	Run   any    // the run that loads it; only compared
-	Lease LeaseState
-	Holds time.Duration // for how long another process holds the lease at most, unless it extends it
-	Stale *record.Item  // read remotely, valid but past its TTL: for callers that accept that
-	Force bool          // load even if the remote tier has a valid value
+	Seen     string // the remote version that was read and cannot be used
+	Empty    bool   // that version was no bytes at all
+	Run      any    // the run that loads it; only compared
+	Lease    LeaseState
+	Holds    time.Duration // for how long another process holds the lease at most, unless it extends it
+	Stale    *record.Item  // read remotely, valid but past its TTL: for callers that accept that
+	NotFound error         // of the loader, if the item is negative
+	Force    bool          // load even if the remote tier has a valid value
 	// Link is not 0 if the key's entry is of another encoding: then it is the random number of
 	// that, and Name is of the entry that stands beside it. See Table.GoBeside.
 	Link      uint64
@@ -127,6 +128,8 @@ type Served struct {
 	Origin Origin
 	Stale  bool
 	Outage bool // without proof while the server is away
+	// NotFound is the error of the loader that has just said so; nil if the item is remembered.
+	NotFound error
 }
 
 // Remaining is the rest of an item's TTL, or of its outageAllowance if that ends sooner.
@@ -333,6 +336,9 @@ func (f *Call) hasReturned(nonce uint64) bool {
 func (f *Call) Finish(out Outcome) {
 	if !f.Finished() {
 		out.Basis = f.Basis
+		if out.Origin == FromLoader {
+			out.NotFound = f.NotFound
+		}
 		f.Out = out
 		f.Done.happen()
 	}
