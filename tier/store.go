@@ -22,6 +22,7 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/keyspace"
 	"github.com/tiercache/tiercache/tier/internal/pace"
 	"github.com/tiercache/tiercache/tier/internal/record"
+	"github.com/tiercache/tiercache/tier/internal/revalidate"
 	"github.com/tiercache/tiercache/tier/internal/session"
 	"github.com/tiercache/tiercache/tier/internal/values"
 )
@@ -51,6 +52,7 @@ type Store struct {
 	ended chan struct{} // Close has finished
 
 	pauses    pace.Table
+	suspended revalidate.Background
 	refreshes *semaphore.Weighted // refreshes in the background
 	fills     *semaphore.Weighted // bytes on their way to the remote tier whose callers were answered
 }
@@ -119,6 +121,7 @@ func (s *Store) start(ctx context.Context) (err error) {
 	}
 	s.table = inflight.NewTable(s.local)
 	s.table.Largest = s.cfg.LocalBytes / 8
+	s.suspended.Session, s.suspended.Table, s.suspended.Local, s.suspended.Goroutines = &s.session, s.table, s.local, s.goroutines
 	if err := s.session.Open(ctx, s.onChanged, s.table.WakeAll, s.reads); err != nil {
 		return fmt.Errorf("%w: open: %w", ErrUnavailable, err)
 	}

@@ -28,6 +28,9 @@ func (n *Namespace) Init(s *Session, path string) {
 	n.pins = s.Tail.PinForever(n.scopes)
 }
 
+// Names returns n: of a type that it is a part of, it is what names the remote keys.
+func (n *Namespace) Names() *Namespace { return n }
+
 // CountRead counts a read of the remote tier. The latest counts for an eighth; that two at
 // once may count as one does not matter.
 func (n *Namespace) CountRead(missed bool) {
