@@ -39,7 +39,6 @@ func (c *core) finishFromCopy(ctx context.Context, f *inflight.Call, copied *rec
 		c.s.table.GoBeside(f, c.besideName(f.H), link, uint8(OtherType))
 		return false, true, nil
 	default:
-		// guard: V4-other-write-on-read
 		c.s.local.RemoveEntry(copied.Entry())
 		if answer == revalidate.Missing {
 			c.countMiss(Cause(f.LinkCause))
@@ -50,7 +49,7 @@ func (c *core) finishFromCopy(ctx context.Context, f *inflight.Call, copied *rec
 	it := copied.Renewed()
 	c.setBasis(it, &f.Basis)
 	it.Plan(c.cfg.Early)
-	// guard: V3-judge-again-on-read
+	// guard: V3-judge-again
 	if !c.pinMarks(ctx, it) {
 		it.Release(c.s.session.Tail)
 		c.s.local.RemoveEntry(copied.Entry())

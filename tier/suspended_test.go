@@ -279,9 +279,10 @@ func TestI2AProofThatAnInvalidationOvertookIsNotUsed(t *testing.T) {
 					a, _ := w.open(quiet...)
 					b, hooks := w.open(quiet...)
 					ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
-					require.NoError(t, ca.Set(bg, "k", 0))
-					lookup(t, cb, none)
+					hooks.Filter(func(e interpose.Event) bool { return e.Changed == nil })
+					lookup(t, cb, is[int64](0)) // and the copy expects an echo, which is lost
 					reconnect(w)
+					hooks.Filter(nil)
 					require.NoError(t, a.Sync(bg))
 					require.NoError(t, b.Sync(bg))
 					once := sync.OnceFunc(func() {
@@ -303,29 +304,113 @@ func TestI2AProofThatAnInvalidationOvertookIsNotUsed(t *testing.T) {
 	}
 }
 
-// Guard: ReplaceProven. A copy that has taken the place of the one that was asked for is newer.
+// Guard: ReplaceProven. A copy that was removed meanwhile is not put back.
 //
 //	background: asks for the write of k, and is answered
-//	B:          Set(k, 1), and keeps that
-//	background: would put the old copy in its place
-func TestI1AProofReplacesNoLaterCopy(t *testing.T) {
+//	server:     goes away
+//	B:          Refresh(k) gives 1, which cannot be stored, and removes the copy
+//	background: would put the copy back
+func TestI10AProofBringsNoCopyBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := embeddedWorld(t)
 		b, hooks := w.open(quiet...)
 		cb := cacheOf[int64](t, b)
 		require.NoError(t, cb.Set(bg, "k", 0))
-		synctest.Wait()
 		reconnect(w)
 		require.NoError(t, b.Sync(bg))
+		var away atomic.Bool
+		hooks.Before(func(interpose.Op) error {
+			if away.Load() {
+				return errCut
+			}
+			return nil
+		})
 		hooks.After(func(op interpose.Op) error {
 			if op == interpose.Heads {
-				require.NoError(t, cb.Set(bg, "k", 1))
+				away.Store(true)
+				v, err := cb.Refresh(bg, "k", is[int64](1))
+				require.NoError(t, err)
+				require.Equal(t, int64(1), v)
 			}
 			return nil
 		})
 		proveInBackground(t, cb)
-		require.Equal(t, int64(1), lookup(t, cb, none).Value)
+		away.Store(false)
+		e, err := cb.Explain(bg, "k")
+		require.NoError(t, err)
+		require.False(t, e.Local.Present)
 	})
+}
+
+// A suspended copy is judged by a log that was read over the connection that says that it is the same write.
+//
+//	B: has a copy, and loses its connection; A changes the copy's source
+//	B: is connected again, and asks for the write before it has read the log
+func TestI2ASuspendedCopyIsJudgedByTheLogOfItsConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := embeddedWorld(t)
+		a, _ := w.open(quiet...)
+		b, hooks := w.open(quiet...)
+		cb := cacheOf[int64](t, b)
+		find(t, cb, "k", is(int64(0), "doc"))
+		synctest.Wait()
+		hooks.Filter(func(e interpose.Event) bool { return e.Lost })
+		hooks.Before(func(op interpose.Op) error {
+			if op == interpose.Delta {
+				return errCut
+			}
+			return nil
+		})
+		_, err := a.InvalidateSource(bg, "doc")
+		require.NoError(t, err)
+		reconnect(w)
+		require.Equal(t, int64(1), find(t, cb, "k", is(int64(1), "doc")).Value)
+	})
+}
+
+// A copy that stands beside an entry of another version of the program is compared together with that.
+func TestI2ACopyBesideAnEntryOfAnotherVersion(t *testing.T) {
+	for _, how := range []string{"by a read", "by reads of many", "in the background"} {
+		t.Run(how, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := embeddedWorld(t)
+				a, _ := w.open(quiet...)
+				b, hooks := w.open(quiet...)
+				ca, cb := version(t, a, 1), version(t, b, 2)
+				for _, k := range []string{"same", "set"} {
+					find(t, ca, k, is("one"))
+					synctest.Wait()
+					find(t, cb, k, is("two"))
+					synctest.Wait()
+				}
+				hooks.Filter(func(e interpose.Event) bool { return e.Lost })
+				require.NoError(t, ca.Set(bg, "set", "new"))
+				reconnect(w)
+				hooks.Filter(nil)
+				require.NoError(t, b.Sync(bg))
+				var asked requests
+				asked.count(hooks)
+				switch how {
+				case "in the background":
+					tier.WakeRevalidation(cb)
+					time.Sleep(time.Second)
+					synctest.Wait()
+					require.Equal(t, int64(2), asked.heads.Load())
+				case "by reads of many":
+					found, err := cb.GetMany(bg, []string{"same", "set"}, func(_ context.Context, keys []string, _ tier.Entries) (map[string]string, error) {
+						require.Equal(t, []string{"set"}, keys)
+						return map[string]string{"set": "newer"}, nil
+					})
+					require.NoError(t, err)
+					require.Equal(t, map[string]string{"same": "two", "set": "newer"}, found)
+					synctest.Wait()
+				}
+				require.Equal(t, "two", find(t, cb, "same", unneeded).Value)
+				require.Equal(t, "newer", find(t, cb, "set", is("newer")).Value)
+				require.Equal(t, tier.Local, find(t, cb, "same", unneeded).Origin)
+			})
+		})
+	}
 }
 
 // Where a change of a key is recorded in the log, and where the server has no such key, the log tells all: nothing is

@@ -245,6 +245,7 @@ func (t *Tail) adoptLocked(v *View, d Delta) {
 // copy: they hold marks that will no longer be updated.
 func (t *Tail) resetLocked(v *View, horizon invalidation.Tick) {
 	t.mu.known.reset(horizon)
+	// guard: V2-marks-discarded
 	v.Generation = t.generation.Add(1)
 	v.Epoch++
 }

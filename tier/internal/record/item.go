@@ -282,14 +282,14 @@ func (it *Item) Release(t *changelog.Tail) {
 //	B: loses its connection, and so that invalidation
 //	B: finds that the entry is still that write, and tracks k again
 //	A: sets k; B is told, and must not take that for its echo
-//
-// guard: V3-owes-nothing
 func (it *Item) Renewed() *Item {
 	next := it.again(it)
 	was, f := it.Meta(), next.Meta()
 	next.Key = it.Key
 	f.Nonce, f.AsOf, f.Cost = was.Nonce, was.AsOf, was.Cost
 	f.Born, f.Fresh, f.Expires = was.Born, was.Fresh, was.Expires
+	// guard: V3-owes-nothing
+	f.ExpectsOwnEcho = false
 	f.Retry.Store(was.Retry.Load())
 	f.did.Store(was.did.Load() &^ released)
 	next.DependOn(it.Sources())

@@ -99,7 +99,6 @@ func (b *Background) pass() {
 
 // mayAsk reports whether the log was read over the connection that is used now, and the server answers.
 func (b *Background) mayAsk() bool {
-	// guard: V6-not-in-outage
 	return b.Session.Conn.OpenOutage() == nil && b.Session.ProofFresh(b.Session.Tail.View(), mono.Now())
 }
 
@@ -161,7 +160,6 @@ func (b *Background) prove(ps []*proof) bool {
 			p.link = link
 			beside = append(beside, p)
 		default:
-			// guard: V4-other-write
 			b.Local.RemoveEntry(p.entry)
 		}
 	}
@@ -202,7 +200,6 @@ func (b *Background) believe(p *proof, v *changelog.View) {
 	if p.shard != nil {
 		it.EnsureExtra().Shard = p.shard
 	}
-	// guard: V3-judge-again
 	switch b.Session.PinKnown(p.space, it, false) {
 	case changelog.Valid:
 		if b.Table.ReplaceProven(p.entry.Key(), &p.w, p.copy(), it) {

@@ -17,7 +17,6 @@ import (
 func (s *Session) IsSuspended(it *record.Item, v *changelog.View) bool {
 	f := it.Meta()
 	switch {
-	// guard: V1-no-provisional-copy
 	case !v.Covers(f.AsOf), f.Provisional.Load() != 0, f.Epoch == record.EpochNone:
 		return false
 	case it.Extra().Shard.Gone():
