@@ -8,7 +8,7 @@ func init() {
 		{"V3-same-write", "operand 2", "TestI2ASuspendedCopyThatChanged/set"},
 		{"V3-beside-link", "operand 3", "TestI2ACopyBeside"},
 		{"V3-delta-first", "operand 2", "TestI2ASuspendedCopyIsJudgedBy"},
-		{"V3-judge-again", "false", "TestI2ASuspendedCopyIsJudgedBy"},
+		{"V3-judge-again", "false", "TestI2ASuspendedCopyThatChanged.*/source"},
 		{"V3-register", "drop", "TestI2AProofThatAnInvalidation.*/set"},
 		{"V3-overtaken-proof", "operand 1", "TestI2AProofThatAnInvalidation.*/set"},
 		{"V3-same-copy", "operand 2", "TestI10AProofBringsNoCopyBack"},
