@@ -89,6 +89,9 @@ func New[V any](s *Store, path string, options ...CacheOption) (*Cache[V], error
 	c := core{s: s, ns: ns, cfg: cfg, typed: typed{values.New[V](k, enc, size), runSingle[V], runBatch[V]}, inUse: use}
 	c.compare = values.NewComparison[V](&c.typed.Type)
 	c.noHits = cfg.RemoteOnly || c.compare != nil
+	if c.warms() {
+		s.goroutines.Spawn(c.warmUp)
+	}
 	return &Cache[V]{c}, nil
 }
 

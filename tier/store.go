@@ -25,6 +25,7 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/revalidate"
 	"github.com/tiercache/tiercache/tier/internal/session"
 	"github.com/tiercache/tiercache/tier/internal/values"
+	"github.com/tiercache/tiercache/tier/internal/warmstart"
 )
 
 // Store is a process's connection to a shared tier, and its local tier: one per
@@ -53,6 +54,7 @@ type Store struct {
 
 	pauses    pace.Table
 	suspended revalidate.Background
+	warm      warmstart.Names
 	refreshes *semaphore.Weighted // refreshes in the background
 	fills     *semaphore.Weighted // bytes on their way to the remote tier whose callers were answered
 }
@@ -127,6 +129,10 @@ func (s *Store) start(ctx context.Context) (err error) {
 	}
 	if s.session.Sharded() {
 		s.table.ShardOf = s.session.ShardOf
+	}
+	if s.cfg.WarmStart > 0 {
+		s.warm.Session, s.warm.Local, s.warm.Goroutines, s.warm.Prefix, s.warm.Count = &s.session, s.local, s.goroutines, s.cfg.Prefix, s.cfg.WarmStart
+		s.goroutines.Spawn(s.warm.Run)
 	}
 	return nil
 }

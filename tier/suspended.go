@@ -24,7 +24,7 @@ func (c *core) suspendedCopy(f *inflight.Call, o config.Call) *record.Item {
 }
 
 // finishFromCopy ends the call with a suspended copy, if its entry is still the same write. If not, unread says whether there is
-// an entry to be read, of which the copy is removed, or one beside it to be compared (P4). due is set if the copy is to be renewed in the background.
+// an entry to be read, of which the copy is removed (V4), or one beside it to be compared (P4). due is set if the copy is to be renewed in the background.
 func (c *core) finishFromCopy(ctx context.Context, f *inflight.Call, copied *record.Item, head backend.Item, o config.Call) (ended, unread bool, due *record.Item) {
 	var answer revalidate.Answer
 	var link uint64

@@ -1,6 +1,8 @@
 package coherence
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/csv"
 	"fmt"
@@ -8,6 +10,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -44,6 +47,7 @@ const (
 	stormStores  = 50
 	stormEntries = 5_000
 	stormBytes   = 1 << 10
+	stormBin     = 500 * time.Millisecond
 )
 
 func TestReconnectFigures(t *testing.T) {
@@ -51,7 +55,7 @@ func TestReconnectFigures(t *testing.T) {
 	if folder == "" {
 		t.Skip("prints figures; TIERCACHE_RECONNECT=folder runs it (make reconnect)")
 	}
-	fmt.Println("| what happens | local hits before | 0.5 s later | 1 s | 2 s | back at 99 % of before | loads | sent by the server, of the values |")
+	fmt.Println("| what happens | local hits before | 0.5 s later | 1 s | 2 s | back at 99 % of before | loads while away, and then | sent by the server, of the values |")
 	fmt.Println("|---|---|---|---|---|---|---|---|")
 	for _, k := range []struct {
 		name  string
@@ -87,20 +91,24 @@ func TestReconnectFigures(t *testing.T) {
 	} {
 		t.Run(k.name, func(t *testing.T) {
 			s, do := k.begin(t)
-			p, err := faultproxy.StartRaw(s.Addr, 1)
+			addr := s.Addr
+			p, err := faultproxy.StartRaw(addr, 1)
 			require.NoError(t, err)
 			defer p.Close()
-			r := newReconnectRun(t, p.Addr(), reconnectEntries, reconnectBytes)
+			if k.name == "failover" {
+				addr = p.Addr()
+			}
+			r := newReconnectRun(t, addr, reconnectEntries, reconnectBytes)
 			var sent int64
-			r.measure(reconnectReaders, 100, reconnectBefore, reconnectAfter, func() {
+			r.measure(reconnectReaders, 100, time.Millisecond, reconnectBefore, reconnectAfter, func() {
 				now := do(p)
 				sent = -field(t, now, "total_net_output_bytes")
 				s = now
 			})
 			sent += field(t, s, "total_net_output_bytes")
 			r.write(folder, k.name)
-			fmt.Printf("| %s | %.2f %% | %.2f %% | %.2f %% | %.2f %% | %s | %d | %.1f %% |\n", k.name, r.before(), r.at(500*time.Millisecond), r.at(time.Second), r.at(2*time.Second),
-				r.back(), r.loads.Load(), 100*float64(sent)/reconnectEntries/reconnectBytes)
+			fmt.Printf("| %s | %.2f %% | %.2f %% | %.2f %% | %.2f %% | %s | %d, %d | %.1f %% |\n", k.name, r.before(), r.at(500*time.Millisecond), r.at(time.Second), r.at(2*time.Second),
+				r.back(), r.away, r.loads.Load(), 100*float64(sent)/reconnectEntries/reconnectBytes)
 		})
 	}
 	t.Run("storm", func(t *testing.T) { stormFigures(t) })
@@ -112,54 +120,75 @@ func stormFigures(t *testing.T) {
 	var runs []*reconnectRun
 	for range stormStores {
 		runs = append(runs, newReconnectRun(t, s.Addr, stormEntries, stormBytes))
+		runs[len(runs)-1].bin = stormBin
 	}
 	s.Do(t, "ACL", "SETUSER", "other", "on", ">secret", "~*", "+@all")
-	other, err := valkey.NewClient(valkey.ClientOption{InitAddress: []string{s.Addr}, Username: "other", Password: "secret", DisableCache: true, ForceSingleClient: true})
+	other := exec.Command(os.Args[0], "-test.run=^TestOtherClient$")
+	other.Env = append(os.Environ(), "TIERCACHE_OTHER="+s.Addr)
+	phase, err := other.StdinPipe()
 	require.NoError(t, err)
-	defer other.Close()
-	var latest atomic.Int64 // phase: before, or after
-	var took [2][]time.Duration
-	stop := make(chan struct{})
-	var asking sync.WaitGroup
-	asking.Go(func() {
-		tick := time.NewTicker(time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-stop:
-				return
-			case <-tick.C:
-			}
-			begun := time.Now()
-			phase := latest.Load()
-			_ = other.Do(context.Background(), other.B().Get().Key("other").Build()).Error()
-			took[phase] = append(took[phase], time.Since(begun))
-		}
-	})
-	var all sync.WaitGroup
+	var said bytes.Buffer
+	other.Stdout = &said
+	require.NoError(t, other.Start())
 	killed := sync.OnceFunc(func() {
-		latest.Store(1)
+		_, err := io.WriteString(phase, "\n")
+		require.NoError(t, err)
 		s.Do(t, "CLIENT", "KILL", "USER", "default", "SKIPME", "yes")
 	})
+	var all sync.WaitGroup
 	for _, r := range runs {
-		all.Go(func() { r.measure(1, 2, 2*time.Second, 6*time.Second, killed) })
+		all.Go(func() { r.measure(1, 1, 5*time.Millisecond, 2*time.Second, 6*time.Second, killed) })
 	}
 	all.Wait()
-	close(stop)
-	asking.Wait()
+	require.NoError(t, phase.Close())
+	require.NoError(t, other.Wait())
 	var back []time.Duration
 	loads := int64(0)
 	for _, r := range runs {
 		back = append(back, r.backAfter())
 		loads += r.loads.Load()
 	}
-	p99 := func(d []time.Duration) time.Duration {
-		slices.Sort(d)
-		return d[len(d)*99/100].Round(time.Microsecond)
-	}
 	slices.Sort(back)
-	fmt.Printf("\n%d processes of %d entries: back at 99 %% after %v (median), %v (the last); loads: %d; another client's p99: %v before, %v in the 6 s after\n",
-		stormStores, stormEntries, back[len(back)/2], back[len(back)-1], loads, p99(took[0]), p99(took[1]))
+	fmt.Printf("\n%d processes of %d entries: back at 99 %% after %v (median), %v (the last); loads: %d; another client's p99: %s", stormStores, stormEntries,
+		back[len(back)/2], back[len(back)-1], loads, said.String())
+}
+
+// TestOtherClient is a process of its own: it asks a server each millisecond, and says how long that took, before it is given a
+// line and until its input ends.
+func TestOtherClient(t *testing.T) {
+	addr := os.Getenv("TIERCACHE_OTHER")
+	if addr == "" {
+		t.Skip("is a part of TestReconnectFigures")
+	}
+	c, err := valkey.NewClient(valkey.ClientOption{InitAddress: []string{addr}, Username: "other", Password: "secret", DisableCache: true, ForceSingleClient: true})
+	require.NoError(t, err)
+	defer c.Close()
+	var phase atomic.Int64
+	go func() {
+		in := bufio.NewReader(os.Stdin)
+		for {
+			if _, err := in.ReadString('\n'); err != nil {
+				phase.Store(2)
+				return
+			}
+			phase.Add(1)
+		}
+	}()
+	var took [2][]time.Duration
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for range tick.C {
+		begun, n := time.Now(), phase.Load()
+		if n > 1 {
+			break
+		}
+		require.ErrorIs(t, c.Do(t.Context(), c.B().Get().Key("other").Build()).Error(), valkey.Nil)
+		took[n] = append(took[n], time.Since(begun))
+	}
+	for i, d := range took {
+		slices.Sort(d)
+		fmt.Printf("%v %s", d[len(d)*99/100].Round(time.Microsecond), []string{"before, ", "in the 6 s after\n"}[i])
+	}
 }
 
 // reconnectRun is one process, whose local tier holds all its keys.
@@ -172,7 +201,9 @@ type reconnectRun struct {
 	value string
 	loads atomic.Int64
 
-	happened int // the bin
+	bin      time.Duration
+	happened int   // the bin
+	away     int64 // loads until it was connected again
 	rates    []float64
 }
 
@@ -183,7 +214,7 @@ func newReconnectRun(t *testing.T, addr string, entries, size int) *reconnectRun
 	t.Cleanup(func() { s.Close() })
 	c, err := tier.New[string](s, "docs", tier.WithTTL(time.Hour))
 	require.NoError(t, err)
-	r := &reconnectRun{t: t, store: s, cache: c, law: zipf.New(entries, 1)}
+	r := &reconnectRun{t: t, store: s, cache: c, law: zipf.New(entries, 1), bin: reconnectBin}
 	rng := rand.New(rand.NewPCG(1, 2))
 	value := make([]byte, size)
 	for i := range value {
@@ -210,8 +241,8 @@ func newReconnectRun(t *testing.T, addr string, entries, size int) *reconnectRun
 	return r
 }
 
-// measure has readers make so many reads a millisecond each, lets something happen, and notes the share of local hits.
-func (r *reconnectRun) measure(readers, reads int, before, after time.Duration, happen func()) {
+// measure has readers make so many reads each time, lets something happen, and notes the share of local hits.
+func (r *reconnectRun) measure(readers, reads int, every, before, after time.Duration, happen func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var made atomic.Int64
@@ -220,7 +251,7 @@ func (r *reconnectRun) measure(readers, reads int, before, after time.Duration, 
 	for i := range readers {
 		reading.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(i), 3))
-			pause := time.NewTicker(time.Millisecond)
+			pause := time.NewTicker(every)
 			defer pause.Stop()
 			for ctx.Err() == nil {
 				for range reads {
@@ -231,10 +262,10 @@ func (r *reconnectRun) measure(readers, reads int, before, after time.Duration, 
 			}
 		})
 	}
-	tick := time.NewTicker(reconnectBin)
+	tick := time.NewTicker(r.bin)
 	defer tick.Stop()
 	hits, asked, begun := r.store.Stats().LocalHits, made.Load(), time.Now()
-	for done := false; time.Since(begun) < before+after; {
+	for done := false; time.Since(begun) < after || !done; {
 		<-tick.C
 		h, n := r.store.Stats().LocalHits, made.Load()
 		if n > asked {
@@ -247,7 +278,10 @@ func (r *reconnectRun) measure(readers, reads int, before, after time.Duration, 
 			done = true
 			r.loads.Store(0)
 			happen()
-			r.happened = len(r.rates)
+			for r.store.Sync(ctx) != nil { // it is connected again
+				<-tick.C
+			}
+			begun, r.happened, r.away = time.Now(), len(r.rates), r.loads.Swap(0)
 			hits, asked = r.store.Stats().LocalHits, made.Load()
 		}
 	}
@@ -263,7 +297,7 @@ func (r *reconnectRun) before() (sum float64) {
 }
 
 func (r *reconnectRun) at(d time.Duration) float64 {
-	return r.rates[min(r.happened+int(d/reconnectBin), len(r.rates)-1)]
+	return r.rates[min(r.happened+int(d/r.bin), len(r.rates)-1)]
 }
 
 // backAfter is from when on the rate stays at 99 % of what it was.
@@ -274,7 +308,7 @@ func (r *reconnectRun) backAfter() time.Duration {
 			last = i + 1
 		}
 	}
-	return time.Duration(last-r.happened) * reconnectBin
+	return time.Duration(last-r.happened) * r.bin
 }
 
 func (r *reconnectRun) back() string {
@@ -290,7 +324,7 @@ func (r *reconnectRun) write(folder, name string) {
 	defer f.Close()
 	w := csv.NewWriter(f)
 	for i, v := range r.rates {
-		at := (time.Duration(i-r.happened) * reconnectBin).Seconds()
+		at := (time.Duration(i-r.happened) * r.bin).Seconds()
 		require.NoError(r.t, w.Write([]string{strconv.FormatFloat(at, 'f', 2, 64), strconv.FormatFloat(v, 'f', 2, 64)}))
 	}
 	w.Flush()

@@ -14,6 +14,7 @@ func init() {
 		{"V3-same-copy", "operand 2", "TestI10AProofBringsNoCopyBack"},
 		{"V3-same-epoch", "sub v.Epoch => b.Session.Tail.View().Epoch", "TestI2AProofThatAnInvalidation.*/connection"},
 		{"V3-owes-nothing", "sub = false => = was.ExpectsOwnEcho", "TestI2ASuspendedCopyExpectsNoEcho"},
+		{"R9-overtaken-warm-read", "operand 1", "TestI2AWarmRead.*/set"},
 		{"V6-paced", "operand 1", "TestRevalidationInTheBackgroundIsPaced"},
 	}...)
 }

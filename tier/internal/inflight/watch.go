@@ -255,6 +255,15 @@ func (t *Table) ReplaceProven(h local.Key, w *Watch, copied, it *record.Item) bo
 	return w.invalidations == w.baseline && t.local.PeekEntry(h) == copied.Entry() && t.put(h, it)
 }
 
+// InsertMissing puts what was read into the local tier if nothing is there, and no invalidation came since the baseline.
+func (t *Table) InsertMissing(h local.Key, w *Watch, it *record.Item) bool {
+	s := t.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// guard: R9-overtaken-warm-read
+	return w.invalidations == w.baseline && t.local.PeekEntry(h) == nil && t.put(h, it)
+}
+
 // CommitProvisional puts a value whose write has been stored into the local tier, unless
 // the key was changed by another write since the baseline. It reports whether the copy is
 // there now; if not, a provisional copy has been removed.

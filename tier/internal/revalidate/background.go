@@ -16,15 +16,16 @@ import (
 )
 
 // A pass begins up to latestStart after the first read that found a suspended copy, at random, so that the processes of a
-// fleet that reconnect at once do not all ask at the same time. It asks for perRequest copies at a time and then pauses, so
-// that it takes at most an eleventh of the time: a server to which all of the fleet comes at once is busy with few of them.
+// fleet that reconnect at once do not all ask at the same time. It asks for perRequest copies at a time and then pauses for
+// pauseFactor times what that took: of a fleet that comes at once, the server has at most one process in eleven to answer, and the
+// longer that takes, the longer they all pause.
 const (
 	latestStart = 250 * time.Millisecond
-	perRequest  = 64
-	leastPause  = 20 * time.Millisecond
+	perRequest  = 128
+	leastPause  = time.Millisecond
 	pauseFactor = 10
 	// most is how many copies are asked for in the background after a loss. What is beyond them is asked for when it is read.
-	most   = 8192
+	most   = 1 << 17
 	budget = time.Minute // most is for that time, if the epoch lasts
 )
 
@@ -44,9 +45,10 @@ type Background struct {
 }
 
 // Wake has a pass begin soon, unless one is under way. It is called by each read that finds a suspended copy, so one that
-// a pass has left behind, as when the server did not answer, begins another.
+// a pass has left behind, as when the server did not answer, begins another. Without tracking, where only a server of a cluster
+// that is another suspends copies, they are left to their reads: they are of an epoch, and as of a tick, of another kind.
 func (b *Background) Wake() {
-	if b.running.CompareAndSwap(false, true) && !b.Goroutines.Spawn(b.run) {
+	if !b.Session.Cfg.NoTracking && b.running.CompareAndSwap(false, true) && !b.Goroutines.Spawn(b.run) {
 		b.running.Store(false)
 	}
 }
