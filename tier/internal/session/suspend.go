@@ -17,7 +17,7 @@ import (
 func (s *Session) IsSuspended(it *record.Item, v *changelog.View) bool {
 	f := it.Meta()
 	switch {
-	case !v.Covers(f.AsOf), f.Provisional.Load() != 0, f.Epoch == record.EpochNone:
+	case !v.Covers(f.AsOf.Full()), f.Provisional.Load() != 0, f.Epoch == record.EpochNone:
 		return false
 	case it.Extra().Shard.Gone():
 		return true
