@@ -70,7 +70,7 @@ func TestAWarmStartBelievesNoName(t *testing.T) {
 			e, err := cb.Explain(t.Context(), "k")
 			require.NoError(t, err)
 			require.Equal(t, strings.HasPrefix(left, "1"), e.Local.Present)
-			require.Equal(t, "own", find(t, cb, "wrong2", is("own")).Value)
+			require.Equal(t, "own", find(t, cb, fmt.Sprint("wrong", len(left)), is("own")).Value)
 			require.Equal(t, int64(1), b.Stats().Loads)
 			require.NoError(t, b.Close())
 		}
