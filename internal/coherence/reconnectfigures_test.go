@@ -39,7 +39,7 @@ import (
 const (
 	reconnectEntries = 100_000
 	reconnectBytes   = 4 << 10
-	reconnectReaders = 4
+	reconnectReaders = 16
 	reconnectBin     = 50 * time.Millisecond
 	reconnectBefore  = time.Second
 	reconnectAfter   = 5 * time.Second
@@ -100,7 +100,7 @@ func TestReconnectFigures(t *testing.T) {
 			}
 			r := newReconnectRun(t, addr, reconnectEntries, reconnectBytes)
 			var sent int64
-			r.measure(reconnectReaders, 100, time.Millisecond, reconnectBefore, reconnectAfter, func() {
+			r.measure(reconnectReaders, 25, time.Millisecond, reconnectBefore, reconnectAfter, func() {
 				now := do(p)
 				sent = -field(t, now, "total_net_output_bytes")
 				s = now
@@ -296,8 +296,13 @@ func (r *reconnectRun) before() (sum float64) {
 	return sum
 }
 
-func (r *reconnectRun) at(d time.Duration) float64 {
-	return r.rates[min(r.happened+int(d/r.bin), len(r.rates)-1)]
+// at is the rate in the quarter of a second up to d after it happened.
+func (r *reconnectRun) at(d time.Duration) (sum float64) {
+	last := min(r.happened+int(d/r.bin), len(r.rates))
+	for _, v := range r.rates[last-5 : last] {
+		sum += v / 5
+	}
+	return sum
 }
 
 // backAfter is from when on the rate stays at 99 % of what it was.
