@@ -117,6 +117,10 @@ model: ## search the protocol's models in large worlds too: half an hour, up to 
 outage: ## what an outage costs readers and the origin, in figures: 4 minutes on an idle machine
 	@$(WITH_SERVER) && TIERCACHE_OUTAGE=1 go test -count=1 -timeout=$(TIMEOUT) -v -run TestOutageFigures $(TESTFLAGS) ./internal/coherence
 
+.PHONY: reconnect
+reconnect: ## what a lost connection, a failover and a restart cost the local tier, in figures, and the curves in FOLDER
+	@$(WITH_SERVER) && TIERCACHE_RECONNECT=$(or $(FOLDER),/tmp) go test -count=1 -timeout=$(TIMEOUT) -v -run "TestReconnectFigures|TestWarmStartFigures" $(TESTFLAGS) ./internal/coherence
+
 .PHONY: soak
 soak: ## faults and reads for DURATION=1h, with memory, goroutines and staleness; 1,000 stores opened and closed
 	@$(WITH_SERVER) && TIERCACHE_SOAK=$(or $(DURATION),1h) go test -count=1 -timeout=0 -v -run 'TestSoak|AThousandStores' $(TESTFLAGS) ./internal/coherence ./tier

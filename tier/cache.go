@@ -93,6 +93,9 @@ func New[V any](s *Store, path string, options ...CacheOption) (*Cache[V], error
 	c := core{s: s, ns: ns, cfg: cfg, typed: typed{values.New[V](k, enc, size), runSingle[V], runBatch[V]}, inUse: use, stuck: &loads.Stuck{}}
 	c.compare = values.NewComparison[V](&c.typed.Type)
 	c.noHits = cfg.RemoteOnly || c.compare != nil
+	if c.warms() {
+		s.goroutines.Spawn(c.warmUp)
+	}
 	view := &Cache[V]{c}
 	latest := weak.Make(&view.core)
 	ns.anyView.Store(&latest)

@@ -53,7 +53,7 @@ func (c *core) peek(ctx context.Context, key string) (*record.Item, error) {
 		if !done {
 			continue
 		}
-		r := storedValue{key: key, stored: stored, Basis: inflight.Basis{Epoch: v.Epoch, KeyTick: v.Watermark}, now: mono.Now()}
+		r := storedValue{key: key, stored: stored, Basis: inflight.BasisOf(v), now: mono.Now()}
 		it, cause, _ := c.open(ctx, &r)
 		if link := linkOf(stored, cause); it == nil && link != 0 {
 			if r.stored, done, err = c.s.session.ReadOne(ctx, c.besideName(h), false, c.s.session.Tail.View()); err != nil {

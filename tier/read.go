@@ -181,6 +181,9 @@ func (c *core) fromLocal(h local.Key, key string) (got inflight.Served, ok, due 
 		switch {
 		case it.Meta().Epoch == record.EpochNone:
 			c.s.local.RemoveEntry(e)
+		// guard: V1-suspend
+		case c.s.session.IsSuspended(it, v):
+			c.s.suspended.Wake()
 		case c.s.session.ProofFresh(v, now) && (it.Extra().Shard.Gone() || it.Extra().Shard.Age(now) <= c.s.cfg.MaxStaleness):
 			cause = Invalidated
 			c.s.local.RemoveEntry(e)
@@ -341,7 +344,7 @@ func (c *core) leasesFirst(f *inflight.Call, o config.Call) bool {
 		return false // the lease would be given up at once: see finishPaused
 	}
 	// guard: I4-fresh-read-asks-no-lease-first
-	return c.s.places == nil && c.ns.MostlyMisses() && !o.Fresh && f.RefreshTarget == nil && c.s.session.CanJudge(c.s.session.Tail.View(), c.s.session.ShardOf(f.Name))
+	return c.s.places == nil && c.ns.MostlyMisses() && !o.Fresh && f.RefreshTarget == nil && c.suspendedCopy(f, o) == nil && c.s.session.CanJudge(c.s.session.Tail.View(), c.s.session.ShardOf(f.Name))
 }
 
 // countMiss counts a remote miss.
@@ -404,13 +407,31 @@ func (c *core) recheckLocal(f *inflight.Call, o config.Call) bool {
 
 // readRemote reads the remote tier for f. It returns true if that ended the call.
 func (c *core) readRemote(ctx context.Context, f *inflight.Call, load loadFunc, o config.Call) bool {
-	for range 3 {
+	for range 5 {
 		view := c.s.session.Tail.View()
 		c.s.table.Restart(f, view, mono.Now())
-		stored, done, err := c.s.session.ReadOne(ctx, f.Name, o.Fresh, view)
+		var stored backend.Item
+		var done bool
+		var err error
+		copied := c.suspendedCopy(f, o)
+		if copied != nil {
+			stored, done, err = c.s.session.ReadHead(ctx, f.Name, view)
+		} else {
+			stored, done, err = c.s.session.ReadOne(ctx, f.Name, o.Fresh, view)
+		}
 		if err != nil {
 			c.countReadError(ctx, err)
 			return c.afterReadError(ctx, f, o, err)
+		}
+		if done && copied != nil {
+			ended, unread, due := c.finishFromCopy(ctx, f, copied, stored, o)
+			if due != nil {
+				c.refreshLater(ctx, load, due)
+			}
+			if !unread {
+				return ended
+			}
+			continue
 		}
 		if done {
 			return c.finishFromRemote(ctx, f, stored, load, o) || f.Link != 0 && c.readBeside(ctx, f, load, o)
@@ -525,6 +546,11 @@ func (c *core) finishWith(ctx context.Context, f *inflight.Call, stored backend.
 		c.countUnusable(cause, err)
 		return false, nil
 	}
+	return c.finishItem(f, it, now, o)
+}
+
+// finishItem is finishWith of an item.
+func (c *core) finishItem(f *inflight.Call, it *record.Item, now mono.Time, o config.Call) (ended bool, due *record.Item) {
 	late := now >= it.Meta().Fresh
 	if late && !c.servesLate(f, it, now, o) || f.Replaces(it) {
 		if late {

@@ -97,7 +97,7 @@ func (c *core) readPresent(ctx context.Context, h local.Key, key string, o confi
 		return nil, false
 	}
 	now := mono.Now()
-	it, _, _ = c.open(ctx, &storedValue{key: key, stored: stored, Basis: inflight.Basis{Epoch: v.Epoch, KeyTick: v.Watermark}, now: now})
+	it, _, _ = c.open(ctx, &storedValue{key: key, stored: stored, Basis: inflight.BasisOf(v), now: now})
 	if it == nil {
 		return nil, false
 	}

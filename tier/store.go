@@ -24,9 +24,11 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/loads"
 	"github.com/tiercache/tiercache/tier/internal/pace"
 	"github.com/tiercache/tiercache/tier/internal/record"
+	"github.com/tiercache/tiercache/tier/internal/revalidate"
 	"github.com/tiercache/tiercache/tier/internal/session"
 	"github.com/tiercache/tiercache/tier/internal/sweep"
 	"github.com/tiercache/tiercache/tier/internal/values"
+	"github.com/tiercache/tiercache/tier/internal/warmstart"
 )
 
 // Store is a process's connection to a shared tier, and its local tier: one per
@@ -55,6 +57,8 @@ type Store struct {
 	ended chan struct{} // Close has finished
 
 	pauses    pace.Table
+	suspended revalidate.Background
+	warm      warmstart.Names
 	places    *loads.Places       // of loads; nil without WithMaxLoads
 	stuck     loads.Stuck         // of all views
 	refreshes *semaphore.Weighted // refreshes in the background
@@ -125,11 +129,16 @@ func (s *Store) start(ctx context.Context) (err error) {
 	}
 	s.table = inflight.NewTable(s.local)
 	s.table.Largest = s.cfg.LocalBytes / 8
+	s.suspended.Session, s.suspended.Table, s.suspended.Local, s.suspended.Goroutines = &s.session, s.table, s.local, s.goroutines
 	if err := s.session.Open(ctx, s.onChanged, s.table.WakeAll, s.reads); err != nil {
 		return fmt.Errorf("%w: open: %w", ErrUnavailable, err)
 	}
 	if s.session.Sharded() {
 		s.table.ShardOf = s.session.ShardOf
+	}
+	if s.cfg.WarmStart > 0 {
+		s.warm.Session, s.warm.Local, s.warm.Goroutines, s.warm.Prefix, s.warm.Count = &s.session, s.local, s.goroutines, s.cfg.Prefix, s.cfg.WarmStart
+		s.goroutines.Spawn(s.warm.Run)
 	}
 	sweeper := sweep.Sweeper{Local: s.local, View: s.session.Tail.View, Gone: s.session.Gone}
 	s.goroutines.Spawn(func() {

@@ -154,7 +154,9 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*record.Item, 
 			continue
 		}
 		p := pendingSet{c.ns.Hash(key), it, &inflight.Watch{}}
-		c.setBasis(it, &inflight.Basis{Epoch: c.s.session.Tail.View().Epoch, Shard: c.s.session.ShardOf(c.ns.RemoteName(p.h))})
+		basis := inflight.BasisOf(c.s.session.Tail.View())
+		basis.Shard, basis.KeyTick = c.s.session.ShardOf(c.ns.RemoteName(p.h)), 0
+		c.setBasis(it, &basis)
 		c.describe(it, key, cfg, asOf, fresh, kept)
 		if !c.cfg.LocalOnly {
 			sealed, err := c.seal(it, fresh, kept, cfg.Cost)

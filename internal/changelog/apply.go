@@ -252,7 +252,8 @@ func (t *Tail) adoptLocked(v *View, d Delta, answered mono.Time) {
 // copy: they hold marks that will no longer be updated.
 func (t *Tail) resetLocked(v *View, horizon invalidation.Tick) {
 	t.mu.known.reset(horizon)
-	t.generation.Add(1)
+	// guard: V2-marks-discarded
+	v.Generation = t.generation.Add(1)
 	v.Epoch++
 }
 
