@@ -67,6 +67,10 @@ func (e Explanation) String() string {
 // returns ErrUnavailable, with what is known locally, if the remote tier does
 // not answer.
 func (c *Cache[V]) Explain(ctx context.Context, key string) (Explanation, error) {
+	return c.explain(ctx, key)
+}
+
+func (c *core) explain(ctx context.Context, key string) (Explanation, error) {
 	if err := c.admitWrite(ctx, key); err != nil { // it waits for no load
 		return Explanation{}, err
 	}
@@ -119,7 +123,7 @@ func (c *core) explainBeside(ctx context.Context, e *Explanation, h local.Key, s
 func (c *core) holdingOf(it *record.Item) Holding {
 	now := mono.Now()
 	f := it.Meta()
-	return Holding{Present: true, Negative: it.Negative, AsOf: f.AsOf,
+	return Holding{Present: true, Negative: it.Negative, AsOf: f.AsOf.Full(),
 		Age: now.Sub(f.Born), TTL: f.Fresh.Sub(now), Sources: it.Sources()}
 }
 
@@ -146,7 +150,7 @@ func (c *core) explainLocal(h *Holding, it *record.Item) {
 		h.Why = fmt.Sprintf("the server that has its key has not answered for %v, more than the maximum staleness", it.Extra().Shard.Age(now).Round(time.Millisecond))
 	case !c.s.session.IsValid(it, v, now):
 		h.Why, h.Changed = "a change", "unknown"
-		if !v.Covers(f.AsOf) {
+		if !v.Covers(f.AsOf.Full()) {
 			h.Changed, h.ChangedAt = "everything", AsOf{Incarnation: v.Incarnation, Tick: v.Floor}
 		}
 		for _, m := range slices.Concat(f.Common.Marks, it.Marks()) {

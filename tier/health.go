@@ -52,6 +52,12 @@ type Health struct {
 	// log has not recorded yet; UndeliveredAll is set if InvalidateAll is among them.
 	Undelivered    int
 	UndeliveredAll bool
+	// Settling counts the scopes whose change has not settled yet (see [Settle]), as far as this process has heard, and
+	// SettlesIn is how long the last of them takes: what is loaded from them until then is kept until then.
+	Settling  int
+	SettlesIn time.Duration
+	// StuckLoads is how many loaders were given up and have not returned: see WithDetachedLoads.
+	StuckLoads int
 	// Policy, MaxMemory and UsedMemory are the server's maxmemory-policy and its
 	// bytes; empty and 0 if the server did not tell them.
 	Policy                string
@@ -80,6 +86,9 @@ func (s *Store) Health(ctx context.Context) Health {
 		FailedHeartbeats: t.Failures,
 		Undelivered:      t.Undelivered,
 		UndeliveredAll:   t.UndeliveredAll,
+		Settling:         t.Settling,
+		SettlesIn:        t.SettlesIn,
+		StuckLoads:       s.stuck.Count(),
 		Policy:           info.Policy,
 		MaxMemory:        info.MaxMemory,
 		UsedMemory:       info.UsedMemory,
@@ -104,7 +113,10 @@ func (s *Store) Health(ctx context.Context) Health {
 	if t.Stranger {
 		h.Warnings = append(h.Warnings, changelog.StrangerWarning)
 	}
-	h.Warnings = append(h.Warnings, mode.Without...)
+	if h.StuckLoads > 0 {
+		h.Warnings = append(h.Warnings, fmt.Sprintf("%d loaders have ignored the end of their context for another load timeout, and go on (WithDetachedLoads)", h.StuckLoads))
+	}
+	h.Warnings = append(append(h.Warnings, mode.Without...), s.session.BypassWarnings()...)
 	h.Warnings = slices.Concat(h.Warnings, session.Warnings(&info), s.encodeWarnings(), s.sizeWarnings())
 	return h
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/tiercache/tiercache/internal/recovery"
+	"github.com/tiercache/tiercache/tier/internal/inspect"
 )
 
 // EventKind says what an [Event] reports.
@@ -32,6 +33,9 @@ type Event struct {
 }
 
 func (s *Store) observe(kind EventKind, ns *namespace, took time.Duration, err error) {
+	if kind <= EventInvalidate && err == nil {
+		s.watch.Took(inspect.KindLoad+inspect.Kind(kind), took)
+	}
 	if s.cfg.observer == nil {
 		return
 	}

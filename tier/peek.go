@@ -24,12 +24,18 @@ func (c *Cache[V]) Peek(ctx context.Context, key string) (V, bool, error) {
 }
 
 func (c *core) peek(ctx context.Context, key string) (*record.Item, error) {
-	if err := c.admitWrite(ctx, key); err != nil { // it waits for no load
+	if c.s.closed.Load() { // it waits for no load, so it need not be admitted
+		return nil, ErrClosed
+	}
+	if err := checkKey(key); err != nil {
 		return nil, err
 	}
 	h := c.ns.Hash(key)
 	if it := c.peekLocal(h, key); it != nil || c.cfg.LocalOnly {
 		return it, nil
+	}
+	if ctx.Err() != nil {
+		return nil, endOf(ctx)
 	}
 	for range 3 {
 		// The write of a value that a call has returned may be under way, and this would read
@@ -82,7 +88,7 @@ func (c *core) awaitStored(ctx context.Context, h local.Key) error {
 
 // peekLocal returns a local copy that is fresh, and valid or servable in the outage.
 func (c *core) peekLocal(h local.Key, key string) *record.Item {
-	if c.cfg.RemoteOnly {
+	if c.cfg.RemoteOnly || c.ns.IsBypassed() {
 		return nil
 	}
 	e := c.s.local.PeekEntry(h)

@@ -15,16 +15,14 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
-// admit rejects what cannot be served at all.
+// admit rejects what cannot be served at all. The end of ctx is looked at later: what the local tier has
+// is given all the same, as by the fast path of Get, which does not ask.
 func (c *core) admit(ctx context.Context, key string) error {
 	if c.s.closed.Load() {
 		return ErrClosed
 	}
 	if err := checkKey(key); err != nil {
 		return err
-	}
-	if ctx.Err() != nil {
-		return endOf(ctx)
 	}
 	if inflight.Recursive(ctx, c.ns, key) {
 		return fmt.Errorf("%w (namespace %q)", ErrRecursiveLoad, c.ns.Path)
@@ -46,10 +44,6 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o config.C
 	var began mono.Time
 	beside := true // a renewal of the key is not waited for
 	for {
-		if ctx.Err() != nil {
-			c.ns.stats.cancelled.Add(1)
-			return inflight.Served{}, endOf(ctx)
-		}
 		// guard: I4-fresh-read-skips-local
 		if c.usesLocal(o) && !o.Fresh {
 			got, ok, due := c.fromLocal(h, key)
@@ -60,6 +54,10 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o config.C
 				return got, nil
 			}
 			fallback = got.It
+		}
+		if ctx.Err() != nil {
+			c.ns.stats.cancelled.Add(1)
+			return inflight.Served{}, endOf(ctx)
 		}
 		since := c.s.takeSnapshot()
 		if began == 0 {
@@ -83,6 +81,7 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o config.C
 		}
 		got, again, err := c.answer(ctx, f, key, leads, since.with(invalidations), fallback, o)
 		if !again {
+			c.s.watch.Read(kindOfRead(&got, err), began, c.ns.Path, key)
 			return got, err
 		}
 	}
@@ -99,6 +98,16 @@ func (c *core) answer(ctx context.Context, f *inflight.Call, key string, leads b
 			c.ns.stats.shared.Add(1)
 		}
 		return instead, false, err
+	// guard: overdue-load-answers-its-callers
+	case f.Key == key && f.Out.Overdue:
+		// No other load runs before it has returned, so its error is that of every caller. What it has read is not.
+		if !leads {
+			c.ns.stats.shared.Add(1)
+			if !c.canShare(ctx, f, since, o) {
+				got, err = c.orStale(&inflight.Outcome{Err: f.Out.Err}, fallback)
+				return got, false, err
+			}
+		}
 	case f.Key != key, // another key of the same hash
 		f.Out.Err == errAbandoned, !leads && !c.canShare(ctx, f, since, o):
 		if err = waitFor(ctx, &f.Left); err != nil {
@@ -107,6 +116,8 @@ func (c *core) answer(ctx context.Context, f *inflight.Call, key string, leads b
 		return inflight.Served{}, err == nil, err
 	case !leads || f.Out.Paused:
 		c.countShared(&f.Out)
+	case f.Out.Refused:
+		c.ns.stats.refused.Add(1)
 	}
 	got, err = c.orStale(&f.Out, fallback)
 	return got, false, err
@@ -120,7 +131,10 @@ func (c *core) countShared(out *inflight.Outcome) {
 	}
 }
 
-func (c *core) usesLocal(o config.Call) bool { return !o.NoLocal && !c.cfg.RemoteOnly }
+func (c *core) usesLocal(o config.Call) bool {
+	// guard: bypass-uses-no-local-copy
+	return !o.NoLocal && !c.cfg.RemoteOnly && !c.ns.IsBypassed()
+}
 
 func waitFor(ctx context.Context, e *inflight.Event) error {
 	select {
@@ -179,14 +193,14 @@ func (c *core) fromLocal(h local.Key, key string) (got inflight.Served, ok, due 
 		return inflight.Served{}, false, false
 	}
 	if now < it.Meta().Fresh {
-		c.ns.stats.localHits.Add()
+		c.countHit(key)
 		return inflight.Served{It: it, Origin: inflight.FromLocal}, true, c.refreshesEarly(it, now)
 	}
 	_, paused := c.s.pauses.Paused(h, now)
 	renewing := now < it.Meta().Fresh.Add(c.cfg.StaleWhile)
 	// guard: stale-value-in-pause
 	if renewing || paused && c.stillServable(it, c.cfg.StaleOnError) {
-		c.ns.stats.localHits.Add()
+		c.countHit(key)
 		c.ns.stats.stale.Add(1)
 		// guard: no-refresh-in-pause
 		return inflight.Served{It: it, Origin: inflight.FromLocal, Stale: true}, true, renewing && !paused
@@ -204,6 +218,11 @@ func (c *core) await(ctx context.Context, f *inflight.Call, leads bool, since sn
 	if f.Finished() {
 		return inflight.Served{}, true, nil
 	}
+	done, err := awaits(ctx, f)
+	if err != nil {
+		return inflight.Served{}, false, err
+	}
+	defer done()
 	if c.cfg.SoftTimeout == 0 {
 		select {
 		case <-f.Done.Wait():
@@ -322,7 +341,7 @@ func (c *core) leasesFirst(f *inflight.Call, o config.Call) bool {
 		return false // the lease would be given up at once: see finishPaused
 	}
 	// guard: I4-fresh-read-asks-no-lease-first
-	return c.ns.MostlyMisses() && !o.Fresh && f.RefreshTarget == nil && c.s.session.CanJudge(c.s.session.Tail.View(), c.s.session.ShardOf(f.Name))
+	return c.s.places == nil && c.ns.MostlyMisses() && !o.Fresh && f.RefreshTarget == nil && c.s.session.CanJudge(c.s.session.Tail.View(), c.s.session.ShardOf(f.Name))
 }
 
 // countMiss counts a remote miss.

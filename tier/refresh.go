@@ -126,7 +126,9 @@ func (c *core) pause(f *inflight.Call, err error) {
 func (l *loadRun) startsPause(err error) bool {
 	cause := context.Cause(l.Context)
 	// guard: abandoned-load-is-no-failure
-	return cause != errLeft && cause != ErrClosed && !errors.Is(err, ErrNotFound) && err != ErrClosed && err != errAbandoned
+	// guard: refused-load-is-no-failure
+	return cause != errLeft && cause != ErrClosed && !errors.Is(err, ErrNotFound) && err != ErrClosed && err != errAbandoned &&
+		!errors.Is(err, ErrOverloaded) && !errors.Is(err, ErrRecursiveLoad)
 }
 
 // finishPaused ends a call whose load has failed recently with that error, if its caller has a
@@ -162,6 +164,9 @@ func (c *Cache[V]) Refresh(ctx context.Context, key string, load Loader[V]) (V, 
 	if err := c.admit(ctx, key); err != nil {
 		return zero, err
 	}
+	if ctx.Err() != nil {
+		return zero, endOf(ctx)
+	}
 	out, err := c.refresh(ctx, c.ns.Hash(key), key, c.single(load))
 	if err != nil {
 		return zero, err
@@ -178,12 +183,16 @@ func (c *core) refresh(ctx context.Context, h local.Key, key string, load loadFu
 			l := c.newRun(load, config.Call{})
 			l.start(ctx, l.only(f))
 		}
-		err := waitFor(ctx, &f.Done)
+		done, err := awaits(ctx, f)
+		if err == nil {
+			err = waitFor(ctx, &f.Done)
+			done()
+		}
 		c.s.table.Leave(f)
 		if err != nil {
 			return inflight.Served{}, err
 		}
-		if leads {
+		if leads || f.Key == key && f.Out.Overdue {
 			return f.Out.Served, f.Out.Err
 		}
 		// A load that began after this caller asked is as good as its own.

@@ -29,7 +29,7 @@ func (c *core) seal(it *record.Item, fresh, kept time.Duration, cost int64) ([]b
 	f := it.Meta()
 	// guard: store-stated-cost
 	e := envelope.Entry{
-		Head:  envelope.Head{Expires: c.s.session.ServerTimeIn(kept), Nonce: f.Nonce, AsOf: f.AsOf, Shape: c.typed.Shape, Negative: it.Negative},
+		Head:  envelope.Head{Expires: c.s.session.ServerTimeIn(kept), Nonce: f.Nonce, AsOf: f.AsOf.Full(), Shape: c.typed.Shape, Negative: it.Negative},
 		Fresh: fresh, Life: kept, Cost: cost, Namespace: c.ns.Path, Key: it.Key, Sources: it.Sources(),
 	}
 	if !it.Negative {
@@ -129,6 +129,10 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*record.Item, 
 	if asOf.IsZero() {
 		asOf = c.s.AsOf()
 	}
+	// A value that may have been read before a change has settled is not kept after that, nor is an older one.
+	// guard: S6-as-of-time
+	end := c.endOf(ctx, asOf, c.s.session.Tail.Begun(asOf, begun), cfg.Sources)
+	fresh, kept, keeps := session.Limit(end, fresh, kept)
 	puts := make([]pendingSet, 0, len(keys))
 	writes := make([]backend.Write, 0, len(keys))
 	var unencoded []string
@@ -144,6 +148,10 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*record.Item, 
 		it.Key = key
 		if c.compare != nil {
 			c.compare.Look(c.ns.Path, it) // the caller still has it
+		}
+		if !keeps {
+			unencoded = append(unencoded, key)
+			continue
 		}
 		p := pendingSet{c.ns.Hash(key), it, &inflight.Watch{}}
 		c.setBasis(it, &inflight.Basis{Epoch: c.s.session.Tail.View().Epoch, Shard: c.s.session.ShardOf(c.ns.RemoteName(p.h))})
@@ -162,7 +170,7 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*record.Item, 
 	}
 	if len(sets) > 0 {
 		errs = append(errs, c.changingKeys(ctx, "set", sets, func() error {
-			// The old value is not what the key has now, by the caller's word.
+			// The old value is not what the key has now, by the caller's word, and the new one cannot be kept.
 			// guard: I1-set-of-unencodable-deletes
 			err := c.deleteUnencoded(ctx, unencoded)
 			if len(puts) > 0 {
@@ -401,7 +409,9 @@ func (c *core) settlePut(ctx context.Context, p pendingSet, w backend.Write, don
 // that was set later. Keys with bad names are errors, and the others are deleted. Many keys
 // are deleted in several requests, as SetMany stores them. It waits as Set does, and its
 // errors say as much about the keys as those of Set; they are joined.
-func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
+func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error { return c.delete(ctx, keys...) }
+
+func (c *core) delete(ctx context.Context, keys ...string) error {
 	if err := c.admitChange(ctx); err != nil {
 		return err
 	}

@@ -26,6 +26,9 @@ type Config struct {
 	// Reads counts reads, for Health.Idle. Those that use Query need not be counted. It is
 	// called with every heartbeat. nil: the tail is never idle.
 	Reads func() int64
+	// OnBypass is called, without a lock, when the list of bypassed namespaces may be another than before. It must be quick. nil: it is
+	// not called.
+	OnBypass func()
 	// Panics counts and logs panics in the tail's goroutines, each of which moves the
 	// epoch as Lost does; nil: they are not counted or logged.
 	Panics *recovery.Panics
@@ -49,7 +52,10 @@ type Tail struct {
 	view atomic.Pointer[View]
 	// generation counts the tables of marks that were discarded; it moves under mu.
 	generation atomic.Uint64
-	_          [64]byte // keeps the locking of mu from slowing readers of view
+	// unsettledUntil is when all changes have settled that were heard of, or may have been missed; 0: none was ever. It
+	// is stored before the view that covers them.
+	unsettledUntil atomic.Int64
+	_              [64]byte // keeps the locking of mu from slowing readers of view
 
 	// mu guards what the process knows and the publishing of views. Nothing is
 	// called under it.
@@ -75,7 +81,8 @@ type Tail struct {
 		stranger         stranger
 		otherIncarnation uint64 // incarnation of another log, of the latest message from one
 		closed           bool
-		idle             bool  // see Health.Idle
+		idle             bool // see Health.Idle
+		arrivals         arrivals
 		asked            int64 // queries of callers
 
 		// declared are the scopes of [Written] that this process has recorded, and
@@ -92,6 +99,7 @@ type Tail struct {
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	wake   chan struct{} // a delta read is wanted now
+	mixed  mixedFleet
 	done   sync.WaitGroup
 }
 
@@ -124,6 +132,7 @@ func newTail(ctx context.Context, log Log, cfg Config) *Tail {
 	t.mu.declared = make(map[invalidation.Scope]*declared)
 	t.view.Store(&View{})
 	t.ctx, t.cancel = context.WithCancel(ctx)
+	t.mixed.tail = t
 	return t
 }
 
@@ -150,6 +159,7 @@ func (t *Tail) Close() {
 	t.publishLocked(&v)
 	t.mu.Unlock()
 	t.cancel()
+	t.mixed.end()
 	t.done.Wait()
 }
 

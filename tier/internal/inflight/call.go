@@ -12,6 +12,7 @@ import (
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/local"
+	"github.com/tiercache/tiercache/tier/internal/loads"
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
@@ -36,6 +37,8 @@ type Call struct {
 	Out        Outcome
 	// Found is what the call has read remotely, past its TTL, for callers that wait no longer.
 	Found atomic.Pointer[Outcome]
+	// Target is what loaders that wait for the call wait for.
+	Target loads.Target
 
 	// Guarded by the shard of the table.
 	state        keyState // of the key, unless it has one already
@@ -49,13 +52,14 @@ type Call struct {
 	// Owned by the goroutine that does the work of the call, and once that has handed over
 	// the write, by the goroutine that settles the write.
 	Basis
-	Seen  string // the remote version that was read and cannot be used
-	Empty bool   // that version was no bytes at all
-	Run   any    // the run that loads it; only compared
-	Lease LeaseState
-	Holds time.Duration // for how long another process holds the lease at most, unless it extends it
-	Stale *record.Item  // read remotely, valid but past its TTL: for callers that accept that
-	Force bool          // load even if the remote tier has a valid value
+	Seen     string // the remote version that was read and cannot be used
+	Empty    bool   // that version was no bytes at all
+	Run      any    // the run that loads it; only compared
+	Lease    LeaseState
+	Holds    time.Duration // for how long another process holds the lease at most, unless it extends it
+	Stale    *record.Item  // read remotely, valid but past its TTL: for callers that accept that
+	NotFound error         // of the loader, if the item is negative
+	Force    bool          // load even if the remote tier has a valid value
 	// Link is not 0 if the key's entry is of another encoding: then it is the random number of
 	// that, and Name is of the entry that stands beside it. See Table.GoBeside.
 	Link      uint64
@@ -105,6 +109,8 @@ type Basis struct {
 	Shard         *backend.Shard    // of the key then; nil where there is one server
 	Invalidations int               // of the key, by then
 	KeyTick       invalidation.Tick // View.Watermark then
+	// Ends is when the result ends since a change settles (S3), also if it is not kept, or is an error; 0: it does not.
+	Ends mono.Time
 }
 
 // Origin says which tier has answered a read.
@@ -122,6 +128,8 @@ type Served struct {
 	Origin Origin
 	Stale  bool
 	Outage bool // without proof while the server is away
+	// NotFound is the error of the loader that has just said so; nil if the item is remembered.
+	NotFound error
 }
 
 // Remaining is the rest of an item's TTL, or of its outageAllowance if that ends sooner.
@@ -139,6 +147,8 @@ type Outcome struct {
 	Err           error
 	StaleFallback *record.Item // with err: a value past its TTL, for callers that accept that
 	Paused        bool         // err is of an earlier load, and there was none
+	Refused       bool         // likewise, since there are too many
+	Overdue       bool         // the loader has not returned, and no other is to run before it has
 	Basis
 }
 
@@ -326,6 +336,9 @@ func (f *Call) hasReturned(nonce uint64) bool {
 func (f *Call) Finish(out Outcome) {
 	if !f.Finished() {
 		out.Basis = f.Basis
+		if out.Origin == FromLoader {
+			out.NotFound = f.NotFound
+		}
 		f.Out = out
 		f.Done.happen()
 	}
@@ -426,6 +439,7 @@ func (s *tableShard) wakeAll() {
 type Loading struct {
 	Space any // the namespace, only compared
 	Calls []*Call
+	Load  *loads.Load
 	outer *Loading
 }
 
@@ -444,6 +458,14 @@ func Recursive(ctx context.Context, space any, key string) bool {
 		}
 	}
 	return false
+}
+
+// LoadOf returns the load to whose loader ctx was given, or nil.
+func LoadOf(ctx context.Context) *loads.Load {
+	if l, _ := ctx.Value(loadingKey{}).(*Loading); l != nil {
+		return l.Load
+	}
+	return nil
 }
 
 // Sleep waits for d, for one of fs to be woken, or for ctx.

@@ -78,7 +78,7 @@ func (it *Item) Has(what uint32) bool { return it.Meta().did.Load()&what != 0 }
 // meta is what is known of an item apart from its value.
 type meta struct {
 	// Read by recheck; in one cache line if the value has 48 bytes.
-	AsOf   invalidation.AsOf
+	AsOf   Position
 	Epoch  uint64            // tracking epoch in which it was read
 	Common *changelog.Pinned // the marks of its namespaces
 	Made   *origins          // nil if it names no sources
@@ -100,6 +100,20 @@ type meta struct {
 	// ExpectsOwnEcho: the next invalidation of the key is the echo of our own write of
 	// the item, and means nothing. Guarded by the shard of the table.
 	ExpectsOwnEcho bool
+}
+
+// Position is an invalidation.AsOf without the time at which that was taken, which an item has no room for.
+type Position struct {
+	Incarnation uint64
+	Tick        invalidation.Tick
+}
+
+// PositionOf returns the position of a.
+func PositionOf(a invalidation.AsOf) Position { return Position{a.Incarnation, a.Tick} }
+
+// Full returns the position as an AsOf.
+func (p Position) Full() invalidation.AsOf {
+	return invalidation.AsOf{Incarnation: p.Incarnation, Tick: p.Tick}
 }
 
 // Extra is what only some stores need to know of an item.
@@ -241,7 +255,7 @@ func (it *Item) Entry() *local.Entry[Item] {
 func (it *Item) Recheck(v *changelog.View) bool {
 	f := it.Meta()
 	// guard: I2-epoch
-	if f.Epoch != v.Epoch || !v.Covers(f.AsOf) {
+	if f.Epoch != v.Epoch || !v.Covers(f.AsOf.Full()) {
 		return false
 	}
 	for _, m := range f.Common.Marks {
@@ -275,18 +289,27 @@ func (it *Item) Release(t *changelog.Tail) {
 // Plan sets check from the item's other times.
 // share is that of the TTL after which the item is renewed early; 0 if never.
 func (it *Item) Plan(share float64) {
+	at, provisional := it.nextCheck(share)
+	it.setCheck(share, at, provisional)
+}
+
+// nextCheck returns when the item is to be looked at closer, and the end of its provisional time by which that is so.
+func (it *Item) nextCheck(share float64) (at mono.Time, provisional int64) {
 	f := it.Meta()
-	at := min(f.Fresh, f.Expires)
+	at = min(f.Fresh, f.Expires)
 	if share > 0 && !it.Has(Early) {
 		at = min(at, it.EarlyAt(share))
 	}
-	p := f.Provisional.Load()
-	if p != 0 {
-		at = min(at, mono.Time(p))
+	if provisional = f.Provisional.Load(); provisional != 0 {
+		at = min(at, mono.Time(provisional))
 	}
+	return at, provisional
+}
+
+func (it *Item) setCheck(share float64, at mono.Time, provisional int64) {
 	it.Check.Store(int64(at))
 	// guard: R9-suspended-stays-suspended
-	if f.Provisional.Load() != p {
+	if it.Meta().Provisional.Load() != provisional {
 		it.Plan(share) // it was suspended in between, which is not to be undone
 	}
 }
