@@ -444,7 +444,7 @@ func (l *loadRun) keepProvisionally(fl *pendingFill) {
 		proof = min(proof, shard.Proof())
 	}
 	fl.it.Meta().Provisional.Store(int64(proof.Add(l.s.cfg.MaxStaleness)))
-	fl.it.Plan(l.cfg.Early)
+	fl.it.Plan(l.earlyShare(fl.it))
 	l.s.table.InsertProvisional(fl.call.H, &fl.call.Watch, fl.it)
 }
 
@@ -462,7 +462,7 @@ func (l *loadRun) settle(fl pendingFill, w backend.Written) {
 	}
 	if w.Stored && !fl.unlinked && l.usesLocal(l.o) && l.s.table.CommitProvisional(fl.call.H, &fl.call.Watch, fl.it) {
 		fl.it.Meta().Provisional.Store(0)
-		fl.it.Plan(l.cfg.Early)
+		fl.it.Plan(l.earlyShare(fl.it))
 		return
 	}
 	l.s.table.RemoveProvisional(fl.call.H, &fl.call.Watch, fl.it)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -59,6 +60,7 @@ type Store struct {
 	pauses    pace.Table
 	suspended revalidate.Background
 	warm      warmstart.Names
+	seed      uint64              // random: when this process renews an entry early
 	places    *loads.Places       // of loads; nil without WithMaxLoads
 	stuck     loads.Stuck         // of all views
 	refreshes *semaphore.Weighted // refreshes in the background
@@ -101,7 +103,7 @@ func Open(ctx context.Context, options ...Option) (*Store, error) {
 	if cfg.Backend == nil {
 		cfg.Backend = remote.NewEmbedded(0)
 	}
-	s := &Store{cfg: cfg, ended: make(chan struct{}), fills: semaphore.NewWeighted(maxFilling), refreshes: semaphore.NewWeighted(maxRefreshes), places: loads.NewPlaces(cfg.MaxLoads), tokens: tokenPrefix(), clock: mono.NewClock()}
+	s := &Store{cfg: cfg, ended: make(chan struct{}), fills: semaphore.NewWeighted(maxFilling), seed: rand.Uint64(), refreshes: semaphore.NewWeighted(maxRefreshes), places: loads.NewPlaces(cfg.MaxLoads), tokens: tokenPrefix(), clock: mono.NewClock()}
 	panics := recovery.New(cfg.Logger)
 	// guard: recover-logger
 	s.cfg.Logger = panics.Logger(cfg.Logger)

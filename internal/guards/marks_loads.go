@@ -16,5 +16,6 @@ func init() {
 		{"place-of-loader-that-goes-on", "drop", "TestALoaderThatGoesOn"},
 		{"unstored-renewal-leaves-value", "operand 1", "TestARenewalThatStores"},
 		{"own-error-beside-not-found", "drop", "TestALoadersErrorComes"},
+		{"early-enough-for-load", "sub return min(…, …) => return share", "./tier/internal/pace TestAnEntryIsRenewed"},
 	}...)
 }
