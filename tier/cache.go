@@ -10,6 +10,7 @@ import (
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/profile"
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
@@ -28,7 +29,8 @@ type core struct {
 	cfg    config.Cache
 	noHits bool // no value is given without a closer look
 	typed
-	inUse *record.ViewsInUse
+	inUse  *record.ViewsInUse
+	labels *profile.Labels
 	// compare is not nil in tests that look for modified values.
 	compare *comparison
 }
@@ -78,7 +80,7 @@ func New[V any](s *Store, path string, options ...CacheOption) (*Cache[V], error
 	if err != nil {
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
-	c := core{s: s, ns: ns, cfg: cfg, typed: newTyped[V](k, enc, size), inUse: use}
+	c := core{s: s, ns: ns, cfg: cfg, typed: newTyped[V](k, enc, size), inUse: use, labels: &profile.Labels{}}
 	c.compare = newComparison[V](&c.typed)
 	c.noHits = cfg.RemoteOnly || c.compare != nil
 	return &Cache[V]{c}, nil

@@ -57,6 +57,7 @@ type loadRun struct {
 	resultOwned atomic.Bool
 	ready       []*inflight.Call // the calls that the loader runs for; set before resultOwned is reset
 	begun       mono.Time        // when the loader began
+	traced      context.Context  // of the loader; likewise
 	// one holds what a run of a single call needs, as most runs are, in the memory of the
 	// run itself. No other run uses it.
 	one struct {
@@ -129,6 +130,7 @@ func (l *loadRun) run(ctx context.Context, fs []*inflight.Call) {
 			l.endOnExit(fs)
 		}
 	}()
+	l.labels.Set(ctx, l.ns.Path)
 	l.Init(ctx, time.Now().Add(l.cfg.LoadTimeout), inflight.Loading{Space: l.ns, Calls: fs})
 	l.timer = time.AfterFunc(time.Hour, l.tick) // an hour, since tick uses l.timer, which must be set before
 	l.timer.Reset(min(l.s.renewEvery(), l.cfg.LoadTimeout))
@@ -294,7 +296,7 @@ type loadResult struct {
 // and the loader sees every change from before.
 func (l *loadRun) runLoader(fs []*inflight.Call) {
 	r := l.prepare(fs)
-	l.ready, l.begun = fs, mono.Now()
+	l.ready, l.begun, l.traced = fs, mono.Now(), l.traceLoad(fs)
 	l.resultOwned.Store(false)
 	if l.Err() != nil {
 		l.abandon() // the context ended while there was nothing to abandon
@@ -317,12 +319,12 @@ func (l *loadRun) runLoader(fs []*inflight.Call) {
 		}
 		// Last of all, when the callers have been answered: the observer may read the key.
 		// guard: observe-load-after-answer
-		defer l.s.observe(EventLoad, l.ns, mono.Now().Sub(l.begun), firstError(r.loaded))
+		defer l.told(mono.Now().Sub(l.begun), firstError(r.loaded))
 		// guard: I5-as-of-before-load
 		l.withCause(r.loaded)
 		l.fill(fs, r)
 	}()
-	l.load.run(&l.LoadContext, l.kind, l.load.loader, fs, r.entries, r.loaded)
+	l.load.run(l.traced, l.kind, l.load.loader, fs, r.entries, r.loaded)
 	returned = true
 }
 
@@ -393,7 +395,7 @@ func (l *loadRun) abandon() {
 		return
 	}
 	cause := context.Cause(l.Context)
-	defer l.s.observe(EventLoad, l.ns, mono.Now().Sub(l.begun), cause) // when the callers have been answered
+	defer l.told(mono.Now().Sub(l.begun), cause) // when the callers have been answered
 	for _, f := range l.ready {
 		l.fail(f, cause)
 	}

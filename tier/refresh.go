@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/internal/unawaited"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
@@ -56,7 +57,7 @@ func (c *core) refreshLater(ctx context.Context, load loadFunc, items ...*record
 			calls = append(calls, f)
 		}
 	}
-	ctx = context.WithoutCancel(ctx)
+	ctx = unawaited.Mark(context.WithoutCancel(ctx))
 	renew := func() {
 		defer c.s.refreshes.Release(1)
 		if len(calls) == 1 {

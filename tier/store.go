@@ -41,6 +41,7 @@ type Store struct {
 	changes   atomic.Int64
 
 	goroutines *background.Group
+	events     *background.Queue // of the observer
 	closed     atomic.Bool
 
 	mu struct {
@@ -95,6 +96,8 @@ func Open(ctx context.Context, options ...Option) (*Store, error) {
 	// guard: recover-logger
 	s.cfg.Logger = panics.Logger(cfg.Logger)
 	s.goroutines = background.NewGroup(panics, s.session.Lost)
+	s.events = s.goroutines.NewQueue()
+	s.cfg.Trace.Panics = s.tracerPanicked
 	s.session.Init(&s.cfg.Store, s.goroutines)
 	s.mu.namespaces = make(map[string]*namespace)
 	if err := s.start(ctx); err != nil {
@@ -162,7 +165,7 @@ func (s *Store) onChanged(names []string) {
 // Close ends all goroutines and connections that the store owns and waits for
 // them. Loads under way are cancelled; a loader that ignores that for 5 s is
 // left behind. Later calls of all methods return ErrClosed; closing twice is fine.
-// In a loader, an observer or a codec, for which it would wait, Close does nothing and
+// In a loader, an observer, a tracer or a codec, for which it would wait, Close does nothing and
 // returns an error: it is to be called in another goroutine.
 func (s *Store) Close() error {
 	if s == nil {

@@ -123,6 +123,7 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*record.Item, 
 		return err
 	}
 	begun := mono.Now()
+	ctx, traced := c.s.traceChange(ctx, "set", c.ns.Path, len(keys))
 	// guard: I5-as-of-of-set
 	asOf := cfg.AsOf
 	if asOf.IsZero() {
@@ -171,7 +172,8 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*record.Item, 
 		}))
 	}
 	err := errors.Join(errs...)
-	c.s.observe(EventWrite, c.ns, mono.Now().Sub(begun), err)
+	traced(err)
+	c.s.observe(Event{Kind: EventWrite, Namespace: c.ns.Path, Took: mono.Now().Sub(begun), Err: err})
 	return err
 }
 
@@ -405,6 +407,7 @@ func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
 		return err
 	}
 	begun := mono.Now()
+	ctx, traced := c.s.traceChange(ctx, "delete", c.ns.Path, len(keys))
 	good := make([]string, 0, len(keys))
 	var errs []error
 	for _, key := range keys {
@@ -418,10 +421,11 @@ func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
 		errs = append(errs, c.changingKeys(ctx, "delete", good, func() error { return c.deleteAll(ctx, good, c.deleteDeclared) }))
 	}
 	err := errors.Join(errs...)
+	traced(err)
 	if len(keys) == 0 {
 		return nil
 	}
-	c.s.observe(EventWrite, c.ns, mono.Now().Sub(begun), err)
+	c.s.observe(Event{Kind: EventWrite, Namespace: c.ns.Path, Took: mono.Now().Sub(begun), Err: err})
 	return err
 }
 

@@ -52,10 +52,12 @@ type Call struct {
 	Seen  string // the remote version that was read and cannot be used
 	Empty bool   // that version was no bytes at all
 	Run   any    // the run that loads it; only compared
-	Lease LeaseState
-	Holds time.Duration // for how long another process holds the lease at most, unless it extends it
-	Stale *record.Item  // read remotely, valid but past its TTL: for callers that accept that
-	Force bool          // load even if the remote tier has a valid value
+	// Loaded is the context of its load, for a tracer; set before Done, or nil.
+	Loaded context.Context
+	Lease  LeaseState
+	Holds  time.Duration // for how long another process holds the lease at most, unless it extends it
+	Stale  *record.Item  // read remotely, valid but past its TTL: for callers that accept that
+	Force  bool          // load even if the remote tier has a valid value
 	// Link is not 0 if the key's entry is of another encoding: then it is the random number of
 	// that, and Name is of the entry that stands beside it. See Table.GoBeside.
 	Link      uint64
