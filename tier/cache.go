@@ -12,6 +12,7 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/inflight"
 	"github.com/tiercache/tiercache/tier/internal/profile"
 	"github.com/tiercache/tiercache/tier/internal/record"
+	"github.com/tiercache/tiercache/tier/internal/values"
 )
 
 // Cache is a typed view of one namespace of a store. It is cheap; two views of
@@ -28,11 +29,18 @@ type core struct {
 	ns     *namespace
 	cfg    config.Cache
 	noHits bool // no value is given without a closer look
-	typed
+	typed  typed
 	inUse  *record.ViewsInUse
 	labels *profile.Labels
 	// compare is not nil in tests that look for modified values.
-	compare *comparison
+	compare *values.Comparison
+}
+
+// typed is what a view knows of the type of its values.
+type typed struct {
+	values.Type
+	// single and batch run a loader of the type: see loadFunc.
+	single, batch func(ctx context.Context, k *record.Kind, loader any, fs []*inflight.Call, es []*Entry, out []loaded)
 }
 
 // New returns a view of a namespace: segments joined by ':', such as
@@ -67,21 +75,21 @@ func New[V any](s *Store, path string, options ...CacheOption) (*Cache[V], error
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
 	cfg.TimedOut = fmt.Errorf("tier: load took longer than %v: %w", cfg.LoadTimeout, context.DeadlineExceeded)
-	enc, err := encodingOf[V](&cfg)
+	enc, err := values.EncodingOf[V](&cfg)
 	if err != nil {
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
-	size, err := sizingOf[V](&cfg, s.cfg.LocalBytes > 0)
+	size, err := values.SizingOf[V](&cfg, s.cfg.LocalBytes > 0)
 	if err != nil {
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
 	ns := s.namespace(path)
-	k, use, err := record.AdmitView[V](&ns.views, ns, ns.Path, enc.shared(&cfg))
+	k, use, err := record.AdmitView[V](&ns.views, ns, ns.Path, enc.Shared(&cfg))
 	if err != nil {
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
-	c := core{s: s, ns: ns, cfg: cfg, typed: newTyped[V](k, enc, size), inUse: use, labels: &profile.Labels{}}
-	c.compare = newComparison[V](&c.typed)
+	c := core{s: s, ns: ns, cfg: cfg, typed: typed{values.New[V](k, enc, size), runSingle[V], runBatch[V]}, inUse: use, labels: &profile.Labels{}}
+	c.compare = values.NewComparison[V](&c.typed.Type)
 	c.noHits = cfg.RemoteOnly || c.compare != nil
 	return &Cache[V]{c}, nil
 }
@@ -158,11 +166,11 @@ func (c *Cache[V]) unpack(out inflight.Served) (v V, err error) {
 // shares an item checks its kind.
 func (c *Cache[V]) valueOf(it *record.Item) V {
 	// guard: value-of-own-type
-	if it.Kind != c.kind {
+	if it.Kind != c.typed.Kind {
 		panic("tier: an item of another kind of view")
 	}
 	if c.compare != nil {
-		c.compare.look(c.ns.Path, it)
+		c.compare.Look(c.ns.Path, it)
 	}
 	return *record.ValueIn[V](it)
 }
@@ -181,7 +189,7 @@ func (c *core) hit(key string) *record.Item {
 	}
 	it := &e.Value
 	// guard: hit-of-own-type
-	if it.Kind != c.kind || it.Key != key || c.noHits {
+	if it.Kind != c.typed.Kind || it.Key != key || c.noHits {
 		return nil
 	}
 	seq := it.Seq.Load()

@@ -101,7 +101,7 @@ func (c *Cache[V]) Explain(ctx context.Context, key string) (Explanation, error)
 // explainBeside explains what stands beside an entry of another encoding, if there is something.
 func (c *core) explainBeside(ctx context.Context, e *Explanation, h local.Key, stored backend.Item) error {
 	entry, err := envelope.Decode(stored.Envelope())
-	ours := err == nil && (entry.Negative || entry.Shape == c.typed.shape)
+	ours := err == nil && (entry.Negative || entry.Shape == c.typed.Shape)
 	link, ok := envelope.NonceOf(stored.Envelope())
 	if ours || !ok {
 		return nil

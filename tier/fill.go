@@ -17,6 +17,7 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/pieces"
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
@@ -70,7 +71,7 @@ func (l *loadRun) fill(fs []*inflight.Call, r loadResult) {
 		}
 	}
 	if len(release) > 0 {
-		if err := inPieces(release, func(piece []string) error {
+		if err := pieces.Each(release, func(piece []string) error {
 			rctx := l.s.session.Request(ctx)
 			defer rctx.End()
 			return l.s.session.Conn.Release(rctx, piece, l.token)
@@ -80,7 +81,7 @@ func (l *loadRun) fill(fs []*inflight.Call, r loadResult) {
 			l.releaseLater(release)
 		}
 	}
-	switch n := nextPiece(len(fills), func(i int) int { return len(fills[i].write.Envelope) }); {
+	switch n := pieces.Next(len(fills), func(i int) int { return len(fills[i].write.Envelope) }); {
 	case len(fills) == 0:
 		l.finish()
 	case n < len(fills):
@@ -165,7 +166,7 @@ func (l *loadRun) removeEntries(ctx context.Context, fs []*inflight.Call, remove
 
 // discard deletes those of the keys whose leases the run still holds.
 func (l *loadRun) discard(ctx context.Context, names []string) error {
-	err := inPieces(names, func(piece []string) error {
+	err := pieces.Each(names, func(piece []string) error {
 		rctx := l.s.session.Request(ctx)
 		defer rctx.End()
 		return l.s.session.Conn.Discard(rctx, piece, l.token)
@@ -267,7 +268,7 @@ func (l *loadRun) storePieces(fills []pendingFill, request func() (ctx context.C
 	defer l.finish()
 	defer func() { l.dropFills(fills) }() // after a panic
 	for len(fills) > 0 {
-		piece := fills[:nextPiece(len(fills), func(i int) int { return len(fills[i].write.Envelope) })]
+		piece := fills[:pieces.Next(len(fills), func(i int) int { return len(fills[i].write.Envelope) })]
 		writes := make([]backend.Write, len(piece))
 		for i := range piece {
 			writes[i] = piece[i].write
@@ -276,7 +277,7 @@ func (l *loadRun) storePieces(fills []pendingFill, request func() (ctx context.C
 		ctx, end := request()
 		written, err := l.s.session.Conn.Write(ctx, writes)
 		end()
-		if endsPieces(err) {
+		if pieces.EndAfter(err) {
 			piece = fills
 		}
 		fills = fills[len(piece):]
@@ -495,9 +496,9 @@ func (l *loadRun) finished(ctx context.Context, f *inflight.Call, r loadResult, 
 	}
 	fresh, kept := cfg.Life(&l.cfg, l.s.cfg.MaxTTL, negative)
 	if negative {
-		it = l.empty()
+		it = l.typed.Empty()
 		// guard: negative-kind
-		it.Kind = l.kind.NegativeKind
+		it.Kind = l.typed.Kind.NegativeKind
 	}
 	// guard: extra-before-size
 	l.setBasis(it, &f.Basis)

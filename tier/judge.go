@@ -12,6 +12,7 @@ import (
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
 	"github.com/tiercache/tiercache/tier/internal/record"
+	"github.com/tiercache/tiercache/tier/internal/values"
 )
 
 // setBasis notes on what basis the item was read or loaded.
@@ -49,7 +50,7 @@ func (c *core) stillValid(it *record.Item) bool {
 // views of another shape are not.
 // guard: I2-negative-of-own-kind
 func (c *core) ofType(it *record.Item) bool {
-	return it.Kind == c.kind || it.Kind == c.kind.NegativeKind
+	return it.Kind == c.typed.Kind || it.Kind == c.typed.Kind.NegativeKind
 }
 
 // removeOtherVersions removes local copies of other versions of a key than the one that was
@@ -87,7 +88,7 @@ func linkOf(stored backend.Item, cause Cause) uint64 {
 }
 
 // besideName is the name of this view's entry of a key whose entry is of another encoding.
-func (c *core) besideName(h local.Key) string { return c.ns.BesideName(h, c.typed.shape) }
+func (c *core) besideName(h local.Key) string { return c.ns.BesideName(h, c.typed.Shape) }
 
 // openBeside is open for an entry that stands beside one of another encoding, which was link when
 // it was read, and could not be used because of why.
@@ -139,19 +140,19 @@ func (c *core) itemOf(r *storedValue, e *envelope.Entry) (*record.Item, Cause, e
 	if left <= 0 {
 		return nil, Expired, nil
 	}
-	it := c.empty()
+	it := c.typed.Empty()
 	f := it.Meta()
 	if e.Negative {
-		it.Kind = c.kind.NegativeKind
+		it.Kind = c.typed.Kind.NegativeKind
 	}
 	it.Key, f.Nonce, f.AsOf = r.key, e.Nonce, e.AsOf
 	c.setBasis(it, &r.Basis)
 	it.DependOn(record.CloneAll(e.Sources))
 	if !e.Negative {
-		if e.Shape != c.typed.shape {
+		if e.Shape != c.typed.Shape {
 			return nil, OtherType, fmt.Errorf("stored value is of another type than %s's", c.ns.Path)
 		}
-		if err := c.decode(e.Payload, it); err != nil {
+		if err := c.typed.Decode(e.Payload, it); err != nil {
 			return nil, Damaged, err
 		}
 	}
@@ -167,7 +168,7 @@ func (c *core) itemOf(r *storedValue, e *envelope.Entry) (*record.Item, Cause, e
 		f.Cost = envelope.StatedCost(e.Cost, int64(max(stored, len(e.Payload))))
 	}
 	c.limitLocal(it, r.now, len(e.Payload))
-	if e.Cost == 0 && c.typed.views && len(e.Payload) >= viewFrom {
+	if e.Cost == 0 && c.typed.Views && len(e.Payload) >= values.ViewFrom {
 		f.Cost += int64(max(0, stored-len(e.Payload))) // kept alive by the value
 	}
 	return it, 0, nil
@@ -182,7 +183,7 @@ func (c *core) limitLocal(it *record.Item, now mono.Time, encoded int) {
 	}
 	if f.Cost == 0 {
 		var whole bool
-		if f.Cost, whole = c.typed.size(it, encoded); !whole {
+		if f.Cost, whole = c.typed.Size(it, encoded); !whole {
 			it.Once(record.Guessed)
 			c.warnOfGuess()
 		}
@@ -193,7 +194,7 @@ func (c *core) limitLocal(it *record.Item, now mono.Time, encoded int) {
 // correctGuess raises a cost that was guessed to at least the value's encoded length.
 func (c *core) correctGuess(it *record.Item, encoded int) {
 	if it.Has(record.Guessed) {
-		it.Meta().Cost, _ = c.typed.size(it, encoded)
+		it.Meta().Cost, _ = c.typed.Size(it, encoded)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/pieces"
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
@@ -126,7 +127,7 @@ func (l *loadRun) lease(ctx context.Context, fs []*inflight.Call) (ready, held [
 		}
 	}
 	for len(ask) > 0 {
-		piece := ask[:min(len(ask), pieceKeys)]
+		piece := ask[:min(len(ask), pieces.Keys)]
 		leases, err := l.askLeases(ctx, piece)
 		if err != nil {
 			l.countRemoteError(err)
@@ -259,7 +260,7 @@ func (l *loadRun) releaseAside(f *inflight.Call) {
 
 // release gives up leases of the run.
 func (l *loadRun) release(keys []string) {
-	for piece := range slices.Chunk(keys, pieceKeys) {
+	for piece := range slices.Chunk(keys, pieces.Keys) {
 		l.s.session.Release(l.s.goroutines.Ctx, piece, l.token, l.countRemoteError)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/tiercache/tiercache/internal/recovery"
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/pieces"
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
@@ -213,7 +214,7 @@ func (l *loadRun) extend() {
 	if len(keys) == 0 || l.cfg.LocalOnly {
 		return
 	}
-	if err := inPieces(keys, func(piece []string) error {
+	if err := pieces.Each(keys, func(piece []string) error {
 		rctx := l.s.session.Request(&l.LoadContext) // not the first caller's context: that caller may have left
 		defer rctx.End()
 		return l.s.session.Conn.Extend(rctx, piece, l.token, l.s.cfg.LeaseTTL)
@@ -324,7 +325,7 @@ func (l *loadRun) runLoader(fs []*inflight.Call) {
 		l.withCause(r.loaded)
 		l.fill(fs, r)
 	}()
-	l.load.run(l.traced, l.kind, l.load.loader, fs, r.entries, r.loaded)
+	l.load.run(l.traced, l.typed.Kind, l.load.loader, fs, r.entries, r.loaded)
 	returned = true
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/pieces"
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
@@ -249,7 +250,7 @@ func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o
 	rest = append(rest, offline...)
 	var failed error
 	for len(fs) > 0 {
-		piece := fs[:min(len(fs), pieceKeys)]
+		piece := fs[:min(len(fs), pieces.Keys)]
 		fs = fs[len(piece):]
 		var items []backend.Item
 		err := failed
@@ -259,7 +260,7 @@ func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o
 				// guard: one-request-one-error
 				c.countReadError(ctx, err)
 			}
-			failed = cmp.Or(err, silentItem(items))
+			failed = cmp.Or(err, pieces.SilentItem(items))
 		}
 		for i, f := range piece {
 			switch {

@@ -45,8 +45,8 @@ func (l *loadRun) fillEvent(took time.Duration, err error) Event {
 // observeLater is observe in another goroutine, for what happens before a caller is answered: the observer may read the
 // very key, and would wait for the goroutine that waits for it.
 func (s *Store) observeLater(e Event) {
-	// guard: observer-runs-aside
 	if s.cfg.observer != nil {
+		// guard: observer-runs-aside
 		s.events.Add(func() { s.observe(e) })
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/pace"
 	"github.com/tiercache/tiercache/tier/internal/record"
 	"github.com/tiercache/tiercache/tier/internal/session"
+	"github.com/tiercache/tiercache/tier/internal/values"
 )
 
 // Store is a process's connection to a shared tier, and its local tier: one per
@@ -85,7 +86,7 @@ func Open(ctx context.Context, options ...Option) (*Store, error) {
 		}
 		o.applyStore(&cfg)
 	}
-	if err := cfg.Validate(local.Overhead + ownSize[struct{}]()); err != nil {
+	if err := cfg.Validate(local.Overhead + values.OwnSize[struct{}]()); err != nil {
 		return nil, fmt.Errorf("tier: open: %w", err)
 	}
 	if cfg.Backend == nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/pieces"
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
@@ -45,7 +46,7 @@ func (c *core) readUncoalesced(ctx context.Context, p *batchLookup, give func(ke
 		if !c.s.session.CanJudge(v, nil) {
 			return // it takes a delta to judge it
 		}
-		piece := asked[:min(len(asked), pieceKeys)]
+		piece := asked[:min(len(asked), pieces.Keys)]
 		items, err := c.readNames(ctx, piece, v)
 		if err != nil {
 			c.countReadError(ctx, err)
@@ -99,7 +100,7 @@ func (c *core) giveUncoalesced(ctx context.Context, piece []*keyLookup, items []
 		it.Release(c.s.session.Tail)
 	}
 	c.ns.stats.remoteHits.Add(hits)
-	return silentItem(items)
+	return pieces.SilentItem(items)
 }
 
 // readNames reads the entries of the lookups' keys, so that they can be judged by v.

@@ -18,6 +18,7 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/pieces"
 	"github.com/tiercache/tiercache/tier/internal/record"
 	"github.com/tiercache/tiercache/tier/internal/session"
 )
@@ -28,12 +29,12 @@ func (c *core) seal(it *record.Item, fresh, kept time.Duration, cost int64) ([]b
 	f := it.Meta()
 	// guard: store-stated-cost
 	e := envelope.Entry{
-		Head:  envelope.Head{Expires: c.s.session.ServerTimeIn(kept), Nonce: f.Nonce, AsOf: f.AsOf, Shape: c.typed.shape, Negative: it.Negative},
+		Head:  envelope.Head{Expires: c.s.session.ServerTimeIn(kept), Nonce: f.Nonce, AsOf: f.AsOf, Shape: c.typed.Shape, Negative: it.Negative},
 		Fresh: fresh, Life: kept, Cost: cost, Namespace: c.ns.Path, Key: it.Key, Sources: it.Sources(),
 	}
 	if !it.Negative {
 		var err error
-		if e.Payload, err = c.encode(it); err != nil {
+		if e.Payload, err = c.typed.Encode(it); err != nil {
 			return nil, fmt.Errorf("tier: encoding a value of namespace %q: %w", c.ns.Path, err)
 		}
 		// guard: largest-value
@@ -43,7 +44,7 @@ func (c *core) seal(it *record.Item, fresh, kept time.Duration, cost int64) ([]b
 		// guard: size-of-unread-value
 		c.correctGuess(it, len(e.Payload))
 		// guard: store-estimated-cost
-		if c.typed.travels && cost == 0 {
+		if c.typed.Travels && cost == 0 {
 			e.Cost = f.Cost
 		}
 	}
@@ -86,7 +87,7 @@ func withoutLink(beside []byte) []byte             { return beside[envelope.Link
 //     the server refused it as too late: it is not stored. The causes of that are a
 //     slow network, and a server whose clock has been set.
 func (c *Cache[V]) Set(ctx context.Context, key string, value V, options ...EntryOption) error {
-	return c.setAll(ctx, []string{key}, []*record.Item{record.NewItemOf(c.kind, value)}, options)
+	return c.setAll(ctx, []string{key}, []*record.Item{record.NewItemOf(c.typed.Kind, value)}, options)
 }
 
 // SetMany is Set of any number of keys with the same options: one request for each 256 of
@@ -96,7 +97,7 @@ func (c *Cache[V]) Set(ctx context.Context, key string, value V, options ...Entr
 func (c *Cache[V]) SetMany(ctx context.Context, values map[string]V, options ...EntryOption) error {
 	keys, items := make([]string, 0, len(values)), make([]*record.Item, 0, len(values))
 	for k, v := range values {
-		keys, items = append(keys, k), append(items, record.NewItemOf(c.kind, v))
+		keys, items = append(keys, k), append(items, record.NewItemOf(c.typed.Kind, v))
 	}
 	return c.setAll(ctx, keys, items, options)
 }
@@ -143,7 +144,7 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*record.Item, 
 		it := items[i]
 		it.Key = key
 		if c.compare != nil {
-			c.compare.look(c.ns.Path, it) // the caller still has it
+			c.compare.Look(c.ns.Path, it) // the caller still has it
 		}
 		p := pendingSet{c.ns.Hash(key), it, &inflight.Watch{}}
 		c.setBasis(it, &inflight.Basis{Epoch: c.s.session.Tail.View().Epoch, Shard: c.s.session.ShardOf(c.ns.RemoteName(p.h))})
@@ -242,7 +243,7 @@ func (c *core) putInPieces(ctx context.Context, puts []pendingSet, writes []back
 	}
 	var errs []error
 	for len(puts) > 0 {
-		n := nextPiece(len(puts), func(i int) int { return len(writes[i].Envelope) })
+		n := pieces.Next(len(puts), func(i int) int { return len(writes[i].Envelope) })
 		err := c.putAll(ctx, puts[:n], writes[:n])
 		puts, writes = puts[n:], writes[n:]
 		// guard: silent-piece-of-sets-is-the-last
@@ -316,7 +317,7 @@ func (c *core) writeInTime(ctx context.Context, writes []backend.Write) ([]backe
 }
 
 func (c *core) stage(ctx context.Context, w *backend.Write) error {
-	if len(w.Envelope) <= pieceAhead {
+	if len(w.Envelope) <= pieces.Ahead {
 		return nil
 	}
 	rctx := c.s.session.Request(ctx)
@@ -445,15 +446,15 @@ func (c *core) deleteDeclared(ctx context.Context, names []string) error {
 // deleteInTime deletes keys, one piece after another, until one is not answered. When it returns each has been deleted, or
 // never will be: a late deletion would remove a value that was set since.
 func (c *core) deleteInTime(ctx context.Context, names []string) error {
-	if len(names) <= pieceKeys {
+	if len(names) <= pieces.Keys {
 		return c.deletePiece(ctx, names)
 	}
 	var errs []error
 	for len(names) > 0 {
-		piece := names[:min(len(names), pieceKeys)]
+		piece := names[:min(len(names), pieces.Keys)]
 		err := c.deletePiece(ctx, piece)
 		names = names[len(piece):]
-		if errs = append(errs, err); len(names) > 0 && (endsPieces(err) || ctx.Err() != nil || c.s.closed.Load()) {
+		if errs = append(errs, err); len(names) > 0 && (pieces.EndAfter(err) || ctx.Err() != nil || c.s.closed.Load()) {
 			errs = append(errs, fmt.Errorf("%d keys more were not attempted", len(names)))
 			break
 		}

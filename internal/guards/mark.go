@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"go/ast"
@@ -91,7 +92,7 @@ func (m mark) mutated(root string, sites map[string]site) (file string, source, 
 	if source, err = os.ReadFile(filepath.Join(root, filepath.FromSlash(at.file))); err != nil {
 		return at.file, nil, nil, err
 	}
-	if without, err = takeOut(source, at, m.op); err != nil {
+	if without, err = takeOut(source, at, m.op, gone); err != nil {
 		err = fmt.Errorf("%s:%d: guard %q: %q: %w", at.file, at.line+1, m.name, m.op, err)
 	}
 	return at.file, source, without, err
@@ -116,7 +117,25 @@ func (m mark) mutated(root string, sites map[string]site) (file string, source, 
 // Those that name nothing of the code are to be preferred: they outlive its names. What
 // they take out stays in the text, where it is not reached, so nothing becomes unused.
 // Of Lua they take one line, and only drop, true, false, operand and sub.
-func takeOut(source []byte, at site, op string) ([]byte, error) {
+func takeOut(source []byte, at site, op string, out switched) ([]byte, error) {
+	edits, err := editsOf(source, at, op, out)
+	if err != nil {
+		return nil, err
+	}
+	return apply(source, edits), nil
+}
+
+// switched is how the text tells, as it runs, that a guard is out, and that it is not.
+type switched struct{ is, not string }
+
+// gone is what cannot be switched: the guard is out.
+var gone = switched{"true", "false"}
+
+// errNotSwitched is of what only changes of the text can take out.
+var errNotSwitched = errors.New("it cannot be switched")
+
+// editsOf returns the edits that take a guard out.
+func editsOf(source []byte, at site, op string, out switched) ([]edit, error) {
 	lines := bytes.SplitAfter(source, []byte("\n"))
 	from, n := 0, 0
 	for ; n < len(lines); n++ {
@@ -129,38 +148,47 @@ func takeOut(source []byte, at site, op string) ([]byte, error) {
 	if n == len(lines) {
 		return nil, errors.New("nothing is below the marker")
 	}
-	var edits []edit
-	var err error
 	if at.lua {
-		var line string
-		line, err = takeOutOfLua(strings.TrimSuffix(string(lines[n]), "\n"), op)
-		edits = []edit{{from, from + len(lines[n]) - 1, line}}
-	} else {
-		from += len(lines[n]) - len(bytes.TrimLeft(lines[n], "\t "))
-		if bytes.HasPrefix(source[from:], []byte("} else ")) {
-			from += len("} else ")
+		if out != gone {
+			return nil, errNotSwitched
 		}
-		edits, err = takeOutOfGo(source, from, op)
+		line, err := takeOutOfLua(strings.TrimSuffix(string(lines[n]), "\n"), op)
+		return []edit{{from: from, to: from + len(lines[n]) - 1, text: line}}, err
 	}
-	if err != nil {
-		return nil, err
+	from += len(lines[n]) - len(bytes.TrimLeft(lines[n], "\t "))
+	if bytes.HasPrefix(source[from:], []byte("} else ")) {
+		from += len("} else ")
 	}
+	return takeOutOfGo(source, from, op, out)
+}
+
+// edit replaces a part of a source. What stands before or after a node replaces nothing, so that edits of nodes in that
+// node can be made at the same time.
+type edit struct {
+	from, to int
+	text     string
+	before   int // the end of the node before which it stands
+	after    int // the beginning of the node after which it stands, and 1
+}
+
+// apply makes edits that do not overlap.
+func apply(source []byte, edits []edit) []byte {
+	slices.SortStableFunc(edits, func(a, b edit) int {
+		return cmp.Or(a.from-b.from,
+			min(b.after, 1)-min(a.after, 1), // what ends there, before what begins there
+			b.after-a.after,                 // the inner one ends first
+			b.before-a.before)               // the outer one begins first
+	})
 	out, end := []byte(nil), 0
 	for _, e := range edits {
 		out = append(append(out, source[end:e.from]...), e.text...)
 		end = e.to
 	}
-	return append(out, source[end:]...), nil
-}
-
-// edit replaces a part of a source.
-type edit struct {
-	from, to int
-	text     string
+	return append(out, source[end:]...)
 }
 
 // takeOutOfGo returns the edits, in order, that take the node out that begins at an offset.
-func takeOutOfGo(source []byte, at int, op string) ([]edit, error) {
+func takeOutOfGo(source []byte, at int, op string, out switched) ([]edit, error) {
 	fset := token.NewFileSet()
 	file, err := parser.ParseFile(fset, "", source, parser.ParseComments|parser.SkipObjectResolution)
 	if err != nil {
@@ -185,8 +213,10 @@ func takeOutOfGo(source []byte, at int, op string) ([]edit, error) {
 	if node == nil {
 		return nil, errors.New("neither a statement nor an element begins on the line below the marker")
 	}
-	replace := func(n ast.Node, format string) []edit {
-		return []edit{{offset(n.Pos()), offset(n.End()), strings.ReplaceAll(format, "NODE", text(n))}}
+	wrap := func(n ast.Node, format string) []edit {
+		begin, end := offset(n.Pos()), offset(n.End())
+		before, after, _ := strings.Cut(strings.NewReplacer("OUT", out.is, "NOT", out.not).Replace(format), "NODE")
+		return []edit{{from: begin, to: begin, text: before, before: end}, {from: end, to: end, text: after, after: begin + 1}}
 	}
 	stmt, isStmt := node.(ast.Stmt)
 	verb, rest, _ := strings.Cut(op, " ")
@@ -196,20 +226,23 @@ func takeOutOfGo(source []byte, at int, op string) ([]edit, error) {
 		case *ast.CaseClause, *ast.CommClause:
 			return nil, errors.New("of a case, make the condition false, or drop the statement in it")
 		case ast.Stmt:
-			return replace(n, "if false {\nNODE\n}"), nil
+			return wrap(n, "if NOT {\nNODE\n}"), nil
 		case ast.Expr: // of a literal, or an argument
+			if out != gone {
+				return nil, errNotSwitched
+			}
 			end := offset(n.End())
 			if source[end] == ',' {
 				end++
 			}
-			return []edit{{at, end, ""}}, nil
+			return []edit{{from: at, to: end}}, nil
 		}
 	case "return", "continue", "break":
 		if b := blockOf(node); b != token.NoPos && source[offset(b)] != '{' { // a case
-			return []edit{{offset(b), offset(b), "\nif true {\n" + op + "\n}\n"}}, nil
+			return []edit{{from: offset(b), to: offset(b), text: "\nif " + out.is + " {\n" + op + "\n}\n"}}, nil
 		}
 		if isStmt {
-			return replace(node, "if true {\n"+op+"\n}\nNODE"), nil
+			return wrap(node, "if OUT {\n"+op+"\n}\nNODE"), nil
 		}
 	case "swap":
 		var list []ast.Stmt
@@ -222,7 +255,11 @@ func takeOutOfGo(source []byte, at int, op string) ([]edit, error) {
 			list = p.Body
 		}
 		if i := slices.Index(list, stmt); isStmt && i >= 0 && i+1 < len(list) {
-			return append(replace(node, text(list[i+1])), replace(list[i+1], text(node))...), nil
+			if out != gone {
+				return nil, errNotSwitched
+			}
+			replace := func(a, b ast.Node) edit { return edit{from: offset(a.Pos()), to: offset(a.End()), text: text(b)} }
+			return []edit{replace(node, list[i+1]), replace(list[i+1], node)}, nil
 		}
 	case "sub":
 		head := text(node)
@@ -230,17 +267,45 @@ func takeOutOfGo(source []byte, at int, op string) ([]edit, error) {
 			head = string(source[at:offset(b)])
 		}
 		e, err := substitute(head, rest)
-		return []edit{{at + e.from, at + e.to, e.text}}, err
+		if err != nil {
+			return nil, err
+		}
+		e.from, e.to = at+e.from, at+e.to
+		if out == gone {
+			return []edit{e}, nil
+		}
+		with := func(n ast.Node) string { // with the edit
+			return string(source[offset(n.Pos()):e.from]) + e.text + string(source[e.to:offset(n.End())])
+		}
+		for _, x := range conditions(node) {
+			if _, isReturn := node.(*ast.ReturnStmt); !isReturn && offset(x.Pos()) <= e.from && e.to <= offset(x.End()) && blockOf(node) != token.NoPos {
+				return wrap(x, "(OUT && ("+with(x)+") || NOT && (NODE))"), nil
+			}
+		}
+		switch n := node.(type) {
+		case *ast.ReturnStmt:
+			return wrap(n, "if OUT {\n"+with(n)+"\n}\nNODE"), nil
+		case *ast.AssignStmt:
+			if n.Tok == token.DEFINE {
+				return nil, errNotSwitched
+			}
+		case *ast.DeclStmt, *ast.LabeledStmt, *ast.CaseClause, *ast.CommClause:
+			return nil, errNotSwitched
+		}
+		if !isStmt {
+			return nil, errNotSwitched
+		}
+		return wrap(node, "if OUT {\n"+with(node)+"\n} else {\nNODE\n}"), nil
 	case "zero":
 		if exprs := conditions(node); len(exprs) == 1 && rest != "" {
-			return replace(exprs[0], "func() (zero "+rest+") {\nif false {\nreturn NODE\n}\nreturn\n}()"), nil
+			return wrap(exprs[0], "func() (zero "+rest+") {\nif NOT {\nreturn NODE\n}\nreturn\n}()"), nil
 		}
 	case "and", "or":
 		if exprs := conditions(node); len(exprs) == 1 && rest != "" {
-			return replace(exprs[0], "(NODE) "+map[string]string{"and": "&&", "or": "||"}[verb]+" ("+rest+")"), nil
+			return wrap(exprs[0], map[string]string{"and": "((NODE) && (NOT || (" + rest + ")))", "or": "((NODE) || OUT && (" + rest + "))"}[verb]), nil
 		}
 	case "true", "false", "operand":
-		return takeOutOfCondition(conditions(node), verb, rest, replace)
+		return takeOutOfCondition(conditions(node), verb, rest, wrap)
 	default:
 		return nil, errors.New("no such operation")
 	}
@@ -265,7 +330,7 @@ func substitute(text, how string) (edit, error) {
 	if at := found[0]; len(at) > 2 {
 		to = strings.ReplaceAll(to, "…", text[at[2]:at[3]])
 	}
-	return edit{found[0][0], found[0][1], to}, nil
+	return edit{from: found[0][0], to: found[0][1], text: to}, nil
 }
 
 // blockOf returns where the block of a statement begins.
@@ -309,13 +374,13 @@ func conditions(n ast.Node) []ast.Expr {
 }
 
 // takeOutOfCondition edits operands of && and ||, which are counted over all exprs.
-func takeOutOfCondition(exprs []ast.Expr, verb, which string, replace func(ast.Node, string) []edit) (edits []edit, err error) {
-	constant := map[string]string{"true": "(true || NODE)", "false": "(false && (NODE))"}
+func takeOutOfCondition(exprs []ast.Expr, verb, which string, wrap func(ast.Node, string) []edit) (edits []edit, err error) {
+	constant := map[string]string{"true": "(OUT || NODE)", "false": "(NOT && (NODE))"}
 	if which == "" && verb != "operand" {
 		if len(exprs) != 1 {
 			return nil, fmt.Errorf("%d conditions", len(exprs))
 		}
-		return replace(exprs[0], constant[verb]), nil
+		return wrap(exprs[0], constant[verb]), nil
 	}
 	first, last, err := parseRange(which)
 	if err != nil {
@@ -330,11 +395,11 @@ func takeOutOfCondition(exprs []ast.Expr, verb, which string, replace func(ast.N
 			seen += count
 			switch {
 			case verb != "operand":
-				edits = append(edits, replace(e, constant[verb])...)
+				edits = append(edits, wrap(e, constant[verb])...)
 			case within == token.LAND:
-				edits = append(edits, replace(e, constant["true"])...)
+				edits = append(edits, wrap(e, constant["true"])...)
 			case within == token.LOR:
-				edits = append(edits, replace(e, constant["false"])...)
+				edits = append(edits, wrap(e, constant["false"])...)
 			default:
 				err = errors.New("nothing is left without it")
 			}

@@ -80,8 +80,8 @@ func TestAGuardIsTakenOutOfGo(t *testing.T) {
 		{"false", "x := a", "x := (false && (a))"},
 		{"false", "for a {\n}", "for (false && (a)) {\n}"},
 		{"true", "return a", "return (true || a)"},
-		{"and b", "if a || c {\n}", "if (a || c) && (b) {\n}"},
-		{"or b", "a = c", "a = (c) || (b)"},
+		{"and b", "if a || c {\n}", "if ((a || c) && (false || (b))) {\n}"},
+		{"or b", "a = c", "a = ((c) || true && (b))"},
 		{"operand 1", "if a && b {\n}", "if (true || a) && b {\n}"},
 		{"operand 2", "if a || b {\n}", "if a || (false && (b)) {\n}"},
 		{"operand 2-3", "if a && (b || c) {\n}", "if a && (true || (b || c)) {\n}"},
@@ -99,7 +99,7 @@ func TestAGuardIsTakenOutOfGo(t *testing.T) {
 		{"sub a => b", "if a {\n\tf(a)\n}", "if b {\n\tf(a)\n}"},
 	} {
 		text := "package p\n\nfunc f() {\n// guard: name\n"
-		got, err := takeOut([]byte(text+c.marked+"\nlast()\n}\n"), site{line: 3}, c.op)
+		got, err := takeOut([]byte(text+c.marked+"\nlast()\n}\n"), site{line: 3}, c.op, gone)
 		if assert.NoError(t, err, c.op) {
 			assert.Equal(t, text+c.want+"\nlast()\n}\n", string(got), c.op)
 		}
@@ -110,24 +110,24 @@ func TestAGuardIsTakenOutOfACase(t *testing.T) {
 	source := func(first string) string {
 		return "package p\n\nfunc f() {\n\tfor {\n\t\tswitch {\n\t\t// guard: name\n\t\tcase " + first + "\n\t\t\tf()\n\t\tdefault:\n\t\t}\n\t}\n}\n"
 	}
-	for op, want := range map[string]string{"false": "(false && (a)):", "true": "(true || a):", "and b": "(a) && (b):", "continue": "a:\nif true {\ncontinue\n}\n"} {
-		got, err := takeOut([]byte(source("a:")), site{line: 5}, op)
+	for op, want := range map[string]string{"false": "(false && (a)):", "true": "(true || a):", "and b": "((a) && (false || (b))):", "continue": "a:\nif true {\ncontinue\n}\n"} {
+		got, err := takeOut([]byte(source("a:")), site{line: 5}, op, gone)
 		if assert.NoError(t, err, op) {
 			assert.Equal(t, source(want), string(got), op)
 		}
 	}
-	_, err := takeOut([]byte(source("a:")), site{line: 5}, "drop")
+	_, err := takeOut([]byte(source("a:")), site{line: 5}, "drop", gone)
 	assert.ErrorContains(t, err, "of a case")
 }
 
 func TestAGuardIsTakenOutOfAnElse(t *testing.T) {
-	got, err := takeOut([]byte("package p\n\nfunc f() {\n\tif a {\n\t\tg()\n\t\t// guard: name\n\t} else if b {\n\t}\n}\n"), site{line: 5}, "false")
+	got, err := takeOut([]byte("package p\n\nfunc f() {\n\tif a {\n\t\tg()\n\t\t// guard: name\n\t} else if b {\n\t}\n}\n"), site{line: 5}, "false", gone)
 	require.NoError(t, err)
 	assert.Contains(t, string(got), "} else if (false && (b)) {")
 }
 
 func TestAGuardIsTakenOutOfALiteral(t *testing.T) {
-	got, err := takeOut([]byte("package p\n\nvar v = t{\n\ta: 1,\n\t// guard: name\n\tb: 2,\n\tc: 3,\n}\n"), site{line: 4}, "drop")
+	got, err := takeOut([]byte("package p\n\nvar v = t{\n\ta: 1,\n\t// guard: name\n\tb: 2,\n\tc: 3,\n}\n"), site{line: 4}, "drop", gone)
 	require.NoError(t, err)
 	assert.Contains(t, string(got), "// guard: name\n\t\n\tc: 3")
 }
@@ -144,7 +144,7 @@ func TestAGuardIsTakenOutOfLua(t *testing.T) {
 		{"sub return 2 - … => … return 1", "return 2 - f(a)", "f(a) return 1"},
 	} {
 		text := "package p\n\nconst lua = `\n-- guard: name\n"
-		got, err := takeOut([]byte(text+c.marked+"\nend\n`\n"), site{line: 3, lua: true}, c.op)
+		got, err := takeOut([]byte(text+c.marked+"\nend\n`\n"), site{line: 3, lua: true}, c.op, gone)
 		if assert.NoError(t, err, c.op) {
 			assert.Equal(t, text+c.want+"\nend\n`\n", string(got), c.op)
 		}
@@ -169,7 +169,7 @@ func TestWhatCannotBeTakenOutIsAnError(t *testing.T) {
 		{"sub a => c", "f(a, a)", "2 times"},
 		{"drop", "", "neither a statement"},
 	} {
-		_, err := takeOut([]byte("package p\n\nfunc f() {\nfor {\n// guard: name\n"+c.marked+"\n}\n}\n"), site{line: 4}, c.op)
+		_, err := takeOut([]byte("package p\n\nfunc f() {\nfor {\n// guard: name\n"+c.marked+"\n}\n}\n"), site{line: 4}, c.op, gone)
 		assert.ErrorContains(t, err, c.want, "%s of %s", c.op, c.marked)
 	}
 }

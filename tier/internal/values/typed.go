@@ -1,7 +1,8 @@
-package tier
+// Package values knows the type of the values of a view: how they are encoded, decoded and sized, whether one was
+// modified after it was given out.
+package values
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"reflect"
@@ -10,30 +11,27 @@ import (
 	"github.com/tiercache/tiercache/internal/resp"
 	"github.com/tiercache/tiercache/internal/sizeof"
 	"github.com/tiercache/tiercache/local"
-	"github.com/tiercache/tiercache/tier/internal/inflight"
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
-// typed holds what a cache needs to know of the type of its values.
-type typed struct {
-	shape uint64       // a fingerprint, for the remote tier
-	kind  *record.Kind // of the items
-	name  string       // of the type
-	// single and batch run a loader of the type: see loadFunc.
-	single, batch func(ctx context.Context, k *record.Kind, loader any, fs []*inflight.Call, es []*Entry, out []loaded)
-	// empty returns a new item with the zero value.
-	empty func() *record.Item
-	sizing
-	// encode returns the value's bytes. They must not be written to: they may be the value.
-	encode func(it *record.Item) ([]byte, error)
-	// decode sets the item's value. The value does not refer to b, unless views is set and
-	// b is at least as long as viewFrom; b is never written to.
-	decode func(b []byte, it *record.Item) error
-	// views: a value decoded from at least viewFrom bytes is a view of them.
-	views bool
+// Type is what a cache needs to know of the type of its values.
+type Type struct {
+	Shape uint64       // a fingerprint, for the remote tier
+	Kind  *record.Kind // of the items
+	Name  string       // of the type
+	// Empty returns a new item with the zero value.
+	Empty func() *record.Item
+	Sizing
+	// Encode returns the value's bytes. They must not be written to: they may be the value.
+	Encode func(it *record.Item) ([]byte, error)
+	// Decode sets the item's value. The value does not refer to b, unless Views is set and
+	// b is at least as long as ViewFrom; b is never written to.
+	Decode func(b []byte, it *record.Item) error
+	// Views: a value decoded from at least ViewFrom bytes is a view of them.
+	Views bool
 }
 
-// viewFrom is the length from which on a string that was read is not copied out of
+// ViewFrom is the length from which on a string that was read is not copied out of
 // its envelope: the string keeps the rest of the envelope alive, about a hundred bytes.
 // It is not less than the length from which on an envelope has memory of its own. Else
 // callers would be given parts of shared memory:
@@ -45,47 +43,45 @@ type typed struct {
 //	B: reads other keys, and A's string shows parts of B's answer
 //
 // guard: I9-viewed-text-is-own
-const viewFrom = resp.OwnText
+const ViewFrom = resp.OwnText
 
-// newTyped returns the functions for V, whose items are of kind k.
-func newTyped[V any](k *record.Kind, enc *encoding, size sizing) typed {
-	ty := typed{
-		shape:  enc.shape,
-		kind:   k,
-		name:   reflect.TypeFor[V]().String(),
-		empty:  func() *record.Item { var zero V; return record.NewItemOf(k, zero) },
-		sizing: size,
-		single: runSingle[V],
-		batch:  runBatch[V],
+// New returns the functions for V, whose items are of kind k.
+func New[V any](k *record.Kind, enc *Encoding, size Sizing) Type {
+	ty := Type{
+		Shape:  enc.shape,
+		Kind:   k,
+		Name:   reflect.TypeFor[V]().String(),
+		Empty:  func() *record.Item { var zero V; return record.NewItemOf(k, zero) },
+		Sizing: size,
 	}
 	switch codec := enc.codec; {
 	case enc.json != nil:
-		ty.encode = func(it *record.Item) ([]byte, error) { return encodeJSON(enc.json, record.ValueIn[V](it)) }
-		ty.decode = func(b []byte, it *record.Item) (err error) {
+		ty.Encode = func(it *record.Item) ([]byte, error) { return encodeJSON(enc.json, record.ValueIn[V](it)) }
+		ty.Decode = func(b []byte, it *record.Item) (err error) {
 			defer recovered("decoding", &err)
 			return json.Unmarshal(b, record.ValueIn[V](it))
 		}
 	case codec != nil:
-		ty.encode = func(it *record.Item) (b []byte, err error) {
+		ty.Encode = func(it *record.Item) (b []byte, err error) {
 			defer recovered("encoding", &err)
 			return codec.Marshal(*record.ValueIn[V](it))
 		}
-		ty.decode = func(b []byte, it *record.Item) (err error) {
+		ty.Decode = func(b []byte, it *record.Item) (err error) {
 			defer recovered("decoding", &err)
 			return codec.Unmarshal(b, record.ValueIn[V](it))
 		}
 	case reflect.TypeFor[V]() == reflect.TypeFor[string]():
-		ty.encode = encodeString
-		ty.decode, ty.views = decodeString, true
+		ty.Encode = encodeString
+		ty.Decode, ty.Views = decodeString, true
 	case reflect.TypeFor[V]() == reflect.TypeFor[[]byte]():
-		ty.encode, ty.decode = encodeBytes, decodeBytes
+		ty.Encode, ty.Decode = encodeBytes, decodeBytes
 	}
 	return ty
 }
 
-// ownSize is the size of the item of a V itself, less the part that local.Overhead
+// OwnSize is the size of the item of a V itself, less the part that local.Overhead
 // counts: an entry that points to its value.
-func ownSize[V any]() int64 {
+func OwnSize[V any]() int64 {
 	size, _ := record.RoomOf[V]()
 	return size - sizeof.Type[local.Entry[*record.Item]]()
 }
@@ -97,7 +93,7 @@ func encodeString(it *record.Item) ([]byte, error) {
 
 func decodeString(b []byte, it *record.Item) error {
 	s := record.ValueIn[string](it)
-	if len(b) >= viewFrom {
+	if len(b) >= ViewFrom {
 		*s = unsafe.String(unsafe.SliceData(b), len(b))
 	} else {
 		*s = string(b)

@@ -1,4 +1,4 @@
-package tier
+package values
 
 import (
 	"bytes"
@@ -31,7 +31,7 @@ func FuzzCodecs(f *testing.F) {
 	f.Add(bytes.Repeat([]byte(`{"Next":`), 20_000)) // encoding/json goes 10,000 deep
 	f.Add(append(append([]byte(`{"Links":[`), bytes.Repeat([]byte(`"",`), 1000)...), `""]}`...))
 	all := []struct {
-		typed
+		Type
 		value func(it *record.Item) any
 	}{
 		{codecFor[[]byte](f), func(it *record.Item) any { return *record.ValueIn[[]byte](it) }},
@@ -40,54 +40,44 @@ func FuzzCodecs(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, ty := range all {
-			it := ty.empty()
+			it := ty.Empty()
 			var err error
-			alloctest.Within(t, alloctest.Slack+64*len(b), func() { err = ty.decode(b, it) })
+			alloctest.Within(t, alloctest.Slack+64*len(b), func() { err = ty.Decode(b, it) })
 			if err != nil {
 				continue
 			}
-			stored, err := ty.encode(it)
+			stored, err := ty.Encode(it)
 			require.NoError(t, err)
-			again := ty.empty()
-			require.NoError(t, ty.decode(stored, again))
+			again := ty.Empty()
+			require.NoError(t, ty.Decode(stored, again))
 			require.Equal(t, ty.value(it), ty.value(again))
-			size, whole := ty.size(it, len(stored))
+			size, whole := ty.Size(it, len(stored))
 			require.Positive(t, size)
 			require.True(t, whole)
 		}
 	})
 }
 
-func codecFor[V any](t testing.TB) typed {
-	enc, err := encodingOf[V](&config.Cache{})
+func codecFor[V any](t testing.TB) Type {
+	enc, err := EncodingOf[V](&config.Cache{})
 	require.NoError(t, err)
-	size, err := sizingOf[V](&config.Cache{}, true)
+	size, err := SizingOf[V](&config.Cache{}, true)
 	require.NoError(t, err)
-	return newTyped[V](record.NewKind[V](&namespace{}), enc, size)
+	return New[V](record.NewKind[V](&struct{ name string }{}), enc, size)
 }
 
 // A long string is not copied out of what was read, and a short one is: it would
 // keep an envelope alive that is longer than itself.
 func TestALongStringIsAViewOfWhatWasRead(t *testing.T) {
 	text := codecFor[string](t)
-	for n, views := range map[int]bool{0: false, 1: false, viewFrom - 1: false, viewFrom: true, 1 << 16: true} {
+	for n, views := range map[int]bool{0: false, 1: false, ViewFrom - 1: false, ViewFrom: true, 1 << 16: true} {
 		b := bytes.Repeat([]byte("x"), n)
-		it := text.empty()
-		require.NoError(t, text.decode(b, it))
+		it := text.Empty()
+		require.NoError(t, text.Decode(b, it))
 		s := *record.ValueIn[string](it)
 		require.Equal(t, string(b), s)
 		require.Equal(t, views, n > 0 && unsafe.StringData(s) == unsafe.SliceData(b), n)
 	}
-	require.True(t, text.views)
-	require.False(t, codecFor[[]byte](t).views, "a caller that is given bytes may write to them")
-}
-
-// Guard: the values of items are found by their place, so another type's would be read as
-// if it were one of ours.
-func TestAValueOfAnotherTypeIsNotGivenOut(t *testing.T) {
-	ns := &namespace{}
-	c := &Cache[string]{core{ns: ns, typed: newTyped[string](record.NewKind[string](ns), &encoding{}, sizing{})}}
-	require.Equal(t, "v", c.valueOf(record.NewItemOf(c.kind, "v")))
-	require.Panics(t, func() { c.valueOf(record.NewItemOf(record.NewKind[[]byte](ns), []byte("v"))) })
-	require.Panics(t, func() { c.valueOf(record.NewItemOf(c.kind.NegativeKind, "")) })
+	require.True(t, text.Views)
+	require.False(t, codecFor[[]byte](t).Views, "a caller that is given bytes may write to them")
 }

@@ -1,4 +1,4 @@
-package tier
+package values
 
 import (
 	"fmt"
@@ -9,34 +9,34 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
-// sizing is how it is known what the items of a view take.
-type sizing struct {
-	// size returns the heap bytes that an item and its value keep alive. If it is not known
+// Sizing is how it is known what the items of a view take.
+type Sizing struct {
+	// Size returns the heap bytes that an item and its value keep alive. If it is not known
 	// what the value takes, whole is false and size a guess by its encoded length, which is 0
 	// if that is not known yet.
-	size func(it *record.Item, encoded int) (size int64, whole bool)
-	// travels: the size is stored with the value, since other processes would have to look
+	Size func(it *record.Item, encoded int) (size int64, whole bool)
+	// Travels: the size is stored with the value, since other processes would have to look
 	// at all of the value, or would guess otherwise.
-	travels bool
-	// warns: a size that is not whole is worth a warning.
-	warns bool
+	Travels bool
+	// Warns: a size that is not whole is worth a warning.
+	Warns bool
 }
 
-// sizingOf returns how items of V are sized. bounded: there is a bound on the bytes of local
+// SizingOf returns how items of V are sized. bounded: there is a bound on the bytes of local
 // copies. Where there is none, no value is looked at.
-func sizingOf[V any](cfg *config.Cache, bounded bool) (sizing, error) {
-	own := ownSize[V]()
+func SizingOf[V any](cfg *config.Cache, bounded bool) (Sizing, error) {
+	own := OwnSize[V]()
 	var given func(V) int64
 	if cfg.Size != nil {
 		var ok bool
 		if given, ok = cfg.Size.(func(V) int64); !ok {
-			return sizing{}, fmt.Errorf("WithSize has a %T, which does not size values of type %v", cfg.Size, reflect.TypeFor[V]())
+			return Sizing{}, fmt.Errorf("WithSize has a %T, which does not size values of type %v", cfg.Size, reflect.TypeFor[V]())
 		}
 	} else if c, ok := cfg.Codec.(interface{ Size(v any) int64 }); ok && bounded && !cfg.RemoteOnly {
 		given = func(v V) int64 { return c.Size(v) }
 	}
 	if given != nil {
-		return sizing{travels: true, size: func(it *record.Item, encoded int) (int64, bool) {
+		return Sizing{Travels: true, Size: func(it *record.Item, encoded int) (int64, bool) {
 			if it.Negative {
 				return own + it.Estimate(), true
 			}
@@ -48,7 +48,7 @@ func sizingOf[V any](cfg *config.Cache, bounded bool) (sizing, error) {
 		}}, nil
 	}
 	if !bounded || cfg.RemoteOnly {
-		return sizing{size: func(it *record.Item, encoded int) (int64, bool) {
+		return Sizing{Size: func(it *record.Item, encoded int) (int64, bool) {
 			return own + it.Estimate() + int64(encoded), it.Negative
 		}}, nil
 	}
@@ -56,7 +56,7 @@ func sizingOf[V any](cfg *config.Cache, bounded bool) (sizing, error) {
 	word := sizeof.Type[V]() // counted as a part of the item
 	values := sizeof.For(t)
 	isText := t == reflect.TypeFor[string]() || t == reflect.TypeFor[[]byte]()
-	return sizing{warns: true, travels: sizeof.Refers(t) && !isText, size: func(it *record.Item, encoded int) (int64, bool) {
+	return Sizing{Warns: true, Travels: sizeof.Refers(t) && !isText, Size: func(it *record.Item, encoded int) (int64, bool) {
 		size, guess := values.Of(record.ValueIn[V](it))
 		size -= word
 		switch {
@@ -81,23 +81,4 @@ func callSize[V any](size func(V) int64, v V) (n int64, ok bool) {
 		}
 	}()
 	return min(max(size(v), 0), maxSize), true
-}
-
-// warnOfGuess notes, once, that the sizes of a namespace's values are guesses.
-func (c *core) warnOfGuess() {
-	if c.typed.warns && c.ns.guessed.Load() == nil {
-		name := c.typed.name
-		c.ns.guessed.CompareAndSwap(nil, &name)
-	}
-}
-
-// sizeWarnings name the types whose sizes are guesses.
-func (s *Store) sizeWarnings() (out []string) {
-	for _, ns := range s.spaces() {
-		if name := ns.guessed.Load(); name != nil {
-			out = append(out, fmt.Sprintf("namespace %q: values of type %s cannot be looked into, so their size in the local tier is a guess by their encoded length: say it with WithSize",
-				ns.Path, *name))
-		}
-	}
-	return out
 }

@@ -1,4 +1,4 @@
-package tier
+package values
 
 import (
 	"bytes"
@@ -11,9 +11,9 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
-// comparison compares what a view gives out with what it was when it was first given out: see
+// Comparison compares what a view gives out with what it was when it was first given out: see
 // tiertest.FindModified.
-type comparison struct {
+type Comparison struct {
 	report compare.Report
 	encode func(it *record.Item) ([]byte, error)
 
@@ -21,21 +21,21 @@ type comparison struct {
 	seen map[*record.Item]uint64
 }
 
-// newComparison returns nil unless a test compares values.
-func newComparison[V any](ty *typed) *comparison {
+// NewComparison returns nil unless a test compares values.
+func NewComparison[V any](ty *Type) *Comparison {
 	report := compare.Present()
 	if report == nil {
 		return nil
 	}
-	c := &comparison{report: report, encode: ty.encode, seen: make(map[*record.Item]uint64)}
+	c := &Comparison{report: report, encode: ty.Encode, seen: make(map[*record.Item]uint64)}
 	if c.encode == nil { // local only
 		c.encode = func(it *record.Item) ([]byte, error) { return json.Marshal(record.ValueIn[V](it)) }
 	}
 	return c
 }
 
-// look compares an item's value with what it was.
-func (c *comparison) look(path string, it *record.Item) {
+// Look compares an item's value with what it was.
+func (c *Comparison) Look(path string, it *record.Item) {
 	if it.Negative {
 		return
 	}

@@ -1,0 +1,57 @@
+// Package pieces cuts what names many keys into requests.
+package pieces
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/tiercache/tiercache/internal/backend"
+	"github.com/tiercache/tiercache/internal/remoteerr"
+)
+
+// What names many keys is sent in pieces, one after another: each has the time that a request has, and what
+// was read or stored stays so when a later one fails. While one is on its way, other requests wait for no more than that.
+const (
+	// Keys is how many keys one request names.
+	Keys = 256
+	// maxBytes is how much one request stores: less than one entry more. What is larger is sent ahead, and counts little.
+	maxBytes = 128 << 10
+	// Ahead is what an entry counts that is sent ahead.
+	Ahead = 64 << 10
+)
+
+// Next returns how many of the writes, at least one, are the next piece.
+func Next(n int, size func(i int) int) int {
+	bytes := 0
+	for i := range min(n, Keys) {
+		if bytes += min(size(i), Ahead); i > 0 && bytes > maxBytes {
+			return i
+		}
+	}
+	return min(n, Keys)
+}
+
+// EndAfter reports whether the pieces that follow one that had err are not to be sent: each would be waited for in vain.
+func EndAfter(err error) bool { return remoteerr.Away(err) }
+
+// Each calls f with a piece of the keys at a time, and returns its errors.
+func Each(keys []string, f func(piece []string) error) error {
+	var errs []error
+	for piece := range slices.Chunk(keys, Keys) {
+		err := f(piece)
+		if errs = append(errs, err); EndAfter(err) {
+			break
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// SilentItem returns the error of an item that tells so of the next piece, or nil.
+func SilentItem(items []backend.Item) error {
+	for i := range items {
+		if EndAfter(items[i].Err) {
+			return items[i].Err
+		}
+	}
+	return nil
+}
