@@ -77,7 +77,7 @@ func (s *Store) change(ctx context.Context, doing string, scopes []invalidation.
 	defer cancel()
 	asOf, err := s.session.Tail.Change(rctx, scopes, all, cfg.Settle)
 	if err != nil {
-		err = remoteError(ctx, doing, err)
+		err = s.remoteError(ctx, doing, err)
 	}
 	s.changes.Add(1)
 	traced(err)

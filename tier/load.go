@@ -298,6 +298,7 @@ type loadResult struct {
 func (l *loadRun) runLoader(fs []*inflight.Call) {
 	r := l.prepare(fs)
 	l.ready, l.begun, l.traced = fs, mono.Now(), l.traceLoad(fs)
+	l.s.loading.Add(1)
 	l.resultOwned.Store(false)
 	if l.Err() != nil {
 		l.abandon() // the context ended while there was nothing to abandon
@@ -359,6 +360,7 @@ func (l *loadRun) prepare(fs []*inflight.Call) loadResult {
 	l.ns.stats.loads.Add(int64(len(fs)))
 	if fs[0].RefreshTarget != nil { // and so have all
 		l.ns.stats.refreshes.Add(int64(len(fs)))
+		l.countEarly(fs)
 	}
 	return r
 }

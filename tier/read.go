@@ -351,7 +351,7 @@ func (c *core) recheckLocalOnly(f *inflight.Call, o config.Call) bool {
 	if f.RefreshTarget != nil || o.Fresh {
 		return false
 	}
-	it := c.peekLocal(f.H, f.Key)
+	it := c.freshCopy(f.H, f.Key)
 	if it == nil {
 		return false
 	}
@@ -370,11 +370,11 @@ func (c *core) recheckLocalOnly(f *inflight.Call, o config.Call) bool {
 //	A: its write is acknowledged; it commits the copy and ends its call
 //	B: leads a call of its own, and would read remotely what is here
 func (c *core) recheckLocal(f *inflight.Call, o config.Call) bool {
-	if f.RefreshTarget != nil || f.Force || o.Fresh || !c.usesLocal(o) || c.peekLocal(f.H, f.Key) == nil {
+	if f.RefreshTarget != nil || f.Force || o.Fresh || !c.usesLocal(o) || c.freshCopy(f.H, f.Key) == nil {
 		return false
 	}
 	c.s.table.Restart(f, c.s.session.Tail.View(), mono.Now()) // the basis for sharing must be older than the check below
-	it := c.peekLocal(f.H, f.Key)
+	it := c.freshCopy(f.H, f.Key)
 	if it == nil || it.Extra().Outage != nil {
 		return false
 	}

@@ -34,6 +34,16 @@ func (c *core) refreshEarlyAt(it *record.Item, at mono.Time) {
 	it.Plan(c.cfg.Early)
 }
 
+// countEarly counts the refreshes of values whose TTL has not passed.
+func (l *loadRun) countEarly(fs []*inflight.Call) {
+	now := mono.Now()
+	for _, f := range fs {
+		if now < f.RefreshTarget.Meta().Fresh {
+			l.ns.stats.early.Add(1)
+		}
+	}
+}
+
 // refreshLater renews items in the background, those whose keys have no call yet: with one run of
 // the loader.
 func (c *core) refreshLater(ctx context.Context, load loadFunc, items ...*record.Item) {

@@ -23,6 +23,7 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/pace"
 	"github.com/tiercache/tiercache/tier/internal/record"
 	"github.com/tiercache/tiercache/tier/internal/session"
+	"github.com/tiercache/tiercache/tier/internal/unavailable"
 	"github.com/tiercache/tiercache/tier/internal/values"
 )
 
@@ -40,6 +41,7 @@ type Store struct {
 
 	evictions atomic.Int64
 	changes   atomic.Int64
+	loading   atomic.Int64 // runs of loaders
 
 	goroutines *background.Group
 	events     *background.Queue // of the observer
@@ -109,7 +111,9 @@ func Open(ctx context.Context, options ...Option) (*Store, error) {
 }
 
 func (s *Store) start(ctx context.Context) (err error) {
+	caller, limit := ctx, time.Duration(0)
 	if _, bounded := ctx.Deadline(); !bounded {
+		limit = openTimeout
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, openTimeout)
 		defer cancel()
@@ -123,7 +127,10 @@ func (s *Store) start(ctx context.Context) (err error) {
 	s.table = inflight.NewTable(s.local)
 	s.table.Largest = s.cfg.LocalBytes / 8
 	if err := s.session.Open(ctx, s.onChanged, s.table.WakeAll, s.reads); err != nil {
-		return fmt.Errorf("%w: open: %w", ErrUnavailable, err)
+		if caller.Err() != nil {
+			return fmt.Errorf("%w: open: %w", ErrUnavailable, err)
+		}
+		return unavailable.Request{Doing: "open", Server: s.cfg.Backend.String(), Limit: limit}.Error(ErrUnavailable, nil, err)
 	}
 	if s.session.Sharded() {
 		s.table.ShardOf = s.session.ShardOf
@@ -239,5 +246,5 @@ func (s *Store) Sync(ctx context.Context) error {
 	if err == nil {
 		s.table.Sync(begun)
 	}
-	return remoteError(ctx, "sync", err)
+	return s.remoteError(ctx, "sync", err)
 }

@@ -104,6 +104,7 @@ func (l *loadRun) traceLoad(fs []*inflight.Call) context.Context {
 
 // told tells the tracer and the observer of a load, the callers of which have been answered.
 func (l *loadRun) told(took time.Duration, err error) {
+	l.s.loading.Add(-1)
 	defer l.s.observe(Event{Kind: EventLoad, Namespace: l.ns.Path, Took: took, Err: err, Background: l.inBackground()})
 	l.s.cfg.Trace.End(l.traced, traced.Outcome{Err: err, Took: took})
 }

@@ -102,6 +102,7 @@ func (t *Tail) Apply(ctx context.Context, q Query, d Delta) (bool, error) {
 	}
 	switch t.apply(q, d, mono.Now(), unreadable != nil) {
 	case applied:
+		t.tellOfLoss(q.view, d)
 		return true, nil
 	case askAgain:
 		return false, nil
@@ -111,6 +112,7 @@ func (t *Tail) Apply(ctx context.Context, q Query, d Delta) (bool, error) {
 	}
 	t.mu.Lock()
 	forked := t.mu.forked
+	t.mu.renewed = q.view.Incarnation
 	t.mu.Unlock()
 	if q.view.Incarnation != 0 || unreadable != nil { // else the store is new
 		found := "none"
@@ -235,6 +237,10 @@ func (t *Tail) adoptLocked(v *View, d Delta) {
 		t.mu.allPending++
 		t.Wake()
 	}
+	if v.Incarnation != 0 {
+		t.mu.losses++
+		t.mu.lostAt = time.Now()
+	}
 	v.Incarnation, v.Watermark, t.mu.floor = d.Incarnation, 0, 0
 	t.resetLocked(v, horizon)
 	// guard: I6-declare-in-new-log
@@ -251,6 +257,10 @@ func (t *Tail) resetLocked(v *View, horizon invalidation.Tick) {
 
 func (t *Tail) followLocked(v *View, q Query, d Delta) {
 	for _, c := range d.Changes {
+		// guard: lag-of-delta
+		if c.Tick > v.Watermark && d.Incarnation == q.Incarnation { // else it is applied already, or has not been followed so far
+			t.mu.lag.add(v.ServerTime(mono.Now()).Sub(time.UnixMicro(int64(c.Tick))), mono.Now())
+		}
 		t.mu.known.apply(c.Scope, c.Tick)
 	}
 	t.mu.floor = max(t.mu.floor, d.Floor)
@@ -325,6 +335,8 @@ func (t *Tail) receive(m Message) (gap bool) {
 	case m.Tick > invalidation.Tick(v.ServerTime(mono.Now()).Add(maxAhead).UnixMicro()):
 		return true
 	}
+	// guard: lag-of-message
+	t.mu.lag.add(v.ServerTime(mono.Now()).Sub(time.UnixMicro(int64(m.Tick))), mono.Now())
 	return t.recordLocked(&v, m.Scopes, m.All, Appended{m.Incarnation, m.Prev, m.Tick}, m.Partial)
 }
 

@@ -74,6 +74,10 @@ type Tail struct {
 		lastErr          error
 		forked           uint64 // incarnation of a log that is not the one that was followed
 		stranger         stranger
+		losses           int64     // of logs that were followed
+		lostAt           time.Time // when that was found last
+		renewed          uint64    // incarnation of the log that this process found lost, and logged
+		lag              lag
 		otherIncarnation uint64 // incarnation of another log, of the latest message from one
 		closed           bool
 		idle             bool  // see Health.Idle
