@@ -46,7 +46,6 @@ var marks = []mark{
 	{"I6-admit-history", "true", "./internal/coherence TestI6ASet"},
 	{"I6-declare-before-set", "drop", "./internal/coherence TestI6ASet"},
 	{"I6-query-before-connection", "true", "./internal/changelog TestAnAnswer"},
-	{"I6-read-from-other-connection", "false", "TestI6WhatAnotherServer"},
 	{"I2-shard-proof-age", "true 2", "TestI2ACopyIs"},
 	{"I2-migrating-slot", "drop", "./remote TestAMovedSlot"},
 	{"I2-shard-slots", "operand 3", "./remote TestAMovedSlot"},
