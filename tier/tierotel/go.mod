@@ -4,6 +4,7 @@ module github.com/tiercache/tiercache/tier/tierotel
 go 1.25.0
 
 require (
+	github.com/grafana/grafana-foundation-sdk/go v0.0.22
 	github.com/stretchr/testify v1.12.1
 	github.com/tiercache/tiercache v0.0.0-00010101000000-000000000000
 	go.opentelemetry.io/otel v1.43.0
@@ -24,6 +25,7 @@ require (
 	github.com/valkey-io/valkey-go v1.0.79 // indirect
 	github.com/zeebo/xxh3 v1.1.0 // indirect
 	go.opentelemetry.io/auto/sdk v1.2.1 // indirect
+	go.uber.org/goleak v1.3.0 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	golang.org/x/sync v0.20.0 // indirect
 	golang.org/x/sys v0.47.0 // indirect

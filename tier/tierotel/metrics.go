@@ -82,7 +82,7 @@ var ofStore = []struct {
 	{name: proofAge, unit: "s", about: "Age of the proof that changes are heard of: beyond the maximum staleness no local copy is served.", of: func(s *tier.Stats) float64 { return min(s.Staleness.Seconds(), 1e6) }},
 	{name: lag, unit: "s", about: "The longest time from a change's record until it was applied here, of the last 10 to 20 s.", of: func(s *tier.Stats) float64 { return s.InvalidationLag.Seconds() }},
 	{name: losses, unit: "{loss}", about: "How often the change log had lost history, so that every entry was loaded again.", counter: true, of: func(s *tier.Stats) float64 { return float64(s.HistoryLosses) }},
-	{name: away, unit: "1", about: "1 while the remote tier, or a server of it, is taken to be away: its breaker is open.", of: func(s *tier.Stats) float64 {
+	{name: away, unit: "{outage}", about: "1 while the remote tier, or a server of it, is taken to be away: its breaker is open.", of: func(s *tier.Stats) float64 {
 		if s.AwaySince.IsZero() {
 			return 0
 		}
@@ -149,10 +149,7 @@ func observe(s *tier.Store, m metric.Meter, n *names, c *config) (done func(), e
 		defer mu.Unlock()
 		sum.add(&st)
 		for name, values := range sum.told {
-			for i, f := range figures {
-				if values[i] == 0 {
-					continue
-				}
+			for i, f := range figures { // zeros as well: a series that begins with 1 has no increase
 				attributes := append([]attribute.KeyValue{attribute.String(attrNamespace, name)}, own...)
 				for _, a := range f.attributes {
 					attributes = append(attributes, attribute.String(a[0], a[1]))
