@@ -41,8 +41,8 @@ OTHER_SERVERS = $(subst :, ,$(TIERCACHE_VALKEY_SERVERS))
 # Tests that need more than Go and a server call valkeytest.Extra with the programs that they need, and are named here.
 EXTRA = TIERCACHE_EXTRA=1 -count=1 -timeout=$(TIMEOUT) -run='TwoVersions' ./internal/coherence
 
-# The alert rules in promtool, and the dashboard's queries in Prometheus, where those can be had.
-PROMETHEUS = -in ./tier/tierotel -must-run TIERCACHE_EXTRA=1 -count=1 -timeout=$(TIMEOUT) -run='Prometheus' .
+# The alert rules in promtool, the dashboard's queries in Prometheus, where those can be had, and each module as a stranger gets it.
+PROMETHEUS = -in ./tier/tierotel -must-run TIERCACHE_EXTRA=1 -count=1 -timeout=$(TIMEOUT) -run='Prometheus|Stranger' .
 
 # Runs go test, and tells at the end what was skipped and what failed.
 GOTEST = go run ./internal/gotest

@@ -6,7 +6,7 @@ go 1.25.0
 require (
 	github.com/grafana/grafana-foundation-sdk/go v0.0.22
 	github.com/stretchr/testify v1.12.1
-	github.com/tiercache/tiercache v0.0.0-00010101000000-000000000000
+	github.com/tiercache/tiercache v0.1.0
 	go.opentelemetry.io/otel v1.43.0
 	go.opentelemetry.io/otel/metric v1.43.0
 	go.opentelemetry.io/otel/sdk v1.43.0
