@@ -82,7 +82,7 @@ race:
 	fi
 
 .PHONY: check
-check: ## gofmt, vet, staticcheck, actionlint, go mod tidy unchanged, everything builds (on macOS, Windows and 32 bits, tests too, and without each guard)
+check: ## gofmt, vet, staticcheck, actionlint, go mod tidy unchanged, everything builds (on macOS, Windows and 32 bits, tests too, and without each guard), and the quick tests pass on 32 bits
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; fi
 	@for dir in $(MODULES); do \
 		(cd $$dir && echo "check $$dir" && \
@@ -94,6 +94,10 @@ check: ## gofmt, vet, staticcheck, actionlint, go mod tidy unchanged, everything
 	GOOS=darwin go build ./...
 	GOOS=windows go build ./...
 	GOARCH=386 go vet ./...
+	@if [ "$$(go env GOHOSTOS)/$$(go env GOHOSTARCH)" = linux/amd64 ]; then \
+		echo "the quick tests on 32 bits" && \
+		TIERCACHE_NO_SERVER=1 GOARCH=386 go test -short -skip 'Memory' ./internal/sizeof ./internal/envelope ./internal/changelog ./internal/wire ./tier/...; \
+	fi
 
 .PHONY: vulnerabilities
 vulnerabilities: ## what is known of this code's dependencies and of Go's library, where the code reaches it

@@ -1,6 +1,11 @@
 package invalidation
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/internal/readtime"
+)
 
 // Tick is a position in the change log: max(previous tick+1, the server's time
 // in µs). It orders changes of one incarnation; it is not a time.
@@ -16,6 +21,17 @@ type AsOf struct {
 	Incarnation uint64
 	// Tick is the position up to which the load saw every change.
 	Tick Tick
+	// taken is when the store said so, if a change that it knew of had not settled by then: see internal/readtime.
+	taken mono.Time
+}
+
+func init() {
+	readtime.Of = func(a any) mono.Time { return a.(AsOf).taken }
+	readtime.With = func(a any, at mono.Time) any {
+		of := a.(AsOf)
+		of.taken = at
+		return of
+	}
 }
 
 // IsZero reports whether a is the zero AsOf.

@@ -2,6 +2,7 @@ package local
 
 import (
 	"fmt"
+	"iter"
 	"math"
 	"sync/atomic"
 )
@@ -127,6 +128,21 @@ func (c *Cache[V]) remove(k Key, only *Entry[V]) bool {
 	e := c.shard(k).remove(k, only, Removed)
 	c.left(e, Removed)
 	return e != nil
+}
+
+// All returns the entries, in no order. It takes no lock, so those that are stored or leave meanwhile may or may not be
+// among them; one that is replaced may be there twice, as the old and the new Entry.
+func (c *Cache[V]) All() iter.Seq[*Entry[V]] {
+	return func(yield func(*Entry[V]) bool) {
+		for i := range c.shards {
+			gs := c.shards[i].index.groups.Load()
+			for j := range gs.slots {
+				if e := gs.slots[j].Load(); e != nil && !yield(e) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // Clear drops every value that was there when it was called.

@@ -103,6 +103,30 @@ local function renew(log, inc, known)
 end
 `
 
+// lags are the members with the score -1 that say after which lags changes settle (see
+// changelog.Lag): 'z' and the lag, and '@' and a tick if trim took scopes of that lag out that had
+// not settled. settle adds one for a scope that says so.
+const luaLags = `
+local function settle(log, scope)
+  local lag = string.match(scope, '^z%w+')
+  if not lag or redis.call('ZSCORE', log, lag) then return end
+  for _, m in ipairs(redis.call('ZRANGEBYSCORE', log, -1, -1)) do
+    if string.sub(m, 1, #lag + 1) == lag .. '@' then return end
+  end
+  redis.call('ZADD', log, -1, lag)
+end
+local function fold(log, lags)
+  for _, m in ipairs(redis.call('ZRANGEBYSCORE', log, -1, -1)) do
+    local lag, was = string.match(m, '^(z%w+)@?(%d*)$')
+    if lag and lags[lag] then
+      redis.call('ZREM', log, m)
+      lags[lag] = math.max(lags[lag], tonumber(was) or 0)
+    end
+  end
+  for lag, tick in pairs(lags) do redis.call('ZADD', log, -1, lag .. '@' .. fmt(tick)) end
+end
+`
+
 // trim removes the oldest scopes from the log, at most the number most, and raises the
 // floor to the latest of them: those that are older than any entry can be, those below
 // the floor already, and those beyond the bound (see changelog.MostScopes). The latest member is never beyond the bound, so the
@@ -134,7 +158,7 @@ local function trim(log, t, most, retention)
   if memory > 0 then bound = math.min(bound, math.max(LEAST, math.floor(memory / BYTES / 4))) end
   local excess = redis.call('ZCOUNT', log, 0, '+inf') - bound
   local old = redis.call('ZRANGEBYSCORE', log, 0, '+inf', 'WITHSCORES', 'LIMIT', 0, most)
-  local gone, top, n = {}, 0, 0
+  local gone, top, n, lags = {}, 0, 0, {}
   for i = 1, #old, 2 do
     local score = tonumber(old[i + 1])
     -- guard: log-is-bounded
@@ -142,7 +166,11 @@ local function trim(log, t, most, retention)
     n = n + 1
     -- guard: I6-declaration-is-not-trimmed
     if old[i] ~= 'f' then gone[#gone + 1], top = old[i], score end
+    local lag = string.match(old[i], '^z(%w+)')
+    -- guard: S3-trimmed-before-settled
+    if lag and score + tonumber(lag, 36) * 1000 > t then lags['z' .. lag] = score end
   end
+  if next(lags) then fold(log, lags) end
   for i = 1, #gone, 1000 do redis.call('ZREM', log, unpack(gone, i, math.min(i + 999, #gone))) end
   -- guard: R13-trim-raises-floor
   if top > floor then redis.call('ZADD', log, 'GT', fmt(top), 'f') end
@@ -176,7 +204,7 @@ var (
 	// retention µs, all, body, most changes to forget, scopes... The known position is
 	// checked first: a log that ends before the position that the caller has applied lost
 	// history. A change is small, and must be performed even when memory is full.
-	scriptAppend = newPublishing("#!lua flags=allow-oom\n" + luaNumbers.Replace(luaLog+luaRenew+luaTrim+luaDeclare) + `
+	scriptAppend = newPublishing("#!lua flags=allow-oom\n" + luaNumbers.Replace(luaLog+luaRenew+luaLags+luaTrim+luaDeclare) + `
 local log, t, forget = KEYS[1], (now()), tonumber(ARGV[7])
 local inc, last = head(log, t)
 -- guard: I6-append-to-short-log
@@ -185,9 +213,16 @@ local more = forget > 0 and trim(log, t, forget, tonumber(ARGV[4]))
 local tick = math.max(last + 1, t)
 local score = fmt(tick)
 if ARGV[5] == '1' then redis.call('ZADD', log, score, 'f') end
+local seen = {}
 for i = 8, #ARGV do
   redis.call('ZADD', log, score, ARGV[i])
-  if string.byte(ARGV[i]) == 119 then declare(log, string.sub(ARGV[i], 2)) end -- w
+  local kind = string.byte(ARGV[i])
+  if kind == 119 then declare(log, string.sub(ARGV[i], 2)) end -- w
+  if kind == 122 then -- z
+    local lag = string.match(ARGV[i], '^z%w+') or ''
+    if not seen[lag] then settle(log, lag) end
+    seen[lag] = true
+  end
 end
 redis.call('PUBLISH', ARGV[1], inc .. ' ' .. fmt(last) .. ' ' .. score .. ' ' .. ARGV[6])
 return {inc, fmt(last), score, more and 1 or 0}
@@ -195,7 +230,7 @@ return {inc, fmt(last), score, more and 1 or 0}
 
 	// scriptTrim: KEYS log; ARGV most changes to forget, retention µs. It
 	// returns whether there may be more.
-	scriptTrim = newScript("#!lua flags=allow-oom\n" + luaNumbers.Replace(luaLog+luaTrim) + `
+	scriptTrim = newScript("#!lua flags=allow-oom\n" + luaNumbers.Replace(luaLog+luaLags+luaTrim) + `
 local t = now()
 if not head(KEYS[1], t) then return 0 end
 return trim(KEYS[1], t, tonumber(ARGV[1]), tonumber(ARGV[2])) and 1 or 0
@@ -252,7 +287,7 @@ return 1
 	// stores that enrol within a quarter of a minute. If stores of the other mode are open it
 	// does not, and returns until when they are enrolled. After a clock was set back no
 	// enrolment lasts longer than two minutes.
-	scriptEnrol = newScript("#!lua flags=allow-oom\n" + luaNumbers.Replace(luaLog+luaTrim) + `
+	scriptEnrol = newScript("#!lua flags=allow-oom\n" + luaNumbers.Replace(luaLog+luaLags+luaTrim) + `
 local log, t = KEYS[1], (now())
 local inc, _, marked = head(log, t)
 if not inc then return {'', ''} end
@@ -286,13 +321,22 @@ if tick > since then
   if redis.call('ZCOUNT', log, from, '+inf') > most then over = 1
   else changes = redis.call('ZRANGEBYSCORE', log, from, '+inf', 'WITHSCORES') end
 end
-local known, after = {}, ''
-for i = 5, #ARGV do known[i - 4] = redis.call('ZSCORE', log, ARGV[i]) or '0' end
+local known, after, settles = {}, '', over == 1 or inc ~= ARGV[2]
+for i = 5, #ARGV do
+  known[i - 4] = redis.call('ZSCORE', log, ARGV[i]) or '0'
+  settles = settles or string.byte(ARGV[i]) == 122 -- z
+end
+local lags = {}
+if settles then
+  for _, m in ipairs(redis.call('ZRANGEBYSCORE', log, -1, -1)) do
+    if string.byte(m) == 122 then lags[#lags + 1] = m end
+  end
+end
 if inc ~= ARGV[2] then
   local second = redis.call('ZRANGE', log, 1, 1)[1] or ''
   if string.sub(second, 1, 1) == 'k' then after = string.sub(second, 2) end
 end
-return {role, history, t[1], t[2], offset, commands, inc, fmt(tick), floor, over, changes, known, after}
+return {role, history, t[1], t[2], offset, commands, inc, fmt(tick), floor, over, changes, known, after, lags}
 `)
 
 	// scriptProbe: no keys. It returns the state of a server of a cluster: its own line of

@@ -192,7 +192,7 @@ func parseDelta(answer reply) (d changelog.Delta, s origin, err error) {
 	if err != nil {
 		return d, s, logFailure(err)
 	}
-	if len(fields) != 13 && len(fields) != 7 {
+	if len(fields) != 14 && len(fields) != 7 {
 		return d, s, errAnswer
 	}
 	var p, log parser
@@ -223,6 +223,11 @@ func parseDelta(answer reply) (d changelog.Delta, s origin, err error) {
 	}
 	d.Damaged = log.err != nil
 	d.After = asOf(p.text(fields[12]))
+	for _, m := range p.texts(fields[13]) {
+		if l, ok := changelog.ParseLag(m); ok {
+			d.Lags = append(d.Lags, l)
+		}
+	}
 	return d, s, p.err
 }
 

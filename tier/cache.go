@@ -10,6 +10,7 @@ import (
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/loads"
 	"github.com/tiercache/tiercache/tier/internal/profile"
 	"github.com/tiercache/tiercache/tier/internal/record"
 	"github.com/tiercache/tiercache/tier/internal/values"
@@ -32,6 +33,7 @@ type core struct {
 	typed  typed
 	inUse  *record.ViewsInUse
 	labels *profile.Labels
+	stuck  *loads.Stuck
 	// compare is not nil in tests that look for modified values.
 	compare *values.Comparison
 }
@@ -88,7 +90,7 @@ func New[V any](s *Store, path string, options ...CacheOption) (*Cache[V], error
 	if err != nil {
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
-	c := core{s: s, ns: ns, cfg: cfg, typed: typed{values.New[V](k, enc, size), runSingle[V], runBatch[V]}, inUse: use, labels: &profile.Labels{}}
+	c := core{s: s, ns: ns, cfg: cfg, typed: typed{values.New[V](k, enc, size), runSingle[V], runBatch[V]}, inUse: use, labels: &profile.Labels{}, stuck: &loads.Stuck{}}
 	c.compare = values.NewComparison[V](&c.typed.Type)
 	c.noHits = cfg.RemoteOnly || c.compare != nil
 	return &Cache[V]{c}, nil
@@ -241,7 +243,7 @@ func runSingle[V any](ctx context.Context, k *record.Kind, loader any, _ []*infl
 func (c *Cache[V]) result(out inflight.Served) (Result[V], error) {
 	it, now := out.It, mono.Now()
 	r := Result[V]{
-		Origin: Origin(out.Origin), Stale: out.Stale, Outage: out.Outage, AsOf: it.Meta().AsOf,
+		Origin: Origin(out.Origin), Stale: out.Stale, Outage: out.Outage, AsOf: it.Meta().AsOf.Full(),
 		Age: now.Sub(it.Meta().Born), TTL: out.Remaining(now), Sources: it.Sources(),
 	}
 	var err error

@@ -140,7 +140,7 @@ func (c *core) explainBeside(ctx context.Context, e *Explanation, h local.Key, s
 func (c *core) holdingOf(it *record.Item) Holding {
 	now := mono.Now()
 	f := it.Meta()
-	return Holding{Present: true, Negative: it.Negative, AsOf: f.AsOf,
+	return Holding{Present: true, Negative: it.Negative, AsOf: f.AsOf.Full(),
 		Age: now.Sub(f.Born), TTL: f.Fresh.Sub(now), Sources: it.Sources()}
 }
 
@@ -167,7 +167,7 @@ func (c *core) explainLocal(h *Holding, it *record.Item) {
 		h.Why = fmt.Sprintf("the server that has its key has not answered for %v, more than the maximum staleness", it.Extra().Shard.Age(now).Round(time.Millisecond))
 	case !c.s.session.IsValid(it, v, now):
 		h.Why, h.Changed = "a change", "unknown"
-		if !v.Covers(f.AsOf) {
+		if !v.Covers(f.AsOf.Full()) {
 			h.Changed, h.ChangedAt = "everything", AsOf{Incarnation: v.Incarnation, Tick: v.Floor}
 		}
 		for _, m := range slices.Concat(f.Common.Marks, it.Marks()) {

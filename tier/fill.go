@@ -19,6 +19,7 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/inflight"
 	"github.com/tiercache/tiercache/tier/internal/pieces"
 	"github.com/tiercache/tiercache/tier/internal/record"
+	"github.com/tiercache/tiercache/tier/internal/session"
 )
 
 // pendingFill is one loaded value on its way into both tiers.
@@ -488,6 +489,9 @@ func (l *loadRun) finished(ctx context.Context, f *inflight.Call, r loadResult, 
 	if err != nil && !negative {
 		return nil, nil, 0, err
 	}
+	// guard: S3-from-begin
+	end := l.endOf(ctx, r.asOf, r.begun, cfg.Sources)
+	f.Ends = max(end, 1)
 	if negative {
 		l.ns.stats.notFound.Add(1)
 		if l.cfg.NegativeTTL == 0 || discard {
@@ -495,6 +499,7 @@ func (l *loadRun) finished(ctx context.Context, f *inflight.Call, r loadResult, 
 		}
 	}
 	fresh, kept := cfg.Life(&l.cfg, l.s.cfg.MaxTTL, negative)
+	fresh, kept, keeps := session.Limit(end, fresh, kept)
 	if negative {
 		it = l.typed.Empty()
 		// guard: negative-kind
@@ -503,7 +508,7 @@ func (l *loadRun) finished(ctx context.Context, f *inflight.Call, r loadResult, 
 	// guard: extra-before-size
 	l.setBasis(it, &f.Basis)
 	l.describe(it, f.Key, cfg, r.asOf, fresh, kept)
-	if !l.pinMarks(ctx, it) {
+	if !l.pinMarks(ctx, it) || !keeps {
 		l.ns.stats.overtaken.Add(1)
 		return it, nil, 0, nil
 	}
@@ -556,7 +561,7 @@ func (c *core) describe(it *record.Item, key string, cfg config.Entry, asOf AsOf
 	f := it.Meta()
 	it.Key = key
 	it.DependOn(cfg.Sources)
-	f.Nonce, f.AsOf, f.Cost = rand.Uint64()|1, asOf, cfg.Cost
+	f.Nonce, f.AsOf, f.Cost = rand.Uint64()|1, record.PositionOf(asOf), cfg.Cost
 	f.Born, f.Fresh, f.Expires = now, now.Add(fresh), now.Add(kept)
 	c.limitLocal(it, now, 0) // the encoded length is known later, if ever: see seal
 }

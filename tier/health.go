@@ -54,6 +54,12 @@ type Health struct {
 	// log has not recorded yet; UndeliveredAll is set if InvalidateAll is among them.
 	Undelivered    int
 	UndeliveredAll bool
+	// Settling counts the scopes whose change has not settled yet (see [Settle]), as far as this process has heard, and
+	// SettlesIn is how long the last of them takes: what is loaded from them until then is kept until then.
+	Settling  int
+	SettlesIn time.Duration
+	// StuckLoads is how many loaders were given up and have not returned: see WithDetachedLoads.
+	StuckLoads int
 	// Policy, MaxMemory and UsedMemory are the server's maxmemory-policy and its
 	// bytes; empty and 0 if the server did not tell them.
 	Policy                string
@@ -86,6 +92,9 @@ func (s *Store) Health(ctx context.Context) Health {
 		FailedHeartbeats: t.Failures,
 		Undelivered:      t.Undelivered,
 		UndeliveredAll:   t.UndeliveredAll,
+		Settling:         t.Settling,
+		SettlesIn:        t.SettlesIn,
+		StuckLoads:       s.stuck.Count(),
 		Policy:           info.Policy,
 		MaxMemory:        info.MaxMemory,
 		UsedMemory:       info.UsedMemory,
@@ -121,6 +130,9 @@ func (s *Store) Health(ctx context.Context) Health {
 	if t.Stranger {
 		h.Warnings = append(h.Warnings, changelog.StrangerWarning)
 	}
+	if h.StuckLoads > 0 {
+		h.Warnings = append(h.Warnings, fmt.Sprintf("%d loaders have ignored the end of their context for another load timeout, and go on (WithDetachedLoads)", h.StuckLoads))
+	}
 	h.Warnings = append(h.Warnings, mode.Without...)
 	h.Warnings = slices.Concat(h.Warnings, session.Warnings(&info), s.encodeWarnings(), s.sizeWarnings())
 	return h
@@ -142,14 +154,14 @@ func (h Health) MarshalJSON() ([]byte, error) {
 	text := func(err error) any { return known(err != nil, fmt.Sprint(err)) }
 	return json.Marshal(struct {
 		fields
-		Staleness, Server, Mode, RemoteErr, AwaySince, Policy, MaxMemory, UsedMemory any
-		Refused                                                                      map[string]string
+		Staleness, Server, Mode, RemoteErr, AwaySince, Policy, MaxMemory, UsedMemory, SettlesIn any
+		Refused                                                                                 map[string]string
 	}{
 		fields:    fields(h),
 		Staleness: known(h.Staleness != math.MaxInt64, h.Staleness.Round(time.Millisecond).String()),
 		Server:    known(h.Server != "", h.Server), Mode: known(h.Mode != "", h.Mode),
 		RemoteErr: text(h.RemoteErr), AwaySince: known(!h.AwaySince.IsZero(), h.AwaySince),
 		Policy: known(h.Policy != "", h.Policy), MaxMemory: known(h.Policy != "", h.MaxMemory), UsedMemory: known(h.Policy != "", h.UsedMemory),
-		Refused: refused,
+		SettlesIn: h.SettlesIn.Round(time.Millisecond).String(), Refused: refused,
 	})
 }

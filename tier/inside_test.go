@@ -100,6 +100,23 @@ func TestCloseFromInsideIsAnErrorAtOnce(t *testing.T) {
 			synctest.Wait()
 			find(t, c, "k", unneeded, tier.NoLocal())
 		},
+		"a size": func(t *testing.T, w *world) {
+			hub := embedded.New(0)
+			w.s, _ = tier.Open(t.Context(), tier.WithRemote(hub))
+			c := view[string](t, w.s, "docs", tier.WithSize(func(string) int64 { try(t, w); return 1 }))
+			find(t, c, "k", is("v"))
+			require.NoError(t, c.Set(t.Context(), "l", "v"))
+		},
+		"a batch's codec": func(t *testing.T, w *world) {
+			hub := embedded.New(0)
+			w.s, _ = tier.Open(t.Context(), tier.WithRemote(hub))
+			c := view[string](t, w.s, "docs", tier.WithCodec(closing{func() { try(t, w) }}))
+			require.NoError(t, c.SetMany(t.Context(), map[string]string{"a": "1", "b": "2"}))
+			_, err := c.GetMany(t.Context(), []string{"a", "b", "c"}, func(context.Context, []string, tier.Entries) (map[string]string, error) {
+				return map[string]string{"c": "3"}, nil
+			}, tier.NoLocal())
+			require.NoError(t, err)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -65,7 +65,7 @@ func (s *Store) change(ctx context.Context, doing string, scopes []invalidation.
 			o.applyChange(&cfg)
 		}
 	}
-	if err := config.CheckSettle(cfg.Settle); err != nil {
+	if err := config.CheckSettle(cfg.Settle, s.cfg.MaxTTL); err != nil {
 		return AsOf{}, fmt.Errorf("tier: %s: %w", doing, err)
 	}
 	if len(scopes) == 0 && !all {
@@ -73,7 +73,11 @@ func (s *Store) change(ctx context.Context, doing string, scopes []invalidation.
 	}
 	begun := time.Now()
 	ctx, traced := s.traceChange(ctx, doing, "", len(scopes))
-	rctx, cancel := s.session.ChangeContext(ctx, len(scopes))
+	recorded := len(scopes)
+	if cfg.Settle > 0 {
+		recorded *= 2
+	}
+	rctx, cancel := s.session.ChangeContext(ctx, recorded)
 	defer cancel()
 	asOf, err := s.session.Tail.Change(rctx, scopes, all, cfg.Settle)
 	if err != nil {

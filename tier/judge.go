@@ -34,10 +34,11 @@ func (c *core) setShard(it *record.Item, s *backend.Shard) {
 // keysAreScopes reports whether changes of single keys are recorded in the log.
 func (c *core) keysAreScopes() bool { return c.s.cfg.NoTracking && !c.cfg.LocalOnly }
 
-// stillServable reports whether a value is at most window past its TTL and
+// stillServable reports whether a value is at most window past its TTL, within its life, and
 // nothing it depends on has changed.
 func (c *core) stillServable(it *record.Item, window time.Duration) bool {
-	return mono.Now() < it.Meta().Fresh.Add(window) && c.stillValid(it)
+	// guard: S3-stale-within-life
+	return mono.Now() < min(it.Meta().Fresh.Add(window), it.Meta().Expires) && c.stillValid(it)
 }
 
 // stillValid decides R1 by what is known locally, for an item whose own marks may
@@ -145,7 +146,7 @@ func (c *core) itemOf(r *storedValue, e *envelope.Entry) (*record.Item, Cause, e
 	if e.Negative {
 		it.Kind = c.typed.Kind.NegativeKind
 	}
-	it.Key, f.Nonce, f.AsOf = r.key, e.Nonce, e.AsOf
+	it.Key, f.Nonce, f.AsOf = r.key, e.Nonce, record.PositionOf(e.AsOf)
 	c.setBasis(it, &r.Basis)
 	it.DependOn(record.CloneAll(e.Sources))
 	if !e.Negative {
@@ -196,6 +197,15 @@ func (c *core) correctGuess(it *record.Item, encoded int) {
 	if it.Has(record.Guessed) {
 		it.Meta().Cost, _ = c.typed.Size(it, encoded)
 	}
+}
+
+// endOf is when a value ends since a change settles (S3).
+func (c *core) endOf(ctx context.Context, a AsOf, begun mono.Time, sources []string) mono.Time {
+	end, err := c.s.session.EndOf(ctx, &c.ns.Namespace, a, begun, sources)
+	if err != nil {
+		c.countRemoteError(err)
+	}
+	return end
 }
 
 // pinMarks pins the marks of all that the item depends on and decides R1 and R6.

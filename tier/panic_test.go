@@ -358,6 +358,21 @@ func TestALoggerThatPanicsEndsNothing(t *testing.T) {
 	})
 }
 
+// Nor does it cost what else a panic does: the trust in the local copies.
+func TestALoggerThatPanicsKeepsTheLocalCopies(t *testing.T) {
+	partitioned(t, func(t *testing.T, p *partition) {
+		c := view[string](t, p.store, "docs")
+		find(t, c, "k", is("v"))
+		synctest.Wait()
+		p.begin()
+		time.Sleep(5 * time.Second) // until it is logged
+		p.end()
+		eventually(t, "the log is read", func() bool { return p.store.Sync(t.Context()) == nil })
+		require.Equal(t, tier.Local, find(t, c, "k", unneeded).Origin)
+		require.Positive(t, p.store.Stats().Panics)
+	}, tier.WithLogger(slog.New(unruly{})))
+}
+
 // What an observer panics with may be a value.
 func TestWhatAnObserverPanicsWithIsNotLogged(t *testing.T) {
 	var log journal

@@ -52,6 +52,10 @@ func (c *core) canShare(ctx context.Context, f *inflight.Call, since snapshot, o
 	// guard: I2-unleased-load-age
 	// guard: I2-unlinked-load-age
 	possiblyUntracked := f.WithoutLease() && !c.cfg.LocalOnly || f.Unlinked()
+	// guard: S4-caller-after-end
+	if f.Out.Ends != 0 && since.now >= f.Out.Ends {
+		return false
+	}
 	return !changedSince(&f.Out, since) && c.provenSince(&f.Out, since, possiblyUntracked) && c.validSince(&f.Out, since)
 }
 
@@ -67,7 +71,7 @@ func (c *core) canServe(out *inflight.Outcome) bool {
 	}
 	// The view that leads the call may serve the item past its TTL, and this one not.
 	// guard: stale-value-of-another-view
-	return !out.Stale || mono.Now() < out.It.Meta().Fresh.Add(c.cfg.StaleWhile)
+	return !out.Stale || mono.Now() < min(out.It.Meta().Fresh.Add(c.cfg.StaleWhile), out.It.Meta().Expires)
 }
 
 // confirmFresh reports whether a call began after a caller that wants it fresh, and learns of

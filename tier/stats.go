@@ -53,6 +53,8 @@ type counters struct {
 	unleased     atomic.Int64
 	early        atomic.Int64
 	absent       atomic.Int64
+	refused      atomic.Int64
+	givenUp      atomic.Int64
 }
 
 // Counts are the events in a namespace, or in all of them, since the store was
@@ -80,6 +82,8 @@ type Counts struct {
 	EncodeErrors              int64 // values that could not be encoded
 	RemoteErrors              int64 // requests to the remote tier that failed
 	Unleased                  int64 // loads that ran without the fleet's lease
+	Refused                   int64 // reads that led to no load, since too many ran: see WithMaxLoads
+	GivenUp                   int64 // loaders that did not return: see WithDetachedLoads
 }
 
 // LocalHitRate is the share of reads that the local tier answered, 0 to 1.
@@ -91,10 +95,10 @@ func (c Counts) RemoteHitRate() float64 {
 	return ratio(c.RemoteHits+c.Shared, c.Reads()-c.LocalHits)
 }
 
-// Reads is how many reads there were: LocalHits, RemoteHits, Shared, Cancelled, Absent, and those Loads
-// that are no Refreshes.
+// Reads is how many reads there were: LocalHits, RemoteHits, Shared, Cancelled, Refused, Absent, and those
+// Loads that are no Refreshes.
 func (c Counts) Reads() int64 {
-	return c.LocalHits + c.RemoteHits + c.Shared + c.Cancelled + c.Absent + c.Loads - c.Refreshes
+	return c.LocalHits + c.RemoteHits + c.Shared + c.Cancelled + c.Refused + c.Absent + c.Loads - c.Refreshes
 }
 
 func ratio(a, b int64) float64 {
@@ -112,6 +116,7 @@ func (c *counters) counts() Counts {
 		Fills: c.fills.Load(), FillErrors: c.fillErrors.Load(), Full: c.full.Load(),
 		EncodeErrors: c.encodeErrors.Load(), RemoteErrors: c.remoteErrors.Load(), Unleased: c.unleased.Load(),
 		EarlyRefreshes: c.early.Load(), Absent: c.absent.Load(),
+		Refused: c.refused.Load(), GivenUp: c.givenUp.Load(),
 		LocalMisses: make(map[Cause]int64), RemoteMisses: make(map[Cause]int64),
 	}
 	for i := range numCauses {
@@ -140,6 +145,7 @@ func (c *Counts) add(o Counts) {
 		{&c.Fenced, o.Fenced}, {&c.Fills, o.Fills}, {&c.FillErrors, o.FillErrors}, {&c.Full, o.Full},
 		{&c.EncodeErrors, o.EncodeErrors}, {&c.RemoteErrors, o.RemoteErrors}, {&c.Unleased, o.Unleased},
 		{&c.EarlyRefreshes, o.EarlyRefreshes}, {&c.Absent, o.Absent},
+		{&c.Refused, o.Refused}, {&c.GivenUp, o.GivenUp},
 	} {
 		*p.to += p.from
 	}
@@ -156,7 +162,8 @@ type Stats struct {
 	Counts
 	// Namespaces has the counts of each namespace that has a cache.
 	Namespaces map[string]Counts
-	// LocalEntries and LocalBytes are the present contents of the local tier;
+	// LocalEntries and LocalBytes are the present contents of the local tier, which what has expired or was invalidated
+	// leaves within 15 s (or a hundred times as long as it takes to look at all entries: with more than a million);
 	// LocalEvictions counts the entries that it evicted because a bound was reached.
 	LocalEntries   int
 	LocalBytes     int64

@@ -20,9 +20,11 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/background"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
 	"github.com/tiercache/tiercache/tier/internal/keyspace"
+	"github.com/tiercache/tiercache/tier/internal/loads"
 	"github.com/tiercache/tiercache/tier/internal/pace"
 	"github.com/tiercache/tiercache/tier/internal/record"
 	"github.com/tiercache/tiercache/tier/internal/session"
+	"github.com/tiercache/tiercache/tier/internal/sweep"
 	"github.com/tiercache/tiercache/tier/internal/unavailable"
 	"github.com/tiercache/tiercache/tier/internal/values"
 )
@@ -54,6 +56,8 @@ type Store struct {
 	ended chan struct{} // Close has finished
 
 	pauses    pace.Table
+	places    *loads.Places       // of loads; nil without WithMaxLoads
+	stuck     loads.Stuck         // of all views
 	refreshes *semaphore.Weighted // refreshes in the background
 	fills     *semaphore.Weighted // bytes on their way to the remote tier whose callers were answered
 }
@@ -94,7 +98,7 @@ func Open(ctx context.Context, options ...Option) (*Store, error) {
 	if cfg.Backend == nil {
 		cfg.Backend = remote.NewEmbedded(0)
 	}
-	s := &Store{cfg: cfg, ended: make(chan struct{}), fills: semaphore.NewWeighted(maxFilling), refreshes: semaphore.NewWeighted(maxRefreshes), tokens: tokenPrefix(), clock: mono.NewClock()}
+	s := &Store{cfg: cfg, ended: make(chan struct{}), fills: semaphore.NewWeighted(maxFilling), refreshes: semaphore.NewWeighted(maxRefreshes), places: loads.NewPlaces(cfg.MaxLoads), tokens: tokenPrefix(), clock: mono.NewClock()}
 	panics := recovery.New(cfg.Logger)
 	// guard: recover-logger
 	s.cfg.Logger = panics.Logger(cfg.Logger)
@@ -135,6 +139,13 @@ func (s *Store) start(ctx context.Context) (err error) {
 	if s.session.Sharded() {
 		s.table.ShardOf = s.session.ShardOf
 	}
+	sweeper := sweep.Sweeper{Local: s.local, View: s.session.Tail.View, Gone: s.session.Gone}
+	s.goroutines.Spawn(func() {
+		sweeper.Run(s.goroutines.Ctx, func(sweep func()) {
+			defer s.goroutines.Panics.Recover("a sweep of the local tier", s.session.Lost)
+			sweep()
+		})
+	})
 	return nil
 }
 
@@ -174,7 +185,7 @@ func (s *Store) onChanged(names []string) {
 // them. Loads under way are cancelled; a loader that ignores that for 5 s is
 // left behind. Later calls of all methods return ErrClosed; closing twice is fine.
 // In a loader, an observer, a tracer or a codec, for which it would wait, Close does nothing and
-// returns an error: it is to be called in another goroutine.
+// returns an error: it is to be called in another goroutine. So it is in a function of WithSize.
 func (s *Store) Close() error {
 	if s == nil {
 		return nil // the result of an Open that failed
@@ -226,7 +237,7 @@ func (s *Store) spaces() []*namespace {
 
 // AsOf returns the present position in the change log: take it before reading a
 // source and give it to Set with [WithAsOf] afterwards. It sends nothing.
-func (s *Store) AsOf() AsOf { return s.session.Tail.View().AsOf() }
+func (s *Store) AsOf() AsOf { return s.session.Tail.TakeAsOf() }
 
 // Sync returns once this process has applied every change that was acknowledged, in any
 // process, before the call. It is one round trip, or two in a cluster, where every

@@ -29,7 +29,7 @@ func (c *core) seal(it *record.Item, fresh, kept time.Duration, cost int64) ([]b
 	f := it.Meta()
 	// guard: store-stated-cost
 	e := envelope.Entry{
-		Head:  envelope.Head{Expires: c.s.session.ServerTimeIn(kept), Nonce: f.Nonce, AsOf: f.AsOf, Shape: c.typed.Shape, Negative: it.Negative},
+		Head:  envelope.Head{Expires: c.s.session.ServerTimeIn(kept), Nonce: f.Nonce, AsOf: f.AsOf.Full(), Shape: c.typed.Shape, Negative: it.Negative},
 		Fresh: fresh, Life: kept, Cost: cost, Namespace: c.ns.Path, Key: it.Key, Sources: it.Sources(),
 	}
 	if !it.Negative {
@@ -90,7 +90,7 @@ func (c *Cache[V]) Set(ctx context.Context, key string, value V, options ...Entr
 	return c.setAll(ctx, []string{key}, []*record.Item{record.NewItemOf(c.typed.Kind, value)}, options)
 }
 
-// SetMany is Set of any number of keys with the same options: one request for each 256 of
+// SetMany is Set of any number of keys with the same options: one request for each 128 of
 // them or 128 KiB, one after another. Each key is stored or not on its own, and those with
 // bad names are not; the errors are joined. After a request that got no answer no more
 // are sent: an error says how many keys were not attempted.
@@ -130,6 +130,10 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*record.Item, 
 	if asOf.IsZero() {
 		asOf = c.s.AsOf()
 	}
+	// A value that may have been read before a change has settled is not kept after that, nor is an older one.
+	// guard: S6-as-of-time
+	end := c.endOf(ctx, asOf, c.s.session.Tail.Begun(asOf, begun), cfg.Sources)
+	fresh, kept, keeps := session.Limit(end, fresh, kept)
 	puts := make([]pendingSet, 0, len(keys))
 	writes := make([]backend.Write, 0, len(keys))
 	var unencoded []string
@@ -145,6 +149,10 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*record.Item, 
 		it.Key = key
 		if c.compare != nil {
 			c.compare.Look(c.ns.Path, it) // the caller still has it
+		}
+		if !keeps {
+			unencoded = append(unencoded, key)
+			continue
 		}
 		p := pendingSet{c.ns.Hash(key), it, &inflight.Watch{}}
 		c.setBasis(it, &inflight.Basis{Epoch: c.s.session.Tail.View().Epoch, Shard: c.s.session.ShardOf(c.ns.RemoteName(p.h))})
@@ -163,7 +171,7 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*record.Item, 
 	}
 	if len(sets) > 0 {
 		errs = append(errs, c.changingKeys(ctx, "set", sets, func() error {
-			// The old value is not what the key has now, by the caller's word.
+			// The old value is not what the key has now, by the caller's word, and the new one cannot be kept.
 			// guard: I1-set-of-unencodable-deletes
 			err := c.deleteUnencoded(ctx, unencoded)
 			if len(puts) > 0 {

@@ -180,13 +180,13 @@ func (t *Tail) apply(q Query, d Delta, answered mono.Time, damaged bool) result 
 	}
 	switch {
 	case d.Incarnation != v.Incarnation:
-		t.adoptLocked(&v, d)
+		t.adoptLocked(&v, d, answered)
 	case d.Overflow && d.Tick > v.Watermark: // else a later answer was applied first
 		// Not d.Tick: changes after it may be known from messages and later answers,
 		// and they are forgotten too.
 		t.resetLocked(&v, t.mu.known.newest(d.Tick))
 	}
-	t.followLocked(&v, q, d)
+	t.followLocked(&v, q, d, answered)
 	if t.renewDeclarationsLocked(d.Histories) {
 		v.Seq++
 	}
@@ -222,7 +222,7 @@ func (t *Tail) apply(q Query, d Delta, answered mono.Time, damaged bool) result 
 //
 // All changes that C had applied by then came before its log. So a process that knows of
 // a later one has everything change in the new log. No clock decides which came first.
-func (t *Tail) adoptLocked(v *View, d Delta) {
+func (t *Tail) adoptLocked(v *View, d Delta, answered mono.Time) {
 	horizon := d.Tick
 	if v.Incarnation == 0 && !d.Overflow {
 		horizon = 0 // the first read of this process asked for the whole log
@@ -233,7 +233,7 @@ func (t *Tail) adoptLocked(v *View, d Delta) {
 	// guard: I5-new-log-begun-too-early
 	// guard: I5-abandoned-log
 	if v.Incarnation != 0 && (d.After.Incarnation != v.Incarnation || d.After.Tick < latest) {
-		t.mu.undelivered.add(nil, 1)
+		t.mu.undelivered.add(nil, 1, nil)
 		t.mu.allPending++
 		t.Wake()
 	}
@@ -241,8 +241,11 @@ func (t *Tail) adoptLocked(v *View, d Delta) {
 		t.mu.losses++
 		t.mu.lostAt = time.Now()
 	}
+	again := t.mu.known.unsettled(answered)
 	v.Incarnation, v.Watermark, t.mu.floor = d.Incarnation, 0, 0
 	t.resetLocked(v, horizon)
+	// guard: S5-record-in-new-log
+	t.settleAgainLocked(again)
 	// guard: I6-declare-in-new-log
 	t.declareAgainLocked(d.Histories)
 }
@@ -255,14 +258,23 @@ func (t *Tail) resetLocked(v *View, horizon invalidation.Tick) {
 	v.Epoch++
 }
 
-func (t *Tail) followLocked(v *View, q Query, d Delta) {
-	for _, c := range d.Changes {
-		// guard: lag-of-delta
-		if c.Tick > v.Watermark && d.Incarnation == q.Incarnation { // else it is applied already, or has not been followed so far
-			t.mu.lag.add(v.ServerTime(mono.Now()).Sub(time.UnixMicro(int64(c.Tick))), mono.Now())
+func (t *Tail) followLocked(v *View, q Query, d Delta, answered mono.Time) {
+	first := q.view.Incarnation == 0
+	at := func(tick invalidation.Tick) heard { return d.heard(tick, q.sent, answered, first) }
+	t.mu.known.applyAll(func(yield func(invalidation.Scope, invalidation.Tick) bool) {
+		for _, c := range d.Changes {
+			// guard: lag-of-delta
+			if c.Tick > v.Watermark && d.Incarnation == q.Incarnation { // else it is applied already, or has not been followed so far
+				t.mu.lag.add(v.ServerTime(answered).Sub(time.UnixMicro(int64(c.Tick))), answered)
+			}
+			if !yield(c.Scope, c.Tick) {
+				return
+			}
 		}
-		t.mu.known.apply(c.Scope, c.Tick)
-	}
+	}, at)
+	t.mu.known.hearLags(d.Lags, d.Overflow || !first && d.Incarnation != q.view.Incarnation, answered,
+		func(tick invalidation.Tick) heard { return d.heard(tick, q.sent, answered, true) })
+	t.noteUnsettledLocked()
 	t.mu.floor = max(t.mu.floor, d.Floor)
 	v.Watermark = max(v.Watermark, d.Tick)
 	for i, s := range q.Scopes {
@@ -283,6 +295,9 @@ func (t *Tail) publishLocked(v *View) {
 		v.Proof = 0
 	}
 	old := t.View()
+	if v.Watermark > old.Watermark && t.unsettledUntil.Load() != 0 {
+		t.mu.arrivals.note(v.Watermark, mono.Now())
+	}
 	if v.Seq == old.Seq && (v.Watermark != old.Watermark || v.Floor != old.Floor || v.Epoch != old.Epoch || v.Incarnation != old.Incarnation) {
 		v.Seq = old.Seq + 1
 	}
@@ -343,9 +358,17 @@ func (t *Tail) receive(m Message) (gap bool) {
 // recordLocked applies one change of the present log. A change that comes
 // after a gap is applied too (it did happen), but does not move the watermark.
 func (t *Tail) recordLocked(v *View, scopes []invalidation.Scope, all bool, a Appended, partial bool) (gap bool) {
-	for _, s := range scopes {
-		t.mu.known.apply(s, a.Tick)
-	}
+	now := mono.Now()
+	t.mu.known.applyAll(func(yield func(invalidation.Scope, invalidation.Tick) bool) {
+		for _, s := range scopes {
+			if !yield(s, a.Tick) {
+				return
+			}
+		}
+	}, func(tick invalidation.Tick) heard {
+		return heard{by: now, early: now.Add(-max(0, v.ServerTime(now).Sub(time.UnixMicro(int64(tick)))))}
+	})
+	t.noteUnsettledLocked()
 	if all {
 		t.mu.floor = max(t.mu.floor, a.Tick)
 	}

@@ -2,6 +2,7 @@ package changelog
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/tiercache/tiercache/invalidation"
@@ -10,10 +11,31 @@ import (
 // scopeSet is a set of changes that are still to be recorded. Several changes
 // of one scope are one: the newest wins, and covers the older.
 type scopeSet struct {
-	marks map[*Mark]int // how many acknowledgements each mark waits for
-	all   int
+	marks   map[*Mark]owed
+	all     int
+	allLags []time.Duration // after which a change of everything settles
 	// overflowed: there were too many marks, and all covers them, and those that follow.
 	overflowed bool
+}
+
+// owed is what is still to be recorded of one scope.
+type owed struct {
+	count int             // how many acknowledgements the mark waits for
+	lags  []time.Duration // after which the change settles
+}
+
+// maxLags bounds the lags of one scope that are recorded together. The shortest are left out: a longer one covers
+// them, and has values end somewhat later.
+const maxLags = 8
+
+func joinLags(a, b []time.Duration) []time.Duration {
+	if len(b) == 0 || len(a) == len(b) && slices.Equal(a, b) {
+		return a
+	}
+	all := slices.Concat(a, b)
+	slices.Sort(all)
+	all = slices.Compact(all)
+	return all[max(0, len(all)-maxLags):]
 }
 
 // maxUndelivered bounds the scopes kept for sending again; beyond it they are
@@ -22,28 +44,56 @@ const maxUndelivered = 10_000
 
 func (c *scopeSet) empty() bool { return len(c.marks) == 0 && c.all == 0 }
 
-func (c *scopeSet) add(marks []*Mark, all int) {
+func (c *scopeSet) add(marks []*Mark, all int, lags []time.Duration) {
 	if c.marks == nil {
-		c.marks = make(map[*Mark]int)
+		c.marks = make(map[*Mark]owed)
 	}
 	for _, m := range marks {
-		c.marks[m]++
+		o := c.marks[m]
+		c.marks[m] = owed{o.count + 1, joinLags(o.lags, lags)}
 	}
-	c.all += all
+	if c.all += all; all > 0 {
+		c.allLags = joinLags(c.allLags, lags)
+	}
+}
+
+// scopes returns what the log is to record. What settles has one scope more for each lag, in the same step (S1):
+// a caller may end at any time.
+func (c *scopeSet) scopes() []invalidation.Scope {
+	scopes := make([]invalidation.Scope, 0, len(c.marks))
+	for m, o := range c.marks {
+		scopes = append(scopes, m.scope)
+		// guard: S1-same-step
+		for _, lag := range o.lags {
+			scopes = append(scopes, settlingScope(lag, m.scope))
+		}
+	}
+	if c.all > 0 {
+		for _, lag := range c.allLags {
+			scopes = append(scopes, settlingScope(lag, everything))
+		}
+	}
+	return scopes
 }
 
 // Change records that the scopes changed, or everything if all is set. It returns the
 // change's position; a load that begins afterwards is true as of that or a later one.
 // After an error the change stays pending: no value that depends on the scopes is valid
 // in this process, and the change is sent again until it is acknowledged or the tail is
-// closed. With a settle time the change is recorded once more after it (rule R12): that
-// invalidates values that were loaded meanwhile from a replica of the source that lags.
+// closed. With a settle time the change settles after it (rule R12): what is loaded meanwhile may
+// come from a replica of the source that lags, and ends then.
 func (t *Tail) Change(ctx context.Context, scopes []invalidation.Scope, all bool, settle time.Duration) (invalidation.AsOf, error) {
-	if settle > 0 {
-		// Also if the change cannot be recorded now: resend may do it too early.
-		defer t.spawn(func() { t.settle(scopes, all, settle) })
+	if settle <= 0 {
+		return t.Begin(scopes, all).Record(ctx)
 	}
-	return t.Begin(scopes, all).Record(ctx)
+	settle = RoundLag(settle)
+	// Also if the change cannot be recorded now: resend may do it too early.
+	defer func() {
+		if !t.mixed.add(scopes, all, settle) {
+			t.cfg.Logger.Warn("tiercache: more changes settle than are recorded again: processes of the release before may keep what lagging replicas gave them")
+		}
+	}()
+	return Pending{t, t.markPending(scopes, all, []time.Duration{settle})}.Record(ctx)
 }
 
 // Pending is a change that holds in this process and is not yet recorded.
@@ -55,7 +105,7 @@ type Pending struct {
 // Begin is the first part of Change: from now on no value that depends on the scopes is
 // valid in this process. Record must follow.
 func (t *Tail) Begin(scopes []invalidation.Scope, all bool) Pending {
-	return Pending{t, t.markPending(scopes, all)}
+	return Pending{t, t.markPending(scopes, all, nil)}
 }
 
 // MaxRecorded bounds the scopes that the server records in one step, in which it serves no other client: 1,000 take it some
@@ -95,19 +145,21 @@ func (p Pending) Record(ctx context.Context) (a invalidation.AsOf, err error) {
 
 // split returns changes of at most n scopes each.
 func (c scopeSet) split(n int) (parts []scopeSet) {
-	if len(c.marks) <= n {
+	if len(c.marks) <= n/(1+maxLags) {
 		return []scopeSet{c}
 	}
-	part := scopeSet{all: c.all}
-	for m, count := range c.marks {
-		if len(part.marks) == n {
+	part, weight := scopeSet{all: c.all, allLags: c.allLags}, 0
+	for m, o := range c.marks {
+		w := 1 + len(o.lags) // recorded in one step
+		if weight+w > n {
 			parts = append(parts, part)
-			part = scopeSet{}
+			part, weight = scopeSet{}, 0
 		}
 		if part.marks == nil {
-			part.marks = make(map[*Mark]int, n)
+			part.marks = make(map[*Mark]owed, n)
 		}
-		part.marks[m] = count
+		part.marks[m] = o
+		weight += w
 	}
 	return append(parts, part)
 }
@@ -127,7 +179,7 @@ func (t *Tail) recordPart(ctx context.Context, own scopeSet) (invalidation.AsOf,
 }
 
 // markPending makes the scopes invalid in this process, before the change is sent.
-func (t *Tail) markPending(scopes []invalidation.Scope, all bool) scopeSet {
+func (t *Tail) markPending(scopes []invalidation.Scope, all bool, lags []time.Duration) scopeSet {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	marks := make([]*Mark, len(scopes))
@@ -141,9 +193,9 @@ func (t *Tail) markPending(scopes []invalidation.Scope, all bool) scopeSet {
 	var own scopeSet
 	if all {
 		t.mu.allPending++
-		own.add(marks, 1)
+		own.add(marks, 1, lags)
 	} else {
-		own.add(marks, 0)
+		own.add(marks, 0, lags)
 	}
 	v := *t.View()
 	t.touchLocked(&v)
@@ -188,12 +240,8 @@ func (t *Tail) record(ctx context.Context, own scopeSet) (a Appended, gap bool, 
 }
 
 func (t *Tail) append(ctx context.Context, c scopeSet, known invalidation.AsOf) (Appended, error) {
-	scopes := make([]invalidation.Scope, 0, len(c.marks))
-	for m := range c.marks {
-		scopes = append(scopes, m.scope)
-	}
 	return t.log.Append(ctx, Change{
-		Scopes: scopes, All: c.all > 0, Retention: t.cfg.Retention, Known: known,
+		Scopes: c.scopes(), All: c.all > 0, Retention: t.cfg.Retention, Known: known,
 	})
 }
 
@@ -222,18 +270,17 @@ func (t *Tail) acknowledge(own scopeSet, a Appended) (gap, done bool) {
 		t.mu.forked = a.Incarnation
 		return false, false
 	}
-	scopes := make([]invalidation.Scope, 0, len(own.marks))
-	for m, n := range own.marks {
-		m.pending -= n
-		scopes = append(scopes, m.scope)
+	for m, o := range own.marks {
+		m.pending -= o.count
 	}
+	scopes := own.scopes()
 	t.mu.allPending -= own.all
 	// guard: I1-apply-own-change
 	gap = t.recordLocked(&v, scopes, own.all > 0, a, false)
 	t.declaredLocked(scopes, a.Tick)
-	for m, n := range own.marks {
+	for m, o := range own.marks {
 		t.mu.known.refresh(m)
-		for range n {
+		for range o.count {
 			t.mu.known.release(m)
 		}
 	}
@@ -244,10 +291,15 @@ func (t *Tail) acknowledge(own scopeSet, a Appended) (gap, done bool) {
 func (t *Tail) requeue(own scopeSet) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.requeueLocked(own)
+}
+
+func (t *Tail) requeueLocked(own scopeSet) {
 	u := &t.mu.undelivered
-	u.add(nil, own.all)
-	for m, n := range own.marks {
-		u.marks[m] += n
+	u.add(nil, own.all, own.allLags)
+	for m, o := range own.marks {
+		was := u.marks[m]
+		u.marks[m] = owed{was.count + o.count, joinLags(was.lags, o.lags)}
 	}
 	if len(u.marks) <= maxUndelivered && !u.overflowed {
 		return
@@ -259,12 +311,13 @@ func (t *Tail) requeue(own scopeSet) {
 		v := *t.View()
 		t.touchLocked(&v) // before the marks: a reader in between must not find the scopes valid
 	}
-	for m, n := range u.marks {
-		m.pending -= n
-		for range n {
+	for m, o := range u.marks {
+		m.pending -= o.count
+		for range o.count {
 			t.mu.known.release(m)
 		}
 		t.mu.known.refresh(m)
+		u.allLags = joinLags(u.allLags, o.lags)
 	}
 	u.marks = nil
 }
@@ -293,18 +346,4 @@ func (t *Tail) resend(ctx context.Context) error {
 		return t.CatchUp(ctx)
 	}
 	return nil
-}
-
-// settle records a change again after d, unless the tail is closed before.
-func (t *Tail) settle(scopes []invalidation.Scope, all bool, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-t.ctx.Done():
-		return
-	case <-timer.C:
-	}
-	ctx, cancel := context.WithTimeout(t.ctx, max(t.cfg.Timeout, t.cfg.Heartbeat))
-	defer cancel()
-	_, _ = t.Change(ctx, scopes, all, 0) // if it fails, resend repeats it
 }

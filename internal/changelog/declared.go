@@ -51,12 +51,12 @@ func (t *Tail) renewDeclarationsLocked(histories int64) (pending bool) {
 		// before it was there.
 		// guard: I6-history-while-undeclared
 		if (absent || d.absent) && d.histories != histories {
-			t.requeueLocked("n" + s[1:])
+			t.makePendingLocked("n" + s[1:])
 			pending = true
 		}
 		// guard: I6-declare-again-below-floor
 		if absent && !d.queued {
-			t.requeueLocked(s)
+			t.makePendingLocked(s)
 			d.queued = true
 		}
 		d.absent, d.histories = absent, histories
@@ -79,18 +79,18 @@ func (t *Tail) declareAgainLocked(histories int64) {
 		// guard: I6-declared-before-new-log
 		d.tick, d.absent, d.histories = 0, true, histories
 		if !d.queued {
-			t.requeueLocked(s)
+			t.makePendingLocked(s)
 			d.queued = true
 		}
 	}
 }
 
-// requeueLocked makes a change of a scope pending, and wakes the heartbeat goroutine, which
+// makePendingLocked makes a change of a scope pending, and wakes the heartbeat goroutine, which
 // records it at once.
-func (t *Tail) requeueLocked(s invalidation.Scope) {
+func (t *Tail) makePendingLocked(s invalidation.Scope) {
 	m := t.mu.known.pin(s)
 	m.pending++
 	t.mu.known.refresh(m)
-	t.mu.undelivered.add([]*Mark{m}, 0)
+	t.mu.undelivered.add([]*Mark{m}, 0, nil)
 	t.Wake()
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -35,6 +36,7 @@ type script struct {
 	connection  int64
 	histories   int64
 	messages    []string
+	trimmed     map[time.Duration]Tick // see changelog.Lag
 
 	deltaErr, appendErr, renewErr error
 	deltas, appends, renews       int
@@ -159,8 +161,24 @@ func (s *script) Delta(_ context.Context, q changelog.DeltaQuery) (changelog.Del
 	if len(d.Changes) > q.Limit {
 		d.Changes, d.Overflow = nil, true
 	}
+	settles := d.Overflow || q.Incarnation != s.incarnation
 	for _, scope := range q.Scopes {
 		d.Known = append(d.Known, latest[scope])
+		settles = settles || scope[0] == 'z'
+	}
+	if settles {
+		lags := maps.Clone(s.trimmed)
+		for scope := range latest {
+			if _, lag, ok := changelog.LagMember(scope); ok && lags[lag] == 0 {
+				if lags == nil {
+					lags = make(map[time.Duration]Tick)
+				}
+				lags[lag] = 0
+			}
+		}
+		for lag, tick := range lags {
+			d.Lags = append(d.Lags, changelog.Lag{Lag: lag, Trimmed: tick})
+		}
 	}
 	return d, nil
 }

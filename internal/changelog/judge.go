@@ -93,6 +93,10 @@ type Health struct {
 	// UndeliveredAll is set if a change of everything could not.
 	Undelivered    int
 	UndeliveredAll bool
+	// Settling counts the scopes whose change has not settled yet, as far as this process has heard, and SettlesIn is how long the
+	// last of them takes.
+	Settling  int
+	SettlesIn time.Duration
 	// Scopes counts the scopes known to this process.
 	Scopes int
 	// Stranger: messages of another change log come on the store's channel, while this one lasts.
@@ -116,10 +120,13 @@ func (t *Tail) Health() Health {
 	if t.mu.failures > 0 {
 		failing = mono.Now().Sub(t.mu.failing)
 	}
+	settling, settlesIn := t.mu.known.settling(mono.Now())
 	return Health{
 		Losses:         t.mu.losses,
 		LostAt:         t.mu.lostAt,
 		Lag:            t.mu.lag.longest(mono.Now()),
+		Settling:       settling,
+		SettlesIn:      settlesIn,
 		Failing:        failing,
 		Stranger:       t.mu.stranger.goesOn(t.View().Incarnation, t.mu.answered, mono.Now()),
 		ProofAge:       t.View().Age(mono.Now()),

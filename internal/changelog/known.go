@@ -19,6 +19,7 @@ type Mark struct {
 	exact   bool              // nothing later than tick can have happened up to the watermark
 	refs    int               // pins: by entries and by changes under way
 	pending int               // changes that are not acknowledged
+	settles *settlement       // nil if it is no scope of a change that settles
 }
 
 // Last returns an upper bound of the tick of the scope's latest change.
@@ -50,10 +51,11 @@ type markTable struct {
 	// the oldest when there are more than limit.
 	order []ScopeTick
 	limit int
+	lags  lagTable
 }
 
 func newMarkTable(horizon invalidation.Tick, limit int) markTable {
-	return markTable{marks: make(map[invalidation.Scope]*Mark), horizon: horizon, limit: limit}
+	return markTable{marks: make(map[invalidation.Scope]*Mark), horizon: horizon, limit: limit, lags: make(lagTable)}
 }
 
 // pin returns the mark of s with one more reference.
@@ -73,19 +75,24 @@ func (k *markTable) pin(s invalidation.Scope) *Mark {
 func (k *markTable) release(m *Mark) {
 	m.refs--
 	if m.refs == 0 && m.tick <= k.horizon && k.marks[m.scope] == m {
-		delete(k.marks, m.scope)
+		k.drop(m)
 	}
 }
 
-// apply records that s changed at t.
-func (k *markTable) apply(s invalidation.Scope, t invalidation.Tick) {
+func (k *markTable) drop(m *Mark) {
+	delete(k.marks, m.scope)
+	k.dropped(m)
+}
+
+// apply records that s changed at t. It reports whether that was not known.
+func (k *markTable) apply(s invalidation.Scope, t invalidation.Tick) (news bool) {
 	m := k.marks[s]
 	if m == nil {
 		m = &Mark{scope: s}
 		k.marks[s] = m
 	}
 	if t <= m.tick {
-		return
+		return false
 	}
 	// A change at t covers all earlier ones. Below the horizon, t need not be the latest
 	// change: the answer may have arrived late.
@@ -93,6 +100,7 @@ func (k *markTable) apply(s invalidation.Scope, t invalidation.Tick) {
 	k.refresh(m)
 	k.order = append(k.order, ScopeTick{s, t})
 	k.forget()
+	return true
 }
 
 // learn records that the latest change of s was at t (0: never) when the log ended at
@@ -155,7 +163,7 @@ func (k *markTable) forget() {
 		k.order = k.order[1:]
 		k.horizon = max(k.horizon, old.Tick)
 		if m := k.marks[old.Scope]; m != nil && m.refs == 0 && m.tick <= k.horizon {
-			delete(k.marks, old.Scope)
+			k.drop(m)
 		}
 	}
 	if cap(k.order) > 4*k.limit {
@@ -167,9 +175,12 @@ func (k *markTable) forget() {
 // refer to are no longer updated: the caller also moves the epoch, so that those entries
 // are not served again.
 func (k *markTable) reset(horizon invalidation.Tick) {
-	old := k.marks
+	old, lags := k.marks, k.lags
 	*k = newMarkTable(horizon, k.limit)
+	k.lags = lags
 	for s, m := range old {
+		k.dropped(m)
+		m.settles = nil
 		if m.pending > 0 {
 			m.tick, m.exact = 0, horizon == 0
 			k.marks[s] = m

@@ -61,6 +61,9 @@ type Delta struct {
 	// Known are the latest changes of the asked scopes, in their order; 0 means
 	// that the log has none.
 	Known []invalidation.Tick
+	// Lags are those after which changes settle (see [settlingScope]). They are told if there is an Overflow, if the log is
+	// not of the Incarnation asked for, or if such a scope was asked for.
+	Lags []Lag
 	// Histories counts how often the connection had found a server that may have lost
 	// writes to single keys when this was read, and the log held all of their histories.
 	Histories int64

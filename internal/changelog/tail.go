@@ -50,7 +50,10 @@ type Tail struct {
 	view atomic.Pointer[View]
 	// generation counts the tables of marks that were discarded; it moves under mu.
 	generation atomic.Uint64
-	_          [64]byte // keeps the locking of mu from slowing readers of view
+	// unsettledUntil is when all changes have settled that were heard of, or may have been missed; 0: none was ever. It
+	// is stored before the view that covers them.
+	unsettledUntil atomic.Int64
+	_              [64]byte // keeps the locking of mu from slowing readers of view
 
 	// mu guards what the process knows and the publishing of views. Nothing is
 	// called under it.
@@ -80,7 +83,8 @@ type Tail struct {
 		lag              lag
 		otherIncarnation uint64 // incarnation of another log, of the latest message from one
 		closed           bool
-		idle             bool  // see Health.Idle
+		idle             bool // see Health.Idle
+		arrivals         arrivals
 		asked            int64 // queries of callers
 
 		// declared are the scopes of [Written] that this process has recorded, and
@@ -97,6 +101,7 @@ type Tail struct {
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	wake   chan struct{} // a delta read is wanted now
+	mixed  mixedFleet
 	done   sync.WaitGroup
 }
 
@@ -129,6 +134,7 @@ func newTail(log Log, cfg Config) *Tail {
 	t.mu.declared = make(map[invalidation.Scope]*declared)
 	t.view.Store(&View{})
 	t.ctx, t.cancel = context.WithCancel(unawaited.Background()) // and so without the values of the caller that opens the store
+	t.mixed.tail = t
 	return t
 }
 
@@ -155,6 +161,7 @@ func (t *Tail) Close() {
 	t.publishLocked(&v)
 	t.mu.Unlock()
 	t.cancel()
+	t.mixed.end()
 	t.done.Wait()
 }
 

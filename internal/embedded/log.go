@@ -19,6 +19,8 @@ type changeLog struct {
 	tick, floor invalidation.Tick
 	latest      map[invalidation.Scope]invalidation.Tick
 	order       []changelog.ScopeTick
+	// lags are those after which changes settle: see changelog.Lag.
+	lags map[time.Duration]invalidation.Tick
 }
 
 func nowTick() invalidation.Tick { return invalidation.Tick(time.Now().UnixMicro()) }
@@ -33,7 +35,7 @@ func (c *conn) renewLocked(known invalidation.AsOf) *changeLog {
 	tick := max(known.Tick+1, nowTick())
 	// guard: I6-missing-log-embedded
 	l = &changeLog{before: known, incarnation: changelog.NewIncarnation(), tick: tick, floor: tick,
-		latest: make(map[invalidation.Scope]invalidation.Tick)}
+		latest: make(map[invalidation.Scope]invalidation.Tick), lags: make(map[time.Duration]invalidation.Tick)}
 	c.remote.logs[key] = l
 	return l
 }
@@ -58,10 +60,16 @@ func (c *conn) Append(ctx context.Context, ch changelog.Change) (a changelog.App
 		l.tick = max(prev+1, nowTick())
 		if ch.All {
 			l.floor = l.tick
+			for s, tick := range l.latest {
+				l.fold(s, tick)
+			}
 			clear(l.latest) // the floor covers them
 			l.order = nil
 		}
 		for _, s := range ch.Scopes {
+			if _, lag, ok := changelog.LagMember(s); ok {
+				l.lags[lag] = max(l.lags[lag], 0)
+			}
 			l.latest[s] = l.tick
 			l.order = append(l.order, changelog.ScopeTick{Scope: s, Tick: l.tick})
 		}
@@ -100,10 +108,20 @@ func (l *changeLog) trim(cut invalidation.Tick, most int) {
 	for ; n < len(l.order) && (l.order[n].Tick <= cut || len(l.latest) > most); n++ {
 		if s := l.order[n]; l.latest[s.Scope] == s.Tick {
 			delete(l.latest, s.Scope)
+			l.fold(s.Scope, s.Tick)
 			l.floor = max(l.floor, s.Tick)
 		}
 	}
 	l.order = l.order[n:]
+}
+
+// fold notes that a scope is forgotten, if it says that a change settles and that has not settled yet.
+func (l *changeLog) fold(s invalidation.Scope, tick invalidation.Tick) {
+	_, lag, ok := changelog.LagMember(s)
+	// guard: S3-trimmed-before-settled-embedded
+	if ok && tick+invalidation.Tick(lag.Microseconds()) > nowTick() {
+		l.lags[lag] = max(l.lags[lag], tick)
+	}
 }
 
 func (l *changeLog) compact() {
@@ -153,8 +171,15 @@ func (c *conn) deltaLocked(q changelog.DeltaQuery) changelog.Delta {
 	if len(d.Changes) > q.Limit {
 		d.Changes, d.Overflow = nil, true
 	}
+	settles := d.Overflow || d.Incarnation != q.Incarnation
 	for _, s := range q.Scopes {
 		d.Known = append(d.Known, l.latest[s])
+		settles = settles || s[0] == 'z'
+	}
+	if settles {
+		for lag, trimmed := range l.lags {
+			d.Lags = append(d.Lags, changelog.Lag{Lag: lag, Trimmed: trimmed})
+		}
 	}
 	return d
 }

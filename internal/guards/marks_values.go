@@ -16,6 +16,7 @@ func init() {
 		mark{"P2-release-other-lease", "false", "TestALeaseOfTheOtherVersion"},
 		mark{"P2-release-other-lease-in-run", "false", "TestALeaseOfTheOtherVersion"},
 		mark{"I2-unlinked-load-age", "sub f.Unlinked() => false", "TestI3AfterASyncALoadBeside"},
+		mark{"I2-kept-beside-what-was-read", "sub !w.linked || w.baseline == w.linkedAt => true", "./tier/internal/inflight TestI2WhatStandsBeside"},
 		mark{"P4-link-of-own-server", "sub f.Unlinked() => false", "TestI3WhatIsLoadedBeside"},
 	)
 }

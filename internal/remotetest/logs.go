@@ -1,9 +1,12 @@
 package remotetest
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"sort"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -216,6 +219,49 @@ var logs = []test{
 		require.Greater(t, d.Floor, old.Tick)
 		require.LessOrEqual(t, d.Floor, d.Tick)
 		require.Equal(t, old.Incarnation, d.Incarnation)
+	}},
+
+	{"ALogTellsAfterWhichLagsChangesSettle", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		scope := func(lag time.Duration, name string) invalidation.Scope {
+			return invalidation.Scope("z" + strconv.FormatInt(lag.Milliseconds(), 36) + ":" + name)
+		}
+		long, short := scope(time.Hour, "AAAAAAAAAAAAAAAAAAAAAA"), scope(time.Millisecond, "BBBBBBBBBBBBBBBBBBBBBB")
+		ask := func(q changelog.DeltaQuery) (all []changelog.Lag) {
+			d, err := s.Delta(s.ctx, q)
+			require.NoError(t, err)
+			require.False(t, d.Damaged)
+			slices.SortFunc(d.Lags, func(a, b changelog.Lag) int { return cmp.Compare(a.Lag, b.Lag) })
+			return d.Lags
+		}
+		require.Empty(t, ask(changelog.DeltaQuery{Limit: 10}))
+		a := s.append(t, "s:x", long, short)
+		s.append(t, "s:x", long, short)
+		s.append(t, "s:y")
+		both := []changelog.Lag{{Lag: time.Millisecond}, {Lag: time.Hour}}
+		require.Equal(t, both, ask(changelog.DeltaQuery{Limit: 10}), "to a store that starts")
+		require.Equal(t, both, ask(changelog.DeltaQuery{Incarnation: a.Incarnation, Limit: 2}), "which has missed some")
+		require.Equal(t, both, ask(changelog.DeltaQuery{Incarnation: a.Incarnation, Limit: 10, Scopes: []invalidation.Scope{long}}), "which asks")
+		require.Empty(t, ask(changelog.DeltaQuery{Incarnation: a.Incarnation, Limit: 10, Scopes: []invalidation.Scope{"s:x"}}))
+		known := s.delta(t, long, short).Known
+		require.Equal(t, known[0], known[1])
+		require.NotZero(t, known[0])
+		eventually(t, func() bool { return s.delta(t).ServerTime.UnixMicro() > int64(known[0])+2000 }, "the shorter has passed")
+		eventually(t, func() bool {
+			s.appendWith(t, changelog.Change{All: true, Retention: time.Millisecond})
+			s.appendWith(t, changelog.Change{Scopes: []invalidation.Scope{"s:new"}, Retention: time.Millisecond})
+			return s.delta(t, long).Known[0] == 0
+		}, "the scopes are forgotten")
+		both[1].Trimmed = known[0]
+		require.Equal(t, both, ask(changelog.DeltaQuery{Limit: 10}), "what had not settled when it was forgotten may have been of anything")
+		again := s.append(t, long)
+		require.Equal(t, both, ask(changelog.DeltaQuery{Limit: 10}))
+		eventually(t, func() bool {
+			s.appendWith(t, changelog.Change{All: true, Retention: time.Millisecond})
+			return s.delta(t, long).Known[0] == 0
+		}, "it is forgotten too")
+		both[1].Trimmed = again.Tick
+		require.Equal(t, both, ask(changelog.DeltaQuery{Limit: 10}))
 	}},
 
 	{"WithoutRetentionNothingIsKeptTwice", func(t *testing.T, h Harness) {

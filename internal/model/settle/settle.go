@@ -32,6 +32,7 @@ type Guards struct {
 	Mono        bool // and the local monotonic time since the change was heard of, not the server's clock
 	SameStep    bool // the settling is recorded in the step that records the change
 	ReRecord    bool // the process that turns to a new log records in it what has not settled
+	Remaining   bool // as what settles in the time that is left, not as what changes only now
 	Waiter      bool // a caller that comes after the end of a capped load is not given its value
 	EndMin      bool // a local copy ends by the server's clock as well
 	JudgeR1     bool // R1
@@ -69,8 +70,10 @@ const (
 type Entry struct{ Version, Inc, Tick, End int8 }
 
 // Log is the change log: the ticks of the latest change, of the source's change, and
-// of that as one that settles, and the server's time at the last.
-type Log struct{ Inc, Tick, Source, Settling, SettlingTime int8 }
+// of that as one that settles, and the server's time at the last. What is loaded from
+// within Cover of that on is limited, and ends with it; what is loaded from within Ends
+// on, which is no longer, ends with that.
+type Log struct{ Inc, Tick, Source, Settling, SettlingTime, Cover, Ends int8 }
 
 // Process is one store.
 type Process struct {
@@ -178,7 +181,7 @@ func (g *Guards) learn(s *State, p *Process, l Log) {
 			if first && g.Unknown || !g.Mono {
 				p.By = s.Now - max(0, s.server()-l.SettlingTime)
 			} else if first {
-				p.By = -s.Left.Lag
+				p.By = -l.Cover
 			}
 		}
 	}
@@ -197,9 +200,16 @@ func (g *Guards) beat(s *State, i int) {
 	if s.Log.Inc == 0 { // lost
 		s.Log = Log{Inc: p.Know.Inc + 1, Tick: p.Know.Tick + 1}
 	}
-	if p.Know.Inc != 0 && p.Know.Inc != s.Log.Inc && g.ReRecord && p.Know.Settling > 0 && s.Now < p.By+s.Left.Lag {
+	if p.Know.Inc != 0 && p.Know.Inc != s.Log.Inc && g.ReRecord && p.Know.Settling > 0 && s.Now < p.By+p.Know.Cover {
 		g.record(s)
 		s.Log.Settling, s.Log.SettlingTime = s.Log.Tick, s.server()
+		s.Log.Cover, s.Log.Ends = p.By+p.Know.Cover-s.Now, p.Early+p.Know.Ends-s.Now
+		if s.Log.Ends <= 0 {
+			s.Log.Ends = s.Log.Cover
+		}
+		if !g.Remaining {
+			s.Log.Cover, s.Log.Ends = s.Left.Lag, s.Left.Lag
+		}
 	}
 	g.learn(s, p, s.Log)
 	p.Proof = s.Now
@@ -218,12 +228,15 @@ func (g *Guards) ends(s *State, p *Process, b, tick int8) (local, server int8) {
 	if !g.Mono {
 		by = s.Now - (s.server() - p.Know.SettlingTime)
 	}
-	if b >= by+s.Left.Lag {
+	if b >= by+p.Know.Cover {
 		return never, never
 	}
-	local = by + s.Left.Lag
+	from := by
 	if g.EndMin {
-		local = min(local, p.Early+s.Left.Lag)
+		from = min(from, p.Early)
+	}
+	if local = from + p.Know.Cover; b < by+p.Know.Ends {
+		local = min(local, from+p.Know.Ends)
 	}
 	return local, s.server() + local - s.Now
 }
@@ -298,6 +311,7 @@ func (g *Guards) change(s *State, then then) {
 			s.Change = half
 			if g.SameStep {
 				s.Log.Settling, s.Log.SettlingTime, s.Change = s.Log.Tick, s.server(), answered
+				s.Log.Cover, s.Log.Ends = s.Left.Lag, s.Left.Lag
 			}
 			s.Recorded = Message{true, g.SameStep, s.Log.Inc, prev, s.Log.Tick, s.server()}
 			s.publish(true, g.SameStep, prev)
@@ -320,8 +334,8 @@ func (g *Guards) returns(s *State) {
 	case p.Know.Inc == c.Inc:
 		l := p.Know
 		l.Source = max(l.Source, c.Tick)
-		if g.SameStep {
-			l.Settling, l.SettlingTime = max(l.Settling, c.Tick), c.SettlingTime
+		if g.SameStep && l.Settling <= c.Tick {
+			l.Settling, l.SettlingTime, l.Cover, l.Ends = c.Tick, c.SettlingTime, s.Left.Lag, s.Left.Lag
 		}
 		if c.Prev <= l.Tick {
 			l.Tick = max(l.Tick, c.Tick)
@@ -367,7 +381,7 @@ func (g *Guards) deliveries(s *State, i int, then then) {
 			l.Source = m.Tick
 		}
 		if m.Settling {
-			l.Settling, l.SettlingTime = m.Tick, m.SettlingTime
+			l.Settling, l.SettlingTime, l.Cover, l.Ends = m.Tick, m.SettlingTime, s.Left.Lag, s.Left.Lag
 		}
 		if m.Prev <= l.Tick || !g.Gap {
 			l.Tick = m.Tick

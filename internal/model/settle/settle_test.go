@@ -18,6 +18,7 @@ var worlds = map[string]Limits{
 	"nothing stored, others": {Lag: 3, Time: 5, BLoads: 1, Beats: 1, Others: 1, Cold: true},
 	"B starts late":          {Lag: 3, Time: 6, BLoads: 2, Beats: 1, Deaths: 1, BStarts: true},
 	"a longer lag":           {Lag: 4, Time: 7, BLoads: 2},
+	"a longer lag, log lost": {Lag: 4, Time: 6, BLoads: 1, Beats: 1, Losses: 1},
 }
 
 // large are worlds that take minutes, and gigabytes.
@@ -56,6 +57,7 @@ func TestWithoutAnyOneGuardAReadGivesTheOldValue(t *testing.T) {
 		{"Mono", "the clock set forwards"},
 		{"SameStep", "A loads"},
 		{"ReRecord", "the log lost"},
+		{"Remaining", "a longer lag, log lost"},
 		{"Waiter", "callers that share"},
 		{"EndMin", "a longer lag"},
 		{"JudgeR1", "A loads"},

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/envelope"
 	"github.com/tiercache/tiercache/invalidation"
 )
@@ -18,12 +19,15 @@ type Call struct {
 // Change is what the options of an invalidation say.
 type Change struct{ Settle time.Duration }
 
-const maxSettle = time.Hour
-
-func CheckSettle(d time.Duration) error {
-	if d < 0 || d > maxSettle {
+// CheckSettle checks the time after which a change settles: the log must still have the change then.
+func CheckSettle(d, maxTTL time.Duration) error {
+	switch {
+	case d < 0 || d > changelog.MaxSettle:
 		//lint:ignore ST1005 it is the name of the option
-		return fmt.Errorf("Settle %v: must be between 0 and %v", d, maxSettle)
+		return fmt.Errorf("Settle %v: must be between 0 and %v", d, changelog.MaxSettle)
+	case d > maxTTL/2:
+		//lint:ignore ST1005 likewise
+		return fmt.Errorf("Settle %v with WithMaxTTL %v: must be at most half of it", d, maxTTL)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/local"
+	"github.com/tiercache/tiercache/tier/internal/loads"
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
@@ -36,6 +37,8 @@ type Call struct {
 	Out        Outcome
 	// Found is what the call has read remotely, past its TTL, for callers that wait no longer.
 	Found atomic.Pointer[Outcome]
+	// Target is what loaders that wait for the call wait for.
+	Target loads.Target
 
 	// Guarded by the shard of the table.
 	state        keyState // of the key, unless it has one already
@@ -107,6 +110,8 @@ type Basis struct {
 	Shard         *backend.Shard    // of the key then; nil where there is one server
 	Invalidations int               // of the key, by then
 	KeyTick       invalidation.Tick // View.Watermark then
+	// Ends is when the result ends since a change settles (S3), also if it is not kept, or is an error; 0: it does not.
+	Ends mono.Time
 }
 
 // Origin says which tier has answered a read.
@@ -141,6 +146,8 @@ type Outcome struct {
 	Err           error
 	StaleFallback *record.Item // with err: a value past its TTL, for callers that accept that
 	Paused        bool         // err is of an earlier load, and there was none
+	Refused       bool         // likewise, since there are too many
+	Overdue       bool         // the loader has not returned, and no other is to run before it has
 	Basis
 }
 
@@ -428,6 +435,7 @@ func (s *tableShard) wakeAll() {
 type Loading struct {
 	Space any // the namespace, only compared
 	Calls []*Call
+	Load  *loads.Load
 	outer *Loading
 }
 
@@ -446,6 +454,14 @@ func Recursive(ctx context.Context, space any, key string) bool {
 		}
 	}
 	return false
+}
+
+// LoadOf returns the load to whose loader ctx was given, or nil.
+func LoadOf(ctx context.Context) *loads.Load {
+	if l, _ := ctx.Value(loadingKey{}).(*Loading); l != nil {
+		return l.Load
+	}
+	return nil
 }
 
 // Sleep waits for d, for one of fs to be woken, or for ctx.

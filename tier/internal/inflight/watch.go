@@ -41,6 +41,7 @@ type Watch struct {
 
 // isLinked reports whether nothing was told of the entry that it stands beside up to the baseline.
 func (w *Watch) isLinked() bool {
+	// guard: I2-kept-beside-what-was-read
 	return !w.linked || w.baseline == w.linkedAt
 }
 

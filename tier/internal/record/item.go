@@ -78,7 +78,7 @@ func (it *Item) Has(what uint32) bool { return it.Meta().did.Load()&what != 0 }
 // meta is what is known of an item apart from its value.
 type meta struct {
 	// Read by recheck; in one cache line if the value has 48 bytes.
-	AsOf   invalidation.AsOf
+	AsOf   Position
 	Epoch  uint64            // tracking epoch in which it was read
 	Common *changelog.Pinned // the marks of its namespaces
 	Made   *origins          // nil if it names no sources
@@ -100,6 +100,20 @@ type meta struct {
 	// ExpectsOwnEcho: the next invalidation of the key is the echo of our own write of
 	// the item, and means nothing. Guarded by the shard of the table.
 	ExpectsOwnEcho bool
+}
+
+// Position is an invalidation.AsOf without the time at which that was taken, which an item has no room for.
+type Position struct {
+	Incarnation uint64
+	Tick        invalidation.Tick
+}
+
+// PositionOf returns the position of a.
+func PositionOf(a invalidation.AsOf) Position { return Position{a.Incarnation, a.Tick} }
+
+// Full returns the position as an AsOf.
+func (p Position) Full() invalidation.AsOf {
+	return invalidation.AsOf{Incarnation: p.Incarnation, Tick: p.Tick}
 }
 
 // Extra is what only some stores need to know of an item.
@@ -241,7 +255,7 @@ func (it *Item) Entry() *local.Entry[Item] {
 func (it *Item) Recheck(v *changelog.View) bool {
 	f := it.Meta()
 	// guard: I2-epoch
-	if f.Epoch != v.Epoch || !v.Covers(f.AsOf) {
+	if f.Epoch != v.Epoch || !v.Covers(f.AsOf.Full()) {
 		return false
 	}
 	for _, m := range f.Common.Marks {

@@ -78,11 +78,11 @@ func (s *Session) validate(it *record.Item) changelog.Verdict {
 
 // checkMarks decides R1 by the marks of the namespaces and of the sources.
 func (s *Session) checkMarks(it *record.Item, common *changelog.Pinned, own []*changelog.Mark) changelog.Verdict {
-	verdict, _ := s.Tail.Judge(it.Meta().AsOf, common.Marks)
+	verdict, _ := s.Tail.Judge(it.Meta().AsOf.Full(), common.Marks)
 	if verdict == changelog.Changed || len(own) == 0 {
 		return verdict
 	}
-	if more, _ := s.Tail.Judge(it.Meta().AsOf, own); more != changelog.Valid {
+	if more, _ := s.Tail.Judge(it.Meta().AsOf.Full(), own); more != changelog.Valid {
 		return more
 	}
 	return verdict
