@@ -130,6 +130,9 @@ func (s *Store) start(ctx context.Context) (err error) {
 	if s.session.Sharded() {
 		s.table.ShardOf = s.session.ShardOf
 	}
+	if s.cfg.report {
+		s.report()
+	}
 	return nil
 }
 
