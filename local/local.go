@@ -146,8 +146,8 @@ func (c *Cache[V]) left(e *Entry[V], why Reason) {
 	}
 }
 
-// All returns the entries that are there, with the cost that each counts, in no order. It takes no lock: of entries that come or
-// leave meanwhile, and of those that another replaces, some may be missing, or come twice.
+// All returns the entries that are there, with the cost that each counts, in no order. It takes no lock, so those that are stored or
+// leave meanwhile may or may not be among them; one that is replaced may be there twice, as the old and the new Entry.
 func (c *Cache[V]) All() iter.Seq2[*Entry[V], int64] {
 	return func(yield func(*Entry[V], int64) bool) {
 		for i := range c.shards {

@@ -34,4 +34,5 @@ type namespace struct {
 	unencoded atomic.Pointer[string]
 	// guessed is the type of values whose size is a guess.
 	guessed atomic.Pointer[string]
+	warmed  atomic.Bool // a view has begun to read what is hot elsewhere
 }

@@ -15,5 +15,9 @@ func init() {
 		{"S4-caller-after-end", "false", "TestALoadThatBeganBefore"},
 		{"S5-record-in-new-log", "drop", "./internal/changelog TestAChangeThatHasNotSettled"},
 		{"S6-as-of-time", "sub c.s.session.Tail.Begun(asOf, begun) => begun", "TestASetOfWhat"},
+		{"expired-copies-leave", "false", "TestWhatHasExpiredLeaves"},
+		{"invalidated-copies-leave", "false", "TestWhatWasInvalidatedLeaves"},
+		{"nothing-to-sweep", "false", "./tier/internal/sweep TestASweepLooksOnly"},
+		{"sweep-takes-out-what-it-saw", "sub s.Local.RemoveEntry(e) => s.Local.Remove(e.Key())", "./tier/internal/sweep TestASweepTakesOut"},
 	}...)
 }

@@ -267,6 +267,15 @@ func (g *Conn) GetOne(ctx context.Context, key string) (backend.Item, error) {
 // Get with a query goes to the log's server as well. Without that server's answer the
 // items cannot be judged.
 func (g *Conn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) ([]backend.Item, changelog.Delta, error) {
+	return g.read(ctx, keys, q, func() ([]backend.Item, changelog.Delta, error) { return g.Conn.Get(ctx, keys, q) })
+}
+
+// GetHeads is as Get.
+func (g *Conn) GetHeads(ctx context.Context, heads, keys []string, q *changelog.DeltaQuery) ([]backend.Item, changelog.Delta, error) {
+	return g.read(ctx, slices.Concat(heads, keys), q, func() ([]backend.Item, changelog.Delta, error) { return g.Conn.GetHeads(ctx, heads, keys, q) })
+}
+
+func (g *Conn) read(ctx context.Context, keys []string, q *changelog.DeltaQuery, send func() ([]backend.Item, changelog.Delta, error)) ([]backend.Item, changelog.Delta, error) {
 	r, err := g.admitUnbypassed(len(keys), func(i int) string { return keys[i] })
 	if err != nil {
 		return nil, changelog.Delta{}, err
@@ -278,7 +287,7 @@ func (g *Conn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) 
 		}
 		r.more = append(r.more, request{b: &g.Server, sent: sent})
 	}
-	items, d, err := g.Conn.Get(ctx, keys, q)
+	items, d, err := send()
 	worst := worstItem(items, err)
 	if len(keys) > 0 {
 		g.Refusals.record(kindOfRead(len(keys)), worst)

@@ -34,6 +34,9 @@ func (n *Namespace) Init(s *Session, path string) {
 // IsBypassed reports whether no tier is to be used for the namespace: see [Session.Bypass].
 func (n *Namespace) IsBypassed() bool { return n.bypassed.Load() }
 
+// Names returns n: of a type that it is a part of, it is what names the remote keys.
+func (n *Namespace) Names() *Namespace { return n }
+
 // CountRead counts a read of the remote tier. The latest counts for an eighth; that two at
 // once may count as one does not matter.
 func (n *Namespace) CountRead(missed bool) {
