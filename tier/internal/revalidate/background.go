@@ -22,7 +22,7 @@ import (
 const (
 	latestStart = 250 * time.Millisecond
 	perRequest  = 128
-	leastPause  = 5 * time.Millisecond
+	leastPause  = time.Millisecond
 	pauseFactor = 5
 	// most is how many copies are asked for in the background after a loss. What is beyond them is asked for when it is read.
 	most   = 1 << 17
