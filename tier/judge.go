@@ -194,7 +194,7 @@ func (c *core) limitLocal(it *record.Item, now mono.Time, encoded int) {
 			c.warnOfGuess()
 		}
 	}
-	it.Plan(c.cfg.Early)
+	it.Plan(c.earlyShare(it))
 }
 
 // correctGuess raises a cost that was guessed to at least the value's encoded length.

@@ -13,6 +13,7 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/inspect"
 	"github.com/tiercache/tiercache/tier/internal/pieces"
 	"github.com/tiercache/tiercache/tier/internal/record"
 	"github.com/tiercache/tiercache/tier/internal/revalidate"
@@ -35,7 +36,7 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[
 	for _, key := range keys {
 		if len(options) == 0 {
 			if it := c.hit(key); it != nil {
-				c.ns.stats.localHits.Add()
+				c.countHit(key)
 				found[key] = *record.ValueIn[V](it)
 				continue
 			}
@@ -52,12 +53,19 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[
 		}
 	}
 	c.lookupMany(ctx, p, missing, loadFunc{c.typed.batch, load}, callOptions(options), give)
+	for _, key := range missing {
+		c.s.watch.Read(inspect.KindNone, 0, c.ns.Path, key)
+	}
 	for i := range p.lookups {
 		if t := &p.lookups[i]; t.err == nil && !t.delivered {
 			give(t.key, t.out.It)
 		}
 	}
-	return found, errors.Join(manyErrors(p.lookups)...)
+	errs := manyErrors(p.lookups)
+	if len(errs) == 1 {
+		return found, errs[0]
+	}
+	return found, errors.Join(errs...)
 }
 
 // runBatch runs a BatchLoader[V].
@@ -124,7 +132,7 @@ func (p *batchLookup) newCalls() []inflight.Call {
 func (c *core) lookupMany(ctx context.Context, p *batchLookup, keys []string, load loadFunc, o config.Call, give func(key string, it *record.Item)) {
 	lookups := p.lookups
 	since := c.s.takeSnapshot()
-	uncoalesced := c.readsUncoalesced(o)
+	uncoalesced := c.readsUncoalesced(o) && ctx.Err() == nil
 	for i, key := range keys {
 		t := &lookups[i]
 		t.key = key
@@ -155,6 +163,11 @@ func (c *core) lookupMany(ctx context.Context, p *batchLookup, keys []string, lo
 				continue
 			}
 			t.staleFallback = got.It
+		}
+		if ctx.Err() != nil {
+			c.ns.stats.cancelled.Add(1)
+			t.err = endOf(ctx)
+			continue
 		}
 		t.call, t.leads, t.invalidations = c.s.table.Join(&calls[0], t.h, t.key, true)
 		if t.leads {

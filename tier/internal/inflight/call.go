@@ -55,10 +55,13 @@ type Call struct {
 	Seen  string // the remote version that was read and cannot be used
 	Empty bool   // that version was no bytes at all
 	Run   any    // the run that loads it; only compared
-	Lease LeaseState
-	Holds time.Duration // for how long another process holds the lease at most, unless it extends it
-	Stale *record.Item  // read remotely, valid but past its TTL: for callers that accept that
-	Force bool          // load even if the remote tier has a valid value
+	// Loaded is the context of its load, for a tracer; set before Done, or nil.
+	Loaded   context.Context
+	Lease    LeaseState
+	Holds    time.Duration // for how long another process holds the lease at most, unless it extends it
+	Stale    *record.Item  // read remotely, valid but past its TTL: for callers that accept that
+	NotFound error         // of the loader, if the item is negative
+	Force    bool          // load even if the remote tier has a valid value
 	// Link is not 0 if the key's entry is of another encoding: then it is the random number of
 	// that, and Name is of the entry that stands beside it. See Table.GoBeside.
 	Link      uint64
@@ -133,6 +136,8 @@ type Served struct {
 	Origin Origin
 	Stale  bool
 	Outage bool // without proof while the server is away
+	// NotFound is the error of the loader that has just said so; nil if the item is remembered.
+	NotFound error
 }
 
 // Remaining is the rest of an item's TTL, or of its outageAllowance if that ends sooner.
@@ -340,6 +345,9 @@ func (f *Call) hasReturned(nonce uint64) bool {
 func (f *Call) Finish(out Outcome) {
 	if !f.Finished() {
 		out.Basis = f.Basis
+		if out.Origin == FromLoader {
+			out.NotFound = f.NotFound
+		}
 		f.Out = out
 		f.Done.happen()
 	}
