@@ -131,7 +131,7 @@ func TestAStoredValueThatIsNoEntryIsACountedMiss(t *testing.T) {
 			filled(t, sb, misses)
 			assert.Equal(t, "new", find(t, a, name, unneeded, tier.NoLocal()).Value, name)
 		}
-		assert.Len(t, seen.of(tier.EventBadEntry), int(misses))
+		eventually(t, "each is observed", func() bool { return len(seen.of(tier.EventBadEntry)) == int(misses) })
 		assert.ErrorIs(t, seen.of(tier.EventBadEntry)[0].Err, envelope.ErrDamaged)
 	})
 }
@@ -348,7 +348,7 @@ func TestAValueThatCannotBeDecodedIsACountedMiss(t *testing.T) {
 			r := find(t, view[person](t, sb, "docs", tier.WithCodec(codec)), key, is(person{"Ada", 36}))
 			assert.Equal(t, person{"Ada", 36}, r.Value)
 			assert.Equal(t, int64(1), sb.Stats().RemoteMisses[tier.Damaged])
-			require.Len(t, seen.of(tier.EventBadEntry), 1)
+			eventually(t, "it is observed", func() bool { return len(seen.of(tier.EventBadEntry)) == 1 })
 			assert.ErrorContains(t, seen.of(tier.EventBadEntry)[0].Err, "cannot decode")
 		}
 	})

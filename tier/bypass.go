@@ -26,5 +26,5 @@ func (s *Store) Bypass(ctx context.Context, namespace string, d time.Duration) e
 	}
 	rctx, cancel := s.session.ChangeContext(ctx, 1)
 	defer cancel()
-	return remoteError(ctx, "bypass", s.session.Bypass(rctx, namespace, d))
+	return s.remoteError(ctx, "bypass", s.session.Bypass(rctx, namespace, d))
 }

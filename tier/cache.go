@@ -14,6 +14,7 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/inflight"
 	"github.com/tiercache/tiercache/tier/internal/loads"
 	"github.com/tiercache/tiercache/tier/internal/pace"
+	"github.com/tiercache/tiercache/tier/internal/profile"
 	"github.com/tiercache/tiercache/tier/internal/record"
 	"github.com/tiercache/tiercache/tier/internal/values"
 )
@@ -34,6 +35,7 @@ type core struct {
 	noHits bool // no value is given without a closer look
 	typed  typed
 	inUse  *record.ViewsInUse
+	labels *profile.Labels
 	stuck  *loads.Stuck
 	took   *pace.LoadTime
 	// compare is not nil in tests that look for modified values.
@@ -92,7 +94,7 @@ func New[V any](s *Store, path string, options ...CacheOption) (*Cache[V], error
 	if err != nil {
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
-	c := core{s: s, ns: ns, cfg: cfg, typed: typed{values.New[V](k, enc, size), runSingle[V], runBatch[V]}, inUse: use, stuck: &loads.Stuck{}, took: &pace.LoadTime{}}
+	c := core{s: s, ns: ns, cfg: cfg, typed: typed{values.New[V](k, enc, size), runSingle[V], runBatch[V]}, inUse: use, labels: &profile.Labels{}, stuck: &loads.Stuck{}, took: &pace.LoadTime{}}
 	c.compare = values.NewComparison[V](&c.typed.Type)
 	c.noHits = cfg.RemoteOnly || c.compare != nil
 	if c.warms() {

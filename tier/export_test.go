@@ -50,7 +50,7 @@ func GoesAndComes(s *Store) {
 
 // CostOf is what the local tier counts for key, without what it needs itself.
 func CostOf[V any](c *Cache[V], key string) int64 {
-	return c.peekLocal(c.ns.Hash(key), key).Meta().Cost
+	return c.freshCopy(c.ns.Hash(key), key).Meta().Cost
 }
 
 // LeaseTTL is how long the leases of a store last.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/internal/unawaited"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 	"github.com/tiercache/tiercache/tier/internal/config"
@@ -90,7 +91,7 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o config.C
 // answer waits for a call of key and returns what its caller is given. again tells a caller to
 // look the key up once more: the call has ended, and its outcome is not for that caller.
 func (c *core) answer(ctx context.Context, f *inflight.Call, key string, leads bool, since snapshot, fallback *record.Item, o config.Call) (got inflight.Served, again bool, err error) {
-	instead, ended, err := c.await(ctx, f, leads, since, fallback)
+	instead, ended, err := c.awaitTraced(ctx, f, leads, since, fallback)
 	c.s.table.Leave(f)
 	switch {
 	case err != nil || !ended:
@@ -372,7 +373,7 @@ func (c *core) recheckLocalOnly(f *inflight.Call, o config.Call) bool {
 	if f.RefreshTarget != nil || o.Fresh {
 		return false
 	}
-	it := c.peekLocal(f.H, f.Key)
+	it := c.freshCopy(f.H, f.Key)
 	if it == nil {
 		return false
 	}
@@ -391,11 +392,11 @@ func (c *core) recheckLocalOnly(f *inflight.Call, o config.Call) bool {
 //	A: its write is acknowledged; it commits the copy and ends its call
 //	B: leads a call of its own, and would read remotely what is here
 func (c *core) recheckLocal(f *inflight.Call, o config.Call) bool {
-	if f.RefreshTarget != nil || f.Force || o.Fresh || !c.usesLocal(o) || c.peekLocal(f.H, f.Key) == nil {
+	if f.RefreshTarget != nil || f.Force || o.Fresh || !c.usesLocal(o) || c.freshCopy(f.H, f.Key) == nil {
 		return false
 	}
 	c.s.table.Restart(f, c.s.session.Tail.View(), mono.Now()) // the basis for sharing must be older than the check below
-	it := c.peekLocal(f.H, f.Key)
+	it := c.freshCopy(f.H, f.Key)
 	if it == nil || it.Extra().Outage != nil {
 		return false
 	}
@@ -475,18 +476,22 @@ func (c *core) afterReadError(ctx context.Context, f *inflight.Call, o config.Ca
 // countReadError counts a read that was not answered, unless its caller gave up.
 func (c *core) countReadError(ctx context.Context, err error) {
 	if ctx.Err() == nil && !errors.Is(err, backend.ErrClosed) {
-		c.countRemoteError(err)
+		c.countRequestError(unawaited.Is(ctx), err)
 	}
 }
 
 // countRemoteError counts a request that the remote tier did not answer. It does not
 // count one that was not sent.
-func (c *core) countRemoteError(err error) {
+func (c *core) countRemoteError(err error) { c.countRequestError(false, err) }
+
+func (l *loadRun) countRemoteError(err error) { l.countRequestError(l.inBackground(), err) }
+
+func (c *core) countRequestError(background bool, err error) {
 	if breaker.Refused(err) {
 		return
 	}
 	c.ns.stats.remoteErrors.Add(1)
-	c.s.observe(EventRemote, c.ns, 0, err)
+	c.s.observeLater(Event{Kind: EventRemote, Namespace: c.ns.Path, Err: err, Background: background})
 }
 
 // seenOf returns the version of what was read, for call.seen and call.empty.
@@ -496,10 +501,10 @@ func seenOf(stored backend.Item) (seen string, empty bool) {
 }
 
 // countUnusable counts a stored entry of which open made no item.
-func (c *core) countUnusable(cause Cause, err error) {
+func (c *core) countUnusable(ctx context.Context, cause Cause, err error) {
 	c.countMiss(cause)
 	if err != nil {
-		c.s.observe(EventBadEntry, c.ns, 0, err)
+		c.s.observeLater(Event{Kind: EventBadEntry, Namespace: c.ns.Path, Err: err, Background: unawaited.Is(ctx)})
 	}
 }
 
@@ -543,7 +548,7 @@ func (c *core) finishWith(ctx context.Context, f *inflight.Call, stored backend.
 		}
 	}
 	if it == nil {
-		c.countUnusable(cause, err)
+		c.countUnusable(ctx, cause, err)
 		return false, nil
 	}
 	return c.finishItem(f, it, now, o)

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/internal/unawaited"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
@@ -42,6 +43,16 @@ func (c *core) refreshEarlyAt(it *record.Item, at mono.Time) {
 	it.Plan(c.earlyShare(it))
 }
 
+// countEarly counts the refreshes of values whose TTL has not passed.
+func (l *loadRun) countEarly(fs []*inflight.Call) {
+	now := mono.Now()
+	for _, f := range fs {
+		if now < f.RefreshTarget.Meta().Fresh {
+			l.ns.stats.early.Add(1)
+		}
+	}
+}
+
 // refreshLater renews items in the background, those whose keys have no call yet: with one run of
 // the loader.
 func (c *core) refreshLater(ctx context.Context, load loadFunc, items ...*record.Item) {
@@ -65,7 +76,7 @@ func (c *core) refreshLater(ctx context.Context, load loadFunc, items ...*record
 			calls = append(calls, f)
 		}
 	}
-	ctx = context.WithoutCancel(ctx)
+	ctx = unawaited.Mark(context.WithoutCancel(ctx))
 	renew := func() {
 		defer c.s.refreshes.Release(1)
 		if len(calls) == 1 {

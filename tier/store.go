@@ -28,6 +28,7 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/revalidate"
 	"github.com/tiercache/tiercache/tier/internal/session"
 	"github.com/tiercache/tiercache/tier/internal/sweep"
+	"github.com/tiercache/tiercache/tier/internal/unavailable"
 	"github.com/tiercache/tiercache/tier/internal/values"
 	"github.com/tiercache/tiercache/tier/internal/warmstart"
 )
@@ -47,8 +48,10 @@ type Store struct {
 
 	evictions atomic.Int64
 	changes   atomic.Int64
+	loading   atomic.Int64 // runs of loaders
 
 	goroutines *background.Group
+	events     *background.Queue // of the observer
 	closed     atomic.Bool
 
 	mu struct {
@@ -108,6 +111,8 @@ func Open(ctx context.Context, options ...Option) (*Store, error) {
 	// guard: recover-logger
 	s.cfg.Logger = panics.Logger(cfg.Logger)
 	s.goroutines = background.NewGroup(panics, s.session.Lost)
+	s.events = s.goroutines.NewQueue()
+	s.cfg.Trace.Panics = s.tracerPanicked
 	s.session.Init(&s.cfg.Store, s.goroutines)
 	s.mu.namespaces = make(map[string]*namespace)
 	if err := s.start(ctx); err != nil {
@@ -118,7 +123,9 @@ func Open(ctx context.Context, options ...Option) (*Store, error) {
 }
 
 func (s *Store) start(ctx context.Context) (err error) {
+	caller, limit := ctx, time.Duration(0)
 	if _, bounded := ctx.Deadline(); !bounded {
+		limit = openTimeout
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, openTimeout)
 		defer cancel()
@@ -133,10 +140,16 @@ func (s *Store) start(ctx context.Context) (err error) {
 	s.table.Largest = s.cfg.LocalBytes / 8
 	s.suspended.Session, s.suspended.Table, s.suspended.Local, s.suspended.Goroutines = &s.session, s.table, s.local, s.goroutines
 	if err := s.session.Open(ctx, s.onChanged, s.table.WakeAll, s.reads); err != nil {
-		return fmt.Errorf("%w: open: %w", ErrUnavailable, err)
+		if caller.Err() != nil {
+			return fmt.Errorf("%w: open: %w", ErrUnavailable, err)
+		}
+		return unavailable.Request{Doing: "open", Server: s.cfg.Backend.String(), Limit: limit}.Error(ErrUnavailable, nil, err)
 	}
 	if s.session.Sharded() {
 		s.table.ShardOf = s.session.ShardOf
+	}
+	if s.cfg.report {
+		s.report()
 	}
 	if s.cfg.WarmStart > 0 {
 		s.warm.Session, s.warm.Local, s.warm.Goroutines, s.warm.Prefix, s.warm.Count = &s.session, s.local, s.goroutines, s.cfg.Prefix, s.cfg.WarmStart
@@ -187,7 +200,7 @@ func (s *Store) onChanged(names []string) {
 // Close ends all goroutines and connections that the store owns and waits for
 // them. Loads under way are cancelled; a loader that ignores that for 5 s is
 // left behind. Later calls of all methods return ErrClosed; closing twice is fine.
-// In a loader, an observer or a codec, for which it would wait, Close does nothing and
+// In a loader, an observer, a tracer or a codec, for which it would wait, Close does nothing and
 // returns an error: it is to be called in another goroutine. So it is in a function of WithSize.
 func (s *Store) Close() error {
 	if s == nil {
@@ -260,5 +273,5 @@ func (s *Store) Sync(ctx context.Context) error {
 	if err == nil {
 		s.table.Sync(begun)
 	}
-	return remoteError(ctx, "sync", err)
+	return s.remoteError(ctx, "sync", err)
 }

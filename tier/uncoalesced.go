@@ -99,7 +99,7 @@ func (c *core) giveUncoalesced(ctx context.Context, piece []*keyLookup, items []
 			}
 			t.seen, t.empty = seenOf(items[i])
 			t.seen = strings.Clone(t.seen) // or a load would keep all that was read in memory
-			c.countUnusable(cause, err)
+			c.countUnusable(ctx, cause, err)
 			continue
 		// guard: uncoalesced-read-is-fresh
 		case now < it.Meta().Fresh:

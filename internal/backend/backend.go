@@ -302,12 +302,47 @@ type Written struct {
 // Refused reports whether the write was not performed, or it is not known whether it was.
 func (w Written) Refused() bool { return !w.Stored && !w.Expired }
 
+// Memory is that of one server.
+type Memory struct {
+	Server string // its address, in a cluster
+	Policy string // maxmemory-policy
+	// Max is maxmemory, Counted what the server compares with it: not, for instance, the buffers of its replicas. Bytes.
+	Max, Counted int64
+}
+
+// Full reports whether the server refuses to store more, or is about to. Where it can evict, it has done so before it
+// tells of itself: what is left above maxmemory cannot be evicted.
+func (m Memory) Full() bool {
+	most := m.Max
+	// guard: full-before-refusing
+	if m.Policy == "noeviction" {
+		most = m.Max / 100 * 95
+	}
+	// guard: memory-is-full
+	return m.Max > 0 && m.Counted >= most
+}
+
+// fullerThan reports whether m has a smaller share left than o.
+func (m Memory) fullerThan(o Memory) bool {
+	return m.Max > 0 && (o.Max == 0 || float64(m.Counted)/float64(m.Max) > float64(o.Counted)/float64(o.Max))
+}
+
+// Fuller returns that of two which has less left.
+func Fuller(a, b Memory) Memory {
+	if b.fullerThan(a) {
+		return b
+	}
+	return a
+}
+
 // Info describes a server.
 type Info struct {
 	Server     string // kind and version
 	Policy     string // maxmemory-policy; empty if the server did not tell it
 	MaxMemory  int64  // bytes, 0 = no limit
 	UsedMemory int64  // bytes
+	// Fullest is the memory of the server that has the least left.
+	Fullest Memory
 	// TrackedKeys and TrackedMax are the size and bound of the tracking table.
 	TrackedKeys, TrackedMax int64
 	// LogScopes and LogMost are the size and bound of the change log: see

@@ -106,6 +106,7 @@ func (t *Tail) Apply(ctx context.Context, q Query, d Delta) (bool, error) {
 		if (d.bypass || d.Overflow) && t.cfg.OnBypass != nil {
 			t.cfg.OnBypass()
 		}
+		t.tellOfLoss(q.view, d)
 		return true, nil
 	case askAgain:
 		return false, nil
@@ -115,6 +116,7 @@ func (t *Tail) Apply(ctx context.Context, q Query, d Delta) (bool, error) {
 	}
 	t.mu.Lock()
 	forked := t.mu.forked
+	t.mu.renewed = q.view.Incarnation
 	t.mu.Unlock()
 	if q.view.Incarnation != 0 || unreadable != nil { // else the store is new
 		found := "none"
@@ -239,6 +241,10 @@ func (t *Tail) adoptLocked(v *View, d Delta, answered mono.Time) {
 		t.mu.allPending++
 		t.Wake()
 	}
+	if v.Incarnation != 0 {
+		t.mu.losses++
+		t.mu.lostAt = time.Now()
+	}
 	again := t.mu.known.unsettled(answered)
 	v.Incarnation, v.Watermark, t.mu.floor = d.Incarnation, 0, 0
 	t.resetLocked(v, horizon)
@@ -262,6 +268,10 @@ func (t *Tail) followLocked(v *View, q Query, d Delta, answered mono.Time) {
 	at := func(tick invalidation.Tick) heard { return d.heard(tick, q.sent, answered, first) }
 	t.mu.known.applyAll(func(yield func(invalidation.Scope, invalidation.Tick) bool) {
 		for _, c := range d.Changes {
+			// guard: lag-of-delta
+			if c.Tick > v.Watermark && d.Incarnation == q.Incarnation { // else it is applied already, or has not been followed so far
+				t.mu.lag.add(v.ServerTime(answered).Sub(time.UnixMicro(int64(c.Tick))), answered)
+			}
 			if !yield(c.Scope, c.Tick) {
 				return
 			}
@@ -349,6 +359,8 @@ func (t *Tail) receive(m Message) (gap bool) {
 	case m.Tick > invalidation.Tick(v.ServerTime(mono.Now()).Add(maxAhead).UnixMicro()):
 		return true
 	}
+	// guard: lag-of-message
+	t.mu.lag.add(v.ServerTime(mono.Now()).Sub(time.UnixMicro(int64(m.Tick))), mono.Now())
 	return t.recordLocked(&v, m.Scopes, m.All, Appended{m.Incarnation, m.Prev, m.Tick}, m.Partial)
 }
 

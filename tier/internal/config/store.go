@@ -11,6 +11,7 @@ import (
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/tier/internal/keyspace"
+	"github.com/tiercache/tiercache/tier/internal/traced"
 )
 
 // Store are what the options of a store say.
@@ -32,6 +33,7 @@ type Store struct {
 	WarmStart    int
 	MaxLoads     int // 0: no bound
 	Logger       *slog.Logger
+	Trace        traced.Told
 	LeaseTTL     time.Duration // the same in the whole fleet: see renewEvery
 	Errs         []error
 }

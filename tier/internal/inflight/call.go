@@ -52,9 +52,11 @@ type Call struct {
 	// Owned by the goroutine that does the work of the call, and once that has handed over
 	// the write, by the goroutine that settles the write.
 	Basis
-	Seen     string // the remote version that was read and cannot be used
-	Empty    bool   // that version was no bytes at all
-	Run      any    // the run that loads it; only compared
+	Seen  string // the remote version that was read and cannot be used
+	Empty bool   // that version was no bytes at all
+	Run   any    // the run that loads it; only compared
+	// Loaded is the context of its load, for a tracer; set before Done, or nil.
+	Loaded   context.Context
 	Lease    LeaseState
 	Holds    time.Duration // for how long another process holds the lease at most, unless it extends it
 	Stale    *record.Item  // read remotely, valid but past its TTL: for callers that accept that

@@ -77,6 +77,8 @@ type Table struct {
 	local *local.Cache[record.Item]
 	// Largest is the cost above which an item is not kept; 0: there is no such.
 	Largest int64
+	// TooLarge counts those.
+	TooLarge atomic.Int64
 	// ShardOf is nil, or returns nil, where there is one server.
 	ShardOf func(name string) *backend.Shard
 	shards  [64]tableShard
@@ -103,6 +105,7 @@ func (t *Table) put(h local.Key, it *record.Item) bool {
 	cost := it.Meta().Cost
 	// guard: largest-local-value
 	if t.Largest > 0 && cost > t.Largest {
+		t.TooLarge.Add(1)
 		cost = math.MaxInt64 // which no bound allows; and what was there before is gone
 	}
 	return t.local.PutEntry(h, it.Entry(), cost)

@@ -9,6 +9,7 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/background"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 	"github.com/tiercache/tiercache/tier/internal/config"
+	"github.com/tiercache/tiercache/tier/internal/traced"
 )
 
 // Init sets what a session is configured with, and the owner of its goroutines.
@@ -72,6 +73,7 @@ func (s *Session) begin(ctx context.Context, conn backend.Conn, o backend.Option
 
 // use makes Conn of a connection.
 func (s *Session) use(conn backend.Conn) {
+	conn = traced.Wrap(conn, &s.Cfg.Trace, s.Cfg.Connection(), s.Cfg.Backend.String(), s.goroutines.RunInBackground)
 	s.Conn = breaker.NewConn(conn, s.Cfg.Timeout, s.Cfg.Heartbeat, s.OnOutageBegin, s.OnOutageEnd)
 	s.Conn.Refusals.Tell = s.onRefusal
 	s.Conn.Server.Probe = func(ctx context.Context) {
