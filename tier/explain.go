@@ -72,6 +72,10 @@ func (e Explanation) String() string {
 // returns ErrUnavailable, with what is known locally, if the remote tier does
 // not answer; its Holding is Unknown then.
 func (c *Cache[V]) Explain(ctx context.Context, key string) (Explanation, error) {
+	return c.explain(ctx, key)
+}
+
+func (c *core) explain(ctx context.Context, key string) (Explanation, error) {
 	if err := c.admitWrite(ctx, key); err != nil { // it waits for no load
 		return c.unknown(key, err)
 	}
@@ -159,8 +163,11 @@ func (c *core) explainLocal(h *Holding, it *record.Item) {
 		h.Why = "it changed while the remote tier is away"
 	case v.Age(now) > c.s.cfg.MaxStaleness:
 		h.Why = fmt.Sprintf("the change log has not been read for %v, more than the maximum staleness", v.Age(now).Round(time.Millisecond))
-	case f.Epoch != v.Epoch:
+	case f.Epoch != v.Epoch && f.Epoch != v.LogEpoch():
 		h.Why = "it was read before the connection was lost"
+		if c.s.session.IsSuspended(it, v) {
+			h.Why += ", and is believed again if the next read finds the same entry"
+		}
 	case it.Extra().Shard.Gone():
 		h.Why = "it was read from another server than the one that has its key now, or over another connection"
 	case it.Extra().Shard.Age(now) > c.s.cfg.MaxStaleness:

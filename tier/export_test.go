@@ -64,3 +64,6 @@ func Waits[V any](c *Cache[V], key string) bool {
 
 // Flies reports whether there is a call of key.
 func Flies[V any](c *Cache[V], key string) bool { return c.s.table.HasCall(c.ns.Hash(key)) }
+
+// WakeRevalidation has suspended copies of c's store proven in the background.
+func WakeRevalidation[V any](c *Cache[V]) { c.s.suspended.Wake() }

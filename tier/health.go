@@ -133,7 +133,7 @@ func (s *Store) Health(ctx context.Context) Health {
 	if h.StuckLoads > 0 {
 		h.Warnings = append(h.Warnings, fmt.Sprintf("%d loaders have ignored the end of their context for another load timeout, and go on (WithDetachedLoads)", h.StuckLoads))
 	}
-	h.Warnings = append(h.Warnings, mode.Without...)
+	h.Warnings = append(append(h.Warnings, mode.Without...), s.session.BypassWarnings()...)
 	h.Warnings = slices.Concat(h.Warnings, session.Warnings(&info), s.encodeWarnings(), s.sizeWarnings())
 	return h
 }

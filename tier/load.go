@@ -371,6 +371,9 @@ func (l *loadRun) runLoader(fs []*inflight.Call) {
 		l.fill(fs, r)
 	}()
 	l.load.run(l.traced, l.typed.Kind, l.load.loader, fs, r.entries, r.loaded)
+	if firstError(r.loaded) == nil {
+		l.took.Note(mono.Now().Sub(l.begun))
+	}
 	returned = true
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/recovery"
 	"github.com/tiercache/tiercache/internal/unawaited"
+	"github.com/tiercache/tiercache/tier/internal/inspect"
 )
 
 // EventKind says what an [Event] reports.
@@ -52,6 +53,9 @@ func (s *Store) observeLater(e Event) {
 }
 
 func (s *Store) observe(e Event) {
+	if e.Kind <= EventInvalidate && e.Err == nil {
+		s.watch.Took(inspect.KindLoad+inspect.Kind(e.Kind), e.Took)
+	}
 	if s.cfg.observer == nil {
 		return
 	}

@@ -185,6 +185,14 @@ func WithStartOffline() Option {
 	return storeOption(func(c *storeConfig) { c.StartOffline = true })
 }
 
+// WithWarmStart leaves the names of up to n of the store's hottest entries in the remote tier, once a minute while it is used, and has
+// a view that is made first in its namespace read in the background what other processes have left, until the local tier
+// is full. So a process that joins a fleet has what the fleet reads most. Names are those of the entries, with hashes for keys;
+// they last an hour. Default 0: off; at most 100,000.
+func WithWarmStart(n int) Option {
+	return storeOption(func(c *storeConfig) { c.WarmStart = n })
+}
+
 // WithLogger sets the logger for changes of state (change log unreachable, reachable
 // again, history lost). Keys and values are not logged. Default slog.Default().
 func WithLogger(l *slog.Logger) Option {

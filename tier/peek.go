@@ -36,7 +36,10 @@ func (c *Cache[V]) PeekResult(ctx context.Context, key string) (Result[V], bool,
 
 // peek finds what the tiers have for key, also past its TTL if stale is set, and counts one read.
 func (c *core) peek(ctx context.Context, key string, stale bool) (got inflight.Served, err error) {
-	if err := c.admitWrite(ctx, key); err != nil { // it waits for no load
+	if c.s.closed.Load() { // it waits for no load, so it need not be admitted
+		return got, ErrClosed
+	}
+	if err := checkKey(key); err != nil {
 		return got, err
 	}
 	h := c.ns.Hash(key)
@@ -73,6 +76,9 @@ func (c *core) peek(ctx context.Context, key string, stale bool) (got inflight.S
 }
 
 func (c *core) peekRemote(ctx context.Context, h local.Key, key string, stale bool) (got inflight.Served, err error) {
+	if ctx.Err() != nil {
+		return got, endOf(ctx)
+	}
 	for range 3 {
 		// The write of a value that a call has returned may be under way, and this would read
 		// the value from before it.
@@ -89,7 +95,7 @@ func (c *core) peekRemote(ctx context.Context, h local.Key, key string, stale bo
 		if !done {
 			continue
 		}
-		r := storedValue{key: key, stored: stored, Basis: inflight.Basis{Epoch: v.Epoch, KeyTick: v.Watermark}, now: mono.Now()}
+		r := storedValue{key: key, stored: stored, Basis: inflight.BasisOf(v), now: mono.Now()}
 		it, cause, err := c.open(ctx, &r)
 		if link := linkOf(stored, cause); it == nil && link != 0 {
 			if r.stored, done, err = c.s.session.ReadOne(ctx, c.besideName(h), false, c.s.session.Tail.View()); err != nil {
@@ -127,7 +133,7 @@ func (c *core) awaitStored(ctx context.Context, h local.Key) error {
 
 // peekLocal returns a local copy that is valid or servable in the outage, also past its TTL if stale is set, and counts a miss.
 func (c *core) peekLocal(h local.Key, key string, stale bool) (got inflight.Served) {
-	if c.cfg.RemoteOnly {
+	if c.cfg.RemoteOnly || c.ns.IsBypassed() {
 		return got
 	}
 	it, outage, why := c.localCopy(h, key, stale)
@@ -140,7 +146,7 @@ func (c *core) peekLocal(h local.Key, key string, stale bool) (got inflight.Serv
 
 // freshCopy returns a local copy that is fresh, and valid or servable in the outage.
 func (c *core) freshCopy(h local.Key, key string) *record.Item {
-	if c.cfg.RemoteOnly {
+	if c.cfg.RemoteOnly || c.ns.IsBypassed() {
 		return nil
 	}
 	it, _, _ := c.localCopy(h, key, false)

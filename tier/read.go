@@ -16,16 +16,14 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
-// admit rejects what cannot be served at all.
+// admit rejects what cannot be served at all. The end of ctx is looked at later: what the local tier has
+// is given all the same, as by the fast path of Get, which does not ask.
 func (c *core) admit(ctx context.Context, key string) error {
 	if c.s.closed.Load() {
 		return ErrClosed
 	}
 	if err := checkKey(key); err != nil {
 		return err
-	}
-	if ctx.Err() != nil {
-		return endOf(ctx)
 	}
 	if inflight.Recursive(ctx, c.ns, key) {
 		return fmt.Errorf("%w (namespace %q)", ErrRecursiveLoad, c.ns.Path)
@@ -47,10 +45,6 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o config.C
 	var began mono.Time
 	beside := true // a renewal of the key is not waited for
 	for {
-		if ctx.Err() != nil {
-			c.ns.stats.cancelled.Add(1)
-			return inflight.Served{}, endOf(ctx)
-		}
 		// guard: I4-fresh-read-skips-local
 		if c.usesLocal(o) && !o.Fresh {
 			got, ok, due := c.fromLocal(h, key)
@@ -61,6 +55,10 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o config.C
 				return got, nil
 			}
 			fallback = got.It
+		}
+		if ctx.Err() != nil {
+			c.ns.stats.cancelled.Add(1)
+			return inflight.Served{}, endOf(ctx)
 		}
 		since := c.s.takeSnapshot()
 		if began == 0 {
@@ -84,6 +82,7 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o config.C
 		}
 		got, again, err := c.answer(ctx, f, key, leads, since.with(invalidations), fallback, o)
 		if !again {
+			c.s.watch.Read(kindOfRead(&got, err), began, c.ns.Path, key)
 			return got, err
 		}
 	}
@@ -133,7 +132,10 @@ func (c *core) countShared(out *inflight.Outcome) {
 	}
 }
 
-func (c *core) usesLocal(o config.Call) bool { return !o.NoLocal && !c.cfg.RemoteOnly }
+func (c *core) usesLocal(o config.Call) bool {
+	// guard: bypass-uses-no-local-copy
+	return !o.NoLocal && !c.cfg.RemoteOnly && !c.ns.IsBypassed()
+}
 
 func waitFor(ctx context.Context, e *inflight.Event) error {
 	select {
@@ -180,6 +182,9 @@ func (c *core) fromLocal(h local.Key, key string) (got inflight.Served, ok, due 
 		switch {
 		case it.Meta().Epoch == record.EpochNone:
 			c.s.local.RemoveEntry(e)
+		// guard: V1-suspend
+		case c.s.session.IsSuspended(it, v):
+			c.s.suspended.Wake()
 		case c.s.session.ProofFresh(v, now) && (it.Extra().Shard.Gone() || it.Extra().Shard.Age(now) <= c.s.cfg.MaxStaleness):
 			cause = Invalidated
 			c.s.local.RemoveEntry(e)
@@ -192,14 +197,14 @@ func (c *core) fromLocal(h local.Key, key string) (got inflight.Served, ok, due 
 		return inflight.Served{}, false, false
 	}
 	if now < it.Meta().Fresh {
-		c.ns.stats.localHits.Add()
+		c.countHit(key)
 		return inflight.Served{It: it, Origin: inflight.FromLocal}, true, c.refreshesEarly(it, now)
 	}
 	_, paused := c.s.pauses.Paused(h, now)
 	renewing := now < it.Meta().Fresh.Add(c.cfg.StaleWhile)
 	// guard: stale-value-in-pause
 	if renewing || paused && c.stillServable(it, c.cfg.StaleOnError) {
-		c.ns.stats.localHits.Add()
+		c.countHit(key)
 		c.ns.stats.stale.Add(1)
 		// guard: no-refresh-in-pause
 		return inflight.Served{It: it, Origin: inflight.FromLocal, Stale: true}, true, renewing && !paused
@@ -340,7 +345,7 @@ func (c *core) leasesFirst(f *inflight.Call, o config.Call) bool {
 		return false // the lease would be given up at once: see finishPaused
 	}
 	// guard: I4-fresh-read-asks-no-lease-first
-	return c.s.places == nil && c.ns.MostlyMisses() && !o.Fresh && f.RefreshTarget == nil && c.s.session.CanJudge(c.s.session.Tail.View(), c.s.session.ShardOf(f.Name))
+	return c.s.places == nil && c.ns.MostlyMisses() && !o.Fresh && f.RefreshTarget == nil && c.suspendedCopy(f, o) == nil && c.s.session.CanJudge(c.s.session.Tail.View(), c.s.session.ShardOf(f.Name))
 }
 
 // countMiss counts a remote miss.
@@ -403,13 +408,31 @@ func (c *core) recheckLocal(f *inflight.Call, o config.Call) bool {
 
 // readRemote reads the remote tier for f. It returns true if that ended the call.
 func (c *core) readRemote(ctx context.Context, f *inflight.Call, load loadFunc, o config.Call) bool {
-	for range 3 {
+	for range 5 {
 		view := c.s.session.Tail.View()
 		c.s.table.Restart(f, view, mono.Now())
-		stored, done, err := c.s.session.ReadOne(ctx, f.Name, o.Fresh, view)
+		var stored backend.Item
+		var done bool
+		var err error
+		copied := c.suspendedCopy(f, o)
+		if copied != nil {
+			stored, done, err = c.s.session.ReadHead(ctx, f.Name, view)
+		} else {
+			stored, done, err = c.s.session.ReadOne(ctx, f.Name, o.Fresh, view)
+		}
 		if err != nil {
 			c.countReadError(ctx, err)
 			return c.afterReadError(ctx, f, o, err)
+		}
+		if done && copied != nil {
+			ended, unread, due := c.finishFromCopy(ctx, f, copied, stored, o)
+			if due != nil {
+				c.refreshLater(ctx, load, due)
+			}
+			if !unread {
+				return ended
+			}
+			continue
 		}
 		if done {
 			return c.finishFromRemote(ctx, f, stored, load, o) || f.Link != 0 && c.readBeside(ctx, f, load, o)
@@ -534,6 +557,11 @@ func (c *core) finishWith(ctx context.Context, f *inflight.Call, stored backend.
 		c.countUnusable(ctx, cause, err)
 		return false, nil
 	}
+	return c.finishItem(f, it, now, o)
+}
+
+// finishItem is finishWith of an item.
+func (c *core) finishItem(f *inflight.Call, it *record.Item, now mono.Time, o config.Call) (ended bool, due *record.Item) {
 	late := now >= it.Meta().Fresh
 	if late && !c.servesLate(f, it, now, o) || f.Replaces(it) {
 		if late {

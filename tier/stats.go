@@ -125,6 +125,13 @@ func (c *counters) counts() Counts {
 	return out
 }
 
+// countHit counts an answer of the local tier.
+func (c *core) countHit(key string) {
+	if n := c.ns.stats.localHits.Add(); c.s.watch.IsDue(n) {
+		c.s.watch.Take(c.ns.Path, key)
+	}
+}
+
 // reads counts the reads that any tier was asked for, and some of them twice: it is for finding out
 // whether there were any.
 func (c *counters) reads() int64 {

@@ -155,7 +155,9 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*record.Item, 
 			continue
 		}
 		p := pendingSet{c.ns.Hash(key), it, &inflight.Watch{}}
-		c.setBasis(it, &inflight.Basis{Epoch: c.s.session.Tail.View().Epoch, Shard: c.s.session.ShardOf(c.ns.RemoteName(p.h))})
+		basis := inflight.BasisOf(c.s.session.Tail.View())
+		basis.Shard, basis.KeyTick = c.s.session.ShardOf(c.ns.RemoteName(p.h)), 0
+		c.setBasis(it, &basis)
 		c.describe(it, key, cfg, asOf, fresh, kept)
 		if !c.cfg.LocalOnly {
 			sealed, err := c.seal(it, fresh, kept, cfg.Cost)
@@ -411,7 +413,9 @@ func (c *core) settlePut(ctx context.Context, p pendingSet, w backend.Write, don
 // that was set later. Keys with bad names are errors, and the others are deleted. Many keys
 // are deleted in several requests, as SetMany stores them. It waits as Set does, and its
 // errors say as much about the keys as those of Set; they are joined.
-func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
+func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error { return c.delete(ctx, keys...) }
+
+func (c *core) delete(ctx context.Context, keys ...string) error {
 	if err := c.admitChange(ctx); err != nil {
 		return err
 	}

@@ -87,6 +87,7 @@ func TestEachSubcommandOnEachKindOfServer(t *testing.T) {
 		t.Run("doctor", func(t *testing.T) { doctorFindsNoError(t, x) })
 		t.Run("explain", func(t *testing.T) { explainSaysWhatTheLibrarySays(t, x) })
 		t.Run("invalidate", func(t *testing.T) { invalidateEndsCopies(t, x) })
+		t.Run("bypass", func(t *testing.T) { bypassReachesProcesses(t, x) })
 		t.Run("watch", func(t *testing.T) { watchTellsEachChange(t, x) })
 		t.Run("stats", func(t *testing.T) { statsCount(t, x) })
 		t.Run("purge", func(t *testing.T) { purgeGoesOnWhereItWasInterrupted(t, x) })
@@ -524,4 +525,28 @@ func TestNamesDoNotReachTheTerminalAsTheyAre(t *testing.T) {
 		assert.NotContains(t, got.out, "\nforged", args)
 		assert.Contains(t, got.out, `a\x1b[2Jb\nforged line`, args)
 	}
+}
+
+func bypassReachesProcesses(t *testing.T, x *target) {
+	c := view(t, x.open(t), "bypassed:one")
+	loads := 0
+	read := func() int {
+		_, err := c.Get(t.Context(), "k", func(context.Context, *tier.Entry) (string, error) { loads++; return "v", nil })
+		require.NoError(t, err)
+		return loads
+	}
+	read()
+	require.Equal(t, 1, read())
+	got := x.tierctl(t, "bypass", "namespace", "bypassed", "--for", "10m")
+	require.Zero(t, got.status, got.err)
+	assert.Contains(t, got.out, "namespace bypassed is loaded by every process until about ")
+	require.Eventually(t, func() bool { before := loads; return read() == before+1 }, 30*time.Second, 5*time.Millisecond)
+	got = x.tierctl(t, "bypass", "namespace", "bypassed", "--off", "--json")
+	require.Zero(t, got.status, got.err)
+	assert.Contains(t, got.out, `"bypassed":false`)
+	require.Eventually(t, func() bool { before := loads; return read() == before }, 30*time.Second, 5*time.Millisecond)
+	for _, bad := range [][]string{{}, {"--for", "25h"}, {"--for", "10m", "--off"}, {"--for", "0s"}} {
+		assert.Equal(t, exitUsage, x.tierctl(t, append([]string{"bypass", "namespace", "docs"}, bad...)...).status, bad)
+	}
+	assert.NotZero(t, x.tierctl(t, "bypass", "namespace", "a::b", "--off").status)
 }

@@ -84,6 +84,10 @@ type Reader interface {
 	// than a string counts as missing among several keys, and as found and empty if it is
 	// the only one. An empty value counts as missing.
 	Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) ([]Item, changelog.Delta, error)
+	// GetHeads is Get of keys, behind those of which no more than the first HeadsLen bytes are read: heads. The
+	// answer has the heads first. It is for a caller that has the values of those, and asks whether they are still the
+	// same writes; the server tracks them as it does what is read whole.
+	GetHeads(ctx context.Context, heads, keys []string, q *changelog.DeltaQuery) ([]Item, changelog.Delta, error)
 	// GetUntracked is Get of several keys without q, for a caller that keeps none of
 	// them. It need not ask for invalidations of the keys, and does not end earlier
 	// tracking of them.
@@ -171,6 +175,9 @@ func (i Item) Seen() string { return i.Raw[:min(len(i.Raw), SeenLen)] }
 // SeenLen is how many leading bytes of an envelope distinguish two writes: those of an
 // entry's head, which holds a random number.
 const SeenLen = envelope.HeadLen
+
+// HeadsLen is how much of an entry [Reader.GetHeads] reads: its head, also where it stands beside another.
+const HeadsLen = envelope.LinkLen + envelope.HeadLen
 
 // LeaseRequest asks for the right to load a key. If the key's value is another
 // than the one the caller has Seen (the zero string: none), the answer holds that

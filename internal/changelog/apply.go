@@ -102,6 +102,10 @@ func (t *Tail) Apply(ctx context.Context, q Query, d Delta) (bool, error) {
 	}
 	switch t.apply(q, d, mono.Now(), unreadable != nil) {
 	case applied:
+		// guard: bypass-is-read-from-delta
+		if (d.bypass || d.Overflow) && t.cfg.OnBypass != nil {
+			t.cfg.OnBypass()
+		}
 		t.tellOfLoss(q.view, d)
 		return true, nil
 	case askAgain:
@@ -254,7 +258,8 @@ func (t *Tail) adoptLocked(v *View, d Delta, answered mono.Time) {
 // copy: they hold marks that will no longer be updated.
 func (t *Tail) resetLocked(v *View, horizon invalidation.Tick) {
 	t.mu.known.reset(horizon)
-	t.generation.Add(1)
+	// guard: V2-marks-discarded
+	v.Generation = t.generation.Add(1)
 	v.Epoch++
 }
 
@@ -316,6 +321,10 @@ func (t *Tail) Receive(m Message) {
 	// guard: I3-apply-message
 	if t.receive(m) {
 		t.Wake()
+	}
+	// guard: bypass-is-read-from-message
+	if m.bypass && t.cfg.OnBypass != nil {
+		t.cfg.OnBypass()
 	}
 }
 

@@ -27,6 +27,9 @@ type Config struct {
 	// Reads counts reads, for Health.Idle. Those that use Query need not be counted. It is
 	// called with every heartbeat. nil: the tail is never idle.
 	Reads func() int64
+	// OnBypass is called, without a lock, when the list of bypassed namespaces may be another than before. It must be quick. nil: it is
+	// not called.
+	OnBypass func()
 	// Panics counts and logs panics in the tail's goroutines, each of which moves the
 	// epoch as Lost does; nil: they are not counted or logged.
 	Panics *recovery.Panics

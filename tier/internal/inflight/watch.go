@@ -244,6 +244,30 @@ func (t *Table) InsertIfUnchanged(h local.Key, w *Watch, it *record.Item) bool {
 	return !w.gone && w.invalidations == w.baseline && w.isLinked() && t.put(h, it)
 }
 
+// ReplaceProven puts it in place of a suspended copy that was proven again, if that is still there and no invalidation came
+// since the baseline. What has taken its place is newer:
+//
+//	background: asks for the entry of k, and is answered
+//	A:          Set(k) returns here; its copy is of another write
+//	background: would put the old one in its place
+func (t *Table) ReplaceProven(h local.Key, w *Watch, copied, it *record.Item) bool {
+	s := t.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// guard: V3-overtaken-proof
+	// guard: V3-same-copy
+	return w.invalidations == w.baseline && t.local.PeekEntry(h) == copied.Entry() && t.put(h, it)
+}
+
+// InsertMissing puts what was read into the local tier if nothing is there, and no invalidation came since the baseline.
+func (t *Table) InsertMissing(h local.Key, w *Watch, it *record.Item) bool {
+	s := t.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// guard: R9-overtaken-warm-read
+	return w.invalidations == w.baseline && t.local.PeekEntry(h) == nil && t.put(h, it)
+}
+
 // CommitProvisional puts a value whose write has been stored into the local tier, unless
 // the key was changed by another write since the baseline. It reports whether the copy is
 // there now; if not, a provisional copy has been removed.

@@ -63,6 +63,10 @@ func (s *Session) begin(ctx context.Context, conn backend.Conn, o backend.Option
 		s.proveAll(ctx)
 	}
 	s.following.Store(s.Tail)
+	// guard: bypass-of-process-that-starts
+	if s.bypass.told.Load() {
+		s.onBypass()
+	}
 	s.Tail.Wake() // for messages published while it started
 	return nil
 }
@@ -83,7 +87,7 @@ func (s *Session) use(conn backend.Conn) {
 
 func (s *Session) tailConfig(reads func() int64) changelog.Config {
 	return changelog.Config{Heartbeat: s.Cfg.Heartbeat, Timeout: s.Cfg.Timeout, Retention: s.Cfg.MaxTTL,
-		Logger: s.Cfg.Logger, Reads: reads, Panics: s.goroutines.Panics}
+		Logger: s.Cfg.Logger, Reads: reads, Panics: s.goroutines.Panics, OnBypass: s.onBypass}
 }
 
 // proveAll has the histories of all servers of a cluster put into the log before a key is written: a
