@@ -205,6 +205,7 @@ func TestAReplacedKeyIsNeverMissing(t *testing.T) {
 	k := e(1, 0)
 	x.put(k)
 	var done atomic.Bool
+	var found atomic.Int64
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for !done.Load() {
@@ -212,10 +213,11 @@ func TestAReplacedKeyIsNeverMissing(t *testing.T) {
 				t.Error("missing")
 				return
 			}
+			found.Add(1)
 		}
 	})
 	both := []*Entry[int]{k, e(1, 1)}
-	for i := range 500_000 {
+	for i := 0; i < 500_000 || found.Load() < 100_000 && !t.Failed(); i++ { // until the reader has run beside it
 		x.put(both[i%2])
 	}
 	done.Store(true)
