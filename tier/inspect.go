@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/tiercache/tiercache/internal/changelog"
+	"github.com/tiercache/tiercache/internal/fleet"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
 	"github.com/tiercache/tiercache/tier/internal/inspect"
 )
@@ -35,6 +36,9 @@ func (s *Store) inspect() *inspect.Store {
 			rctx := s.session.Request(ctx)
 			defer rctx.End()
 			return s.session.Conn.Delta(rctx, q)
+		},
+		Fleet: func(ctx context.Context) ([]fleet.Report, error) {
+			return fleet.Read(ctx, s.session.Conn, s.cfg.Prefix, s.session.ServerTimeIn(0))
 		},
 		Position: func() (uint64, int64) {
 			p := s.AsOf()

@@ -28,6 +28,7 @@ func (f storeOption) applyStore(c *storeConfig) { f(c) }
 type storeConfig struct {
 	config.Store
 	observer func(Event)
+	report   bool
 }
 
 func defaultStoreConfig() storeConfig {

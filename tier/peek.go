@@ -96,18 +96,18 @@ func (c *core) peekRemote(ctx context.Context, h local.Key, key string, stale bo
 			continue
 		}
 		r := storedValue{key: key, stored: stored, Basis: inflight.BasisOf(v), now: mono.Now()}
-		it, cause, _ := c.open(ctx, &r)
+		it, cause, err := c.open(ctx, &r)
 		if link := linkOf(stored, cause); it == nil && link != 0 {
 			if r.stored, done, err = c.s.session.ReadOne(ctx, c.besideName(h), false, c.s.session.Tail.View()); err != nil {
 				c.countReadError(ctx, err)
 				return got, c.s.remoteError(ctx, "peek", err)
 			}
 			if done {
-				it, cause, _ = c.openBeside(ctx, &r, link, cause)
+				it, cause, err = c.openBeside(ctx, &r, link, cause)
 			}
 		}
 		if it == nil {
-			c.ns.stats.remoteMisses[cause].Add(1)
+			c.countMissed(ctx, cause, err)
 			return got, nil
 		}
 		it.Release(c.s.session.Tail)

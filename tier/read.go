@@ -502,7 +502,13 @@ func seenOf(stored backend.Item) (seen string, empty bool) {
 
 // countUnusable counts a stored entry of which open made no item.
 func (c *core) countUnusable(ctx context.Context, cause Cause, err error) {
-	c.countMiss(cause)
+	c.ns.CountRead(true)
+	c.countMissed(ctx, cause, err)
+}
+
+// countMissed is countUnusable for a read that says nothing of what the next one finds.
+func (c *core) countMissed(ctx context.Context, cause Cause, err error) {
+	c.ns.stats.remoteMisses[cause].Add(1)
 	if err != nil {
 		c.s.observeLater(Event{Kind: EventBadEntry, Namespace: c.ns.Path, Err: err, Background: unawaited.Is(ctx)})
 	}

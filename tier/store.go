@@ -148,6 +148,9 @@ func (s *Store) start(ctx context.Context) (err error) {
 	if s.session.Sharded() {
 		s.table.ShardOf = s.session.ShardOf
 	}
+	if s.cfg.report {
+		s.report()
+	}
 	if s.cfg.WarmStart > 0 {
 		s.warm.Session, s.warm.Local, s.warm.Goroutines, s.warm.Prefix, s.warm.Count = &s.session, s.local, s.goroutines, s.cfg.Prefix, s.cfg.WarmStart
 		s.goroutines.Spawn(s.warm.Run)

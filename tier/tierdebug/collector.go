@@ -23,6 +23,8 @@ const (
 	// mostWalked is how many local entries are looked at for the sizes, every sizesEvery.
 	mostWalked = 200_000
 	sizesEvery = 10 * time.Second
+	// fleetEvery is how often the reports of the fleet are read.
+	fleetEvery = 10 * time.Second
 )
 
 // collector has the figures of a store collected by one goroutine, which ends with the store. While no page is open it reads
@@ -40,6 +42,8 @@ type collector struct {
 	points  []point
 	sizes   inspect.Sizes
 	sizedAt time.Time
+	fleet   []process
+	fleetAt time.Time
 	follow  follower
 
 	mu struct {
@@ -141,6 +145,11 @@ func (c *collector) collect(ctx context.Context) {
 	}
 	rctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
+	if now.Sub(c.fleetAt) >= fleetEvery {
+		if reports, err := c.inside.Fleet(rctx); err == nil {
+			c.fleet, c.fleetAt = processesOf(reports, now), now
+		}
+	}
 	s := stateOf(c, rctx, now, &stats)
 	changes := c.follow.read(rctx, c.inside)
 	c.mu.Lock()

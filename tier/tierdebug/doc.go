@@ -4,7 +4,7 @@
 //
 // The page has hit rates over time, by namespace; both tiers; how long reads, loads and writes take; the keys that are read most;
 // the changes of the log as they come; what works now, in plain words, with the age that a local copy can have; and what each tier
-// holds for a key. It works under any path that ends in a slash, with or without http.StripPrefix.
+// holds for a key; and the processes that report ([tier.WithReport]). It works under any path that ends in a slash, with or without http.StripPrefix.
 //
 // # Who may see it
 //

@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/tiercache/tiercache/internal/fleet"
 	"github.com/tiercache/tiercache/tier"
 	"github.com/tiercache/tiercache/tier/internal/inspect"
 )
@@ -43,12 +44,14 @@ type state struct {
 	History        []point          `json:"history,omitempty"`
 	Namespaces     []namespaceState `json:"namespaces"`
 	// NamespacesInAll is how many there are, if not all are in Namespaces.
-	NamespacesInAll int       `json:"namespacesInAll"`
-	SizesPartial    bool      `json:"sizesPartial"`
-	Times           []times   `json:"times"`
-	Hottest         []hot     `json:"hottest"`
-	OneIn           float64   `json:"oneIn"` // of so many reads one was looked at
-	Totals          []counter `json:"totals"`
+	NamespacesInAll int     `json:"namespacesInAll"`
+	SizesPartial    bool    `json:"sizesPartial"`
+	Times           []times `json:"times"`
+	Hottest         []hot   `json:"hottest"`
+	OneIn           float64 `json:"oneIn"` // of so many reads one was looked at
+	// Fleet are the processes that report.
+	Fleet  []process `json:"fleet"`
+	Totals []counter `json:"totals"`
 
 	seen int64 // changes that there were when it was made
 }
@@ -127,6 +130,7 @@ func stateOf(c *collector, ctx context.Context, now time.Time, stats *tier.Stats
 		s.Point = &c.points[n-1]
 	}
 	s.Namespaces = c.namespaces(stats)
+	s.Fleet = append([]process{}, c.fleet...)
 	for kind, t := range seen.Times {
 		if t.Count > 0 {
 			s.Times = append(s.Times, times{kinds[kind], float64(t.Count) / seen.Span.Seconds(), ms(t.P50), ms(t.P99), ms(t.Max)})
@@ -229,6 +233,29 @@ func explanationOf(e tier.Explanation, err error) explanation {
 	}
 	slices.SortFunc(out.Tiers, func(a, b holding) int { return strings.Compare(a.Tier, b.Tier) })
 	return out
+}
+
+// process is one of the fleet.
+type process struct {
+	Name   string  `json:"name"` // host and process id
+	Up     string  `json:"up"`
+	Mode   string  `json:"mode"`
+	Says   string  `json:"says"` // what does not work for it; empty: all does
+	LagMs  int64   `json:"lagMs"`
+	Reads  float64 `json:"reads"`
+	Local  float64 `json:"local"`
+	Remote float64 `json:"remote"`
+	Loads  float64 `json:"loads"`
+	Bytes  int64   `json:"bytes"`
+}
+
+func processesOf(reports []fleet.Report, now time.Time) []process {
+	all := make([]process, len(reports))
+	for i, r := range reports {
+		all[i] = process{Name: show(fmt.Sprintf("%s/%d", r.Host, r.PID)), Up: brief(max(0, now.Sub(r.Opened))), Mode: show(r.Mode), Says: r.Trouble(),
+			LagMs: r.LagMs, Reads: r.Reads, Local: r.Local, Remote: r.Remote, Loads: r.Loads, Bytes: r.Bytes}
+	}
+	return all
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -121,6 +121,10 @@ func TestAReadIsCountedByTheTierThatAnswered(t *testing.T) {
 	require.NoError(t, c.Set(ctx, "k", "w"))
 	_, err = w.InvalidateSource(ctx, "doc-1")
 	require.NoError(t, err)
+	eventually(t, "each load is recorded, after its caller was answered", func() bool {
+		got := w.collect(t)
+		return got["tiercache.load.duration{background=false,namespace=docs,result=loaded}"] == 1 && got["tiercache.load.duration{background=false,namespace=docs,result=error}"] == 1
+	})
 	got := w.collect(t)
 	for want, n := range map[string]float64{
 		"tiercache.requests{namespace=docs,result=hit,tier=local}":               3,
@@ -260,9 +264,11 @@ func TestTheAttributeOfANamespaceCanBeChosen(t *testing.T) {
 	w := open(t, tierotel.WithNamespace(func(ns string) string { return strings.ToUpper(ns) }), tierotel.WithAttributes(attribute.String("store", "a")))
 	_, err := view[string](t, w.Store, "docs:a").Get(t.Context(), "k", is("v"))
 	require.NoError(t, err)
+	eventually(t, "the load is recorded", func() bool {
+		return w.collect(t)["tiercache.load.duration{store=a,background=false,namespace=DOCS:A,result=loaded}"] == 1
+	})
 	got := w.collect(t)
 	assert.Contains(t, got, "tiercache.requests{store=a,namespace=DOCS:A,result=load,tier=loader}")
-	assert.Contains(t, got, "tiercache.load.duration{store=a,background=false,namespace=DOCS:A,result=loaded}")
 	assert.Contains(t, got, "tiercache.remote.away{store=a}")
 }
 

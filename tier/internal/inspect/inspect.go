@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tiercache/tiercache/internal/changelog"
+	"github.com/tiercache/tiercache/internal/fleet"
 )
 
 // Store is what a *tier.Store tells tierdebug. The functions may be called from any goroutine.
@@ -27,6 +28,8 @@ type Store struct {
 	Sizes func(most int) Sizes
 	// Delta reads the changes of the log after q.Since.
 	Delta func(ctx context.Context, q changelog.DeltaQuery) (changelog.Delta, error)
+	// Fleet reads the reports of all processes that make some.
+	Fleet func(ctx context.Context) ([]fleet.Report, error)
 	// Position returns the position up to which the log has been applied.
 	Position func() (incarnation uint64, tick int64)
 	// Spawn runs f in a goroutine that Close of the store waits for. It reports false, and runs nothing, once the store is closing.

@@ -17,13 +17,13 @@ import (
 
 // A pass begins up to latestStart after the first read that found a suspended copy, at random, so that the processes of a
 // fleet that reconnect at once do not all ask at the same time. It asks for perRequest copies at a time and then pauses for
-// pauseFactor times what that took: of a fleet that comes at once, the server has at most one process in eleven to answer, and the
+// pauseFactor times what that took: of a fleet that comes at once, the server has at most one process in six to answer, and the
 // longer that takes, the longer they all pause.
 const (
 	latestStart = 250 * time.Millisecond
 	perRequest  = 128
-	leastPause  = 5 * time.Millisecond
-	pauseFactor = 10
+	leastPause  = time.Millisecond
+	pauseFactor = 5
 	// most is how many copies are asked for in the background after a loss. What is beyond them is asked for when it is read.
 	most   = 1 << 17
 	budget = time.Minute // most is for that time, if the epoch lasts
