@@ -107,3 +107,59 @@ func TestI2AWarmReadThatAnInvalidationOvertookIsNotKept(t *testing.T) {
 		})
 	}
 }
+
+// What a warm start has read is older than what a caller was given meanwhile, though nothing was told of yet.
+func TestI10AWarmReadDoesNotGoBehindWhatWasGiven(t *testing.T) {
+	type schedule struct {
+		options []tier.Option
+		// give has a newer value returned in b's process while the answer of the warm read is held; release lets go what it holds.
+		give func(t *testing.T, ca, cb, noLocal *tier.Cache[int64], ha, hb *interpose.Backend) (release func())
+	}
+	for name, sc := range map[string]schedule{
+		"refreshed by a view without local copies": {give: func(t *testing.T, _, _, noLocal *tier.Cache[int64], _, hb *interpose.Backend) func() {
+			_, goOn := stopAt(hb.Before, interpose.Write, 1)
+			v, err := noLocal.Refresh(bg, "k", is[int64](1))
+			require.NoError(t, err)
+			require.Equal(t, int64(1), v)
+			return func() { close(goOn) }
+		}},
+		"without tracking, peeked before the change is recorded": {
+			options: []tier.Option{tier.WithoutTracking()},
+			give: func(t *testing.T, ca, cb, _ *tier.Cache[int64], ha, _ *interpose.Backend) func() {
+				reached, goOn := stopAt(ha.Before, interpose.Append, 1)
+				go func() { _ = ca.Set(bg, "k", 1) }()
+				<-reached
+				v, there, err := cb.Peek(bg, "k")
+				require.NoError(t, err)
+				require.True(t, there)
+				require.Equal(t, int64(1), v)
+				return func() { close(goOn) }
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := embeddedWorld(t)
+				options := append(append(quiet, tier.WithWarmStart(10)), sc.options...)
+				a, ha := w.open(options...)
+				ca := cacheOf[int64](t, a)
+				find(t, ca, "k", is[int64](0))
+				time.Sleep(2 * time.Minute)
+				synctest.Wait()
+				b, hb := w.open(options...)
+				read, goOn := stopAt(hb.After, interpose.Get, 2) // the first is of the names
+				cb := cacheOf[int64](t, b)
+				<-read
+				release := sc.give(t, ca, cb, cacheOf[int64](t, b, tier.WithRemoteOnly()), ha, hb)
+				close(goOn)
+				synctest.Wait()
+				got := make(chan int64, 1)
+				go func() { got <- find(t, cb, "k", unneeded[int64]).Value }()
+				synctest.Wait()
+				release() // the read may wait for what is on its way
+				require.Equal(t, int64(1), <-got)
+				synctest.Wait()
+			})
+		})
+	}
+}

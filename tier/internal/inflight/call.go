@@ -215,6 +215,9 @@ func (t *Table) join(buffer *Call, h local.Key, key string, waits, renews bool) 
 			s.keys[h] = k
 		}
 		k.call = f
+		for _, w := range k.watches {
+			w.besideCall = true
+		}
 	}
 	f = k.call
 	if waits {

@@ -37,6 +37,8 @@ type Watch struct {
 	linkedAt int
 	// gone: no longer registered, so invalidations are not counted any more.
 	gone bool
+	// besideCall: the key had a call since it was registered.
+	besideCall bool
 }
 
 // isLinked reports whether nothing was told of the entry that it stands beside up to the baseline.
@@ -134,7 +136,7 @@ func (t *Table) Watch(h local.Key, w *Watch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	k := s.stateLocked(h)
-	k.watches = append(k.watches, w)
+	k.watches, w.besideCall = append(k.watches, w), k.call != nil
 }
 
 func (t *Table) Unwatch(h local.Key, w *Watch) {
@@ -208,7 +210,7 @@ func (s *tableShard) invalidateKeyLocked(h local.Key, except *Watch) {
 
 // RemoveOtherVersions removes the local copy of another version of h than nonce, which was
 // read remotely and is about to be returned but not kept; by f, if that is not nil. A
-// call that has not returned nonce is invalidated.
+// call that has not returned nonce is invalidated, and so is what else is being read or written.
 func (t *Table) RemoveOtherVersions(h local.Key, nonce uint64, f *Call) {
 	s := t.shard(h)
 	s.mu.Lock()
@@ -216,7 +218,15 @@ func (t *Table) RemoveOtherVersions(h local.Key, nonce uint64, f *Call) {
 	if e := t.local.PeekEntry(h); e != nil && e.Value.Meta().Nonce != nonce {
 		t.local.RemoveEntry(e)
 	}
-	if k := s.keys[h]; k != nil && k.call != nil && k.call != f && !k.call.hasReturned(nonce) {
+	k := s.keys[h]
+	if k == nil {
+		return
+	}
+	for _, w := range k.watches {
+		// guard: I10-untracked-warm-read
+		w.invalidations += 2
+	}
+	if k.call != nil && k.call != f && !k.call.hasReturned(nonce) {
 		// guard: I10-untracked-call
 		k.recordInvalidation(2, nil)
 	}
@@ -259,13 +269,19 @@ func (t *Table) ReplaceProven(h local.Key, w *Watch, copied, it *record.Item) bo
 	return w.invalidations == w.baseline && t.local.PeekEntry(h) == copied.Entry() && t.put(h, it)
 }
 
-// InsertMissing puts what was read into the local tier if nothing is there, and no invalidation came since the baseline.
+// InsertMissing puts what was read into the local tier if nothing is there, no invalidation came since the baseline, and the
+// key had no call since the watch was registered. What a call has returned may be newer, and not here:
+//
+//	A: reads 1, to keep it
+//	B: loads 2 by a view without local copies, and returns it; its write is on its way
+//	A: would put 1 here, until that write's invalidation comes
 func (t *Table) InsertMissing(h local.Key, w *Watch, it *record.Item) bool {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// guard: R9-overtaken-warm-read
-	return w.invalidations == w.baseline && t.local.PeekEntry(h) == nil && t.put(h, it)
+	// guard: I10-warm-read-beside-call
+	return w.invalidations == w.baseline && !w.besideCall && t.local.PeekEntry(h) == nil && t.put(h, it)
 }
 
 // CommitProvisional puts a value whose write has been stored into the local tier, unless
