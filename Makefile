@@ -34,7 +34,9 @@ SIMULATIONS = ./bench
 
 # What talks to a server itself: make test-extra runs it on each of TIERCACHE_VALKEY_SERVERS. Neither as many rounds of
 # the races as usual nor the race detector: those tell of our code more than of the server's.
-ON_SERVERS = TIERCACHE_RACES=500 -count=1 -timeout=$(TIMEOUT) ./tier/... ./remote/... ./internal/changelog/...
+ON_SERVERS = TIERCACHE_RACES=500 -count=1 -timeout=$(TIMEOUT) ./tier ./remote
+
+OTHER_SERVERS = $(subst :, ,$(TIERCACHE_VALKEY_SERVERS))
 
 # Tests that need more than Go and a server call valkeytest.Extra with the programs that they need, and are named here.
 EXTRA = TIERCACHE_EXTRA=1 -count=1 -timeout=$(TIMEOUT) -run='TwoVersions' ./internal/coherence
@@ -60,13 +62,13 @@ test: race ## run every test, with the race detector and a real server (PKGS=./r
 		$(LONGEST) ./... \
 		then -in '$(filter-out . $(SIMULATIONS),$(MODULES))' $(RACE) -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) ./... \
 		then -in '$(SIMULATIONS)' -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) ./... \
-		$(if $(RACE),then -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) $(AT_FULL_SPEED)), \
+		$(if $(RACE),and -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) $(AT_FULL_SPEED)), \
 		$(PKGS))
 
 .PHONY: test-extra
 test-extra: ## the tests that need more: the history, and each server of TIERCACHE_VALKEY_SERVERS=/path/one:/path/two
 	@$(WITH_SERVER) && $(GOTEST) -must-run $(EXTRA) \
-		$(foreach server,$(subst :, ,$(TIERCACHE_VALKEY_SERVERS)),then TIERCACHE_VALKEY_SERVERS= VALKEY_SERVER=$(server) $(ON_SERVERS))
+		$(foreach server,$(OTHER_SERVERS),$(if $(filter $(firstword $(OTHER_SERVERS)),$(server)),then,and) TIERCACHE_VALKEY_SERVERS= VALKEY_SERVER=$(server) $(ON_SERVERS))
 	@$(if $(TIERCACHE_VALKEY_SERVERS),,echo 'SKIP other servers: TIERCACHE_VALKEY_SERVERS names none')
 
 .PHONY: race

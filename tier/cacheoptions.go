@@ -95,6 +95,18 @@ func WithFailFast() CacheOption {
 	return cacheOption(func(c *config.Cache) { c.FailFast = true })
 }
 
+// WithDetachedLoads has a load go on to its end, and fill the tiers, though all its callers have given up. So a
+// source that takes longer than callers wait is asked once, and its answer is there for those that come later. Two
+// loaders of a key never run at once in the process, nor in the fleet while the remote tier
+// answers: one that has not returned at the load timeout fails its callers, and those that come, until it returns or
+// another load timeout has passed. Then it is given up: that is logged and counted
+// (Counts.GivenUp, Health.StuckLoads), its result is not kept, and one new load may run. While 8 loaders of a
+// view have been given up and not returned it begins no load: its reads are given their value past its TTL
+// ([WithStaleOnError]), or [ErrOverloaded]. Default: a load ends with its last caller.
+func WithDetachedLoads() CacheOption {
+	return cacheOption(func(c *config.Cache) { c.Detached = true })
+}
+
 // WithOutageTTL keeps what is loaded while the remote tier is away, for at most d
 // from the beginning of its load and no longer than its TTL, so that an outage
 // does not turn every read into a load. Such copies are served marked (see

@@ -29,9 +29,14 @@ var (
 	ErrUnavailable = errors.New("tier: remote tier unavailable")
 
 	// ErrRecursiveLoad is returned by a Get inside a loader for a key that this
-	// very loader (or one that called it) is loading: waiting for it would
-	// never end. It is recognised by the context that the loader was given.
+	// very loader (or one that called it) is loading, or whose loader waits for that one:
+	// waiting for it would never end. Its text names the keys. It is recognised by the
+	// context that the loader was given.
 	ErrRecursiveLoad = errors.New("tier: a loader asked for the key it is loading")
+
+	// ErrOverloaded is returned by reads without a value where as many loads run and wait as
+	// WithMaxLoads allows, or where too many loaders do not return (WithDetachedLoads).
+	ErrOverloaded = errors.New("tier: too many loads")
 
 	// ErrNilLoader is returned by calls that were given no loader.
 	ErrNilLoader = errors.New("tier: loader is nil")

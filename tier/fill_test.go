@@ -59,6 +59,32 @@ func TestAFillThatTheServerHasNoRoomForDoesNotHoldUpTheConnection(t *testing.T) 
 	srv.Do(t, "CONFIG", "SET", "maxmemory", "0")
 }
 
+// Nor does it delete what is older than a value that the server refused to store.
+func TestAFillThatTheServerRefusesDoesNotHoldUpTheConnection(t *testing.T) {
+	srv := valkeytest.Start(t)
+	s, err := tier.Open(t.Context(), tier.WithValkey(srv.URL()), tier.WithRemoteTimeout(10*time.Second))
+	require.NoError(t, err)
+	defer s.Close()
+	c := view[string](t, s, "docs")
+	find(t, c, "k", is("v1"))
+	filled(t, s, 1)
+	_, err = c.Refresh(t.Context(), "k", is("v1")) // so that the server has the script
+	require.NoError(t, err)
+	filled(t, s, 2)
+	v, err := c.Refresh(t.Context(), "k", func(context.Context, *tier.Entry) (string, error) {
+		srv.Do(t, "CONFIG", "SET", "min-replicas-to-write", "1")
+		return "v2", nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, "v2", v)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	for range 20 { // the first may be on its way before the fill is refused
+		require.NoError(t, s.Sync(ctx))
+	}
+	srv.Do(t, "CONFIG", "SET", "min-replicas-to-write", "0")
+}
+
 // Guard: settle. The server is full before it has looked whose the lease is:
 //
 //	A: loads the key

@@ -56,6 +56,8 @@ type Health struct {
 	// SettlesIn is how long the last of them takes: what is loaded from them until then is kept until then.
 	Settling  int
 	SettlesIn time.Duration
+	// StuckLoads is how many loaders were given up and have not returned: see WithDetachedLoads.
+	StuckLoads int
 	// Policy, MaxMemory and UsedMemory are the server's maxmemory-policy and its
 	// bytes; empty and 0 if the server did not tell them.
 	Policy                string
@@ -86,6 +88,7 @@ func (s *Store) Health(ctx context.Context) Health {
 		UndeliveredAll:   t.UndeliveredAll,
 		Settling:         t.Settling,
 		SettlesIn:        t.SettlesIn,
+		StuckLoads:       s.stuck.Count(),
 		Policy:           info.Policy,
 		MaxMemory:        info.MaxMemory,
 		UsedMemory:       info.UsedMemory,
@@ -109,6 +112,9 @@ func (s *Store) Health(ctx context.Context) Health {
 	}
 	if t.Stranger {
 		h.Warnings = append(h.Warnings, changelog.StrangerWarning)
+	}
+	if h.StuckLoads > 0 {
+		h.Warnings = append(h.Warnings, fmt.Sprintf("%d loaders have ignored the end of their context for another load timeout, and go on (WithDetachedLoads)", h.StuckLoads))
 	}
 	h.Warnings = append(h.Warnings, mode.Without...)
 	h.Warnings = slices.Concat(h.Warnings, session.Warnings(&info), s.encodeWarnings(), s.sizeWarnings())

@@ -3,6 +3,7 @@ package tier_test
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -68,6 +69,19 @@ func TestALeaseWhoseConnectionWasCutIsGivenBack(t *testing.T) {
 				return "", errOrigin
 			})
 			require.ErrorIs(t, err, errOrigin)
+		},
+		"and is still lost as it is given up": func(key string) {
+			var attempts atomic.Int64
+			hooks.Before(func(op interpose.Op) error {
+				if op == interpose.Release && attempts.Add(1) <= 3 { // the first is that of the end of the load
+					return errUnreachable
+				}
+				return nil
+			})
+			defer hooks.Before(nil)
+			_, err := a.Get(bg, key, fails[string](errOrigin))
+			require.ErrorIs(t, err, errOrigin)
+			within(t, "it is given up again", func() bool { return !leased(key) })
 		},
 		"before it has stored what it loaded": func(key string) {
 			_, err := a.Get(bg, key, func(context.Context, *tier.Entry) (string, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/tiercache/tiercache/internal/recovery"
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/loads"
 	"github.com/tiercache/tiercache/tier/internal/pieces"
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
@@ -58,6 +60,12 @@ type loadRun struct {
 	resultOwned atomic.Bool
 	ready       []*inflight.Call // the calls that the loader runs for; set before resultOwned is reset
 	begun       mono.Time        // when the loader began
+
+	self    loads.Load
+	leftAt  atomic.Int64 // a mono.Time, when the calls of a running loader were abandoned; or 0
+	overdue atomic.Bool  // the calls of a running loader were ended by expire
+	mu      sync.Mutex   // guards the end of those calls, and gaveUp
+	gaveUp  bool
 	// one holds what a run of a single call needs, as most runs are, in the memory of the
 	// run itself. No other run uses it.
 	one struct {
@@ -103,8 +111,20 @@ func (l *loadRun) only(f *inflight.Call) []*inflight.Call {
 
 // start has the calls' values loaded in a goroutine of its own.
 func (l *loadRun) start(ctx context.Context, fs []*inflight.Call) {
+	l.self.Space, l.self.Key, l.self.More = l.ns.Path, fs[0].Key, len(fs)-1
+	if fs[0].RefreshTarget == nil { // else no loader waits for it
+		l.self.Parent = inflight.LoadOf(ctx)
+	}
 	for _, f := range fs {
 		f.Run = l
+		f.Target.MadeBy(&l.self)
+		if l.s.places != nil {
+			l.self.Targets = append(l.self.Targets, &f.Target)
+		}
+		// guard: detached-load-goes-on
+		if l.cfg.Detached {
+			l.s.table.Detach(f)
+		}
 	}
 	if !l.s.goroutines.SpawnLoad(func() { l.run(ctx, fs) }) {
 		l.finishAll(fs, inflight.Outcome{Err: ErrClosed})
@@ -130,14 +150,16 @@ func (l *loadRun) run(ctx context.Context, fs []*inflight.Call) {
 			l.endOnExit(fs)
 		}
 	}()
-	l.Init(ctx, time.Now().Add(l.cfg.LoadTimeout), inflight.Loading{Space: l.ns, Calls: fs})
+	l.Init(ctx, time.Now().Add(l.cfg.LoadTimeout), inflight.Loading{Space: l.ns, Calls: fs, Load: &l.self})
+	defer l.s.places.Release(&l.self)
 	l.timer = time.AfterFunc(time.Hour, l.tick) // an hour, since tick uses l.timer, which must be set before
 	l.timer.Reset(min(l.s.renewEvery(), l.cfg.LoadTimeout))
 	fs = l.attachCalls(fs)
 	if l.s.closed.Load() { // Close may have listed the participants before ours were attached
 		l.end(ErrClosed)
 	}
-	if ready := l.take(fs); len(ready) > 0 {
+	// guard: place-before-lease
+	if ready := l.take(l.takePlace(fs)); len(ready) > 0 {
 		l.runLoader(ready)
 	} else {
 		l.finish()
@@ -189,14 +211,30 @@ func (l *loadRun) end(cause error) {
 func (l *loadRun) tick() {
 	// After a panic nothing would watch the deadline any more.
 	defer l.s.goroutines.Panics.Recover("the timer of a load", func() { l.end(recovery.ErrPanicked) })
-	if l.Err() != nil {
+	if l.ended.Load() {
+		l.releasePlaceLater()
+		return
+	}
+	overdue := l.overdue.Load()
+	if l.Err() != nil && !overdue {
 		return
 	}
 	// guard: idle-without-loads
 	l.s.session.Activity.Add(1)
 	until, _ := l.Deadline()
+	if overdue {
+		until = until.Add(l.cfg.LoadTimeout)
+	}
 	left := time.Until(until)
-	if left <= 0 {
+	switch {
+	case left > 0:
+	case overdue:
+		l.giveUp()
+		return
+	case l.cfg.Detached:
+		l.expire()
+		return
+	default:
 		l.end(l.cfg.TimedOut)
 		return
 	}
@@ -213,7 +251,9 @@ func (l *loadRun) extend() {
 		return
 	}
 	if err := pieces.Each(keys, func(piece []string) error {
-		rctx := l.s.session.Request(&l.LoadContext) // not the first caller's context: that caller may have left
+		// Not the first caller's context: that caller may have left. Nor the load's: that may have ended, and the
+		// loader not.
+		rctx := l.s.session.Request(context.WithoutCancel(&l.LoadContext))
 		defer rctx.End()
 		return l.s.session.Conn.Extend(rctx, piece, l.token, l.s.cfg.LeaseTTL)
 	}); err != nil {
@@ -313,8 +353,11 @@ func (l *loadRun) runLoader(fs []*inflight.Call) {
 				r.loaded[i] = loaded{err: failed}
 			}
 		}
-		if l.resultOwned.Swap(true) {
+		l.s.places.Release(&l.self)
+		if !l.ownResult(nil) {
 			l.timedOut = true
+			l.timer.Stop()
+			l.returned()
 			return // abandon has ended the calls, and no caller waits
 		}
 		// Last of all, when the callers have been answered: the observer may read the key.
@@ -394,7 +437,7 @@ func (l *loadRun) withCause(results []loaded) {
 
 // abandon ends the calls of a loader that has not returned.
 func (l *loadRun) abandon() {
-	if l.resultOwned.Swap(true) {
+	if !l.ownResult(nil) {
 		return
 	}
 	cause := context.Cause(l.Context)
@@ -406,10 +449,21 @@ func (l *loadRun) abandon() {
 		l.releaseLater(keys)
 	}
 	l.finish()
+	// guard: place-of-loader-that-goes-on
+	l.leftAt.Store(int64(mono.Now()))
+	l.releasePlaceLater()
 }
 
 // fail ends a call whose load failed.
 func (l *loadRun) fail(f *inflight.Call, err error) {
+	if !l.overdue.Load() { // else expire has
+		l.noteFailure(f, err)
+	}
+	l.finishAll([]*inflight.Call{f}, inflight.Outcome{Err: err, StaleFallback: f.Stale})
+}
+
+// noteFailure counts a failed load, and begins the pause of its key.
+func (l *loadRun) noteFailure(f *inflight.Call, err error) {
 	if l.startsPause(err) {
 		l.pause(f, err)
 	} else if f.RefreshTarget != nil {
@@ -418,5 +472,4 @@ func (l *loadRun) fail(f *inflight.Call, err error) {
 	if context.Cause(l.Context) != errLeft { // else no caller gets the error
 		l.ns.stats.loadErrors.Add(1)
 	}
-	l.finishAll([]*inflight.Call{f}, inflight.Outcome{Err: err, StaleFallback: f.Stale})
 }

@@ -10,13 +10,14 @@ import (
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/local"
+	"github.com/tiercache/tiercache/tier/internal/breaker"
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
 	"github.com/tiercache/tiercache/tier/internal/pieces"
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
-// GetMany is Get of any number of keys: one request to the remote tier for each 256 of
+// GetMany is Get of any number of keys: one request to the remote tier for each 128 of
 // them, one after another, and one run of the loader for those that no tier has and no
 // other caller is loading. What was read stays so if a later request fails. A
 // key that is not found is absent from the result, and that is no error. If
@@ -249,6 +250,7 @@ func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o
 	fs, offline := c.splitByOutage(ctx, fs, o)
 	rest = append(rest, offline...)
 	var failed error
+	silence := pieces.SilenceOf(len(fs))
 	for len(fs) > 0 {
 		piece := fs[:min(len(fs), pieces.Keys)]
 		fs = fs[len(piece):]
@@ -260,14 +262,22 @@ func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o
 				// guard: one-request-one-error
 				c.countReadError(ctx, err)
 			}
-			failed = cmp.Or(err, pieces.SilentItem(items))
+			silent := cmp.Or(err, pieces.SilentItem(items))
+			if endsBatch(ctx, &silence, silent) {
+				failed = silent
+			}
 		}
+		var again []*inflight.Call
 		for i, f := range piece {
+			err := err
+			if items != nil {
+				err = cmp.Or(err, items[i].Err)
+			}
 			switch {
 			case err == nil && items == nil:
 				f.Lease = inflight.LeaseSkipped
 				rest = append(rest, f)
-			case err == nil && items[i].Err == nil:
+			case err == nil:
 				wasLinked := f.Link != 0
 				ended, due := c.finishWith(ctx, f, items[i], o)
 				if due != nil {
@@ -280,14 +290,19 @@ func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o
 				default:
 					rest = append(rest, f)
 				}
-			case err == nil:
-				c.countReadError(ctx, items[i].Err)
-				if !c.afterReadError(ctx, f, o, items[i].Err) {
+			case failed == nil && pieces.EndAfter(err):
+				again = append(again, f)
+			default:
+				if items != nil {
+					c.countReadError(ctx, err)
+				}
+				if !c.afterReadError(ctx, f, o, err) {
 					rest = append(rest, f)
 				}
-			case !c.afterReadError(ctx, f, o, err):
-				rest = append(rest, f)
 			}
+		}
+		if len(again) > 0 {
+			fs = append(again, fs...)
 		}
 	}
 	returned = true
@@ -295,6 +310,11 @@ func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o
 	if len(rest) > 0 {
 		c.newRun(load, o).start(ctx, rest)
 	}
+}
+
+// endsBatch is told of the error of each piece of a batch, or nil, and reports whether no other piece is to be read.
+func endsBatch(ctx context.Context, silence *pieces.Silence, err error) bool {
+	return silence.Ends(err) || err != nil && (ctx.Err() != nil || breaker.Refused(err) || !pieces.EndAfter(err))
 }
 
 // splitByRead separates the calls that are to be read from those that were asked for uncoalesced.

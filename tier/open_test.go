@@ -307,9 +307,11 @@ func TestAServerThatIsSlowWhileAStoreOpensEndsNothing(t *testing.T) {
 					ctx, cancel = context.WithTimeout(t.Context(), 900*time.Millisecond)
 				}
 				defer cancel()
-				s, err := tier.Open(ctx, tier.WithRemote(lateLogs{embedded.New(0)}), tier.WithRemoteTimeout(50*time.Millisecond))
+				var log journal
+				s, err := tier.Open(ctx, tier.WithRemote(lateLogs{embedded.New(0)}), tier.WithRemoteTimeout(50*time.Millisecond), tier.WithLogger(log.logger()))
 				require.Equal(t, opens, err == nil, err)
 				require.NoError(t, s.Close())
+				require.NotContains(t, log.String(), "panic")
 			})
 		})
 	}

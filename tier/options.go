@@ -164,6 +164,17 @@ func WithoutTracking() Option {
 	return storeOption(func(c *storeConfig) { c.NoTracking = true })
 }
 
+// WithMaxLoads bounds the calls of loaders that run at once in the store, by any of its views. A load inside a
+// loader uses the place of that one. Up to 4n more wait for a place, first come, first served, for no longer than
+// the load timeout, of which that is a part; what comes beyond them is given its value past its TTL
+// ([WithStaleOnError]) or [ErrOverloaded], at once. Refreshes in the background take only free places. The
+// place of a loader that goes on after the end of its context is free when it returns, and after another load
+// timeout at the latest. It is for sources that take only so much, and for outages, in which every read becomes a
+// load. A miss takes one round trip more where most reads miss. Default: no bound; at least 1.
+func WithMaxLoads(n int) Option {
+	return storeOption(func(c *storeConfig) { c.MaxLoads = config.NonZero(n) })
+}
+
 // WithStartOffline has Open return a working store although the server cannot be reached:
 // loaders answer its reads, its invalidations hold in this process and are sent when it is
 // connected, which it does by itself; Health and one log line say when. What no waiting

@@ -164,7 +164,7 @@ func TestABatchOfAnySizeIsSentInPieces(t *testing.T) {
 				synctest.Wait()
 				require.NoError(t, c.Delete(t.Context(), keys...))
 			}
-			require.LessOrEqual(t, of.keys.Load(), int64(256))
+			require.LessOrEqual(t, of.keys.Load(), int64(128))
 			require.LessOrEqual(t, of.bytes.Load(), int64(128<<10))
 		})
 	}
@@ -198,8 +198,54 @@ func TestWhatWasReadOfABatchStays(t *testing.T) {
 				got, err := c.GetMany(t.Context(), keys, loadAll(&loads, 1), option)
 				require.NoError(t, err)
 				require.Len(t, got, len(keys))
-				require.Equal(t, int64(1500-3*256), loads.Load())
-				require.Equal(t, 4, reads, "no piece is sent after one that had no answer")
+				require.Equal(t, int64(1500-3*128), loads.Load())
+				require.Equal(t, 5, reads, "a piece that had no answer is asked for again, and none follows two of them")
+			})
+		})
+	}
+}
+
+// A server that is silent for a moment has nothing loaded of what it has, unless that happens again and again, or the batch is
+// no larger than what one request reads.
+func TestAPieceWithoutAnAnswerIsAskedForAgain(t *testing.T) {
+	for name, option := range map[string]tier.CallOption{"kept": tier.Fresh(), "not kept": tier.NoLocal()} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFickle(embedded.New(0))
+				s, err := tier.Open(t.Context(), tier.WithRemote(f))
+				require.NoError(t, err)
+				defer s.Close()
+				c := view[string](t, s, "docs")
+				keys := names(1500)
+				var loads atomic.Int64
+				_, err = c.GetMany(t.Context(), keys, loadAll(&loads, 1))
+				require.NoError(t, err)
+				synctest.Wait()
+				for _, try := range []struct{ keys, every, loads, reads int }{
+					{1500, 4, 0, 12 + 4},       // four are silent
+					{1500, 2, 1500 - 4*128, 9}, // each other, until that is too often
+					{128, 4, 128, 1},
+					{129, 4, 0, 3},
+				} {
+					loads.Store(0)
+					reads := 0
+					f.Before(func(op interpose.Op) error {
+						if op == interpose.Get {
+							if reads++; (reads-1)%try.every == 0 {
+								return context.DeadlineExceeded
+							}
+						}
+						return nil
+					})
+					got, err := c.GetMany(t.Context(), keys[:try.keys], loadAll(&loads, 1), option)
+					require.NoError(t, err)
+					require.Len(t, got, try.keys)
+					require.Equal(t, int64(try.loads), loads.Load(), "%v", try)
+					require.Equal(t, try.reads, reads, "%v", try)
+					f.Before(nil)
+					require.NoError(t, s.Sync(t.Context()), "an answer, or the next silence is an outage")
+					synctest.Wait()
+				}
 			})
 		})
 	}
@@ -231,7 +277,7 @@ func TestWhatWasStoredOfABatchStays(t *testing.T) {
 		})
 		err = c.SetMany(t.Context(), values)
 		require.ErrorIs(t, err, tier.ErrUnavailable)
-		require.ErrorContains(t, err, fmt.Sprint(1500-3*256, " keys more were not attempted"))
+		require.ErrorContains(t, err, fmt.Sprint(1500-3*128, " keys more were not attempted"))
 		require.Equal(t, 3, sent)
 		f.Before(nil)
 		there := 0
@@ -240,7 +286,7 @@ func TestWhatWasStoredOfABatchStays(t *testing.T) {
 				there++
 			}
 		}
-		require.Equal(t, 2*256, there)
+		require.Equal(t, 2*128, there)
 		require.NoError(t, c.SetMany(t.Context(), values))
 		sent = 0
 		f.Before(func(op interpose.Op) error {
@@ -260,7 +306,7 @@ func TestWhatWasStoredOfABatchStays(t *testing.T) {
 		for i, k := range names(1500) {
 			_, ok, err := c.Peek(t.Context(), k)
 			require.NoError(t, err)
-			require.Equal(t, i >= 2*256, ok, k)
+			require.Equal(t, i >= 2*128, ok, k)
 		}
 	})
 }

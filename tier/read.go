@@ -99,6 +99,16 @@ func (c *core) answer(ctx context.Context, f *inflight.Call, key string, leads b
 			c.ns.stats.shared.Add(1)
 		}
 		return instead, false, err
+	// guard: overdue-load-answers-its-callers
+	case f.Key == key && f.Out.Overdue:
+		// No other load runs before it has returned, so its error is that of every caller. What it has read is not.
+		if !leads {
+			c.ns.stats.shared.Add(1)
+			if !c.canShare(ctx, f, since, o) {
+				got, err = c.orStale(&inflight.Outcome{Err: f.Out.Err}, fallback)
+				return got, false, err
+			}
+		}
 	case f.Key != key, // another key of the same hash
 		f.Out.Err == errAbandoned, !leads && !c.canShare(ctx, f, since, o):
 		if err = waitFor(ctx, &f.Left); err != nil {
@@ -107,6 +117,8 @@ func (c *core) answer(ctx context.Context, f *inflight.Call, key string, leads b
 		return inflight.Served{}, err == nil, err
 	case !leads || f.Out.Paused:
 		c.countShared(&f.Out)
+	case f.Out.Refused:
+		c.ns.stats.refused.Add(1)
 	}
 	got, err = c.orStale(&f.Out, fallback)
 	return got, false, err
@@ -204,6 +216,11 @@ func (c *core) await(ctx context.Context, f *inflight.Call, leads bool, since sn
 	if f.Finished() {
 		return inflight.Served{}, true, nil
 	}
+	done, err := awaits(ctx, f)
+	if err != nil {
+		return inflight.Served{}, false, err
+	}
+	defer done()
 	if c.cfg.SoftTimeout == 0 {
 		select {
 		case <-f.Done.Wait():
@@ -322,7 +339,7 @@ func (c *core) leasesFirst(f *inflight.Call, o config.Call) bool {
 		return false // the lease would be given up at once: see finishPaused
 	}
 	// guard: I4-fresh-read-asks-no-lease-first
-	return c.ns.MostlyMisses() && !o.Fresh && f.RefreshTarget == nil && c.s.session.CanJudge(c.s.session.Tail.View(), c.s.session.ShardOf(f.Name))
+	return c.s.places == nil && c.ns.MostlyMisses() && !o.Fresh && f.RefreshTarget == nil && c.s.session.CanJudge(c.s.session.Tail.View(), c.s.session.ShardOf(f.Name))
 }
 
 // countMiss counts a remote miss.

@@ -126,7 +126,9 @@ func (c *core) pause(f *inflight.Call, err error) {
 func (l *loadRun) startsPause(err error) bool {
 	cause := context.Cause(l.Context)
 	// guard: abandoned-load-is-no-failure
-	return cause != errLeft && cause != ErrClosed && !errors.Is(err, ErrNotFound) && err != ErrClosed && err != errAbandoned
+	// guard: refused-load-is-no-failure
+	return cause != errLeft && cause != ErrClosed && !errors.Is(err, ErrNotFound) && err != ErrClosed && err != errAbandoned &&
+		!errors.Is(err, ErrOverloaded) && !errors.Is(err, ErrRecursiveLoad)
 }
 
 // finishPaused ends a call whose load has failed recently with that error, if its caller has a
@@ -178,12 +180,16 @@ func (c *core) refresh(ctx context.Context, h local.Key, key string, load loadFu
 			l := c.newRun(load, config.Call{})
 			l.start(ctx, l.only(f))
 		}
-		err := waitFor(ctx, &f.Done)
+		done, err := awaits(ctx, f)
+		if err == nil {
+			err = waitFor(ctx, &f.Done)
+			done()
+		}
 		c.s.table.Leave(f)
 		if err != nil {
 			return inflight.Served{}, err
 		}
-		if leads {
+		if leads || f.Key == key && f.Out.Overdue {
 			return f.Out.Served, f.Out.Err
 		}
 		// A load that began after this caller asked is as good as its own.

@@ -51,6 +51,8 @@ type counters struct {
 	encodeErrors atomic.Int64
 	remoteErrors atomic.Int64
 	unleased     atomic.Int64
+	refused      atomic.Int64
+	givenUp      atomic.Int64
 }
 
 // Counts are the events in a namespace, or in all of them, since the store was
@@ -76,6 +78,8 @@ type Counts struct {
 	EncodeErrors              int64 // values that could not be encoded
 	RemoteErrors              int64 // requests to the remote tier that failed
 	Unleased                  int64 // loads that ran without the fleet's lease
+	Refused                   int64 // reads that led to no load, since too many ran: see WithMaxLoads
+	GivenUp                   int64 // loaders that did not return: see WithDetachedLoads
 }
 
 // LocalHitRate is the share of reads that the local tier answered, 0 to 1.
@@ -87,10 +91,10 @@ func (c Counts) RemoteHitRate() float64 {
 	return ratio(c.RemoteHits+c.Shared, c.Reads()-c.LocalHits)
 }
 
-// Reads is how many reads there were: LocalHits, RemoteHits, Shared, Cancelled, and those Loads that
+// Reads is how many reads there were: LocalHits, RemoteHits, Shared, Cancelled, Refused, and those Loads that
 // are no Refreshes.
 func (c Counts) Reads() int64 {
-	return c.LocalHits + c.RemoteHits + c.Shared + c.Cancelled + c.Loads - c.Refreshes
+	return c.LocalHits + c.RemoteHits + c.Shared + c.Cancelled + c.Refused + c.Loads - c.Refreshes
 }
 
 func ratio(a, b int64) float64 {
@@ -107,6 +111,7 @@ func (c *counters) counts() Counts {
 		Stale: c.stale.Load(), OutageHits: c.outageHits.Load(), Overtaken: c.overtaken.Load(), Fenced: c.fenced.Load(),
 		Fills: c.fills.Load(), FillErrors: c.fillErrors.Load(), Full: c.full.Load(),
 		EncodeErrors: c.encodeErrors.Load(), RemoteErrors: c.remoteErrors.Load(), Unleased: c.unleased.Load(),
+		Refused: c.refused.Load(), GivenUp: c.givenUp.Load(),
 		LocalMisses: make(map[Cause]int64), RemoteMisses: make(map[Cause]int64),
 	}
 	for i := range numCauses {
@@ -134,6 +139,7 @@ func (c *Counts) add(o Counts) {
 		{&c.LoadErrors, o.LoadErrors}, {&c.NotFound, o.NotFound}, {&c.Stale, o.Stale}, {&c.OutageHits, o.OutageHits}, {&c.Overtaken, o.Overtaken},
 		{&c.Fenced, o.Fenced}, {&c.Fills, o.Fills}, {&c.FillErrors, o.FillErrors}, {&c.Full, o.Full},
 		{&c.EncodeErrors, o.EncodeErrors}, {&c.RemoteErrors, o.RemoteErrors}, {&c.Unleased, o.Unleased},
+		{&c.Refused, o.Refused}, {&c.GivenUp, o.GivenUp},
 	} {
 		*p.to += p.from
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/background"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
 	"github.com/tiercache/tiercache/tier/internal/keyspace"
+	"github.com/tiercache/tiercache/tier/internal/loads"
 	"github.com/tiercache/tiercache/tier/internal/pace"
 	"github.com/tiercache/tiercache/tier/internal/record"
 	"github.com/tiercache/tiercache/tier/internal/session"
@@ -52,6 +53,8 @@ type Store struct {
 	ended chan struct{} // Close has finished
 
 	pauses    pace.Table
+	places    *loads.Places       // of loads; nil without WithMaxLoads
+	stuck     loads.Stuck         // of all views
 	refreshes *semaphore.Weighted // refreshes in the background
 	fills     *semaphore.Weighted // bytes on their way to the remote tier whose callers were answered
 }
@@ -92,7 +95,7 @@ func Open(ctx context.Context, options ...Option) (*Store, error) {
 	if cfg.Backend == nil {
 		cfg.Backend = remote.NewEmbedded(0)
 	}
-	s := &Store{cfg: cfg, ended: make(chan struct{}), fills: semaphore.NewWeighted(maxFilling), refreshes: semaphore.NewWeighted(maxRefreshes), tokens: tokenPrefix(), clock: mono.NewClock()}
+	s := &Store{cfg: cfg, ended: make(chan struct{}), fills: semaphore.NewWeighted(maxFilling), refreshes: semaphore.NewWeighted(maxRefreshes), places: loads.NewPlaces(cfg.MaxLoads), tokens: tokenPrefix(), clock: mono.NewClock()}
 	panics := recovery.New(cfg.Logger)
 	// guard: recover-logger
 	s.cfg.Logger = panics.Logger(cfg.Logger)

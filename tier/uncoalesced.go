@@ -40,6 +40,7 @@ func (c *core) readUncoalesced(ctx context.Context, p *batchLookup, give func(ke
 			asked = append(asked, t)
 		}
 	}
+	silence := pieces.SilenceOf(len(asked))
 	for len(asked) > 0 {
 		v := c.s.session.Tail.View()
 		// guard: I2-uncoalesced-read-proof
@@ -53,17 +54,30 @@ func (c *core) readUncoalesced(ctx context.Context, p *batchLookup, give func(ke
 		} else {
 			err = c.giveUncoalesced(ctx, piece, items, v, give)
 		}
-		if err != nil {
+		// guard: uncoalesced-read-waits-once
+		if endsBatch(ctx, &silence, err) {
 			for _, t := range asked {
 				if !t.delivered && !t.read {
-					// guard: uncoalesced-read-waits-once
 					t.readErr = err
 				}
 			}
 			return
 		}
-		asked = asked[len(piece):]
+		if asked = asked[len(piece):]; err != nil {
+			asked = append(unansweredOf(piece), asked...)
+		}
 	}
+}
+
+// unansweredOf returns the lookups of a piece that are to be asked for again, since nothing was answered of them.
+func unansweredOf(piece []*keyLookup) (again []*keyLookup) {
+	for _, t := range piece {
+		if !t.read && (t.readErr == nil || pieces.EndAfter(t.readErr)) {
+			t.readErr = nil
+			again = append(again, t)
+		}
+	}
+	return again
 }
 
 // giveUncoalesced gives what of a piece was read and can be used. It returns an error if what follows is not to be read.

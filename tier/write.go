@@ -90,7 +90,7 @@ func (c *Cache[V]) Set(ctx context.Context, key string, value V, options ...Entr
 	return c.setAll(ctx, []string{key}, []*record.Item{record.NewItemOf(c.typed.Kind, value)}, options)
 }
 
-// SetMany is Set of any number of keys with the same options: one request for each 256 of
+// SetMany is Set of any number of keys with the same options: one request for each 128 of
 // them or 128 KiB, one after another. Each key is stored or not on its own, and those with
 // bad names are not; the errors are joined. After a request that got no answer no more
 // are sent: an error says how many keys were not attempted.

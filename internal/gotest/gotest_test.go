@@ -87,6 +87,26 @@ func TestAPartThatFailsDoesNotHideTheNext(t *testing.T) {
 	require.Contains(t, failed(out)[1], "FAIL ./...: pattern ./...: ", "what go test itself complains of")
 }
 
+// Each of two parts that run at the same time waits for the other.
+func TestPartsRunAtTheSameTime(t *testing.T) {
+	dir := module(t, map[string]string{"x_test.go": `package m
+		import ("os"; "testing"; "path/filepath")
+		func TestX(t *testing.T) {
+			if err := os.WriteFile(filepath.Join(os.Getenv("BOTH"), os.Getenv("ME")), nil, 0o600); err != nil { t.Fatal(err) }
+			for {
+				if _, err := os.Stat(filepath.Join(os.Getenv("BOTH"), os.Getenv("OTHER"))); err == nil { break }
+			}
+			if os.Getenv("ME") == "b" { t.Fatal("in b") }
+		}
+		func TestY(t *testing.T) { if os.Getenv("ME") == "a" { t.Skip("in a") } }`})
+	both := "BOTH=" + t.TempDir()
+	var out strings.Builder
+	require.False(t, runAll([]string{"-in", dir, "GOWORK=off", both, "ME=a", "OTHER=b", "-timeout=1m", ".", "and", "-in", dir, "GOWORK=off", both, "ME=b", "OTHER=a", "-timeout=1m", "."}, &out))
+	require.Equal(t, []string{"FAIL m TestX: x_test.go:8: in b"}, failed(out.String()))
+	require.NotContains(t, out.String(), "SKIP in a", "it ran in b")
+	require.Contains(t, out.String(), "of 3 that ran")
+}
+
 func TestWhatWasSkippedIsToldWithItsReason(t *testing.T) {
 	files := map[string]string{"x_test.go": `package m
 		import "testing"

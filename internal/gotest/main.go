@@ -1,11 +1,11 @@
 // Gotest runs go test, prints what go test prints, and ends with which tests were
 // skipped and which failed, so that the tail of a log is enough to know:
 //
-//	go run ./internal/gotest [-in "DIR…"] [-must-run] [NAME=value…] FLAGS PACKAGES [then …]
+//	go run ./internal/gotest [-in "DIR…"] [-must-run] [NAME=value…] FLAGS PACKAGES [then …] [and …]
 //
 // Each part between the words "then" is one run of go test in each of the folders
-// of -in, with the given variables in its environment. All parts are run, whatever
-// fails. With -must-run and CI in the environment a test that is skipped fails,
+// of -in, with the given variables in its environment. A part that follows "and" is run
+// at the same time as those before it. All parts are run, whatever fails. With -must-run and CI in the environment a test that is skipped fails,
 // unless it says that it lacks a program: "SKIPPED: no program …".
 package main
 
@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -33,16 +34,17 @@ type part struct {
 	env     []string
 	args    []string
 	mustRun bool
+	beside  bool // it runs at the same time as the part before
 }
 
 // parse returns the runs that the arguments ask for.
 func parse(args []string) (parts []part) {
-	for len(args) > 0 {
-		end := slices.Index(args, "then")
+	for beside := false; len(args) > 0; {
+		end := slices.IndexFunc(args, func(a string) bool { return a == "then" || a == "and" })
 		if end < 0 {
 			end = len(args)
 		}
-		p, dirs := part{}, []string{"."}
+		p, dirs := part{beside: beside}, []string{"."}
 		for i := 0; i < end; i++ {
 			name, _, assigned := strings.Cut(args[i], "=")
 			switch {
@@ -60,6 +62,7 @@ func parse(args []string) (parts []part) {
 		for _, p.dir = range dirs {
 			parts = append(parts, p)
 		}
+		beside = end < len(args) && args[end] == "and"
 		args = args[min(end+1, len(args)):]
 	}
 	return parts
@@ -78,11 +81,34 @@ func (p part) String() string {
 func runAll(args []string, out io.Writer) bool {
 	var r results
 	begun := time.Now()
-	for _, p := range parse(args) {
-		r.run(p, out)
+	for parts := parse(args); len(parts) > 0; {
+		n := 1
+		for n < len(parts) && parts[n].beside {
+			n++
+		}
+		r.runTogether(parts[:n], out)
+		parts = parts[n:]
 	}
 	r.summarize(out, time.Since(begun))
 	return len(r.failures) == 0
+}
+
+// runTogether runs parts at the same time. What they print is told in their order.
+func (r *results) runTogether(parts []part, out io.Writer) {
+	if len(parts) == 1 {
+		r.run(parts[0], out)
+		return
+	}
+	each, printed := make([]results, len(parts)), make([]bytes.Buffer, len(parts))
+	var group sync.WaitGroup
+	for i, p := range parts {
+		group.Go(func() { each[i].run(p, &printed[i]) })
+	}
+	group.Wait()
+	for i := range each {
+		_, _ = printed[i].WriteTo(out)
+		r.add(&each[i])
+	}
 }
 
 func (r *results) run(p part, out io.Writer) {

@@ -62,6 +62,21 @@ func (r *results) begin(p part) {
 	r.running, r.builds = make(map[string]*pkgRun), make(map[string][]string)
 }
 
+// add adds what another part gave.
+func (r *results) add(o *results) {
+	if r.ran == nil {
+		r.ran = make(map[skip]bool)
+	}
+	r.passed, r.packages = r.passed+o.passed, r.packages+o.packages
+	maps.Copy(r.ran, o.ran)
+	for _, s := range o.skips {
+		if !slices.Contains(r.skips, s) {
+			r.skips = append(r.skips, s)
+		}
+	}
+	r.failures = append(r.failures, o.failures...)
+}
+
 func (r *results) fail(f failure) {
 	f.part = r.part
 	r.failures = append(r.failures, f)

@@ -16,6 +16,7 @@ var bubbles = map[string]bool{
 	"bubble":        true, // invalidation
 	"idler":         true, // internal/changelog
 	"inBubbles":     true, // tier
+	"inTiers":       true, // tier
 	"partitioned":   true, // tier
 }
 

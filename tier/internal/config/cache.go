@@ -32,6 +32,7 @@ type Cache struct {
 	Compress     int // 0: off
 	LocalOnly    bool
 	RemoteOnly   bool
+	Detached     bool // loads go on without callers
 }
 
 // NonZero keeps an explicit 0 apart from "not set", so that it is rejected.

@@ -29,6 +29,7 @@ type Store struct {
 	Settle       time.Duration
 	NoTracking   bool
 	StartOffline bool
+	MaxLoads     int // 0: no bound
 	Logger       *slog.Logger
 	LeaseTTL     time.Duration // the same in the whole fleet: see renewEvery
 	Errs         []error
@@ -59,6 +60,7 @@ func (c *Store) Validate(least int64) error {
 	bad(c.MaxStaleness < 2*max(c.Heartbeat, time.Millisecond), "WithMaxStaleness %v with WithHeartbeat %v: must be at least twice the heartbeat, or local copies would lapse between two of them", c.MaxStaleness, c.Heartbeat)
 	bad(c.Timeout < time.Millisecond, "WithRemoteTimeout %v: must be at least 1ms", c.Timeout)
 	bad(c.MaxTTL < time.Second || c.MaxTTL > maxMaxTTL || c.MaxTTL%minTTL != 0, "WithMaxTTL %v: must be between 1s and %v, in whole milliseconds", c.MaxTTL, maxMaxTTL)
+	bad(c.MaxLoads < 0 || c.MaxLoads > 1<<20, "WithMaxLoads %d: must be between 1 and %d", asGiven(c.MaxLoads), 1<<20)
 	bad(c.Logger == nil, "WithLogger: logger is nil")
 	if err := CheckSettle(c.Settle, max(c.MaxTTL, time.Second)); err != nil {
 		errs = append(errs, err)

@@ -12,6 +12,7 @@ import (
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/local"
+	"github.com/tiercache/tiercache/tier/internal/loads"
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
@@ -36,6 +37,8 @@ type Call struct {
 	Out        Outcome
 	// Found is what the call has read remotely, past its TTL, for callers that wait no longer.
 	Found atomic.Pointer[Outcome]
+	// Target is what loaders that wait for the call wait for.
+	Target loads.Target
 
 	// Guarded by the shard of the table.
 	state        keyState // of the key, unless it has one already
@@ -141,6 +144,8 @@ type Outcome struct {
 	Err           error
 	StaleFallback *record.Item // with err: a value past its TTL, for callers that accept that
 	Paused        bool         // err is of an earlier load, and there was none
+	Refused       bool         // likewise, since there are too many
+	Overdue       bool         // the loader has not returned, and no other is to run before it has
 	Basis
 }
 
@@ -428,6 +433,7 @@ func (s *tableShard) wakeAll() {
 type Loading struct {
 	Space any // the namespace, only compared
 	Calls []*Call
+	Load  *loads.Load
 	outer *Loading
 }
 
@@ -446,6 +452,14 @@ func Recursive(ctx context.Context, space any, key string) bool {
 		}
 	}
 	return false
+}
+
+// LoadOf returns the load to whose loader ctx was given, or nil.
+func LoadOf(ctx context.Context) *loads.Load {
+	if l, _ := ctx.Value(loadingKey{}).(*Loading); l != nil {
+		return l.Load
+	}
+	return nil
 }
 
 // Sleep waits for d, for one of fs to be woken, or for ctx.

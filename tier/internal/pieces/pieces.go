@@ -13,7 +13,7 @@ import (
 // was read or stored stays so when a later one fails. While one is on its way, other requests wait for no more than that.
 const (
 	// Keys is how many keys one request names.
-	Keys = 256
+	Keys = 128
 	// maxBytes is how much one request stores: less than one entry more. What is larger is sent ahead, and counts little.
 	maxBytes = 128 << 10
 	// Ahead is what an entry counts that is sent ahead.
@@ -33,6 +33,37 @@ func Next(n int, size func(i int) int) int {
 
 // EndAfter reports whether the pieces that follow one that had err are not to be sent: each would be waited for in vain.
 func EndAfter(err error) bool { return remoteerr.Away(err) }
+
+// Silence is what a batch that reads has come to, whose pieces may have no answer. A process or a server that does not run for
+// a moment is as silent as one that is gone, and what follows would all be loaded, tens of thousands of keys. So a piece
+// without an answer is asked for again, if another answers in between; a batch waits in vain for at most two in a row.
+type Silence struct {
+	row int // pieces in a row without an answer
+	all int
+}
+
+// mostSilent bounds the pieces of one batch that are asked for again.
+const mostSilent = 4
+
+// SilenceOf returns the Silence of a batch of so many keys. One of one piece waits once, as a read does.
+func SilenceOf(keys int) Silence {
+	if keys > Keys {
+		return Silence{}
+	}
+	return Silence{row: 1, all: mostSilent}
+}
+
+// Ends is told of the error of each piece, or nil, and reports whether nothing more is to be asked for.
+func (s *Silence) Ends(err error) bool {
+	if !EndAfter(err) {
+		s.row = 0
+		return false
+	}
+	s.row++
+	s.all++
+	// guard: silent-piece-is-asked-again
+	return s.row > 1 || s.all > mostSilent
+}
 
 // Each calls f with a piece of the keys at a time, and returns its errors.
 func Each(keys []string, f func(piece []string) error) error {

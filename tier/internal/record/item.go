@@ -289,18 +289,27 @@ func (it *Item) Release(t *changelog.Tail) {
 // Plan sets check from the item's other times.
 // share is that of the TTL after which the item is renewed early; 0 if never.
 func (it *Item) Plan(share float64) {
+	at, provisional := it.nextCheck(share)
+	it.setCheck(share, at, provisional)
+}
+
+// nextCheck returns when the item is to be looked at closer, and the end of its provisional time by which that is so.
+func (it *Item) nextCheck(share float64) (at mono.Time, provisional int64) {
 	f := it.Meta()
-	at := min(f.Fresh, f.Expires)
+	at = min(f.Fresh, f.Expires)
 	if share > 0 && !it.Has(Early) {
 		at = min(at, it.EarlyAt(share))
 	}
-	p := f.Provisional.Load()
-	if p != 0 {
-		at = min(at, mono.Time(p))
+	if provisional = f.Provisional.Load(); provisional != 0 {
+		at = min(at, mono.Time(provisional))
 	}
+	return at, provisional
+}
+
+func (it *Item) setCheck(share float64, at mono.Time, provisional int64) {
 	it.Check.Store(int64(at))
 	// guard: R9-suspended-stays-suspended
-	if f.Provisional.Load() != p {
+	if it.Meta().Provisional.Load() != provisional {
 		it.Plan(share) // it was suspended in between, which is not to be undone
 	}
 }

@@ -49,7 +49,6 @@ func (s *Session) CanJudge(v *changelog.View, shard *backend.Shard) bool {
 // reports that it is new (see remote.Events) before it is used.
 func (s *Session) ConnectionChanged(v *changelog.View, shard *backend.Shard) bool {
 	// guard: I1-read-overtaken-by-flush
-	// guard: I6-read-from-other-connection
 	return s.Tail.View().Epoch != v.Epoch || shard.Gone()
 }
 

@@ -1,0 +1,18 @@
+package main
+
+func init() {
+	marks = append(marks, []mark{
+		{"bounded-queue-of-loads", "operand 2", "TestLoadsAreBounded"},
+		{"renewals-take-free-places", "operand 1", "TestRenewalsTake"},
+		{"nested-load-uses-place-of-parent", "false", "./tier/internal/loads TestAPlaceIsFree"},
+		{"queued-load-shares-place", "false", "TestANestedLoad"},
+		{"place-before-lease", "sub l.take(l.takePlace(fs)) => l.takePlace(l.take(fs))", "TestALoadThatWaitsForAPlace"},
+		{"loads-that-wait-for-each-other", "false", "TestLoadersThatWait"},
+		{"bounded-stuck-loaders", "false", "TestThereAreFewStuck"},
+		{"refused-load-is-no-failure", "operand 7", "TestLoadersThatWait"},
+		{"detached-load-goes-on", "false", "TestADetachedLoadFills"},
+		{"overdue-load-answers-its-callers", "and false", "TestALoaderThatDoesNotReturn"},
+		{"given-up-load-frees-its-keys", "drop", "TestALoaderThatDoesNotReturn"},
+		{"place-of-loader-that-goes-on", "drop", "TestALoaderThatGoesOn"},
+	}...)
+}
