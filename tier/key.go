@@ -25,7 +25,7 @@ func checkKey(key string) error {
 // namespace is what the views of one namespace share in a store.
 type namespace struct {
 	session.Namespace
-	stats counters
+	stats *counters
 	views record.Views
 	// unencoded says what was wrong with the latest value that could not be encoded.
 	unencoded atomic.Pointer[string]

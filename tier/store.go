@@ -4,10 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +20,8 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/pace"
 	"github.com/tiercache/tiercache/tier/internal/record"
 	"github.com/tiercache/tiercache/tier/internal/session"
+	"github.com/tiercache/tiercache/tier/internal/spaces"
+	"github.com/tiercache/tiercache/tier/internal/stripe"
 	"github.com/tiercache/tiercache/tier/internal/sweep"
 	"github.com/tiercache/tiercache/tier/internal/values"
 )
@@ -46,11 +44,10 @@ type Store struct {
 	goroutines *background.Group
 	closed     atomic.Bool
 
-	mu struct {
-		sync.Mutex // guards what follows
-		namespaces map[string]*namespace
-	}
-	ended chan struct{} // Close has finished
+	namespaces spaces.Table[namespace]
+	hits       stripe.Set    // of all namespaces
+	total      counters      // of all namespaces, without local hits
+	ended      chan struct{} // Close has finished
 
 	pauses    pace.Table
 	places    *loads.Places       // of loads; nil without WithMaxLoads
@@ -101,7 +98,6 @@ func Open(ctx context.Context, options ...Option) (*Store, error) {
 	s.cfg.Logger = panics.Logger(cfg.Logger)
 	s.goroutines = background.NewGroup(panics, s.session.Lost)
 	s.session.Init(&s.cfg.Store, s.goroutines)
-	s.mu.namespaces = make(map[string]*namespace)
 	if err := s.start(ctx); err != nil {
 		s.abandon()
 		return nil, err
@@ -207,22 +203,15 @@ func (s *Store) Close() error {
 
 // namespace returns the namespace that all views of a path share.
 func (s *Store) namespace(path string) *namespace {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	ns := s.mu.namespaces[path]
-	if ns == nil {
-		ns = &namespace{}
-		ns.Init(&s.session, path)
-		s.mu.namespaces[path] = ns
-	}
-	return ns
-}
-
-// spaces returns all namespaces that have had a view, by their paths.
-func (s *Store) spaces() []*namespace {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.SortedFunc(maps.Values(s.mu.namespaces), func(a, b *namespace) int { return strings.Compare(a.Path, b.Path) })
+	return s.namespaces.Get(path, func() (*namespace, func()) {
+		hits := s.hits.New()
+		ns := &namespace{stats: newCounters(&s.total, hits)}
+		unpin := ns.Init(&s.session, path)
+		return ns, func() {
+			s.hits.Release(hits)
+			unpin()
+		}
+	})
 }
 
 // AsOf returns the present position in the change log: take it before reading a

@@ -19,5 +19,6 @@ func init() {
 		{"invalidated-copies-leave", "false", "TestWhatWasInvalidatedLeaves"},
 		{"nothing-to-sweep", "false", "./tier/internal/sweep TestASweepLooksOnly"},
 		{"sweep-takes-out-what-it-saw", "sub s.Local.RemoveEntry(e) => s.Local.Remove(e.Key())", "./tier/internal/sweep TestASweepTakesOut"},
+		{"namespace-of-same-path", "false", "./tier/internal/spaces TestTheCleanup"},
 	}...)
 }

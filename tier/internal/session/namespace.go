@@ -22,10 +22,11 @@ type Namespace struct {
 	declared atomic.Pointer[declaration]
 }
 
-// Init sets the namespace's path, and pins what its entries depend on.
-func (n *Namespace) Init(s *Session, path string) {
+// Init sets the namespace's path, and pins what its entries depend on until unpin.
+func (n *Namespace) Init(s *Session, path string) (unpin func()) {
 	n.Path, n.Space, n.scopes = path, keyspace.New(s.Cfg.Prefix, path), invalidation.Namespaces(path)
 	n.pins = s.Tail.PinForever(n.scopes)
+	return n.pins.Release
 }
 
 // CountRead counts a read of the remote tier. The latest counts for an eighth; that two at
