@@ -10,6 +10,7 @@ require (
 	github.com/blevesearch/bleve_index_api v1.4.1
 	github.com/stretchr/testify v1.12.1
 	github.com/tiercache/tiercache v0.0.0-00010101000000-000000000000
+	github.com/vmihailenco/msgpack/v5 v5.3.4
 	go.uber.org/goleak v1.3.0
 	golang.org/x/sync v0.20.0
 )
@@ -41,6 +42,7 @@ require (
 	github.com/klauspost/cpuid/v2 v2.2.10 // indirect
 	github.com/mschoch/smat v0.2.0 // indirect
 	github.com/valkey-io/valkey-go v1.0.79 // indirect
+	github.com/vmihailenco/tagparser/v2 v2.0.0 // indirect
 	github.com/zeebo/xxh3 v1.1.0 // indirect
 	go.etcd.io/bbolt v1.4.0 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect

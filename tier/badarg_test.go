@@ -28,11 +28,10 @@ var badArguments = map[string]struct {
 			e.DependsOn(fmt.Sprint(i))
 		}
 	}, "10000 sources"},
-	"TTL":             {func(e *tier.Entry) { e.SetTTL(-time.Second) }, "TTL -1s"},
 	"TTL too long":    {func(e *tier.Entry) { e.SetTTL(1000 * 24 * time.Hour) }, "TTL 24000h"},
 	"cost":            {func(e *tier.Entry) { e.SetCost(-1) }, "cost -1"},
 	"not to be kept":  {func(e *tier.Entry) { e.DoNotStore(); e.SetCost(-1) }, "cost -1"},
-	"TTL and no keep": {func(e *tier.Entry) { e.DoNotStore(); e.SetTTL(0) }, "TTL 0s"},
+	"TTL and no keep": {func(e *tier.Entry) { e.DoNotStore(); e.SetTTL(1000 * 24 * time.Hour) }, "TTL 24000h"},
 }
 
 // Regression: a loader that named a bad source and returned ErrNotFound had "not found"
@@ -127,13 +126,13 @@ func TestABatchThatFailedSaysWhatWasWrongAsWell(t *testing.T) {
 	onEachRemote(t, func(t *testing.T, f *fleet) {
 		c := view[string](t, f.process(), "docs")
 		got, err := c.GetMany(t.Context(), []string{"good", "bad", "both"}, func(_ context.Context, _ []string, e tier.Entries) (map[string]string, error) {
-			e.For("bad").SetTTL(-1)
-			e.For("both").SetTTL(-1)
+			e.For("bad").SetTTL(1000 * 24 * time.Hour)
+			e.For("both").SetTTL(1000 * 24 * time.Hour)
 			return map[string]string{"good": "v", "both": "v"}, errOrigin
 		})
 		assert.Equal(t, map[string]string{"good": "v"}, got)
 		assert.ErrorIs(t, err, errOrigin)
-		assert.ErrorContains(t, err, "TTL -1ns")
+		assert.ErrorContains(t, err, "TTL 24000h")
 	})
 }
 
@@ -152,7 +151,7 @@ func TestABadArgumentAfterTheLoaderReturnedHasNoEffect(t *testing.T) {
 		_, err := c.Get(t.Context(), "none", load(tier.ErrNotFound))
 		require.ErrorIs(t, err, tier.ErrNotFound)
 		kept.DependsOn("")
-		kept.SetTTL(-1)
+		kept.SetTTL(1000 * 24 * time.Hour)
 		filled(t, s, 1)
 		_, err = c.Get(t.Context(), "none", unneeded)
 		require.ErrorIs(t, err, tier.ErrNotFound)

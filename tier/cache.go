@@ -1,16 +1,20 @@
 package tier
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
+	"weak"
 
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
 	"github.com/tiercache/tiercache/tier/internal/loads"
+	"github.com/tiercache/tiercache/tier/internal/pace"
+	"github.com/tiercache/tiercache/tier/internal/profile"
 	"github.com/tiercache/tiercache/tier/internal/record"
 	"github.com/tiercache/tiercache/tier/internal/values"
 )
@@ -31,7 +35,9 @@ type core struct {
 	noHits bool // no value is given without a closer look
 	typed  typed
 	inUse  *record.ViewsInUse
+	labels *profile.Labels
 	stuck  *loads.Stuck
+	took   *pace.LoadTime
 	// compare is not nil in tests that look for modified values.
 	compare *values.Comparison
 }
@@ -88,10 +94,16 @@ func New[V any](s *Store, path string, options ...CacheOption) (*Cache[V], error
 	if err != nil {
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
-	c := core{s: s, ns: ns, cfg: cfg, typed: typed{values.New[V](k, enc, size), runSingle[V], runBatch[V]}, inUse: use, stuck: &loads.Stuck{}}
+	c := core{s: s, ns: ns, cfg: cfg, typed: typed{values.New[V](k, enc, size), runSingle[V], runBatch[V]}, inUse: use, labels: &profile.Labels{}, stuck: &loads.Stuck{}, took: &pace.LoadTime{}}
 	c.compare = values.NewComparison[V](&c.typed.Type)
 	c.noHits = cfg.RemoteOnly || c.compare != nil
-	return &Cache[V]{c}, nil
+	if c.warms() {
+		s.goroutines.Spawn(c.warmUp)
+	}
+	view := &Cache[V]{c}
+	latest := weak.Make(&view.core)
+	ns.anyView.Store(&latest)
+	return view, nil
 }
 
 // Origin says which tier answered a read.
@@ -132,13 +144,15 @@ type Result[V any] struct {
 // loader, whichever has it first. Callers of one key share one load.
 //
 // It returns ErrNotFound if the loader did (now or within the negative TTL),
-// the loader's error (errors.Is finds it), a *LoadPanic, an error that matches
-// ctx's if ctx ends first, or ErrClosed. That the remote tier is down is none:
+// the loader's error as it is, a *LoadPanic, an error that matches
+// ctx's if ctx ends first, or ErrClosed. What the local tier has is returned though ctx has ended. That the remote tier is down is none:
 // the loader answers, and Stats and Health tell.
 func (c *Cache[V]) Get(ctx context.Context, key string, load Loader[V], options ...CallOption) (V, error) {
 	if len(options) == 0 && load != nil {
 		if it := c.hit(key); it != nil {
-			c.ns.stats.localHits.Add()
+			if n := c.ns.stats.localHits.Add(); c.s.watch.IsDue(n) {
+				c.s.watch.Take(c.ns.Path, key)
+			}
 			return *record.ValueIn[V](it), nil
 		}
 	}
@@ -157,7 +171,7 @@ func (c *Cache[V]) Get(ctx context.Context, key string, load Loader[V], options 
 // unpack returns the value of an item, or ErrNotFound if it is negative.
 func (c *Cache[V]) unpack(out inflight.Served) (v V, err error) {
 	if out.It.Negative {
-		return v, ErrNotFound
+		return v, cmp.Or(out.NotFound, ErrNotFound)
 	}
 	return c.valueOf(out.It), nil
 }
@@ -189,7 +203,7 @@ func (c *core) hit(key string) *record.Item {
 	}
 	it := &e.Value
 	// guard: hit-of-own-type
-	if it.Kind != c.typed.Kind || it.Key != key || c.noHits {
+	if it.Kind != c.typed.Kind || it.Key != key || c.noHits || c.ns.IsBypassed() {
 		return nil
 	}
 	seq := it.Seq.Load()

@@ -121,7 +121,9 @@ func WithOutageTTL(d time.Duration) CacheOption {
 }
 
 // WithEarlyRefresh renews an entry in the background when it is hit after
-// share of its TTL has passed. Default 0: off; 0 < share < 1.
+// share of its TTL has passed, or sooner if loads of the view have taken long lately: then by the time
+// that they take, and up to several times as much by chance, so that the processes of a fleet do not begin at once
+// (XFetch); but not before half of the TTL has passed. Default 0: off; 0 < share < 1.
 func WithEarlyRefresh(share float64) CacheOption {
 	return cacheOption(func(c *config.Cache) { c.Early = share })
 }

@@ -46,12 +46,13 @@ func (e *Entry) DependsOn(sources ...string) {
 	e.cfg.AddSources(sources)
 }
 
-// SetTTL replaces the cache's TTL for this entry: at least 1 ms, in whole
-// milliseconds, and at most the store's maximum, or the load fails.
+// SetTTL replaces the cache's TTL for this entry: at most the store's maximum, or the load fails. It is
+// rounded down to whole milliseconds, so that SetTTL(time.Until(end)) lasts no longer than end. If
+// nothing is left the value is not stored: see DoNotStore.
 func (e *Entry) SetTTL(d time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.cfg.TTL, e.cfg.TTLSet = d, true
+	e.cfg.TTL, e.cfg.TTLSet = d.Truncate(time.Millisecond), true
 }
 
 // SetCost replaces the estimate of the value's heap bytes in the local tier, which is
@@ -64,7 +65,9 @@ func (e *Entry) SetCost(bytes int64) {
 	e.cfg.SetCost(bytes)
 }
 
-// DoNotStore has the value returned to the callers that wait for it and kept nowhere.
+// DoNotStore has the value returned to the callers that wait for it and kept nowhere. What was stored
+// before is removed, except by a refresh in the background, whose value no caller is given: that leaves it alone
+// until its end.
 func (e *Entry) DoNotStore() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -75,9 +78,12 @@ func (e *Entry) DoNotStore() {
 func (e *Entry) taken() (config.Entry, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	cfg := e.cfg
+	cfg, discard := e.cfg, e.discard
 	cfg.Sources = append([]string(nil), cfg.Sources...)
-	return cfg, e.discard
+	if cfg.TTLSet && cfg.TTL <= 0 {
+		cfg.TTLSet, discard = false, true
+	}
+	return cfg, discard
 }
 
 // Entries gives a batch loader the entry of each of its keys.

@@ -12,6 +12,7 @@ import (
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/remoteerr"
+	"github.com/tiercache/tiercache/internal/unawaited"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 	"github.com/tiercache/tiercache/tier/internal/config"
@@ -41,7 +42,7 @@ func (l *loadRun) fill(fs []*inflight.Call, r loadResult) {
 		done = make([]finishedLoad, len(fs))
 	}
 	for i, f := range fs {
-		done[i].it, done[i].envelope, done[i].kept, done[i].err = l.finished(ctx, f, r, i)
+		done[i].it, done[i].envelope, done[i].kept, done[i].discard, done[i].err = l.finished(ctx, f, r, i)
 	}
 	l.dropOlder(ctx, fs, done)
 	fills := l.one.fills[:0]
@@ -54,6 +55,10 @@ func (l *loadRun) fill(fs []*inflight.Call, r loadResult) {
 		switch {
 		case err != nil:
 			l.fail(f, err)
+		case done[i].leaves(f):
+			// Callers that have joined it load the value themselves: it would be newer than what stays.
+			it.Release(l.s.session.Tail)
+			l.finishAll([]*inflight.Call{f}, inflight.Outcome{Err: errAbandoned})
 		case envelope != nil && !f.WithoutLease():
 			fills = append(fills, pendingFill{call: f, it: it, write: backend.Write{
 				Key: f.Name, Token: l.token, LeaseTTL: l.s.cfg.LeaseTTL, Envelope: envelope, Expires: expiryOfFill(f, envelope)}})
@@ -62,7 +67,7 @@ func (l *loadRun) fill(fs []*inflight.Call, r loadResult) {
 			if envelope != nil && f.Lease == inflight.LeaseRefused {
 				l.ns.stats.fillErrors.Add(1)
 				l.ns.stats.full.Add(1)
-				l.s.observe(EventFill, l.ns, 0, remote.ErrFull)
+				l.s.observeLater(l.fillEvent(0, remote.ErrFull))
 			}
 			l.keepUnstored(f, it, kept)
 		}
@@ -96,12 +101,19 @@ type finishedLoad struct {
 	it       *record.Item
 	envelope []byte // nil: not to be stored
 	kept     time.Duration
+	discard  bool // since the loader says so
 	err      error
+}
+
+// leaves reports whether f was to renew a value in the background, and is to leave that alone.
+func (d *finishedLoad) leaves(f *inflight.Call) bool {
+	return f.RefreshTarget != nil && d.discard && d.err == nil
 }
 
 // dropOlder removes what the tiers hold of keys whose loader has answered with
 // something that is not stored ("not found", DoNotStore, not encodable): after
-// a refresh that gave the new value, the older one must not be served again.
+// a refresh that gave the new value, the older one must not be served again. (See leaves for one that
+// gives it to no caller.)
 //
 // The removal is bound to the lease, as a fill is: the callers may have left, and a value
 // that was set since must not be removed. Without a lease, because the server had no
@@ -114,7 +126,8 @@ func (l *loadRun) dropOlder(ctx context.Context, fs []*inflight.Call, done []fin
 			// guard: I10-unleased-refresh
 			offline = append(offline, f.Name)
 		}
-		if d := done[i]; d.envelope != nil && f.Lease != inflight.LeaseRefused || d.err != nil && !errors.Is(d.err, ErrNotFound) || l.cfg.LocalOnly && d.kept > 0 {
+		// guard: unstored-renewal-leaves-value
+		if d := done[i]; d.leaves(f) || d.envelope != nil && f.Lease != inflight.LeaseRefused || d.err != nil && !errors.Is(d.err, ErrNotFound) || l.cfg.LocalOnly && d.kept > 0 {
 			continue
 		}
 		switch {
@@ -370,10 +383,10 @@ func (l *loadRun) withdraw(fills []pendingFill, written []backend.Written) {
 		return
 	}
 	if len(unanswered) > 0 {
-		_ = l.discard(context.Background(), unanswered) // counted there
+		_ = l.discard(unawaited.Background(), unanswered) // counted there
 	}
 	if len(fenced) > 0 {
-		_ = l.deleteInTime(context.Background(), fenced)
+		_ = l.deleteInTime(unawaited.Background(), fenced)
 	}
 }
 
@@ -432,7 +445,7 @@ func (l *loadRun) keepProvisionally(fl *pendingFill) {
 		proof = min(proof, shard.Proof())
 	}
 	fl.it.Meta().Provisional.Store(int64(proof.Add(l.s.cfg.MaxStaleness)))
-	fl.it.Plan(l.cfg.Early)
+	fl.it.Plan(l.earlyShare(fl.it))
 	l.s.table.InsertProvisional(fl.call.H, &fl.call.Watch, fl.it)
 }
 
@@ -446,11 +459,11 @@ func (l *loadRun) settle(fl pendingFill, w backend.Written) {
 		//	B: sets it, which ends A's lease; there is no more memory
 		//	A: is refused, and must not remove what B has set
 		// guard: R8-full-server-discard
-		l.removeEntries(context.Background(), []*inflight.Call{fl.call}, l.discard)
+		l.removeEntries(unawaited.Background(), []*inflight.Call{fl.call}, l.discard)
 	}
 	if w.Stored && !fl.unlinked && l.usesLocal(l.o) && l.s.table.CommitProvisional(fl.call.H, &fl.call.Watch, fl.it) {
 		fl.it.Meta().Provisional.Store(0)
-		fl.it.Plan(l.cfg.Early)
+		fl.it.Plan(l.earlyShare(fl.it))
 		return
 	}
 	l.s.table.RemoveProvisional(fl.call.H, &fl.call.Watch, fl.it)
@@ -470,23 +483,23 @@ func (l *loadRun) countFill(w backend.Written, took time.Duration) {
 	default:
 		st.fills.Add(1)
 	}
-	l.s.observe(EventFill, l.ns, took, w.Err)
+	l.s.observe(l.fillEvent(took, w.Err))
 }
 
 // finished makes the item of what was loaded for a call, and its envelope if it may be
 // stored.
-func (l *loadRun) finished(ctx context.Context, f *inflight.Call, r loadResult, i int) (it *record.Item, envelope []byte, kept time.Duration, err error) {
+func (l *loadRun) finished(ctx context.Context, f *inflight.Call, r loadResult, i int) (it *record.Item, envelope []byte, kept time.Duration, discard bool, err error) {
 	cfg, discard := r.entries[i].taken()
 	it, err = r.loaded[i].it, r.loaded[i].err
 	// First of all: a "not found" without its sources would be believed although they
 	// changed, and the caller would never learn what was wrong with them.
 	// guard: bad-argument-is-error
 	if wrong := cfg.Check(l.s.cfg.MaxTTL); wrong != nil {
-		return nil, nil, 0, badArgument(wrong, err)
+		return nil, nil, 0, false, badArgument(wrong, err)
 	}
 	negative := errors.Is(err, ErrNotFound)
 	if err != nil && !negative {
-		return nil, nil, 0, err
+		return nil, nil, 0, false, err
 	}
 	// guard: S3-from-begin
 	end := l.endOf(ctx, r.asOf, r.begun, cfg.Sources)
@@ -494,12 +507,14 @@ func (l *loadRun) finished(ctx context.Context, f *inflight.Call, r loadResult, 
 	if negative {
 		l.ns.stats.notFound.Add(1)
 		if l.cfg.NegativeTTL == 0 || discard {
-			return nil, nil, 0, err
+			return nil, nil, 0, false, err
 		}
 	}
 	fresh, kept := cfg.Life(&l.cfg, l.s.cfg.MaxTTL, negative)
 	fresh, kept, keeps := session.Limit(end, fresh, kept)
 	if negative {
+		// guard: own-error-beside-not-found
+		f.NotFound = err
 		it = l.typed.Empty()
 		// guard: negative-kind
 		it.Kind = l.typed.Kind.NegativeKind
@@ -509,27 +524,27 @@ func (l *loadRun) finished(ctx context.Context, f *inflight.Call, r loadResult, 
 	l.describe(it, f.Key, cfg, r.asOf, fresh, kept)
 	if !l.pinMarks(ctx, it) || !keeps {
 		l.ns.stats.overtaken.Add(1)
-		return it, nil, 0, nil
+		return it, nil, 0, false, nil
 	}
 	if discard || l.cfg.LocalOnly {
 		if discard {
 			kept = 0
 		}
-		return it, nil, kept, nil
+		return it, nil, kept, discard, nil
 	}
 	envelope, err = l.seal(it, fresh, kept, cfg.Cost)
 	if err != nil {
 		l.countEncodeError(err)
-		l.s.observe(EventFill, l.ns, 0, err)
+		l.s.observeLater(l.fillEvent(0, err))
 		if errors.As(err, new(*tooLargeError)) {
-			return it, nil, kept, nil // see keepUnstored
+			return it, nil, kept, false, nil // see keepUnstored
 		}
-		return it, nil, 0, nil // the value is good, it just cannot be kept
+		return it, nil, 0, false, nil // the value is good, it just cannot be kept
 	}
 	if f.Link != 0 {
 		envelope = besideLink(f.Link, envelope)
 	}
-	return it, envelope, kept, nil
+	return it, envelope, kept, false, nil
 }
 
 // expiryOfFill is when the server is to forget what was loaded for f, by its clock.

@@ -82,6 +82,15 @@ func TestCloseFromInsideIsAnErrorAtOnce(t *testing.T) {
 			find(t, c, "k", is("v"))
 			require.NoError(t, c.Set(t.Context(), "k", "w"))
 		},
+		"a tracer": func(t *testing.T, w *world) {
+			w.s, _ = tier.Open(t.Context(), tier.WithTracer(&spans{onEnd: func(s span) {
+				if s.Name == "load" || s.Name == "write" { // not what Open sends before it returns
+					try(t, w)
+				}
+			}}))
+			c := view[string](t, w.s, "docs")
+			find(t, c, "k", is("v"))
+		},
 		"a codec": func(t *testing.T, w *world) {
 			hub := embedded.New(0)
 			w.s, _ = tier.Open(t.Context(), tier.WithRemote(hub))
@@ -90,6 +99,23 @@ func TestCloseFromInsideIsAnErrorAtOnce(t *testing.T) {
 			require.NoError(t, c.Set(t.Context(), "l", "v"))
 			synctest.Wait()
 			find(t, c, "k", unneeded, tier.NoLocal())
+		},
+		"a size": func(t *testing.T, w *world) {
+			hub := embedded.New(0)
+			w.s, _ = tier.Open(t.Context(), tier.WithRemote(hub))
+			c := view[string](t, w.s, "docs", tier.WithSize(func(string) int64 { try(t, w); return 1 }))
+			find(t, c, "k", is("v"))
+			require.NoError(t, c.Set(t.Context(), "l", "v"))
+		},
+		"a batch's codec": func(t *testing.T, w *world) {
+			hub := embedded.New(0)
+			w.s, _ = tier.Open(t.Context(), tier.WithRemote(hub))
+			c := view[string](t, w.s, "docs", tier.WithCodec(closing{func() { try(t, w) }}))
+			require.NoError(t, c.SetMany(t.Context(), map[string]string{"a": "1", "b": "2"}))
+			_, err := c.GetMany(t.Context(), []string{"a", "b", "c"}, func(context.Context, []string, tier.Entries) (map[string]string, error) {
+				return map[string]string{"c": "3"}, nil
+			}, tier.NoLocal())
+			require.NoError(t, err)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

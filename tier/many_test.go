@@ -115,8 +115,8 @@ func TestGetManyReturnsWhatItFoundBesideTheErrors(t *testing.T) {
 		other := errors.New("of another kind")
 		got, err := c.GetMany(t.Context(), []string{"there", "", "good", "bad1", "bad2", "wrong"},
 			func(_ context.Context, keys []string, e tier.Entries) (map[string]string, error) {
-				e.For("wrong").SetTTL(-1)
-				e.For("who knows").SetTTL(-1) // not used
+				e.For("wrong").SetTTL(1000 * 24 * time.Hour)
+				e.For("who knows").SetTTL(1000 * 24 * time.Hour) // not used
 				return map[string]string{"good": "v of good", "wrong": "v"}, fmt.Errorf("%w, %w", errOrigin, other)
 			})
 		assert.Equal(t, many("there", "good"), got)
@@ -125,7 +125,7 @@ func TestGetManyReturnsWhatItFoundBesideTheErrors(t *testing.T) {
 		assert.ErrorContains(t, err, "2 keys")
 		assert.ErrorContains(t, err, "bad")
 		assert.ErrorContains(t, err, `"wrong"`)
-		assert.ErrorContains(t, err, "TTL -1ns")
+		assert.ErrorContains(t, err, "TTL 24000h")
 		assert.ErrorContains(t, err, "key must not be empty")
 		// What was found has been stored, what failed has not.
 		assert.Equal(t, "v of good", find(t, c, "good", unneeded).Value)

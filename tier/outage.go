@@ -31,7 +31,7 @@ func (c *core) allowOutage(f *inflight.Call, it *record.Item) bool {
 		// guard: I2-outage-copy-epoch
 		known.Epoch = record.EpochNone
 		known.Fresh = min(known.Fresh, o.Until)
-		it.Plan(c.cfg.Early)
+		it.Plan(c.earlyShare(it))
 	}
 	known.Cost += int64(unsafe.Sizeof(*o))
 	return true

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/internal/unawaited"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
@@ -18,11 +19,20 @@ const maxRefreshes = 64
 // refreshesEarly reports that it is time to renew an item ahead of its TTL: once, and once more
 // after each pause that follows a failure.
 func (c *core) refreshesEarly(it *record.Item, now mono.Time) bool {
-	if c.cfg.Early == 0 || now < it.EarlyAt(c.cfg.Early) || !it.Once(record.Early) {
+	if c.cfg.Early == 0 || now < it.EarlyAt(c.earlyShare(it)) || !it.Once(record.Early) {
 		return false
 	}
-	it.Plan(c.cfg.Early)
+	it.Plan(c.earlyShare(it))
 	return true
+}
+
+// earlyShare is the share of an item's TTL after which it is renewed early; 0 if it is not.
+func (c *core) earlyShare(it *record.Item) float64 {
+	if c.cfg.Early == 0 {
+		return 0
+	}
+	f := it.Meta()
+	return c.took.EarlyShare(c.cfg.Early, f.Fresh.Sub(f.Born), f.Nonce^c.s.seed)
 }
 
 // refreshEarlyAt has an item that was to be renewed ahead of its TTL, and was not, renewed when it
@@ -30,7 +40,17 @@ func (c *core) refreshesEarly(it *record.Item, now mono.Time) bool {
 func (c *core) refreshEarlyAt(it *record.Item, at mono.Time) {
 	it.Meta().Retry.Store(int64(at))
 	it.Again(record.Early)
-	it.Plan(c.cfg.Early)
+	it.Plan(c.earlyShare(it))
+}
+
+// countEarly counts the refreshes of values whose TTL has not passed.
+func (l *loadRun) countEarly(fs []*inflight.Call) {
+	now := mono.Now()
+	for _, f := range fs {
+		if now < f.RefreshTarget.Meta().Fresh {
+			l.ns.stats.early.Add(1)
+		}
+	}
 }
 
 // refreshLater renews items in the background, those whose keys have no call yet: with one run of
@@ -56,7 +76,7 @@ func (c *core) refreshLater(ctx context.Context, load loadFunc, items ...*record
 			calls = append(calls, f)
 		}
 	}
-	ctx = context.WithoutCancel(ctx)
+	ctx = unawaited.Mark(context.WithoutCancel(ctx))
 	renew := func() {
 		defer c.s.refreshes.Release(1)
 		if len(calls) == 1 {
@@ -97,7 +117,7 @@ func (c *core) readPresent(ctx context.Context, h local.Key, key string, o confi
 		return nil, false
 	}
 	now := mono.Now()
-	it, _, _ = c.open(ctx, &storedValue{key: key, stored: stored, Basis: inflight.Basis{Epoch: v.Epoch, KeyTick: v.Watermark}, now: now})
+	it, _, _ = c.open(ctx, &storedValue{key: key, stored: stored, Basis: inflight.BasisOf(v), now: now})
 	if it == nil {
 		return nil, false
 	}
@@ -163,6 +183,9 @@ func (c *Cache[V]) Refresh(ctx context.Context, key string, load Loader[V]) (V, 
 	}
 	if err := c.admit(ctx, key); err != nil {
 		return zero, err
+	}
+	if ctx.Err() != nil {
+		return zero, endOf(ctx)
 	}
 	out, err := c.refresh(ctx, c.ns.Hash(key), key, c.single(load))
 	if err != nil {

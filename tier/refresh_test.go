@@ -2,7 +2,9 @@ package tier_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -554,7 +556,7 @@ func TestOneFailedRequestIsOneError(t *testing.T) {
 		assert.Len(t, got, 99)
 		if failed.Load() {
 			assert.Equal(t, int64(1), s.Stats().RemoteErrors)
-			assert.Len(t, seen.of(tier.EventRemote), 1)
+			eventually(t, "it is observed", func() bool { return len(seen.of(tier.EventRemote)) == 1 })
 		}
 		for _, e := range seen.of(tier.EventLoad) {
 			assert.NoError(t, e.Err)
@@ -618,6 +620,186 @@ func TestI10WhatIsNotStoredLeavesNoOlderCopy(t *testing.T) {
 			synctest.Wait()
 			_, err = c.Get(t.Context(), name, fails[string](errOrigin))
 			assert.ErrorIs(t, err, errOrigin, name)
+		}
+	})
+}
+
+// Guard: a renewal in the background whose loader stores nothing leaves the older value where it is; a
+// caller that has joined it loads its own, which is newer than what stays.
+func TestARenewalThatStoresNothingLeavesTheOlderValue(t *testing.T) {
+	for name, options := range map[string][]tier.CacheOption{
+		"stale":              {tier.WithTTL(time.Minute), tier.WithStaleWhileRevalidate(time.Hour)},
+		"stale, remote only": {tier.WithTTL(time.Minute), tier.WithStaleWhileRevalidate(time.Hour), tier.WithRemoteOnly()},
+		"stale, local only":  {tier.WithTTL(time.Minute), tier.WithStaleWhileRevalidate(time.Hour), tier.WithLocalOnly()},
+		"early":              {tier.WithTTL(2 * time.Minute), tier.WithEarlyRefresh(0.5)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubbles(t, func(t *testing.T, f *fleet) {
+				c := view[string](t, f.process(), "docs", options...)
+				require.NoError(t, c.Set(t.Context(), "k", "v1"))
+				time.Sleep(61 * time.Second)
+				var loads atomic.Int64
+				discards := counted(&loads, func(_ context.Context, e *tier.Entry) (string, error) {
+					e.DoNotStore()
+					return "v2", nil
+				})
+				for range 3 {
+					assert.Equal(t, "v1", find(t, c, "k", discards).Value)
+					synctest.Wait()
+					assert.Equal(t, "v1", find(t, c, "k", discards).Value)
+					synctest.Wait()
+				}
+				assert.Positive(t, loads.Load())
+				n := loads.Load()
+				time.Sleep(2 * time.Hour)
+				assert.Equal(t, "v2", find(t, c, "k", discards).Value, "it has ended")
+				assert.Equal(t, n+1, loads.Load())
+			})
+		})
+	}
+}
+
+// Guard: a caller that is given what a renewal in the background has loaded is not given the older value after that.
+func TestI10ARenewalThatStoresNothingIsGivenToNoCaller(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		c := view[string](t, f.process(), "docs", tier.WithTTL(time.Minute), tier.WithStaleWhileRevalidate(time.Hour), tier.WithLocalOnly())
+		require.NoError(t, c.Set(t.Context(), "k", "v1"))
+		time.Sleep(61 * time.Second)
+		var loads atomic.Int64
+		discards := func(_ context.Context, e *tier.Entry) (string, error) {
+			e.DoNotStore()
+			time.Sleep(time.Second)
+			return fmt.Sprint("v", 1+loads.Add(1)), nil
+		}
+		assert.Equal(t, "v1", find(t, c, "k", discards).Value)
+		synctest.Wait()
+		assert.Equal(t, "v3", find(t, c, "k", discards, tier.Fresh()).Value, "it joins, and loads its own")
+		synctest.Wait()
+		assert.NotEqual(t, "v1", find(t, c, "k", discards).Value)
+	})
+}
+
+// Guard: whether its context has ended or not, a read gives what the local tier has, and else asks nothing.
+func TestReadsAgreeOnAContextThatHasEnded(t *testing.T) {
+	inTiers(t, func(t *testing.T, f *fleet, options ...tier.CacheOption) {
+		s := f.process()
+		c := view[string](t, s, "docs", options...)
+		require.NoError(t, c.Set(t.Context(), "k", "v"))
+		local := s.Stats().LocalEntries > 0
+		gone := errors.New("gone")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(gone)
+		many := func(context.Context, []string, tier.Entries) (map[string]string, error) { return nil, errUnneeded }
+		reads := map[string]func(key string, o ...tier.CallOption) (string, error){
+			"Get": func(key string, o ...tier.CallOption) (string, error) { return c.Get(ctx, key, unneeded, o...) },
+			"Lookup": func(key string, o ...tier.CallOption) (string, error) {
+				r, err := c.Lookup(ctx, key, unneeded, o...)
+				return r.Value, err
+			},
+			"GetMany": func(key string, o ...tier.CallOption) (string, error) {
+				got, err := c.GetMany(ctx, []string{key}, many, o...)
+				return got[key], err
+			},
+		}
+		n := int64(0)
+		for name, read := range reads {
+			v, err := read("k")
+			if local {
+				assert.NoError(t, err, name)
+				assert.Equal(t, "v", v, name)
+			} else {
+				assert.ErrorIs(t, err, context.Canceled, name)
+				assert.ErrorIs(t, err, gone, name)
+			}
+			for _, o := range [][]tier.CallOption{{tier.Fresh()}, {tier.NoLocal()}} {
+				_, err = read("k", o...)
+				assert.ErrorIs(t, err, context.Canceled, name)
+			}
+			_, err = read("other")
+			assert.ErrorIs(t, err, context.Canceled, name)
+			n += 4
+			assert.Equal(t, n, s.Stats().Reads(), name)
+		}
+		v, ok, err := c.Peek(ctx, "k")
+		assert.Equal(t, local, ok)
+		if local {
+			assert.Equal(t, "v", v)
+			assert.NoError(t, err)
+		} else {
+			assert.ErrorIs(t, err, context.Canceled)
+		}
+		_, err = c.Refresh(ctx, "k", unneeded)
+		assert.ErrorIs(t, err, context.Canceled)
+	})
+}
+
+// Guard: an end that a loader gives with time.Until is no error, and one that has passed is not stored.
+func TestATTLIsRoundedDown(t *testing.T) {
+	inTiers(t, func(t *testing.T, f *fleet, options ...tier.CacheOption) {
+		c := view[string](t, f.process(), "docs", append(options, tier.WithStaleOnError(time.Hour))...)
+		for ttl, want := range map[time.Duration]time.Duration{
+			time.Second + 999*time.Microsecond: time.Second, 1500 * time.Microsecond: time.Millisecond,
+			999 * time.Microsecond: 0, 0: 0, -time.Nanosecond: 0, -time.Hour: 0,
+		} {
+			key := ttl.String()
+			var loads atomic.Int64
+			load := counted(&loads, func(_ context.Context, e *tier.Entry) (string, error) {
+				e.SetTTL(ttl)
+				return "v", nil
+			})
+			assert.Equal(t, "v", find(t, c, key, load).Value)
+			synctest.Wait()
+			if want > 0 {
+				time.Sleep(want - 1)
+				assert.Equal(t, "v", find(t, c, key, unneeded).Value)
+				time.Sleep(1)
+			}
+			assert.Equal(t, "v", find(t, c, key, load).Value)
+			assert.Equal(t, int64(2), loads.Load(), key)
+			synctest.Wait()
+		}
+		// The last word counts.
+		find(t, c, "k", func(_ context.Context, e *tier.Entry) (string, error) {
+			e.SetTTL(0)
+			e.SetTTL(time.Minute)
+			return "v", nil
+		})
+		synctest.Wait()
+		assert.Equal(t, "v", find(t, c, "k", unneeded).Value)
+	})
+}
+
+// Guard: what a loader returns is its callers' error as it is, also if it says that there is nothing.
+func TestALoadersErrorComesBackAsItIs(t *testing.T) {
+	missing := fmt.Errorf("row 7: %w", tier.ErrNotFound)
+	both := errors.Join(tier.ErrNotFound, io.EOF)
+	inTiers(t, func(t *testing.T, f *fleet, options ...tier.CacheOption) {
+		for _, options := range [][]tier.CacheOption{options, append(options, tier.WithNegativeTTL(0))} {
+			s := f.process()
+			c := view[string](t, s, "docs", options...)
+			for i, want := range []error{io.EOF, missing, both} {
+				key := fmt.Sprint(i, len(options))
+				var all sync.WaitGroup
+				for range 3 {
+					all.Go(func() {
+						_, err := c.Get(t.Context(), key, func(context.Context, *tier.Entry) (string, error) {
+							time.Sleep(time.Second)
+							return "", want
+						})
+						assert.True(t, err == want, "%v", err)
+					})
+				}
+				all.Wait()
+				_, err := c.Lookup(t.Context(), key+"'", fails[string](want))
+				assert.True(t, err == want, "%v", err)
+				_, err = c.Refresh(t.Context(), key, fails[string](want))
+				assert.True(t, err == want, "%v", err)
+			}
+			_, err := c.GetMany(t.Context(), []string{"a"}, func(context.Context, []string, tier.Entries) (map[string]string, error) {
+				return nil, io.EOF
+			})
+			assert.True(t, errors.Unwrap(err) == io.EOF, "%v", err)
+			require.NoError(t, s.Close())
 		}
 	})
 }

@@ -166,6 +166,9 @@ func TestATTLThatCannotBeIsAnErrorEverywhere(t *testing.T) {
 			}
 			assert.ErrorContains(t, c.Set(t.Context(), "k", "v", tier.WithTTL(d)), "TTL "+want)
 			assert.ErrorContains(t, c.SetMany(t.Context(), map[string]string{"k": "v"}, tier.WithTTL(d)), "TTL "+want)
+			if d < time.Hour {
+				continue // a loader's is rounded down, and what is nothing then is not stored
+			}
 			_, err = c.Get(t.Context(), "k", func(_ context.Context, e *tier.Entry) (string, error) {
 				e.SetTTL(d)
 				return "v", nil

@@ -14,5 +14,8 @@ func init() {
 		{"overdue-load-answers-its-callers", "and false", "TestALoaderThatDoesNotReturn"},
 		{"given-up-load-frees-its-keys", "drop", "TestALoaderThatDoesNotReturn"},
 		{"place-of-loader-that-goes-on", "drop", "TestALoaderThatGoesOn"},
+		{"unstored-renewal-leaves-value", "operand 1", "TestARenewalThatStores"},
+		{"own-error-beside-not-found", "drop", "TestALoadersErrorComes"},
+		{"early-enough-for-load", "sub max(1-lead/float64(ttl), leastShare) => 1+0*lead", "./tier/internal/pace TestAnEntryIsRenewed"},
 	}...)
 }

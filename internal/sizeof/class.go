@@ -25,10 +25,13 @@ var classes = sync.OnceValue(func() []int {
 	return sizes
 })
 
-// Properties of Go's allocator, for 64 bits.
+// word is the size of a pointer.
+const word = 4 << (^uintptr(0) >> 63)
+
+// Properties of Go's allocator.
 const (
 	pageSize    = 8192
-	headerFrom  = 513 // from this size on, objects with pointers have a header with their layout
+	headerFrom  = 8*word*word + 1 // from this size on, objects with pointers have a header with their layout
 	headerSize  = 8
 	tinyBelow   = 16 // pointer-free objects share a block of this size
 	largestSize = 32 << 10

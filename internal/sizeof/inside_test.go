@@ -226,6 +226,9 @@ func TestDataIsReadWhereverItIsFrom(t *testing.T) {
 
 // TestAGuessIsAsStated where nothing may be read: 64 bytes for each reference.
 func TestAGuessIsAsStated(t *testing.T) {
+	if word == 4 {
+		t.Skip("these sizes are those on 64 bits")
+	}
 	type decimal struct { // like this one's, a pointer in another package's type
 		Amount *big.Int
 		By     bytes.Buffer
@@ -269,7 +272,7 @@ func TestWhatLiesBeyondTheLengthOfASliceIsNotRead(t *testing.T) {
 	})
 	for going := true; going; {
 		for _, v := range values {
-			if size, guess := For(reflect.TypeOf(v)).Of(v); guess > 0 || size < 100 {
+			if size, guess := For(reflect.TypeOf(v)).Of(v); guess > 0 || size < 12*word {
 				t.Fatal(size, guess)
 			}
 		}
@@ -281,7 +284,7 @@ func TestWhatLiesBeyondTheLengthOfASliceIsNotRead(t *testing.T) {
 	}
 	both.Wait()
 	// The array is kept alive by the slice, and counts.
-	if size := Of(log[:1]); size < 80_000 || size > 100_000 {
+	if size := Of(log[:1]); size < 10_000*word || size > 12_500*word {
 		t.Error(size)
 	}
 }

@@ -12,9 +12,9 @@ const (
 	groupSlots    = 8
 	tableSlots    = 1024
 	tableMost     = tableSlots / 8 * 7
-	mapHeader     = 48
-	tableHeader   = 32
-	directorySlot = 8
+	mapHeader     = 16 + 4*word
+	tableHeader   = 16 + 2*word
+	directorySlot = word
 	maxInline     = 128 // larger keys and elements are stored by pointer
 )
 
@@ -66,7 +66,7 @@ func groupSize(t reflect.Type) (size int, pointers bool) {
 
 func slotPart(t reflect.Type) (size, align int) {
 	if indirect(t) > 0 {
-		return 8, 8
+		return word, word
 	}
 	return int(t.Size()), t.Align()
 }

@@ -260,7 +260,7 @@ func TestWorkIsBoundedAndTheRestExtrapolated(t *testing.T) {
 		long[i] = new(small)
 	}
 	w := walk{s: For(reflect.TypeFor[*node]()), left: maxVisits, seen: make(map[object]struct{})}
-	got, want := float64(w.boxed(reflect.ValueOf(long))), float64(24+8*n+8*n)
+	got, want := float64(w.boxed(reflect.ValueOf(long))), float64(3*word+word*n+8*n)
 	if math.Abs(got/want-1) > 0.01 {
 		t.Errorf("slice: %.0f, want %.0f", got, want)
 	}
@@ -275,7 +275,7 @@ func TestWorkIsBoundedAndTheRestExtrapolated(t *testing.T) {
 			table[i][j] = text(i*1000+j, 24)
 		}
 	}
-	got, want = float64(Of(table)), 24+500*24+500*(16384+1000*24)
+	got, want = float64(Of(table)), float64(3*word+500*3*word+500*(class(2000*word, true)+1000*24))
 	if math.Abs(got/want-1) > 0.02 {
 		t.Errorf("slice of slices: %.0f, want %.0f", got, want)
 	}

@@ -55,10 +55,13 @@ type Call struct {
 	Seen  string // the remote version that was read and cannot be used
 	Empty bool   // that version was no bytes at all
 	Run   any    // the run that loads it; only compared
-	Lease LeaseState
-	Holds time.Duration // for how long another process holds the lease at most, unless it extends it
-	Stale *record.Item  // read remotely, valid but past its TTL: for callers that accept that
-	Force bool          // load even if the remote tier has a valid value
+	// Loaded is the context of its load, for a tracer; set before Done, or nil.
+	Loaded   context.Context
+	Lease    LeaseState
+	Holds    time.Duration // for how long another process holds the lease at most, unless it extends it
+	Stale    *record.Item  // read remotely, valid but past its TTL: for callers that accept that
+	NotFound error         // of the loader, if the item is negative
+	Force    bool          // load even if the remote tier has a valid value
 	// Link is not 0 if the key's entry is of another encoding: then it is the random number of
 	// that, and Name is of the entry that stands beside it. See Table.GoBeside.
 	Link      uint64
@@ -105,11 +108,17 @@ type Basis struct {
 	Proof         mono.Time         // View.Proof then: a remote read is at least that recent
 	Seq           uint64            // View.Seq then
 	Epoch         uint64            // View.Epoch then
+	LogEpoch      uint64            // View.LogEpoch then
 	Shard         *backend.Shard    // of the key then; nil where there is one server
 	Invalidations int               // of the key, by then
 	KeyTick       invalidation.Tick // View.Watermark then
 	// Ends is when the result ends since a change settles (S3), also if it is not kept, or is an error; 0: it does not.
 	Ends mono.Time
+}
+
+// BasisOf is the basis of what is read or written at v, apart from its time and its key.
+func BasisOf(v *changelog.View) Basis {
+	return Basis{Proof: v.Proof, Seq: v.Seq, Epoch: v.Epoch, LogEpoch: v.LogEpoch(), KeyTick: v.Watermark}
 }
 
 // Origin says which tier has answered a read.
@@ -127,6 +136,8 @@ type Served struct {
 	Origin Origin
 	Stale  bool
 	Outage bool // without proof while the server is away
+	// NotFound is the error of the loader that has just said so; nil if the item is remembered.
+	NotFound error
 }
 
 // Remaining is the rest of an item's TTL, or of its outageAllowance if that ends sooner.
@@ -238,7 +249,8 @@ func (t *Table) Restart(f *Call, v *changelog.View, now mono.Time) {
 		f.Stale = nil
 	}
 	f.Watch.hasProvisional, f.Watch.baseline = false, f.Watch.invalidations
-	f.Basis = Basis{Begun: now, Proof: v.Proof, Seq: v.Seq, Epoch: v.Epoch, KeyTick: v.Watermark, Invalidations: f.Watch.invalidations}
+	f.Basis = BasisOf(v)
+	f.Begun, f.Basis.Invalidations = now, f.Watch.invalidations
 	if t.ShardOf != nil && f.Name != "" {
 		if f.Shard = t.ShardOf(f.Name); f.Shard != nil { // nil: a store that has started offline has turned out to be of one server
 			f.Proof = min(f.Proof, f.Shard.Proof())
@@ -333,6 +345,9 @@ func (f *Call) hasReturned(nonce uint64) bool {
 func (f *Call) Finish(out Outcome) {
 	if !f.Finished() {
 		out.Basis = f.Basis
+		if out.Origin == FromLoader {
+			out.NotFound = f.NotFound
+		}
 		f.Out = out
 		f.Done.happen()
 	}

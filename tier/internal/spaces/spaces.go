@@ -44,6 +44,13 @@ func (t *Table[T]) Get(path string, create func() (space *T, release func())) *T
 	return space
 }
 
+// Find returns the namespace of a path, or nil.
+func (t *Table[T]) Find(path string) *T {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.spaces[path].Value()
+}
+
 // remove forgets a namespace that is gone, unless there is another of its path already.
 func (t *Table[T]) remove(path string, p weak.Pointer[T]) {
 	t.mu.Lock()
