@@ -42,8 +42,7 @@ func TestANamespaceThatIsNotUsedAnyMoreIsGone(t *testing.T) {
 	require.Equal(t, int64(2*tenants+2), before.Reads())
 	collected(t, "the tenants are gone", func() bool { st := s.Stats(); return len(st.Namespaces)+st.Unlisted == 1 })
 	after := s.Stats()
-	before.Namespaces, after.Namespaces, before.Unlisted, after.Unlisted = nil, nil, 0, 0
-	require.Equal(t, before, after, "what they have counted is not")
+	require.Equal(t, before.Counts, after.Counts, "what they have counted is not")
 	runtime.KeepAlive(kept)
 
 	c := view[string](t, s, "tenant:7")
