@@ -85,7 +85,8 @@ func infoOf(ctx context.Context, client valkey.Client) (backend.Info, error) {
 		UsedMemory:  number("used_memory"),
 		TrackedKeys: number("tracking_total_keys"),
 	}
-	i.Fullest = backend.Memory{Policy: i.Policy, Max: i.MaxMemory, Counted: i.UsedMemory - number("mem_not_counted_for_evict")}
+	i.Fullest = backend.Memory{Policy: i.Policy, Max: i.MaxMemory, Counted: i.UsedMemory - number("mem_not_counted_for_evict"),
+		Exceeded: number("current_eviction_exceeded_time") > 0}
 	limit, err := client.Do(ctx, client.B().Arbitrary("CONFIG", "GET", "tracking-table-max-keys").Build()).AsStrMap()
 	if err != nil {
 		i.Unknown = "size of the tracking table: " + err.Error()

@@ -308,18 +308,19 @@ type Memory struct {
 	Policy string // maxmemory-policy
 	// Max is maxmemory, Counted what the server compares with it: not, for instance, the buffers of its replicas. Bytes.
 	Max, Counted int64
+	// Exceeded: it has been above Max for a while, since nothing could be evicted.
+	Exceeded bool
 }
 
-// Full reports whether the server refuses to store more, or is about to. Where it can evict, it has done so before it
-// tells of itself: what is left above maxmemory cannot be evicted.
+// Full reports whether the server refuses to store more, or is about to. Where it can evict, it is always about as full as it may
+// be, and a little more while it tells of itself.
 func (m Memory) Full() bool {
-	most := m.Max
 	// guard: full-before-refusing
 	if m.Policy == "noeviction" {
-		most = m.Max / 100 * 95
+		return m.Max > 0 && m.Counted >= m.Max/100*95
 	}
 	// guard: memory-is-full
-	return m.Max > 0 && m.Counted >= most
+	return m.Max > 0 && m.Exceeded
 }
 
 // fullerThan reports whether m has a smaller share left than o.

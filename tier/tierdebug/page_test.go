@@ -30,7 +30,7 @@ const contrasts = `(() => {
 
 // TestInChromiumThePage is looked at, steered by keyboard, and fed with hostile names.
 func TestInChromiumThePage(t *testing.T) {
-	s := open(t, tier.WithLocalBytes(1<<20))
+	s := open(t, tier.WithLocalBytes(1<<20), tier.WithReport())
 	base := serve(t, s, tierdebug.WithActions())
 	b := startBrowser(t) // and ended before the server is
 	technical, legal := view(t, s, "docs:technical"), view(t, s, "docs:legal")
@@ -92,6 +92,8 @@ func TestInChromiumThePage(t *testing.T) {
 	b.evaluate(`document.getElementById('pause').click()`)
 	require.Equal(t, "true", b.evaluate(`document.getElementById('pause').getAttribute('aria-pressed')`))
 	b.evaluate(`document.getElementById('pause').click()`)
+
+	b.await(`document.querySelector('#fleet').textContent.includes('embedded')`)
 
 	// Dark, and on a phone, nothing is cut off.
 	b.appear(1280, 1700, "dark")
