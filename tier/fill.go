@@ -471,7 +471,7 @@ func (l *loadRun) settle(fl pendingFill, w backend.Written) {
 }
 
 func (l *loadRun) countFill(w backend.Written, took time.Duration) {
-	st := &l.ns.stats
+	st := l.ns.stats
 	switch {
 	case w.Err != nil:
 		st.fillErrors.Add(1)

@@ -63,10 +63,7 @@ func kindOfRead(got *inflight.Served, err error) inspect.Kind {
 
 // anyView returns one of the views of a namespace.
 func (s *Store) anyView(path string) (*core, error) {
-	s.mu.Lock()
-	ns := s.mu.namespaces[path]
-	s.mu.Unlock()
-	if ns != nil {
+	if ns := s.namespaces.Find(path); ns != nil {
 		if w := ns.anyView.Load(); w != nil {
 			if c := w.Value(); c != nil {
 				return c, nil

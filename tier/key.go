@@ -26,7 +26,7 @@ func checkKey(key string) error {
 // namespace is what the views of one namespace share in a store.
 type namespace struct {
 	session.Namespace
-	stats counters
+	stats *counters
 	views record.Views
 	// anyView is the view that was made last; it does not keep it in use.
 	anyView atomic.Pointer[weak.Pointer[core]]

@@ -1,7 +1,6 @@
 package tier
 
 import (
-	"sync/atomic"
 	"time"
 
 	"github.com/tiercache/tiercache/tier/internal/stripe"
@@ -31,30 +30,53 @@ func (c Cause) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
 // counters are the figures of one namespace.
 type counters struct {
-	localHits    stripe.Counter
-	localMisses  [numCauses]atomic.Int64
-	remoteHits   atomic.Int64
-	remoteMisses [numCauses]atomic.Int64
-	shared       atomic.Int64
-	stale        atomic.Int64
-	outageHits   atomic.Int64
-	cancelled    atomic.Int64
-	loads        atomic.Int64
-	refreshes    atomic.Int64
-	loadErrors   atomic.Int64
-	notFound     atomic.Int64
-	overtaken    atomic.Int64
-	fenced       atomic.Int64
-	fills        atomic.Int64
-	fillErrors   atomic.Int64
-	full         atomic.Int64
-	encodeErrors atomic.Int64
-	remoteErrors atomic.Int64
-	unleased     atomic.Int64
-	early        atomic.Int64
-	absent       atomic.Int64
-	refused      atomic.Int64
-	givenUp      atomic.Int64
+	localHits    *stripe.Counter
+	localMisses  [numCauses]stripe.Count
+	remoteHits   stripe.Count
+	remoteMisses [numCauses]stripe.Count
+	shared       stripe.Count
+	stale        stripe.Count
+	outageHits   stripe.Count
+	cancelled    stripe.Count
+	loads        stripe.Count
+	refreshes    stripe.Count
+	loadErrors   stripe.Count
+	notFound     stripe.Count
+	overtaken    stripe.Count
+	fenced       stripe.Count
+	fills        stripe.Count
+	fillErrors   stripe.Count
+	full         stripe.Count
+	encodeErrors stripe.Count
+	remoteErrors stripe.Count
+	unleased     stripe.Count
+	early        stripe.Count
+	absent       stripe.Count
+	refused      stripe.Count
+	givenUp      stripe.Count
+}
+
+// newCounters returns counters that count in total as well, except for local hits, whose sum is that of a stripe.Set.
+func newCounters(total *counters, hits *stripe.Counter) *counters {
+	c := &counters{localHits: hits}
+	theirs := total.all()
+	for i, own := range c.all() {
+		own.CountIn(theirs[i])
+	}
+	return c
+}
+
+// all returns the counters other than that of local hits.
+func (c *counters) all() []*stripe.Count {
+	all := []*stripe.Count{
+		&c.remoteHits, &c.shared, &c.stale, &c.outageHits, &c.cancelled, &c.loads, &c.refreshes, &c.loadErrors,
+		&c.notFound, &c.overtaken, &c.fenced, &c.fills, &c.fillErrors, &c.full, &c.encodeErrors, &c.remoteErrors,
+		&c.unleased, &c.early, &c.absent, &c.refused, &c.givenUp,
+	}
+	for i := range numCauses {
+		all = append(all, &c.localMisses[i], &c.remoteMisses[i])
+	}
+	return all
 }
 
 // Counts are the events in a namespace, or in all of them, since the store was
@@ -110,7 +132,7 @@ func ratio(a, b int64) float64 {
 
 func (c *counters) counts() Counts {
 	out := Counts{
-		LocalHits: c.localHits.Sum(), RemoteHits: c.remoteHits.Load(), Shared: c.shared.Load(), Cancelled: c.cancelled.Load(),
+		RemoteHits: c.remoteHits.Load(), Shared: c.shared.Load(), Cancelled: c.cancelled.Load(),
 		Loads: c.loads.Load(), Refreshes: c.refreshes.Load(), LoadErrors: c.loadErrors.Load(), NotFound: c.notFound.Load(),
 		Stale: c.stale.Load(), OutageHits: c.outageHits.Load(), Overtaken: c.overtaken.Load(), Fenced: c.fenced.Load(),
 		Fills: c.fills.Load(), FillErrors: c.fillErrors.Load(), Full: c.full.Load(),
@@ -118,6 +140,9 @@ func (c *counters) counts() Counts {
 		EarlyRefreshes: c.early.Load(), Absent: c.absent.Load(),
 		Refused: c.refused.Load(), GivenUp: c.givenUp.Load(),
 		LocalMisses: make(map[Cause]int64), RemoteMisses: make(map[Cause]int64),
+	}
+	if c.localHits != nil {
+		out.LocalHits = c.localHits.Sum()
 	}
 	for i := range numCauses {
 		out.LocalMisses[i], out.RemoteMisses[i] = c.localMisses[i].Load(), c.remoteMisses[i].Load()
@@ -132,34 +157,14 @@ func (c *core) countHit(key string) {
 	}
 }
 
-// reads counts the reads that any tier was asked for, and some of them twice: it is for finding out
+// reads counts the reads that any tier was asked for, without local hits, and some of them twice: it is for finding out
 // whether there were any.
 func (c *counters) reads() int64 {
-	n := c.localHits.Sum() + c.remoteHits.Load() + c.shared.Load() + c.loads.Load()
+	n := c.remoteHits.Load() + c.shared.Load() + c.loads.Load()
 	for i := range numCauses {
 		n += c.localMisses[i].Load() + c.remoteMisses[i].Load()
 	}
 	return n
-}
-
-func (c *Counts) add(o Counts) {
-	for _, p := range [...]struct {
-		to   *int64
-		from int64
-	}{
-		{&c.LocalHits, o.LocalHits}, {&c.RemoteHits, o.RemoteHits}, {&c.Shared, o.Shared}, {&c.Loads, o.Loads}, {&c.Refreshes, o.Refreshes}, {&c.Cancelled, o.Cancelled},
-		{&c.LoadErrors, o.LoadErrors}, {&c.NotFound, o.NotFound}, {&c.Stale, o.Stale}, {&c.OutageHits, o.OutageHits}, {&c.Overtaken, o.Overtaken},
-		{&c.Fenced, o.Fenced}, {&c.Fills, o.Fills}, {&c.FillErrors, o.FillErrors}, {&c.Full, o.Full},
-		{&c.EncodeErrors, o.EncodeErrors}, {&c.RemoteErrors, o.RemoteErrors}, {&c.Unleased, o.Unleased},
-		{&c.EarlyRefreshes, o.EarlyRefreshes}, {&c.Absent, o.Absent},
-		{&c.Refused, o.Refused}, {&c.GivenUp, o.GivenUp},
-	} {
-		*p.to += p.from
-	}
-	for i := range numCauses {
-		c.LocalMisses[i] += o.LocalMisses[i]
-		c.RemoteMisses[i] += o.RemoteMisses[i]
-	}
 }
 
 // Stats are a store's figures. They are read one after the other while they change, so
@@ -167,8 +172,10 @@ func (c *Counts) add(o Counts) {
 type Stats struct {
 	// Counts of all namespaces together.
 	Counts
-	// Namespaces has the counts of each namespace that has a cache.
+	// Namespaces has the counts of each namespace that is in use: a Cache of it, a load or a local copy is. Of more than
+	// 100 some are left out, the same ones each time; Unlisted says how many. What is not in use any more still counts in Counts.
 	Namespaces map[string]Counts
+	Unlisted   int
 	// LocalEntries and LocalBytes are the present contents of the local tier, which what has expired or was invalidated
 	// leaves within 15 s (or a hundred times as long as it takes to look at all entries: with more than a million);
 	// LocalEvictions counts the entries that it evicted because a bound was reached.
@@ -203,19 +210,13 @@ type Stats struct {
 
 // reads is counters.reads of all namespaces, and more where the store is not to be idle though nothing is read.
 func (s *Store) reads() int64 {
-	n := s.session.Activity.Load()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, ns := range s.mu.namespaces {
-		n += ns.stats.reads()
-	}
-	return n
+	return s.session.Activity.Load() + s.hits.Sum() + s.total.reads()
 }
 
 // Stats returns the present figures. It sends nothing.
 func (s *Store) Stats() Stats {
 	st := Stats{
-		Counts:         (&counters{}).counts(),
+		Counts:         s.total.counts(),
 		Namespaces:     make(map[string]Counts),
 		LocalEntries:   s.local.Len(),
 		LocalBytes:     s.local.Bytes(),
@@ -230,10 +231,10 @@ func (s *Store) Stats() Stats {
 	}
 	st.LocalTooLarge, st.LoadsRunning = s.table.TooLarge.Load(), int(s.loading.Load())
 	st.AwaySince, st.Outages = s.session.Conn.AwaySince()
-	for _, ns := range s.spaces() {
-		c := ns.stats.counts()
-		st.Namespaces[ns.Path] = c
-		st.Counts.add(c)
+	st.LocalHits = s.hits.Sum()
+	for _, ns := range s.namespaces.Listed() {
+		st.Namespaces[ns.Path] = ns.stats.counts()
 	}
+	st.Unlisted = max(0, s.namespaces.Len()-len(st.Namespaces))
 	return st
 }

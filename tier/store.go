@@ -4,11 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
-	"slices"
-	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,6 +23,8 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/record"
 	"github.com/tiercache/tiercache/tier/internal/revalidate"
 	"github.com/tiercache/tiercache/tier/internal/session"
+	"github.com/tiercache/tiercache/tier/internal/spaces"
+	"github.com/tiercache/tiercache/tier/internal/stripe"
 	"github.com/tiercache/tiercache/tier/internal/sweep"
 	"github.com/tiercache/tiercache/tier/internal/unavailable"
 	"github.com/tiercache/tiercache/tier/internal/values"
@@ -54,11 +52,10 @@ type Store struct {
 	events     *background.Queue // of the observer
 	closed     atomic.Bool
 
-	mu struct {
-		sync.Mutex // guards what follows
-		namespaces map[string]*namespace
-	}
-	ended chan struct{} // Close has finished
+	namespaces spaces.Table[namespace]
+	hits       stripe.Set    // of all namespaces
+	total      counters      // of all namespaces, without local hits
+	ended      chan struct{} // Close has finished
 
 	pauses    pace.Table
 	suspended revalidate.Background
@@ -114,7 +111,6 @@ func Open(ctx context.Context, options ...Option) (*Store, error) {
 	s.events = s.goroutines.NewQueue()
 	s.cfg.Trace.Panics = s.tracerPanicked
 	s.session.Init(&s.cfg.Store, s.goroutines)
-	s.mu.namespaces = make(map[string]*namespace)
 	if err := s.start(ctx); err != nil {
 		s.abandon()
 		return nil, err
@@ -197,8 +193,36 @@ func (s *Store) onChanged(names []string) {
 	}
 }
 
+// Drain returns when what the store owes to others has been delivered: the values that callers have been given and that were being
+// stored remotely, and invalidations that could not be recorded at first. It is for the time between the last request and
+// Close. If ctx ends first, or the store is closed, the error says how much is left; Close gives that up.
+// It does not wait for loads.
+func (s *Store) Drain(ctx context.Context) error {
+	if s.closed.Load() {
+		return ErrClosed
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(s.goroutines.Ctx, func() { cancel(ErrClosed) })()
+	// guard: drain-waits-for-fills
+	err := s.fills.Acquire(ctx, maxFilling)
+	if err == nil {
+		s.fills.Release(maxFilling)
+	}
+	scopes, all := s.session.Tail.Drain(ctx)
+	switch {
+	case err == nil && scopes == 0 && !all:
+		return nil
+	case all:
+		return fmt.Errorf("tier: drain: the invalidation of everything, and of %d scopes, is not recorded: %w", scopes, endOf(ctx))
+	case scopes > 0:
+		return fmt.Errorf("tier: drain: the invalidation of %d scopes is not recorded: %w", scopes, endOf(ctx))
+	}
+	return fmt.Errorf("tier: drain: not all values are stored: %w", endOf(ctx))
+}
+
 // Close ends all goroutines and connections that the store owns and waits for
-// them. Loads under way are cancelled; a loader that ignores that for 5 s is
+// them. What it gives up of invalidations that are not recorded yet is logged; see [Store.Drain]. Loads under way are cancelled; a loader that ignores that for 5 s is
 // left behind. Later calls of all methods return ErrClosed; closing twice is fine.
 // In a loader, an observer, a tracer or a codec, for which it would wait, Close does nothing and
 // returns an error: it is to be called in another goroutine. So it is in a function of WithSize.
@@ -224,6 +248,11 @@ func (s *Store) Close() error {
 		s.cfg.Logger.Warn("tiercache: a loader ignores the end of its context and was left behind")
 	}
 	s.session.Tail.Close()
+	if h := s.session.Tail.Health(); h.Undelivered > 0 || h.UndeliveredAll {
+		// guard: close-tells-what-it-gave-up
+		s.cfg.Logger.Warn("tiercache: closed before all changes were recorded: other processes may serve what those were to invalidate, until its TTL ends",
+			"scopes", h.Undelivered, "all", h.UndeliveredAll)
+	}
 	err := s.session.Conn.Close()
 	s.local.Clear()
 	s.session.EndDeadline()
@@ -233,22 +262,15 @@ func (s *Store) Close() error {
 
 // namespace returns the namespace that all views of a path share.
 func (s *Store) namespace(path string) *namespace {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	ns := s.mu.namespaces[path]
-	if ns == nil {
-		ns = &namespace{}
-		ns.Init(&s.session, path)
-		s.mu.namespaces[path] = ns
-	}
-	return ns
-}
-
-// spaces returns all namespaces that have had a view, by their paths.
-func (s *Store) spaces() []*namespace {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.SortedFunc(maps.Values(s.mu.namespaces), func(a, b *namespace) int { return strings.Compare(a.Path, b.Path) })
+	return s.namespaces.Get(path, func() (*namespace, func()) {
+		hits := s.hits.New()
+		ns := &namespace{stats: newCounters(&s.total, hits)}
+		unpin := ns.Init(&s.session, path)
+		return ns, func() {
+			s.hits.Release(hits)
+			unpin()
+		}
+	})
 }
 
 // AsOf returns the present position in the change log: take it before reading a

@@ -21,7 +21,7 @@ func (c *core) countEncodeError(err error) {
 // encodeWarnings name the namespaces whose values could not be encoded, and why that was so
 // of the latest.
 func (s *Store) encodeWarnings() (out []string) {
-	for _, ns := range s.spaces() {
+	for _, ns := range s.namespaces.All() {
 		if where := ns.unencoded.Load(); where != nil {
 			out = append(out, fmt.Sprintf("namespace %q: %d values could not be encoded and were not stored remotely, the latest because %s",
 				ns.Path, ns.stats.encodeErrors.Load(), *where))
@@ -40,7 +40,7 @@ func (c *core) warnOfGuess() {
 
 // sizeWarnings name the types whose sizes are guesses.
 func (s *Store) sizeWarnings() (out []string) {
-	for _, ns := range s.spaces() {
+	for _, ns := range s.namespaces.All() {
 		if name := ns.guessed.Load(); name != nil {
 			out = append(out, fmt.Sprintf("namespace %q: values of type %s cannot be looked into, so their size in the local tier is a guess by their encoded length: say it with WithSize",
 				ns.Path, *name))

@@ -6,7 +6,7 @@ import (
 	"github.com/tiercache/tiercache/invalidation"
 )
 
-// Pins keeps scopes pinned for as long as its Tail lives: scopes that so many entries
+// Pins keeps scopes pinned until it is released: scopes that so many entries
 // have in common that they need not be pinned for each.
 type Pins struct {
 	tail    *Tail
@@ -22,6 +22,13 @@ type Pinned struct {
 
 // PinForever returns Pins of the scopes, of which there should be few.
 func (t *Tail) PinForever(scopes []invalidation.Scope) *Pins { return &Pins{tail: t, scopes: scopes} }
+
+// Release unpins the scopes, which nothing refers to any more. Current must not be called after it.
+func (s *Pins) Release() {
+	if h := s.current.Swap(nil); h != nil {
+		s.tail.Release(h.Marks)
+	}
+}
 
 // Current returns the marks. They stay up to date until the table of marks is
 // discarded, which moves the epoch. So the marks of an entry that was read in the

@@ -19,5 +19,9 @@ func init() {
 		{"invalidated-copies-leave", "false", "TestWhatWasInvalidatedLeaves"},
 		{"nothing-to-sweep", "false", "./tier/internal/sweep TestASweepLooksOnly"},
 		{"sweep-takes-out-what-it-saw", "sub s.Local.RemoveEntry(e) => s.Local.Remove(e.Key())", "./tier/internal/sweep TestASweepTakesOut"},
+		{"namespace-of-same-path", "false", "./tier/internal/spaces TestTheCleanup"},
+		{"drain-waits-for-changes", "true", "TestDrain"},
+		{"drain-waits-for-fills", "zero error", "TestDrain"},
+		{"close-tells-what-it-gave-up", "drop", "TestDrain"},
 	}...)
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"weak"
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
@@ -19,8 +20,9 @@ import (
 type bypass struct {
 	told atomic.Bool // of a list that may be there
 
-	mu         sync.Mutex // guards what follows
-	namespaces []*Namespace
+	mu         sync.Mutex                // guards what follows
+	namespaces []weak.Pointer[Namespace] // which are released when nothing else refers to them
+	most       int                       // of namespaces, before those that are gone are looked for
 	list       []changelog.Bypass
 	following  bool          // a goroutine is, that ends when nothing is bypassed
 	news       chan struct{} // has one if the list is to be read again
@@ -30,7 +32,11 @@ type bypass struct {
 func (b *bypass) join(n *Namespace) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.namespaces = append(b.namespaces, n)
+	if len(b.namespaces) >= b.most {
+		b.namespaces = slices.DeleteFunc(b.namespaces, func(p weak.Pointer[Namespace]) bool { return p.Value() == nil })
+		b.most = 2*len(b.namespaces) + 64
+	}
+	b.namespaces = append(b.namespaces, weak.Make(n))
 	n.bypassed.Store(covers(b.list, n.Path))
 }
 
@@ -122,8 +128,10 @@ func (s *Session) applyBypasses() (rest time.Duration) {
 	} else {
 		s.Conn.Bypassed.Store(&prefixes)
 	}
-	for _, n := range b.namespaces {
-		n.bypassed.Store(covers(b.list, n.Path))
+	for _, p := range b.namespaces {
+		if n := p.Value(); n != nil {
+			n.bypassed.Store(covers(b.list, n.Path))
+		}
 	}
 	return rest
 }

@@ -24,11 +24,12 @@ type Namespace struct {
 	declared atomic.Pointer[declaration]
 }
 
-// Init sets the namespace's path, and pins what its entries depend on.
-func (n *Namespace) Init(s *Session, path string) {
+// Init sets the namespace's path, and pins what its entries depend on until unpin.
+func (n *Namespace) Init(s *Session, path string) (unpin func()) {
 	n.Path, n.Space, n.scopes = path, keyspace.New(s.Cfg.Prefix, path), invalidation.Namespaces(path)
 	n.pins = s.Tail.PinForever(n.scopes)
 	s.bypass.join(n)
+	return n.pins.Release
 }
 
 // IsBypassed reports whether no tier is to be used for the namespace: see [Session.Bypass].
