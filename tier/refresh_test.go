@@ -752,7 +752,7 @@ func TestATTLIsRoundedDown(t *testing.T) {
 			if want > 0 {
 				time.Sleep(want - 1)
 				assert.Equal(t, "v", find(t, c, key, unneeded).Value)
-				time.Sleep(1)
+				time.Sleep(time.Nanosecond)
 			}
 			assert.Equal(t, "v", find(t, c, key, load).Value)
 			assert.Equal(t, int64(2), loads.Load(), key)
