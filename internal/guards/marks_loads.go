@@ -6,7 +6,7 @@ func init() {
 		{"renewals-take-free-places", "operand 1", "TestRenewalsTake"},
 		{"nested-load-uses-place-of-parent", "false", "./tier/internal/loads TestAPlaceIsFree"},
 		{"queued-load-shares-place", "false", "TestANestedLoad"},
-		{"place-before-lease", "sub l.take(l.takePlace(fs)) => l.takePlace(l.take(fs))", "TestALoadThatWaitsForAPlace"},
+		{"place-before-lease", "sub l.takeRights(l.take(l.takePlace(fs))) => l.takePlace(l.takeRights(l.take(fs)))", "TestALoadThatWaitsForAPlace"},
 		{"loads-that-wait-for-each-other", "false", "TestLoadersThatWait"},
 		{"bounded-stuck-loaders", "false", "TestThereAreFewStuck"},
 		{"refused-load-is-no-failure", "operand 7", "TestLoadersThatWait"},
@@ -17,5 +17,8 @@ func init() {
 		{"unstored-renewal-leaves-value", "operand 1", "TestARenewalThatStores"},
 		{"own-error-beside-not-found", "drop", "TestALoadersErrorComes"},
 		{"early-enough-for-load", "sub return min(…, …) => return share", "./tier/internal/pace TestAnEntryIsRenewed"},
+		{"pause-of-another-process", "sub rights[i].Err == nil => rights[i].Err != nil", "TestASourceThatFails"},
+		{"pause-of-another-process-is-of-stale-values", "sub c.cfg.FailFast && err != pace.ErrElsewhere => c.cfg.FailFast", "TestAPauseOfAnother"},
+		{"batch-reads-beside-renewals", "false", "TestARenewalHoldsUpNoBatch"},
 	}...)
 }
