@@ -39,7 +39,10 @@ ON_SERVERS = TIERCACHE_RACES=500 -count=1 -timeout=$(TIMEOUT) ./tier ./remote
 OTHER_SERVERS = $(subst :, ,$(TIERCACHE_VALKEY_SERVERS))
 
 # Tests that need more than Go and a server call valkeytest.Extra with the programs that they need, and are named here.
-EXTRA = TIERCACHE_EXTRA=1 -count=1 -timeout=$(TIMEOUT) -run='TwoVersions' ./internal/coherence
+EXTRA = TIERCACHE_EXTRA=1 -count=1 -timeout=$(TIMEOUT) -run='TwoVersions|InChromium' ./internal/coherence ./tier/tierdebug
+
+# The alert rules in promtool, the dashboard's queries in Prometheus, where those can be had, and each module as a stranger gets it.
+PROMETHEUS = -in ./tier/tierotel -must-run TIERCACHE_EXTRA=1 -count=1 -timeout=$(TIMEOUT) -run='Prometheus|Stranger' .
 
 # Runs go test, and tells at the end what was skipped and what failed.
 GOTEST = go run ./internal/gotest
@@ -67,7 +70,7 @@ test: race ## run every test, with the race detector and a real server (PKGS=./r
 
 .PHONY: test-extra
 test-extra: ## the tests that need more: the history, and each server of TIERCACHE_VALKEY_SERVERS=/path/one:/path/two
-	@$(WITH_SERVER) && $(GOTEST) -must-run $(EXTRA) \
+	@$(WITH_SERVER) && PATH="$$(scripts/get-promtool):$$PATH" && export PATH && $(GOTEST) -must-run $(EXTRA) then $(PROMETHEUS) \
 		$(foreach server,$(OTHER_SERVERS),$(if $(filter $(firstword $(OTHER_SERVERS)),$(server)),then,and) TIERCACHE_VALKEY_SERVERS= VALKEY_SERVER=$(server) $(ON_SERVERS))
 	@$(if $(TIERCACHE_VALKEY_SERVERS),,echo 'SKIP other servers: TIERCACHE_VALKEY_SERVERS names none')
 
@@ -116,6 +119,10 @@ model: ## search the protocol's models in large worlds too: half an hour, up to 
 .PHONY: outage
 outage: ## what an outage costs readers and the origin, in figures: 4 minutes on an idle machine
 	@$(WITH_SERVER) && TIERCACHE_OUTAGE=1 go test -count=1 -timeout=$(TIMEOUT) -v -run TestOutageFigures $(TESTFLAGS) ./internal/coherence
+
+.PHONY: reconnect
+reconnect: ## what a lost connection, a failover and a restart cost the local tier, in figures, and the curves in FOLDER
+	@$(WITH_SERVER) && TIERCACHE_RECONNECT=$(or $(FOLDER),/tmp) go test -count=1 -timeout=$(TIMEOUT) -v -run "TestReconnectFigures|TestWarmStartFigures" $(TESTFLAGS) ./internal/coherence
 
 .PHONY: soak
 soak: ## faults and reads for DURATION=1h, with memory, goroutines and staleness; 1,000 stores opened and closed

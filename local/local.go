@@ -130,21 +130,6 @@ func (c *Cache[V]) remove(k Key, only *Entry[V]) bool {
 	return e != nil
 }
 
-// All returns the entries, in no order. It takes no lock, so those that are stored or leave meanwhile may or may not be
-// among them; one that is replaced may be there twice, as the old and the new Entry.
-func (c *Cache[V]) All() iter.Seq[*Entry[V]] {
-	return func(yield func(*Entry[V]) bool) {
-		for i := range c.shards {
-			gs := c.shards[i].index.groups.Load()
-			for j := range gs.slots {
-				if e := gs.slots[j].Load(); e != nil && !yield(e) {
-					return
-				}
-			}
-		}
-	}
-}
-
 // Clear drops every value that was there when it was called.
 func (c *Cache[V]) Clear() {
 	for i := range c.shards {
@@ -158,6 +143,21 @@ func (c *Cache[V]) Clear() {
 func (c *Cache[V]) left(e *Entry[V], why Reason) {
 	if e != nil && c.config.OnRemove != nil {
 		c.config.OnRemove(e, why)
+	}
+}
+
+// All returns the entries that are there, with the cost that each counts, in no order. It takes no lock, so those that are stored or
+// leave meanwhile may or may not be among them; one that is replaced may be there twice, as the old and the new Entry.
+func (c *Cache[V]) All() iter.Seq2[*Entry[V], int64] {
+	return func(yield func(*Entry[V], int64) bool) {
+		for i := range c.shards {
+			slots := c.shards[i].index.groups.Load().slots
+			for j := range slots {
+				if e := slots[j].Load(); e != nil && !yield(e, e.cost) {
+					return
+				}
+			}
+		}
 	}
 }
 

@@ -149,6 +149,8 @@ func onlyReads(words []string) bool {
 	switch words[0] {
 	case "GET", "MGET", "EXISTS", "GETRANGE", "EVALSHA_RO", "EVAL_RO":
 		return true
+	case "EVALSHA", "EVAL": // see evalProof
+		return words[1] == scriptDelta.sha || words[1] == scriptDelta.text || words[1] == scriptProbe.sha || words[1] == scriptProbe.text
 	}
 	return false
 }

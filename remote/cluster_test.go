@@ -144,6 +144,34 @@ func TestAFailoverEndsTheShardAndAnotherComes(t *testing.T) {
 	})
 }
 
+// A primary holds back what may write while it hands its slots over: until then it proves neither the log nor its keys.
+func TestAPrimaryThatHandsItsSlotsOverProvesNothing(t *testing.T) {
+	valkeytest.EachCluster(t, 3, func(t *testing.T, c *valkeytest.Cluster) {
+		conn := connectCluster(t, c)
+		key, _, _, _ := slotKey(t, c)
+		proves := map[string]func(ctx context.Context) error{
+			"the log": func(ctx context.Context) error {
+				_, err := conn.Delta(ctx, changelog.DeltaQuery{Limit: 1})
+				return err
+			},
+			"a key": func(ctx context.Context) error { return conn.Prove(ctx, key) },
+		}
+		for what, prove := range proves {
+			require.NoError(t, prove(within(t)), what)
+			for _, s := range c.Primaries {
+				s.Do(t, "CLIENT", "PAUSE", "60000", "WRITE") // as CLUSTER FAILOVER has it do
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			require.Error(t, prove(ctx), what)
+			cancel()
+			for _, s := range c.Primaries {
+				s.Do(t, "CLIENT", "UNPAUSE")
+			}
+			eventually(t, func() bool { return prove(within(t)) == nil }, what+" goes on")
+		}
+	})
+}
+
 // A primary that has lost the others refuses to serve its keys, and proves
 // nothing: they may have replaced it. What the others answer for stays proven.
 func TestAPrimaryWithoutItsClusterProvesNothing(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -185,4 +186,40 @@ func TestNothingIsSentWhileALinkIsInDoubt(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	require.True(t, remoteerr.NotSent(c.plain.reach(ctx, b)))
+}
+
+// Nor does a request wait longer than its context while another dials, though the client would have it wait for that.
+func TestNothingIsSentWhileALinkDials(t *testing.T) {
+	s := valkeytest.Start(t)
+	var hold atomic.Bool
+	dialling, goOn := make(chan struct{}, 16), make(chan struct{})
+	l := newLink(nil)
+	defer l.Close()
+	require.NoError(t, l.connect(t.Context(), valkey.ClientOption{InitAddress: []string{s.Addr}, ForceSingleClient: true, DisableCache: true,
+		DialCtxFn: func(ctx context.Context, address string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+			if hold.Load() {
+				dialling <- struct{}{}
+				<-goOn
+			}
+			return d.DialContext(ctx, "tcp", address)
+		}}))
+	get := func(ctx context.Context) error { return l.Do(ctx, l.B().Exists().Key("k").Build()).Error() }
+	require.NoError(t, get(t.Context()))
+	hold.Store(true)
+	s.Do(t, "CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "YES")
+	first, second := make(chan error, 1), make(chan error, 1)
+	go func() { first <- get(t.Context()) }()
+	<-dialling
+	l.suspect.Store(true)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	go func() { second <- get(ctx) }()
+	select {
+	case err := <-second:
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+	case <-time.After(20 * time.Second):
+		t.Error("it waits for the connection")
+	}
+	close(goOn)
+	require.NoError(t, <-first)
 }

@@ -105,6 +105,21 @@ func (c *valkeyConn) evalReadOnly(b *batch, s script, keys ...string) {
 	}
 }
 
+// evalProof is evalReadOnly of a script whose answer proves that the server is a primary. A primary of a cluster that hands its
+// slots over to a replica holds back what may write, and nothing else, until it knows that it has been replaced:
+//
+//	the old primary: has told the replica all, and does not know yet that it took over
+//	A: changes a source at the new primary, which acknowledges it
+//	B: Sync, at the old one: what A changed is not there
+func (c *valkeyConn) evalProof(b *batch, s script, keys ...string) {
+	// guard: I5-replaced-primary-proves-nothing
+	if c.sharded() {
+		b.eval(s, keys...)
+		return
+	}
+	c.evalReadOnly(b, s, keys...)
+}
+
 // try asks the server for each of the abilities once, in one round trip. It returns an error that names all that are withheld
 // and cannot be done without, and notes the others. redirects: a replica may have been addressed, which names its primary.
 func (c *valkeyConn) try(ctx context.Context, redirects bool) error {

@@ -323,7 +323,7 @@ func (k *shards) keyIn(slot int) string {
 
 // get reads keys wherever they are and, with q, has the log and all that answer
 // for the keys prove meanwhile that what is read can be judged.
-func (k *shards) get(ctx context.Context, keys []string, q *changelog.DeltaQuery) (items []backend.Item, d changelog.Delta, err error) {
+func (k *shards) get(ctx context.Context, heads, keys []string, q *changelog.DeltaQuery) (items []backend.Item, d changelog.Delta, err error) {
 	var beside sync.WaitGroup
 	var deltaErr, proofErr error
 	if q != nil {
@@ -332,20 +332,23 @@ func (k *shards) get(ctx context.Context, keys []string, q *changelog.DeltaQuery
 			defer k.c.o.Panics.Recover("reading the log", k.c.cluster.reset)
 			d, deltaErr = k.delta(ctx, q)
 		})
-		if len(keys) > 0 {
+		if names := slices.Concat(heads, keys); len(names) > 0 {
 			proofErr = recovery.ErrPanicked
 			beside.Go(func() {
 				defer k.c.o.Panics.Recover("asking for a proof", k.lost)
-				proofErr = k.proveOf(ctx, keys)
+				proofErr = k.proveOf(ctx, names)
 			})
 		}
 	}
-	items, err = k.read(ctx, keys)
+	items, err = k.read(ctx, heads, keys)
 	beside.Wait()
 	return items, d, errors.Join(deltaErr, proofErr, err)
 }
 
-func (k *shards) read(ctx context.Context, keys []string) ([]backend.Item, error) {
+func (k *shards) read(ctx context.Context, heads, keys []string) ([]backend.Item, error) {
+	if len(heads) > 0 {
+		return k.readHeads(ctx, heads, keys)
+	}
 	most := shareOf(len(keys))
 	begin := func(keys []string) ([]backend.Item, error) {
 		b := newBatch()
@@ -362,6 +365,25 @@ func (k *shards) read(ctx context.Context, keys []string) ([]backend.Item, error
 		}
 	}
 	return items, err
+}
+
+// readHeads is read behind the heads of other entries, which it reads at the same time.
+func (k *shards) readHeads(ctx context.Context, heads, keys []string) (items []backend.Item, err error) {
+	var beside sync.WaitGroup
+	var rest []backend.Item
+	var restErr error
+	if len(keys) > 0 {
+		restErr = recovery.ErrPanicked // unless it returns
+		beside.Go(func() {
+			defer k.c.o.Panics.Recover("reading entries", k.c.cluster.reset)
+			rest, restErr = k.read(ctx, nil, keys)
+		})
+	}
+	b := newBatch()
+	addHeads(b, heads)
+	items, err = headsOf(k.c.cluster.ask(ctx, b))
+	beside.Wait()
+	return append(items, rest...), errors.Join(err, restErr)
 }
 
 // delta asks the server that has the log, on the connection that it proves.
@@ -382,7 +404,7 @@ func (k *shards) delta(ctx context.Context, q *changelog.DeltaQuery) (changelog.
 			continue
 		}
 		on := server{client, k.c.cluster}
-		_, d, usable, err := k.c.getWith(ctx, on, nil, q)
+		_, d, usable, err := k.c.getWith(ctx, on, nil, nil, q)
 		if err != nil {
 			k.wakeUp() // another server may have it by now
 		}

@@ -51,15 +51,20 @@ func isWrongType(err error) bool {
 
 // Get implements [backend.Reader].
 func (c *valkeyConn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) ([]backend.Item, changelog.Delta, error) {
+	return c.GetHeads(ctx, nil, keys, q)
+}
+
+// GetHeads implements [backend.Reader].
+func (c *valkeyConn) GetHeads(ctx context.Context, heads, keys []string, q *changelog.DeltaQuery) ([]backend.Item, changelog.Delta, error) {
 	if c.sharded() {
-		return c.shards.get(ctx, keys, q)
+		return c.shards.get(ctx, heads, keys, q)
 	}
 	if q == nil {
-		items, d, _, err := c.get(ctx, c.tracked, keys, q, false)
+		items, d, _, err := c.get(ctx, c.tracked, heads, keys, q, false)
 		return items, d, err
 	}
 	for range maxAsked {
-		items, d, usable, err := c.getWith(ctx, c.tracked, keys, q)
+		items, d, usable, err := c.getWith(ctx, c.tracked, heads, keys, q)
 		if usable || err != nil {
 			return items, d, err
 		}
@@ -75,12 +80,12 @@ var errServers = errors.New("servers of other histories answer faster than the c
 
 // getWith asks one server, which has the log. The answer is usable unless it came before the log
 // knew all that it is to know.
-func (c *valkeyConn) getWith(ctx context.Context, client asker, keys []string, q *changelog.DeltaQuery) ([]backend.Item, changelog.Delta, bool, error) {
+func (c *valkeyConn) getWith(ctx context.Context, client asker, heads, keys []string, q *changelog.DeltaQuery) ([]backend.Item, changelog.Delta, bool, error) {
 	if err := c.enrolAgain(ctx, client); err != nil {
 		return nil, changelog.Delta{}, false, err
 	}
 	sent := c.histories.ask(c.dials.Load())
-	items, d, s, err := c.get(ctx, client, keys, q, sent.counts)
+	items, d, s, err := c.get(ctx, client, heads, keys, q, sent.counts)
 	if err != nil {
 		return items, d, false, err
 	}
@@ -105,7 +110,7 @@ func addUntrack(b *batch) {
 // GetUntracked implements [backend.Reader].
 func (c *valkeyConn) GetUntracked(ctx context.Context, keys []string) ([]backend.Item, error) {
 	if c.sharded() {
-		items, _, err := c.shards.get(ctx, keys, nil)
+		items, _, err := c.shards.get(ctx, nil, keys, nil)
 		return items, err
 	}
 	untrack := !c.o.NoTracking && !c.lacks.caching
@@ -146,11 +151,12 @@ func (c *valkeyConn) GetUntracked(ctx context.Context, keys []string) ([]backend
 }
 
 // get asks one server.
-func (c *valkeyConn) get(ctx context.Context, client asker, keys []string, q *changelog.DeltaQuery, counts bool) ([]backend.Item, changelog.Delta, origin, error) {
+func (c *valkeyConn) get(ctx context.Context, client asker, heads, keys []string, q *changelog.DeltaQuery, counts bool) ([]backend.Item, changelog.Delta, origin, error) {
 	b := newBatch()
 	if q != nil {
 		c.addDelta(b, q, counts)
 	}
+	addHeads(b, heads)
 	most, whole := shareOf(len(keys)), c.readsWhole(len(keys))
 	if whole {
 		b.add("MGET")
@@ -169,9 +175,13 @@ func (c *valkeyConn) get(ctx context.Context, client asker, keys []string, q *ch
 			return nil, d, s, err
 		}
 	}
+	first, err := headsOf(results[:len(heads)])
+	if results = results[len(heads):]; err != nil {
+		return nil, d, s, err
+	}
 	if whole {
 		items, err := c.itemsOfAll(results[0], len(keys))
-		return items, d, s, err
+		return behind(first, items), d, s, err
 	}
 	items, err := itemsOf(results)
 	if err == nil && len(keys) > 0 {
@@ -187,7 +197,39 @@ func (c *valkeyConn) get(ctx context.Context, client asker, keys []string, q *ch
 			err = items[0].Err
 		}
 	}
-	return items, d, s, err
+	if err != nil {
+		return nil, d, s, err
+	}
+	return behind(first, items), d, s, nil
+}
+
+// behind appends items to others, if there are any.
+func behind(first, items []backend.Item) []backend.Item {
+	if first == nil {
+		return items
+	}
+	return append(first, items...)
+}
+
+var lastOfHead = strconv.Itoa(backend.HeadsLen - 1)
+
+// addHeads reads the beginnings of entries.
+func addHeads(b *batch, keys []string) {
+	for _, key := range keys {
+		b.add("GETRANGE", key, "0", lastOfHead)
+	}
+}
+
+// headsOf makes Items of the answers to addHeads; nil of none.
+func headsOf(replies []reply) (items []backend.Item, err error) {
+	for _, r := range replies {
+		it, err := item(r)
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, it)
+	}
+	return items, nil
 }
 
 // wholeRead is how many bytes several entries may have together, by the largest that were read of late, to be read whole by

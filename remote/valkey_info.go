@@ -29,9 +29,11 @@ func (c *valkeyConn) Info(ctx context.Context) (backend.Info, error) {
 		if err != nil {
 			return backend.Info{}, err
 		}
+		one.Fullest.Server = s.address
+		all.Fullest = backend.Fuller(all.Fullest, one.Fullest)
 		most = min(most, changelog.MostScopes(one.MaxMemory)) // whichever has the log, all have the same as a rule
 		if i == 0 {
-			all = one
+			all = one // and so is Fullest
 			continue
 		}
 		all.MaxMemory += one.MaxMemory
@@ -83,6 +85,8 @@ func infoOf(ctx context.Context, client valkey.Client) (backend.Info, error) {
 		UsedMemory:  number("used_memory"),
 		TrackedKeys: number("tracking_total_keys"),
 	}
+	i.Fullest = backend.Memory{Policy: i.Policy, Max: i.MaxMemory, Counted: i.UsedMemory - number("mem_not_counted_for_evict"),
+		Exceeded: number("current_eviction_exceeded_time") > 0}
 	limit, err := client.Do(ctx, client.B().Arbitrary("CONFIG", "GET", "tracking-table-max-keys").Build()).AsStrMap()
 	if err != nil {
 		i.Unknown = "size of the tracking table: " + err.Error()

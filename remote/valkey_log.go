@@ -156,7 +156,7 @@ func (c *valkeyConn) addDelta(b *batch, q *changelog.DeltaQuery, counts bool) {
 	if c.sharded() {
 		b.add("CLIENT", "ID")
 	}
-	c.evalReadOnly(b, scriptDelta, c.log)
+	c.evalProof(b, scriptDelta, c.log)
 	b.more(tickArg(q.Since), changelog.FormatIncarnation(q.Incarnation), strconv.Itoa(q.Limit), flag(counts))
 	for _, s := range q.Scopes {
 		b.more(string(s))

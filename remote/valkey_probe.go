@@ -130,7 +130,7 @@ func (k *shards) askNode(ctx context.Context, address string, client valkey.Clie
 	sent, before := mono.Now(), k.c.histories.ask(0)
 	b := newBatch()
 	b.add("CLIENT", "ID")
-	k.c.evalReadOnly(b, scriptProbe)
+	k.c.evalProof(b, scriptProbe)
 	results := run(ctx, server{client, k.c.cluster}, b)
 	answered := mono.Now()
 	said, n, at, err := parseProbe(results[0], results[1])

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/tiercache/tiercache/tier"
 )
@@ -36,4 +37,22 @@ func TestALocalHitAllocatesNothing(t *testing.T) {
 		}
 		assert.Positive(t, s.Stats().LocalHits)
 	})
+}
+
+func TestALocalHitCostsNothingWithATracer(t *testing.T) {
+	var seen spans
+	s, err := tier.Open(t.Context(), tier.WithTracer(&seen), tier.WithHeartbeat(time.Minute), tier.WithMaxStaleness(2*time.Minute))
+	require.NoError(t, err)
+	defer s.Close()
+	c := view[string](t, s, "docs")
+	find(t, c, "k", is("v"))
+	filled(t, s, 1)
+	before := seen.begunButHeartbeats()
+	load := tier.Loader[string](unneeded[string])
+	require.Zero(t, testing.AllocsPerRun(1000, func() {
+		if _, err := c.Get(bg, "k", load); err != nil {
+			t.Fatal(err)
+		}
+	}))
+	require.Equal(t, before, seen.begunButHeartbeats())
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"weak"
 
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
@@ -13,6 +14,7 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/inflight"
 	"github.com/tiercache/tiercache/tier/internal/loads"
 	"github.com/tiercache/tiercache/tier/internal/pace"
+	"github.com/tiercache/tiercache/tier/internal/profile"
 	"github.com/tiercache/tiercache/tier/internal/record"
 	"github.com/tiercache/tiercache/tier/internal/values"
 )
@@ -33,6 +35,7 @@ type core struct {
 	noHits bool // no value is given without a closer look
 	typed  typed
 	inUse  *record.ViewsInUse
+	labels *profile.Labels
 	stuck  *loads.Stuck
 	took   *pace.LoadTime
 	// compare is not nil in tests that look for modified values.
@@ -91,10 +94,16 @@ func New[V any](s *Store, path string, options ...CacheOption) (*Cache[V], error
 	if err != nil {
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
-	c := core{s: s, ns: ns, cfg: cfg, typed: typed{values.New[V](k, enc, size), runSingle[V], runBatch[V]}, inUse: use, stuck: &loads.Stuck{}, took: &pace.LoadTime{}}
+	c := core{s: s, ns: ns, cfg: cfg, typed: typed{values.New[V](k, enc, size), runSingle[V], runBatch[V]}, inUse: use, labels: &profile.Labels{}, stuck: &loads.Stuck{}, took: &pace.LoadTime{}}
 	c.compare = values.NewComparison[V](&c.typed.Type)
 	c.noHits = cfg.RemoteOnly || c.compare != nil
-	return &Cache[V]{c}, nil
+	if c.warms() {
+		s.goroutines.Spawn(c.warmUp)
+	}
+	view := &Cache[V]{c}
+	latest := weak.Make(&view.core)
+	ns.anyView.Store(&latest)
+	return view, nil
 }
 
 // Origin says which tier answered a read.
@@ -141,7 +150,9 @@ type Result[V any] struct {
 func (c *Cache[V]) Get(ctx context.Context, key string, load Loader[V], options ...CallOption) (V, error) {
 	if len(options) == 0 && load != nil {
 		if it := c.hit(key); it != nil {
-			c.ns.stats.localHits.Add()
+			if n := c.ns.stats.localHits.Add(); c.s.watch.IsDue(n) {
+				c.s.watch.Take(c.ns.Path, key)
+			}
 			return *record.ValueIn[V](it), nil
 		}
 	}
@@ -192,7 +203,7 @@ func (c *core) hit(key string) *record.Item {
 	}
 	it := &e.Value
 	// guard: hit-of-own-type
-	if it.Kind != c.typed.Kind || it.Key != key || c.noHits {
+	if it.Kind != c.typed.Kind || it.Key != key || c.noHits || c.ns.IsBypassed() {
 		return nil
 	}
 	seq := it.Seq.Load()

@@ -18,7 +18,9 @@ type callOption func(*config.Call)
 func (f callOption) applyCall(c *config.Call) { f(c) }
 
 // Fresh makes a read reflect every change that was acknowledged, in any process,
-// before the read began. It asks the remote tier in any case, in one round trip.
+// before the read began. It asks the remote tier in any case, in one round trip. It is about changes, and not about TTLs: a
+// value that is past its TTL and has not changed is not served by WithStaleWhileRevalidate (the read waits for the load,
+// and others are served meanwhile), but WithStaleOnError and WithSoftTimeout serve it, marked as Stale.
 func Fresh() CallOption { return callOption(func(c *config.Call) { c.Fresh = true }) }
 
 // NoLocal neither reads nor fills the local tier.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/remoteerr"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 	"github.com/tiercache/tiercache/tier/internal/session"
+	"github.com/tiercache/tiercache/tier/internal/unavailable"
 )
 
 var (
@@ -21,7 +23,8 @@ var (
 	ErrClosed = errors.New("tier: store is closed")
 
 	// ErrUnavailable says that the remote tier could not be reached and nothing
-	// else could answer. A read that has a loader does not return it: the
+	// else could answer. Its text names the server, what was tried and for how long. It matches
+	// context.DeadlineExceeded only if the caller's context has ended. A read that has a loader does not return it: the
 	// loader answers. After a failed Set or Delete it is not known whether the
 	// remote tier was changed, unless the text says that it came too late; it will
 	// not be changed any more. A failed invalidation holds in this process, and is
@@ -82,7 +85,7 @@ func endOf(ctx context.Context) error {
 
 // remoteError turns an error of the remote tier into one that tells the caller
 // what to conclude. The end of the caller's own context stays its error.
-func remoteError(ctx context.Context, doing string, err error) error {
+func (s *Store) remoteError(ctx context.Context, doing string, err error) error {
 	switch {
 	case err == nil:
 		return nil
@@ -93,18 +96,29 @@ func remoteError(ctx context.Context, doing string, err error) error {
 	case errors.Is(err, remote.ErrFull), errors.Is(err, remote.ErrResume):
 		return fmt.Errorf("tier: %s: %w", doing, err)
 	}
-	return fmt.Errorf("%w: %s: %w", ErrUnavailable, doing, err)
+	return s.unanswered(doing).Error(ErrUnavailable, nil, err)
+}
+
+// unanswered is a request that was not answered.
+func (s *Store) unanswered(doing string) unavailable.Request {
+	r := unavailable.Request{Doing: doing, Server: s.cfg.Backend.String(), Limit: s.cfg.Timeout}
+	switch doing {
+	case "purge": // has no limit of ours
+		r.Limit = 0
+	case "sync", "invalidate source", "invalidate namespace", "invalidate all": // see session.ChangeContext
+		if s.session.Conn.OpenOutage() == nil {
+			r.Limit = max(r.Limit, time.Second)
+		}
+	}
+	return r
 }
 
 // writeError is remoteError for requests that set or delete keys: if something was sent, the error of the caller's
 // context is only a part of the error.
-func writeError(ctx context.Context, doing string, err error) error {
+func (s *Store) writeError(ctx context.Context, doing string, err error) error {
 	notSent := breaker.Refused(err) || remoteerr.NotSent(err) || errors.As(err, new(session.NotAttempted))
 	if err == nil || ctx.Err() == nil || notSent || errors.Is(err, backend.ErrClosed) || errors.Is(err, remote.ErrFull) {
-		return remoteError(ctx, doing, err)
+		return s.remoteError(ctx, doing, err)
 	}
-	if !errors.Is(err, ctx.Err()) {
-		err = fmt.Errorf("%w: %w", endOf(ctx), err)
-	}
-	return fmt.Errorf("%w: %s: %w", ErrUnavailable, doing, err)
+	return s.unanswered(doing).Error(ErrUnavailable, endOf(ctx), err)
 }

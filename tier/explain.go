@@ -28,6 +28,8 @@ type Explanation struct {
 // Holding is what one tier has for a key.
 type Holding struct {
 	Present bool
+	// Unknown: it could not be asked, or was not, and Why says why.
+	Unknown bool
 	// Valid: a read would be answered with it. If not, Why says why not; Changed
 	// and ChangedAt are set if that is a change: "source …", "namespace …" or
 	// "everything".
@@ -44,7 +46,10 @@ type Holding struct {
 }
 
 func (h Holding) String() string {
-	if !h.Present {
+	switch {
+	case h.Unknown:
+		return "not known: " + h.Why
+	case !h.Present:
 		return "nothing"
 	}
 	verdict := "valid"
@@ -65,14 +70,18 @@ func (e Explanation) String() string {
 // Explain reads both tiers and the change log, changes nothing and never loads.
 // A value that was just loaded here and is still being stored is waited for. It
 // returns ErrUnavailable, with what is known locally, if the remote tier does
-// not answer.
+// not answer; its Holding is Unknown then.
 func (c *Cache[V]) Explain(ctx context.Context, key string) (Explanation, error) {
+	return c.explain(ctx, key)
+}
+
+func (c *core) explain(ctx context.Context, key string) (Explanation, error) {
 	if err := c.admitWrite(ctx, key); err != nil { // it waits for no load
-		return Explanation{}, err
+		return c.unknown(key, err)
 	}
 	h := c.ns.Hash(key)
 	if err := c.awaitStored(ctx, h); err != nil {
-		return Explanation{}, err
+		return c.unknown(key, err)
 	}
 	e := Explanation{Namespace: c.ns.Path, Key: key, RemoteKey: c.ns.RemoteName(h)}
 	if held := c.s.local.PeekEntry(h); held != nil && held.Value.Space == any(c.ns) && held.Value.Key == key {
@@ -80,22 +89,38 @@ func (c *Cache[V]) Explain(ctx context.Context, key string) (Explanation, error)
 		c.explainLocal(&e.Local, &held.Value)
 	}
 	if c.cfg.LocalOnly {
+		e.Remote.Unknown, e.Remote.Why = true, "views with WithLocalOnly do not use it"
 		return e, nil
 	}
+	err := c.explainStored(ctx, &e, h, key)
+	if err != nil && (!e.Remote.Present || e.Remote.Why == "" && !e.Remote.Valid) {
+		e.Remote = Holding{Unknown: true, Why: err.Error()}
+	}
+	return e, err
+}
+
+// unknown is what is said of a key that no tier could be asked for.
+func (c *core) unknown(key string, err error) (Explanation, error) {
+	h := Holding{Unknown: true, Why: err.Error()}
+	return Explanation{Namespace: c.ns.Path, Key: key, Local: h, Remote: h}, err
+}
+
+// explainStored explains what the remote tier has.
+func (c *core) explainStored(ctx context.Context, e *Explanation, h local.Key, key string) error {
 	rctx := c.s.session.Request(ctx)
 	defer rctx.End()
 	if err := c.s.session.Tail.CatchUp(rctx); err != nil {
-		return e, remoteError(ctx, "explain", err)
+		return c.s.remoteError(ctx, "explain", err)
 	}
 	stored, err := c.s.session.Conn.GetOne(rctx, e.RemoteKey)
 	if err != nil {
-		return e, remoteError(ctx, "explain", err)
+		return c.s.remoteError(ctx, "explain", err)
 	}
 	if err = c.explainRemote(rctx, &e.Remote, key, stored); err != nil {
-		return e, remoteError(ctx, "explain", err)
+		return c.s.remoteError(ctx, "explain", err)
 	}
-	err = c.explainBeside(rctx, &e, h, stored)
-	return e, remoteError(ctx, "explain", err)
+	err = c.explainBeside(rctx, e, h, stored)
+	return c.s.remoteError(ctx, "explain", err)
 }
 
 // explainBeside explains what stands beside an entry of another encoding, if there is something.
@@ -138,8 +163,11 @@ func (c *core) explainLocal(h *Holding, it *record.Item) {
 		h.Why = "it changed while the remote tier is away"
 	case v.Age(now) > c.s.cfg.MaxStaleness:
 		h.Why = fmt.Sprintf("the change log has not been read for %v, more than the maximum staleness", v.Age(now).Round(time.Millisecond))
-	case f.Epoch != v.Epoch:
+	case f.Epoch != v.Epoch && f.Epoch != v.LogEpoch():
 		h.Why = "it was read before the connection was lost"
+		if c.s.session.IsSuspended(it, v) {
+			h.Why += ", and is believed again if the next read finds the same entry"
+		}
 	case it.Extra().Shard.Gone():
 		h.Why = "it was read from another server than the one that has its key now, or over another connection"
 	case it.Extra().Shard.Age(now) > c.s.cfg.MaxStaleness:

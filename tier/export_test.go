@@ -50,7 +50,7 @@ func GoesAndComes(s *Store) {
 
 // CostOf is what the local tier counts for key, without what it needs itself.
 func CostOf[V any](c *Cache[V], key string) int64 {
-	return c.peekLocal(c.ns.Hash(key), key).Meta().Cost
+	return c.freshCopy(c.ns.Hash(key), key).Meta().Cost
 }
 
 // LeaseTTL is how long the leases of a store last.
@@ -64,3 +64,6 @@ func Waits[V any](c *Cache[V], key string) bool {
 
 // Flies reports whether there is a call of key.
 func Flies[V any](c *Cache[V], key string) bool { return c.s.table.HasCall(c.ns.Hash(key)) }
+
+// WakeRevalidation has suspended copies of c's store proven in the background.
+func WakeRevalidation[V any](c *Cache[V]) { c.s.suspended.Wake() }

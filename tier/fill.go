@@ -12,6 +12,7 @@ import (
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/remoteerr"
+	"github.com/tiercache/tiercache/internal/unawaited"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 	"github.com/tiercache/tiercache/tier/internal/config"
@@ -66,7 +67,7 @@ func (l *loadRun) fill(fs []*inflight.Call, r loadResult) {
 			if envelope != nil && f.Lease == inflight.LeaseRefused {
 				l.ns.stats.fillErrors.Add(1)
 				l.ns.stats.full.Add(1)
-				l.s.observe(EventFill, l.ns, 0, remote.ErrFull)
+				l.s.observeLater(l.fillEvent(0, remote.ErrFull))
 			}
 			l.keepUnstored(f, it, kept)
 		}
@@ -382,10 +383,10 @@ func (l *loadRun) withdraw(fills []pendingFill, written []backend.Written) {
 		return
 	}
 	if len(unanswered) > 0 {
-		_ = l.discard(context.Background(), unanswered) // counted there
+		_ = l.discard(unawaited.Background(), unanswered) // counted there
 	}
 	if len(fenced) > 0 {
-		_ = l.deleteInTime(context.Background(), fenced)
+		_ = l.deleteInTime(unawaited.Background(), fenced)
 	}
 }
 
@@ -458,7 +459,7 @@ func (l *loadRun) settle(fl pendingFill, w backend.Written) {
 		//	B: sets it, which ends A's lease; there is no more memory
 		//	A: is refused, and must not remove what B has set
 		// guard: R8-full-server-discard
-		l.removeEntries(context.Background(), []*inflight.Call{fl.call}, l.discard)
+		l.removeEntries(unawaited.Background(), []*inflight.Call{fl.call}, l.discard)
 	}
 	if w.Stored && !fl.unlinked && l.usesLocal(l.o) && l.s.table.CommitProvisional(fl.call.H, &fl.call.Watch, fl.it) {
 		fl.it.Meta().Provisional.Store(0)
@@ -482,7 +483,7 @@ func (l *loadRun) countFill(w backend.Written, took time.Duration) {
 	default:
 		st.fills.Add(1)
 	}
-	l.s.observe(EventFill, l.ns, took, w.Err)
+	l.s.observe(l.fillEvent(took, w.Err))
 }
 
 // finished makes the item of what was loaded for a call, and its envelope if it may be
@@ -534,7 +535,7 @@ func (l *loadRun) finished(ctx context.Context, f *inflight.Call, r loadResult, 
 	envelope, err = l.seal(it, fresh, kept, cfg.Cost)
 	if err != nil {
 		l.countEncodeError(err)
-		l.s.observe(EventFill, l.ns, 0, err)
+		l.s.observeLater(l.fillEvent(0, err))
 		if errors.As(err, new(*tooLargeError)) {
 			return it, nil, kept, false, nil // see keepUnstored
 		}

@@ -113,6 +113,9 @@ func TestTwoReleasesShareARemoteTier(t *testing.T) {
 				_, there, err := b.Peek(t.Context(), "k")
 				require.NoError(t, err)
 				require.Equal(t, other.reads, there)
+				if !there {
+					misses++ // a Peek counts, too
+				}
 				get("forward")
 
 				// Rolled back, and forward again: each turn is one load, and the value

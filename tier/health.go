@@ -2,8 +2,10 @@ package tier
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -66,13 +68,17 @@ type Health struct {
 	Warnings []string
 }
 
-// Health asks the server and returns the present state. It is for a health
-// endpoint, not for the path of a request.
+// Health asks the server and returns the present state, in the longer of a second and twice the remote timeout. It is for a
+// health endpoint, not for the path of a request. As JSON it has errors as texts, times as text, durations as "250ms", and null
+// for what is not known.
 func (s *Store) Health(ctx context.Context) Health {
 	if s.closed.Load() {
 		return Health{Remote: s.cfg.Backend.String(), RemoteErr: ErrClosed}
 	}
-	rctx := s.session.Request(ctx)
+	// Whatever the server does: a health endpoint has to answer.
+	hctx, cancel := context.WithTimeout(ctx, max(2*s.cfg.Timeout, time.Second))
+	defer cancel()
+	rctx := s.session.Request(hctx)
 	defer rctx.End()
 	info, err := s.session.Conn.Info(rctx)
 	unanswered := err != nil
@@ -103,12 +109,23 @@ func (s *Store) Health(ctx context.Context) Health {
 	if a := s.session.Conn.OpenOutage(); err == nil && a != nil {
 		err = a
 	}
-	h.RemoteErr = remoteError(ctx, "health", err)
+	away := s.session.Conn.Away()
+	if err == nil && len(away) > 0 {
+		err = away[0].Cause
+	}
+	h.RemoteErr = s.remoteError(ctx, "health", err)
 	well := h.RemoteErr == nil && (h.ServesLocal || h.Idle) && h.Undelivered == 0 && !h.UndeliveredAll
 	brief := s.session.IsBrief(unanswered, &t)
 	h.Healthy = (well || brief) && len(h.Refused) == 0
 	for _, kind := range slices.Sorted(maps.Keys(h.Refused)) {
 		h.Warnings = append(h.Warnings, fmt.Sprintf("the server refuses %s: %v", kind, h.Refused[kind]))
+	}
+	for _, a := range away {
+		h.Warnings = append(h.Warnings, a.String())
+	}
+	// guard: loss-is-told
+	if t.Losses > 0 && time.Since(t.LostAt) < time.Hour {
+		h.Warnings = append(h.Warnings, fmt.Sprintf("the change log has lost history (%d times, last at %s): every entry from before is loaded again. A server that was restarted empty, a failover, a flush and eviction do that", t.Losses, t.LostAt.UTC().Format(time.DateTime+" UTC")))
 	}
 	if t.Stranger {
 		h.Warnings = append(h.Warnings, changelog.StrangerWarning)
@@ -116,7 +133,35 @@ func (s *Store) Health(ctx context.Context) Health {
 	if h.StuckLoads > 0 {
 		h.Warnings = append(h.Warnings, fmt.Sprintf("%d loaders have ignored the end of their context for another load timeout, and go on (WithDetachedLoads)", h.StuckLoads))
 	}
-	h.Warnings = append(h.Warnings, mode.Without...)
+	h.Warnings = append(append(h.Warnings, mode.Without...), s.session.BypassWarnings()...)
 	h.Warnings = slices.Concat(h.Warnings, session.Warnings(&info), s.encodeWarnings(), s.sizeWarnings())
 	return h
+}
+
+// MarshalJSON returns what a person and a program can read: see [Store.Health].
+func (h Health) MarshalJSON() ([]byte, error) {
+	type fields Health
+	refused := make(map[string]string, len(h.Refused))
+	for kind, err := range h.Refused {
+		refused[kind] = err.Error()
+	}
+	known := func(is bool, v any) any {
+		if is {
+			return v
+		}
+		return nil
+	}
+	text := func(err error) any { return known(err != nil, fmt.Sprint(err)) }
+	return json.Marshal(struct {
+		fields
+		Staleness, Server, Mode, RemoteErr, AwaySince, Policy, MaxMemory, UsedMemory, SettlesIn any
+		Refused                                                                                 map[string]string
+	}{
+		fields:    fields(h),
+		Staleness: known(h.Staleness != math.MaxInt64, h.Staleness.Round(time.Millisecond).String()),
+		Server:    known(h.Server != "", h.Server), Mode: known(h.Mode != "", h.Mode),
+		RemoteErr: text(h.RemoteErr), AwaySince: known(!h.AwaySince.IsZero(), h.AwaySince),
+		Policy: known(h.Policy != "", h.Policy), MaxMemory: known(h.Policy != "", h.MaxMemory), UsedMemory: known(h.Policy != "", h.UsedMemory),
+		SettlesIn: h.SettlesIn.Round(time.Millisecond).String(), Refused: refused,
+	})
 }

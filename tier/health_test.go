@@ -200,7 +200,7 @@ func TestARequestThatFailsIsCountedAndTold(t *testing.T) {
 			assert.Equal(t, "v", find(t, c, "k", is("v")).Value)
 			assert.EqualValues(t, 1, s.Stats().RemoteErrors)
 			assert.EqualValues(t, 1, s.Stats().Unleased)
-			assert.Len(t, seen.of(tier.EventRemote), 1)
+			eventually(t, "it is observed", func() bool { return len(seen.of(tier.EventRemote)) == 1 })
 		})
 	}
 }

@@ -82,6 +82,15 @@ func TestCloseFromInsideIsAnErrorAtOnce(t *testing.T) {
 			find(t, c, "k", is("v"))
 			require.NoError(t, c.Set(t.Context(), "k", "w"))
 		},
+		"a tracer": func(t *testing.T, w *world) {
+			w.s, _ = tier.Open(t.Context(), tier.WithTracer(&spans{onEnd: func(s span) {
+				if s.Name == "load" || s.Name == "write" { // not what Open sends before it returns
+					try(t, w)
+				}
+			}}))
+			c := view[string](t, w.s, "docs")
+			find(t, c, "k", is("v"))
+		},
 		"a codec": func(t *testing.T, w *world) {
 			hub := embedded.New(0)
 			w.s, _ = tier.Open(t.Context(), tier.WithRemote(hub))

@@ -72,6 +72,7 @@ func (s *Store) change(ctx context.Context, doing string, scopes []invalidation.
 		return s.AsOf(), nil // nothing named, nothing changed
 	}
 	begun := time.Now()
+	ctx, traced := s.traceChange(ctx, doing, "", len(scopes))
 	recorded := len(scopes)
 	if cfg.Settle > 0 {
 		recorded *= 2
@@ -80,9 +81,10 @@ func (s *Store) change(ctx context.Context, doing string, scopes []invalidation.
 	defer cancel()
 	asOf, err := s.session.Tail.Change(rctx, scopes, all, cfg.Settle)
 	if err != nil {
-		err = remoteError(ctx, doing, err)
+		err = s.remoteError(ctx, doing, err)
 	}
 	s.changes.Add(1)
-	s.observe(EventInvalidate, nil, time.Since(begun), err)
+	traced(err)
+	s.observe(Event{Kind: EventInvalidate, Took: time.Since(begun), Err: err})
 	return asOf, err
 }

@@ -18,10 +18,15 @@ import (
 // setBasis notes on what basis the item was read or loaded.
 func (c *core) setBasis(it *record.Item, b *inflight.Basis) {
 	it.Meta().Epoch = b.Epoch
-	c.setShard(it, b.Shard)
-	if c.keysAreScopes() {
+	switch {
+	case c.cfg.LocalOnly: // no server has its key
+		it.Meta().Epoch = b.LogEpoch
+		return
+	case c.keysAreScopes():
+		it.Meta().Epoch = b.LogEpoch
 		it.EnsureExtra().KeyTick = b.KeyTick
 	}
+	c.setShard(it, b.Shard)
 }
 
 // setShard notes which server of a cluster the item was read from or is written to.

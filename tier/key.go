@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"weak"
 
 	"github.com/tiercache/tiercache/tier/internal/record"
 	"github.com/tiercache/tiercache/tier/internal/session"
@@ -27,8 +28,11 @@ type namespace struct {
 	session.Namespace
 	stats counters
 	views record.Views
+	// anyView is the view that was made last; it does not keep it in use.
+	anyView atomic.Pointer[weak.Pointer[core]]
 	// unencoded says what was wrong with the latest value that could not be encoded.
 	unencoded atomic.Pointer[string]
 	// guessed is the type of values whose size is a guess.
 	guessed atomic.Pointer[string]
+	warmed  atomic.Bool // a view has begun to read what is hot elsewhere
 }

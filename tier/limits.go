@@ -90,7 +90,7 @@ func (l *loadRun) giveUp() {
 	}
 	l.ns.stats.givenUp.Add(1)
 	l.s.cfg.Logger.Warn("tiercache: a loader has ignored the end of its context for another load timeout and was given up", "namespace", l.ns.Path, "timeout", l.cfg.LoadTimeout)
-	defer l.s.observe(EventLoad, l.ns, mono.Now().Sub(l.begun), l.cfg.TimedOut) // when the keys are free
+	defer l.told(mono.Now().Sub(l.begun), l.cfg.TimedOut) // when the keys are free
 	if keys := leasedNames(l.ready); len(keys) > 0 && !l.cfg.LocalOnly {
 		l.releaseLater(keys)
 	}

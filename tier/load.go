@@ -60,6 +60,7 @@ type loadRun struct {
 	resultOwned atomic.Bool
 	ready       []*inflight.Call // the calls that the loader runs for; set before resultOwned is reset
 	begun       mono.Time        // when the loader began
+	traced      context.Context  // of the loader; likewise
 
 	self    loads.Load
 	leftAt  atomic.Int64 // a mono.Time, when the calls of a running loader were abandoned; or 0
@@ -150,6 +151,7 @@ func (l *loadRun) run(ctx context.Context, fs []*inflight.Call) {
 			l.endOnExit(fs)
 		}
 	}()
+	l.labels.Set(ctx, l.ns.Path)
 	l.Init(ctx, time.Now().Add(l.cfg.LoadTimeout), inflight.Loading{Space: l.ns, Calls: fs, Load: &l.self})
 	defer l.s.places.Release(&l.self)
 	defer l.giveBackRights(fs...)
@@ -342,7 +344,8 @@ type loadResult struct {
 // and the loader sees every change from before.
 func (l *loadRun) runLoader(fs []*inflight.Call) {
 	r := l.prepare(fs)
-	l.ready, l.begun = fs, mono.Now()
+	l.ready, l.begun, l.traced = fs, mono.Now(), l.traceLoad(fs)
+	l.s.loading.Add(1)
 	l.resultOwned.Store(false)
 	if l.Err() != nil {
 		l.abandon() // the context ended while there was nothing to abandon
@@ -368,12 +371,12 @@ func (l *loadRun) runLoader(fs []*inflight.Call) {
 		}
 		// Last of all, when the callers have been answered: the observer may read the key.
 		// guard: observe-load-after-answer
-		defer l.s.observe(EventLoad, l.ns, mono.Now().Sub(l.begun), firstError(r.loaded))
+		defer l.told(mono.Now().Sub(l.begun), firstError(r.loaded))
 		// guard: I5-as-of-before-load
 		l.withCause(r.loaded)
 		l.fill(fs, r)
 	}()
-	l.load.run(&l.LoadContext, l.typed.Kind, l.load.loader, fs, r.entries, r.loaded)
+	l.load.run(l.traced, l.typed.Kind, l.load.loader, fs, r.entries, r.loaded)
 	if firstError(r.loaded) == nil {
 		l.took.Note(mono.Now().Sub(l.begun))
 	}
@@ -413,6 +416,7 @@ func (l *loadRun) prepare(fs []*inflight.Call) loadResult {
 	l.ns.stats.loads.Add(int64(len(fs)))
 	if fs[0].RefreshTarget != nil { // and so have all
 		l.ns.stats.refreshes.Add(int64(len(fs)))
+		l.countEarly(fs)
 	}
 	return r
 }
@@ -450,7 +454,7 @@ func (l *loadRun) abandon() {
 		return
 	}
 	cause := context.Cause(l.Context)
-	defer l.s.observe(EventLoad, l.ns, mono.Now().Sub(l.begun), cause) // when the callers have been answered
+	defer l.told(mono.Now().Sub(l.begun), cause) // when the callers have been answered
 	for _, f := range l.ready {
 		l.fail(f, cause)
 	}

@@ -13,8 +13,10 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/inspect"
 	"github.com/tiercache/tiercache/tier/internal/pieces"
 	"github.com/tiercache/tiercache/tier/internal/record"
+	"github.com/tiercache/tiercache/tier/internal/revalidate"
 )
 
 // GetMany is Get of any number of keys: one request to the remote tier for each 128 of
@@ -34,7 +36,7 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[
 	for _, key := range keys {
 		if len(options) == 0 {
 			if it := c.hit(key); it != nil {
-				c.ns.stats.localHits.Add()
+				c.countHit(key)
 				found[key] = *record.ValueIn[V](it)
 				continue
 			}
@@ -51,6 +53,9 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[
 		}
 	}
 	c.lookupMany(ctx, p, missing, loadFunc{c.typed.batch, load}, callOptions(options), give)
+	for _, key := range missing {
+		c.s.watch.Read(inspect.KindNone, 0, c.ns.Path, key)
+	}
 	for i := range p.lookups {
 		if t := &p.lookups[i]; t.err == nil && !t.delivered {
 			give(t.key, t.out.It)
@@ -265,10 +270,11 @@ func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o
 		piece := fs[:min(len(fs), pieces.Keys)]
 		fs = fs[len(piece):]
 		var items []backend.Item
+		var copies []*record.Item
 		err := failed
 		// guard: silent-piece-is-the-last
 		if failed == nil {
-			if items, err = c.readMany(ctx, piece, o); err != nil {
+			if items, copies, err = c.readMany(ctx, piece, o); err != nil {
 				// guard: one-request-one-error
 				c.countReadError(ctx, err)
 			}
@@ -289,13 +295,19 @@ func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o
 				rest = append(rest, f)
 			case err == nil:
 				wasLinked := f.Link != 0
-				ended, due := c.finishWith(ctx, f, items[i], o)
+				var ended, unread bool
+				var due *record.Item
+				if copies[i] != nil {
+					ended, unread, due = c.finishFromCopy(ctx, f, copies[i], items[i], o)
+				} else {
+					ended, due = c.finishWith(ctx, f, items[i], o)
+				}
 				if due != nil {
 					p.due = append(p.due, due)
 				}
 				switch {
 				case ended:
-				case f.Link != 0 && !wasLinked: // what stands beside it is read in a piece at the end
+				case unread, copies[i] == nil && f.Link != 0 && !wasLinked: // it, or what stands beside it, is read in a piece at the end
 					fs = append(fs, f)
 				default:
 					rest = append(rest, f)
@@ -366,17 +378,28 @@ func (c *core) splitByOutage(ctx context.Context, fs []*inflight.Call, o config.
 }
 
 // readMany reads all calls' keys in one round trip. It returns neither items nor an error
-// if the change log was replaced during each of its attempts.
-func (c *core) readMany(ctx context.Context, fs []*inflight.Call, o config.Call) ([]backend.Item, error) {
-	names := leasedNames(fs)
+// if the change log was replaced during each of its attempts. Of keys that have one, it returns the suspended copy, and the item
+// is no more than the head of the entry.
+func (c *core) readMany(ctx context.Context, fs []*inflight.Call, o config.Call) ([]backend.Item, []*record.Item, error) {
+	copies := make([]*record.Item, len(fs))
 	for range 3 {
 		v, now := c.s.session.Tail.View(), mono.Now()
-		for _, f := range fs {
+		var heads, names []string
+		for i, f := range fs {
 			c.s.table.Restart(f, v, now)
+			if copies[i] = c.suspendedCopy(f, o); copies[i] != nil {
+				heads = append(heads, f.Name)
+			} else {
+				names = append(names, f.Name)
+			}
 		}
-		if items, done, err := c.s.session.ReadMany(ctx, names, o.Fresh, v); done || err != nil {
-			return items, err
+		items, done, err := c.s.session.ReadHeads(ctx, heads, names, o.Fresh, v)
+		if err != nil {
+			return nil, copies, err
+		}
+		if done {
+			return revalidate.InOrder(items, len(heads), copies), copies, nil
 		}
 	}
-	return nil, nil
+	return nil, copies, nil
 }

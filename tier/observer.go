@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/tiercache/tiercache/internal/recovery"
+	"github.com/tiercache/tiercache/internal/unawaited"
+	"github.com/tiercache/tiercache/tier/internal/inspect"
 )
 
 // EventKind says what an [Event] reports.
@@ -29,15 +31,33 @@ type Event struct {
 	Namespace string // empty for invalidations
 	Took      time.Duration
 	Err       error // nil if it went well
+	// Background: no caller waited for it. It was done to renew a value, or by a loader that did.
+	Background bool
 }
 
-func (s *Store) observe(kind EventKind, ns *namespace, took time.Duration, err error) {
+// inBackground reports whether no caller waits for the run.
+func (l *loadRun) inBackground() bool { return l.Values != nil && unawaited.Is(l.Values) } // there are none before it begins
+
+// fillEvent is that of a value that was loaded.
+func (l *loadRun) fillEvent(took time.Duration, err error) Event {
+	return Event{Kind: EventFill, Namespace: l.ns.Path, Took: took, Err: err, Background: l.inBackground()}
+}
+
+// observeLater is observe in another goroutine, for what happens before a caller is answered: the observer may read the
+// very key, and would wait for the goroutine that waits for it.
+func (s *Store) observeLater(e Event) {
+	if s.cfg.observer != nil {
+		// guard: observer-runs-aside
+		s.events.Add(func() { s.observe(e) })
+	}
+}
+
+func (s *Store) observe(e Event) {
+	if e.Kind <= EventInvalidate && e.Err == nil {
+		s.watch.Took(inspect.KindLoad+inspect.Kind(e.Kind), e.Took)
+	}
 	if s.cfg.observer == nil {
 		return
-	}
-	e := Event{Kind: kind, Took: took, Err: err}
-	if ns != nil {
-		e.Namespace = ns.Path
 	}
 	defer func() {
 		if p := recover(); p != nil {

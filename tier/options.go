@@ -28,6 +28,7 @@ func (f storeOption) applyStore(c *storeConfig) { f(c) }
 type storeConfig struct {
 	config.Store
 	observer func(Event)
+	report   bool
 }
 
 func defaultStoreConfig() storeConfig {
@@ -185,6 +186,14 @@ func WithStartOffline() Option {
 	return storeOption(func(c *storeConfig) { c.StartOffline = true })
 }
 
+// WithWarmStart leaves the names of up to n of the store's hottest entries in the remote tier, once a minute while it is used, and has
+// a view that is made first in its namespace read in the background what other processes have left, until the local tier
+// is full. So a process that joins a fleet has what the fleet reads most. Names are those of the entries, with hashes for keys;
+// they last an hour. Default 0: off; at most 100,000.
+func WithWarmStart(n int) Option {
+	return storeOption(func(c *storeConfig) { c.WarmStart = n })
+}
+
 // WithLogger sets the logger for changes of state (change log unreachable, reachable
 // again, history lost). Keys and values are not logged. Default slog.Default().
 func WithLogger(l *slog.Logger) Option {
@@ -192,9 +201,10 @@ func WithLogger(l *slog.Logger) Option {
 }
 
 // WithObserver has f called after loads, fills, writes and invalidations, and after
-// errors; not after local hits, which are in Stats. f is called without locks, in the
-// goroutine that did the work (which may be a caller's) or in one of its own, and must
-// be quick. Default none.
+// errors; not after local hits, which are in Stats. f is called without locks, when the
+// callers of what it is told of have been answered, or in a goroutine of its own: it may
+// read the very key. Otherwise it is called in the goroutine that did the work, which may be
+// a caller's, and must be quick: of errors, 10,000 wait for it, and no more are told. Default none.
 func WithObserver(f func(Event)) Option {
 	return storeOption(func(c *storeConfig) { c.observer = f })
 }

@@ -59,5 +59,5 @@ func (s *Store) Purge(ctx context.Context, path string, progress func(PurgeProgr
 		}
 	}
 	done, err := s.session.Conn.Purge(ctx, req)
-	return PurgeProgress(done), remoteError(ctx, "purge", err)
+	return PurgeProgress(done), s.remoteError(ctx, "purge", err)
 }

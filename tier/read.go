@@ -8,6 +8,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/internal/unawaited"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 	"github.com/tiercache/tiercache/tier/internal/config"
@@ -81,6 +82,7 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o config.C
 		}
 		got, again, err := c.answer(ctx, f, key, leads, since.with(invalidations), fallback, o)
 		if !again {
+			c.s.watch.Read(kindOfRead(&got, err), began, c.ns.Path, key)
 			return got, err
 		}
 	}
@@ -89,7 +91,7 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o config.C
 // answer waits for a call of key and returns what its caller is given. again tells a caller to
 // look the key up once more: the call has ended, and its outcome is not for that caller.
 func (c *core) answer(ctx context.Context, f *inflight.Call, key string, leads bool, since snapshot, fallback *record.Item, o config.Call) (got inflight.Served, again bool, err error) {
-	instead, ended, err := c.await(ctx, f, leads, since, fallback)
+	instead, ended, err := c.awaitTraced(ctx, f, leads, since, fallback)
 	c.s.table.Leave(f)
 	switch {
 	case err != nil || !ended:
@@ -130,7 +132,10 @@ func (c *core) countShared(out *inflight.Outcome) {
 	}
 }
 
-func (c *core) usesLocal(o config.Call) bool { return !o.NoLocal && !c.cfg.RemoteOnly }
+func (c *core) usesLocal(o config.Call) bool {
+	// guard: bypass-uses-no-local-copy
+	return !o.NoLocal && !c.cfg.RemoteOnly && !c.ns.IsBypassed()
+}
 
 func waitFor(ctx context.Context, e *inflight.Event) error {
 	select {
@@ -177,6 +182,9 @@ func (c *core) fromLocal(h local.Key, key string) (got inflight.Served, ok, due 
 		switch {
 		case it.Meta().Epoch == record.EpochNone:
 			c.s.local.RemoveEntry(e)
+		// guard: V1-suspend
+		case c.s.session.IsSuspended(it, v):
+			c.s.suspended.Wake()
 		case c.s.session.ProofFresh(v, now) && (it.Extra().Shard.Gone() || it.Extra().Shard.Age(now) <= c.s.cfg.MaxStaleness):
 			cause = Invalidated
 			c.s.local.RemoveEntry(e)
@@ -189,14 +197,14 @@ func (c *core) fromLocal(h local.Key, key string) (got inflight.Served, ok, due 
 		return inflight.Served{}, false, false
 	}
 	if now < it.Meta().Fresh {
-		c.ns.stats.localHits.Add()
+		c.countHit(key)
 		return inflight.Served{It: it, Origin: inflight.FromLocal}, true, c.refreshesEarly(it, now)
 	}
 	_, paused := c.s.pauses.Paused(h, now)
 	renewing := now < it.Meta().Fresh.Add(c.cfg.StaleWhile)
 	// guard: stale-value-in-pause
 	if renewing || paused && c.stillServable(it, c.cfg.StaleOnError) {
-		c.ns.stats.localHits.Add()
+		c.countHit(key)
 		c.ns.stats.stale.Add(1)
 		// guard: no-refresh-in-pause
 		return inflight.Served{It: it, Origin: inflight.FromLocal, Stale: true}, true, renewing && !paused
@@ -337,7 +345,7 @@ func (c *core) leasesFirst(f *inflight.Call, o config.Call) bool {
 		return false // the lease would be given up at once: see finishPaused
 	}
 	// guard: I4-fresh-read-asks-no-lease-first
-	return c.s.places == nil && c.ns.MostlyMisses() && !o.Fresh && f.RefreshTarget == nil && c.s.session.CanJudge(c.s.session.Tail.View(), c.s.session.ShardOf(f.Name))
+	return c.s.places == nil && c.ns.MostlyMisses() && !o.Fresh && f.RefreshTarget == nil && c.suspendedCopy(f, o) == nil && c.s.session.CanJudge(c.s.session.Tail.View(), c.s.session.ShardOf(f.Name))
 }
 
 // countMiss counts a remote miss.
@@ -365,7 +373,7 @@ func (c *core) recheckLocalOnly(f *inflight.Call, o config.Call) bool {
 	if f.RefreshTarget != nil || o.Fresh {
 		return false
 	}
-	it := c.peekLocal(f.H, f.Key)
+	it := c.freshCopy(f.H, f.Key)
 	if it == nil {
 		return false
 	}
@@ -384,11 +392,11 @@ func (c *core) recheckLocalOnly(f *inflight.Call, o config.Call) bool {
 //	A: its write is acknowledged; it commits the copy and ends its call
 //	B: leads a call of its own, and would read remotely what is here
 func (c *core) recheckLocal(f *inflight.Call, o config.Call) bool {
-	if f.RefreshTarget != nil || f.Force || o.Fresh || !c.usesLocal(o) || c.peekLocal(f.H, f.Key) == nil {
+	if f.RefreshTarget != nil || f.Force || o.Fresh || !c.usesLocal(o) || c.freshCopy(f.H, f.Key) == nil {
 		return false
 	}
 	c.s.table.Restart(f, c.s.session.Tail.View(), mono.Now()) // the basis for sharing must be older than the check below
-	it := c.peekLocal(f.H, f.Key)
+	it := c.freshCopy(f.H, f.Key)
 	if it == nil || it.Extra().Outage != nil {
 		return false
 	}
@@ -400,13 +408,31 @@ func (c *core) recheckLocal(f *inflight.Call, o config.Call) bool {
 
 // readRemote reads the remote tier for f. It returns true if that ended the call.
 func (c *core) readRemote(ctx context.Context, f *inflight.Call, load loadFunc, o config.Call) bool {
-	for range 3 {
+	for range 5 {
 		view := c.s.session.Tail.View()
 		c.s.table.Restart(f, view, mono.Now())
-		stored, done, err := c.s.session.ReadOne(ctx, f.Name, o.Fresh, view)
+		var stored backend.Item
+		var done bool
+		var err error
+		copied := c.suspendedCopy(f, o)
+		if copied != nil {
+			stored, done, err = c.s.session.ReadHead(ctx, f.Name, view)
+		} else {
+			stored, done, err = c.s.session.ReadOne(ctx, f.Name, o.Fresh, view)
+		}
 		if err != nil {
 			c.countReadError(ctx, err)
 			return c.afterReadError(ctx, f, o, err)
+		}
+		if done && copied != nil {
+			ended, unread, due := c.finishFromCopy(ctx, f, copied, stored, o)
+			if due != nil {
+				c.refreshLater(ctx, load, due)
+			}
+			if !unread {
+				return ended
+			}
+			continue
 		}
 		if done {
 			return c.finishFromRemote(ctx, f, stored, load, o) || f.Link != 0 && c.readBeside(ctx, f, load, o)
@@ -450,18 +476,22 @@ func (c *core) afterReadError(ctx context.Context, f *inflight.Call, o config.Ca
 // countReadError counts a read that was not answered, unless its caller gave up.
 func (c *core) countReadError(ctx context.Context, err error) {
 	if ctx.Err() == nil && !errors.Is(err, backend.ErrClosed) {
-		c.countRemoteError(err)
+		c.countRequestError(unawaited.Is(ctx), err)
 	}
 }
 
 // countRemoteError counts a request that the remote tier did not answer. It does not
 // count one that was not sent.
-func (c *core) countRemoteError(err error) {
+func (c *core) countRemoteError(err error) { c.countRequestError(false, err) }
+
+func (l *loadRun) countRemoteError(err error) { l.countRequestError(l.inBackground(), err) }
+
+func (c *core) countRequestError(background bool, err error) {
 	if breaker.Refused(err) {
 		return
 	}
 	c.ns.stats.remoteErrors.Add(1)
-	c.s.observe(EventRemote, c.ns, 0, err)
+	c.s.observeLater(Event{Kind: EventRemote, Namespace: c.ns.Path, Err: err, Background: background})
 }
 
 // seenOf returns the version of what was read, for call.seen and call.empty.
@@ -471,10 +501,16 @@ func seenOf(stored backend.Item) (seen string, empty bool) {
 }
 
 // countUnusable counts a stored entry of which open made no item.
-func (c *core) countUnusable(cause Cause, err error) {
-	c.countMiss(cause)
+func (c *core) countUnusable(ctx context.Context, cause Cause, err error) {
+	c.ns.CountRead(true)
+	c.countMissed(ctx, cause, err)
+}
+
+// countMissed is countUnusable for a read that says nothing of what the next one finds.
+func (c *core) countMissed(ctx context.Context, cause Cause, err error) {
+	c.ns.stats.remoteMisses[cause].Add(1)
 	if err != nil {
-		c.s.observe(EventBadEntry, c.ns, 0, err)
+		c.s.observeLater(Event{Kind: EventBadEntry, Namespace: c.ns.Path, Err: err, Background: unawaited.Is(ctx)})
 	}
 }
 
@@ -518,9 +554,14 @@ func (c *core) finishWith(ctx context.Context, f *inflight.Call, stored backend.
 		}
 	}
 	if it == nil {
-		c.countUnusable(cause, err)
+		c.countUnusable(ctx, cause, err)
 		return false, nil
 	}
+	return c.finishItem(f, it, now, o)
+}
+
+// finishItem is finishWith of an item.
+func (c *core) finishItem(f *inflight.Call, it *record.Item, now mono.Time, o config.Call) (ended bool, due *record.Item) {
 	late := now >= it.Meta().Fresh
 	if late && !c.servesLate(f, it, now, o) || f.Replaces(it) {
 		if late {

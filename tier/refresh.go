@@ -8,6 +8,7 @@ import (
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/internal/unawaited"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
@@ -47,6 +48,16 @@ func (c *core) refreshEarlyAt(it *record.Item, at mono.Time) {
 	it.Plan(c.earlyShare(it))
 }
 
+// countEarly counts the refreshes of values whose TTL has not passed.
+func (l *loadRun) countEarly(fs []*inflight.Call) {
+	now := mono.Now()
+	for _, f := range fs {
+		if now < f.RefreshTarget.Meta().Fresh {
+			l.ns.stats.early.Add(1)
+		}
+	}
+}
+
 // refreshLater renews items in the background, those whose keys have no call yet: with one run of
 // the loader.
 func (c *core) refreshLater(ctx context.Context, load loadFunc, items ...*record.Item) {
@@ -70,7 +81,7 @@ func (c *core) refreshLater(ctx context.Context, load loadFunc, items ...*record
 			calls = append(calls, f)
 		}
 	}
-	ctx = context.WithoutCancel(ctx)
+	ctx = unawaited.Mark(context.WithoutCancel(ctx))
 	renew := func() {
 		defer c.s.refreshes.Release(1)
 		if len(calls) == 1 {
@@ -152,7 +163,7 @@ func (c *core) readPresentMany(ctx context.Context, p *batchLookup, o config.Cal
 // present returns what was read as of v if it may be served.
 func (c *core) present(ctx context.Context, h local.Key, key string, stored backend.Item, v *changelog.View, o config.Call) (it *record.Item, stale bool) {
 	now := mono.Now()
-	it, _, _ = c.open(ctx, &storedValue{key: key, stored: stored, Basis: inflight.Basis{Epoch: v.Epoch, KeyTick: v.Watermark}, now: now})
+	it, _, _ = c.open(ctx, &storedValue{key: key, stored: stored, Basis: inflight.BasisOf(v), now: now})
 	if it == nil {
 		return nil, false
 	}

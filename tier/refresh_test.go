@@ -556,7 +556,7 @@ func TestOneFailedRequestIsOneError(t *testing.T) {
 		assert.Len(t, got, 99)
 		if failed.Load() {
 			assert.Equal(t, int64(1), s.Stats().RemoteErrors)
-			assert.Len(t, seen.of(tier.EventRemote), 1)
+			eventually(t, "it is observed", func() bool { return len(seen.of(tier.EventRemote)) == 1 })
 		}
 		for _, e := range seen.of(tier.EventLoad) {
 			assert.NoError(t, e.Err)

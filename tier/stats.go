@@ -51,6 +51,8 @@ type counters struct {
 	encodeErrors atomic.Int64
 	remoteErrors atomic.Int64
 	unleased     atomic.Int64
+	early        atomic.Int64
+	absent       atomic.Int64
 	refused      atomic.Int64
 	givenUp      atomic.Int64
 }
@@ -64,8 +66,10 @@ type Counts struct {
 	RemoteHits                int64 // answered by the remote tier
 	Shared                    int64 // left to the call of another caller, or to one that had failed just before
 	Cancelled                 int64 // given up by their callers before any of these
+	Absent                    int64 // by Peek and PeekResult, without a value
 	Loads                     int64 // runs of a loader, per key
 	Refreshes                 int64 // of those, in the background: no read waited for them
+	EarlyRefreshes            int64 // of those, before the TTL of the value had passed (WithEarlyRefresh)
 	LoadErrors                int64 // of those, failed (other than with ErrNotFound)
 	NotFound                  int64 // of those, ErrNotFound
 	Stale                     int64 // answered with a value past its TTL
@@ -91,10 +95,10 @@ func (c Counts) RemoteHitRate() float64 {
 	return ratio(c.RemoteHits+c.Shared, c.Reads()-c.LocalHits)
 }
 
-// Reads is how many reads there were: LocalHits, RemoteHits, Shared, Cancelled, Refused, and those Loads that
-// are no Refreshes.
+// Reads is how many reads there were: LocalHits, RemoteHits, Shared, Cancelled, Refused, Absent, and those
+// Loads that are no Refreshes.
 func (c Counts) Reads() int64 {
-	return c.LocalHits + c.RemoteHits + c.Shared + c.Cancelled + c.Refused + c.Loads - c.Refreshes
+	return c.LocalHits + c.RemoteHits + c.Shared + c.Cancelled + c.Refused + c.Absent + c.Loads - c.Refreshes
 }
 
 func ratio(a, b int64) float64 {
@@ -111,6 +115,7 @@ func (c *counters) counts() Counts {
 		Stale: c.stale.Load(), OutageHits: c.outageHits.Load(), Overtaken: c.overtaken.Load(), Fenced: c.fenced.Load(),
 		Fills: c.fills.Load(), FillErrors: c.fillErrors.Load(), Full: c.full.Load(),
 		EncodeErrors: c.encodeErrors.Load(), RemoteErrors: c.remoteErrors.Load(), Unleased: c.unleased.Load(),
+		EarlyRefreshes: c.early.Load(), Absent: c.absent.Load(),
 		Refused: c.refused.Load(), GivenUp: c.givenUp.Load(),
 		LocalMisses: make(map[Cause]int64), RemoteMisses: make(map[Cause]int64),
 	}
@@ -118,6 +123,13 @@ func (c *counters) counts() Counts {
 		out.LocalMisses[i], out.RemoteMisses[i] = c.localMisses[i].Load(), c.remoteMisses[i].Load()
 	}
 	return out
+}
+
+// countHit counts an answer of the local tier.
+func (c *core) countHit(key string) {
+	if n := c.ns.stats.localHits.Add(); c.s.watch.IsDue(n) {
+		c.s.watch.Take(c.ns.Path, key)
+	}
 }
 
 // reads counts the reads that any tier was asked for, and some of them twice: it is for finding out
@@ -139,6 +151,7 @@ func (c *Counts) add(o Counts) {
 		{&c.LoadErrors, o.LoadErrors}, {&c.NotFound, o.NotFound}, {&c.Stale, o.Stale}, {&c.OutageHits, o.OutageHits}, {&c.Overtaken, o.Overtaken},
 		{&c.Fenced, o.Fenced}, {&c.Fills, o.Fills}, {&c.FillErrors, o.FillErrors}, {&c.Full, o.Full},
 		{&c.EncodeErrors, o.EncodeErrors}, {&c.RemoteErrors, o.RemoteErrors}, {&c.Unleased, o.Unleased},
+		{&c.EarlyRefreshes, o.EarlyRefreshes}, {&c.Absent, o.Absent},
 		{&c.Refused, o.Refused}, {&c.GivenUp, o.GivenUp},
 	} {
 		*p.to += p.from
@@ -162,6 +175,19 @@ type Stats struct {
 	LocalEntries   int
 	LocalBytes     int64
 	LocalEvictions int64
+	// LocalTooLarge counts values that the local tier did not keep, since they are larger than an eighth of WithLocalBytes.
+	LocalTooLarge int64
+	// LoadsRunning is how many runs of loaders have not ended.
+	LoadsRunning int
+	// Staleness is as in Health. Undelivered counts the scopes that this process has invalidated and the change log has not
+	// recorded yet; a change of everything is one.
+	Staleness   time.Duration
+	Undelivered int
+	// InvalidationLag is the longest time that a change of another process took from its record in the change log until it was
+	// applied here, of those of the last 10 to 20 s; by the server's clock as far as it is known here, so within a round trip.
+	InvalidationLag time.Duration
+	// HistoryLosses counts how often the change log had lost history, so that every entry was loaded again.
+	HistoryLosses int64
 	// Changes counts the invalidations of this process.
 	Changes int64
 	// AwaySince and Outages are as in Health.
@@ -197,6 +223,12 @@ func (s *Store) Stats() Stats {
 		Changes:        s.changes.Load(),
 		Panics:         s.goroutines.Panics.Count(),
 	}
+	t := s.session.Tail.Health()
+	st.Staleness, st.Undelivered, st.InvalidationLag, st.HistoryLosses = t.ProofAge, t.Undelivered, t.Lag, t.Losses
+	if t.UndeliveredAll {
+		st.Undelivered++
+	}
+	st.LocalTooLarge, st.LoadsRunning = s.table.TooLarge.Load(), int(s.loading.Load())
 	st.AwaySince, st.Outages = s.session.Conn.AwaySince()
 	for _, ns := range s.spaces() {
 		c := ns.stats.counts()

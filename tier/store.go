@@ -20,13 +20,17 @@ import (
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier/internal/background"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/inspect"
 	"github.com/tiercache/tiercache/tier/internal/keyspace"
 	"github.com/tiercache/tiercache/tier/internal/loads"
 	"github.com/tiercache/tiercache/tier/internal/pace"
 	"github.com/tiercache/tiercache/tier/internal/record"
+	"github.com/tiercache/tiercache/tier/internal/revalidate"
 	"github.com/tiercache/tiercache/tier/internal/session"
 	"github.com/tiercache/tiercache/tier/internal/sweep"
+	"github.com/tiercache/tiercache/tier/internal/unavailable"
 	"github.com/tiercache/tiercache/tier/internal/values"
+	"github.com/tiercache/tiercache/tier/internal/warmstart"
 )
 
 // Store is a process's connection to a shared tier, and its local tier: one per
@@ -35,7 +39,8 @@ type Store struct {
 	cfg     storeConfig
 	local   *local.Cache[record.Item]
 	table   *inflight.Table
-	clock   *mono.Clock     // for hits
+	clock   *mono.Clock // for hits
+	watch   inspect.Watch
 	session session.Session // its end keeps writes to the fields below from slowing hits, which read the fields above
 
 	tokens    string // the prefix of this store's lease tokens
@@ -43,8 +48,10 @@ type Store struct {
 
 	evictions atomic.Int64
 	changes   atomic.Int64
+	loading   atomic.Int64 // runs of loaders
 
 	goroutines *background.Group
+	events     *background.Queue // of the observer
 	closed     atomic.Bool
 
 	mu struct {
@@ -54,6 +61,8 @@ type Store struct {
 	ended chan struct{} // Close has finished
 
 	pauses    pace.Table
+	suspended revalidate.Background
+	warm      warmstart.Names
 	seed      uint64              // random: when this process renews an entry early
 	places    *loads.Places       // of loads; nil without WithMaxLoads
 	stuck     loads.Stuck         // of all views
@@ -102,6 +111,8 @@ func Open(ctx context.Context, options ...Option) (*Store, error) {
 	// guard: recover-logger
 	s.cfg.Logger = panics.Logger(cfg.Logger)
 	s.goroutines = background.NewGroup(panics, s.session.Lost)
+	s.events = s.goroutines.NewQueue()
+	s.cfg.Trace.Panics = s.tracerPanicked
 	s.session.Init(&s.cfg.Store, s.goroutines)
 	s.mu.namespaces = make(map[string]*namespace)
 	if err := s.start(ctx); err != nil {
@@ -112,7 +123,9 @@ func Open(ctx context.Context, options ...Option) (*Store, error) {
 }
 
 func (s *Store) start(ctx context.Context) (err error) {
+	caller, limit := ctx, time.Duration(0)
 	if _, bounded := ctx.Deadline(); !bounded {
+		limit = openTimeout
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, openTimeout)
 		defer cancel()
@@ -125,11 +138,22 @@ func (s *Store) start(ctx context.Context) (err error) {
 	}
 	s.table = inflight.NewTable(s.local)
 	s.table.Largest = s.cfg.LocalBytes / 8
+	s.suspended.Session, s.suspended.Table, s.suspended.Local, s.suspended.Goroutines = &s.session, s.table, s.local, s.goroutines
 	if err := s.session.Open(ctx, s.onChanged, s.table.WakeAll, s.reads); err != nil {
-		return fmt.Errorf("%w: open: %w", ErrUnavailable, err)
+		if caller.Err() != nil {
+			return fmt.Errorf("%w: open: %w", ErrUnavailable, err)
+		}
+		return unavailable.Request{Doing: "open", Server: s.cfg.Backend.String(), Limit: limit}.Error(ErrUnavailable, nil, err)
 	}
 	if s.session.Sharded() {
 		s.table.ShardOf = s.session.ShardOf
+	}
+	if s.cfg.report {
+		s.report()
+	}
+	if s.cfg.WarmStart > 0 {
+		s.warm.Session, s.warm.Local, s.warm.Goroutines, s.warm.Prefix, s.warm.Count = &s.session, s.local, s.goroutines, s.cfg.Prefix, s.cfg.WarmStart
+		s.goroutines.Spawn(s.warm.Run)
 	}
 	sweeper := sweep.Sweeper{Local: s.local, View: s.session.Tail.View, Gone: s.session.Gone}
 	s.goroutines.Spawn(func() {
@@ -176,7 +200,7 @@ func (s *Store) onChanged(names []string) {
 // Close ends all goroutines and connections that the store owns and waits for
 // them. Loads under way are cancelled; a loader that ignores that for 5 s is
 // left behind. Later calls of all methods return ErrClosed; closing twice is fine.
-// In a loader, an observer or a codec, for which it would wait, Close does nothing and
+// In a loader, an observer, a tracer or a codec, for which it would wait, Close does nothing and
 // returns an error: it is to be called in another goroutine. So it is in a function of WithSize.
 func (s *Store) Close() error {
 	if s == nil {
@@ -249,5 +273,5 @@ func (s *Store) Sync(ctx context.Context) error {
 	if err == nil {
 		s.table.Sync(begun)
 	}
-	return remoteError(ctx, "sync", err)
+	return s.remoteError(ctx, "sync", err)
 }

@@ -82,7 +82,7 @@ func unansweredOf(piece []*keyLookup) (again []*keyLookup) {
 
 // giveUncoalesced gives what of a piece was read and can be used. It returns an error if what follows is not to be read.
 func (c *core) giveUncoalesced(ctx context.Context, piece []*keyLookup, items []backend.Item, v *changelog.View, give func(key string, it *record.Item)) error {
-	now, rests := mono.Now(), inflight.Basis{Epoch: v.Epoch, KeyTick: v.Watermark}
+	now, rests := mono.Now(), inflight.BasisOf(v)
 	hits := int64(0)
 	for i, t := range piece {
 		if t.readErr = items[i].Err; t.readErr != nil {
@@ -99,7 +99,7 @@ func (c *core) giveUncoalesced(ctx context.Context, piece []*keyLookup, items []
 			}
 			t.seen, t.empty = seenOf(items[i])
 			t.seen = strings.Clone(t.seen) // or a load would keep all that was read in memory
-			c.countUnusable(cause, err)
+			c.countUnusable(ctx, cause, err)
 			continue
 		// guard: uncoalesced-read-is-fresh
 		case now < it.Meta().Fresh:

@@ -120,6 +120,7 @@ func TestAValueThatJSONWouldChangeIsNotStored(t *testing.T) {
 			require.Len(t, many, 1)
 
 			require.EqualValues(t, 3, s.Stats().EncodeErrors)
+			eventually(t, "it is observed", func() bool { return len(seen.of(tier.EventFill)) > 0 })
 			require.ErrorContains(t, seen.of(tier.EventFill)[0].Err, want)
 			warnings := fmt.Sprint(s.Health(t.Context()).Warnings)
 			require.Contains(t, warnings, want)

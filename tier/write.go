@@ -124,6 +124,7 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*record.Item, 
 		return err
 	}
 	begun := mono.Now()
+	ctx, traced := c.s.traceChange(ctx, "set", c.ns.Path, len(keys))
 	// guard: I5-as-of-of-set
 	asOf := cfg.AsOf
 	if asOf.IsZero() {
@@ -154,7 +155,9 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*record.Item, 
 			continue
 		}
 		p := pendingSet{c.ns.Hash(key), it, &inflight.Watch{}}
-		c.setBasis(it, &inflight.Basis{Epoch: c.s.session.Tail.View().Epoch, Shard: c.s.session.ShardOf(c.ns.RemoteName(p.h))})
+		basis := inflight.BasisOf(c.s.session.Tail.View())
+		basis.Shard, basis.KeyTick = c.s.session.ShardOf(c.ns.RemoteName(p.h)), 0
+		c.setBasis(it, &basis)
 		c.describe(it, key, cfg, asOf, fresh, kept)
 		if !c.cfg.LocalOnly {
 			sealed, err := c.seal(it, fresh, kept, cfg.Cost)
@@ -180,7 +183,8 @@ func (c *core) setAll(ctx context.Context, keys []string, items []*record.Item, 
 		}))
 	}
 	err := errors.Join(errs...)
-	c.s.observe(EventWrite, c.ns, mono.Now().Sub(begun), err)
+	traced(err)
+	c.s.observe(Event{Kind: EventWrite, Namespace: c.ns.Path, Took: mono.Now().Sub(begun), Err: err})
 	return err
 }
 
@@ -239,7 +243,7 @@ func (c *core) changingKeys(ctx context.Context, doing string, keys []string, wr
 	if breaker.Refused(err) {
 		return err
 	}
-	return errors.Join(err, remoteError(ctx, doing, recordErr))
+	return errors.Join(err, c.s.remoteError(ctx, doing, recordErr))
 }
 
 // putInPieces stores values, one piece after another, until one is not answered. What is left then is not attempted.
@@ -285,7 +289,7 @@ func (c *core) putAll(ctx context.Context, puts []pendingSet, writes []backend.W
 			c.s.table.InvalidateKey(p.h, nil)
 		}
 		// guard: G3-unknown-outcome
-		return writeError(ctx, "set", err)
+		return c.s.writeError(ctx, "set", err)
 	}
 	var errs []error
 	for i, p := range puts {
@@ -375,12 +379,12 @@ func (c *core) settlePut(ctx context.Context, p pendingSet, w backend.Write, don
 		if errors.Is(done.Err, remote.ErrFull) {
 			c.ns.stats.full.Add(1)
 			if err := c.deleteInTime(context.WithoutCancel(ctx), []string{w.Key}); err != nil {
-				return writeError(ctx, "set", err)
+				return c.s.writeError(ctx, "set", err)
 			}
 		} else {
 			c.countRemoteError(done.Err)
 		}
-		return writeError(ctx, "set", done.Err)
+		return c.s.writeError(ctx, "set", done.Err)
 	}
 	if done.Expired {
 		return nil // not kept: the server may send an invalidation or not
@@ -389,7 +393,7 @@ func (c *core) settlePut(ctx context.Context, p pendingSet, w backend.Write, don
 	if !done.Stored {
 		// guard: late-set-asks-clock
 		c.s.session.Tail.Wake() // the server's clock may have been set: read it before the next Set
-		return writeError(ctx, "set", errLate)
+		return c.s.writeError(ctx, "set", errLate)
 	}
 	// Where keys are scopes, this change is yet to be recorded, and the record of another
 	// write may come before it. The value is not kept; the next read finds the right one.
@@ -409,11 +413,14 @@ func (c *core) settlePut(ctx context.Context, p pendingSet, w backend.Write, don
 // that was set later. Keys with bad names are errors, and the others are deleted. Many keys
 // are deleted in several requests, as SetMany stores them. It waits as Set does, and its
 // errors say as much about the keys as those of Set; they are joined.
-func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
+func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error { return c.delete(ctx, keys...) }
+
+func (c *core) delete(ctx context.Context, keys ...string) error {
 	if err := c.admitChange(ctx); err != nil {
 		return err
 	}
 	begun := mono.Now()
+	ctx, traced := c.s.traceChange(ctx, "delete", c.ns.Path, len(keys))
 	good := make([]string, 0, len(keys))
 	var errs []error
 	for _, key := range keys {
@@ -427,10 +434,11 @@ func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
 		errs = append(errs, c.changingKeys(ctx, "delete", good, func() error { return c.deleteAll(ctx, good, c.deleteDeclared) }))
 	}
 	err := errors.Join(errs...)
+	traced(err)
 	if len(keys) == 0 {
 		return nil
 	}
-	c.s.observe(EventWrite, c.ns, mono.Now().Sub(begun), err)
+	c.s.observe(Event{Kind: EventWrite, Namespace: c.ns.Path, Took: mono.Now().Sub(begun), Err: err})
 	return err
 }
 
@@ -517,5 +525,5 @@ func (c *core) deleteAll(ctx context.Context, keys []string, remove func(ctx con
 	if c.cfg.LocalOnly {
 		return nil
 	}
-	return writeError(ctx, "delete", remove(ctx, names))
+	return c.s.writeError(ctx, "delete", remove(ctx, names))
 }

@@ -107,7 +107,7 @@ func TestAValueThatCannotBeEncodedIsAnErrorOfSetAndAnAnswerOfGet(t *testing.T) {
 		}
 		assert.Equal(t, int64(8), s.Stats().EncodeErrors)
 		eventually(t, "neither value nor lease is left", func() bool { return len(f.keys()) == 0 })
-		assert.NotEmpty(t, seen.of(tier.EventFill))
+		eventually(t, "it is observed", func() bool { return len(seen.of(tier.EventFill)) > 0 })
 		assert.Error(t, seen.of(tier.EventFill)[0].Err)
 	})
 }

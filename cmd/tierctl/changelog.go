@@ -228,12 +228,16 @@ type change struct {
 var kinds = map[byte]string{'s': "source", 'n': "namespace", 'k': "key", 'w': "declared", 'b': "rollback", 'z': "settling", '~': "later", '|': "later"}
 
 // kindNames are what --kind takes.
-var kindNames = []string{"source", "namespace", "key", "everything", "declared", "rollback", "settling", "later", "lost"}
+var kindNames = []string{"source", "namespace", "key", "everything", "declared", "rollback", "settling", "bypass", "later", "lost"}
 
 func changeOf(member string, tick int64) change {
 	c := change{Time: timeOf(tick), Tick: tick, Kind: "unknown", Name: member}
 	if member == "f" {
 		c.Kind, c.Name = "everything", ""
+		return c
+	}
+	if member == "~2:bypass" {
+		c.Kind, c.Name = "bypass", ""
 		return c
 	}
 	if member == "" || kinds[member[0]] == "" {

@@ -112,7 +112,7 @@ Exit codes: 0 done, 1 failed, 2 called wrongly, 3 doctor found what needs mendin
 	flags.StringVar(&c.color, "color", "auto", "auto, always or never; auto is never when the output is piped or NO_COLOR is set")
 	c.connection.register(flags)
 	_ = root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp))
-	root.AddCommand(c.doctorCommand(), c.explainCommand(), c.invalidateCommand(), c.watchCommand(), c.statsCommand(), c.purgeCommand(), c.adviseCommand())
+	root.AddCommand(c.doctorCommand(), c.explainCommand(), c.invalidateCommand(), c.bypassCommand(), c.watchCommand(), c.statsCommand(), c.topCommand(), c.fleetCommand(), c.purgeCommand(), c.adviseCommand())
 	return root
 }
 

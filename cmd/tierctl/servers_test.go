@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -87,6 +88,8 @@ func TestEachSubcommandOnEachKindOfServer(t *testing.T) {
 		t.Run("doctor", func(t *testing.T) { doctorFindsNoError(t, x) })
 		t.Run("explain", func(t *testing.T) { explainSaysWhatTheLibrarySays(t, x) })
 		t.Run("invalidate", func(t *testing.T) { invalidateEndsCopies(t, x) })
+		t.Run("bypass", func(t *testing.T) { bypassReachesProcesses(t, x) })
+		t.Run("fleet and top", func(t *testing.T) { fleetAndTopShowWhatProcessesReport(t, x) })
 		t.Run("watch", func(t *testing.T) { watchTellsEachChange(t, x) })
 		t.Run("stats", func(t *testing.T) { statsCount(t, x) })
 		t.Run("purge", func(t *testing.T) { purgeGoesOnWhereItWasInterrupted(t, x) })
@@ -524,4 +527,61 @@ func TestNamesDoNotReachTheTerminalAsTheyAre(t *testing.T) {
 		assert.NotContains(t, got.out, "\nforged", args)
 		assert.Contains(t, got.out, `a\x1b[2Jb\nforged line`, args)
 	}
+}
+
+func bypassReachesProcesses(t *testing.T, x *target) {
+	c := view(t, x.open(t), "bypassed:one")
+	loads := 0
+	read := func() int {
+		_, err := c.Get(t.Context(), "k", func(context.Context, *tier.Entry) (string, error) { loads++; return "v", nil })
+		require.NoError(t, err)
+		return loads
+	}
+	read()
+	require.Equal(t, 1, read())
+	got := x.tierctl(t, "bypass", "namespace", "bypassed", "--for", "10m")
+	require.Zero(t, got.status, got.err)
+	assert.Contains(t, got.out, "namespace bypassed is loaded by every process until about ")
+	require.Eventually(t, func() bool { before := loads; return read() == before+1 }, 30*time.Second, 5*time.Millisecond)
+	got = x.tierctl(t, "bypass", "namespace", "bypassed", "--off", "--json")
+	require.Zero(t, got.status, got.err)
+	assert.Contains(t, got.out, `"bypassed":false`)
+	require.Eventually(t, func() bool { before := loads; return read() == before }, 30*time.Second, 5*time.Millisecond)
+	for _, bad := range [][]string{{}, {"--for", "25h"}, {"--for", "10m", "--off"}, {"--for", "0s"}} {
+		assert.Equal(t, exitUsage, x.tierctl(t, append([]string{"bypass", "namespace", "docs"}, bad...)...).status, bad)
+	}
+	assert.NotZero(t, x.tierctl(t, "bypass", "namespace", "a::b", "--off").status)
+}
+
+func fleetAndTopShowWhatProcessesReport(t *testing.T, x *target) {
+	assert.Contains(t, x.tierctl(t, "fleet").out, "no process reports: ")
+	assert.Contains(t, x.tierctl(t, "top").out, "no process reports: ")
+	c := view(t, x.open(t, tier.WithReport()), "reported: one")
+	load(t, c, "a")
+	load(t, c, "b")
+	load(t, c, "a")
+	var fleet []struct {
+		Host string
+		Top  []struct{ N, H string }
+	}
+	require.Eventually(t, func() bool { // the first report comes within a second
+		got := x.tierctl(t, "fleet", "--json")
+		require.Zero(t, got.status, got.err)
+		fleet = decode[[]struct {
+			Host string
+			Top  []struct{ N, H string }
+		}](t, got.out)
+		return len(fleet) == 1
+	}, 30*time.Second, 50*time.Millisecond)
+	require.Len(t, fleet[0].Top, 2)
+	got := x.tierctl(t, "fleet")
+	assert.Regexp(t, `(?m)^process +up +mode +lag +reads/s`, got.out)
+	assert.Contains(t, got.out, fmt.Sprintf("/%d ", os.Getpid()))
+	got = x.tierctl(t, "top")
+	e, err := c.Explain(t.Context(), "a")
+	require.NoError(t, err)
+	assert.Contains(t, got.out, e.RemoteKey)
+	assert.Contains(t, got.out, "1 of 1")
+	assert.Contains(t, x.tierctl(t, "explain", e.RemoteKey).out, "reported: one / a", "top names what explain takes")
+	assert.Equal(t, exitUsage, x.tierctl(t, "top", "--top", "0").status)
 }

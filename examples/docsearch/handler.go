@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/tiercache/tiercache/tier"
+	"github.com/tiercache/tiercache/tier/tierdebug"
 )
 
 // newHandler is the service over HTTP:
@@ -20,6 +21,7 @@ import (
 //	POST /docs/{id}                   appends the body to its text, and invalidates its answers
 //	POST /invalidate/source/{id}      also /invalidate/namespace/{path} and /invalidate/all
 //	GET  /stats                       counters of each replica
+//	GET  /debug/tiercache/{replica}/  what its cache does, on a page that can invalidate too
 //
 // Whatever changes something takes replica=… too; the default is replica 1.
 func newHandler(s *Service) http.Handler {
@@ -35,6 +37,9 @@ func newHandler(s *Service) http.Handler {
 	mux.HandleFunc("POST /invalidate/all", h.invalidate(
 		func(s *tier.Store, ctx context.Context, _ ...string) (tier.AsOf, error) { return s.InvalidateAll(ctx) }))
 	mux.HandleFunc("GET /stats", h.stats)
+	for _, r := range s.replicas {
+		mux.Handle("/debug/tiercache/"+r.Name+"/", tierdebug.New(r.Store, tierdebug.WithActions()))
+	}
 	// A page of another site must not be able to make a browser edit documents here.
 	return http.NewCrossOriginProtection().Handler(mux)
 }

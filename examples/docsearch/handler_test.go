@@ -132,3 +132,14 @@ func TestStats(t *testing.T) {
 	assert.Equal(t, http.StatusOK, w.Code)
 	assert.Contains(t, w.Body.String(), `"loads": 1`)
 }
+
+func TestThePageOfEachReplicasCache(t *testing.T) {
+	c := newClient(t)
+	assert.Contains(t, c.do("GET", "/", "").Body.String(), `href="/debug/tiercache/2/"`)
+	for _, replica := range []string{"1", "2"} {
+		w := c.do("GET", "/debug/tiercache/"+replica+"/", "")
+		assert.Equal(t, http.StatusOK, w.Code)
+		assert.Contains(t, w.Header().Get("Content-Security-Policy"), "default-src 'none'")
+	}
+	assert.Equal(t, http.StatusNotFound, c.do("GET", "/debug/tiercache/3/", "").Code)
+}

@@ -84,6 +84,10 @@ type Reader interface {
 	// than a string counts as missing among several keys, and as found and empty if it is
 	// the only one. An empty value counts as missing.
 	Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) ([]Item, changelog.Delta, error)
+	// GetHeads is Get of keys, behind those of which no more than the first HeadsLen bytes are read: heads. The
+	// answer has the heads first. It is for a caller that has the values of those, and asks whether they are still the
+	// same writes; the server tracks them as it does what is read whole.
+	GetHeads(ctx context.Context, heads, keys []string, q *changelog.DeltaQuery) ([]Item, changelog.Delta, error)
 	// GetUntracked is Get of several keys without q, for a caller that keeps none of
 	// them. It need not ask for invalidations of the keys, and does not end earlier
 	// tracking of them.
@@ -171,6 +175,9 @@ func (i Item) Seen() string { return i.Raw[:min(len(i.Raw), SeenLen)] }
 // SeenLen is how many leading bytes of an envelope distinguish two writes: those of an
 // entry's head, which holds a random number.
 const SeenLen = envelope.HeadLen
+
+// HeadsLen is how much of an entry [Reader.GetHeads] reads: its head, also where it stands beside another.
+const HeadsLen = envelope.LinkLen + envelope.HeadLen
 
 // LeaseRequest asks for the right to load a key. If the key's value is another
 // than the one the caller has Seen (the zero string: none), the answer holds that
@@ -295,12 +302,48 @@ type Written struct {
 // Refused reports whether the write was not performed, or it is not known whether it was.
 func (w Written) Refused() bool { return !w.Stored && !w.Expired }
 
+// Memory is that of one server.
+type Memory struct {
+	Server string // its address, in a cluster
+	Policy string // maxmemory-policy
+	// Max is maxmemory, Counted what the server compares with it: not, for instance, the buffers of its replicas. Bytes.
+	Max, Counted int64
+	// Exceeded: it has been above Max for a while, since nothing could be evicted.
+	Exceeded bool
+}
+
+// Full reports whether the server refuses to store more, or is about to. Where it can evict, it is always about as full as it may
+// be, and a little more while it tells of itself.
+func (m Memory) Full() bool {
+	// guard: full-before-refusing
+	if m.Policy == "noeviction" {
+		return m.Max > 0 && m.Counted >= m.Max/100*95
+	}
+	// guard: memory-is-full
+	return m.Max > 0 && m.Exceeded
+}
+
+// fullerThan reports whether m has a smaller share left than o.
+func (m Memory) fullerThan(o Memory) bool {
+	return m.Max > 0 && (o.Max == 0 || float64(m.Counted)/float64(m.Max) > float64(o.Counted)/float64(o.Max))
+}
+
+// Fuller returns that of two which has less left.
+func Fuller(a, b Memory) Memory {
+	if b.fullerThan(a) {
+		return b
+	}
+	return a
+}
+
 // Info describes a server.
 type Info struct {
 	Server     string // kind and version
 	Policy     string // maxmemory-policy; empty if the server did not tell it
 	MaxMemory  int64  // bytes, 0 = no limit
 	UsedMemory int64  // bytes
+	// Fullest is the memory of the server that has the least left.
+	Fullest Memory
 	// TrackedKeys and TrackedMax are the size and bound of the tracking table.
 	TrackedKeys, TrackedMax int64
 	// LogScopes and LogMost are the size and bound of the change log: see

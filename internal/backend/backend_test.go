@@ -26,3 +26,15 @@ func TestEachPartOfAConnectionIsSmall(t *testing.T) {
 	}
 	require.Equal(t, methods, reflect.TypeFor[Conn]().NumMethod(), "each method of Conn is in one part, except Close")
 }
+
+func TestAServerThatRefusesWritesOrIsAboutToIsFull(t *testing.T) {
+	require.False(t, Memory{Policy: "noeviction", Counted: 1000}.Full(), "without a limit")
+	require.True(t, Memory{Policy: "noeviction", Max: 1000, Counted: 960}.Full())
+	require.False(t, Memory{Policy: "noeviction", Max: 1000, Counted: 900}.Full())
+	require.False(t, Memory{Policy: "volatile-lru", Max: 1000, Counted: 1001}.Full(), "it evicts")
+	require.True(t, Memory{Policy: "volatile-lru", Max: 1000, Counted: 1001, Exceeded: true}.Full())
+	fullest := Memory{Max: 100, Counted: 50}
+	require.Equal(t, fullest, Fuller(Memory{Max: 1000, Counted: 100}, fullest))
+	require.Equal(t, fullest, Fuller(fullest, Memory{Max: 1000, Counted: 100}))
+	require.Equal(t, fullest, Fuller(Memory{Counted: 100}, fullest), "one without a limit")
+}

@@ -102,6 +102,11 @@ func (t *Tail) Apply(ctx context.Context, q Query, d Delta) (bool, error) {
 	}
 	switch t.apply(q, d, mono.Now(), unreadable != nil) {
 	case applied:
+		// guard: bypass-is-read-from-delta
+		if (d.bypass || d.Overflow) && t.cfg.OnBypass != nil {
+			t.cfg.OnBypass()
+		}
+		t.tellOfLoss(q.view, d)
 		return true, nil
 	case askAgain:
 		return false, nil
@@ -111,6 +116,7 @@ func (t *Tail) Apply(ctx context.Context, q Query, d Delta) (bool, error) {
 	}
 	t.mu.Lock()
 	forked := t.mu.forked
+	t.mu.renewed = q.view.Incarnation
 	t.mu.Unlock()
 	if q.view.Incarnation != 0 || unreadable != nil { // else the store is new
 		found := "none"
@@ -235,6 +241,10 @@ func (t *Tail) adoptLocked(v *View, d Delta, answered mono.Time) {
 		t.mu.allPending++
 		t.Wake()
 	}
+	if v.Incarnation != 0 {
+		t.mu.losses++
+		t.mu.lostAt = time.Now()
+	}
 	again := t.mu.known.unsettled(answered)
 	v.Incarnation, v.Watermark, t.mu.floor = d.Incarnation, 0, 0
 	t.resetLocked(v, horizon)
@@ -248,7 +258,8 @@ func (t *Tail) adoptLocked(v *View, d Delta, answered mono.Time) {
 // copy: they hold marks that will no longer be updated.
 func (t *Tail) resetLocked(v *View, horizon invalidation.Tick) {
 	t.mu.known.reset(horizon)
-	t.generation.Add(1)
+	// guard: V2-marks-discarded
+	v.Generation = t.generation.Add(1)
 	v.Epoch++
 }
 
@@ -257,6 +268,10 @@ func (t *Tail) followLocked(v *View, q Query, d Delta, answered mono.Time) {
 	at := func(tick invalidation.Tick) heard { return d.heard(tick, q.sent, answered, first) }
 	t.mu.known.applyAll(func(yield func(invalidation.Scope, invalidation.Tick) bool) {
 		for _, c := range d.Changes {
+			// guard: lag-of-delta
+			if c.Tick > v.Watermark && d.Incarnation == q.Incarnation { // else it is applied already, or has not been followed so far
+				t.mu.lag.add(v.ServerTime(answered).Sub(time.UnixMicro(int64(c.Tick))), answered)
+			}
 			if !yield(c.Scope, c.Tick) {
 				return
 			}
@@ -307,6 +322,10 @@ func (t *Tail) Receive(m Message) {
 	if t.receive(m) {
 		t.Wake()
 	}
+	// guard: bypass-is-read-from-message
+	if m.bypass && t.cfg.OnBypass != nil {
+		t.cfg.OnBypass()
+	}
 }
 
 // maxAhead is how far the tick of a message may be ahead of the server's clock if the
@@ -340,6 +359,8 @@ func (t *Tail) receive(m Message) (gap bool) {
 	case m.Tick > invalidation.Tick(v.ServerTime(mono.Now()).Add(maxAhead).UnixMicro()):
 		return true
 	}
+	// guard: lag-of-message
+	t.mu.lag.add(v.ServerTime(mono.Now()).Sub(time.UnixMicro(int64(m.Tick))), mono.Now())
 	return t.recordLocked(&v, m.Scopes, m.All, Appended{m.Incarnation, m.Prev, m.Tick}, m.Partial)
 }
 

@@ -87,6 +87,7 @@ func (d *Delta) read() error {
 	if d.Damaged {
 		return errForeign
 	}
+	d.Changes, d.bypass = cutBypass(d.Changes)
 	kept := d.Changes[:0]
 	damaged, newest := false, 0
 	for _, c := range d.Changes {

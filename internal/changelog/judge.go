@@ -104,6 +104,12 @@ type Health struct {
 	// Idle: there was no read for a minute, and the log is read every 20 s, or as often as
 	// Config.Heartbeat if that is more seldom.
 	Idle bool
+	// Losses counts the change logs that were followed and lost history, LostAt says when the latest loss was found.
+	Losses int64
+	LostAt time.Time
+	// Lag is the longest time from a change's tick until it was applied here, within the last 10 to 20 s, by the server's
+	// clock as far as it is known here.
+	Lag time.Duration
 }
 
 // Health returns the present state; it sends nothing.
@@ -116,6 +122,9 @@ func (t *Tail) Health() Health {
 	}
 	settling, settlesIn := t.mu.known.settling(mono.Now())
 	return Health{
+		Losses:         t.mu.losses,
+		LostAt:         t.mu.lostAt,
+		Lag:            t.mu.lag.longest(mono.Now()),
 		Settling:       settling,
 		SettlesIn:      settlesIn,
 		Failing:        failing,

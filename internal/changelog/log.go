@@ -73,6 +73,8 @@ type Delta struct {
 	// Busy: the connection was busy with other answers while this one was waited for, so
 	// that the time that it took says nothing of the server. See wire.LeastRate.
 	Busy bool
+
+	bypass bool // BypassScope was among Changes
 }
 
 // ScopeTick is one member of the log.

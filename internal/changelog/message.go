@@ -23,6 +23,8 @@ type Message struct {
 	Scopes []invalidation.Scope
 	// Partial tells receivers to read the log, since the message is not complete.
 	Partial bool
+
+	bypass bool // BypassScope was among the scopes
 }
 
 const (
@@ -90,29 +92,30 @@ func ParseMessage(raw string) (Message, error) {
 	}
 	m.All = body[0]&flagAll != 0
 	m.Partial = body[0]&flagPartial != 0
-	m.Scopes, err = parseScopes(body[1:])
+	m.Scopes, m.bypass, err = parseScopes(body[1:])
 	return m, err
 }
 
-func parseScopes(body string) ([]invalidation.Scope, error) {
-	var out []invalidation.Scope
+func parseScopes(body string) (out []invalidation.Scope, bypass bool, err error) {
 	for len(body) > 0 {
 		if body[0] == 0 {
-			return out, skipParts(body[1:])
+			return out, bypass, skipParts(body[1:])
 		}
 		s, rest, ok := cutSized(body)
 		if !ok || len(out) == maxPublished {
-			return nil, errMessage
+			return nil, false, errMessage
 		}
 		body = rest
 		switch k, _ := kindOf(invalidation.Scope(s)); k {
 		case ours:
 			out = append(out, invalidation.Scope(s))
 		case fromLaterVersion, foreign:
-			return nil, errMessage
+			return nil, false, errMessage
+		case skippable:
+			bypass = bypass || invalidation.Scope(s) == BypassScope
 		}
 	}
-	return out, nil
+	return out, bypass, nil
 }
 
 // cutSized returns what follows its length, and the rest.

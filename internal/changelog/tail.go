@@ -11,6 +11,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/recovery"
+	"github.com/tiercache/tiercache/internal/unawaited"
 	"github.com/tiercache/tiercache/invalidation"
 )
 
@@ -26,6 +27,9 @@ type Config struct {
 	// Reads counts reads, for Health.Idle. Those that use Query need not be counted. It is
 	// called with every heartbeat. nil: the tail is never idle.
 	Reads func() int64
+	// OnBypass is called, without a lock, when the list of bypassed namespaces may be another than before. It must be quick. nil: it is
+	// not called.
+	OnBypass func()
 	// Panics counts and logs panics in the tail's goroutines, each of which moves the
 	// epoch as Lost does; nil: they are not counted or logged.
 	Panics *recovery.Panics
@@ -76,6 +80,10 @@ type Tail struct {
 		lastErr          error
 		forked           uint64 // incarnation of a log that is not the one that was followed
 		stranger         stranger
+		losses           int64     // of logs that were followed
+		lostAt           time.Time // when that was found last
+		renewed          uint64    // incarnation of the log that this process found lost, and logged
+		lag              lag
 		otherIncarnation uint64 // incarnation of another log, of the latest message from one
 		closed           bool
 		idle             bool // see Health.Idle
@@ -103,7 +111,7 @@ type Tail struct {
 // Start reads the log, creating it if there is none, and begins to follow it.
 // It returns an error if the log could not be read within ctx. Close ends it.
 func Start(ctx context.Context, log Log, cfg Config) (*Tail, error) {
-	t := newTail(context.WithoutCancel(ctx), log, cfg)
+	t := newTail(log, cfg)
 	if err := t.CatchUp(ctx); err != nil {
 		t.cancel()
 		return nil, fmt.Errorf("reading the change log: %w", err)
@@ -115,12 +123,12 @@ func Start(ctx context.Context, log Log, cfg Config) (*Tail, error) {
 // StartLate begins to follow a log that cannot be read yet. Until it was, nothing is known and
 // nothing proven; changes are pending.
 func StartLate(log Log, cfg Config) *Tail {
-	t := newTail(context.Background(), log, cfg)
+	t := newTail(log, cfg)
 	t.spawn(t.run)
 	return t
 }
 
-func newTail(ctx context.Context, log Log, cfg Config) *Tail {
+func newTail(log Log, cfg Config) *Tail {
 	if cfg.MaxKnown == 0 {
 		cfg.MaxKnown = defaultKnown
 	}
@@ -128,7 +136,7 @@ func newTail(ctx context.Context, log Log, cfg Config) *Tail {
 	t.mu.known = newMarkTable(0, cfg.MaxKnown)
 	t.mu.declared = make(map[invalidation.Scope]*declared)
 	t.view.Store(&View{})
-	t.ctx, t.cancel = context.WithCancel(ctx)
+	t.ctx, t.cancel = context.WithCancel(unawaited.Background()) // and so without the values of the caller that opens the store
 	t.mixed.tail = t
 	return t
 }

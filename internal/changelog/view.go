@@ -32,6 +32,9 @@ type View struct {
 	// Epoch moves when pushes may have been lost: local copies that were read
 	// in an earlier epoch are not served.
 	Epoch uint64
+	// Generation moves when what was known of scopes was discarded: marks of before are not
+	// kept up to date.
+	Generation uint64
 	// Proof is when the latest answered delta read was sent; 0 means never, or
 	// not since the connection was lost.
 	Proof mono.Time
@@ -45,6 +48,16 @@ type View struct {
 func (v *View) AsOf() invalidation.AsOf {
 	return invalidation.AsOf{Incarnation: v.Incarnation, Tick: v.Watermark}
 }
+
+// LogEpoch is Epoch for local copies of whose changes the log tells, and nothing else. A lost
+// connection loses nothing of the log: the delta that proves the view again holds it. It is no
+// Epoch.
+func (v *View) LogEpoch() uint64 { return logEpochs | v.Generation }
+
+// IsLogEpoch tells a LogEpoch from an Epoch.
+func IsLogEpoch(epoch uint64) bool { return epoch&logEpochs != 0 }
+
+const logEpochs = 1 << 63
 
 // Age is the age of the proof: the time since the latest answered delta read was sent.
 func (v *View) Age(now mono.Time) time.Duration {

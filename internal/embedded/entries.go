@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,6 +27,16 @@ func (c *conn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) 
 			items = append(items, c.readLocked(k))
 		}
 	})
+	return items, d, err
+}
+
+// GetHeads implements [backend.Reader].
+func (c *conn) GetHeads(ctx context.Context, heads, keys []string, q *changelog.DeltaQuery) ([]backend.Item, changelog.Delta, error) {
+	items, d, err := c.Get(ctx, slices.Concat(heads, keys), q)
+	for i := range items[:min(len(heads), len(items))] {
+		it := &items[i]
+		it.Raw = it.Raw[:min(len(it.Raw), backend.HeadsLen)]
+	}
 	return items, d, err
 }
 

@@ -170,7 +170,7 @@ func copyTree() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	list, err := exec.Command("git", "ls-files", "-co", "--exclude-standard", "*.go", "*.s", "*/testdata/*", "*go.mod", "*go.sum", "README.md", "docs/*.md").Output()
+	list, err := exec.Command("git", "ls-files", "-co", "--exclude-standard", "*.go", "*.s", "*/testdata/*", "*/assets/*", "*go.mod", "*go.sum", "README.md", "docs/*.md").Output()
 	if err != nil {
 		return dir, fmt.Errorf("git ls-files (run it in the root of the checkout): %w", err)
 	}

@@ -20,7 +20,7 @@ func init() {
 		mark{"I1-parts-of-change-stay-pending", "drop", "TestPartsOfAChange"},
 		mark{"largest-value", "false", "TestAValueAboveTheLimit"},
 		mark{"largest-local-value", "false", "TestAValueAboveAnEighth"},
-		mark{"observe-load-after-answer", "sub defer l.s.observe => l.s.observe", "TestAnObserverReads"},
+		mark{"observe-load-after-answer", "sub defer l.told => l.told", "TestAnObserverReads"},
 		mark{"close-from-inside", "false", "TestCloseFromInside"},
 	)
 }

@@ -6,6 +6,8 @@ func init() {
 		mark{"value-that-json-changes", "false", "TestAValueThatJSONWouldChangeIsNotStored"},
 		mark{"I1-set-of-unencodable-deletes", "sub c.deleteUnencoded(…) => error(nil)", "TestASetOfAValueThatCannotBeEncodedDeletes"},
 		mark{"promoted-methods", "true", "./internal/shape TestTypesThatJSONWouldLose"},
+		mark{"pointer-to-null", "operand 2", "./internal/shape TestValuesThatJSONWouldChange"},
+		mark{"time-with-seconds-in-offset", "false", "./internal/shape TestValuesThatJSONWouldChange"},
 		mark{"text-that-is-not-utf8", "false", "./internal/shape TestValuesThatJSONWouldChange"},
 		mark{"sizeof-beyond-length", "sub w.elements(v) => w.elements(v.Slice(0, v.Cap()))", "./internal/sizeof TestWhatLiesBeyond"},
 		mark{"sizeof-pointer-to-lock", "sub p := t.Elem().PkgPath() => p := \"\"", "./internal/sizeof TestWhatALockBehind"},

@@ -22,6 +22,7 @@ type Op string
 // The operations that hooks are told of.
 const (
 	Get     Op = "get"
+	Heads   Op = "heads" // of entries, and nothing else
 	Lease   Op = "lease"
 	Extend  Op = "extend"
 	Release Op = "release"
@@ -233,6 +234,15 @@ func (c *conn) GetOne(ctx context.Context, key string) (it backend.Item, err err
 
 func (c *conn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) (items []backend.Item, d changelog.Delta, err error) {
 	err = c.around(ctx, Get, func() error { items, d, err = c.Conn.Get(ctx, keys, q); return err })
+	return items, d, err
+}
+
+func (c *conn) GetHeads(ctx context.Context, heads, keys []string, q *changelog.DeltaQuery) (items []backend.Item, d changelog.Delta, err error) {
+	op := Get
+	if len(keys) == 0 {
+		op = Heads
+	}
+	err = c.around(ctx, op, func() error { items, d, err = c.Conn.GetHeads(ctx, heads, keys, q); return err })
 	return items, d, err
 }
 

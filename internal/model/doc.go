@@ -12,7 +12,8 @@
 // read could now be given what the invariants forbid.
 //
 // Where [Limits.Suspend], a lost connection suspends local copies, and they are
-// believed again once the server says that the entry is still the same write.
+// believed again once the server says that the entry is still the same write. It is asked
+// in place of a read, and in the background beside one.
 //
 // # What it shows
 //

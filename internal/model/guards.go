@@ -40,6 +40,7 @@ type Guards struct {
 	JudgeAgain  bool // V3 e: and nothing that it depends on changed
 	TrackAgain  bool // V3: asking for the write has the server track the key
 	SameEpoch   bool // V3 c: an answer over a connection that is lost proves nothing
+	Overtaken   bool // V3 b: nor is one that a notice overtook, in the background
 	OwesNothing bool // V3: no notice is let pass as that of the copy's own write
 }
 
@@ -58,6 +59,7 @@ type Limits struct {
 	Reads, Fresh [2]int8 // remote reads, plain and fresh
 	Shares       [2]int8 // callers that share one
 	Beats        [2]int8 // heartbeats
+	Backs        [2]int8 // proofs in the background
 
 	Disconnects [2]int8
 	LogLosses   int8

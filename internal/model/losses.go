@@ -124,6 +124,10 @@ func (g *Guards) disconnect(s *State, i int) {
 		}
 		p.Local, p.Owed = Entry{}, false
 	}
+	if g.SameEpoch {
+		p.Back = Back{} // what it brings is of the epoch before
+	}
+	p.Back.AfterNote = 0
 	if p.Read.Reval && p.Read.Phase == Answered && !g.SameEpoch {
 		return
 	}

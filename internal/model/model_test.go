@@ -39,15 +39,17 @@ var worlds = map[string]Limits{
 	"an image is loaded twice within one heartbeat": {Warm: true, Sets: two(2, 0), Images: 2, Reloads: 2, Fresh: two(0, 1), Beats: two(1, 0)},
 	"a machine is set back":                         {Warm: true, Sets: two(1, 0), Images: 1, Rollbacks: 1, Reads: two(1, 1), Beats: two(1, 1), Steps: 1},
 
-	"suspended, a set and a fill":       {Suspend: true, Sets: two(1, 0), Disconnects: two(0, 1), Steps: 2, Reads: two(0, 3), Beats: two(0, 1)},
-	"suspended, both lose connections":  {Suspend: true, Warm: true, Sets: two(1, 0), Disconnects: two(1, 1), Steps: 2, Reads: two(1, 2), Beats: two(0, 1)},
-	"suspended, twice":                  {Suspend: true, Warm: true, Sets: two(1, 0), Disconnects: two(0, 2), Steps: 2, Reads: two(0, 3), Beats: two(0, 2)},
-	"suspended, an invalidation":        {Suspend: true, Warm: true, Invalidations: 1, Disconnects: two(0, 1), Steps: 2, Reads: two(0, 2), Beats: two(0, 1)},
-	"suspended, a failover":             {Suspend: true, Warm: true, Sets: two(1, 0), Failovers: 1, Reads: two(0, 3), Steps: 2, Beats: two(0, 1)},
-	"suspended, the log deleted":        {Suspend: true, Warm: true, Invalidations: 1, LogLosses: 1, Disconnects: two(0, 1), Reads: two(0, 2), Steps: 2, Beats: two(0, 1)},
-	"suspended, a machine is set back":  {Suspend: true, Warm: true, Sets: two(1, 0), Images: 1, Rollbacks: 1, Reads: two(0, 2), Beats: two(1, 2), Steps: 2},
-	"suspended, an image is loaded":     {Suspend: true, Warm: true, Sets: two(1, 0), Images: 1, Reloads: 1, Reads: two(0, 2), Beats: two(0, 1), Steps: 1},
-	"suspended, a set that is given up": {Suspend: true, Warm: true, Sets: two(1, 1), GiveUps: 1, Disconnects: two(0, 1), Reads: two(0, 2), Beats: two(0, 1), Steps: 2},
+	"suspended, a set and a fill":          {Suspend: true, Sets: two(1, 0), Disconnects: two(0, 1), Steps: 2, Reads: two(0, 3), Beats: two(0, 1)},
+	"suspended, both lose connections":     {Suspend: true, Warm: true, Sets: two(1, 0), Disconnects: two(1, 1), Steps: 2, Reads: two(1, 2), Beats: two(0, 1)},
+	"suspended, twice":                     {Suspend: true, Warm: true, Sets: two(1, 0), Disconnects: two(0, 2), Steps: 2, Reads: two(0, 3), Beats: two(0, 2)},
+	"suspended, an invalidation":           {Suspend: true, Warm: true, Invalidations: 1, Disconnects: two(0, 1), Steps: 2, Reads: two(0, 2), Beats: two(0, 1)},
+	"suspended, a failover":                {Suspend: true, Warm: true, Sets: two(1, 0), Failovers: 1, Reads: two(0, 3), Steps: 2, Beats: two(0, 1)},
+	"suspended, the log deleted":           {Suspend: true, Warm: true, Invalidations: 1, LogLosses: 1, Disconnects: two(0, 1), Reads: two(0, 2), Steps: 2, Beats: two(0, 1)},
+	"suspended, a machine is set back":     {Suspend: true, Warm: true, Sets: two(1, 0), Images: 1, Rollbacks: 1, Reads: two(0, 2), Beats: two(1, 2), Steps: 2},
+	"suspended, an image is loaded":        {Suspend: true, Warm: true, Sets: two(1, 0), Images: 1, Reloads: 1, Reads: two(0, 2), Beats: two(0, 1), Steps: 1},
+	"suspended, in the background":         {Suspend: true, Warm: true, Sets: two(1, 0), Disconnects: two(0, 2), Steps: 2, Reads: two(0, 2), Beats: two(0, 2), Backs: two(0, 1)},
+	"suspended, a fill, in the background": {Suspend: true, Sets: two(1, 0), Disconnects: two(0, 1), Steps: 2, Reads: two(0, 1), Beats: two(0, 2), Backs: two(0, 1)},
+	"suspended, a set that is given up":    {Suspend: true, Warm: true, Sets: two(1, 1), GiveUps: 1, Disconnects: two(0, 1), Reads: two(0, 2), Beats: two(0, 1), Steps: 2},
 }
 
 // large are worlds that take minutes, and gigabytes.
@@ -147,6 +149,8 @@ var holes = []struct{ guards, world string }{
 	{"TrackAgain", "suspended, both lose connections"},
 	{"SameEpoch", "suspended, twice"},
 	{"OwesNothing", "suspended, a set and a fill"},
+	{"Overtaken", "suspended, a fill, in the background"},
+	{"SameEpoch", "suspended, in the background"},
 }
 
 func TestWithoutAnyOneGuardAnInvariantIsViolated(t *testing.T) {

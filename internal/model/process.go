@@ -27,9 +27,14 @@ func (g *Guards) notice(p *Process) {
 	}
 	p.Read.AfterNote = max(p.Read.AfterNote-1, 0)
 	p.Beat.AfterNote = max(p.Beat.AfterNote-1, 0)
-	p.Read.Noticed = true
+	p.Back.AfterNote = max(p.Back.AfterNote-1, 0)
+	p.Read.Noticed, p.Back.Noticed = true, p.Back.Phase != Idle
 	if p.Owed {
 		p.Owed = false
+		return
+	}
+	if p.SuspOwed {
+		p.SuspOwed = false
 		return
 	}
 	p.Susp, p.SuspOwed = Entry{}, false

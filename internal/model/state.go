@@ -100,6 +100,7 @@ type Process struct {
 
 	Read   Read
 	Waiter Waiter
+	Back   Back
 	Beat   Beat
 	Change Change
 
@@ -145,6 +146,15 @@ type Waiter struct {
 	Here     bool
 	Need     int8
 	Unproven bool // when it came, nothing had been heard for too long, and the read was as old
+}
+
+// Back is the proof of a suspended copy in the background, beside a read.
+type Back struct {
+	Phase     Phase
+	Noticed   bool // the key changed, or may have
+	AfterNote int8 // how many of the notices under way come before the answer
+	Copy      Entry
+	Entry     Entry // the answer
 }
 
 // Beat is a heartbeat.

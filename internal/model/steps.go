@@ -4,6 +4,7 @@ package model
 func (g *Guards) steps(s *State, next step) {
 	for i := range s.P {
 		g.reads(s, i, next)
+		g.background(s, i, next)
 		g.beats(s, i, next)
 		g.deliveries(s, i, next)
 	}
@@ -204,6 +205,44 @@ func (g *Guards) shares(p *Process) bool {
 		return false
 	default:
 		return !g.ProveShared || !w.Unproven
+	}
+}
+
+// background are the steps of the proof of a suspended copy for which no caller waits. It begins only once the log was read
+// over the connection.
+func (g *Guards) background(s *State, i int, next step) {
+	p := &s.P[i]
+	switch p.Back.Phase {
+	case Idle:
+		if p.Susp.Inc != 0 && p.Proof <= bound && !p.New && s.Left.Backs[i] > 0 {
+			then(s, i, "the background asks for the write of the suspended copy and is answered", next, func(s *State, p *Process) {
+				s.Left.Backs[i]--
+				v := s.of(i)
+				p.Back = Back{Phase: Answered, AfterNote: p.Notice, Copy: p.Susp, Entry: v.Entry}
+				v.Tracked[i] = true
+			})
+		}
+	case Answered:
+		then(s, i, "the background's answer is handled", next, func(s *State, p *Process) {
+			for p.Back.AfterNote > 0 && p.Notice > 0 {
+				g.notice(p)
+			}
+			g.believe(p)
+		})
+	}
+}
+
+// believe puts the copy that the background has asked for in its place, if it is proven.
+func (g *Guards) believe(p *Process) {
+	b := p.Back
+	p.Back = Back{}
+	there := p.Susp == b.Copy
+	switch {
+	case g.Overtaken && b.Noticed, !there: // in the place of that copy alone
+	case b.Entry.Nonce == b.Copy.Nonce && g.valid(p, b.Copy):
+		p.Local, p.Owed, p.Susp, p.SuspOwed = b.Copy, false, Entry{}, false
+	case there:
+		p.Susp, p.SuspOwed = Entry{}, false
 	}
 }
 

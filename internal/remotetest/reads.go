@@ -56,6 +56,32 @@ var reads = []test{
 		require.Empty(t, items)
 	}},
 
+	{"HeadsAreReadWithEntries", func(t *testing.T, h Harness) {
+		s := h.open(t, prefix())
+		long, short, none := s.key("long"), s.key("short"), s.key("none")
+		text := strings.Repeat("0123456789", 20<<10)
+		s.write(t, long, text)
+		s.write(t, short, "S")
+		head, whole, little := backend.Item{Raw: text[:backend.HeadsLen], Present: true}, backend.Item{Raw: text, Present: true}, backend.Item{Raw: "S", Present: true}
+		for _, x := range []struct {
+			heads, keys []string
+			answer      []backend.Item
+		}{
+			{[]string{long}, nil, []backend.Item{head}},
+			{[]string{none}, nil, []backend.Item{{}}},
+			{[]string{long, none, short}, []string{short}, []backend.Item{head, {}, little, little}},
+			{[]string{short, long}, []string{none, long, short}, []backend.Item{little, head, {}, whole, little}},
+		} {
+			items, _, err := s.GetHeads(s.ctx, x.heads, x.keys, nil)
+			require.NoError(t, err)
+			require.Equal(t, x.answer, items)
+			items, d, err := s.GetHeads(s.ctx, x.heads, x.keys, &changelog.DeltaQuery{Limit: 1})
+			require.NoError(t, err)
+			require.Equal(t, x.answer, items)
+			require.NotZero(t, d.ServerTime)
+		}
+	}},
+
 	{"ManyAreReadUntracked", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
 		a, b, none, other := s.key("a"), s.key("b"), s.key("none"), s.key("other")

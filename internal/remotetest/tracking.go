@@ -36,6 +36,11 @@ var tracking = []test{
 					_, _, err := s.Get(s.ctx, []string{k}, &changelog.DeltaQuery{Limit: 1})
 					return err
 				},
+				"Head": func(k string) error { _, _, err := s.GetHeads(s.ctx, []string{k}, nil, nil); return err },
+				"HeadWithDelta": func(k string) error {
+					_, _, err := s.GetHeads(s.ctx, []string{k}, []string{s.key("other")}, &changelog.DeltaQuery{Limit: 1})
+					return err
+				},
 			} {
 				k := s.key(name + how)
 				h.Put(k, "old")

@@ -20,8 +20,8 @@ const (
 )
 
 var (
-	heading   = regexp.MustCompile(`(?m)^### ([RI][0-9]+) `)
-	named     = regexp.MustCompile(`\b(?:Test|Fuzz)?([RI][0-9]{1,2})(?:[A-Z]\w*)?\b`)
+	heading   = regexp.MustCompile(`(?m)^### ([RIV][0-9]+) `)
+	named     = regexp.MustCompile(`\b(?:Test|Fuzz)?([RIV][0-9]{1,2})(?:[A-Z]\w*)?\b`)
 	place     = regexp.MustCompile("`([a-z_/]+\\.go): (\\w+)`")
 	testNamed = regexp.MustCompile("`(Test\\w+)`")
 )
@@ -67,7 +67,7 @@ func rulesOfPage(t *testing.T, text string) map[string]bool {
 
 // isRule tells names of rules from other words of the same shape.
 func isRule(name string) bool {
-	return regexp.MustCompile(`^(R([1-9]|1[0-9])|I([1-9]|1[0-9]))$`).MatchString(name)
+	return regexp.MustCompile(`^(R([1-9]|1[0-9])|I([1-9]|1[0-9])|V[1-6])$`).MatchString(name)
 }
 
 func TestTheRulesThatCodeNamesAreThoseThatThePageStates(t *testing.T) {

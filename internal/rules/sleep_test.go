@@ -28,6 +28,8 @@ var sleepInBubbles = map[string]bool{
 	"tier/server_test.go: end":                                                  true, // of a partition
 	"tier/internal/breaker/busy_test.go: Delta":                                 true,
 	"internal/wire/silence_test.go: paced":                                      true,
+	"tier/suspended_test.go: reconnect":                                         true,
+	"tier/suspended_test.go: proveInBackground":                                 true,
 	"tier/ttl_test.go: expiresAfter":                                            true,
 }
 

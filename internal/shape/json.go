@@ -519,11 +519,19 @@ func (n *node) own() (m mode) {
 		return texts
 	case opText:
 		return texts | failures
-	case opCustom, opFloat:
+	case opCustom:
+		if n.t.Implements(typeZoned) {
+			m = losses
+		}
+		return m | failures
+	case opFloat:
 		return failures
 	case opPointer:
 		if n.elem.canBeNull() {
 			m |= losses
+		}
+		if n.elem.op == opCustom && n.elem.t != timeTime {
+			m |= nulls
 		}
 	case opMap:
 		m = texts

@@ -549,6 +549,19 @@ func TestValuesThatJSONWouldChangeAreFound(t *testing.T) {
 		"maps":                   {[]map[string]int{nil, {}}, ""},
 		"byte slices":            {[][]byte{nil, {}, {0}}, ""},
 
+		"pointer to what writes null":    {struct{ P *nullable }{&nullable{}}, ".P points to what is nil"},
+		"pointer to what writes more":    {struct{ P *nullable }{&nullable{ptr(1)}}, ""},
+		"nil beside null":                {[]any{nil}, ""},
+		"slice of such pointers":         {[]*nullable{nil, {ptr(1)}, {}}, "[2] points to"},
+		"map of such pointers":           {map[string]*nullable{"a": {}}, "[…] points to"},
+		"such a pointer":                 {&nullable{}, "points to"},
+		"null without a pointer":         {struct{ V nullable }{}, ""},
+		"a time of long ago":             {time.Date(1900, 1, 1, 0, 0, 0, 0, longAgo), "an offset with seconds"},
+		"a time of long ago, in a field": {struct{ T *time.Time }{ptr(time.Date(1900, 1, 1, 0, 0, 0, 0, longAgo))}, ".T (a time.Time) has an offset"},
+		"a time of long ago, in a map":   {map[string]time.Time{"a": time.Unix(0, 0).In(longAgo)}, "[…]"},
+		"a time of long ago, embedded":   {[]stamp{{time.Unix(0, 0).In(longAgo)}}, "[0]"},
+		"a time of long ago, in UTC":     {time.Date(1900, 1, 1, 0, 0, 0, 0, longAgo).UTC(), ""},
+
 		"omitempty, nil":         {withTags{}, ""},
 		"omitempty, empty slice": {withTags{Tags: []string{}}, ".Tags is empty and not nil"},
 		"omitempty, empty map":   {withTags{Map: map[string]int{}}, ".Map is empty and not nil"},
@@ -647,3 +660,14 @@ func TestValuesThatAreTooDeepAreErrors(t *testing.T) {
 		}
 	}
 }
+
+// nullable writes null, or a number.
+type nullable struct{ v *int }
+
+func (n nullable) MarshalJSON() ([]byte, error)  { return json.Marshal(n.v) }
+func (n *nullable) UnmarshalJSON(b []byte) error { return json.Unmarshal(b, &n.v) }
+
+// longAgo is Amsterdam's time until 1937.
+var longAgo = time.FixedZone("AMT", 19*60+32)
+
+type stamp struct{ time.Time }

@@ -19,6 +19,7 @@ const (
 	depths                    // nesting that JSON cannot read
 	texts                     // strings that are not UTF-8
 	failures                  // values that JSON cannot encode
+	nulls                     // what a method writes as null, behind a pointer
 )
 
 // maxDepth is how deep encoding/json reads arrays and objects in one another.
@@ -56,6 +57,9 @@ func (j *JSON) Check(v any, encoded []byte) error {
 	// guard: text-that-is-not-utf8
 	if bytes.Contains(encoded, []byte(`\ufffd`)) || bytes.Contains(encoded, []byte("\ufffd")) {
 		m |= texts
+	}
+	if j.root.may&nulls != 0 && bytes.Contains(encoded, []byte("null")) {
+		m |= nulls
 	}
 	if j.root.may&m == 0 {
 		return nil
@@ -130,7 +134,8 @@ func (w *walk) value(n *node, v reflect.Value) *fault {
 		if v.IsNil() {
 			return nil
 		}
-		if w.mode&losses != 0 && isNull(n.elem, v.Elem()) {
+		// guard: pointer-to-null
+		if w.mode&losses != 0 && isNull(n.elem, v.Elem()) || w.mode&nulls != 0 && n.elem.op == opCustom && writesNull(v) {
 			return faultf("points to what is nil, and JSON gives back a nil pointer: use the one or the other")
 		}
 		return w.value(n.elem, v.Elem())
@@ -177,6 +182,19 @@ func isNull(n *node, v reflect.Value) bool {
 	return false
 }
 
+// writesNull reports whether the method of what v points to writes null.
+func writesNull(v reflect.Value) bool {
+	if !v.CanInterface() {
+		return false
+	}
+	m, ok := v.Interface().(json.Marshaler)
+	if !ok {
+		return false
+	}
+	b, err := m.MarshalJSON()
+	return err == nil && string(bytes.TrimSpace(b)) == "null"
+}
+
 // raw checks a json.RawMessage, which is written without its white space.
 func (w *walk) raw(b []byte) *fault {
 	if b == nil {
@@ -216,6 +234,12 @@ func (w *walk) methods(v reflect.Value) *fault {
 	if v.CanAddr() {
 		i = v.Addr().Interface()
 	}
+	if w.mode&losses != 0 {
+		// guard: time-with-seconds-in-offset
+		if t, ok := i.(zoned); ok && offsetHasSeconds(t) {
+			return faultf("(a time.Time) has an offset with seconds, as local times long ago, which JSON gives back as another instant: store its UTC()")
+		}
+	}
 	if w.mode&failures != 0 {
 		if _, err := json.Marshal(i); err != nil {
 			return faultf("(a %s) could not be encoded by its method", v.Type())
@@ -230,6 +254,20 @@ func (w *walk) methods(v reflect.Value) *fault {
 		}
 	}
 	return nil
+}
+
+// zoned is what time.Time is, and what embeds it.
+type zoned interface {
+	json.Marshaler
+	Zone() (name string, offset int)
+}
+
+var typeZoned = reflect.TypeFor[zoned]()
+
+// offsetHasSeconds reports whether RFC 3339, which knows hours and minutes, cannot say the offset.
+func offsetHasSeconds(t zoned) bool {
+	_, offset := t.Zone()
+	return offset%60 != 0
 }
 
 func (w *walk) mapped(n *node, v reflect.Value) *fault {

@@ -193,6 +193,29 @@ func TestNothingIsHandedOutAfterTheEnd(t *testing.T) {
 	require.ErrorIs(t, err, ErrUnsent)
 }
 
+// Nor is it between the end and what is told of it to those that wait, since others may know of the end by then.
+//
+//	A:                closes the connection, and tells that it has ended
+//	reader goroutine: finds an answer that it had read before
+//	A:                ends what waits for answers
+func TestNothingIsHandedOutOnceTheEndIsTold(t *testing.T) {
+	var c *Conn
+	late := make(chan error, 1)
+	c, s := overTCP(t, Options{Ended: func(error) {
+		_, _, err := c.complete([]byte("+late\r\n"), resp.Reply{Text: "late"}) // by the reader goroutine
+		late <- err
+	}})
+	answered := make(chan error)
+	go func() {
+		_, err := askOne(within(t), c, "SILENT")
+		answered <- err
+	}()
+	require.Eventually(t, func() bool { return len(s.heard()) == 1 }, time.Minute, time.Millisecond)
+	c.Close()
+	require.ErrorIs(t, <-late, net.ErrClosed)
+	require.ErrorIs(t, <-answered, net.ErrClosed)
+}
+
 // Who is told that the connection has ended finds that known to the others.
 func TestTheEndIsKnownBeforeAnybodyIsToldOfIt(t *testing.T) {
 	for range 50 {

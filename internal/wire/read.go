@@ -159,7 +159,7 @@ func (c *Conn) complete(m []byte, answer resp.Reply) (r *request, tell bool, err
 	defer c.mu.Unlock()
 	switch {
 	// guard: no-answers-after-end
-	case c.err != nil: // which requests wait is not known any more
+	case c.err != nil: // others may know of the end, though what waits has not been told yet
 		return nil, false, c.err
 	case c.completed == len(c.inflight):
 		// guard: unasked-reply

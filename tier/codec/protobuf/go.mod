@@ -5,7 +5,7 @@ go 1.25.0
 
 require (
 	github.com/stretchr/testify v1.12.1
-	github.com/tiercache/tiercache v0.0.0-00010101000000-000000000000
+	github.com/tiercache/tiercache v0.1.0
 	google.golang.org/protobuf v1.36.6
 )
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tiercache/tiercache/internal/recovery"
+	"github.com/tiercache/tiercache/internal/unawaited"
 )
 
 // Group owns the goroutines of a store: Close waits for all of them.
@@ -28,7 +29,7 @@ type Group struct {
 // NewGroup returns a group without goroutines.
 func NewGroup(panics *recovery.Panics, onLost func()) *Group {
 	g := &Group{Panics: panics, onLost: onLost}
-	g.Ctx, g.Cancel = context.WithCancel(context.Background())
+	g.Ctx, g.Cancel = context.WithCancel(unawaited.Background())
 	return g
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,6 +35,8 @@ type Conn struct {
 	silence time.Duration
 	// Refusals are those of requests that only read or write entries.
 	Refusals Refusals
+	// Bypassed has the beginnings of the names of keys that are not read, loaded under a lease or filled; nil: none.
+	Bypassed atomic.Pointer[[]string]
 }
 
 // NewConn returns c with breakers. It calls opened and closed, without a lock, when a
@@ -169,7 +172,45 @@ func (g *Conn) recordAnswer(ctx context.Context, r request, err error) {
 // Refused reports whether err says that a request was not sent at all.
 func Refused(err error) bool {
 	var a *Outage
-	return errors.As(err, &a)
+	return errors.As(err, &a) || errors.Is(err, ErrBypassed)
+}
+
+// ErrBypassed is the error of requests for keys of a namespace that an operator has had bypassed.
+var ErrBypassed = errors.New("the namespace is bypassed, so that its values come from loaders: see Health for how long")
+
+// refuseBypassed returns ErrBypassed if one of the keys is bypassed.
+func (g *Conn) refuseBypassed(keys int, key func(i int) string) error {
+	prefixes := g.Bypassed.Load()
+	if prefixes == nil {
+		return nil
+	}
+	for i := range keys {
+		for _, p := range *prefixes {
+			if strings.HasPrefix(key(i), p) {
+				return ErrBypassed
+			}
+		}
+	}
+	return nil
+}
+
+// admitUnbypassed is admit for requests that a bypass stops: those to read, to lease and to fill. Sets and deletions are sent: they
+// have to hold when it is over.
+func (g *Conn) admitUnbypassed(keys int, key func(i int) string) (request, error) {
+	// guard: bypass-refuses-requests
+	if err := g.refuseBypassed(keys, key); err != nil {
+		return request{}, err
+	}
+	return g.admit(keys, key)
+}
+
+// admitWrite is admitUnbypassed for fills, which have the token of a lease, and admit for sets.
+func (g *Conn) admitWrite(writes []backend.Write) (request, error) {
+	key := func(i int) string { return writes[i].Key }
+	if len(writes) > 0 && writes[0].Token != "" {
+		return g.admitUnbypassed(len(writes), key)
+	}
+	return g.admit(len(writes), key)
 }
 
 // ErrRemoteTimeout is the cause of a request's end when the server did not answer in time.
@@ -213,7 +254,7 @@ func (g *Conn) Delta(ctx context.Context, q changelog.DeltaQuery) (changelog.Del
 }
 
 func (g *Conn) GetOne(ctx context.Context, key string) (backend.Item, error) {
-	r, err := g.admit(1, func(int) string { return key })
+	r, err := g.admitUnbypassed(1, func(int) string { return key })
 	if err != nil {
 		return backend.Item{}, err
 	}
@@ -226,7 +267,16 @@ func (g *Conn) GetOne(ctx context.Context, key string) (backend.Item, error) {
 // Get with a query goes to the log's server as well. Without that server's answer the
 // items cannot be judged.
 func (g *Conn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) ([]backend.Item, changelog.Delta, error) {
-	r, err := g.admit(len(keys), func(i int) string { return keys[i] })
+	return g.read(ctx, keys, q, func() ([]backend.Item, changelog.Delta, error) { return g.Conn.Get(ctx, keys, q) })
+}
+
+// GetHeads is as Get.
+func (g *Conn) GetHeads(ctx context.Context, heads, keys []string, q *changelog.DeltaQuery) ([]backend.Item, changelog.Delta, error) {
+	return g.read(ctx, slices.Concat(heads, keys), q, func() ([]backend.Item, changelog.Delta, error) { return g.Conn.GetHeads(ctx, heads, keys, q) })
+}
+
+func (g *Conn) read(ctx context.Context, keys []string, q *changelog.DeltaQuery, send func() ([]backend.Item, changelog.Delta, error)) ([]backend.Item, changelog.Delta, error) {
+	r, err := g.admitUnbypassed(len(keys), func(i int) string { return keys[i] })
 	if err != nil {
 		return nil, changelog.Delta{}, err
 	}
@@ -237,7 +287,7 @@ func (g *Conn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) 
 		}
 		r.more = append(r.more, request{b: &g.Server, sent: sent})
 	}
-	items, d, err := g.Conn.Get(ctx, keys, q)
+	items, d, err := send()
 	worst := worstItem(items, err)
 	if len(keys) > 0 {
 		g.Refusals.record(kindOfRead(len(keys)), worst)
@@ -247,7 +297,7 @@ func (g *Conn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) 
 }
 
 func (g *Conn) GetUntracked(ctx context.Context, keys []string) ([]backend.Item, error) {
-	r, err := g.admit(len(keys), func(i int) string { return keys[i] })
+	r, err := g.admitUnbypassed(len(keys), func(i int) string { return keys[i] })
 	if err != nil {
 		return nil, err
 	}
@@ -268,7 +318,7 @@ func worstItem(items []backend.Item, err error) error {
 
 // Stage, of what is large, is refused as the write is that follows it.
 func (g *Conn) Stage(ctx context.Context, w *backend.Write) error {
-	r, err := g.admit(1, func(int) string { return w.Key })
+	r, err := g.admitWrite([]backend.Write{*w})
 	if err != nil {
 		return err
 	}
@@ -281,7 +331,7 @@ func (g *Conn) Stage(ctx context.Context, w *backend.Write) error {
 }
 
 func (g *Conn) Lease(ctx context.Context, reqs []backend.LeaseRequest) ([]backend.Lease, error) {
-	r, err := g.admit(len(reqs), func(i int) string { return reqs[i].Key })
+	r, err := g.admitUnbypassed(len(reqs), func(i int) string { return reqs[i].Key })
 	if err != nil {
 		return nil, err
 	}
@@ -296,7 +346,7 @@ func (g *Conn) Lease(ctx context.Context, reqs []backend.LeaseRequest) ([]backen
 }
 
 func (g *Conn) Write(ctx context.Context, writes []backend.Write) ([]backend.Written, error) {
-	r, err := g.admit(len(writes), func(i int) string { return writes[i].Key })
+	r, err := g.admitWrite(writes)
 	if err != nil {
 		return nil, err
 	}
@@ -318,7 +368,7 @@ func (g *Conn) recordChangeAnswer(ctx context.Context, r request, err error) {
 }
 
 func (g *Conn) WriteLater(ctx context.Context, writes []backend.Write, then func([]backend.Written, error)) {
-	r, err := g.admit(len(writes), func(i int) string { return writes[i].Key })
+	r, err := g.admitWrite(writes)
 	if err != nil {
 		then(nil, err)
 		return

@@ -11,6 +11,7 @@ import (
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/tier/internal/keyspace"
+	"github.com/tiercache/tiercache/tier/internal/traced"
 )
 
 // Store are what the options of a store say.
@@ -29,8 +30,10 @@ type Store struct {
 	Settle       time.Duration
 	NoTracking   bool
 	StartOffline bool
+	WarmStart    int
 	MaxLoads     int // 0: no bound
 	Logger       *slog.Logger
+	Trace        traced.Told
 	LeaseTTL     time.Duration // the same in the whole fleet: see renewEvery
 	Errs         []error
 }
@@ -53,6 +56,7 @@ func (c *Store) Validate(least int64) error {
 	bad(c.LocalBytes < 0, "WithLocalBytes %d: must not be negative", c.LocalBytes)
 	bad(c.LocalBytes > 0 && c.LocalBytes <= least, "WithLocalBytes %d: holds nothing, an entry needs more than %d", c.LocalBytes, least)
 	bad(c.MaxValue < 1 || c.MaxValue > MostValue, "WithMaxValue %d: must be between 1 and %d bytes, which a server takes", c.MaxValue, int64(MostValue))
+	bad(c.WarmStart < 0 || c.WarmStart > mostWarm, "WithWarmStart %d: must be between 0 and %d entries", c.WarmStart, mostWarm)
 	bad(c.LocalEntries < 0, "WithLocalEntries %d: must not be negative", c.LocalEntries)
 	bad(!c.LocalPolicy.Known(), "WithLocalPolicy %v: is not known", c.LocalPolicy)
 	bad(c.LocalBytes == 0 && c.LocalEntries == 0, "WithLocalBytes 0 without WithLocalEntries: the local tier needs a bound")
@@ -70,6 +74,9 @@ func (c *Store) Validate(least int64) error {
 	}
 	return errors.Join(errs...)
 }
+
+// mostWarm bounds what is left in the remote tier for those that start: some megabytes.
+const mostWarm = 100_000
 
 // MostValue is the longest value that a server takes by default, in bytes, less what an entry has besides it.
 const MostValue = 500 << 20

@@ -54,9 +54,11 @@ type Call struct {
 	// Owned by the goroutine that does the work of the call, and once that has handed over
 	// the write, by the goroutine that settles the write.
 	Basis
-	Seen     string // the remote version that was read and cannot be used
-	Empty    bool   // that version was no bytes at all
-	Run      any    // the run that loads it; only compared
+	Seen  string // the remote version that was read and cannot be used
+	Empty bool   // that version was no bytes at all
+	Run   any    // the run that loads it; only compared
+	// Loaded is the context of its load, for a tracer; set before Done, or nil.
+	Loaded   context.Context
 	Lease    LeaseState
 	Holds    time.Duration // for how long another process holds the lease at most, unless it extends it
 	Stale    *record.Item  // read remotely, valid but past its TTL: for callers that accept that
@@ -108,11 +110,17 @@ type Basis struct {
 	Proof         mono.Time         // View.Proof then: a remote read is at least that recent
 	Seq           uint64            // View.Seq then
 	Epoch         uint64            // View.Epoch then
+	LogEpoch      uint64            // View.LogEpoch then
 	Shard         *backend.Shard    // of the key then; nil where there is one server
 	Invalidations int               // of the key, by then
 	KeyTick       invalidation.Tick // View.Watermark then
 	// Ends is when the result ends since a change settles (S3), also if it is not kept, or is an error; 0: it does not.
 	Ends mono.Time
+}
+
+// BasisOf is the basis of what is read or written at v, apart from its time and its key.
+func BasisOf(v *changelog.View) Basis {
+	return Basis{Proof: v.Proof, Seq: v.Seq, Epoch: v.Epoch, LogEpoch: v.LogEpoch(), KeyTick: v.Watermark}
 }
 
 // Origin says which tier has answered a read.
@@ -243,7 +251,8 @@ func (t *Table) Restart(f *Call, v *changelog.View, now mono.Time) {
 		f.Stale = nil
 	}
 	f.Watch.hasProvisional, f.Watch.baseline = false, f.Watch.invalidations
-	f.Basis = Basis{Begun: now, Proof: v.Proof, Seq: v.Seq, Epoch: v.Epoch, KeyTick: v.Watermark, Invalidations: f.Watch.invalidations}
+	f.Basis = BasisOf(v)
+	f.Begun, f.Basis.Invalidations = now, f.Watch.invalidations
 	if t.ShardOf != nil && f.Name != "" {
 		if f.Shard = t.ShardOf(f.Name); f.Shard != nil { // nil: a store that has started offline has turned out to be of one server
 			f.Proof = min(f.Proof, f.Shard.Proof())

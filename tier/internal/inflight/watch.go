@@ -77,6 +77,8 @@ type Table struct {
 	local *local.Cache[record.Item]
 	// Largest is the cost above which an item is not kept; 0: there is no such.
 	Largest int64
+	// TooLarge counts those.
+	TooLarge atomic.Int64
 	// ShardOf is nil, or returns nil, where there is one server.
 	ShardOf func(name string) *backend.Shard
 	shards  [64]tableShard
@@ -103,6 +105,7 @@ func (t *Table) put(h local.Key, it *record.Item) bool {
 	cost := it.Meta().Cost
 	// guard: largest-local-value
 	if t.Largest > 0 && cost > t.Largest {
+		t.TooLarge.Add(1)
 		cost = math.MaxInt64 // which no bound allows; and what was there before is gone
 	}
 	return t.local.PutEntry(h, it.Entry(), cost)
@@ -239,6 +242,30 @@ func (t *Table) InsertIfUnchanged(h local.Key, w *Watch, it *record.Item) bool {
 	defer s.mu.Unlock()
 	// guard: R9-overtaken-read
 	return !w.gone && w.invalidations == w.baseline && w.isLinked() && t.put(h, it)
+}
+
+// ReplaceProven puts it in place of a suspended copy that was proven again, if that is still there and no invalidation came
+// since the baseline. What has taken its place is newer:
+//
+//	background: asks for the entry of k, and is answered
+//	A:          Set(k) returns here; its copy is of another write
+//	background: would put the old one in its place
+func (t *Table) ReplaceProven(h local.Key, w *Watch, copied, it *record.Item) bool {
+	s := t.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// guard: V3-overtaken-proof
+	// guard: V3-same-copy
+	return w.invalidations == w.baseline && t.local.PeekEntry(h) == copied.Entry() && t.put(h, it)
+}
+
+// InsertMissing puts what was read into the local tier if nothing is there, and no invalidation came since the baseline.
+func (t *Table) InsertMissing(h local.Key, w *Watch, it *record.Item) bool {
+	s := t.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// guard: R9-overtaken-warm-read
+	return w.invalidations == w.baseline && t.local.PeekEntry(h) == nil && t.put(h, it)
 }
 
 // CommitProvisional puts a value whose write has been stored into the local tier, unless

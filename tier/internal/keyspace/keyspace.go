@@ -4,6 +4,7 @@ package keyspace
 import (
 	"encoding/base64"
 	"encoding/binary"
+	"net/url"
 	"strings"
 	"unsafe"
 
@@ -37,6 +38,20 @@ func escape(path string) string {
 		}
 	}
 	return b.String()
+}
+
+// PathOf returns the path of the namespace that a remote name of a store with a prefix is of; "" if it is no such name.
+func PathOf(prefix, name string) string {
+	rest, ok := strings.CutPrefix(name, prefix+":d:")
+	end := strings.LastIndex(rest, ":{")
+	if !ok || end < 0 {
+		return ""
+	}
+	path, err := url.PathUnescape(rest[:end])
+	if err != nil {
+		return ""
+	}
+	return path
 }
 
 // Plain reports whether b is written unescaped in the name of a remote key.

@@ -43,7 +43,9 @@ type Kind struct {
 	// Space is the namespace, which the package only compares.
 	Space        any
 	Negative     bool
-	NegativeKind *Kind   // the kind of negative items; nil if this is it
+	NegativeKind *Kind  // the kind of negative items; nil if this is it
+	Shape        uint64 // the fingerprint of how their values are encoded
+	again        func(*Item) *Item
 	metaAt       uintptr // the offset of the meta from the item
 	padding      int     // see roomOf
 }
@@ -52,7 +54,7 @@ type Kind struct {
 func NewKind[V any](space any) *Kind {
 	at := unsafe.Offsetof(itemOf[V]{}.meta) - unsafe.Offsetof(itemOf[V]{}.Value)
 	_, padding := RoomOf[V]()
-	k := &Kind{Space: space, metaAt: at, padding: padding}
+	k := &Kind{Space: space, metaAt: at, padding: padding, again: func(it *Item) *Item { return NewItemOf(it.Kind, *ValueIn[V](it)) }}
 	none := *k
 	none.Negative = true
 	k.NegativeKind = &none
@@ -79,7 +81,7 @@ func (it *Item) Has(what uint32) bool { return it.Meta().did.Load()&what != 0 }
 type meta struct {
 	// Read by recheck; in one cache line if the value has 48 bytes.
 	AsOf   Position
-	Epoch  uint64            // tracking epoch in which it was read
+	Epoch  uint64            // in which it was read: View.Epoch, or View.LogEpoch
 	Common *changelog.Pinned // the marks of its namespaces
 	Made   *origins          // nil if it names no sources
 	Extra  *Extra            // nil if there is nothing in it
@@ -255,7 +257,8 @@ func (it *Item) Entry() *local.Entry[Item] {
 func (it *Item) Recheck(v *changelog.View) bool {
 	f := it.Meta()
 	// guard: I2-epoch
-	if f.Epoch != v.Epoch || !v.Covers(f.AsOf.Full()) {
+	// guard: V2-log-epoch
+	if f.Epoch != v.Epoch && f.Epoch != v.LogEpoch() || !v.Covers(f.AsOf.Full()) {
 		return false
 	}
 	for _, m := range f.Common.Marks {
@@ -284,6 +287,28 @@ func (it *Item) Release(t *changelog.Tail) {
 	if m := it.Extra().KeyMark; m != nil {
 		t.Release([]*changelog.Mark{m})
 	}
+}
+
+// Renewed returns a new item with the value and the times of it. What it was read on is not known of the new item: its
+// epoch, its shard and its marks are to be set. Nor does it expect an echo:
+//
+//	B: fills k; the invalidation that the write causes is on its way
+//	B: loses its connection, and so that invalidation
+//	B: finds that the entry is still that write, and tracks k again
+//	A: sets k; B is told, and must not take that for its echo
+func (it *Item) Renewed() *Item {
+	next := it.again(it)
+	was, f := it.Meta(), next.Meta()
+	next.Key = it.Key
+	f.Nonce, f.AsOf, f.Cost = was.Nonce, was.AsOf, was.Cost
+	f.Born, f.Fresh, f.Expires = was.Born, was.Fresh, was.Expires
+	// guard: V3-owes-nothing
+	f.ExpectsOwnEcho = false
+	f.Retry.Store(was.Retry.Load())
+	f.did.Store(was.did.Load() &^ released)
+	next.DependOn(it.Sources())
+	next.Check.Store(it.Check.Load())
+	return next
 }
 
 // Plan sets check from the item's other times.

@@ -82,6 +82,7 @@ func AdmitView[V any](v *Views, space any, path string, e Encoding) (*Kind, *Vie
 	}
 	if v.kind == nil {
 		v.shape, v.kind = shape, NewKind[V](space)
+		v.kind.Shape, v.kind.NegativeKind.Shape = shape.encoded, shape.encoded
 	}
 	if use == nil {
 		use = &ViewsInUse{space}

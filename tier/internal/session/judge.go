@@ -38,16 +38,7 @@ func sourceScopes(sources []string) []invalidation.Scope {
 // PinMarks pins the marks of all that the item depends on and decides R1. It asks the
 // log about scopes for which this process's knowledge does not reach back far enough (R6).
 func (s *Session) PinMarks(ctx context.Context, n *Namespace, it *record.Item, keysAreScopes bool) (valid bool, err error) {
-	t := s.Tail
-	f := it.Meta()
-	f.Common = n.pins.Current()
-	if f.Made != nil {
-		f.Made.Marks = t.Pin(sourceScopes(f.Made.Sources))
-	}
-	if keysAreScopes {
-		it.EnsureExtra().KeyMark = t.Pin([]invalidation.Scope{n.KeyScope(it.Key)})[0]
-	}
-	verdict := s.validate(it)
+	verdict := s.PinKnown(n, it, keysAreScopes)
 	if verdict != changelog.Unknown {
 		return verdict == changelog.Valid, nil
 	}
@@ -61,10 +52,24 @@ func (s *Session) PinMarks(ctx context.Context, n *Namespace, it *record.Item, k
 	}
 	rctx := s.Request(ctx)
 	defer rctx.End()
-	if err := t.Fetch(rctx, scopes); err != nil {
+	if err := s.Tail.Fetch(rctx, scopes); err != nil {
 		return false, err
 	}
 	return s.validate(it) == changelog.Valid, nil
+}
+
+// PinKnown is PinMarks that asks for nothing.
+func (s *Session) PinKnown(n *Namespace, it *record.Item, keysAreScopes bool) changelog.Verdict {
+	t := s.Tail
+	f := it.Meta()
+	f.Common = n.pins.Current()
+	if f.Made != nil {
+		f.Made.Marks = t.Pin(sourceScopes(f.Made.Sources))
+	}
+	if keysAreScopes {
+		it.EnsureExtra().KeyMark = t.Pin([]invalidation.Scope{n.KeyScope(it.Key)})[0]
+	}
+	return s.validate(it)
 }
 
 // validate decides R1 by the item's own marks.

@@ -13,7 +13,9 @@ import (
 type Namespace struct {
 	Path string
 	keyspace.Space
-	scopes []invalidation.Scope
+	// bypassed: no tier is used for it. It stands beside what each read needs.
+	bypassed atomic.Bool
+	scopes   []invalidation.Scope
 	// pins holds the scopes for all entries.
 	pins *changelog.Pins
 	// misses is the recent share of reads of the remote tier that missed, in 256ths.
@@ -26,7 +28,14 @@ type Namespace struct {
 func (n *Namespace) Init(s *Session, path string) {
 	n.Path, n.Space, n.scopes = path, keyspace.New(s.Cfg.Prefix, path), invalidation.Namespaces(path)
 	n.pins = s.Tail.PinForever(n.scopes)
+	s.bypass.join(n)
 }
+
+// IsBypassed reports whether no tier is to be used for the namespace: see [Session.Bypass].
+func (n *Namespace) IsBypassed() bool { return n.bypassed.Load() }
+
+// Names returns n: of a type that it is a part of, it is what names the remote keys.
+func (n *Namespace) Names() *Namespace { return n }
 
 // CountRead counts a read of the remote tier. The latest counts for an eighth; that two at
 // once may count as one does not matter.

@@ -172,6 +172,14 @@ func (l *lateConn) Get(ctx context.Context, keys []string, q *changelog.DeltaQue
 	return c.Get(ctx, keys, q)
 }
 
+func (l *lateConn) GetHeads(ctx context.Context, heads, keys []string, q *changelog.DeltaQuery) ([]backend.Item, changelog.Delta, error) {
+	c, err := l.conn()
+	if err != nil {
+		return nil, changelog.Delta{}, err
+	}
+	return c.GetHeads(ctx, heads, keys, q)
+}
+
 func (l *lateConn) GetUntracked(ctx context.Context, keys []string) ([]backend.Item, error) {
 	c, err := l.conn()
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/background"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 	"github.com/tiercache/tiercache/tier/internal/config"
+	"github.com/tiercache/tiercache/tier/internal/traced"
 )
 
 // Init sets what a session is configured with, and the owner of its goroutines.
@@ -62,12 +63,17 @@ func (s *Session) begin(ctx context.Context, conn backend.Conn, o backend.Option
 		s.proveAll(ctx)
 	}
 	s.following.Store(s.Tail)
+	// guard: bypass-of-process-that-starts
+	if s.bypass.told.Load() {
+		s.onBypass()
+	}
 	s.Tail.Wake() // for messages published while it started
 	return nil
 }
 
 // use makes Conn of a connection.
 func (s *Session) use(conn backend.Conn) {
+	conn = traced.Wrap(conn, &s.Cfg.Trace, s.Cfg.Connection(), s.Cfg.Backend.String(), s.goroutines.RunInBackground)
 	s.Conn = breaker.NewConn(conn, s.Cfg.Timeout, s.Cfg.Heartbeat, s.OnOutageBegin, s.OnOutageEnd)
 	s.Conn.Refusals.Tell = s.onRefusal
 	s.Conn.Server.Probe = func(ctx context.Context) {
@@ -81,7 +87,7 @@ func (s *Session) use(conn backend.Conn) {
 
 func (s *Session) tailConfig(reads func() int64) changelog.Config {
 	return changelog.Config{Heartbeat: s.Cfg.Heartbeat, Timeout: s.Cfg.Timeout, Retention: s.Cfg.MaxTTL,
-		Logger: s.Cfg.Logger, Reads: reads, Panics: s.goroutines.Panics}
+		Logger: s.Cfg.Logger, Reads: reads, Panics: s.goroutines.Panics, OnBypass: s.onBypass}
 }
 
 // proveAll has the histories of all servers of a cluster put into the log before a key is written: a

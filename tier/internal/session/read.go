@@ -35,18 +35,28 @@ func (s *Session) ReadOne(ctx context.Context, name string, fresh bool, v *chang
 
 // ReadMany is ReadOne for several keys, in one round trip.
 func (s *Session) ReadMany(ctx context.Context, names []string, fresh bool, v *changelog.View) (items []backend.Item, done bool, err error) {
+	return s.ReadHeads(ctx, nil, names, fresh, v)
+}
+
+// ReadHeads is ReadMany, behind the heads of other entries: see [backend.Reader].
+func (s *Session) ReadHeads(ctx context.Context, heads, rest []string, fresh bool, v *changelog.View) (items []backend.Item, done bool, err error) {
 	rctx := s.Request(ctx)
 	defer rctx.End()
+	names := rest
+	if len(heads) > 0 {
+		names = slices.Concat(heads, rest)
+	}
 	shards := s.shardsOf(names)
+	// guard: V3-delta-first
 	if !fresh && s.canJudgeAll(v, shards) {
-		items, _, err = s.Conn.Get(rctx, names, nil)
+		items, _, err = s.Conn.GetHeads(rctx, heads, rest, nil)
 		if err == nil && s.anyConnectionChanged(v, shards) {
 			err = s.Revalidate(rctx, names...)
 		}
 		return items, true, err
 	}
 	q := s.Tail.Query(nil)
-	items, d, err := s.Conn.Get(rctx, names, &q.DeltaQuery)
+	items, d, err := s.Conn.GetHeads(rctx, heads, rest, &q.DeltaQuery)
 	if err != nil {
 		return nil, false, err
 	}

@@ -44,7 +44,7 @@ type requestContext interface {
 // timeout has passed, by up to an eighth of it.
 func (s *Session) Request(ctx context.Context) requestContext {
 	p := s.currentDeadline(mono.Now())
-	if ctx.Done() == nil {
+	if ctx.Done() == nil && !s.Cfg.Trace.On() { // else the tracer has the caller's values
 		return p
 	}
 	return bound.New(ctx, p, breaker.ErrRemoteTimeout)
@@ -63,7 +63,7 @@ func (s *Session) WriteRequest(ctx context.Context) (rctx requestContext, until 
 			return bound.Until(ctx, deadline, context.DeadlineExceeded), own
 		}
 	}
-	if ctx.Done() == nil {
+	if ctx.Done() == nil && !s.Cfg.Trace.On() {
 		// guard: I1-write-window-end
 		return p, p.ends
 	}

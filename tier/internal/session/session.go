@@ -27,6 +27,7 @@ type Session struct {
 	onLost     func()                 // is called when invalidations may have been lost
 	_          [record.CacheLine]byte // keeps writes to the fields below from slowing hits, which read the fields above
 
+	bypass   bypass
 	deadline atomic.Pointer[requestDeadline]
 	// unanswered is since when the server has not told of itself when it was asked; 0: it has.
 	unanswered atomic.Int64

@@ -23,16 +23,6 @@ func Warnings(info *backend.Info) (out []string) {
 	return out
 }
 
-// fullness is the share of maxmemory, in percent, from which on memory counts as full.
-// Where nothing is evicted, writes are then about to be refused. Elsewhere the server
-// evicts when it reaches maxmemory, and exceeds it only if there is nothing to evict.
-func fullness(policy string) int64 {
-	if policy == "noeviction" {
-		return 95
-	}
-	return 105
-}
-
 // policyWarnings says which maxmemory policies hurt, and how. None of them makes
 // a read wrong: a lost change log costs every entry, never a stale hit.
 func policyWarnings(info *backend.Info) (out []string) {
@@ -42,9 +32,13 @@ func policyWarnings(info *backend.Info) (out []string) {
 	if info.MaxMemory == 0 {
 		return []string{"maxmemory is not set: the server grows until the machine has no memory left"}
 	}
-	if info.UsedMemory >= info.MaxMemory/100*fullness(info.Policy) {
-		out = append(out, fmt.Sprintf("memory is full (%d bytes of maxmemory %d): loaded values are not stored, and Set fails with remote.ErrFull; raise maxmemory, or InvalidateAll and Purge",
-			info.UsedMemory, info.MaxMemory))
+	if m := info.Fullest; m.Full() {
+		where := ""
+		if m.Server != "" {
+			where = " at " + m.Server
+		}
+		out = append(out, fmt.Sprintf("memory is full%s (%d bytes of maxmemory %d): loaded values are not stored, and Set fails with remote.ErrFull; raise maxmemory, or InvalidateAll and Purge",
+			where, m.Counted, m.Max))
 	}
 	switch info.Policy {
 	case "allkeys-random":

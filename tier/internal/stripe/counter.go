@@ -24,11 +24,11 @@ const (
 // Add picks the stripe by the address of the goroutine's stack: goroutines that run
 // at the same time have different stacks, and each keeps its own for a while. With
 // stripes picked at random, half of the cache lines that a core needs would be in the
-// cache of another.
-func (c *Counter) Add() {
+// cache of another. It returns the number of the event within its stripe.
+func (c *Counter) Add() (n int64) {
 	var here byte
 	at := uint64(uintptr(unsafe.Pointer(&here))) >> 11 // the smallest stack has 2 KiB
-	c.stripes[at*0x9e3779b97f4a7c15>>(64-stripeBits)].n.Add(1)
+	return c.stripes[at*0x9e3779b97f4a7c15>>(64-stripeBits)].n.Add(1)
 }
 
 func (c *Counter) Sum() (n int64) {

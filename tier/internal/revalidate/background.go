@@ -1,0 +1,214 @@
+package revalidate
+
+import (
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/tiercache/tiercache/internal/backend"
+	"github.com/tiercache/tiercache/internal/changelog"
+	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/local"
+	"github.com/tiercache/tiercache/tier/internal/background"
+	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/record"
+	"github.com/tiercache/tiercache/tier/internal/session"
+)
+
+// A pass begins up to latestStart after the first read that found a suspended copy, at random, so that the processes of a
+// fleet that reconnect at once do not all ask at the same time. It asks for perRequest copies at a time and then pauses for
+// pauseFactor times what that took: of a fleet that comes at once, the server has at most one process in six to answer, and the
+// longer that takes, the longer they all pause.
+const (
+	latestStart = 250 * time.Millisecond
+	perRequest  = 128
+	leastPause  = time.Millisecond
+	pauseFactor = 5
+	// most is how many copies are asked for in the background after a loss. What is beyond them is asked for when it is read.
+	most   = 1 << 17
+	budget = time.Minute // most is for that time, if the epoch lasts
+)
+
+// Background has the suspended copies proven again that were used last, so that their next reads need not ask (V6).
+type Background struct {
+	Session    *session.Session
+	Table      *inflight.Table
+	Local      *local.Cache[record.Item]
+	Goroutines *background.Group
+
+	running atomic.Bool
+
+	// Of the goroutine that runs.
+	epoch uint64    // for which most counts
+	began mono.Time // when that began
+	asked int
+}
+
+// Wake has a pass begin soon, unless one is under way. It is called by each read that finds a suspended copy, so one that
+// a pass has left behind, as when the server did not answer, begins another. Without tracking, where only a server of a cluster
+// that is another suspends copies, they are left to their reads: they are of an epoch, and as of a tick, of another kind.
+func (b *Background) Wake() {
+	if !b.Session.Cfg.NoTracking && b.running.CompareAndSwap(false, true) && !b.Goroutines.Spawn(b.run) {
+		b.running.Store(false)
+	}
+}
+
+func (b *Background) run() {
+	defer b.running.Store(false)
+	if b.sleep(rand.N(latestStart)) {
+		b.pass()
+	}
+}
+
+// sleep returns false if the store is closed meanwhile.
+func (b *Background) sleep(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-b.Goroutines.Ctx.Done():
+		return false
+	}
+}
+
+// pass asks for the copies that are suspended now. It ends early when the server does not answer.
+func (b *Background) pass() {
+	if v := b.Session.Tail.View(); v.Epoch != b.epoch || b.asked == 0 || mono.Now().Sub(b.began) > budget {
+		b.epoch, b.began, b.asked = v.Epoch, mono.Now(), 0
+	}
+	if b.asked >= most || !b.mayAsk() {
+		return
+	}
+	waiting := b.Local.Hottest(most)
+	for len(waiting) > 0 && b.asked < most {
+		var ps []*proof
+		ps, waiting = b.next(waiting)
+		if len(ps) == 0 {
+			return
+		}
+		b.asked += len(ps)
+		begun := mono.Now()
+		if !b.prove(ps) {
+			return
+		}
+		// guard: V6-paced
+		if !b.sleep(max(leastPause, pauseFactor*mono.Now().Sub(begun))) || !b.mayAsk() {
+			return
+		}
+	}
+}
+
+// mayAsk reports whether the log was read over the connection that is used now, and the server answers.
+func (b *Background) mayAsk() bool {
+	return b.Session.Conn.OpenOutage() == nil && b.Session.ProofFresh(b.Session.Tail.View(), mono.Now())
+}
+
+// proof is the proof of one copy on its way.
+type proof struct {
+	entry *local.Entry[record.Item]
+	space *session.Namespace
+	name  string
+	shard *backend.Shard // that has the key
+	link  uint64         // the copy may stand beside an entry that is this write
+	w     inflight.Watch
+}
+
+func (p *proof) copy() *record.Item { return &p.entry.Value }
+
+// next returns the first of the copies that are still suspended, as many as are asked for at once, and the rest.
+func (b *Background) next(waiting []*local.Entry[record.Item]) (ps []*proof, rest []*local.Entry[record.Item]) {
+	v, now := b.Session.Tail.View(), mono.Now()
+	for i, e := range waiting {
+		if len(ps) == perRequest {
+			return ps, waiting[i:]
+		}
+		it := &e.Value
+		space, ok := it.Space.(interface{ Names() *session.Namespace })
+		if !ok || !b.Session.IsSuspended(it, v) || !it.Servable(now) {
+			continue // a read has had it proven, or it is not served in any case
+		}
+		p := &proof{entry: e, space: space.Names()}
+		p.name = p.space.RemoteName(e.Key())
+		if b.Session.Conn.Of(p.name).Current.Load() == nil {
+			ps = append(ps, p)
+		}
+	}
+	return ps, nil
+}
+
+// prove asks for copies, and does with each what the answer says. It returns false if there was none.
+//
+// Each key is registered before it is asked for, as by a read (R9). A copy that a read, a load or a Set has replaced by then,
+// or that was removed, is left alone.
+func (b *Background) prove(ps []*proof) bool {
+	v := b.Session.Tail.View()
+	for _, p := range ps {
+		// guard: V3-register
+		b.Table.Watch(p.entry.Key(), &p.w)
+		defer b.Table.Unwatch(p.entry.Key(), &p.w)
+		p.shard = b.Session.ShardOf(p.name)
+	}
+	heads, ok := b.ask(ps, v, func(p *proof) string { return p.name })
+	if !ok {
+		return false
+	}
+	var beside []*proof
+	for i, p := range ps {
+		switch a, link := Compare(p.copy(), heads[i]); a {
+		case Same:
+			b.believe(p, v)
+		case Beside:
+			p.link = link
+			beside = append(beside, p)
+		default:
+			b.Local.RemoveEntry(p.entry)
+		}
+	}
+	if len(beside) == 0 {
+		return true
+	}
+	heads, ok = b.ask(beside, v, func(p *proof) string { return p.space.BesideName(p.entry.Key(), p.copy().Shape) })
+	for i, p := range beside {
+		switch {
+		case !ok:
+			return false
+		case CompareBeside(p.copy(), heads[i], p.link) == Same:
+			b.believe(p, v)
+		default:
+			b.Local.RemoveEntry(p.entry)
+		}
+	}
+	return true
+}
+
+// ask reads heads that v can judge.
+func (b *Background) ask(ps []*proof, v *changelog.View, name func(*proof) string) ([]backend.Item, bool) {
+	names := make([]string, len(ps))
+	for i, p := range ps {
+		names[i] = name(p)
+	}
+	items, done, err := b.Session.ReadHeads(b.Goroutines.Ctx, names, nil, false, v)
+	return items, done && err == nil
+}
+
+// believe puts a copy like that of p in its place, of the epoch and the server as of before the question: if they are
+// others by now, the new copy is suspended in its turn. One that cannot be judged without asking the log is left to its
+// next read.
+func (b *Background) believe(p *proof, v *changelog.View) {
+	it := p.copy().Renewed()
+	// guard: V3-same-epoch
+	it.Meta().Epoch = v.Epoch
+	if p.shard != nil {
+		it.EnsureExtra().Shard = p.shard
+	}
+	switch b.Session.PinKnown(p.space, it, false) {
+	case changelog.Valid:
+		if b.Table.ReplaceProven(p.entry.Key(), &p.w, p.copy(), it) {
+			return
+		}
+	case changelog.Changed:
+		b.Local.RemoveEntry(p.entry)
+	}
+	it.Release(b.Session.Tail)
+}

@@ -1,0 +1,214 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tiercache/tiercache/internal/backend"
+	"github.com/tiercache/tiercache/internal/changelog"
+	"github.com/tiercache/tiercache/invalidation"
+	"github.com/tiercache/tiercache/tier/internal/keyspace"
+)
+
+// bypass is which namespaces an operator has had bypassed: processes use neither tier for them, and their loaders answer.
+type bypass struct {
+	told atomic.Bool // of a list that may be there
+
+	mu         sync.Mutex // guards what follows
+	namespaces []*Namespace
+	list       []changelog.Bypass
+	following  bool          // a goroutine is, that ends when nothing is bypassed
+	news       chan struct{} // has one if the list is to be read again
+}
+
+// join adds a namespace, which may be bypassed already.
+func (b *bypass) join(n *Namespace) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.namespaces = append(b.namespaces, n)
+	n.bypassed.Store(covers(b.list, n.Path))
+}
+
+func covers(list []changelog.Bypass, path string) bool {
+	return slices.ContainsFunc(list, func(b changelog.Bypass) bool { return path == b.Namespace || strings.HasPrefix(path, b.Namespace+":") })
+}
+
+// Bypass has a namespace, and those below it, bypassed in every process for a time; 0 ends that. The list is stored first, then every process
+// is told to read it: at once by the change's message, and by the log if that is lost.
+func (s *Session) Bypass(ctx context.Context, path string, d time.Duration) error {
+	list, err := s.readBypasses(ctx)
+	if err != nil {
+		return err
+	}
+	list = slices.DeleteFunc(list, func(b changelog.Bypass) bool { return b.Namespace == path })
+	if d > 0 {
+		list = append(list, changelog.Bypass{Namespace: path, Until: s.ServerTimeIn(d).UTC()})
+	}
+	raw, err := changelog.EncodeBypasses(list)
+	if err != nil {
+		return err
+	}
+	last := s.ServerTimeIn(time.Minute) // an empty list too
+	for _, b := range list {
+		if b.Until.After(last) {
+			last = b.Until
+		}
+	}
+	written, err := s.Conn.Write(ctx, []backend.Write{{Key: changelog.BypassKey(s.Cfg.Prefix), Envelope: raw, Expires: last}})
+	if err == nil {
+		err = written[0].Err
+	}
+	if err != nil {
+		return err
+	}
+	_, err = s.Tail.Change(ctx, []invalidation.Scope{changelog.BypassScope}, false, 0)
+	if err == nil {
+		err = s.refreshBypasses(ctx)
+	}
+	return err
+}
+
+// readBypasses reads the list. One that cannot be decoded is empty.
+func (s *Session) readBypasses(ctx context.Context) ([]changelog.Bypass, error) {
+	items, err := s.Conn.GetUntracked(ctx, []string{changelog.BypassKey(s.Cfg.Prefix)})
+	if err == nil {
+		err = items[0].Err
+	}
+	if err != nil {
+		return nil, err
+	}
+	list, err := changelog.ParseBypasses(items[0].Raw, s.ServerTimeIn(0))
+	if err != nil {
+		s.Cfg.Logger.Warn("tiercache: bypassed namespaces", "error", err)
+	}
+	return list, nil
+}
+
+func (s *Session) refreshBypasses(ctx context.Context) error {
+	list, err := s.readBypasses(ctx)
+	if err != nil {
+		return err
+	}
+	s.bypass.mu.Lock()
+	s.bypass.list = list
+	s.bypass.mu.Unlock()
+	s.applyBypasses()
+	s.followBypasses(false)
+	return nil
+}
+
+// applyBypasses turns to what is bypassed now. It returns for how long that stays so; 0: nothing is bypassed.
+func (s *Session) applyBypasses() (rest time.Duration) {
+	now := s.ServerTimeIn(0)
+	b := &s.bypass
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	// guard: bypass-ends
+	b.list = slices.DeleteFunc(b.list, func(b changelog.Bypass) bool { return !b.Until.After(now) })
+	var prefixes []string
+	for _, one := range b.list {
+		if left := one.Until.Sub(now); rest == 0 || left < rest {
+			rest = left
+		}
+		prefixes = append(prefixes, keyspace.New(s.Cfg.Prefix, one.Namespace).Prefix)
+	}
+	if prefixes == nil {
+		s.Conn.Bypassed.Store(nil)
+	} else {
+		s.Conn.Bypassed.Store(&prefixes)
+	}
+	for _, n := range b.namespaces {
+		n.bypassed.Store(covers(b.list, n.Path))
+	}
+	return rest
+}
+
+// onBypass is called when the list may have changed. It may run on the reader goroutine of a connection.
+func (s *Session) onBypass() {
+	s.bypass.told.Store(true)
+	if s.following.Load() != nil { // else begin calls it again
+		s.followBypasses(true)
+	}
+}
+
+// followBypasses has a goroutine read the list, if it is to be read, and end what has passed.
+func (s *Session) followBypasses(read bool) {
+	b := &s.bypass
+	b.mu.Lock()
+	if b.news == nil {
+		b.news = make(chan struct{}, 1)
+	}
+	if read {
+		select {
+		case b.news <- struct{}{}:
+		default:
+		}
+	}
+	start := !b.following && (read || len(b.list) > 0)
+	b.following = b.following || start
+	b.mu.Unlock()
+	if start && !s.goroutines.Spawn(s.keepBypasses) {
+		b.mu.Lock()
+		b.following = false
+		b.mu.Unlock()
+	}
+}
+
+// keepBypasses reads the list when it may have changed, until it has been read and nothing is bypassed.
+func (s *Session) keepBypasses() {
+	b := &s.bypass
+	var failed bool
+	for {
+		select {
+		case <-b.news:
+			failed = true
+		default:
+		}
+		if failed {
+			ctx, cancel := context.WithTimeout(s.goroutines.Ctx, max(s.Cfg.Timeout, time.Second))
+			list, err := s.readBypasses(ctx)
+			cancel()
+			if failed = err != nil; !failed {
+				b.mu.Lock()
+				b.list = list
+				b.mu.Unlock()
+			}
+		}
+		rest := s.applyBypasses()
+		if failed {
+			rest = s.Cfg.Heartbeat // and try again
+		}
+		b.mu.Lock()
+		if rest == 0 && len(b.news) == 0 {
+			b.following = false
+			b.mu.Unlock()
+			return
+		}
+		b.mu.Unlock()
+		timer := time.NewTimer(max(rest, time.Millisecond))
+		select {
+		case <-timer.C:
+		case <-b.news:
+			failed = true
+		case <-s.goroutines.Ctx.Done():
+			timer.Stop()
+			return
+		}
+		timer.Stop()
+	}
+}
+
+// BypassWarnings says what is bypassed.
+func (s *Session) BypassWarnings() (all []string) {
+	s.bypass.mu.Lock()
+	defer s.bypass.mu.Unlock()
+	for _, b := range s.bypass.list {
+		all = append(all, fmt.Sprintf("the namespace %.80q, with those below it, is bypassed until %s: its values come from loaders", b.Namespace, b.Until.UTC().Format(time.DateTime+" MST")))
+	}
+	return all
+}

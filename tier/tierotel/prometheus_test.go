@@ -1,0 +1,298 @@
+package tierotel_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/grafana/grafana-foundation-sdk/go/cog/plugins"
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+
+	"github.com/tiercache/tiercache/internal/valkeytest"
+	"github.com/tiercache/tiercache/tier"
+)
+
+// promName is what exporters for Prometheus make of the name of a metric.
+func promName(m metricdata.Metrics) string {
+	name := strings.ReplaceAll(m.Name, ".", "_")
+	switch m.Unit {
+	case "s":
+		name += "_seconds"
+	case "By":
+		name += "_bytes"
+	}
+	switch m.Data.(type) {
+	case metricdata.Sum[int64], metricdata.Sum[float64]:
+		name += "_total"
+	}
+	return name
+}
+
+// busy is a store with which all metrics have a value.
+func busy(t *testing.T) *world {
+	w := open(t)
+	c := view[string](t, w.Store, "docs:technical", tier.WithTTL(time.Hour))
+	ctx := t.Context()
+	for i := range 20 {
+		_, err := c.Get(ctx, fmt.Sprint(i), is("v"))
+		require.NoError(t, err)
+		_, err = c.Get(ctx, fmt.Sprint(i), is("v"))
+		require.NoError(t, err)
+	}
+	_, err := c.Get(ctx, "bad", func(context.Context, *tier.Entry) (string, error) { return "", errOrigin })
+	require.ErrorIs(t, err, errOrigin)
+	_, err = c.Get(ctx, "none", func(context.Context, *tier.Entry) (string, error) { return "", tier.ErrNotFound })
+	require.ErrorIs(t, err, tier.ErrNotFound)
+	require.NoError(t, c.Set(ctx, "k", "w"))
+	_, err = w.InvalidateSource(ctx, "doc-1")
+	require.NoError(t, err)
+	eventually(t, "stored", func() bool { return w.Stats().Fills == 21 })
+	return w
+}
+
+func (w *world) metrics(t testing.TB) (all []metricdata.Metrics) {
+	t.Helper()
+	var rm metricdata.ResourceMetrics
+	require.NoError(t, w.reader.Collect(context.Background(), &rm))
+	for _, s := range rm.ScopeMetrics {
+		all = append(all, s.Metrics...)
+	}
+	return all
+}
+
+// registered are the names of all metrics. Those that no test makes happen are in the source.
+func registered(t *testing.T) (otel []string, prom map[string]bool) {
+	prom = make(map[string]bool)
+	for _, m := range busy(t).metrics(t) {
+		otel = append(otel, m.Name)
+		prom[promName(m)] = true
+	}
+	return otel, prom
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return string(b)
+}
+
+func TestEachMetricIsInTheDocsAndEachAlertHasARunbook(t *testing.T) {
+	page := read(t, "../../docs/metrics.md")
+	otel, prom := registered(t)
+	for _, name := range otel {
+		assert.Contains(t, page, "`"+name+"`")
+	}
+	for name := range prom {
+		assert.Contains(t, page, "`"+name+"`")
+	}
+	for _, in := range regexp.MustCompile("`(tiercache\\.[a-z.]+)`").FindAllStringSubmatch(page, -1) {
+		is := slices.Contains(otel, in[1]) || strings.Contains(read(t, "metrics.go")+read(t, "tracer.go"), `"`+in[1]+`"`)
+		assert.True(t, is, "%s is no metric and no attribute", in[1])
+	}
+	for _, in := range regexp.MustCompile(`runbook_url: \S+/docs/metrics\.md#(\S+)`).FindAllStringSubmatch(read(t, "prometheus/alerts.yml"), -1) {
+		assert.Regexp(t, "(?mi)^### "+in[1]+"$", page)
+	}
+}
+
+// panels are the queries of the dashboard, by the titles of their panels.
+func panels(t *testing.T) map[string][]string {
+	var d struct {
+		Panels []struct {
+			Title, Type string
+			Targets     []struct{ Expr string }
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(read(t, "grafana/tiercache.json")), &d))
+	out := make(map[string][]string)
+	for _, p := range d.Panels {
+		for _, target := range p.Targets {
+			out[p.Title] = append(out[p.Title], target.Expr)
+		}
+	}
+	return out
+}
+
+// The types are made of Grafana's schema; what they do not know is refused.
+func TestTheDashboardIsOfGrafanasSchema(t *testing.T) {
+	plugins.RegisterDefaultPlugins()
+	raw := []byte(read(t, "grafana/tiercache.json"))
+	var d dashboard.Dashboard
+	if err := d.UnmarshalJSONStrict(raw); err != nil { // no errors are an empty list of them, which is not nil
+		require.Empty(t, err.Error())
+	}
+	if err := d.Validate(); err != nil {
+		require.Empty(t, err.Error())
+	}
+	require.GreaterOrEqual(t, len(panels(t)), 16)
+	var wrong dashboard.Dashboard
+	err := wrong.UnmarshalJSONStrict([]byte(strings.Replace(string(raw), `"gridPos"`, `"gridPosition"`, 1)))
+	require.ErrorContains(t, err, "gridPosition", "it would be found")
+}
+
+func TestTheDashboardAndTheAlertsUseWhatThereIs(t *testing.T) {
+	_, prom := registered(t)
+	source := read(t, "metrics.go") + read(t, "tracer.go")
+	word := regexp.MustCompile(`\b(tiercache|db)_[a-z_]+\b`)
+	text := read(t, "prometheus/alerts.yml")
+	for _, exprs := range panels(t) {
+		text += "\n" + strings.Join(exprs, "\n")
+	}
+	seen := 0
+	for _, in := range word.FindAllString(text, -1) {
+		name := strings.TrimSuffix(strings.TrimSuffix(in, "_bucket"), "_count")
+		dotted := `"` + strings.Replace(name, "_", ".", 1) + `"`
+		attr := strings.Contains(source, dotted) || name == "db_operation_name" || name == "db_system_name"
+		assert.True(t, prom[name] || attr, "%s is no metric and no attribute", in)
+		seen++
+	}
+	require.Greater(t, seen, 60)
+}
+
+// ready is a query as Grafana would send it.
+func ready(expr string) string {
+	return strings.NewReplacer("$__rate_interval", "10s", `"$job"`, `".*"`, `"$namespace"`, `".*"`).Replace(expr)
+}
+
+func TestTheRulesPassInPrometheus(t *testing.T) {
+	valkeytest.Extra(t, "promtool")
+	run := func(args ...string) {
+		cmd := exec.Command("promtool", args...)
+		cmd.Dir = "prometheus"
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		t.Logf("%s", out)
+	}
+	run("check", "rules", "alerts.yml")
+	run("test", "rules", "alerts_test.yml")
+	rules := "groups:\n  - name: dashboard\n    rules:\n"
+	for _, exprs := range panels(t) {
+		for _, e := range exprs {
+			rules += fmt.Sprintf("      - record: n%d\n        expr: %q\n", len(rules), ready(e))
+		}
+	}
+	path := filepath.Join(t.TempDir(), "dashboard.yml")
+	require.NoError(t, os.WriteFile(path, []byte(rules), 0o600))
+	run("check", "rules", path)
+}
+
+// exposition is what a server's /metrics would say.
+func (w *world) exposition(t testing.TB) string {
+	var b strings.Builder
+	labels := func(set attribute.Set, more ...string) string {
+		var parts []string
+		for _, a := range set.ToSlice() {
+			parts = append(parts, fmt.Sprintf("%s=%q", strings.ReplaceAll(string(a.Key), ".", "_"), a.Value.Emit()))
+		}
+		return "{" + strings.Join(append(parts, more...), ",") + "}"
+	}
+	for _, m := range w.metrics(t) {
+		name := promName(m)
+		switch d := m.Data.(type) {
+		case metricdata.Sum[int64]:
+			for _, p := range d.DataPoints {
+				fmt.Fprintf(&b, "%s%s %d\n", name, labels(p.Attributes), p.Value)
+			}
+		case metricdata.Sum[float64]:
+			for _, p := range d.DataPoints {
+				fmt.Fprintf(&b, "%s%s %g\n", name, labels(p.Attributes), p.Value)
+			}
+		case metricdata.Gauge[float64]:
+			for _, p := range d.DataPoints {
+				fmt.Fprintf(&b, "%s%s %g\n", name, labels(p.Attributes), p.Value)
+			}
+		case metricdata.Histogram[float64]:
+			for _, p := range d.DataPoints {
+				sum := uint64(0)
+				for i, n := range p.BucketCounts {
+					sum += n
+					le := "+Inf"
+					if i < len(p.Bounds) {
+						le = fmt.Sprint(p.Bounds[i])
+					}
+					fmt.Fprintf(&b, "%s_bucket%s %d\n", name, labels(p.Attributes, fmt.Sprintf("le=%q", le)), sum)
+				}
+				fmt.Fprintf(&b, "%s_count%s %d\n%s_sum%s %g\n", name, labels(p.Attributes), p.Count, name, labels(p.Attributes), p.Sum)
+			}
+		}
+	}
+	return b.String()
+}
+
+// Those that have nothing to show of a store with which all is well.
+var calm = []string{"Failed requests"}
+
+func TestTheDashboardShowsWhatAStoreDoesInPrometheus(t *testing.T) {
+	valkeytest.Extra(t, "prometheus")
+	w := busy(t)
+	metrics := httptest.NewServer(http.HandlerFunc(func(to http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(to, w.exposition(t)) }))
+	defer metrics.Close()
+	dir := t.TempDir()
+	config := fmt.Sprintf("global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n  - job_name: app\n    static_configs: [{targets: [%q]}]\n", strings.TrimPrefix(metrics.URL, "http://"))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "p.yml"), []byte(config), 0o600))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := l.Addr().String()
+	require.NoError(t, l.Close())
+	cmd := exec.Command("prometheus", "--config.file="+filepath.Join(dir, "p.yml"), "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+addr)
+	require.NoError(t, cmd.Start())
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}()
+	ask := func(expr string) (results int, err error) {
+		resp, err := http.Get("http://" + addr + "/api/v1/query?query=" + url.QueryEscape(expr))
+		if err != nil {
+			return 0, err
+		}
+		defer resp.Body.Close()
+		var got struct {
+			Status, Error string
+			Data          struct{ Result []any }
+		}
+		if err := json.NewDecoder(resp.Body).Decode(&got); err != nil {
+			return 0, err
+		}
+		if got.Status != "success" {
+			return 0, errors.New(got.Error)
+		}
+		return len(got.Data.Result), nil
+	}
+	c := view[string](t, w.Store, "docs:technical")
+	n := 0
+	require.Eventually(t, func() bool { // until there is a rate of each
+		n++
+		_, err := c.Get(t.Context(), fmt.Sprint("more", n), is("v"))
+		require.NoError(t, err)
+		require.NoError(t, c.Set(t.Context(), "k", fmt.Sprint(n)))
+		results, err := ask(ready(`sum(rate(tiercache_change_duration_seconds_count{job="app"}[10s])) > 0`))
+		return err == nil && results > 0
+	}, time.Minute, 100*time.Millisecond)
+	for title, exprs := range panels(t) {
+		for _, e := range exprs {
+			results, err := ask(ready(e))
+			require.NoError(t, err, "%s: %s", title, e)
+			if !slices.Contains(calm, title) {
+				assert.Positive(t, results, "%s: %s", title, e)
+			}
+		}
+	}
+}
