@@ -18,7 +18,7 @@ import (
 // value is loaded or renewed. No read that begins after an invalidation has returned is answered from before it.
 // TIERCACHE_SOAK=1 has 100,000 invalidations race with each.
 func TestI5InvalidationsRaceWithEveryWayToLoad(t *testing.T) {
-	rounds := int64(200)
+	rounds := int64(100)
 	if os.Getenv("TIERCACHE_SOAK") != "" {
 		rounds = 100_000
 	}
