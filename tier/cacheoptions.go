@@ -84,7 +84,8 @@ func WithStaleOnError(d time.Duration) CacheOption {
 // value past its TTL (WithStaleWhileRevalidate, WithStaleOnError) gets that at once, nothing is
 // renewed in the background, and a read without such a value loads, unless WithFailFast. A load that
 // succeeds, or returns [ErrNotFound], ends the pause; one that was given up by its callers begins
-// none. A process remembers the pauses of at most 8,192 keys. Default 1 s and 1 min; at least 1 ms.
+// none. A process that has a value past its TTL keeps to the pauses of the others in the fleet, too: there is one
+// attempt a pause; one that has none may try. A process remembers the pauses of at most 8,192 keys. Default 1 s and 1 min; at least 1 ms.
 func WithRetryAfter(first, longest time.Duration) CacheOption {
 	return cacheOption(func(c *config.Cache) { c.RetryFirst, c.RetryMax = first, longest })
 }

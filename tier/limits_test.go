@@ -411,7 +411,7 @@ func TestLoadersThatWaitForEachOtherGetAnError(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inTiers(t, func(t *testing.T, f *fleet, options ...tier.CacheOption) {
 				s := f.process()
-				c := view[string](t, s, "docs", options...)
+				c := view[string](t, s, "docs", append(options, tier.WithFailFast())...)
 				begun := time.Now()
 				var gate, all sync.WaitGroup
 				gate.Add(n)

@@ -154,6 +154,7 @@ func (l *loadRun) run(ctx context.Context, fs []*inflight.Call) {
 	l.labels.Set(ctx, l.ns.Path)
 	l.Init(ctx, time.Now().Add(l.cfg.LoadTimeout), inflight.Loading{Space: l.ns, Calls: fs, Load: &l.self})
 	defer l.s.places.Release(&l.self)
+	defer l.giveBackRights(fs...)
 	l.timer = time.AfterFunc(time.Hour, l.tick) // an hour, since tick uses l.timer, which must be set before
 	l.timer.Reset(min(l.s.renewEvery(), l.cfg.LoadTimeout))
 	fs = l.attachCalls(fs)
@@ -161,7 +162,7 @@ func (l *loadRun) run(ctx context.Context, fs []*inflight.Call) {
 		l.end(ErrClosed)
 	}
 	// guard: place-before-lease
-	if ready := l.take(l.takePlace(fs)); len(ready) > 0 {
+	if ready := l.takeRights(l.take(l.takePlace(fs))); len(ready) > 0 {
 		l.runLoader(ready)
 	} else {
 		l.finish()
@@ -251,6 +252,11 @@ func (l *loadRun) extend() {
 	keys := leasedNames(l.ready)
 	if len(keys) == 0 || l.cfg.LocalOnly {
 		return
+	}
+	for _, f := range l.ready {
+		if token := f.Right.Load(); token != nil && *token == l.token {
+			keys = append(keys, rightOf(f.Name))
+		}
 	}
 	if err := pieces.Each(keys, func(piece []string) error {
 		// Not the first caller's context: that caller may have left. Nor the load's: that may have ended, and the
@@ -472,9 +478,12 @@ func (l *loadRun) fail(f *inflight.Call, err error) {
 // noteFailure counts a failed load, and begins the pause of its key.
 func (l *loadRun) noteFailure(f *inflight.Call, err error) {
 	if l.startsPause(err) {
-		l.pause(f, err)
-	} else if f.RefreshTarget != nil {
-		l.refreshEarlyAt(f.RefreshTarget, mono.Now())
+		l.keepRight(f, l.pause(f, err))
+	} else {
+		l.giveBackRights(f)
+		if f.RefreshTarget != nil {
+			l.refreshEarlyAt(f.RefreshTarget, mono.Now())
+		}
 	}
 	if context.Cause(l.Context) != errLeft { // else no caller gets the error
 		l.ns.stats.loadErrors.Add(1)

@@ -179,6 +179,7 @@ func (c *core) lookupMany(ctx context.Context, p *batchLookup, keys []string, lo
 	c.ns.NameAll(len(p.lead), func(i int) local.Key { return p.lead[i].H }, func(i int, name string) { p.lead[i].Name = name })
 	c.lookupBatch(ctx, p, load, o)
 	c.refreshLater(ctx, load, p.due...)
+	c.readPresentMany(ctx, p, o)
 	for i := range lookups {
 		if t := &lookups[i]; t.call != nil {
 			t.out, t.err = c.awaitKey(ctx, t, since, load, o)

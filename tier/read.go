@@ -152,7 +152,7 @@ func (c *core) orStale(out *inflight.Outcome, fallback *record.Item) (inflight.S
 	if out.Err == nil || errors.Is(out.Err, ErrNotFound) || errors.Is(out.Err, ErrClosed) {
 		return out.Served, out.Err
 	}
-	if fallback == nil {
+	if fallback == nil || out.Paused && !c.servesOnError(fallback) {
 		fallback = out.StaleFallback
 	}
 	if c.servesOnError(fallback) {
@@ -579,6 +579,9 @@ func (c *core) finishItem(f *inflight.Call, it *record.Item, now mono.Time, o co
 		if late {
 			c.ns.stats.stale.Add(1)
 		}
+	}
+	if !late {
+		c.s.pauses.Succeed(f.H) // here or in another process
 	}
 	c.ns.CountRead(false)
 	if !c.usesLocal(o) || !c.s.table.InsertIfUnchanged(f.H, &f.Watch, it) {

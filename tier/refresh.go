@@ -3,12 +3,17 @@ package tier
 import (
 	"context"
 	"errors"
+	"slices"
 
+	"github.com/tiercache/tiercache/internal/backend"
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/unawaited"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/pace"
+	"github.com/tiercache/tiercache/tier/internal/pieces"
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
@@ -116,6 +121,47 @@ func (c *core) readPresent(ctx context.Context, h local.Key, key string, o confi
 	if !done {
 		return nil, false
 	}
+	return c.present(ctx, h, key, stored, v, o)
+}
+
+// readPresentMany is readPresent for the keys of a batch of which renewals are under way.
+func (c *core) readPresentMany(ctx context.Context, p *batchLookup, o config.Call) {
+	var renewed []*keyLookup
+	for i := range p.lookups {
+		t := &p.lookups[i]
+		// guard: batch-reads-beside-renewals
+		if t.call != nil && !t.leads && t.call.Renews && t.call.Key == t.key && !c.cfg.LocalOnly && c.awaitStored(ctx, t.h) == nil {
+			renewed = append(renewed, t)
+		}
+	}
+	for piece := range slices.Chunk(renewed, pieces.Keys) {
+		names := make([]string, len(piece))
+		for i, t := range piece {
+			names[i] = c.ns.RemoteName(t.h)
+		}
+		v := c.s.session.Tail.View()
+		items, done, err := c.s.session.ReadMany(ctx, names, o.Fresh, v)
+		if err != nil {
+			c.countReadError(ctx, err)
+		}
+		if err != nil || !done {
+			return
+		}
+		for i, t := range piece {
+			if items[i].Err != nil {
+				continue
+			}
+			if it, stale := c.present(ctx, t.h, t.key, items[i], v, o); it != nil {
+				t.left = true
+				c.s.table.Leave(t.call)
+				t.call, t.out = nil, inflight.Served{It: it, Origin: inflight.FromRemote, Stale: stale}
+			}
+		}
+	}
+}
+
+// present returns what was read as of v if it may be served.
+func (c *core) present(ctx context.Context, h local.Key, key string, stored backend.Item, v *changelog.View, o config.Call) (it *record.Item, stale bool) {
 	now := mono.Now()
 	it, _, _ = c.open(ctx, &storedValue{key: key, stored: stored, Basis: inflight.BasisOf(v), now: now})
 	if it == nil {
@@ -135,11 +181,12 @@ func (c *core) readPresent(ctx context.Context, h local.Key, key string, o confi
 }
 
 // pause begins the pause of a call's key, whose load has failed: see WithRetryAfter.
-func (c *core) pause(f *inflight.Call, err error) {
-	until := c.s.pauses.Fail(f.H, err, mono.Now(), c.cfg.RetryFirst, c.cfg.RetryMax)
+func (c *core) pause(f *inflight.Call, err error) (until mono.Time) {
+	until = c.s.pauses.Fail(f.H, err, mono.Now(), c.cfg.RetryFirst, c.cfg.RetryMax)
 	if f.RefreshTarget != nil {
 		c.refreshEarlyAt(f.RefreshTarget, until)
 	}
+	return until
 }
 
 // startsPause reports whether a load that ended with err says that its source is failing.
@@ -160,7 +207,9 @@ func (c *core) finishPaused(f *inflight.Call) bool {
 		return false
 	}
 	err, paused := c.s.pauses.Paused(f.H, mono.Now())
-	if !paused || !c.cfg.FailFast && !c.servesOnError(f.Stale) {
+	// guard: pause-of-another-process-is-of-stale-values
+	failsFast := c.cfg.FailFast && err != pace.ErrElsewhere
+	if !paused || !failsFast && !c.servesOnError(f.Stale) {
 		return false
 	}
 	c.finishAll([]*inflight.Call{f}, inflight.Outcome{Err: err, StaleFallback: f.Stale, Paused: true})

@@ -803,3 +803,27 @@ func TestALoadersErrorComesBackAsItIs(t *testing.T) {
 		}
 	})
 }
+
+// Guard: nor does a batch wait for the renewal of its keys, or get its error.
+func TestARenewalHoldsUpNoBatch(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		options := []tier.CacheOption{tier.WithTTL(time.Minute), tier.WithStaleWhileRevalidate(time.Hour)}
+		for _, c := range []*tier.Cache[string]{view[string](t, f.process(), "both", options...), view[string](t, f.process(), "remote", append(options, tier.WithRemoteOnly())...)} {
+			require.NoError(t, c.SetMany(t.Context(), many("a", "b", "c")))
+			time.Sleep(2 * time.Minute)
+			slow := func(context.Context, []string, tier.Entries) (map[string]string, error) {
+				time.Sleep(10 * time.Second)
+				return nil, errOrigin
+			}
+			for _, o := range [][]tier.CallOption{nil, {tier.NoLocal()}, {tier.NoLocal()}} {
+				begun := time.Now()
+				got, err := c.GetMany(t.Context(), []string{"a", "b", "c"}, slow, o...)
+				require.NoError(t, err)
+				assert.Equal(t, many("a", "b", "c"), got)
+				assert.Zero(t, time.Since(begun))
+				synctest.Wait()
+			}
+			time.Sleep(11 * time.Second)
+		}
+	})
+}

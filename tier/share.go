@@ -7,6 +7,7 @@ import (
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/pace"
 )
 
 // snapshot is what the process knew when a caller began its read.
@@ -67,7 +68,7 @@ func (c *core) canServe(out *inflight.Outcome) bool {
 	}
 	if out.Paused {
 		// guard: pause-of-another-view
-		return c.cfg.FailFast || c.servesOnError(out.StaleFallback)
+		return c.cfg.FailFast && out.Err != pace.ErrElsewhere || c.servesOnError(out.StaleFallback)
 	}
 	// The view that leads the call may serve the item past its TTL, and this one not.
 	// guard: stale-value-of-another-view

@@ -6,7 +6,7 @@ func init() {
 		{"renewals-take-free-places", "operand 1", "TestRenewalsTake"},
 		{"nested-load-uses-place-of-parent", "false", "./tier/internal/loads TestAPlaceIsFree"},
 		{"queued-load-shares-place", "false", "TestANestedLoad"},
-		{"place-before-lease", "sub l.take(l.takePlace(fs)) => l.takePlace(l.take(fs))", "TestALoadThatWaitsForAPlace"},
+		{"place-before-lease", "sub l.takeRights(l.take(l.takePlace(fs))) => l.takePlace(l.takeRights(l.take(fs)))", "TestALoadThatWaitsForAPlace"},
 		{"loads-that-wait-for-each-other", "false", "TestLoadersThatWait"},
 		{"bounded-stuck-loaders", "false", "TestThereAreFewStuck"},
 		{"refused-load-is-no-failure", "operand 7", "TestLoadersThatWait"},
@@ -16,6 +16,9 @@ func init() {
 		{"place-of-loader-that-goes-on", "drop", "TestALoaderThatGoesOn"},
 		{"unstored-renewal-leaves-value", "operand 1", "TestARenewalThatStores"},
 		{"own-error-beside-not-found", "drop", "TestALoadersErrorComes"},
+		{"pause-of-another-process", "sub rights[i].Err == nil => rights[i].Err != nil", "TestASourceThatFails"},
+		{"pause-of-another-process-is-of-stale-values", "sub c.cfg.FailFast && err != pace.ErrElsewhere => c.cfg.FailFast", "TestAPauseOfAnother"},
+		{"batch-reads-beside-renewals", "false", "TestARenewalHoldsUpNoBatch"},
 		{"early-enough-for-load", "sub max(1-lead/float64(ttl), leastShare) => 1+0*lead", "./tier/internal/pace TestAnEntryIsRenewed"},
 	}...)
 }

@@ -37,6 +37,8 @@ type Call struct {
 	Out        Outcome
 	// Found is what the call has read remotely, past its TTL, for callers that wait no longer.
 	Found atomic.Pointer[Outcome]
+	// Right is the token that holds the fleet's right to load for callers that have a value past its TTL; nil if none does.
+	Right atomic.Pointer[string]
 	// Target is what loaders that wait for the call wait for.
 	Target loads.Target
 

@@ -3,6 +3,7 @@
 package pace
 
 import (
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -52,6 +53,7 @@ func (t *Table) Fail(k local.Key, err error, now mono.Time, first, longest time.
 	switch {
 	case !ok:
 		f.pause = first
+	case f.err == ErrElsewhere && now < f.until: // a caller without a value has tried
 	// guard: failure-in-pause-keeps-it
 	case now < f.until:
 		return f.until
@@ -59,15 +61,40 @@ func (t *Table) Fail(k local.Key, err error, now mono.Time, first, longest time.
 		f.pause = min(2*f.pause, longest)
 	}
 	f.err, f.until = err, now.Add(f.pause+rand.N(f.pause/4+1))
+	t.putLocked(k, f, now)
+	return f.until
+}
+
+func (t *Table) putLocked(k local.Key, f failure, now mono.Time) {
 	if t.keys == nil {
 		t.keys = make(map[local.Key]failure)
 	}
-	if !ok && len(t.keys) >= Most {
+	if _, ok := t.keys[k]; !ok && len(t.keys) >= Most {
 		t.forgetLocked(now)
 	}
 	t.keys[k] = f
 	t.failing.Store(int64(len(t.keys)))
-	return f.until
+}
+
+// ErrElsewhere stands for the error of another process's load, which is not told. It is given to no caller.
+var ErrElsewhere = errors.New("pace: the load of another process has failed")
+
+// Hear notes that another process does not try a key again before until. The pauses that follow are
+// reckoned as if the load had failed here.
+func (t *Table) Hear(k local.Key, now, until mono.Time, first, longest time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f, ok := t.keys[k]
+	switch {
+	case !ok:
+		f.pause = first
+	case now < f.until:
+		return // its own pause, or one that it has heard of
+	default:
+		f.pause = min(2*f.pause, longest)
+	}
+	f.err, f.until = ErrElsewhere, until
+	t.putLocked(k, f, now)
 }
 
 // forgetLocked makes room for a key.

@@ -40,6 +40,25 @@ func TestAFailureDuringAPauseLeavesIt(t *testing.T) {
 	}
 }
 
+// Guard: what is heard of another process is reckoned like a failure of this one.
+func TestAPauseOfAnotherProcessCountsAsOne(t *testing.T) {
+	var table Table
+	k := local.Key{Lo: 1}
+	table.Hear(k, 0, mono.Time(0).Add(3*time.Second), time.Second, time.Minute)
+	err, paused := table.Paused(k, mono.Time(0).Add(2*time.Second))
+	require.True(t, paused)
+	require.Equal(t, ErrElsewhere, err)
+	// A caller without a value has tried meanwhile.
+	until := table.Fail(k, errDown, mono.Time(0).Add(time.Second), time.Second, time.Minute)
+	require.GreaterOrEqual(t, until.Sub(mono.Time(0).Add(time.Second)), time.Second)
+	err, _ = table.Paused(k, mono.Time(0).Add(time.Second))
+	require.Equal(t, errDown, err)
+	table.Hear(k, mono.Time(0).Add(time.Second), mono.Time(0).Add(time.Hour), time.Second, time.Minute)
+	_, paused = table.Paused(k, until)
+	require.False(t, paused, "its own pause stands")
+	require.GreaterOrEqual(t, table.Fail(k, errDown, until, time.Second, time.Minute).Sub(until), 2*time.Second)
+}
+
 func TestASuccessEndsThePause(t *testing.T) {
 	var table Table
 	k, other := local.Key{Lo: 1}, local.Key{Lo: 2}
