@@ -128,6 +128,9 @@ func (b *Background) next(waiting []*local.Entry[record.Item]) (ps []*proof, res
 		if !ok || !b.Session.IsSuspended(it, v) || !it.Servable(now) {
 			continue // a read has had it proven, or it is not served in any case
 		}
+		if space.Names().IsBypassed() {
+			continue // it would be refused, and with it all that is asked for in the same request
+		}
 		p := &proof{entry: e, space: space.Names()}
 		p.name = p.space.RemoteName(e.Key())
 		if b.Session.Conn.Of(p.name).Current.Load() == nil {
