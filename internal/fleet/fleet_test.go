@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -92,8 +93,8 @@ func TestEachProcessIsInTheFleetWhileItRuns(t *testing.T) {
 }
 
 func TestAReportIsSmallWhateverIsInIt(t *testing.T) {
-	worst := Report{ID: strings.Repeat("a", 16), Host: strings.Repeat("<\x00\u2028", 300), PID: 1 << 31, At: time.Now().UTC(), Opened: time.Now().UTC(), Mode: strings.Repeat("<&>", 100),
-		LagMs: 1 << 62, MaxStalenessMs: 1 << 62, Pending: 1 << 62, Reads: 1.23456789e300, Local: 1e-300, Entries: 1 << 62, Bytes: 1 << 62}
+	worst := Report{ID: strings.Repeat("a", 16), Host: strings.Repeat("<\x00\u2028", 300), PID: math.MaxInt32, At: time.Now().UTC(), Opened: time.Now().UTC(), Mode: strings.Repeat("<&>", 100),
+		LagMs: 1 << 62, MaxStalenessMs: 1 << 62, Pending: math.MaxInt, Reads: 1.23456789e300, Local: 1e-300, Entries: math.MaxInt, Bytes: 1 << 62}
 	for i := range 50 {
 		worst.Top = append(worst.Top, Hot{Namespace: strings.Repeat("<", i), Hash: strings.Repeat("h", 22), PerSecond: 1e9 / 3})
 	}
