@@ -48,7 +48,7 @@ func (c *core) finishFromCopy(ctx context.Context, f *inflight.Call, copied *rec
 	f.Seen, f.Empty = seenOf(head)
 	it := copied.Renewed()
 	c.setBasis(it, &f.Basis)
-	it.Plan(c.cfg.Early)
+	it.Plan(c.earlyShare(it))
 	// guard: V3-judge-again
 	if !c.pinMarks(ctx, it) {
 		it.Release(c.s.session.Tail)
