@@ -39,14 +39,14 @@ func CanStepClock() error {
 	return nil
 }
 
-// NeedSteppedClock skips the test where SteppedClock is not to be had, and says so where it is seen. In CI it fails: what
-// the race detector needs is enough for this too.
+// NeedSteppedClock skips the test where SteppedClock is not to be had, and says so where it is seen. In CI it fails,
+// except on 32 bits: what the race detector needs is enough for this too.
 func NeedSteppedClock(t testing.TB) {
 	t.Helper()
 	err := CanStepClock()
 	switch {
 	case err == nil:
-	case os.Getenv("CI") != "":
+	case os.Getenv("CI") != "" && strconv.IntSize == 64:
 		t.Fatal(err)
 	default:
 		announce(fmt.Sprintf("SKIPPED %s: %v", t.Name(), err))
