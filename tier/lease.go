@@ -261,7 +261,7 @@ func (l *loadRun) releaseAside(f *inflight.Call) {
 // release gives up leases of the run.
 func (l *loadRun) release(keys []string) {
 	for piece := range slices.Chunk(keys, pieces.Keys) {
-		l.s.session.Release(l.s.goroutines.Ctx, piece, l.token, l.countRemoteError)
+		l.s.session.Release(l.s.goroutines.Ctx, piece, l.token, l.countReleaseError)
 	}
 }
 

@@ -484,6 +484,10 @@ func (c *core) countReadError(ctx context.Context, err error) {
 // count one that was not sent.
 func (c *core) countRemoteError(err error) { c.countRequestError(false, err) }
 
+// countReleaseError counts a lease that could not be given up, for which no caller waits. That can be before the run begins, so it
+// asks nothing of the run.
+func (c *core) countReleaseError(err error) { c.countRequestError(true, err) }
+
 func (l *loadRun) countRemoteError(err error) { l.countRequestError(l.inBackground(), err) }
 
 func (c *core) countRequestError(background bool, err error) {

@@ -108,6 +108,6 @@ func (l *loadRun) giveBackRights(fs ...*inflight.Call) {
 		}
 	}
 	for token, names := range names {
-		l.s.goroutines.Spawn(func() { l.s.session.Release(l.s.goroutines.Ctx, names, token, l.countRemoteError) })
+		l.s.goroutines.Spawn(func() { l.s.session.Release(l.s.goroutines.Ctx, names, token, l.countReleaseError) })
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,12 +20,15 @@ import (
 
 // table is a Conn whose keys are in memory.
 type table struct {
+	mu     sync.Mutex // guards keys
 	keys   map[string]backend.Write
-	broken bool
+	broken atomic.Bool
 }
 
 func (t *table) GetUntracked(_ context.Context, keys []string) ([]backend.Item, error) {
-	if t.broken {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.broken.Load() {
 		return nil, errors.New("broken")
 	}
 	items := make([]backend.Item, len(keys))
@@ -36,6 +41,8 @@ func (t *table) GetUntracked(_ context.Context, keys []string) ([]backend.Item, 
 }
 
 func (t *table) Write(_ context.Context, writes []backend.Write) ([]backend.Written, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	for _, w := range writes {
 		t.keys[w.Key] = w
 	}
@@ -79,9 +86,9 @@ func TestEachProcessIsInTheFleetWhileItRuns(t *testing.T) {
 			require.NoError(t, err)
 			require.Len(t, all, 1)
 		}
-		conn.broken = true
+		conn.broken.Store(true)
 		time.Sleep(time.Minute)
-		conn.broken = false
+		conn.broken.Store(false)
 		time.Sleep(Every)
 		synctest.Wait()
 		all, err = Read(t.Context(), conn, "p", time.Now())
