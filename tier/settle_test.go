@@ -82,22 +82,22 @@ func TestALoadThatBeganBeforeAChangeHasSettled(t *testing.T) {
 				synctest.Wait()
 				time.Sleep(30 * time.Second)
 				goOn := make(chan struct{})
-				read := make(chan string, 2)
-				get := func(load tier.Loader[string]) {
+				early, late := make(chan string, 1), make(chan string, 1)
+				get := func(read chan string, load tier.Loader[string]) {
 					v, err := b.Get(context.Background(), "k", load)
 					if err != nil {
 						v = err.Error()
 					}
 					read <- v
 				}
-				go get(func(context.Context, *tier.Entry) (string, error) { <-goOn; return "old", answer })
+				go get(early, func(context.Context, *tier.Entry) (string, error) { <-goOn; return "old", answer })
 				synctest.Wait()
 				time.Sleep(40 * time.Second)
-				go get(is("new"))
+				go get(late, is("new"))
 				synctest.Wait()
 				close(goOn)
 				synctest.Wait()
-				first, second := <-read, <-read
+				first, second := <-early, <-late
 				if answer == nil {
 					require.Equal(t, "old", first)
 				}
