@@ -1,7 +1,6 @@
 package bench_test
 
 import (
-	"reflect"
 	"testing"
 	"time"
 
@@ -26,11 +25,23 @@ func simulate(t testing.TB, f bench.Fleet, d bench.Documents, questions int) (r 
 	return r
 }
 
+// A seed gives the same fleet, but for what is proven again in the background after a lost connection: that begins at random.
 func TestASeedGivesTheSameFleet(t *testing.T) {
 	f := bench.Fleet{Processes: 3, LocalEntries: 500}
 	a, b := simulate(t, f, bench.DefaultDocuments, 20_000), simulate(t, f, bench.DefaultDocuments, 20_000)
-	if !reflect.DeepEqual(a, b) {
+	if a.Reads != b.Reads || a.Bytes != b.Bytes {
 		t.Errorf("%+v, then %+v", a, b)
+	}
+	near := func(what string, a, b int64) {
+		if max(a-b, b-a) > a/50+5 {
+			t.Errorf("%s: %d, then %d", what, a, b)
+		}
+	}
+	near("local hits", a.LocalHits, b.LocalHits)
+	near("loads", a.Loads, b.Loads)
+	near("evictions", a.Evictions, b.Evictions)
+	for cause, n := range a.Misses {
+		near(string(cause), n, b.Misses[cause])
 	}
 	t.Logf("%+v", a)
 }

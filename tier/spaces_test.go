@@ -85,8 +85,8 @@ func TestTheListOfNamespacesIsBounded(t *testing.T) {
 		all = append(all, c)
 	}
 	st := s.Stats()
-	require.Len(t, st.Namespaces, 100)
-	require.Equal(t, 200, st.Unlisted)
+	require.Len(t, st.Namespaces, 200)
+	require.Equal(t, 100, st.Unlisted)
 	require.Equal(t, int64(300), st.Reads())
 	for range 3 {
 		for path := range s.Stats().Namespaces {

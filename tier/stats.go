@@ -173,7 +173,7 @@ type Stats struct {
 	// Counts of all namespaces together.
 	Counts
 	// Namespaces has the counts of each namespace that is in use: a Cache of it, a load or a local copy is. Of more than
-	// 100 some are left out, the same ones each time; Unlisted says how many. What is not in use any more still counts in Counts.
+	// 200 some are left out, the same ones each time; Unlisted says how many. What is not in use any more still counts in Counts.
 	Namespaces map[string]Counts
 	Unlisted   int
 	// LocalEntries and LocalBytes are the present contents of the local tier, which what has expired or was invalidated

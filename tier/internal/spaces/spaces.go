@@ -11,7 +11,7 @@ import (
 )
 
 // Most is how many namespaces are listed one by one.
-const Most = 100
+const Most = 200
 
 // Table has the namespaces by their paths. The zero Table is empty.
 type Table[T any] struct {
