@@ -112,6 +112,25 @@ func TestASourceThatFailsForAMinute(t *testing.T) {
 	}
 }
 
+// What another process has tried in vain is no error for callers without a value, also where views fail fast.
+func TestAPauseOfAnotherProcessIsNoErrorOfThisOne(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		patience := []tier.CacheOption{tier.WithTTL(time.Minute), tier.WithRetryAfter(20*time.Second, 20*time.Second)}
+		stale := append(patience[:2:2], tier.WithStaleOnError(time.Hour))
+		here := f.process()
+		a, b := view[string](t, f.process(), "docs", stale...), view[string](t, here, "docs", stale...)
+		hasty := view[string](t, here, "docs", append(patience[:2:2], tier.WithFailFast())...)
+		require.NoError(t, a.Set(t.Context(), "k", "old"))
+		f.sync()
+		time.Sleep(2 * time.Minute)
+		require.True(t, find(t, a, "k", fails[string](errOrigin)).Stale)
+		synctest.Wait()
+		require.True(t, find(t, b, "k", unneeded).Stale, "a tries")
+		synctest.Wait()
+		require.Equal(t, "new", find(t, hasty, "k", is("new")).Value, "it may try once")
+	})
+}
+
 // Guard: a process without a value does not honour the pause of another, and is never given its error.
 func TestAPauseOfAnotherProcessIsOfStaleValues(t *testing.T) {
 	inBubbles(t, func(t *testing.T, f *fleet) {

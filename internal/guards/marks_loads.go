@@ -17,7 +17,7 @@ func init() {
 		{"unstored-renewal-leaves-value", "operand 1", "TestARenewalThatStores"},
 		{"own-error-beside-not-found", "drop", "TestALoadersErrorComes"},
 		{"pause-of-another-process", "sub rights[i].Err == nil => rights[i].Err != nil", "TestASourceThatFails"},
-		{"pause-of-another-process-is-of-stale-values", "operand 2", "TestAPauseOfAnother"},
+		{"pause-of-another-process-is-of-stale-values", "operand 2", "TestAPauseOfAnotherProcessIsNoError"},
 		{"batch-reads-beside-renewals", "false", "TestARenewalHoldsUpNoBatch"},
 		{"early-enough-for-load", "sub max(1-lead/float64(ttl), leastShare) => 1+0*lead", "./tier/internal/pace TestAnEntryIsRenewed"},
 	}...)
