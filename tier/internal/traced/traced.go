@@ -2,7 +2,9 @@
 package traced
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/tiercache/tiercache/internal/backend"
@@ -155,7 +157,16 @@ func (c *conn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) 
 	s := c.begin(ctx, "get", first(keys), len(keys))
 	items, d, err := c.Conn.Get(ctx, keys, q)
 	n, itemErr := found(items)
-	s.end(n, or(err, itemErr))
+	s.end(n, cmp.Or(err, itemErr))
+	return items, d, err
+}
+
+func (c *conn) GetHeads(ctx context.Context, heads, keys []string, q *changelog.DeltaQuery) ([]backend.Item, changelog.Delta, error) {
+	all := slices.Concat(heads, keys)
+	s := c.begin(ctx, "get", first(all), len(all))
+	items, d, err := c.Conn.GetHeads(ctx, heads, keys, q)
+	n, itemErr := found(items)
+	s.end(n, cmp.Or(err, itemErr))
 	return items, d, err
 }
 
@@ -163,15 +174,8 @@ func (c *conn) GetUntracked(ctx context.Context, keys []string) ([]backend.Item,
 	s := c.begin(ctx, "get", first(keys), len(keys))
 	items, err := c.Conn.GetUntracked(ctx, keys)
 	n, itemErr := found(items)
-	s.end(n, or(err, itemErr))
+	s.end(n, cmp.Or(err, itemErr))
 	return items, err
-}
-
-func or(err, other error) error {
-	if err != nil {
-		return err
-	}
-	return other
 }
 
 func (c *conn) Lease(ctx context.Context, reqs []backend.LeaseRequest) ([]backend.Lease, error) {
@@ -186,7 +190,7 @@ func (c *conn) Lease(ctx context.Context, reqs []backend.LeaseRequest) ([]backen
 		if leases[i].Item.Found() {
 			n++
 		}
-		worst = or(worst, leases[i].Err)
+		worst = cmp.Or(worst, leases[i].Err)
 	}
 	s.end(n, worst)
 	return leases, err
@@ -253,7 +257,7 @@ func nameOf(writes []backend.Write) string {
 
 func worst(written []backend.Written, err error) error {
 	for i := range written {
-		err = or(err, written[i].Err)
+		err = cmp.Or(err, written[i].Err)
 	}
 	return err
 }
@@ -267,7 +271,7 @@ func (c *conn) Delete(ctx context.Context, keys []backend.Deletion) ([]backend.D
 	deleted, err := c.Conn.Delete(ctx, keys)
 	worst := err
 	for i := range deleted {
-		worst = or(worst, deleted[i].Err)
+		worst = cmp.Or(worst, deleted[i].Err)
 	}
 	s.end(0, worst)
 	return deleted, err
