@@ -117,7 +117,7 @@ func (l *loadRun) start(ctx context.Context, fs []*inflight.Call) {
 		l.self.Parent = inflight.LoadOf(ctx)
 	}
 	for _, f := range fs {
-		f.Run = l
+		f.Run.Store(&l.LoadContext)
 		f.Target.MadeBy(&l.self)
 		if l.s.places != nil {
 			l.self.Targets = append(l.self.Targets, &f.Target)
@@ -178,7 +178,7 @@ func (l *loadRun) endOnExit(fs []*inflight.Call) {
 	}
 	var leased []string
 	for _, f := range fs {
-		if f.Run != l || f.Finished() { // another run has it by now
+		if f.Run.Load() != &l.LoadContext || f.Finished() { // another run has it by now
 			continue
 		}
 		if f.Lease == inflight.LeaseOwned {

@@ -100,7 +100,7 @@ func (l *loadRun) keepRight(f *inflight.Call, until mono.Time) {
 func (l *loadRun) giveBackRights(fs ...*inflight.Call) {
 	names := make(map[string][]string) // by token
 	for _, f := range fs {
-		if f.Run != l { // another run goes on with it
+		if f.Run.Load() != &l.LoadContext { // another run goes on with it
 			continue
 		}
 		if token := f.Right.Swap(nil); token != nil {

@@ -37,6 +37,8 @@ type Call struct {
 	Out        Outcome
 	// Found is what the call has read remotely, past its TTL, for callers that wait no longer.
 	Found atomic.Pointer[Outcome]
+	// Run is the run that loads it: a run that has handed the call over asks which one goes on with it.
+	Run atomic.Pointer[LoadContext]
 	// Right is the token that holds the fleet's right to load for callers that have a value past its TTL; nil if none does.
 	Right atomic.Pointer[string]
 	// Target is what loaders that wait for the call wait for.
@@ -56,7 +58,6 @@ type Call struct {
 	Basis
 	Seen  string // the remote version that was read and cannot be used
 	Empty bool   // that version was no bytes at all
-	Run   any    // the run that loads it; only compared
 	// Loaded is the context of its load, for a tracer; set before Done, or nil.
 	Loaded   context.Context
 	Lease    LeaseState
