@@ -30,6 +30,7 @@ var sleepInBubbles = map[string]bool{
 	"internal/wire/silence_test.go: paced":                                      true,
 	"tier/suspended_test.go: reconnect":                                         true,
 	"tier/suspended_test.go: proveInBackground":                                 true,
+	"tier/race_paths_test.go: race":                                             true,
 	"tier/ttl_test.go: expiresAfter":                                            true,
 }
 
