@@ -26,6 +26,8 @@ func init() {
 		{"evictions-go-on-after-goexit", "false", "./tier/internal/evict TestAFunctionThatPanics"},
 		{"close-waits-for-evictions", "drop", "TestCloseWaitsForTheFunctionOf"},
 		{"value-set-while-closing", "false", "TestASetWhileTheStoreCloses"},
+		{"loads-of-the-fleet-that-wait-for-each-other", "sub elsewhere.endCycles(ctx, held) => held", "TestLoadersOfAFleetThatWait"},
+		{"fleet-cycle-seen-twice", "true", "./tier/internal/waits TestACycleIs"},
 		{"namespace-of-same-path", "false", "./tier/internal/spaces TestTheCleanup"},
 		{"drain-waits-for-changes", "true", "TestDrain"},
 		{"drain-waits-for-fills", "zero error", "TestDrain"},
