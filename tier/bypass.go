@@ -15,7 +15,7 @@ import (
 // follow within one push, and in any case within a heartbeat. If the server loses the key that says so, processes that start
 // later do not follow. Processes that change what is bypassed at once wait for each other. [Health] tells what is bypassed.
 func (s *Store) Bypass(ctx context.Context, namespace string, d time.Duration) error {
-	if s.closed.Load() {
+	if s.core.Closed.Load() {
 		return ErrClosed
 	}
 	if err := invalidation.CheckNamespace(namespace); err != nil {
@@ -24,5 +24,5 @@ func (s *Store) Bypass(ctx context.Context, namespace string, d time.Duration) e
 	if d < 0 || d > changelog.MaxBypass {
 		return fmt.Errorf("tier: bypass: %v: must be between 0, which ends it, and %v", d, changelog.MaxBypass)
 	}
-	return s.remoteError(ctx, "bypass", s.session.Bypass(ctx, namespace, d))
+	return s.core.RemoteError(ctx, "bypass", s.core.Session.Bypass(ctx, namespace, d))
 }
