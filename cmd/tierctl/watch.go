@@ -102,11 +102,10 @@ func (w *watcher) run(ctx context.Context) error {
 	if w.since > 0 && log.Incarnation != 0 {
 		w.tick = int64(max(log.Now.Add(-w.since).UnixMicro(), 0))
 	}
-	wctx := ctx
-	if w.last > 0 {
-		var cancel context.CancelFunc
-		wctx, cancel = context.WithTimeout(ctx, w.last)
-		defer cancel()
+	wctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if w.last > 0 { // a deadline of the context could end a request before the context
+		defer time.AfterFunc(w.last, cancel).Stop()
 	}
 	err = w.follow(wctx)
 	if ctx.Err() == nil && wctx.Err() != nil || errors.Is(err, errEnough) {
