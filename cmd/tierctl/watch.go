@@ -173,21 +173,13 @@ func (w *watcher) subscribe(ctx context.Context, messages chan<- string) error {
 		case <-ctx.Done():
 		}
 	}
-	began := make(chan struct{}, 1)
-	go func() { // ends with the subscription
-		for {
-			select {
-			case <-began:
-				send("")
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
+	// The empty message comes before those of the subscription: had it the log read after they were told, what they said could have been
+	// forgotten by the log, and would be told less of.
 	hooked := valkey.WithOnSubscriptionHook(ctx, func(valkey.PubSubSubscription) { // it must not block
 		select {
-		case began <- struct{}{}:
-		default:
+		case messages <- "":
+		default: // there are a thousand before it
+			go send("") // ends with the subscription
 		}
 	})
 	subscribe := w.s.B().Subscribe().Channel(w.s.channel()).Build()
