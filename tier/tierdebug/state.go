@@ -57,11 +57,13 @@ type state struct {
 }
 
 type localTier struct {
-	Entries    int   `json:"entries"`
-	Bytes      int64 `json:"bytes"`
-	MaxBytes   int64 `json:"maxBytes"` // 0: none
-	MaxEntries int   `json:"maxEntries"`
-	Evictions  int64 `json:"evictions"`
+	Entries     int   `json:"entries"`
+	Bytes       int64 `json:"bytes"`
+	MaxBytes    int64 `json:"maxBytes"` // 0: none
+	MaxEntries  int   `json:"maxEntries"`
+	Evictions   int64 `json:"evictions"` // the bound was reached
+	Expired     int64 `json:"expired"`
+	Invalidated int64 `json:"invalidated"`
 }
 
 type remoteTier struct {
@@ -119,7 +121,7 @@ func stateOf(c *collector, ctx context.Context, now time.Time, stats *tier.Stats
 	s := &state{
 		Time: now, Healthy: h.Healthy, Health: inWords(&h, stats, c.inside.MaxStaleness, now),
 		StalenessMs: ms(h.Staleness), MaxStalenessMs: ms(c.inside.MaxStaleness), ServesLocal: h.ServesLocal, Position: c.store.AsOf().String(),
-		Local: localTier{stats.LocalEntries, stats.LocalBytes, c.inside.LocalBytes, c.inside.LocalEntries, stats.LocalEvictions},
+		Local: localTier{stats.LocalEntries, stats.LocalBytes, c.inside.LocalBytes, c.inside.LocalEntries, stats.LocalEvictions, stats.LocalExpired, stats.LocalInvalidated},
 		Remote: remoteTier{show(h.Remote), show(h.Server), show(h.Mode), show(h.Policy),
 			h.UsedMemory, h.MaxMemory},
 		History: slices.Clone(c.points), OneIn: seen.OneIn,

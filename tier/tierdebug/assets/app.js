@@ -110,7 +110,7 @@
       card('Local tier', l.maxBytes > 0 ? { value: l.bytes, max: l.maxBytes, text: of(l.bytes, l.maxBytes) } : null, [
         ['size', of(l.bytes, l.maxBytes)],
         ['entries', count(l.entries) + (l.maxEntries > 0 ? ' of ' + count(l.maxEntries) : '')],
-        ['evictions', count(l.evictions)],
+        ['left it', count(l.evictions) + ' for space, ' + count(l.expired) + ' expired, ' + count(l.invalidated) + ' invalidated'],
         ['can be older by', state.servesLocal ? ms(state.stalenessMs) + ' now, ' + ms(state.maxStalenessMs) + ' at most' : 'not served'],
       ]),
       card('Remote tier', r.maxBytes > 0 ? { value: r.bytes, max: r.maxBytes, text: of(r.bytes, r.maxBytes) } : null, [
