@@ -244,6 +244,7 @@ type process struct {
 	Mode   string  `json:"mode"`
 	Says   string  `json:"says"` // what does not work for it; empty: all does
 	LagMs  int64   `json:"lagMs"`
+	Lag    string  `json:"lag"`
 	Reads  float64 `json:"reads"`
 	Local  float64 `json:"local"`
 	Remote float64 `json:"remote"`
@@ -255,7 +256,7 @@ func processesOf(reports []fleet.Report, now time.Time) []process {
 	all := make([]process, len(reports))
 	for i, r := range reports {
 		all[i] = process{Name: show(fmt.Sprintf("%s/%d", r.Host, r.PID)), Up: brief(max(0, now.Sub(r.Opened))), Mode: show(r.Mode), Says: r.Trouble(),
-			LagMs: r.LagMs, Reads: r.Reads, Local: r.Local, Remote: r.Remote, Loads: r.Loads, Bytes: r.Bytes}
+			LagMs: r.LagMs, Lag: r.Lag(), Reads: r.Reads, Local: r.Local, Remote: r.Remote, Loads: r.Loads, Bytes: r.Bytes}
 	}
 	return all
 }

@@ -49,7 +49,7 @@ func TestThePictureOfTheDashboard(t *testing.T) {
 	var work sync.WaitGroup
 	var stores []*world
 	for range 2 {
-		w := open(t, tier.WithValkey(server.URL()), tier.WithLocalEntries(500), tier.WithRemoteTimeout(500*time.Millisecond))
+		w := open(t, tier.WithValkey(server.URL()), tier.WithLocalEntries(500), tier.WithRemoteTimeout(time.Second))
 		stores = append(stores, w)
 		serve(ctx, t, &work, w)
 	}

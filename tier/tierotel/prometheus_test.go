@@ -109,8 +109,13 @@ func TestEachMetricIsInTheDocsAndEachAlertHasARunbook(t *testing.T) {
 		is := slices.Contains(otel, in[1]) || strings.Contains(read(t, "metrics.go")+read(t, "tracer.go"), `"`+in[1]+`"`)
 		assert.True(t, is, "%s is no metric and no attribute", in[1])
 	}
-	for _, in := range regexp.MustCompile(`runbook_url: \S+/docs/metrics\.md#(\S+)`).FindAllStringSubmatch(read(t, "prometheus/alerts.yml"), -1) {
-		assert.Regexp(t, "(?mi)^### "+in[1]+"$", page)
+	alerts := read(t, "prometheus/alerts.yml")
+	runbooks := regexp.MustCompile(`runbook_url: https://github\.com/tiercache/tiercache/blob/main/docs/metrics\.md#(\S+)`).FindAllStringSubmatch(alerts, -1)
+	names := regexp.MustCompile(`(?m)^\s*- alert: (\S+)$`).FindAllStringSubmatch(alerts, -1)
+	require.Len(t, runbooks, len(names), "each alert has one")
+	for i, name := range names {
+		assert.Equal(t, strings.ToLower(name[1]), runbooks[i][1], "its own")
+		assert.Regexp(t, "(?m)^### "+name[1]+"$", page)
 	}
 }
 
