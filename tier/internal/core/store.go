@@ -18,6 +18,7 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/background"
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/evict"
+	"github.com/tiercache/tiercache/tier/internal/evictions"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
 	"github.com/tiercache/tiercache/tier/internal/inspect"
 	"github.com/tiercache/tiercache/tier/internal/keyspace"
@@ -54,7 +55,7 @@ type Store struct {
 	tokens    string // the prefix of this store's lease tokens
 	lastToken atomic.Uint64
 
-	Evictions atomic.Int64
+	Evictions evictions.Counts
 	Changes   atomic.Int64
 	Loading   atomic.Int64 // runs of loaders
 
@@ -169,10 +170,8 @@ func (s *Store) abandon() {
 
 // removed is called by the local tier for every entry that leaves it.
 func (s *Store) removed(e *local.Entry[record.Item], why local.Reason) {
-	if why == local.Evicted {
-		s.Evictions.Add(1)
-	}
 	it := &e.Value
+	s.Evictions.Count(it.Meta().Expires, why)
 	// guard: evicted-value-is-told-of
 	if it.Left != nil {
 		if why == local.Removed {
