@@ -32,7 +32,6 @@ var sleepInBubbles = map[string]bool{
 	"tier/suspended_test.go: proveInBackground":                                 true,
 	"tier/race_paths_test.go: race":                                             true,
 	"tier/ttl_test.go: expiresAfter":                                            true,
-	"tier/race_paths_test.go: race":                                             true,
 }
 
 // A test that sleeps guesses how long something takes, and is wrong on a slow machine.
