@@ -141,7 +141,7 @@ func TestTheFunctionOfWithOnEvictMayDoAnything(t *testing.T) {
 				runtime.Goexit()
 			case "reads":
 				found := find(t, c, key, unneeded)
-				assert.Equal(t, "closes", found.Value)
+				assert.Contains(t, []string{"closes", "last"}, found.Value, "what was set meanwhile")
 				assert.NoError(t, c.Set(context.Background(), "other", "v"))
 			case "closes":
 				assert.ErrorContains(t, s.Close(), "call it in another goroutine")
