@@ -6,15 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"time"
-	"weak"
 
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/tier/internal/config"
+	"github.com/tiercache/tiercache/tier/internal/core"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
-	"github.com/tiercache/tiercache/tier/internal/loads"
-	"github.com/tiercache/tiercache/tier/internal/pace"
-	"github.com/tiercache/tiercache/tier/internal/profile"
 	"github.com/tiercache/tiercache/tier/internal/record"
 	"github.com/tiercache/tiercache/tier/internal/values"
 )
@@ -25,28 +22,10 @@ import (
 //
 // Values are shared: a local hit returns what other callers have got too, so
 // everything that a V points to must be treated as read-only.
-type Cache[V any] struct{ core }
-
-// core is the part of a Cache that does not depend on the type of its values.
-type core struct {
-	s      *Store
-	ns     *namespace
-	cfg    config.Cache
-	noHits bool // no value is given without a closer look
-	typed  typed
-	inUse  *record.ViewsInUse
-	labels *profile.Labels
-	stuck  *loads.Stuck
-	took   *pace.LoadTime
-	// compare is not nil in tests that look for modified values.
-	compare *values.Comparison
-}
-
-// typed is what a view knows of the type of its values.
-type typed struct {
-	values.Type
-	// single and batch run a loader of the type: see loadFunc.
-	single, batch func(ctx context.Context, k *record.Kind, loader any, fs []*inflight.Call, es []*Entry, out []loaded)
+type Cache[V any] struct {
+	core core.Cache
+	// single and batch run a loader of the type: see LoadFunc.
+	single, batch core.RunFunc
 }
 
 // New returns a view of a namespace: segments joined by ':', such as
@@ -64,7 +43,7 @@ func New[V any](s *Store, path string, options ...CacheOption) (*Cache[V], error
 	if s == nil {
 		return nil, errors.New("tier: new cache: store is nil")
 	}
-	if s.closed.Load() {
+	if s.core.Closed.Load() {
 		return nil, ErrClosed
 	}
 	cfg := defaultCacheConfig()
@@ -76,7 +55,7 @@ func New[V any](s *Store, path string, options ...CacheOption) (*Cache[V], error
 		}
 		o.applyCache(&cfg)
 	}
-	errs = append(errs, invalidation.CheckNamespace(path), cfg.Validate(s.cfg.MaxTTL))
+	errs = append(errs, invalidation.CheckNamespace(path), cfg.Validate(s.core.Config.MaxTTL))
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
@@ -85,24 +64,17 @@ func New[V any](s *Store, path string, options ...CacheOption) (*Cache[V], error
 	if err != nil {
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
-	size, err := values.SizingOf[V](&cfg, s.cfg.LocalBytes > 0)
+	size, err := values.SizingOf[V](&cfg, s.core.Config.LocalBytes > 0)
 	if err != nil {
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
-	ns := s.namespace(path)
-	k, use, err := record.AdmitView[V](&ns.views, ns, ns.Path, enc.Shared(&cfg))
+	ns := s.core.Namespace(path)
+	k, use, err := record.AdmitView[V](&ns.Views, ns, ns.Path, enc.Shared(&cfg))
 	if err != nil {
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
-	c := core{s: s, ns: ns, cfg: cfg, typed: typed{values.New[V](k, enc, size), runSingle[V], runBatch[V]}, inUse: use, labels: &profile.Labels{}, stuck: &loads.Stuck{}, took: &pace.LoadTime{}}
-	c.compare = values.NewComparison[V](&c.typed.Type)
-	c.noHits = cfg.RemoteOnly || c.compare != nil
-	if c.warms() {
-		s.goroutines.Spawn(c.warmUp)
-	}
-	view := &Cache[V]{c}
-	latest := weak.Make(&view.core)
-	ns.anyView.Store(&latest)
+	view := &Cache[V]{single: runSingle[V], batch: runBatch[V]}
+	view.core.Init(&s.core, ns, cfg, values.New[V](k, enc, size), use, values.NewComparison[V])
 	return view, nil
 }
 
@@ -149,10 +121,7 @@ type Result[V any] struct {
 // the loader answers, and Stats and Health tell.
 func (c *Cache[V]) Get(ctx context.Context, key string, load Loader[V], options ...CallOption) (V, error) {
 	if len(options) == 0 && load != nil {
-		if it := c.hit(key); it != nil {
-			if n := c.ns.stats.localHits.Add(); c.s.watch.IsDue(n) {
-				c.s.watch.Take(c.ns.Path, key)
-			}
+		if it := c.core.Hit(key); it != nil {
 			return *record.ValueIn[V](it), nil
 		}
 	}
@@ -160,7 +129,7 @@ func (c *Cache[V]) Get(ctx context.Context, key string, load Loader[V], options 
 		var zero V
 		return zero, ErrNilLoader
 	}
-	out, err := c.lookup(ctx, key, c.single(load), callOptions(options))
+	out, err := c.core.Lookup(ctx, key, core.LoadFunc{Run: c.single, Loader: load}, callOptions(options))
 	if err != nil {
 		var zero V
 		return zero, err
@@ -179,41 +148,8 @@ func (c *Cache[V]) unpack(out inflight.Served) (v V, err error) {
 // valueOf returns the value of an item that is not negative. It is a V: each path that
 // shares an item checks its kind.
 func (c *Cache[V]) valueOf(it *record.Item) V {
-	// guard: value-of-own-type
-	if it.Kind != c.typed.Kind {
-		panic("tier: an item of another kind of view")
-	}
-	if c.compare != nil {
-		c.compare.Look(c.ns.Path, it)
-	}
+	c.core.Look(it)
 	return *record.ValueIn[V](it)
-}
-
-// hit is the fast path: a value of the cache's type that needs no closer look, or nil.
-// The caller counts it.
-//
-// Anything near a deadline takes the slow path, which reads the real clock. Where Soon
-// has to read that clock, it does so after both cache lines that a hit needs were asked
-// for: reading the clock waits for the loads before it. seq is read before the view. If
-// the two are equal, nothing has changed since the item was last checked.
-func (c *core) hit(key string) *record.Item {
-	e := c.s.local.GetEntry(c.ns.Hash(key))
-	if e == nil {
-		return nil
-	}
-	it := &e.Value
-	// guard: hit-of-own-type
-	if it.Kind != c.typed.Kind || it.Key != key || c.noHits || c.ns.IsBypassed() {
-		return nil
-	}
-	seq := it.Seq.Load()
-	now, v := c.s.clock.Soon(), c.s.session.Tail.View()
-	// guard: I2-hit-asks-proof
-	// guard: I1-hit-after-change
-	if int64(now) >= it.Check.Load() || !c.s.session.HasFreshProof(it, v, now) || seq != v.Seq && !it.Recheck(v) {
-		return nil
-	}
-	return it
 }
 
 // Lookup is Get, and says where the value came from; with ErrNotFound, where
@@ -222,7 +158,7 @@ func (c *Cache[V]) Lookup(ctx context.Context, key string, load Loader[V], optio
 	if load == nil {
 		return Result[V]{}, ErrNilLoader
 	}
-	out, err := c.lookup(ctx, key, c.single(load), callOptions(options))
+	out, err := c.core.Lookup(ctx, key, core.LoadFunc{Run: c.single, Loader: load}, callOptions(options))
 	if err != nil {
 		return Result[V]{}, err
 	}
@@ -242,13 +178,10 @@ func callOptions(options []CallOption) config.Call {
 	return o
 }
 
-// single returns the loadFunc of a Loader.
-func (c *Cache[V]) single(load Loader[V]) loadFunc { return loadFunc{c.typed.single, load} }
-
 // runSingle runs a Loader[V].
-func runSingle[V any](ctx context.Context, k *record.Kind, loader any, _ []*inflight.Call, es []*Entry, out []loaded) {
-	v, err := loader.(Loader[V])(ctx, es[0])
-	out[0] = loaded{record.NewItemOf(k, v), err}
+func runSingle[V any](ctx context.Context, k *record.Kind, loader any, _ []*inflight.Call, es []*core.LoadEntry, out []core.Loaded) {
+	v, err := loader.(Loader[V])(ctx, (*Entry)(es[0]))
+	out[0] = core.Loaded{It: record.NewItemOf(k, v), Err: err}
 }
 
 // result describes a value that was served.
@@ -266,5 +199,6 @@ func (c *Cache[V]) result(out inflight.Served) (Result[V], error) {
 // Invalidate makes every entry of this cache's namespace, and of those below
 // it, unbelievable: Store.InvalidateNamespace of its path.
 func (c *Cache[V]) Invalidate(ctx context.Context, options ...ChangeOption) (AsOf, error) {
-	return c.s.change(ctx, "invalidate namespace", []invalidation.Scope{invalidation.Namespace(c.ns.Path)}, false, options)
+	cfg := changeOptions(c.core.Store().Config.Settle, options)
+	return c.core.Store().Change(ctx, "invalidate namespace", []invalidation.Scope{invalidation.Namespace(c.core.Namespace().Path)}, false, cfg)
 }

@@ -29,6 +29,16 @@ func NoLocal() CallOption { return callOption(func(c *config.Call) { c.NoLocal =
 // EntryOption configures one Set.
 type EntryOption interface{ applyEntry(*config.Entry) }
 
+func entryOptions(options []EntryOption) config.Entry {
+	var cfg config.Entry
+	for _, o := range options {
+		if o != nil {
+			o.applyEntry(&cfg)
+		}
+	}
+	return cfg
+}
+
 type entryOption func(*config.Entry)
 
 func (f entryOption) applyEntry(c *config.Entry) { f(c) }

@@ -2,10 +2,9 @@ package tier
 
 import (
 	"context"
-	"sync"
 	"time"
 
-	"github.com/tiercache/tiercache/tier/internal/config"
+	"github.com/tiercache/tiercache/tier/internal/core"
 )
 
 // Loader makes the value of a key. Its ctx carries the first caller's values but not
@@ -30,61 +29,31 @@ type BatchLoader[V any] func(ctx context.Context, keys []string, e Entries) (map
 // error of the load, whatever the loader returns: nothing is kept, and errors.Is
 // finds the loader's own error too, unless that is ErrNotFound, which would say
 // that there is no value.
-type Entry struct {
-	mu      sync.Mutex // guards the rest
-	cfg     config.Entry
-	discard bool
-}
+type Entry core.LoadEntry
+
+func (e *Entry) entry() *core.LoadEntry { return (*core.LoadEntry)(e) }
 
 // DependsOn names sources that the value is made from: when one changes
 // (Store.InvalidateSource) the value is not believed any more. It may be called
 // at any time, also after a source has been read: the load's as-of covers all
 // it reads.
-func (e *Entry) DependsOn(sources ...string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.cfg.AddSources(sources)
-}
+func (e *Entry) DependsOn(sources ...string) { e.entry().AddSources(sources) }
 
 // SetTTL replaces the cache's TTL for this entry: at most the store's maximum, or the load fails. It is
 // rounded down to whole milliseconds, so that SetTTL(time.Until(end)) lasts no longer than end. If
 // nothing is left the value is not stored: see DoNotStore.
-func (e *Entry) SetTTL(d time.Duration) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.cfg.TTL, e.cfg.TTLSet = d.Truncate(time.Millisecond), true
-}
+func (e *Entry) SetTTL(d time.Duration) { e.entry().SetTTL(d) }
 
 // SetCost replaces the estimate of the value's heap bytes in the local tier, which is
 // a guess for values that are not plain data: see [WithLocalBytes]. It is stored with
 // the value: where that is read from the remote tier it counts as at least what was
 // read, and at most 64 times that and 4 KiB.
-func (e *Entry) SetCost(bytes int64) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.cfg.SetCost(bytes)
-}
+func (e *Entry) SetCost(bytes int64) { e.entry().SetCost(bytes) }
 
 // DoNotStore has the value returned to the callers that wait for it and kept nowhere. What was stored
 // before is removed, except by a refresh in the background, whose value no caller is given: that leaves it alone
 // until its end.
-func (e *Entry) DoNotStore() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.discard = true
-}
-
-// taken returns what the loader has set. What it sets later has no effect.
-func (e *Entry) taken() (config.Entry, bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	cfg, discard := e.cfg, e.discard
-	cfg.Sources = append([]string(nil), cfg.Sources...)
-	if cfg.TTLSet && cfg.TTL <= 0 {
-		cfg.TTLSet, discard = false, true
-	}
-	return cfg, discard
-}
+func (e *Entry) DoNotStore() { e.entry().SetDiscard() }
 
 // Entries gives a batch loader the entry of each of its keys.
 type Entries struct{ byKey map[string]*Entry }

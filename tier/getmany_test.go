@@ -77,11 +77,11 @@ func TestGetManyOfWhatIsNotKeptHoldsNoMarks(t *testing.T) {
 		require.NoError(t, views[0].Set(t.Context(), keys[i], "v", WithSources("doc "+keys[i])))
 	}
 	require.NoError(t, stores[1].Sync(t.Context()))
-	before := stores[1].session.Tail.Health().Scopes
+	before := stores[1].core.Session.Tail.Health().Scopes
 	for range 3 {
 		got, err := views[1].GetMany(t.Context(), keys, func(context.Context, []string, Entries) (map[string]string, error) { return nil, nil }, NoLocal())
 		require.NoError(t, err)
 		require.Len(t, got, 10)
 	}
-	require.LessOrEqual(t, stores[1].session.Tail.Health().Scopes, before+1, "but for the namespace's")
+	require.LessOrEqual(t, stores[1].core.Session.Tail.Health().Scopes, before+1, "but for the namespace's")
 }

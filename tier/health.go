@@ -72,50 +72,50 @@ type Health struct {
 // health endpoint, not for the path of a request. As JSON it has errors as texts, times as text, durations as "250ms", and null
 // for what is not known.
 func (s *Store) Health(ctx context.Context) Health {
-	if s.closed.Load() {
-		return Health{Remote: s.cfg.Backend.String(), RemoteErr: ErrClosed}
+	if s.core.Closed.Load() {
+		return Health{Remote: s.core.Config.Backend.String(), RemoteErr: ErrClosed}
 	}
 	// Whatever the server does: a health endpoint has to answer.
-	hctx, cancel := context.WithTimeout(ctx, max(2*s.cfg.Timeout, time.Second))
+	hctx, cancel := context.WithTimeout(ctx, max(2*s.core.Config.Timeout, time.Second))
 	defer cancel()
-	rctx := s.session.Request(hctx)
+	rctx := s.core.Session.Request(hctx)
 	defer rctx.End()
-	info, err := s.session.Conn.Info(rctx)
+	info, err := s.core.Session.Conn.Info(rctx)
 	unanswered := err != nil
-	t := s.session.Tail.Health()
+	t := s.core.Session.Tail.Health()
 	h := Health{
 		Idle:             t.Idle,
 		Staleness:        t.ProofAge,
-		ServesLocal:      t.ProofAge <= s.cfg.MaxStaleness,
-		Remote:           s.cfg.Backend.String(),
+		ServesLocal:      t.ProofAge <= s.core.Config.MaxStaleness,
+		Remote:           s.core.Config.Backend.String(),
 		Server:           info.Server,
 		FailedHeartbeats: t.Failures,
 		Undelivered:      t.Undelivered,
 		UndeliveredAll:   t.UndeliveredAll,
 		Settling:         t.Settling,
 		SettlesIn:        t.SettlesIn,
-		StuckLoads:       s.stuck.Count(),
+		StuckLoads:       s.core.Stuck.Count(),
 		Policy:           info.Policy,
 		MaxMemory:        info.MaxMemory,
 		UsedMemory:       info.UsedMemory,
-		Refused:          s.session.Conn.Refusals.Now(),
+		Refused:          s.core.Session.Conn.Refusals.Now(),
 	}
-	mode := backend.ModeOf(s.session.Conn.Conn, s.cfg.Connection())
+	mode := backend.ModeOf(s.core.Session.Conn.Conn, s.core.Config.Connection())
 	h.Mode = mode.Kind
 	if err == nil {
 		err = t.Err
 	}
-	h.AwaySince, h.Outages = s.session.Conn.AwaySince()
-	if a := s.session.Conn.OpenOutage(); err == nil && a != nil {
+	h.AwaySince, h.Outages = s.core.Session.Conn.AwaySince()
+	if a := s.core.Session.Conn.OpenOutage(); err == nil && a != nil {
 		err = a
 	}
-	away := s.session.Conn.Away()
+	away := s.core.Session.Conn.Away()
 	if err == nil && len(away) > 0 {
 		err = away[0].Cause
 	}
-	h.RemoteErr = s.remoteError(ctx, "health", err)
+	h.RemoteErr = s.core.RemoteError(ctx, "health", err)
 	well := h.RemoteErr == nil && (h.ServesLocal || h.Idle) && h.Undelivered == 0 && !h.UndeliveredAll
-	brief := s.session.IsBrief(unanswered, &t)
+	brief := s.core.Session.IsBrief(unanswered, &t)
 	h.Healthy = (well || brief) && len(h.Refused) == 0
 	for _, kind := range slices.Sorted(maps.Keys(h.Refused)) {
 		h.Warnings = append(h.Warnings, fmt.Sprintf("the server refuses %s: %v", kind, h.Refused[kind]))
@@ -133,8 +133,8 @@ func (s *Store) Health(ctx context.Context) Health {
 	if h.StuckLoads > 0 {
 		h.Warnings = append(h.Warnings, fmt.Sprintf("%d loaders have ignored the end of their context for another load timeout, and go on (WithDetachedLoads)", h.StuckLoads))
 	}
-	h.Warnings = append(append(h.Warnings, mode.Without...), s.session.BypassWarnings()...)
-	h.Warnings = slices.Concat(h.Warnings, session.Warnings(&info), s.encodeWarnings(), s.sizeWarnings())
+	h.Warnings = append(append(h.Warnings, mode.Without...), s.core.Session.BypassWarnings()...)
+	h.Warnings = slices.Concat(h.Warnings, session.Warnings(&info), s.core.EncodeWarnings(), s.core.SizeWarnings())
 	return h
 }
 

@@ -6,7 +6,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/fleet"
-	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/core"
 	"github.com/tiercache/tiercache/tier/internal/inspect"
 )
 
@@ -15,56 +15,46 @@ func init() { inspect.Of = func(store any) *inspect.Store { return store.(*Store
 // inspect returns what tierdebug sees that is no exported method.
 func (s *Store) inspect() *inspect.Store {
 	return &inspect.Store{
-		Prefix: s.cfg.Prefix, MaxStaleness: s.cfg.MaxStaleness, LocalBytes: s.cfg.LocalBytes, LocalEntries: s.cfg.LocalEntries,
-		Watch: &s.watch,
+		Prefix: s.core.Config.Prefix, MaxStaleness: s.core.Config.MaxStaleness, LocalBytes: s.core.Config.LocalBytes, LocalEntries: s.core.Config.LocalEntries,
+		Watch: &s.core.Watch,
 		Explain: func(ctx context.Context, namespace, key string) (any, error) {
 			c, err := s.anyView(namespace)
 			if err != nil {
 				return Explanation{}, err
 			}
-			return c.explain(ctx, key)
+			e, err := c.Explain(ctx, key)
+			return explanationOf(e), err
 		},
 		Delete: func(ctx context.Context, namespace, key string) error {
 			c, err := s.anyView(namespace)
 			if err != nil {
 				return err
 			}
-			return c.delete(ctx, key)
+			return c.Delete(ctx, key)
 		},
 		Sizes: s.localSizes,
 		Delta: func(ctx context.Context, q changelog.DeltaQuery) (changelog.Delta, error) {
-			rctx := s.session.Request(ctx)
+			rctx := s.core.Session.Request(ctx)
 			defer rctx.End()
-			return s.session.Conn.Delta(rctx, q)
+			return s.core.Session.Conn.Delta(rctx, q)
 		},
 		Fleet: func(ctx context.Context) ([]fleet.Report, error) {
-			return fleet.Read(ctx, s.session.Conn, s.cfg.Prefix, s.session.ServerTimeIn(0))
+			return fleet.Read(ctx, s.core.Session.Conn, s.core.Config.Prefix, s.core.Session.ServerTimeIn(0))
 		},
 		Position: func() (uint64, int64) {
 			p := s.AsOf()
 			return p.Incarnation, int64(p.Tick)
 		},
 		Spawn: func(f func(context.Context)) bool {
-			return s.goroutines.Spawn(func() { f(s.goroutines.Ctx) })
+			return s.core.Goroutines.Spawn(func() { f(s.core.Goroutines.Ctx) })
 		},
 	}
 }
 
-// kindOfRead returns what a read that no fast path answered is counted as.
-func kindOfRead(got *inflight.Served, err error) inspect.Kind {
-	switch {
-	case err == nil && got.Origin == inflight.FromRemote:
-		return inspect.KindRemoteHit
-	case err == nil && got.Origin == inflight.FromLoader:
-		return inspect.KindLoadedRead
-	}
-	return inspect.KindNone
-}
-
 // anyView returns one of the views of a namespace.
-func (s *Store) anyView(path string) (*core, error) {
-	if ns := s.namespaces.Find(path); ns != nil {
-		if w := ns.anyView.Load(); w != nil {
+func (s *Store) anyView(path string) (*core.Cache, error) {
+	if ns := s.core.Namespaces.Find(path); ns != nil {
+		if w := ns.AnyView.Load(); w != nil {
 			if c := w.Value(); c != nil {
 				return c, nil
 			}
@@ -76,19 +66,19 @@ func (s *Store) anyView(path string) (*core, error) {
 // localSizes adds up what namespaces hold in the local tier.
 func (s *Store) localSizes(most int) inspect.Sizes {
 	sizes, seen := inspect.Sizes{Of: make(map[string]inspect.Size)}, 0
-	for e, bytes := range s.local.All() {
+	for e, bytes := range s.core.Local.All() {
 		if seen++; seen > most {
 			sizes.Partial = true
 			break
 		}
-		if ns, ok := e.Value.Space.(*namespace); ok {
+		if ns, ok := e.Value.Space.(*core.Namespace); ok {
 			size := sizes.Of[ns.Path]
 			size.Entries++
 			size.Bytes += bytes
 			sizes.Of[ns.Path] = size
 		}
 	}
-	if scale := float64(s.local.Len()) / float64(most); sizes.Partial && scale > 1 {
+	if scale := float64(s.core.Local.Len()) / float64(most); sizes.Partial && scale > 1 {
 		for path, size := range sizes.Of {
 			sizes.Of[path] = inspect.Size{Entries: int64(float64(size.Entries) * scale), Bytes: int64(float64(size.Bytes) * scale)}
 		}

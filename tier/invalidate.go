@@ -56,35 +56,15 @@ func (s *Store) InvalidateAll(ctx context.Context, options ...ChangeOption) (AsO
 }
 
 func (s *Store) change(ctx context.Context, doing string, scopes []invalidation.Scope, all bool, options []ChangeOption) (AsOf, error) {
-	if s.closed.Load() {
-		return AsOf{}, ErrClosed
-	}
-	cfg := config.Change{Settle: s.cfg.Settle}
+	return s.core.Change(ctx, doing, scopes, all, changeOptions(s.core.Config.Settle, options))
+}
+
+func changeOptions(settle time.Duration, options []ChangeOption) config.Change {
+	cfg := config.Change{Settle: settle}
 	for _, o := range options {
 		if o != nil {
 			o.applyChange(&cfg)
 		}
 	}
-	if err := config.CheckSettle(cfg.Settle, s.cfg.MaxTTL); err != nil {
-		return AsOf{}, fmt.Errorf("tier: %s: %w", doing, err)
-	}
-	if len(scopes) == 0 && !all {
-		return s.AsOf(), nil // nothing named, nothing changed
-	}
-	begun := time.Now()
-	ctx, traced := s.traceChange(ctx, doing, "", len(scopes))
-	recorded := len(scopes)
-	if cfg.Settle > 0 {
-		recorded *= 2
-	}
-	rctx, cancel := s.session.ChangeContext(ctx, recorded)
-	defer cancel()
-	asOf, err := s.session.Tail.Change(rctx, scopes, all, cfg.Settle)
-	if err != nil {
-		err = s.remoteError(ctx, doing, err)
-	}
-	s.changes.Add(1)
-	traced(err)
-	s.observe(Event{Kind: EventInvalidate, Took: time.Since(begun), Err: err})
-	return asOf, err
+	return cfg
 }

@@ -1,38 +1,6 @@
 package tier
 
-import (
-	"errors"
-	"fmt"
-	"sync/atomic"
-	"weak"
-
-	"github.com/tiercache/tiercache/tier/internal/record"
-	"github.com/tiercache/tiercache/tier/internal/session"
-)
+import "github.com/tiercache/tiercache/tier/internal/core"
 
 // MaxKey is the longest key in bytes. Keys may hold anything.
-const MaxKey = 1 << 20
-
-func checkKey(key string) error {
-	if key == "" {
-		return errors.New("tier: a key must not be empty")
-	}
-	if len(key) > MaxKey {
-		return fmt.Errorf("tier: key %.40q… is %d bytes long, the limit is %d", key, len(key), MaxKey)
-	}
-	return nil
-}
-
-// namespace is what the views of one namespace share in a store.
-type namespace struct {
-	session.Namespace
-	stats *counters
-	views record.Views
-	// anyView is the view that was made last; it does not keep it in use.
-	anyView atomic.Pointer[weak.Pointer[core]]
-	// unencoded says what was wrong with the latest value that could not be encoded.
-	unencoded atomic.Pointer[string]
-	// guessed is the type of values whose size is a guess.
-	guessed atomic.Pointer[string]
-	warmed  atomic.Bool // a view has begun to read what is hot elsewhere
-}
+const MaxKey = core.MaxKey

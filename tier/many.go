@@ -1,22 +1,11 @@
 package tier
 
 import (
-	"cmp"
 	"context"
-	"errors"
-	"fmt"
-	"slices"
 
-	"github.com/tiercache/tiercache/internal/backend"
-	"github.com/tiercache/tiercache/internal/mono"
-	"github.com/tiercache/tiercache/local"
-	"github.com/tiercache/tiercache/tier/internal/breaker"
-	"github.com/tiercache/tiercache/tier/internal/config"
+	"github.com/tiercache/tiercache/tier/internal/core"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
-	"github.com/tiercache/tiercache/tier/internal/inspect"
-	"github.com/tiercache/tiercache/tier/internal/pieces"
 	"github.com/tiercache/tiercache/tier/internal/record"
-	"github.com/tiercache/tiercache/tier/internal/revalidate"
 )
 
 // GetMany is Get of any number of keys: one request to the remote tier for each 128 of
@@ -35,8 +24,7 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[
 	}
 	for _, key := range keys {
 		if len(options) == 0 {
-			if it := c.hit(key); it != nil {
-				c.countHit(key)
+			if it := c.core.Hit(key); it != nil {
 				found[key] = *record.ValueIn[V](it)
 				continue
 			}
@@ -46,360 +34,30 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[
 	if len(missing) == 0 {
 		return found, nil
 	}
-	p := &batchLookup{lookups: make([]keyLookup, len(missing))}
 	give := func(key string, it *record.Item) {
 		if !it.Negative {
 			found[key] = c.valueOf(it)
 		}
 	}
-	c.lookupMany(ctx, p, missing, loadFunc{c.typed.batch, load}, callOptions(options), give)
-	for _, key := range missing {
-		c.s.watch.Read(inspect.KindNone, 0, c.ns.Path, key)
-	}
-	for i := range p.lookups {
-		if t := &p.lookups[i]; t.err == nil && !t.delivered {
-			give(t.key, t.out.It)
-		}
-	}
-	errs := manyErrors(p.lookups)
-	if len(errs) == 1 {
-		return found, errs[0]
-	}
-	return found, errors.Join(errs...)
+	return found, c.core.GetMany(ctx, missing, core.LoadFunc{Run: c.batch, Loader: load}, callOptions(options), give)
 }
 
 // runBatch runs a BatchLoader[V].
-func runBatch[V any](ctx context.Context, k *record.Kind, loader any, fs []*inflight.Call, es []*Entry, out []loaded) {
+func runBatch[V any](ctx context.Context, k *record.Kind, loader any, fs []*inflight.Call, es []*core.LoadEntry, out []core.Loaded) {
 	keys, entries := make([]string, len(fs)), Entries{make(map[string]*Entry, len(fs))}
 	for i, f := range fs {
-		keys[i], entries.byKey[f.Key] = f.Key, es[i]
+		keys[i], entries.byKey[f.Key] = f.Key, (*Entry)(es[i])
 	}
 	values, err := loader.(BatchLoader[V])(ctx, keys, entries)
 	for i, f := range fs {
 		v, ok := values[f.Key]
 		switch {
 		case ok:
-			out[i].it = record.NewItemOf(k, v) // also with an error: the values that were found are returned
+			out[i].It = record.NewItemOf(k, v) // also with an error: the values that were found are returned
 		case err != nil:
-			out[i].err = err
+			out[i].Err = err
 		default:
-			out[i].err = ErrNotFound
+			out[i].Err = ErrNotFound
 		}
 	}
-}
-
-// keyLookup is one key of a GetMany on its way.
-type keyLookup struct {
-	key           string
-	h             local.Key
-	hasCall       bool           // the key had a call when the caller began
-	delivered     bool           // its value was read uncoalesced, and given
-	read          bool           // it was asked for uncoalesced, and answered
-	readErr       error          // or not
-	seen          string         // the version that was read uncoalesced and cannot be used: see call.seen
-	empty         bool           // likewise: see call.empty
-	readAgain     bool           // what was read uncoalesced is of another encoding: see call.ReadAgain
-	call          *inflight.Call // nil if the local tier had it, it was delivered, or err
-	leads         bool
-	left          bool
-	invalidations int
-	staleFallback *record.Item
-	out           inflight.Served
-	err           error
-}
-
-// batchLookup is what a GetMany needs for its keys.
-type batchLookup struct {
-	lookups []keyLookup
-	lead    []*inflight.Call
-	leaders []*keyLookup   // of lead, in its order; nil if none was read yet
-	due     []*record.Item // to be renewed in the background
-}
-
-// newCalls returns a call for each lookup that may need one, in one piece of memory:
-// most will be needed.
-func (p *batchLookup) newCalls() []inflight.Call {
-	n := 0
-	for i := range p.lookups {
-		if t := &p.lookups[i]; t.err == nil && !t.delivered {
-			n++
-		}
-	}
-	return make([]inflight.Call, n)
-}
-
-// lookupMany gets the values of keys from the first tier that has them, or the loader.
-func (c *core) lookupMany(ctx context.Context, p *batchLookup, keys []string, load loadFunc, o config.Call, give func(key string, it *record.Item)) {
-	lookups := p.lookups
-	since := c.s.takeSnapshot()
-	uncoalesced := c.readsUncoalesced(o) && ctx.Err() == nil
-	for i, key := range keys {
-		t := &lookups[i]
-		t.key = key
-		if t.err = c.admit(ctx, key); t.err == nil {
-			t.h = c.ns.Hash(key)
-			// guard: I10-many-wait-for-fill
-			t.hasCall = uncoalesced && c.s.table.HasCall(t.h)
-		}
-	}
-	if uncoalesced {
-		c.readUncoalesced(ctx, p, give)
-	}
-	calls := p.newCalls()
-	// guard: leave-shared-calls-on-goexit
-	defer c.leaveAll(lookups) // the rest, if a loader or codec ends this goroutine
-	for i := range lookups {
-		t := &lookups[i]
-		if t.err != nil || t.delivered {
-			continue
-		}
-		if c.usesLocal(o) && !o.Fresh {
-			got, ok, due := c.fromLocal(t.h, t.key)
-			if due {
-				p.due = append(p.due, got.It)
-			}
-			if ok {
-				t.out = got
-				continue
-			}
-			t.staleFallback = got.It
-		}
-		if ctx.Err() != nil {
-			c.ns.stats.cancelled.Add(1)
-			t.err = endOf(ctx)
-			continue
-		}
-		t.call, t.leads, t.invalidations = c.s.table.Join(&calls[0], t.h, t.key, true)
-		if t.leads {
-			calls = calls[1:]
-			t.call.Seen, t.call.Empty, t.call.ReadAgain = t.seen, t.empty, t.readAgain
-			p.lead, p.leaders = append(p.lead, t.call), append(p.leaders, t)
-		}
-	}
-	c.ns.NameAll(len(p.lead), func(i int) local.Key { return p.lead[i].H }, func(i int, name string) { p.lead[i].Name = name })
-	c.lookupBatch(ctx, p, load, o)
-	c.refreshLater(ctx, load, p.due...)
-	c.readPresentMany(ctx, p, o)
-	for i := range lookups {
-		if t := &lookups[i]; t.call != nil {
-			t.out, t.err = c.awaitKey(ctx, t, since, load, o)
-		}
-	}
-}
-
-// leaveAll leaves the calls that were not left yet.
-func (c *core) leaveAll(lookups []keyLookup) {
-	for i := range lookups {
-		if t := &lookups[i]; t.call != nil && !t.left {
-			t.left = true
-			c.s.table.Leave(t.call)
-		}
-	}
-}
-
-// manyErrors returns the errors of the lookups, each text once.
-func manyErrors(lookups []keyLookup) (errs []error) {
-	failed := make(map[string][]string) // keys by the text of their error
-	for i := range lookups {
-		err := lookups[i].err
-		if err == nil || errors.Is(err, ErrNotFound) {
-			continue
-		}
-		text := err.Error()
-		if failed[text] == nil {
-			errs = append(errs, err)
-		}
-		failed[text] = append(failed[text], lookups[i].key)
-	}
-	for i, err := range errs {
-		errs[i] = manyError(failed[err.Error()], err)
-	}
-	return errs
-}
-
-// manyError names one of the keys that have failed with err, and their number.
-func manyError(keys []string, err error) error {
-	if len(keys) == 1 {
-		return fmt.Errorf("key %.80q: %w", keys[0], err)
-	}
-	return fmt.Errorf("%d keys, %.80q among them: %w", len(keys), keys[0], err)
-}
-
-// awaitKey waits for one key's call. If its result may not be shared the key
-// is looked up on its own.
-func (c *core) awaitKey(ctx context.Context, t *keyLookup, since snapshot, load loadFunc, o config.Call) (inflight.Served, error) {
-	t.left = true
-	got, again, err := c.answer(ctx, t.call, t.key, t.leads, since.with(t.invalidations), t.staleFallback, o)
-	if again {
-		return c.lookup(ctx, t.key, load, o)
-	}
-	return got, err
-}
-
-// lookupBatch does the work of the calls that the batch leads: it reads them in pieces, unless they
-// were read uncoalesced, and has one load for the rest.
-func (c *core) lookupBatch(ctx context.Context, p *batchLookup, load loadFunc, o config.Call) {
-	fs := p.lead
-	if len(fs) == 0 {
-		return
-	}
-	if c.cfg.LocalOnly {
-		var rest []*inflight.Call
-		for _, f := range fs {
-			if !c.recheckLocalOnly(f, o) && !c.finishPaused(f) {
-				rest = append(rest, f)
-			}
-		}
-		if len(rest) > 0 {
-			c.newRun(load, o).start(ctx, rest)
-		}
-		return
-	}
-	returned := false
-	defer func() {
-		if !returned {
-			c.endOnGoexit(p.lead...)
-		}
-	}()
-	fs, rest := c.splitByRead(ctx, p, o)
-	fs, offline := c.splitByOutage(ctx, fs, o)
-	rest = append(rest, offline...)
-	var failed error
-	silence := pieces.SilenceOf(len(fs))
-	for len(fs) > 0 {
-		piece := fs[:min(len(fs), pieces.Keys)]
-		fs = fs[len(piece):]
-		var items []backend.Item
-		var copies []*record.Item
-		err := failed
-		// guard: silent-piece-is-the-last
-		if failed == nil {
-			if items, copies, err = c.readMany(ctx, piece, o); err != nil {
-				// guard: one-request-one-error
-				c.countReadError(ctx, err)
-			}
-			silent := cmp.Or(err, pieces.SilentItem(items))
-			if endsBatch(ctx, &silence, silent) {
-				failed = silent
-			}
-		}
-		var again []*inflight.Call
-		for i, f := range piece {
-			err := err
-			if items != nil {
-				err = cmp.Or(err, items[i].Err)
-			}
-			switch {
-			case err == nil && items == nil:
-				f.Lease = inflight.LeaseSkipped
-				rest = append(rest, f)
-			case err == nil:
-				wasLinked := f.Link != 0
-				var ended, unread bool
-				var due *record.Item
-				if copies[i] != nil {
-					ended, unread, due = c.finishFromCopy(ctx, f, copies[i], items[i], o)
-				} else {
-					ended, due = c.finishWith(ctx, f, items[i], o)
-				}
-				if due != nil {
-					p.due = append(p.due, due)
-				}
-				switch {
-				case ended:
-				case unread, copies[i] == nil && f.Link != 0 && !wasLinked: // it, or what stands beside it, is read in a piece at the end
-					fs = append(fs, f)
-				default:
-					rest = append(rest, f)
-				}
-			case failed == nil && pieces.EndAfter(err):
-				again = append(again, f)
-			default:
-				if items != nil {
-					c.countReadError(ctx, err)
-				}
-				if !c.afterReadError(ctx, f, o, err) {
-					rest = append(rest, f)
-				}
-			}
-		}
-		if len(again) > 0 {
-			fs = append(again, fs...)
-		}
-	}
-	returned = true
-	rest = slices.DeleteFunc(rest, c.finishPaused)
-	if len(rest) > 0 {
-		c.newRun(load, o).start(ctx, rest)
-	}
-}
-
-// endsBatch is told of the error of each piece of a batch, or nil, and reports whether no other piece is to be read.
-func endsBatch(ctx context.Context, silence *pieces.Silence, err error) bool {
-	return silence.Ends(err) || err != nil && (ctx.Err() != nil || breaker.Refused(err) || !pieces.EndAfter(err))
-}
-
-// splitByRead separates the calls that are to be read from those that were asked for uncoalesced.
-func (c *core) splitByRead(ctx context.Context, p *batchLookup, o config.Call) (unread, rest []*inflight.Call) {
-	if p.leaders == nil {
-		return p.lead, nil
-	}
-	unread = p.lead[:0:0]
-	for i, f := range p.lead {
-		switch t := p.leaders[i]; {
-		case t.readErr != nil:
-			if !c.afterReadError(ctx, f, o, t.readErr) {
-				rest = append(rest, f)
-			}
-		case t.read && !f.ReadAgain:
-			rest = append(rest, f)
-		default:
-			unread = append(unread, f)
-		}
-	}
-	return unread, rest
-}
-
-// splitByOutage separates the calls whose server is away, so that the keys of a cluster's
-// other servers are still read.
-func (c *core) splitByOutage(ctx context.Context, fs []*inflight.Call, o config.Call) (there, offline []*inflight.Call) {
-	// guard: I8-one-silent-server
-	if !c.s.session.Sharded() {
-		return fs, nil
-	}
-	for _, f := range fs {
-		if a := c.s.session.Conn.Of(f.Name).Current.Load(); a == nil {
-			there = append(there, f)
-		} else if !c.afterReadError(ctx, f, o, a) {
-			offline = append(offline, f)
-		}
-	}
-	return there, offline
-}
-
-// readMany reads all calls' keys in one round trip. It returns neither items nor an error
-// if the change log was replaced during each of its attempts. Of keys that have one, it returns the suspended copy, and the item
-// is no more than the head of the entry.
-func (c *core) readMany(ctx context.Context, fs []*inflight.Call, o config.Call) ([]backend.Item, []*record.Item, error) {
-	copies := make([]*record.Item, len(fs))
-	for range 3 {
-		v, now := c.s.session.Tail.View(), mono.Now()
-		var heads, names []string
-		for i, f := range fs {
-			c.s.table.Restart(f, v, now)
-			if copies[i] = c.suspendedCopy(f, o); copies[i] != nil {
-				heads = append(heads, f.Name)
-			} else {
-				names = append(names, f.Name)
-			}
-		}
-		items, done, err := c.s.session.ReadHeads(ctx, heads, names, o.Fresh, v)
-		if err != nil {
-			return nil, copies, err
-		}
-		if done {
-			return revalidate.InOrder(items, len(heads), copies), copies, nil
-		}
-	}
-	return nil, copies, nil
 }

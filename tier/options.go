@@ -15,6 +15,7 @@ import (
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier/internal/config"
+	"github.com/tiercache/tiercache/tier/internal/core"
 )
 
 // Option configures a [Store]. Contradictions and values out of range are
@@ -26,13 +27,12 @@ type storeOption func(*storeConfig)
 func (f storeOption) applyStore(c *storeConfig) { f(c) }
 
 type storeConfig struct {
-	config.Store
-	observer func(Event)
-	report   bool
+	core.Settings
+	report bool
 }
 
 func defaultStoreConfig() storeConfig {
-	return storeConfig{Store: config.Store{
+	return storeConfig{Settings: core.Settings{NewPanic: newLoadPanic, Store: config.Store{
 		Prefix:       "tiercache",
 		LocalBytes:   64 << 20,
 		MaxValue:     envelope.MaxPayload,
@@ -42,7 +42,7 @@ func defaultStoreConfig() storeConfig {
 		MaxTTL:       DefaultMaxTTL,
 		LeaseTTL:     backend.DefaultLeaseTTL,
 		Logger:       slog.Default(),
-	}}
+	}}}
 }
 
 // WithValkey connects to the server at a URL:
@@ -206,7 +206,14 @@ func WithLogger(l *slog.Logger) Option {
 // read the very key. Otherwise it is called in the goroutine that did the work, which may be
 // a caller's, and must be quick: of errors, 10,000 wait for it, and no more are told. Default none.
 func WithObserver(f func(Event)) Option {
-	return storeOption(func(c *storeConfig) { c.observer = f })
+	return storeOption(func(c *storeConfig) {
+		c.Observer = nil
+		if f != nil {
+			c.Observer = func(e core.Event) {
+				f(Event{Kind: EventKind(e.Kind), Namespace: e.Namespace, Took: e.Took, Err: e.Err, Background: e.Background})
+			}
+		}
+	})
 }
 
 // ChangeOption configures an invalidation.

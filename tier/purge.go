@@ -38,13 +38,13 @@ func ResumeAt(resume string) PurgeOption {
 // after each batch. When ctx ends first, the returned progress says where to
 // resume. Entries stored while it runs may be removed too.
 func (s *Store) Purge(ctx context.Context, path string, progress func(PurgeProgress), options ...PurgeOption) (PurgeProgress, error) {
-	if s.closed.Load() {
+	if s.core.Closed.Load() {
 		return PurgeProgress{}, ErrClosed
 	}
 	if err := invalidation.CheckNamespace(path); err != nil {
 		return PurgeProgress{}, fmt.Errorf("tier: purge: %w", err)
 	}
-	req := backend.PurgeRequest{Prefixes: []string{keyspace.New(s.cfg.Prefix, path).Prefix}}
+	req := backend.PurgeRequest{Prefixes: []string{keyspace.New(s.core.Config.Prefix, path).Prefix}}
 	if progress != nil {
 		req.Progress = func(p backend.PurgeProgress) { progress(PurgeProgress(p)) }
 	}
@@ -58,6 +58,6 @@ func (s *Store) Purge(ctx context.Context, path string, progress func(PurgeProgr
 			return PurgeProgress{}, err
 		}
 	}
-	done, err := s.session.Conn.Purge(ctx, req)
-	return PurgeProgress(done), s.remoteError(ctx, "purge", err)
+	done, err := s.core.Session.Conn.Purge(ctx, req)
+	return PurgeProgress(done), s.core.RemoteError(ctx, "purge", err)
 }

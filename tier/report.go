@@ -25,10 +25,10 @@ func (s *Store) report() {
 	host, _ := os.Hostname() // or without
 	before := s.Stats()
 	tell := func(span time.Duration) fleet.Report {
-		stats, t := s.Stats(), s.session.Tail.Health()
+		stats, t := s.Stats(), s.core.Session.Tail.Health()
 		per := func(now, before int64) float64 { return float64(now-before) / span.Seconds() }
-		r := fleet.Report{Host: host, PID: os.Getpid(), Mode: backend.ModeOf(s.session.Conn.Conn, s.cfg.Connection()).Kind,
-			LagMs: t.ProofAge.Milliseconds(), MaxStalenessMs: s.cfg.MaxStaleness.Milliseconds(), Idle: t.Idle,
+		r := fleet.Report{Host: host, PID: os.Getpid(), Mode: backend.ModeOf(s.core.Session.Conn.Conn, s.core.Config.Connection()).Kind,
+			LagMs: t.ProofAge.Milliseconds(), MaxStalenessMs: s.core.Config.MaxStaleness.Milliseconds(), Idle: t.Idle,
 			Away: !stats.AwaySince.IsZero(), Pending: t.Undelivered,
 			Reads: per(stats.Reads(), before.Reads()), Local: per(stats.LocalHits, before.LocalHits),
 			Remote: per(stats.RemoteHits+stats.Shared, before.RemoteHits+before.Shared), Loads: per(stats.Loads, before.Loads),
@@ -39,7 +39,7 @@ func (s *Store) report() {
 		}
 		return r
 	}
-	r := fleet.NewReporter(s.session.Conn, s.cfg.Prefix, max(s.cfg.Timeout, time.Second), func() time.Time { return s.session.ServerTimeIn(0) }, tell)
+	r := fleet.NewReporter(s.core.Session.Conn, s.core.Config.Prefix, max(s.core.Config.Timeout, time.Second), func() time.Time { return s.core.Session.ServerTimeIn(0) }, tell)
 	inside.Watch.Start()
 	if !inside.Spawn(func(ctx context.Context) { defer inside.Watch.Stop(); r.Run(ctx) }) {
 		inside.Watch.Stop()
@@ -48,7 +48,7 @@ func (s *Store) report() {
 
 // hashText is the hash of a key as it stands between the braces of its remote name.
 func (s *Store) hashText(k inspect.Key) string {
-	ns := s.namespace(k.Namespace)
+	ns := s.core.Namespace(k.Namespace)
 	name := ns.RemoteName(ns.Hash(k.Name))
 	return name[strings.LastIndexByte(name, '{')+1 : len(name)-1]
 }

@@ -3,7 +3,7 @@ package tier
 import (
 	"time"
 
-	"github.com/tiercache/tiercache/tier/internal/stripe"
+	"github.com/tiercache/tiercache/tier/internal/core"
 )
 
 // Cause says why a read could not be answered by a tier.
@@ -18,66 +18,14 @@ const (
 	Damaged                  // the stored bytes were not a valid entry
 	OtherType                // the stored value was of another type
 	OtherFormat              // the stored entry was in a format of another release
-	numCauses
 )
 
 func (c Cause) String() string {
-	return [...]string{"cold", "expired", "invalidated", "unproven", "damaged", "other type", "other format", "?"}[min(c, numCauses)]
+	return [...]string{"cold", "expired", "invalidated", "unproven", "damaged", "other type", "other format", "?"}[min(c, Cause(core.NumCauses))]
 }
 
 // MarshalText makes causes readable as the keys of a JSON object.
 func (c Cause) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
-
-// counters are the figures of one namespace.
-type counters struct {
-	localHits    *stripe.Counter
-	localMisses  [numCauses]stripe.Count
-	remoteHits   stripe.Count
-	remoteMisses [numCauses]stripe.Count
-	shared       stripe.Count
-	stale        stripe.Count
-	outageHits   stripe.Count
-	cancelled    stripe.Count
-	loads        stripe.Count
-	refreshes    stripe.Count
-	loadErrors   stripe.Count
-	notFound     stripe.Count
-	overtaken    stripe.Count
-	fenced       stripe.Count
-	fills        stripe.Count
-	fillErrors   stripe.Count
-	full         stripe.Count
-	encodeErrors stripe.Count
-	remoteErrors stripe.Count
-	unleased     stripe.Count
-	early        stripe.Count
-	absent       stripe.Count
-	refused      stripe.Count
-	givenUp      stripe.Count
-}
-
-// newCounters returns counters that count in total as well, except for local hits, whose sum is that of a stripe.Set.
-func newCounters(total *counters, hits *stripe.Counter) *counters {
-	c := &counters{localHits: hits}
-	theirs := total.all()
-	for i, own := range c.all() {
-		own.CountIn(theirs[i])
-	}
-	return c
-}
-
-// all returns the counters other than that of local hits.
-func (c *counters) all() []*stripe.Count {
-	all := []*stripe.Count{
-		&c.remoteHits, &c.shared, &c.stale, &c.outageHits, &c.cancelled, &c.loads, &c.refreshes, &c.loadErrors,
-		&c.notFound, &c.overtaken, &c.fenced, &c.fills, &c.fillErrors, &c.full, &c.encodeErrors, &c.remoteErrors,
-		&c.unleased, &c.early, &c.absent, &c.refused, &c.givenUp,
-	}
-	for i := range numCauses {
-		all = append(all, &c.localMisses[i], &c.remoteMisses[i])
-	}
-	return all
-}
 
 // Counts are the events in a namespace, or in all of them, since the store was
 // opened. Every read counts once in [Counts.Reads], whatever it was answered.
@@ -130,41 +78,24 @@ func ratio(a, b int64) float64 {
 	return float64(a) / float64(b)
 }
 
-func (c *counters) counts() Counts {
+func countsOf(c *core.Counters) Counts {
 	out := Counts{
-		RemoteHits: c.remoteHits.Load(), Shared: c.shared.Load(), Cancelled: c.cancelled.Load(),
-		Loads: c.loads.Load(), Refreshes: c.refreshes.Load(), LoadErrors: c.loadErrors.Load(), NotFound: c.notFound.Load(),
-		Stale: c.stale.Load(), OutageHits: c.outageHits.Load(), Overtaken: c.overtaken.Load(), Fenced: c.fenced.Load(),
-		Fills: c.fills.Load(), FillErrors: c.fillErrors.Load(), Full: c.full.Load(),
-		EncodeErrors: c.encodeErrors.Load(), RemoteErrors: c.remoteErrors.Load(), Unleased: c.unleased.Load(),
-		EarlyRefreshes: c.early.Load(), Absent: c.absent.Load(),
-		Refused: c.refused.Load(), GivenUp: c.givenUp.Load(),
+		RemoteHits: c.RemoteHits.Load(), Shared: c.Shared.Load(), Cancelled: c.Cancelled.Load(),
+		Loads: c.Loads.Load(), Refreshes: c.Refreshes.Load(), LoadErrors: c.LoadErrors.Load(), NotFound: c.NotFound.Load(),
+		Stale: c.Stale.Load(), OutageHits: c.OutageHits.Load(), Overtaken: c.Overtaken.Load(), Fenced: c.Fenced.Load(),
+		Fills: c.Fills.Load(), FillErrors: c.FillErrors.Load(), Full: c.Full.Load(),
+		EncodeErrors: c.EncodeErrors.Load(), RemoteErrors: c.RemoteErrors.Load(), Unleased: c.Unleased.Load(),
+		EarlyRefreshes: c.Early.Load(), Absent: c.Absent.Load(),
+		Refused: c.Refused.Load(), GivenUp: c.GivenUp.Load(),
 		LocalMisses: make(map[Cause]int64), RemoteMisses: make(map[Cause]int64),
 	}
-	if c.localHits != nil {
-		out.LocalHits = c.localHits.Sum()
+	if c.LocalHits != nil {
+		out.LocalHits = c.LocalHits.Sum()
 	}
-	for i := range numCauses {
-		out.LocalMisses[i], out.RemoteMisses[i] = c.localMisses[i].Load(), c.remoteMisses[i].Load()
+	for i := range core.NumCauses {
+		out.LocalMisses[Cause(i)], out.RemoteMisses[Cause(i)] = c.LocalMisses[i].Load(), c.RemoteMisses[i].Load()
 	}
 	return out
-}
-
-// countHit counts an answer of the local tier.
-func (c *core) countHit(key string) {
-	if n := c.ns.stats.localHits.Add(); c.s.watch.IsDue(n) {
-		c.s.watch.Take(c.ns.Path, key)
-	}
-}
-
-// reads counts the reads that any tier was asked for, without local hits, and some of them twice: it is for finding out
-// whether there were any.
-func (c *counters) reads() int64 {
-	n := c.remoteHits.Load() + c.shared.Load() + c.loads.Load()
-	for i := range numCauses {
-		n += c.localMisses[i].Load() + c.remoteMisses[i].Load()
-	}
-	return n
 }
 
 // Stats are a store's figures. They are read one after the other while they change, so
@@ -208,33 +139,28 @@ type Stats struct {
 	Panics int64
 }
 
-// reads is counters.reads of all namespaces, and more where the store is not to be idle though nothing is read.
-func (s *Store) reads() int64 {
-	return s.session.Activity.Load() + s.hits.Sum() + s.total.reads()
-}
-
 // Stats returns the present figures. It sends nothing.
 func (s *Store) Stats() Stats {
 	st := Stats{
-		Counts:         s.total.counts(),
+		Counts:         countsOf(&s.core.Total),
 		Namespaces:     make(map[string]Counts),
-		LocalEntries:   s.local.Len(),
-		LocalBytes:     s.local.Bytes(),
-		LocalEvictions: s.evictions.Load(),
-		Changes:        s.changes.Load(),
-		Panics:         s.goroutines.Panics.Count(),
+		LocalEntries:   s.core.Local.Len(),
+		LocalBytes:     s.core.Local.Bytes(),
+		LocalEvictions: s.core.Evictions.Load(),
+		Changes:        s.core.Changes.Load(),
+		Panics:         s.core.Goroutines.Panics.Count(),
 	}
-	t := s.session.Tail.Health()
+	t := s.core.Session.Tail.Health()
 	st.Staleness, st.Undelivered, st.InvalidationLag, st.HistoryLosses = t.ProofAge, t.Undelivered, t.Lag, t.Losses
 	if t.UndeliveredAll {
 		st.Undelivered++
 	}
-	st.LocalTooLarge, st.LoadsRunning = s.table.TooLarge.Load(), int(s.loading.Load())
-	st.AwaySince, st.Outages = s.session.Conn.AwaySince()
-	st.LocalHits = s.hits.Sum()
-	for _, ns := range s.namespaces.Listed() {
-		st.Namespaces[ns.Path] = ns.stats.counts()
+	st.LocalTooLarge, st.LoadsRunning = s.core.Table.TooLarge.Load(), int(s.core.Loading.Load())
+	st.AwaySince, st.Outages = s.core.Session.Conn.AwaySince()
+	st.LocalHits = s.core.Hits.Sum()
+	for _, ns := range s.core.Namespaces.Listed() {
+		st.Namespaces[ns.Path] = countsOf(ns.Stats)
 	}
-	st.Unlisted = max(0, s.namespaces.Len()-len(st.Namespaces))
+	st.Unlisted = max(0, s.core.Namespaces.Len()-len(st.Namespaces))
 	return st
 }

@@ -4,9 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/tiercache/tiercache/internal/recovery"
-	"github.com/tiercache/tiercache/tier/internal/inflight"
-	"github.com/tiercache/tiercache/tier/internal/record"
 	"github.com/tiercache/tiercache/tier/internal/traced"
 )
 
@@ -74,53 +71,5 @@ type tracer struct{ t Tracer }
 func (t tracer) Start(ctx context.Context, op traced.Op) context.Context {
 	return t.t.Start(ctx, Op(op))
 }
+
 func (t tracer) End(ctx context.Context, out traced.Outcome) { t.t.End(ctx, Outcome(out)) }
-
-func (s *Store) tracerPanicked(p any) {
-	s.cfg.Logger.Error("tiercache: the tracer panicked", "panic", recovery.Describe(p))
-}
-
-// traceChange tells the tracer of a change. done is called with its error.
-func (s *Store) traceChange(ctx context.Context, name, namespace string, keys int) (traceCtx context.Context, done func(err error)) {
-	if !s.cfg.Trace.On() {
-		return ctx, func(error) {}
-	}
-	begun := time.Now()
-	ctx = s.cfg.Trace.Start(ctx, traced.Op{Name: name, Namespace: namespace, Keys: keys})
-	return ctx, func(err error) { s.cfg.Trace.End(ctx, traced.Outcome{Err: err, Took: time.Since(begun)}) }
-}
-
-// traceLoad returns the context that the loader runs under.
-func (l *loadRun) traceLoad(fs []*inflight.Call) context.Context {
-	if !l.s.cfg.Trace.On() {
-		return &l.LoadContext
-	}
-	ctx := l.s.cfg.Trace.Start(&l.LoadContext, traced.Op{Name: "load", Namespace: l.ns.Path, Keys: len(fs)})
-	for _, f := range fs {
-		f.Loaded = ctx
-	}
-	return ctx
-}
-
-// told tells the tracer and the observer of a load, the callers of which have been answered.
-func (l *loadRun) told(took time.Duration, err error) {
-	l.s.loading.Add(-1)
-	defer l.s.observe(Event{Kind: EventLoad, Namespace: l.ns.Path, Took: took, Err: err, Background: l.inBackground()})
-	l.s.cfg.Trace.End(l.traced, traced.Outcome{Err: err, Took: took})
-}
-
-// awaitTraced is await, of which the tracer is told where a caller waits for the call of another.
-func (c *core) awaitTraced(ctx context.Context, f *inflight.Call, leads bool, since snapshot, fallback *record.Item) (instead inflight.Served, ended bool, err error) {
-	if leads || !c.s.cfg.Trace.On() || f.Finished() {
-		return c.await(ctx, f, leads, since, fallback)
-	}
-	begun := time.Now()
-	tctx := c.s.cfg.Trace.Start(ctx, traced.Op{Name: "wait", Namespace: c.ns.Path, Keys: 1})
-	instead, ended, err = c.await(ctx, f, leads, since, fallback)
-	out := traced.Outcome{Err: err, Took: time.Since(begun)}
-	if ended { // else the call still belongs to its leader
-		out.Err, out.Leader = f.Out.Err, f.Loaded
-	}
-	c.s.cfg.Trace.End(tctx, out)
-	return instead, ended, err
-}

@@ -14,7 +14,7 @@ func init() {
 		{"S3-trimmed-before-settled-embedded", "false", "./internal/embedded TestEmbeddedPassesTheBattery$/.*/ALogTellsAfterWhichLags"},
 		{"S4-caller-after-end", "false", "TestALoadThatBeganBefore"},
 		{"S5-record-in-new-log", "drop", "./internal/changelog TestAChangeThatHasNotSettled"},
-		{"S6-as-of-time", "sub c.s.session.Tail.Begun(asOf, begun) => begun", "TestASetOfWhat"},
+		{"S6-as-of-time", "sub c.s.Session.Tail.Begun(asOf, begun) => begun", "TestASetOfWhat"},
 		{"expired-copies-leave", "false", "TestWhatHasExpiredLeaves"},
 		{"invalidated-copies-leave", "false", "TestWhatWasInvalidatedLeaves"},
 		{"nothing-to-sweep", "false", "./tier/internal/sweep TestASweepLooksOnly"},

@@ -14,7 +14,7 @@ import (
 )
 
 // packages are those that run in the processes of users.
-var packages = []string{"tier", "internal/changelog", "remote", "local", "internal/wire", "internal/checkconn", "internal/resp",
+var packages = []string{"tier", "tier/internal/core", "internal/changelog", "remote", "local", "internal/wire", "internal/checkconn", "internal/resp",
 	"internal/bound", "internal/mono", "internal/envelope", "internal/sizeof", "internal/shape", "internal/recovery", "internal/embedded",
 	"tier/internal/background", "tier/internal/breaker", "tier/internal/config", "tier/internal/inflight", "tier/internal/keyspace",
 	"tier/internal/record", "tier/internal/revalidate", "tier/internal/session", "tier/internal/stripe", "tier/internal/pace", "tier/internal/loads",

@@ -1,4 +1,4 @@
-package tier
+package core
 
 import (
 	"context"
@@ -33,7 +33,7 @@ func tokenPrefix() string {
 
 // renewEvery is how often a running load renews its leases. Processes of two lengths of lease would have to
 // renew more often than a third of the shorter one: asking for a lease shortens another's to the asker's length.
-func (s *Store) renewEvery() time.Duration { return s.cfg.LeaseTTL / 3 }
+func (s *Store) renewEvery() time.Duration { return s.Config.LeaseTTL / 3 }
 
 // readOrLease reads the remote tier and, if it has nothing, takes the lease in
 // the same round trip. It returns true if that ended the call.
@@ -64,11 +64,11 @@ func (l *loadRun) readOrLease(ctx context.Context, f *inflight.Call) bool {
 	switch {
 	case lease.Item.Found():
 		served := l.finishFromRemote(ctx, f, lease.Item, l.load, l.o)
-		if !served && f.Link != 0 { // what is needed is beside it
+		if !served && f.Beside != nil { // what is needed is beside it
 			// guard: P2-release-other-lease
 			if f.Lease == inflight.LeaseOwned {
 				f.Lease = inflight.LeaseUnknown
-				l.s.goroutines.Spawn(func() { l.release([]string{name}) })
+				l.s.Goroutines.Spawn(func() { l.release([]string{name}) })
 			}
 			served = l.readBeside(ctx, f, l.load, l.o)
 		}
@@ -87,7 +87,7 @@ func (l *loadRun) readOrLease(ctx context.Context, f *inflight.Call) bool {
 	case f.Lease != inflight.LeaseOwned:
 		f.Lease, f.Holds = inflight.LeaseHeld, lease.Wait
 	}
-	l.countMiss(Cold)
+	l.countMiss(CauseCold)
 	returned = true
 	return false
 }
@@ -144,13 +144,13 @@ func (l *loadRun) lease(ctx context.Context, fs []*inflight.Call) (ready, held [
 			f.Lease = inflight.LeaseOf(leases[i].Acquired && leases[i].Err == nil)
 		}
 		for i, f := range piece {
-			lease, name, wasLinked := leases[i], f.Name, f.Link != 0
+			lease, name, wasLinked := leases[i], f.Name, f.Beside != nil
 			switch {
 			case lease.Item.Found() && finish(f, lease.Item):
 				if f.Lease == inflight.LeaseOwned {
 					l.releaseLater([]string{f.Name})
 				}
-			case f.Link != 0 && !wasLinked: // it went beside the entry that was found: ask for the lease there
+			case f.Beside != nil && !wasLinked: // it went beside the entry that was found: ask for the lease there
 				// guard: P2-release-other-lease-in-run
 				if f.Lease == inflight.LeaseOwned {
 					f.Lease = inflight.LeaseUnknown
@@ -184,13 +184,13 @@ func (l *loadRun) lease(ctx context.Context, fs []*inflight.Call) (ready, held [
 
 func (l *loadRun) askLeases(ctx context.Context, fs []*inflight.Call) ([]backend.Lease, error) {
 	reqs := make([]backend.LeaseRequest, len(fs))
-	view, now := l.s.session.Tail.View(), mono.Now()
+	view, now := l.s.Session.Tail.View(), mono.Now()
 	for i, f := range fs {
 		// Registered before the request, since it reads the key (R9).
-		l.s.table.Restart(f, view, now)
-		reqs[i] = backend.LeaseRequest{Key: f.Name, Token: l.token, Seen: f.Seen, TTL: l.s.cfg.LeaseTTL, Any: f.Force || f.Empty}
+		l.s.Table.Restart(f, view, now)
+		reqs[i] = backend.LeaseRequest{Key: f.Name, Token: l.token, Seen: f.Seen, TTL: l.s.Config.LeaseTTL, Any: f.Force || f.Empty}
 	}
-	return l.s.session.Lease(ctx, reqs, view)
+	return l.s.Session.Lease(ctx, reqs, view)
 }
 
 const (
@@ -220,7 +220,7 @@ func (l *loadRun) awaitLeases(ctx context.Context, held []*inflight.Call) (ready
 	}
 	l.leaveFinished(held)
 	wait := maxLeaseWait
-	if l.s.cfg.NoTracking {
+	if l.s.Config.NoTracking {
 		wait = leasePoll
 	}
 	for len(waiting) > 0 {
@@ -229,7 +229,7 @@ func (l *loadRun) awaitLeases(ctx context.Context, held []*inflight.Call) (ready
 			holds = min(holds, f.Holds)
 		}
 		// guard: ask-for-expired-lease
-		if err := l.s.table.Sleep(ctx, waiting, min(wait/2+mrand.N(wait/2), holds+leaseSlack)); err != nil {
+		if err := l.s.Table.Sleep(ctx, waiting, min(wait/2+mrand.N(wait/2), holds+leaseSlack)); err != nil {
 			l.finishAll(waiting, inflight.Outcome{Err: context.Cause(l.Context)})
 			return nil
 		}
@@ -249,19 +249,19 @@ func (l *loadRun) awaitLeases(ctx context.Context, held []*inflight.Call) (ready
 // request late, and this release after it, so that no other process waits until the
 // leases expire.
 func (l *loadRun) releaseLater(keys []string) {
-	l.s.goroutines.RunInBackground(func() { l.release(keys) })
+	l.s.Goroutines.RunInBackground(func() { l.release(keys) })
 }
 
 // releaseAside is releaseLater for a run that has not begun.
 func (l *loadRun) releaseAside(f *inflight.Call) {
 	name := f.Name
-	l.s.goroutines.Spawn(func() { l.release([]string{name}) })
+	l.s.Goroutines.Spawn(func() { l.release([]string{name}) })
 }
 
 // release gives up leases of the run.
 func (l *loadRun) release(keys []string) {
 	for piece := range slices.Chunk(keys, pieces.Keys) {
-		l.s.session.Release(l.s.goroutines.Ctx, piece, l.token, l.countReleaseError)
+		l.s.Session.Release(l.s.Goroutines.Ctx, piece, l.token, l.countReleaseError)
 	}
 }
 

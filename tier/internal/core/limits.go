@@ -1,4 +1,4 @@
-package tier
+package core
 
 import (
 	"context"
@@ -28,9 +28,9 @@ func (l *loadRun) takePlace(fs []*inflight.Call) []*inflight.Call {
 	}
 	switch {
 	case err == loads.ErrFull:
-		err = fmt.Errorf("%w: %d are running and %d are waiting (WithMaxLoads)", ErrOverloaded, l.s.cfg.MaxLoads, loads.WaitingPerPlace*l.s.cfg.MaxLoads)
+		err = fmt.Errorf("%w: %d are running and %d are waiting (WithMaxLoads)", ErrOverloaded, l.s.Config.MaxLoads, loads.WaitingPerPlace*l.s.Config.MaxLoads)
 	case err == l.cfg.TimedOut:
-		err = fmt.Errorf("%w: none of %d places became free (WithMaxLoads): %w", ErrOverloaded, l.s.cfg.MaxLoads, err)
+		err = fmt.Errorf("%w: none of %d places became free (WithMaxLoads): %w", ErrOverloaded, l.s.Config.MaxLoads, err)
 	}
 	for _, f := range fs {
 		if f.Lease == inflight.LeaseOwned {
@@ -84,12 +84,12 @@ func (l *loadRun) giveUp() {
 	if !l.ownResult(func() {
 		l.gaveUp = true
 		l.stuck.GiveUp()
-		l.s.stuck.GiveUp()
+		l.s.Stuck.GiveUp()
 	}) {
 		return
 	}
-	l.ns.stats.givenUp.Add(1)
-	l.s.cfg.Logger.Warn("tiercache: a loader has ignored the end of its context for another load timeout and was given up", "namespace", l.ns.Path, "timeout", l.cfg.LoadTimeout)
+	l.ns.Stats.GivenUp.Add(1)
+	l.s.Config.Logger.Warn("tiercache: a loader has ignored the end of its context for another load timeout and was given up", "namespace", l.ns.Path, "timeout", l.cfg.LoadTimeout)
 	defer l.told(mono.Now().Sub(l.begun), l.cfg.TimedOut) // when the keys are free
 	if keys := leasedNames(l.ready); len(keys) > 0 && !l.cfg.LocalOnly {
 		l.releaseLater(keys)
@@ -97,7 +97,7 @@ func (l *loadRun) giveUp() {
 	l.s.places.Release(&l.self)
 	for _, f := range l.ready {
 		// guard: given-up-load-frees-its-keys
-		l.s.table.Unregister(f)
+		l.s.Table.Unregister(f)
 	}
 	l.finish()
 }
@@ -135,6 +135,6 @@ func (l *loadRun) returned() {
 	defer l.mu.Unlock()
 	if l.gaveUp {
 		l.stuck.Return()
-		l.s.stuck.Return()
+		l.s.Stuck.Return()
 	}
 }

@@ -1,4 +1,4 @@
-package tier
+package core
 
 import (
 	"context"
@@ -26,14 +26,14 @@ import (
 //	B: begins, and would read what was there before
 //
 // Calls that begin later have returned nothing before this caller began.
-func (c *core) readsUncoalesced(o config.Call) bool {
-	return !c.usesLocal(o) && !o.Fresh && !c.cfg.LocalOnly && c.cfg.Early == 0 && c.cfg.StaleOnError == 0 && !c.s.session.Sharded()
+func (c *Cache) readsUncoalesced(o config.Call) bool {
+	return !c.usesLocal(o) && !o.Fresh && !c.cfg.LocalOnly && c.cfg.Early == 0 && c.cfg.StaleOnError == 0 && !c.s.Session.Sharded()
 }
 
 // readUncoalesced reads the remote tier for a batch and gives what is valid and fresh. The
 // rest is left to calls. They need not read it before they ask for its lease, since
 // that reads it, too.
-func (c *core) readUncoalesced(ctx context.Context, p *batchLookup, give func(key string, it *record.Item)) {
+func (c *Cache) readUncoalesced(ctx context.Context, p *batchLookup, give func(key string, it *record.Item)) {
 	asked := make([]*keyLookup, 0, len(p.lookups))
 	for i := range p.lookups {
 		if t := &p.lookups[i]; t.err == nil && !t.hasCall {
@@ -42,9 +42,9 @@ func (c *core) readUncoalesced(ctx context.Context, p *batchLookup, give func(ke
 	}
 	silence := pieces.SilenceOf(len(asked))
 	for len(asked) > 0 {
-		v := c.s.session.Tail.View()
+		v := c.s.Session.Tail.View()
 		// guard: I2-uncoalesced-read-proof
-		if !c.s.session.CanJudge(v, nil) {
+		if !c.s.Session.CanJudge(v, nil) {
 			return // it takes a delta to judge it
 		}
 		piece := asked[:min(len(asked), pieces.Keys)]
@@ -81,7 +81,7 @@ func unansweredOf(piece []*keyLookup) (again []*keyLookup) {
 }
 
 // giveUncoalesced gives what of a piece was read and can be used. It returns an error if what follows is not to be read.
-func (c *core) giveUncoalesced(ctx context.Context, piece []*keyLookup, items []backend.Item, v *changelog.View, give func(key string, it *record.Item)) error {
+func (c *Cache) giveUncoalesced(ctx context.Context, piece []*keyLookup, items []backend.Item, v *changelog.View, give func(key string, it *record.Item)) error {
 	now, rests := mono.Now(), inflight.BasisOf(v)
 	hits := int64(0)
 	for i, t := range piece {
@@ -111,15 +111,15 @@ func (c *core) giveUncoalesced(ctx context.Context, piece []*keyLookup, items []
 			c.ns.CountRead(false)
 		}
 		// guard: uncoalesced-read-releases-marks
-		it.Release(c.s.session.Tail)
+		it.Release(c.s.Session.Tail)
 	}
-	c.ns.stats.remoteHits.Add(hits)
+	c.ns.Stats.RemoteHits.Add(hits)
 	return pieces.SilentItem(items)
 }
 
 // readNames reads the entries of the lookups' keys, so that they can be judged by v.
-func (c *core) readNames(ctx context.Context, asked []*keyLookup, v *changelog.View) (items []backend.Item, err error) {
+func (c *Cache) readNames(ctx context.Context, asked []*keyLookup, v *changelog.View) (items []backend.Item, err error) {
 	names := make([]string, len(asked))
 	c.ns.NameAll(len(asked), func(i int) local.Key { return asked[i].h }, func(i int, name string) { names[i] = name })
-	return c.s.session.ReadUntracked(ctx, names, v)
+	return c.s.Session.ReadUntracked(ctx, names, v)
 }

@@ -1,4 +1,4 @@
-package tier
+package core
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/envelope"
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
 	"github.com/tiercache/tiercache/tier/internal/record"
@@ -16,7 +17,7 @@ import (
 )
 
 // setBasis notes on what basis the item was read or loaded.
-func (c *core) setBasis(it *record.Item, b *inflight.Basis) {
+func (c *Cache) setBasis(it *record.Item, b *inflight.Basis) {
 	it.Meta().Epoch = b.Epoch
 	switch {
 	case c.cfg.LocalOnly: // no server has its key
@@ -30,32 +31,32 @@ func (c *core) setBasis(it *record.Item, b *inflight.Basis) {
 }
 
 // setShard notes which server of a cluster the item was read from or is written to.
-func (c *core) setShard(it *record.Item, s *backend.Shard) {
+func (c *Cache) setShard(it *record.Item, s *backend.Shard) {
 	if s != nil || it.Meta().Extra != nil {
 		it.EnsureExtra().Shard = s
 	}
 }
 
 // keysAreScopes reports whether changes of single keys are recorded in the log.
-func (c *core) keysAreScopes() bool { return c.s.cfg.NoTracking && !c.cfg.LocalOnly }
+func (c *Cache) keysAreScopes() bool { return c.s.Config.NoTracking && !c.cfg.LocalOnly }
 
 // stillServable reports whether a value is at most window past its TTL, within its life, and
 // nothing it depends on has changed.
-func (c *core) stillServable(it *record.Item, window time.Duration) bool {
+func (c *Cache) stillServable(it *record.Item, window time.Duration) bool {
 	// guard: S3-stale-within-life
 	return mono.Now() < min(it.Meta().Fresh.Add(window), it.Meta().Expires) && c.stillValid(it)
 }
 
 // stillValid decides R1 by what is known locally, for an item whose own marks may
 // have been released.
-func (c *core) stillValid(it *record.Item) bool {
-	return c.s.session.StillValid(&c.ns.Namespace, it, c.keysAreScopes())
+func (c *Cache) stillValid(it *record.Item) bool {
+	return c.s.Session.StillValid(&c.ns.Namespace, it, c.keysAreScopes())
 }
 
 // ofType reports whether the item is of this view's namespace and kind: items of earlier
 // views of another shape are not.
 // guard: I2-negative-of-own-kind
-func (c *core) ofType(it *record.Item) bool {
+func (c *Cache) ofType(it *record.Item) bool {
 	return it.Kind == c.typed.Kind || it.Kind == c.typed.Kind.NegativeKind
 }
 
@@ -68,9 +69,9 @@ func (c *core) ofType(it *record.Item) bool {
 //	A: reads 2 without the local tier, and returns it
 //	A: reads 1 from the local tier
 //	B: records the change
-func (c *core) removeOtherVersions(h local.Key, it *record.Item, f *inflight.Call) {
-	if c.s.cfg.NoTracking {
-		c.s.table.RemoveOtherVersions(h, it.Meta().Nonce, f)
+func (c *Cache) removeOtherVersions(h local.Key, it *record.Item, f *inflight.Call) {
+	if c.s.Config.NoTracking {
+		c.s.Table.RemoveOtherVersions(h, it.Meta().Nonce, f)
 	}
 }
 
@@ -85,8 +86,8 @@ type storedValue struct {
 
 // linkOf returns the random number of an entry of which open made no item since it is of another
 // encoding, or of a format of another release. 0: it is not, and has to be replaced.
-func linkOf(stored backend.Item, cause Cause) uint64 {
-	if cause != OtherType && cause != OtherFormat {
+func linkOf(stored backend.Item, cause MissCause) uint64 {
+	if cause != CauseOtherType && cause != CauseOtherFormat {
 		return 0
 	}
 	link, _ := envelope.NonceOf(stored.Envelope())
@@ -94,11 +95,11 @@ func linkOf(stored backend.Item, cause Cause) uint64 {
 }
 
 // besideName is the name of this view's entry of a key whose entry is of another encoding.
-func (c *core) besideName(h local.Key) string { return c.ns.BesideName(h, c.typed.Shape) }
+func (c *Cache) besideName(h local.Key) string { return c.ns.BesideName(h, c.typed.Shape) }
 
 // openBeside is open for an entry that stands beside one of another encoding, which was link when
 // it was read, and could not be used because of why.
-func (c *core) openBeside(ctx context.Context, r *storedValue, link uint64, why Cause) (*record.Item, Cause, error) {
+func (c *Cache) openBeside(ctx context.Context, r *storedValue, link uint64, why MissCause) (*record.Item, MissCause, error) {
 	if !r.stored.Found() {
 		return nil, why, nil
 	}
@@ -113,20 +114,20 @@ func (c *core) openBeside(ctx context.Context, r *storedValue, link uint64, why 
 }
 
 // open decodes a stored entry and validates it. Without an item the cause says why.
-func (c *core) open(ctx context.Context, r *storedValue) (*record.Item, Cause, error) {
+func (c *Cache) open(ctx context.Context, r *storedValue) (*record.Item, MissCause, error) {
 	if !r.stored.Found() {
-		return nil, Cold, nil
+		return nil, CauseCold, nil
 	}
-	e, err := envelope.DecodeWithin(r.stored.Envelope(), c.s.cfg.MaxValue)
+	e, err := envelope.DecodeWithin(r.stored.Envelope(), c.s.Config.MaxValue)
 	switch {
 	// guard: other-format-is-no-damage
 	case errors.Is(err, envelope.ErrFormat):
-		return nil, OtherFormat, nil // no error: two releases share the tier
+		return nil, CauseOtherFormat, nil // no error: two releases share the tier
 	case err != nil:
-		return nil, Damaged, err
+		return nil, CauseDamaged, err
 	}
 	if e.Namespace != c.ns.Path || e.Key != r.key {
-		return nil, Cold, nil // another key of the same hash
+		return nil, CauseCold, nil // another key of the same hash
 	}
 	it, cause, err := c.itemOf(r, &e)
 	if err != nil || it == nil {
@@ -134,17 +135,17 @@ func (c *core) open(ctx context.Context, r *storedValue) (*record.Item, Cause, e
 	}
 	// guard: I5-judge-remote-entry
 	if !c.pinMarks(ctx, it) {
-		it.Release(c.s.session.Tail)
-		return nil, Invalidated, nil
+		it.Release(c.s.Session.Tail)
+		return nil, CauseInvalidated, nil
 	}
 	return it, 0, nil
 }
 
 // itemOf decodes the value and turns the server's times into local ones.
-func (c *core) itemOf(r *storedValue, e *envelope.Entry) (*record.Item, Cause, error) {
-	left := e.Expires.Sub(c.s.session.Tail.View().ServerTime(r.now))
+func (c *Cache) itemOf(r *storedValue, e *envelope.Entry) (*record.Item, MissCause, error) {
+	left := e.Expires.Sub(c.s.Session.Tail.View().ServerTime(r.now))
 	if left <= 0 {
-		return nil, Expired, nil
+		return nil, CauseExpired, nil
 	}
 	it := c.typed.Empty()
 	f := it.Meta()
@@ -156,10 +157,10 @@ func (c *core) itemOf(r *storedValue, e *envelope.Entry) (*record.Item, Cause, e
 	it.DependOn(record.CloneAll(e.Sources))
 	if !e.Negative {
 		if e.Shape != c.typed.Shape {
-			return nil, OtherType, fmt.Errorf("stored value is of another type than %s's", c.ns.Path)
+			return nil, CauseOtherType, fmt.Errorf("stored value is of another type than %s's", c.ns.Path)
 		}
 		if err := c.typed.Decode(e.Payload, it); err != nil {
-			return nil, Damaged, err
+			return nil, CauseDamaged, err
 		}
 	}
 	left = min(left, e.Life) // an expiry in the far future gives no longer life
@@ -182,7 +183,7 @@ func (c *core) itemOf(r *storedValue, e *envelope.Entry) (*record.Item, Cause, e
 
 // limitLocal applies WithLocalTTL, and estimates the local copy's size unless it is
 // stated; encoded is the value's encoded length, or 0 if that is not known.
-func (c *core) limitLocal(it *record.Item, now mono.Time, encoded int) {
+func (c *Cache) limitLocal(it *record.Item, now mono.Time, encoded int) {
 	f := it.Meta()
 	if c.cfg.LocalTTL > 0 {
 		f.Expires = min(f.Expires, now.Add(c.cfg.LocalTTL))
@@ -198,15 +199,15 @@ func (c *core) limitLocal(it *record.Item, now mono.Time, encoded int) {
 }
 
 // correctGuess raises a cost that was guessed to at least the value's encoded length.
-func (c *core) correctGuess(it *record.Item, encoded int) {
+func (c *Cache) correctGuess(it *record.Item, encoded int) {
 	if it.Has(record.Guessed) {
 		it.Meta().Cost, _ = c.typed.Size(it, encoded)
 	}
 }
 
 // endOf is when a value ends since a change settles (S3).
-func (c *core) endOf(ctx context.Context, a AsOf, begun mono.Time, sources []string) mono.Time {
-	end, err := c.s.session.EndOf(ctx, &c.ns.Namespace, a, begun, sources)
+func (c *Cache) endOf(ctx context.Context, a invalidation.AsOf, begun mono.Time, sources []string) mono.Time {
+	end, err := c.s.Session.EndOf(ctx, &c.ns.Namespace, a, begun, sources)
 	if err != nil {
 		c.countRemoteError(err)
 	}
@@ -214,8 +215,8 @@ func (c *core) endOf(ctx context.Context, a AsOf, begun mono.Time, sources []str
 }
 
 // pinMarks pins the marks of all that the item depends on and decides R1 and R6.
-func (c *core) pinMarks(ctx context.Context, it *record.Item) bool {
-	valid, err := c.s.session.PinMarks(ctx, &c.ns.Namespace, it, c.keysAreScopes())
+func (c *Cache) pinMarks(ctx context.Context, it *record.Item) bool {
+	valid, err := c.s.Session.PinMarks(ctx, &c.ns.Namespace, it, c.keysAreScopes())
 	if err != nil {
 		c.countRemoteError(err)
 	}

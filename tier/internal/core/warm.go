@@ -1,4 +1,4 @@
-package tier
+package core
 
 import (
 	"slices"
@@ -16,44 +16,44 @@ const warmPiece = 128
 
 // warmUp reads the entries of the view's namespace that are hot in other processes, until the local tier is full. They are read,
 // judged and kept as by a GetMany; what is here already stays.
-func (c *core) warmUp() {
-	ctx, evicted := c.s.goroutines.Ctx, c.s.evictions.Load()
+func (c *Cache) warmUp() {
+	ctx, evicted := c.s.Goroutines.Ctx, c.s.Evictions.Load()
 	for names := range slices.Chunk(c.s.warm.Of(ctx, &c.ns.Namespace), warmPiece) {
-		v, now := c.s.session.Tail.View(), mono.Now()
+		v, now := c.s.Session.Tail.View(), mono.Now()
 		hashes, watches := make([]local.Key, len(names)), make([]inflight.Watch, len(names))
 		for i, name := range names {
 			hashes[i], _, _ = keyspace.Parse(name)
-			c.s.table.Watch(hashes[i], &watches[i])
+			c.s.Table.Watch(hashes[i], &watches[i])
 		}
-		items, done, err := c.s.session.ReadMany(ctx, names, false, v)
+		items, done, err := c.s.Session.ReadMany(ctx, names, false, v)
 		for i := range names {
 			if err == nil && done && items[i].Err == nil {
 				r := storedValue{stored: items[i], Basis: inflight.BasisOf(v), now: now, keeps: true}
-				r.Shard = c.s.session.ShardOf(names[i])
+				r.Shard = c.s.Session.ShardOf(names[i])
 				c.keepWarm(hashes[i], &watches[i], &r)
 			}
-			c.s.table.Unwatch(hashes[i], &watches[i])
+			c.s.Table.Unwatch(hashes[i], &watches[i])
 		}
-		if err != nil || !done || c.s.evictions.Load() != evicted {
+		if err != nil || !done || c.s.Evictions.Load() != evicted {
 			return
 		}
 	}
 }
 
 // keepWarm keeps what was read of a key that is not known before.
-func (c *core) keepWarm(h local.Key, w *inflight.Watch, r *storedValue) {
-	e, err := envelope.DecodeWithin(r.stored.Envelope(), c.s.cfg.MaxValue)
+func (c *Cache) keepWarm(h local.Key, w *inflight.Watch, r *storedValue) {
+	e, err := envelope.DecodeWithin(r.stored.Envelope(), c.s.Config.MaxValue)
 	if err != nil || c.ns.Hash(e.Key) != h {
 		return
 	}
 	r.key = strings.Clone(e.Key)
-	it, _, _ := c.open(c.s.goroutines.Ctx, r)
-	if it != nil && (mono.Now() >= it.Meta().Fresh || !c.s.table.InsertMissing(h, w, it)) {
-		it.Release(c.s.session.Tail)
+	it, _, _ := c.open(c.s.Goroutines.Ctx, r)
+	if it != nil && (mono.Now() >= it.Meta().Fresh || !c.s.Table.InsertMissing(h, w, it)) {
+		it.Release(c.s.Session.Tail)
 	}
 }
 
 // warms reports whether the view is the first that keeps copies of its namespace's entries, in a store that starts warm.
-func (c *core) warms() bool {
-	return c.s.cfg.WarmStart > 0 && !c.cfg.LocalOnly && !c.cfg.RemoteOnly && c.ns.warmed.CompareAndSwap(false, true)
+func (c *Cache) warms() bool {
+	return c.s.Config.WarmStart > 0 && !c.cfg.LocalOnly && !c.cfg.RemoteOnly && c.ns.warmed.CompareAndSwap(false, true)
 }

@@ -1,4 +1,4 @@
-package tier
+package core
 
 import (
 	"context"
@@ -18,8 +18,8 @@ import (
 
 // admit rejects what cannot be served at all. The end of ctx is looked at later: what the local tier has
 // is given all the same, as by the fast path of Get, which does not ask.
-func (c *core) admit(ctx context.Context, key string) error {
-	if c.s.closed.Load() {
+func (c *Cache) admit(ctx context.Context, key string) error {
+	if c.s.Closed.Load() {
 		return ErrClosed
 	}
 	if err := checkKey(key); err != nil {
@@ -31,12 +31,12 @@ func (c *core) admit(ctx context.Context, key string) error {
 	return nil
 }
 
-// lookup gets a key's value from the first tier that has it, or from the loader.
+// Lookup gets a key's value from the first tier that has it, or from the loader.
 //
 // The code path of callers that share a call needs little stack: many callers of one key
 // are often new goroutines, and growing their stacks would take longer than the rest of
 // the read.
-func (c *core) lookup(ctx context.Context, key string, load loadFunc, o config.Call) (inflight.Served, error) {
+func (c *Cache) Lookup(ctx context.Context, key string, load LoadFunc, o config.Call) (inflight.Served, error) {
 	if err := c.admit(ctx, key); err != nil {
 		return inflight.Served{}, err
 	}
@@ -57,7 +57,7 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o config.C
 			fallback = got.It
 		}
 		if ctx.Err() != nil {
-			c.ns.stats.cancelled.Add(1)
+			c.ns.Stats.Cancelled.Add(1)
 			return inflight.Served{}, endOf(ctx)
 		}
 		since := c.s.takeSnapshot()
@@ -65,9 +65,9 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o config.C
 			began = since.now
 		}
 		since.began = began
-		f, leads, invalidations := c.s.table.Join(nil, h, key, true)
+		f, leads, invalidations := c.s.Table.Join(nil, h, key, true)
 		if beside && !leads && f.Renews && f.Key == key && !c.cfg.LocalOnly {
-			c.s.table.Leave(f)
+			c.s.Table.Leave(f)
 			if it, stale := c.readPresent(ctx, h, key, o); it != nil {
 				return inflight.Served{It: it, Origin: inflight.FromRemote, Stale: stale}, nil
 			}
@@ -76,13 +76,13 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o config.C
 		}
 		if leads {
 			f.Name = c.ns.RemoteName(h)
-			if read := c.leadCall(ctx, f, load, o); read != nil {
+			if read := c.LeadCall(ctx, f, load, o); read != nil {
 				fallback = read
 			}
 		}
 		got, again, err := c.answer(ctx, f, key, leads, since.with(invalidations), fallback, o)
 		if !again {
-			c.s.watch.Read(kindOfRead(&got, err), began, c.ns.Path, key)
+			c.s.Watch.Read(kindOfRead(&got, err), began, c.ns.Path, key)
 			return got, err
 		}
 	}
@@ -90,20 +90,20 @@ func (c *core) lookup(ctx context.Context, key string, load loadFunc, o config.C
 
 // answer waits for a call of key and returns what its caller is given. again tells a caller to
 // look the key up once more: the call has ended, and its outcome is not for that caller.
-func (c *core) answer(ctx context.Context, f *inflight.Call, key string, leads bool, since snapshot, fallback *record.Item, o config.Call) (got inflight.Served, again bool, err error) {
+func (c *Cache) answer(ctx context.Context, f *inflight.Call, key string, leads bool, since snapshot, fallback *record.Item, o config.Call) (got inflight.Served, again bool, err error) {
 	instead, ended, err := c.awaitTraced(ctx, f, leads, since, fallback)
-	c.s.table.Leave(f)
+	c.s.Table.Leave(f)
 	switch {
 	case err != nil || !ended:
 		if !leads {
-			c.ns.stats.shared.Add(1)
+			c.ns.Stats.Shared.Add(1)
 		}
 		return instead, false, err
 	// guard: overdue-load-answers-its-callers
 	case f.Key == key && f.Out.Overdue:
 		// No other load runs before it has returned, so its error is that of every caller. What it has read is not.
 		if !leads {
-			c.ns.stats.shared.Add(1)
+			c.ns.Stats.Shared.Add(1)
 			if !c.canShare(ctx, f, since, o) {
 				got, err = c.orStale(&inflight.Outcome{Err: f.Out.Err}, fallback)
 				return got, false, err
@@ -112,27 +112,27 @@ func (c *core) answer(ctx context.Context, f *inflight.Call, key string, leads b
 	case f.Key != key, // another key of the same hash
 		f.Out.Err == errAbandoned, !leads && !c.canShare(ctx, f, since, o):
 		if err = waitFor(ctx, &f.Left); err != nil {
-			c.ns.stats.cancelled.Add(1)
+			c.ns.Stats.Cancelled.Add(1)
 		}
 		return inflight.Served{}, err == nil, err
 	case !leads || f.Out.Paused:
 		c.countShared(&f.Out)
 	case f.Out.Refused:
-		c.ns.stats.refused.Add(1)
+		c.ns.Stats.Refused.Add(1)
 	}
 	got, err = c.orStale(&f.Out, fallback)
 	return got, false, err
 }
 
 // countShared counts an answer of a call that another caller led.
-func (c *core) countShared(out *inflight.Outcome) {
-	c.ns.stats.shared.Add(1)
+func (c *Cache) countShared(out *inflight.Outcome) {
+	c.ns.Stats.Shared.Add(1)
 	if out.Stale {
-		c.ns.stats.stale.Add(1)
+		c.ns.Stats.Stale.Add(1)
 	}
 }
 
-func (c *core) usesLocal(o config.Call) bool {
+func (c *Cache) usesLocal(o config.Call) bool {
 	// guard: bypass-uses-no-local-copy
 	return !o.NoLocal && !c.cfg.RemoteOnly && !c.ns.IsBypassed()
 }
@@ -148,7 +148,7 @@ func waitFor(ctx context.Context, e *inflight.Event) error {
 
 // orStale serves a value past its TTL instead of a loader's error, if the cache has
 // WithStaleOnError.
-func (c *core) orStale(out *inflight.Outcome, fallback *record.Item) (inflight.Served, error) {
+func (c *Cache) orStale(out *inflight.Outcome, fallback *record.Item) (inflight.Served, error) {
 	if out.Err == nil || errors.Is(out.Err, ErrNotFound) || errors.Is(out.Err, ErrClosed) {
 		return out.Served, out.Err
 	}
@@ -156,7 +156,7 @@ func (c *core) orStale(out *inflight.Outcome, fallback *record.Item) (inflight.S
 		fallback = out.StaleFallback
 	}
 	if c.servesOnError(fallback) {
-		c.ns.stats.stale.Add(1)
+		c.ns.Stats.Stale.Add(1)
 		return inflight.Served{It: fallback, Origin: inflight.FromLocal, Stale: true}, nil
 	}
 	return inflight.Served{}, out.Err
@@ -165,35 +165,35 @@ func (c *core) orStale(out *inflight.Outcome, fallback *record.Item) (inflight.S
 // fromLocal serves a local copy if it is valid. If it is past its TTL but may be served
 // if a load fails, it is returned with ok false. due is set if the copy is to be renewed in the
 // background now.
-func (c *core) fromLocal(h local.Key, key string) (got inflight.Served, ok, due bool) {
-	e := c.s.local.GetEntry(h)
+func (c *Cache) fromLocal(h local.Key, key string) (got inflight.Served, ok, due bool) {
+	e := c.s.Local.GetEntry(h)
 	// guard: I2-read-of-own-kind
 	if e == nil || !c.ofType(&e.Value) || e.Value.Key != key {
-		c.ns.stats.localMisses[Cold].Add(1)
+		c.ns.Stats.LocalMisses[CauseCold].Add(1)
 		return inflight.Served{}, false, false
 	}
-	it, now, v := &e.Value, mono.Now(), c.s.session.Tail.View()
-	if !c.s.session.IsValid(it, v, now) {
+	it, now, v := &e.Value, mono.Now(), c.s.Session.Tail.View()
+	if !c.s.Session.IsValid(it, v, now) {
 		if c.servableInOutage(it, now) {
 			c.countOutageHit()
 			return inflight.Served{It: it, Origin: inflight.FromLocal, Outage: true}, true, false
 		}
-		cause := Unproven
+		cause := CauseUnproven
 		switch {
 		case it.Meta().Epoch == record.EpochNone:
-			c.s.local.RemoveEntry(e)
+			c.s.Local.RemoveEntry(e)
 		// guard: V1-suspend
-		case c.s.session.IsSuspended(it, v):
-			c.s.suspended.Wake()
-		case c.s.session.ProofFresh(v, now) && (it.Extra().Shard.Gone() || it.Extra().Shard.Age(now) <= c.s.cfg.MaxStaleness):
-			cause = Invalidated
-			c.s.local.RemoveEntry(e)
+		case c.s.Session.IsSuspended(it, v):
+			c.s.Suspended.Wake()
+		case c.s.Session.ProofFresh(v, now) && (it.Extra().Shard.Gone() || it.Extra().Shard.Age(now) <= c.s.Config.MaxStaleness):
+			cause = CauseInvalidated
+			c.s.Local.RemoveEntry(e)
 		}
-		c.ns.stats.localMisses[cause].Add(1)
+		c.ns.Stats.LocalMisses[cause].Add(1)
 		return inflight.Served{}, false, false
 	}
 	if !it.Servable(now) {
-		c.ns.stats.localMisses[Expired].Add(1)
+		c.ns.Stats.LocalMisses[CauseExpired].Add(1)
 		return inflight.Served{}, false, false
 	}
 	if now < it.Meta().Fresh {
@@ -205,18 +205,18 @@ func (c *core) fromLocal(h local.Key, key string) (got inflight.Served, ok, due 
 	// guard: stale-value-in-pause
 	if renewing || paused && c.stillServable(it, c.cfg.StaleOnError) {
 		c.countHit(key)
-		c.ns.stats.stale.Add(1)
+		c.ns.Stats.Stale.Add(1)
 		// guard: no-refresh-in-pause
 		return inflight.Served{It: it, Origin: inflight.FromLocal, Stale: true}, true, renewing && !paused
 	}
-	c.ns.stats.localMisses[Expired].Add(1)
+	c.ns.Stats.LocalMisses[CauseExpired].Add(1)
 	return inflight.Served{It: it}, false, false
 }
 
 // await waits for a call to end, for ctx, or for the soft timeout, counted from since, if there is
 // a value past its TTL, which is served in that case: the caller's own fallback, or the one that the
 // call has read remotely, if the caller may share that.
-func (c *core) await(ctx context.Context, f *inflight.Call, leads bool, since snapshot, fallback *record.Item) (instead inflight.Served, ended bool, err error) {
+func (c *Cache) await(ctx context.Context, f *inflight.Call, leads bool, since snapshot, fallback *record.Item) (instead inflight.Served, ended bool, err error) {
 	// First: what a caller has is not given up because its context has ended by now.
 	// guard: answer-before-end-of-context
 	if f.Finished() {
@@ -245,8 +245,8 @@ func (c *core) await(ctx context.Context, f *inflight.Call, leads bool, since sn
 			return inflight.Served{}, false, endOf(ctx)
 		case <-timer.C:
 			if it := c.newerFallback(f, leads, since, fallback); it != nil && c.stillServable(it, c.cfg.StaleWindow()) {
-				c.s.table.Detach(f)
-				c.ns.stats.stale.Add(1)
+				c.s.Table.Detach(f)
+				c.ns.Stats.Stale.Add(1)
 				return inflight.Served{It: it, Origin: inflight.FromLocal, Stale: true}, false, nil
 			}
 			timer.Reset(max(c.cfg.SoftTimeout/2, time.Millisecond)) // the call may be about to find one
@@ -259,7 +259,7 @@ func (c *core) await(ctx context.Context, f *inflight.Call, leads bool, since sn
 //	A: leads a call, and reads 1 past its TTL
 //	B: sets the key to 2
 //	C: begins, and must not be given 1
-func (c *core) newerFallback(f *inflight.Call, leads bool, since snapshot, fallback *record.Item) *record.Item {
+func (c *Cache) newerFallback(f *inflight.Call, leads bool, since snapshot, fallback *record.Item) *record.Item {
 	found := f.Found.Load()
 	if found == nil || !c.ofType(found.It) {
 		return fallback
@@ -274,10 +274,10 @@ func (c *core) newerFallback(f *inflight.Call, leads bool, since snapshot, fallb
 	return found.It
 }
 
-// leadCall is the work of the caller that leads a call: read the remote tier in its own
+// LeadCall is the work of the caller that leads a call: read the remote tier in its own
 // goroutine and, if that has no value, have the value loaded in another. It returns a
 // valid value past its TTL, if it read one.
-func (c *core) leadCall(ctx context.Context, f *inflight.Call, load loadFunc, o config.Call) (fallback *record.Item) {
+func (c *Cache) LeadCall(ctx context.Context, f *inflight.Call, load LoadFunc, o config.Call) (fallback *record.Item) {
 	returned := false
 	defer func() {
 		if !returned {
@@ -291,12 +291,12 @@ func (c *core) leadCall(ctx context.Context, f *inflight.Call, load loadFunc, o 
 
 // endOnGoexit ends calls whose goroutine is being ended by a codec that called
 // runtime.Goexit: no other goroutine would end them.
-func (c *core) endOnGoexit(fs ...*inflight.Call) {
+func (c *Cache) endOnGoexit(fs ...*inflight.Call) {
 	for _, f := range fs {
 		if f.Finished() {
 			continue
 		}
-		failed := &LoadPanic{}
+		failed := c.s.Config.NewPanic(nil, nil)
 		if f.RefreshTarget != nil {
 			c.pause(f, failed) // or each read of the stale value would try again
 		}
@@ -304,7 +304,7 @@ func (c *core) endOnGoexit(fs ...*inflight.Call) {
 	}
 }
 
-func (c *core) lookupRemote(ctx context.Context, f *inflight.Call, load loadFunc, o config.Call) (fallback *record.Item) {
+func (c *Cache) lookupRemote(ctx context.Context, f *inflight.Call, load LoadFunc, o config.Call) (fallback *record.Item) {
 	var l *loadRun
 	switch {
 	case c.cfg.LocalOnly:
@@ -340,45 +340,45 @@ func (c *core) lookupRemote(ctx context.Context, f *inflight.Call, load loadFunc
 
 // leasesFirst reports whether to ask for the lease together with the value: where the
 // value is most likely missing, a plain read would be a wasted round trip.
-func (c *core) leasesFirst(f *inflight.Call, o config.Call) bool {
+func (c *Cache) leasesFirst(f *inflight.Call, o config.Call) bool {
 	if _, paused := c.s.pauses.Paused(f.H, mono.Now()); paused {
 		return false // the lease would be given up at once: see finishPaused
 	}
 	// guard: I4-fresh-read-asks-no-lease-first
-	return c.s.places == nil && c.ns.MostlyMisses() && !o.Fresh && f.RefreshTarget == nil && c.suspendedCopy(f, o) == nil && c.s.session.CanJudge(c.s.session.Tail.View(), c.s.session.ShardOf(f.Name))
+	return c.s.places == nil && c.ns.MostlyMisses() && !o.Fresh && f.RefreshTarget == nil && c.suspendedCopy(f, o) == nil && c.s.Session.CanJudge(c.s.Session.Tail.View(), c.s.Session.ShardOf(f.Name))
 }
 
 // countMiss counts a remote miss.
-func (c *core) countMiss(why Cause) {
-	c.ns.stats.remoteMisses[why].Add(1)
+func (c *Cache) countMiss(why MissCause) {
+	c.ns.Stats.RemoteMisses[why].Add(1)
 	c.ns.CountRead(true)
 }
 
 // proveIdle reads the log if the store was idle: nothing else would prove local copies before the
 // next heartbeat, since no request of a cache that has only the local tier takes a delta along.
-func (c *core) proveIdle(ctx context.Context) {
-	if c.s.session.ProofFresh(c.s.session.Tail.View(), mono.Now()) || !c.s.session.Tail.Idle() {
+func (c *Cache) proveIdle(ctx context.Context) {
+	if c.s.Session.ProofFresh(c.s.Session.Tail.View(), mono.Now()) || !c.s.Session.Tail.Idle() {
 		return
 	}
-	rctx := c.s.session.Request(ctx)
+	rctx := c.s.Session.Request(ctx)
 	defer rctx.End()
-	_ = c.s.session.Tail.CatchUp(rctx) // what is not proven is loaded
+	_ = c.s.Session.Tail.CatchUp(rctx) // what is not proven is loaded
 }
 
 // recheckLocalOnly begins a load of a cache that has only the local tier. It ends the
 // call instead if the key was set since the caller looked there: a load that began
 // after a Set must not overwrite it. (In other caches, leases prevent that.)
-func (c *core) recheckLocalOnly(f *inflight.Call, o config.Call) bool {
-	c.s.table.Restart(f, c.s.session.Tail.View(), mono.Now())
+func (c *Cache) recheckLocalOnly(f *inflight.Call, o config.Call) bool {
+	c.s.Table.Restart(f, c.s.Session.Tail.View(), mono.Now())
 	if f.RefreshTarget != nil || o.Fresh {
 		return false
 	}
-	it := c.freshCopy(f.H, f.Key)
+	it := c.FreshCopy(f.H, f.Key)
 	if it == nil {
 		return false
 	}
-	c.ns.stats.shared.Add(1)
-	c.s.table.Unregister(f)
+	c.ns.Stats.Shared.Add(1)
+	c.s.Table.Unregister(f)
 	f.Finish(inflight.Outcome{Served: inflight.Served{It: it, Origin: inflight.FromLocal}})
 	return true
 }
@@ -391,34 +391,34 @@ func (c *core) recheckLocalOnly(f *inflight.Call, o config.Call) bool {
 //	B: looks for k, and finds a copy that may be from before another change
 //	A: its write is acknowledged; it commits the copy and ends its call
 //	B: leads a call of its own, and would read remotely what is here
-func (c *core) recheckLocal(f *inflight.Call, o config.Call) bool {
-	if f.RefreshTarget != nil || f.Force || o.Fresh || !c.usesLocal(o) || c.freshCopy(f.H, f.Key) == nil {
+func (c *Cache) recheckLocal(f *inflight.Call, o config.Call) bool {
+	if f.RefreshTarget != nil || f.Force || o.Fresh || !c.usesLocal(o) || c.FreshCopy(f.H, f.Key) == nil {
 		return false
 	}
-	c.s.table.Restart(f, c.s.session.Tail.View(), mono.Now()) // the basis for sharing must be older than the check below
-	it := c.freshCopy(f.H, f.Key)
+	c.s.Table.Restart(f, c.s.Session.Tail.View(), mono.Now()) // the basis for sharing must be older than the check below
+	it := c.FreshCopy(f.H, f.Key)
 	if it == nil || it.Extra().Outage != nil {
 		return false
 	}
-	c.ns.stats.shared.Add(1)
-	c.s.table.Unregister(f)
+	c.ns.Stats.Shared.Add(1)
+	c.s.Table.Unregister(f)
 	f.Finish(inflight.Outcome{Served: inflight.Served{It: it, Origin: inflight.FromLocal}})
 	return true
 }
 
 // readRemote reads the remote tier for f. It returns true if that ended the call.
-func (c *core) readRemote(ctx context.Context, f *inflight.Call, load loadFunc, o config.Call) bool {
+func (c *Cache) readRemote(ctx context.Context, f *inflight.Call, load LoadFunc, o config.Call) bool {
 	for range 5 {
-		view := c.s.session.Tail.View()
-		c.s.table.Restart(f, view, mono.Now())
+		view := c.s.Session.Tail.View()
+		c.s.Table.Restart(f, view, mono.Now())
 		var stored backend.Item
 		var done bool
 		var err error
 		copied := c.suspendedCopy(f, o)
 		if copied != nil {
-			stored, done, err = c.s.session.ReadHead(ctx, f.Name, view)
+			stored, done, err = c.s.Session.ReadHead(ctx, f.Name, view)
 		} else {
-			stored, done, err = c.s.session.ReadOne(ctx, f.Name, o.Fresh, view)
+			stored, done, err = c.s.Session.ReadOne(ctx, f.Name, o.Fresh, view)
 		}
 		if err != nil {
 			c.countReadError(ctx, err)
@@ -435,7 +435,7 @@ func (c *core) readRemote(ctx context.Context, f *inflight.Call, load loadFunc, 
 			continue
 		}
 		if done {
-			return c.finishFromRemote(ctx, f, stored, load, o) || f.Link != 0 && c.readBeside(ctx, f, load, o)
+			return c.finishFromRemote(ctx, f, stored, load, o) || f.Beside != nil && c.readBeside(ctx, f, load, o)
 		}
 	}
 	f.Lease = inflight.LeaseSkipped // the change log was replaced each time; a load does not need it
@@ -444,8 +444,8 @@ func (c *core) readRemote(ctx context.Context, f *inflight.Call, load loadFunc, 
 
 // readBeside reads the entry that stands beside one of another encoding. It returns true if that
 // ended the call.
-func (c *core) readBeside(ctx context.Context, f *inflight.Call, load loadFunc, o config.Call) bool {
-	stored, done, err := c.s.session.ReadOne(ctx, f.Name, false, c.s.session.Tail.View())
+func (c *Cache) readBeside(ctx context.Context, f *inflight.Call, load LoadFunc, o config.Call) bool {
+	stored, done, err := c.s.Session.ReadOne(ctx, f.Name, false, c.s.Session.Tail.View())
 	if err != nil {
 		return c.afterReadError(ctx, f, o, err)
 	}
@@ -454,15 +454,15 @@ func (c *core) readBeside(ctx context.Context, f *inflight.Call, load loadFunc, 
 
 // afterReadError decides what to do when the remote tier did not answer: the loader
 // answers, unless the caller itself gave up. It returns true if it ended the call.
-func (c *core) afterReadError(ctx context.Context, f *inflight.Call, o config.Call, err error) bool {
+func (c *Cache) afterReadError(ctx context.Context, f *inflight.Call, o config.Call, err error) bool {
 	if ctx.Err() != nil {
 		f.Finish(inflight.Outcome{Err: errAbandoned})
-		c.s.table.Unregister(f)
+		c.s.Table.Unregister(f)
 		return true
 	}
 	if errors.Is(err, backend.ErrClosed) {
 		f.Finish(inflight.Outcome{Err: ErrClosed})
-		c.s.table.Unregister(f)
+		c.s.Table.Unregister(f)
 		return true
 	}
 	// guard: I7-one-load-in-outage
@@ -474,7 +474,7 @@ func (c *core) afterReadError(ctx context.Context, f *inflight.Call, o config.Ca
 }
 
 // countReadError counts a read that was not answered, unless its caller gave up.
-func (c *core) countReadError(ctx context.Context, err error) {
+func (c *Cache) countReadError(ctx context.Context, err error) {
 	if ctx.Err() == nil && !errors.Is(err, backend.ErrClosed) {
 		c.countRequestError(unawaited.Is(ctx), err)
 	}
@@ -482,19 +482,19 @@ func (c *core) countReadError(ctx context.Context, err error) {
 
 // countRemoteError counts a request that the remote tier did not answer. It does not
 // count one that was not sent.
-func (c *core) countRemoteError(err error) { c.countRequestError(false, err) }
+func (c *Cache) countRemoteError(err error) { c.countRequestError(false, err) }
 
 // countReleaseError counts a lease that could not be given up, for which no caller waits. That can be before the run begins, so it
 // asks nothing of the run.
-func (c *core) countReleaseError(err error) { c.countRequestError(true, err) }
+func (c *Cache) countReleaseError(err error) { c.countRequestError(true, err) }
 
 func (l *loadRun) countRemoteError(err error) { l.countRequestError(l.inBackground(), err) }
 
-func (c *core) countRequestError(background bool, err error) {
+func (c *Cache) countRequestError(background bool, err error) {
 	if breaker.Refused(err) {
 		return
 	}
-	c.ns.stats.remoteErrors.Add(1)
+	c.ns.Stats.RemoteErrors.Add(1)
 	c.s.observeLater(Event{Kind: EventRemote, Namespace: c.ns.Path, Err: err, Background: background})
 }
 
@@ -505,14 +505,14 @@ func seenOf(stored backend.Item) (seen string, empty bool) {
 }
 
 // countUnusable counts a stored entry of which open made no item.
-func (c *core) countUnusable(ctx context.Context, cause Cause, err error) {
+func (c *Cache) countUnusable(ctx context.Context, cause MissCause, err error) {
 	c.ns.CountRead(true)
 	c.countMissed(ctx, cause, err)
 }
 
 // countMissed is countUnusable for a read that says nothing of what the next one finds.
-func (c *core) countMissed(ctx context.Context, cause Cause, err error) {
-	c.ns.stats.remoteMisses[cause].Add(1)
+func (c *Cache) countMissed(ctx context.Context, cause MissCause, err error) {
+	c.ns.Stats.RemoteMisses[cause].Add(1)
 	if err != nil {
 		c.s.observeLater(Event{Kind: EventBadEntry, Namespace: c.ns.Path, Err: err, Background: unawaited.Is(ctx)})
 	}
@@ -520,14 +520,14 @@ func (c *core) countMissed(ctx context.Context, cause Cause, err error) {
 
 // servesLate reports whether a value past its TTL answers a call, while it is renewed in the
 // background: not a caller that wants it fresh, nor that renewal.
-func (c *core) servesLate(f *inflight.Call, it *record.Item, now mono.Time, o config.Call) bool {
+func (c *Cache) servesLate(f *inflight.Call, it *record.Item, now mono.Time, o config.Call) bool {
 	return now < it.Meta().Fresh.Add(c.cfg.StaleWhile) && !o.Fresh && f.RefreshTarget == nil
 }
 
 // finishFromRemote ends the call with the entry that was read, if that is valid and fresh
 // enough. If not, it sets the fields of f that a load needs. If the entry is of another encoding,
 // f goes beside it: what stands there is to be read, or loaded.
-func (c *core) finishFromRemote(ctx context.Context, f *inflight.Call, stored backend.Item, load loadFunc, o config.Call) bool {
+func (c *Cache) finishFromRemote(ctx context.Context, f *inflight.Call, stored backend.Item, load LoadFunc, o config.Call) bool {
 	ended, due := c.finishWith(ctx, f, stored, o)
 	if due != nil {
 		c.refreshLater(ctx, load, due)
@@ -536,24 +536,24 @@ func (c *core) finishFromRemote(ctx context.Context, f *inflight.Call, stored ba
 }
 
 // finishWith is finishFromRemote, and leaves it to its caller to renew the item that is due.
-func (c *core) finishWith(ctx context.Context, f *inflight.Call, stored backend.Item, o config.Call) (ended bool, due *record.Item) {
+func (c *Cache) finishWith(ctx context.Context, f *inflight.Call, stored backend.Item, o config.Call) (ended bool, due *record.Item) {
 	f.Seen, f.Empty = seenOf(stored)
 	now := mono.Now()
 	r := storedValue{key: f.Key, stored: stored, Basis: f.Basis, now: now, keeps: c.usesLocal(o)}
 	var it *record.Item
-	var cause Cause
+	var cause MissCause
 	var err error
-	if f.Link != 0 {
+	if f.Beside != nil {
 		// The two entries were right together when the other one was read. This one may have been
 		// read later, together with a lease.
 		// guard: P1-as-of-link
-		f.Basis, r.Basis = f.LinkBasis, f.LinkBasis
-		it, cause, err = c.openBeside(ctx, &r, f.Link, Cause(f.LinkCause))
+		f.Basis, r.Basis = f.Beside.Basis, f.Beside.Basis
+		it, cause, err = c.openBeside(ctx, &r, f.Beside.Nonce, MissCause(f.Beside.Cause))
 	} else {
 		it, cause, err = c.open(ctx, &r)
 		// guard: P2-no-replacing
 		if link := linkOf(stored, cause); it == nil && link != 0 && !f.Force {
-			c.s.table.GoBeside(f, c.besideName(f.H), link, uint8(cause))
+			c.s.Table.GoBeside(f, c.besideName(f.H), link, uint8(cause))
 			return false, nil
 		}
 	}
@@ -565,36 +565,36 @@ func (c *core) finishWith(ctx context.Context, f *inflight.Call, stored backend.
 }
 
 // finishItem is finishWith of an item.
-func (c *core) finishItem(f *inflight.Call, it *record.Item, now mono.Time, o config.Call) (ended bool, due *record.Item) {
+func (c *Cache) finishItem(f *inflight.Call, it *record.Item, now mono.Time, o config.Call) (ended bool, due *record.Item) {
 	late := now >= it.Meta().Fresh
 	if late && !c.servesLate(f, it, now, o) || f.Replaces(it) {
 		if late {
-			c.countMiss(Expired)
+			c.countMiss(CauseExpired)
 			f.Stale = it
-			if c.cfg.SoftTimeout > 0 && !o.Fresh && f.Link == 0 {
+			if c.cfg.SoftTimeout > 0 && !o.Fresh && f.Beside == nil {
 				f.Found.Store(&inflight.Outcome{Served: inflight.Served{It: it, Origin: inflight.FromRemote, Stale: true}, Basis: f.Basis})
 			}
 		}
-		it.Release(c.s.session.Tail)
+		it.Release(c.s.Session.Tail)
 		return false, nil
 	}
 	if f.RefreshTarget == nil { // else it is no read
-		c.ns.stats.remoteHits.Add(1)
+		c.ns.Stats.RemoteHits.Add(1)
 		if late {
-			c.ns.stats.stale.Add(1)
+			c.ns.Stats.Stale.Add(1)
 		}
 	}
 	if !late {
 		c.s.pauses.Succeed(f.H) // here or in another process
 	}
 	c.ns.CountRead(false)
-	if !c.usesLocal(o) || !c.s.table.InsertIfUnchanged(f.H, &f.Watch, it) {
+	if !c.usesLocal(o) || !c.s.Table.InsertIfUnchanged(f.H, &f.Watch, it) {
 		// guard: I10-untracked-read
 		c.removeOtherVersions(f.H, it, f)
-		it.Release(c.s.session.Tail)
+		it.Release(c.s.Session.Tail)
 	}
 	f.Finish(inflight.Outcome{Served: inflight.Served{It: it, Origin: inflight.FromRemote, Stale: late}})
-	c.s.table.Unregister(f)
+	c.s.Table.Unregister(f)
 	// guard: no-refresh-in-pause-of-remote-value
 	if _, paused := c.s.pauses.Paused(f.H, now); late && !paused || !late && !o.Fresh && c.refreshesEarly(it, now) {
 		return true, it

@@ -1,4 +1,4 @@
-package tier
+package core
 
 import (
 	"errors"
@@ -8,8 +8,8 @@ import (
 )
 
 // countEncodeError counts a value that could not be encoded, for Stats and Health.
-func (c *core) countEncodeError(err error) {
-	c.ns.stats.encodeErrors.Add(1)
+func (c *Cache) countEncodeError(err error) {
+	c.ns.Stats.EncodeErrors.Add(1)
 	// The text of an error may hold a part of the value; that of a codec is the user's.
 	where := "its codec failed, or it is too large"
 	if u := (*values.Unencodable)(nil); errors.As(err, &u) {
@@ -18,29 +18,29 @@ func (c *core) countEncodeError(err error) {
 	c.ns.unencoded.Store(&where)
 }
 
-// encodeWarnings name the namespaces whose values could not be encoded, and why that was so
+// EncodeWarnings name the namespaces whose values could not be encoded, and why that was so
 // of the latest.
-func (s *Store) encodeWarnings() (out []string) {
-	for _, ns := range s.namespaces.All() {
+func (s *Store) EncodeWarnings() (out []string) {
+	for _, ns := range s.Namespaces.All() {
 		if where := ns.unencoded.Load(); where != nil {
 			out = append(out, fmt.Sprintf("namespace %q: %d values could not be encoded and were not stored remotely, the latest because %s",
-				ns.Path, ns.stats.encodeErrors.Load(), *where))
+				ns.Path, ns.Stats.EncodeErrors.Load(), *where))
 		}
 	}
 	return out
 }
 
 // warnOfGuess notes, once, that the sizes of a namespace's values are guesses.
-func (c *core) warnOfGuess() {
+func (c *Cache) warnOfGuess() {
 	if c.typed.Warns && c.ns.guessed.Load() == nil {
 		name := c.typed.Name
 		c.ns.guessed.CompareAndSwap(nil, &name)
 	}
 }
 
-// sizeWarnings name the types whose sizes are guesses.
-func (s *Store) sizeWarnings() (out []string) {
-	for _, ns := range s.namespaces.All() {
+// SizeWarnings name the types whose sizes are guesses.
+func (s *Store) SizeWarnings() (out []string) {
+	for _, ns := range s.Namespaces.All() {
 		if name := ns.guessed.Load(); name != nil {
 			out = append(out, fmt.Sprintf("namespace %q: values of type %s cannot be looked into, so their size in the local tier is a guess by their encoded length: say it with WithSize",
 				ns.Path, *name))

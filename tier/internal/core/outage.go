@@ -1,4 +1,4 @@
-package tier
+package core
 
 import (
 	"unsafe"
@@ -13,7 +13,7 @@ import (
 
 // allowOutage gives the item that was loaded for f an outageAllowance, if the cache has
 // WithOutageTTL and the server is away now. It reports whether it did.
-func (c *core) allowOutage(f *inflight.Call, it *record.Item) bool {
+func (c *Cache) allowOutage(f *inflight.Call, it *record.Item) bool {
 	if c.cfg.OutageTTL == 0 {
 		return false
 	}
@@ -39,18 +39,18 @@ func (c *core) allowOutage(f *inflight.Call, it *record.Item) bool {
 
 // breaker returns the breaker of a remote key's server, or that of the log's server for
 // a local-only cache.
-func (c *core) breaker(name string) *breaker.Breaker {
+func (c *Cache) breaker(name string) *breaker.Breaker {
 	if c.cfg.LocalOnly {
-		return c.s.session.Conn.OfLog()
+		return c.s.Session.Conn.OfLog()
 	}
-	return c.s.session.Conn.Of(name)
+	return c.s.Session.Conn.Of(name)
 }
 
 // servableInOutage reports whether a local copy that is not valid by proof may be served
 // all the same. Its own marks may be of a table that was discarded, so it is judged by
 // new ones. A view serves the copies of other views no longer than its own, and none
 // without the option.
-func (c *core) servableInOutage(it *record.Item, now mono.Time) bool {
+func (c *Cache) servableInOutage(it *record.Item, now mono.Time) bool {
 	o := it.Extra().Outage
 	// guard: I2-outage-copy-ttl
 	// guard: I2-outage-copy-ends-with-outage
@@ -60,11 +60,11 @@ func (c *core) servableInOutage(it *record.Item, now mono.Time) bool {
 }
 
 // outageCopy returns the copy of a key that may be served without proof, or nil.
-func (c *core) outageCopy(h local.Key, key string) *record.Item {
+func (c *Cache) outageCopy(h local.Key, key string) *record.Item {
 	if c.cfg.OutageTTL == 0 {
 		return nil
 	}
-	e := c.s.local.PeekEntry(h)
+	e := c.s.Local.PeekEntry(h)
 	if e == nil || e.Value.Space != any(c.ns) || e.Value.Key != key || !c.servableInOutage(&e.Value, mono.Now()) {
 		return nil
 	}
@@ -73,7 +73,7 @@ func (c *core) outageCopy(h local.Key, key string) *record.Item {
 
 // finishFromLocal ends a call with an outage copy that another load has kept since the
 // leader looked in the local tier.
-func (c *core) finishFromLocal(f *inflight.Call, o config.Call) bool {
+func (c *Cache) finishFromLocal(f *inflight.Call, o config.Call) bool {
 	if f.RefreshTarget != nil || f.Force || o.Fresh || !c.usesLocal(o) {
 		return false
 	}
@@ -82,20 +82,20 @@ func (c *core) finishFromLocal(f *inflight.Call, o config.Call) bool {
 		return false
 	}
 	c.countOutageHit()
-	c.s.table.Unregister(f)
+	c.s.Table.Unregister(f)
 	f.Finish(inflight.Outcome{Served: inflight.Served{It: it, Origin: inflight.FromLocal, Outage: true}})
 	return true
 }
 
-func (c *core) countOutageHit() {
-	c.ns.stats.localHits.Add()
-	c.ns.stats.outageHits.Add(1)
+func (c *Cache) countOutageHit() {
+	c.ns.Stats.LocalHits.Add()
+	c.ns.Stats.OutageHits.Add(1)
 }
 
 // dropCopy removes the outage copy of a key whose loader has returned a result that is
 // not kept.
-func (c *core) dropCopy(h local.Key) {
-	if e := c.s.local.PeekEntry(h); e != nil && e.Value.Extra().Outage != nil {
-		c.s.local.RemoveEntry(e)
+func (c *Cache) dropCopy(h local.Key) {
+	if e := c.s.Local.PeekEntry(h); e != nil && e.Value.Extra().Outage != nil {
+		c.s.Local.RemoveEntry(e)
 	}
 }

@@ -1,4 +1,4 @@
-package tier
+package core
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/recovery"
+	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
 	"github.com/tiercache/tiercache/tier/internal/loads"
@@ -19,21 +20,24 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
-// loaded is the result of a loader for one key.
-type loaded struct {
-	it  *record.Item // with only the value set; may be nil with err
-	err error
+// Loaded is the result of a loader for one key.
+type Loaded struct {
+	It  *record.Item // with only the value set; may be nil with err
+	Err error
 }
 
-// loadFunc runs the user's loader for the calls, whose entries it fills, and
+// LoadFunc runs the user's loader for the calls, whose entries it fills, and
 // sets a result for each.
 //
 // It is not a closure over the user's loader, since every read without a local hit would
 // have to allocate one: of a thousand callers that share a load, one uses it.
-type loadFunc struct {
-	run    func(ctx context.Context, k *record.Kind, loader any, fs []*inflight.Call, es []*Entry, out []loaded)
-	loader any // a Loader or a BatchLoader
+type LoadFunc struct {
+	Run    RunFunc
+	Loader any // a Loader or a BatchLoader
 }
+
+// RunFunc runs a loader of one type of values, whose items are of kind k.
+type RunFunc func(ctx context.Context, k *record.Kind, loader any, fs []*inflight.Call, es []*LoadEntry, out []Loaded)
 
 // errLeft is the cause of a load's end when no caller waits for it any more.
 var errLeft = errors.New("tier: no caller waits for the load any more")
@@ -43,8 +47,8 @@ var errLeft = errors.New("tier: no caller waits for the load any more")
 // whether others wait or not. Its context ends when the last waiter of every call has
 // left, with the load timeout, or with the store.
 type loadRun struct {
-	*core
-	load  loadFunc
+	*Cache
+	load  LoadFunc
 	o     config.Call
 	token string // names this run as the holder of its leases
 
@@ -72,9 +76,9 @@ type loadRun struct {
 	one struct {
 		fs           [1]*inflight.Call
 		participants [1]part
-		es           [1]*Entry
-		entry        Entry
-		out          [1]loaded
+		es           [1]*LoadEntry
+		entry        LoadEntry
+		out          [1]Loaded
 		done         [1]finishedLoad
 		fills        [1]pendingFill
 		writes       [1]backend.Write
@@ -98,8 +102,8 @@ func (p *part) Leave() {
 }
 
 // newRun returns a run that has not begun.
-func (c *core) newRun(load loadFunc, o config.Call) *loadRun {
-	l := &loadRun{core: c, load: load, o: o, token: c.s.newToken()}
+func (c *Cache) newRun(load LoadFunc, o config.Call) *loadRun {
+	l := &loadRun{Cache: c, load: load, o: o, token: c.s.newToken()}
 	l.resultOwned.Store(true)
 	return l
 }
@@ -124,10 +128,10 @@ func (l *loadRun) start(ctx context.Context, fs []*inflight.Call) {
 		}
 		// guard: detached-load-goes-on
 		if l.cfg.Detached {
-			l.s.table.Detach(f)
+			l.s.Table.Detach(f)
 		}
 	}
-	if !l.s.goroutines.SpawnLoad(func() { l.run(ctx, fs) }) {
+	if !l.s.Goroutines.SpawnLoad(func() { l.run(ctx, fs) }) {
 		l.finishAll(fs, inflight.Outcome{Err: ErrClosed})
 	}
 }
@@ -135,9 +139,9 @@ func (l *loadRun) start(ctx context.Context, fs []*inflight.Call) {
 // finishAll ends calls with a result that no tier keeps. It unregisters them first: a
 // caller that is given an error and tries again at once gets a new load and not the old
 // error.
-func (c *core) finishAll(fs []*inflight.Call, out inflight.Outcome) {
+func (c *Cache) finishAll(fs []*inflight.Call, out inflight.Outcome) {
 	for _, f := range fs {
-		c.s.table.Unregister(f)
+		c.s.Table.Unregister(f)
 		f.Finish(out)
 	}
 }
@@ -152,13 +156,13 @@ func (l *loadRun) run(ctx context.Context, fs []*inflight.Call) {
 		}
 	}()
 	l.labels.Set(ctx, l.ns.Path)
-	l.Init(ctx, time.Now().Add(l.cfg.LoadTimeout), inflight.Loading{Space: l.ns, Calls: fs, Load: &l.self})
+	l.LoadContext.Init(ctx, time.Now().Add(l.cfg.LoadTimeout), inflight.Loading{Space: l.ns, Calls: fs, Load: &l.self})
 	defer l.s.places.Release(&l.self)
 	defer l.giveBackRights(fs...)
 	l.timer = time.AfterFunc(time.Hour, l.tick) // an hour, since tick uses l.timer, which must be set before
 	l.timer.Reset(min(l.s.renewEvery(), l.cfg.LoadTimeout))
 	fs = l.attachCalls(fs)
-	if l.s.closed.Load() { // Close may have listed the participants before ours were attached
+	if l.s.Closed.Load() { // Close may have listed the participants before ours were attached
 		l.end(ErrClosed)
 	}
 	// guard: place-before-lease
@@ -184,7 +188,7 @@ func (l *loadRun) endOnExit(fs []*inflight.Call) {
 		if f.Lease == inflight.LeaseOwned {
 			leased = append(leased, f.Name)
 		}
-		l.fail(f, &LoadPanic{})
+		l.fail(f, l.s.Config.NewPanic(nil, nil))
 	}
 	if len(leased) > 0 {
 		l.releaseLater(leased)
@@ -199,7 +203,7 @@ func (l *loadRun) finish() {
 	}
 	l.timer.Stop()
 	l.CancelCause(nil)
-	l.s.goroutines.LoadDone()
+	l.s.Goroutines.LoadDone()
 }
 
 // end ends the context, and the calls of a loader that is running: the loader may be
@@ -213,7 +217,7 @@ func (l *loadRun) end(cause error) {
 // at all.
 func (l *loadRun) tick() {
 	// After a panic nothing would watch the deadline any more.
-	defer l.s.goroutines.Panics.Recover("the timer of a load", func() { l.end(recovery.ErrPanicked) })
+	defer l.s.Goroutines.Panics.Recover("the timer of a load", func() { l.end(recovery.ErrPanicked) })
 	if l.ended.Load() {
 		l.releasePlaceLater()
 		return
@@ -223,7 +227,7 @@ func (l *loadRun) tick() {
 		return
 	}
 	// guard: idle-without-loads
-	l.s.session.Activity.Add(1)
+	l.s.Session.Activity.Add(1)
 	until, _ := l.Deadline()
 	if overdue {
 		until = until.Add(l.cfg.LoadTimeout)
@@ -244,7 +248,7 @@ func (l *loadRun) tick() {
 	l.timer.Reset(min(l.s.renewEvery(), left))
 	// guard: I7-renew-lease
 	if !l.resultOwned.Load() {
-		l.s.goroutines.Spawn(l.extend)
+		l.s.Goroutines.Spawn(l.extend)
 	}
 }
 
@@ -261,9 +265,9 @@ func (l *loadRun) extend() {
 	if err := pieces.Each(keys, func(piece []string) error {
 		// Not the first caller's context: that caller may have left. Nor the load's: that may have ended, and the
 		// loader not.
-		rctx := l.s.session.Request(context.WithoutCancel(&l.LoadContext))
+		rctx := l.s.Session.Request(context.WithoutCancel(&l.LoadContext))
 		defer rctx.End()
-		return l.s.session.Conn.Extend(rctx, piece, l.token, l.s.cfg.LeaseTTL)
+		return l.s.Session.Conn.Extend(rctx, piece, l.token, l.s.Config.LeaseTTL)
 	}); err != nil {
 		l.countRemoteError(err)
 	}
@@ -280,7 +284,7 @@ func (l *loadRun) attachCalls(fs []*inflight.Call) (wanted []*inflight.Call) {
 	wanted = make([]*inflight.Call, 0, len(fs))
 	for i, f := range fs {
 		participants[i].run = l
-		if l.s.table.Attach(f, &participants[i]) {
+		if l.s.Table.Attach(f, &participants[i]) {
 			wanted = append(wanted, f)
 			continue
 		}
@@ -333,10 +337,10 @@ func (l *loadRun) leaveTo(fs []*inflight.Call) {
 
 // loadResult is the result of a run of the loader, one element per call.
 type loadResult struct {
-	asOf    AsOf
+	asOf    invalidation.AsOf
 	begun   mono.Time // when the values were begun to be read
-	entries []*Entry
-	loaded  []loaded
+	entries []*LoadEntry
+	loaded  []Loaded
 }
 
 // runLoader runs the loader and fills the tiers with its values. The as-of is taken
@@ -345,7 +349,7 @@ type loadResult struct {
 func (l *loadRun) runLoader(fs []*inflight.Call) {
 	r := l.prepare(fs)
 	l.ready, l.begun, l.traced = fs, mono.Now(), l.traceLoad(fs)
-	l.s.loading.Add(1)
+	l.s.Loading.Add(1)
 	l.resultOwned.Store(false)
 	if l.Err() != nil {
 		l.abandon() // the context ended while there was nothing to abandon
@@ -354,12 +358,14 @@ func (l *loadRun) runLoader(fs []*inflight.Call) {
 	returned := false
 	defer func() { // also after a panic or a Goexit of the loader
 		if !returned {
-			failed := &LoadPanic{}
-			if p := recover(); p != nil { // else it is a Goexit, which goes on
-				failed.Value, failed.Stack = p, debug.Stack()
+			var stack []byte
+			p := recover() // nil: it is a Goexit, which goes on
+			if p != nil {
+				stack = debug.Stack()
 			}
+			failed := l.s.Config.NewPanic(p, stack)
 			for i := range r.loaded {
-				r.loaded[i] = loaded{err: failed}
+				r.loaded[i] = Loaded{Err: failed}
 			}
 		}
 		l.s.places.Release(&l.self)
@@ -376,7 +382,7 @@ func (l *loadRun) runLoader(fs []*inflight.Call) {
 		l.withCause(r.loaded)
 		l.fill(fs, r)
 	}()
-	l.load.run(l.traced, l.typed.Kind, l.load.loader, fs, r.entries, r.loaded)
+	l.load.Run(l.traced, l.typed.Kind, l.load.Loader, fs, r.entries, r.loaded)
 	if firstError(r.loaded) == nil {
 		l.took.Note(mono.Now().Sub(l.begun))
 	}
@@ -385,24 +391,24 @@ func (l *loadRun) runLoader(fs []*inflight.Call) {
 
 // prepare takes the as-of of the values, and sets the basis of the calls.
 func (l *loadRun) prepare(fs []*inflight.Call) loadResult {
-	view := l.s.session.Tail.View()
+	view := l.s.Session.Tail.View()
 	r := loadResult{asOf: view.AsOf(), begun: mono.Now(), entries: l.one.es[:], loaded: l.one.out[:]}
 	l.one.es[0] = &l.one.entry
 	if len(fs) > 1 {
-		r.entries, r.loaded = make([]*Entry, len(fs)), make([]loaded, len(fs))
+		r.entries, r.loaded = make([]*LoadEntry, len(fs)), make([]Loaded, len(fs))
 		for i := range r.entries {
-			r.entries[i] = &Entry{}
+			r.entries[i] = &LoadEntry{}
 		}
 	}
 	if given := l.o.AsOf; !given.IsZero() {
-		r.begun = l.s.session.Tail.Begun(given, r.begun)
+		r.begun = l.s.Session.Tail.Begun(given, r.begun)
 	}
 	if given := l.o.AsOf; !given.IsZero() && (given.Incarnation != r.asOf.Incarnation || given.Tick < r.asOf.Tick) {
 		r.asOf = given
 	}
 	for _, f := range fs {
 		if f.WithoutLease() && !l.cfg.LocalOnly { // else askLeases or recheckLocalOnly has set the basis
-			l.s.table.Restart(f, view, mono.Now())
+			l.s.Table.Restart(f, view, mono.Now())
 		}
 		f.Seq = view.Seq
 		if r.asOf != view.AsOf() {
@@ -410,22 +416,22 @@ func (l *loadRun) prepare(fs []*inflight.Call) loadResult {
 		}
 		f.KeyTick = view.Watermark
 		if f.WithoutLease() {
-			l.ns.stats.unleased.Add(1)
+			l.ns.Stats.Unleased.Add(1)
 		}
 	}
-	l.ns.stats.loads.Add(int64(len(fs)))
+	l.ns.Stats.Loads.Add(int64(len(fs)))
 	if fs[0].RefreshTarget != nil { // and so have all
-		l.ns.stats.refreshes.Add(int64(len(fs)))
+		l.ns.Stats.Refreshes.Add(int64(len(fs)))
 		l.countEarly(fs)
 	}
 	return r
 }
 
 // firstError returns the error of a run. That a key of a batch is not found is none.
-func firstError(ls []loaded) error {
+func firstError(ls []Loaded) error {
 	for _, l := range ls {
-		if l.err != nil && (len(ls) == 1 || !errors.Is(l.err, ErrNotFound)) {
-			return l.err
+		if l.Err != nil && (len(ls) == 1 || !errors.Is(l.Err, ErrNotFound)) {
+			return l.Err
 		}
 	}
 	return nil
@@ -434,16 +440,16 @@ func firstError(ls []loaded) error {
 // withCause adds the cause of the context's end to the errors of a loader that returned
 // because of it: a caller of a store that is closing is to see ErrClosed, not a
 // cancellation.
-func (l *loadRun) withCause(results []loaded) {
+func (l *loadRun) withCause(results []Loaded) {
 	end := l.Err()
 	if end == nil {
 		return
 	}
 	cause := context.Cause(l.Context)
 	for i, r := range results {
-		ended := errors.Is(r.err, end) || errors.Is(r.err, context.Canceled)
-		if r.err != nil && ended && !errors.Is(r.err, cause) {
-			results[i].err = fmt.Errorf("%w: %w", cause, r.err)
+		ended := errors.Is(r.Err, end) || errors.Is(r.Err, context.Canceled)
+		if r.Err != nil && ended && !errors.Is(r.Err, cause) {
+			results[i].Err = fmt.Errorf("%w: %w", cause, r.Err)
 		}
 	}
 }
@@ -486,6 +492,6 @@ func (l *loadRun) noteFailure(f *inflight.Call, err error) {
 		}
 	}
 	if context.Cause(l.Context) != errLeft { // else no caller gets the error
-		l.ns.stats.loadErrors.Add(1)
+		l.ns.Stats.LoadErrors.Add(1)
 	}
 }

@@ -1,4 +1,4 @@
-package tier
+package core
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/remoteerr"
 	"github.com/tiercache/tiercache/internal/unawaited"
+	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 	"github.com/tiercache/tiercache/tier/internal/config"
@@ -57,16 +58,16 @@ func (l *loadRun) fill(fs []*inflight.Call, r loadResult) {
 			l.fail(f, err)
 		case done[i].leaves(f):
 			// Callers that have joined it load the value themselves: it would be newer than what stays.
-			it.Release(l.s.session.Tail)
+			it.Release(l.s.Session.Tail)
 			l.finishAll([]*inflight.Call{f}, inflight.Outcome{Err: errAbandoned})
 		case envelope != nil && !f.WithoutLease():
 			fills = append(fills, pendingFill{call: f, it: it, write: backend.Write{
-				Key: f.Name, Token: l.token, LeaseTTL: l.s.cfg.LeaseTTL, Envelope: envelope, Expires: expiryOfFill(f, envelope)}})
+				Key: f.Name, Token: l.token, LeaseTTL: l.s.Config.LeaseTTL, Envelope: envelope, Expires: expiryOfFill(f, envelope)}})
 			continue
 		default:
 			if envelope != nil && f.Lease == inflight.LeaseRefused {
-				l.ns.stats.fillErrors.Add(1)
-				l.ns.stats.full.Add(1)
+				l.ns.Stats.FillErrors.Add(1)
+				l.ns.Stats.Full.Add(1)
 				l.s.observeLater(l.fillEvent(0, remote.ErrFull))
 			}
 			l.keepUnstored(f, it, kept)
@@ -77,9 +78,9 @@ func (l *loadRun) fill(fs []*inflight.Call, r loadResult) {
 	}
 	if len(release) > 0 {
 		if err := pieces.Each(release, func(piece []string) error {
-			rctx := l.s.session.Request(ctx)
+			rctx := l.s.Session.Request(ctx)
 			defer rctx.End()
-			return l.s.session.Conn.Release(rctx, piece, l.token)
+			return l.s.Session.Conn.Release(rctx, piece, l.token)
 		}); err != nil {
 			l.countRemoteError(err)
 			// guard: release-lease-of-failed-load
@@ -132,7 +133,7 @@ func (l *loadRun) dropOlder(ctx context.Context, fs []*inflight.Call, done []fin
 		}
 		switch {
 		case l.cfg.LocalOnly, f.Lease == inflight.LeaseSkipped && f.Force:
-			l.s.local.Remove(f.H)
+			l.s.Local.Remove(f.H)
 		case f.Lease == inflight.LeaseSkipped:
 			l.dropCopy(f.H)
 		case !f.MayReplace():
@@ -143,7 +144,7 @@ func (l *loadRun) dropOlder(ctx context.Context, fs []*inflight.Call, done []fin
 			//	A: loads 2, which is not to be stored, and returns it
 			//	A: is to load again, fails, and would fall back on 1
 			// guard: I10-unstored-leaves-no-copy
-			l.s.local.Remove(f.H)
+			l.s.Local.Remove(f.H)
 		// guard: G6-discard-by-lease
 		case f.Lease == inflight.LeaseRefused:
 			unleased = append(unleased, f)
@@ -169,8 +170,8 @@ func (l *loadRun) removeEntries(ctx context.Context, fs []*inflight.Call, remove
 	names := make([]string, len(fs))
 	for i, f := range fs {
 		names[i] = f.Name
-		l.s.table.InvalidateKey(f.H, nil)
-		defer l.s.table.InvalidateKey(f.H, nil)
+		l.s.Table.InvalidateKey(f.H, nil)
+		defer l.s.Table.InvalidateKey(f.H, nil)
 	}
 	if !l.cfg.LocalOnly {
 		_ = remove(ctx, names)
@@ -180,9 +181,9 @@ func (l *loadRun) removeEntries(ctx context.Context, fs []*inflight.Call, remove
 // discard deletes those of the keys whose leases the run still holds.
 func (l *loadRun) discard(ctx context.Context, names []string) error {
 	err := pieces.Each(names, func(piece []string) error {
-		rctx := l.s.session.Request(ctx)
+		rctx := l.s.Session.Request(ctx)
 		defer rctx.End()
-		return l.s.session.Conn.Discard(rctx, piece, l.token)
+		return l.s.Session.Conn.Discard(rctx, piece, l.token)
 	})
 	if err != nil {
 		l.countRemoteError(err)
@@ -195,13 +196,13 @@ func (l *loadRun) discard(ctx context.Context, names []string) error {
 // long for the remote tier and the key was read with its lease: a change of it is told then.
 // (Not in a cluster, where it is not known that the server that was read tells of it.)
 func (l *loadRun) keepUnstored(f *inflight.Call, it *record.Item, kept time.Duration) {
-	keeps := kept > 0 && l.usesLocal(l.o) && (l.allowOutage(f, it) || l.cfg.LocalOnly || f.Lease == inflight.LeaseOwned && !l.s.session.Sharded())
-	if !keeps || !l.s.table.InsertIfUnchanged(f.H, &f.Watch, it) {
+	keeps := kept > 0 && l.usesLocal(l.o) && (l.allowOutage(f, it) || l.cfg.LocalOnly || f.Lease == inflight.LeaseOwned && !l.s.Session.Sharded())
+	if !keeps || !l.s.Table.InsertIfUnchanged(f.H, &f.Watch, it) {
 		if f.Force {
 			// guard: I10-unleased-refresh-local
-			l.s.local.Remove(f.H) // the copy that Refresh was to replace
+			l.s.Local.Remove(f.H) // the copy that Refresh was to replace
 		}
-		it.Release(l.s.session.Tail)
+		it.Release(l.s.Session.Tail)
 	}
 	l.finishAll([]*inflight.Call{f}, inflight.Outcome{Served: inflight.Served{It: it, Origin: inflight.FromLoader}})
 }
@@ -226,27 +227,27 @@ func (l *loadRun) store(ctx context.Context, fills []pendingFill) {
 	}
 	bytes = min(bytes, maxFilling) // what is larger is under way alone
 	begun := mono.Now()
-	rctx := l.s.session.Request(ctx)
+	rctx := l.s.Session.Request(ctx)
 	if !l.s.fills.TryAcquire(bytes) {
-		written, err := l.s.session.Conn.Write(rctx, writes)
+		written, err := l.s.Session.Conn.Write(rctx, writes)
 		rctx.End()
 		l.stored(fills, begun, written, err)
 		return
 	}
 	writes[len(writes)-1].Queued = func() { l.answer(fills) }
-	l.s.session.Conn.WriteLater(rctx, writes, func(written []backend.Written, err error) {
+	l.s.Session.Conn.WriteLater(rctx, writes, func(written []backend.Written, err error) {
 		rctx.End()
 		l.s.fills.Release(bytes)
 		// guard: reader-does-not-settle-failed-fill
 		// guard: reader-does-not-run-observer
-		if l.s.cfg.observer == nil && err == nil && !slices.ContainsFunc(written, backend.Written.Refused) {
+		if l.s.Config.Observer == nil && err == nil && !slices.ContainsFunc(written, backend.Written.Refused) {
 			l.stored(fills, begun, written, err)
 			return
 		}
 		// After a write that was not performed, withdraw may send a request and wait for its
 		// answer, which the reader goroutine cannot do: it reads that answer. And the observer may
 		// be slow.
-		l.s.goroutines.RunInBackground(func() { l.stored(fills, begun, written, err) })
+		l.s.Goroutines.RunInBackground(func() { l.stored(fills, begun, written, err) })
 	})
 }
 
@@ -261,16 +262,16 @@ func (l *loadRun) storeInPieces(ctx context.Context, fills []pendingFill) {
 	bytes = min(bytes, maxFilling)
 	if !l.s.fills.TryAcquire(bytes) {
 		l.storePieces(fills, func() (context.Context, func()) {
-			rctx := l.s.session.Request(ctx)
+			rctx := l.s.Session.Request(ctx)
 			return rctx, rctx.End
 		})
 		return
 	}
 	l.answer(fills)
-	l.s.goroutines.RunInBackground(func() {
+	l.s.Goroutines.RunInBackground(func() {
 		defer l.s.fills.Release(bytes)
 		l.storePieces(fills, func() (context.Context, func()) { // no caller waits
-			rctx, cancel := context.WithTimeoutCause(ctx, max(l.s.cfg.Timeout, time.Second), breaker.ErrRemoteTimeout)
+			rctx, cancel := context.WithTimeoutCause(ctx, max(l.s.Config.Timeout, time.Second), breaker.ErrRemoteTimeout)
 			return rctx, cancel
 		})
 	})
@@ -288,7 +289,7 @@ func (l *loadRun) storePieces(fills []pendingFill, request func() (ctx context.C
 		}
 		begun := mono.Now()
 		ctx, end := request()
-		written, err := l.s.session.Conn.Write(ctx, writes)
+		written, err := l.s.Session.Conn.Write(ctx, writes)
 		end()
 		if pieces.EndAfter(err) {
 			piece = fills
@@ -332,7 +333,7 @@ func (l *loadRun) settleAll(fills []pendingFill, begun mono.Time, written []back
 		}
 		l.settle(fl, written[i])
 		fl.call.Finish(inflight.Outcome{Served: inflight.Served{It: fl.it, Origin: inflight.FromLoader}}) // unless answer has
-		l.s.table.Unregister(fl.call)
+		l.s.Table.Unregister(fl.call)
 	}
 	if len(refused) > 0 {
 		l.releaseLater(refused) // or the next load would wait for our lease to expire
@@ -371,7 +372,7 @@ func (l *loadRun) withdraw(fills []pendingFill, written []backend.Written) {
 			// guard: I10-unanswered-fill
 			unanswered = append(unanswered, fl.write.Key)
 		// guard: keep-what-was-set-meanwhile
-		case fl.clean && !l.s.cfg.NoTracking && l.s.table.Unchanged(fl.call.H, &fl.call.Watch):
+		case fl.clean && !l.s.Config.NoTracking && l.s.Table.Unchanged(fl.call.H, &fl.call.Watch):
 			// guard: I10-fenced-fill
 			fenced = append(fenced, fl.write.Key)
 		default:
@@ -394,9 +395,9 @@ func (l *loadRun) withdraw(fills []pendingFill, written []backend.Written) {
 // their local copies.
 func (l *loadRun) dropFills(fills []pendingFill) {
 	for _, fl := range fills {
-		l.s.table.RemoveProvisional(fl.call.H, &fl.call.Watch, fl.it)
-		fl.call.Finish(inflight.Outcome{Err: &LoadPanic{}})
-		l.s.table.Unregister(fl.call)
+		l.s.Table.RemoveProvisional(fl.call.H, &fl.call.Watch, fl.it)
+		fl.call.Finish(inflight.Outcome{Err: l.s.Config.NewPanic(nil, nil)})
+		l.s.Table.Unregister(fl.call)
 	}
 }
 
@@ -413,8 +414,8 @@ func (l *loadRun) answer(fills []pendingFill) {
 // keepProvisionally marks the key as being written, and puts the value into the local tier
 // if the key is known not to have changed since the lease was taken.
 func (l *loadRun) keepProvisionally(fl *pendingFill) {
-	view := l.s.session.Tail.View()
-	clean := l.s.table.ResetBaseline(fl.call.H, &fl.call.Watch)
+	view := l.s.Session.Tail.View()
+	clean := l.s.Table.ResetBaseline(fl.call.H, &fl.call.Watch)
 	// An invalidation since the lease may have ended the tracking of the key. It need not
 	// mean that the key was changed: the server also sends one when an older value
 	// expires, which it may notice only when the lease is taken.
@@ -422,14 +423,14 @@ func (l *loadRun) keepProvisionally(fl *pendingFill) {
 	// Nor is it known in a cluster that the write goes to the server that was read.
 	// guard: R9-unread
 	// guard: R9-unread-in-cluster
-	fl.write.Unread = !clean || l.s.session.Sharded()
-	shard := l.s.session.ShardOf(fl.call.Name)
+	fl.write.Unread = !clean || l.s.Session.Sharded()
+	shard := l.s.Session.ShardOf(fl.call.Name)
 	l.setShard(fl.it, shard)
 	if shard != fl.call.Shard {
 		clean = false
 	}
 	// guard: P4-link-of-own-server
-	if f := fl.call; f.Unlinked() || f.Link != 0 && f.LinkBasis.Shard != shard {
+	if f := fl.call; f.Unlinked() || f.Beside != nil && f.Beside.Basis.Shard != shard {
 		clean, fl.unlinked = false, true
 	}
 	fl.clean = clean
@@ -437,16 +438,16 @@ func (l *loadRun) keepProvisionally(fl *pendingFill) {
 		// An older copy may be there: a refresh by a view without local copies
 		// replaces what another view has kept. No invalidation will remove it, since
 		// the next one is taken for the echo of this write.
-		l.s.local.Remove(fl.call.H)
+		l.s.Local.Remove(fl.call.H)
 		return
 	}
 	proof := view.Proof
-	if l.s.session.Sharded() {
+	if l.s.Session.Sharded() {
 		proof = min(proof, shard.Proof())
 	}
-	fl.it.Meta().Provisional.Store(int64(proof.Add(l.s.cfg.MaxStaleness)))
+	fl.it.Meta().Provisional.Store(int64(proof.Add(l.s.Config.MaxStaleness)))
 	fl.it.Plan(l.earlyShare(fl.it))
-	l.s.table.InsertProvisional(fl.call.H, &fl.call.Watch, fl.it)
+	l.s.Table.InsertProvisional(fl.call.H, &fl.call.Watch, fl.it)
 }
 
 // settle keeps or drops the local copy according to how its write went.
@@ -461,27 +462,27 @@ func (l *loadRun) settle(fl pendingFill, w backend.Written) {
 		// guard: R8-full-server-discard
 		l.removeEntries(unawaited.Background(), []*inflight.Call{fl.call}, l.discard)
 	}
-	if w.Stored && !fl.unlinked && l.usesLocal(l.o) && l.s.table.CommitProvisional(fl.call.H, &fl.call.Watch, fl.it) {
+	if w.Stored && !fl.unlinked && l.usesLocal(l.o) && l.s.Table.CommitProvisional(fl.call.H, &fl.call.Watch, fl.it) {
 		fl.it.Meta().Provisional.Store(0)
 		fl.it.Plan(l.earlyShare(fl.it))
 		return
 	}
-	l.s.table.RemoveProvisional(fl.call.H, &fl.call.Watch, fl.it)
-	fl.it.Release(l.s.session.Tail)
+	l.s.Table.RemoveProvisional(fl.call.H, &fl.call.Watch, fl.it)
+	fl.it.Release(l.s.Session.Tail)
 }
 
 func (l *loadRun) countFill(w backend.Written, took time.Duration) {
-	st := l.ns.stats
+	st := l.ns.Stats
 	switch {
 	case w.Err != nil:
-		st.fillErrors.Add(1)
+		st.FillErrors.Add(1)
 		if errors.Is(w.Err, remote.ErrFull) {
-			st.full.Add(1)
+			st.Full.Add(1)
 		}
 	case !w.Stored && !w.Expired:
-		st.fenced.Add(1)
+		st.Fenced.Add(1)
 	default:
-		st.fills.Add(1)
+		st.Fills.Add(1)
 	}
 	l.s.observe(l.fillEvent(took, w.Err))
 }
@@ -490,11 +491,11 @@ func (l *loadRun) countFill(w backend.Written, took time.Duration) {
 // stored.
 func (l *loadRun) finished(ctx context.Context, f *inflight.Call, r loadResult, i int) (it *record.Item, envelope []byte, kept time.Duration, discard bool, err error) {
 	cfg, discard := r.entries[i].taken()
-	it, err = r.loaded[i].it, r.loaded[i].err
+	it, err = r.loaded[i].It, r.loaded[i].Err
 	// First of all: a "not found" without its sources would be believed although they
 	// changed, and the caller would never learn what was wrong with them.
 	// guard: bad-argument-is-error
-	if wrong := cfg.Check(l.s.cfg.MaxTTL); wrong != nil {
+	if wrong := cfg.Check(l.s.Config.MaxTTL); wrong != nil {
 		return nil, nil, 0, false, badArgument(wrong, err)
 	}
 	negative := errors.Is(err, ErrNotFound)
@@ -505,12 +506,12 @@ func (l *loadRun) finished(ctx context.Context, f *inflight.Call, r loadResult, 
 	end := l.endOf(ctx, r.asOf, r.begun, cfg.Sources)
 	f.Ends = max(end, 1)
 	if negative {
-		l.ns.stats.notFound.Add(1)
+		l.ns.Stats.NotFound.Add(1)
 		if l.cfg.NegativeTTL == 0 || discard {
 			return nil, nil, 0, false, err
 		}
 	}
-	fresh, kept := cfg.Life(&l.cfg, l.s.cfg.MaxTTL, negative)
+	fresh, kept := cfg.Life(&l.cfg, l.s.Config.MaxTTL, negative)
 	fresh, kept, keeps := session.Limit(end, fresh, kept)
 	if negative {
 		// guard: own-error-beside-not-found
@@ -523,7 +524,7 @@ func (l *loadRun) finished(ctx context.Context, f *inflight.Call, r loadResult, 
 	l.setBasis(it, &f.Basis)
 	l.describe(it, f.Key, cfg, r.asOf, fresh, kept)
 	if !l.pinMarks(ctx, it) || !keeps {
-		l.ns.stats.overtaken.Add(1)
+		l.ns.Stats.Overtaken.Add(1)
 		return it, nil, 0, false, nil
 	}
 	if discard || l.cfg.LocalOnly {
@@ -541,15 +542,15 @@ func (l *loadRun) finished(ctx context.Context, f *inflight.Call, r loadResult, 
 		}
 		return it, nil, 0, false, nil // the value is good, it just cannot be kept
 	}
-	if f.Link != 0 {
-		envelope = besideLink(f.Link, envelope)
+	if f.Beside != nil {
+		envelope = besideLink(f.Beside.Nonce, envelope)
 	}
 	return it, envelope, kept, false, nil
 }
 
 // expiryOfFill is when the server is to forget what was loaded for f, by its clock.
 func expiryOfFill(f *inflight.Call, sealed []byte) time.Time {
-	if f.Link != 0 {
+	if f.Beside != nil {
 		sealed = withoutLink(sealed)
 	}
 	return expiryOf(sealed)
@@ -570,7 +571,7 @@ func badArgument(wrong, err error) error {
 }
 
 // describe sets all but the value of an item that was loaded or set just now.
-func (c *core) describe(it *record.Item, key string, cfg config.Entry, asOf AsOf, fresh, kept time.Duration) {
+func (c *Cache) describe(it *record.Item, key string, cfg config.Entry, asOf invalidation.AsOf, fresh, kept time.Duration) {
 	now := mono.Now()
 	f := it.Meta()
 	it.Key = key

@@ -1,4 +1,4 @@
-package tier
+package core
 
 import (
 	"context"
@@ -22,7 +22,7 @@ type snapshot struct {
 // takeSnapshot leaves the invalidations to the caller, which learns of them by joining a call.
 func (s *Store) takeSnapshot() snapshot {
 	now := mono.Now()
-	return snapshot{now: now, began: now, view: s.session.Tail.View(), synced: mono.Time(s.table.Synced.Load())}
+	return snapshot{now: now, began: now, view: s.Session.Tail.View(), synced: mono.Time(s.Table.Synced.Load())}
 }
 
 // with returns the snapshot with the invalidations of a key.
@@ -33,7 +33,7 @@ func (s snapshot) with(invalidations int) snapshot {
 
 // canShare decides R10: whether a caller, which began its read at since, may be answered
 // by a call that was already under way then.
-func (c *core) canShare(ctx context.Context, f *inflight.Call, since snapshot, o config.Call) bool {
+func (c *Cache) canShare(ctx context.Context, f *inflight.Call, since snapshot, o config.Call) bool {
 	if !c.canServe(&f.Out) {
 		return false
 	}
@@ -62,7 +62,7 @@ func (c *core) canShare(ctx context.Context, f *inflight.Call, since snapshot, o
 
 // canServe reports whether a caller by this view can be given the outcome of a call that
 // another view may lead.
-func (c *core) canServe(out *inflight.Outcome) bool {
+func (c *Cache) canServe(out *inflight.Outcome) bool {
 	if out.Err == errAbandoned || out.It != nil && !c.ofType(out.It) { // an item of another kind: led by the last view of another shape
 		return false
 	}
@@ -77,23 +77,23 @@ func (c *core) canServe(out *inflight.Outcome) bool {
 
 // confirmFresh reports whether a call began after a caller that wants it fresh, and learns of
 // all changes that others made up to now. since is then what this process knows now.
-func (c *core) confirmFresh(ctx context.Context, f *inflight.Call, since *snapshot) bool {
+func (c *Cache) confirmFresh(ctx context.Context, f *inflight.Call, since *snapshot) bool {
 	// guard: I4-fresh-read-shares-no-local-copy
 	if f.Out.Begun < since.now || f.Out.Origin == inflight.FromLocal {
 		return false // invalidations from before the caller began may still be on their way
 	}
 	// guard: I8-fresh-read-in-outage
-	if c.s.session.Conn.OpenOutage() != nil || c.s.session.Conn.Of(f.Name).Current.Load() != nil {
+	if c.s.Session.Conn.OpenOutage() != nil || c.s.Session.Conn.Of(f.Name).Current.Load() != nil {
 		return false
 	}
-	rctx := c.s.session.Request(ctx)
+	rctx := c.s.Session.Request(ctx)
 	defer rctx.End()
-	if c.s.session.Tail.CatchUp(rctx) != nil || c.s.session.Conn.Prove(rctx, f.Name) != nil {
+	if c.s.Session.Tail.CatchUp(rctx) != nil || c.s.Session.Conn.Prove(rctx, f.Name) != nil {
 		return false
 	}
 	synced := since.synced
 	*since = c.s.takeSnapshot()
-	since.synced, since.invalidations = synced, c.s.table.Invalidations(f)
+	since.synced, since.invalidations = synced, c.s.Table.Invalidations(f)
 	return true
 }
 
@@ -106,8 +106,8 @@ func changedSince(out *inflight.Outcome, since snapshot) bool {
 
 // provenSince reports whether an outcome rests on a proof that was recent enough when the caller
 // began: if not, anything may have changed in between.
-func (c *core) provenSince(out *inflight.Outcome, since snapshot, possiblyUntracked bool) bool {
-	bound, recent := c.s.cfg.MaxStaleness, out.Begun
+func (c *Cache) provenSince(out *inflight.Outcome, since snapshot, possiblyUntracked bool) bool {
+	bound, recent := c.s.Config.MaxStaleness, out.Begun
 	if out.Origin != inflight.FromLoader {
 		// guard: I2-shared-read-proof
 		recent = min(recent, out.Proof) // the proof that it was judged by
@@ -121,7 +121,7 @@ func (c *core) provenSince(out *inflight.Outcome, since snapshot, possiblyUntrac
 
 // validSince reports whether what the outcome depends on has not changed between the call and
 // the caller.
-func (c *core) validSince(out *inflight.Outcome, since snapshot) bool {
+func (c *Cache) validSince(out *inflight.Outcome, since snapshot) bool {
 	// guard: I5-shared-load
 	return out.Seq >= since.view.Seq || out.Err == nil && c.stillValid(out.It)
 }

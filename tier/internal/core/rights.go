@@ -1,4 +1,4 @@
-package tier
+package core
 
 import (
 	"context"
@@ -36,8 +36,8 @@ func (l *loadRun) takeRights(fs []*inflight.Call) (allowed []*inflight.Call) {
 	}
 	for len(asked) > 0 {
 		n := min(len(asked), pieces.Keys)
-		rctx := l.s.session.Request(&l.LoadContext)
-		rights, err := l.s.session.Conn.Lease(rctx, reqs[:n])
+		rctx := l.s.Session.Request(&l.LoadContext)
+		rights, err := l.s.Session.Conn.Lease(rctx, reqs[:n])
 		rctx.End()
 		if err != nil {
 			l.countRemoteError(err)
@@ -76,7 +76,7 @@ func (l *loadRun) honourPause(f *inflight.Call, until mono.Time) {
 }
 
 // longestRight is how long a right can be held: for a load, or a pause with its random part.
-func (c *core) longestRight() time.Duration {
+func (c *Cache) longestRight() time.Duration {
 	return max(2*c.cfg.LoadTimeout, c.cfg.RetryMax+c.cfg.RetryMax/4) + time.Millisecond
 }
 
@@ -87,10 +87,10 @@ func (l *loadRun) keepRight(f *inflight.Call, until mono.Time) {
 		return
 	}
 	name, left := rightOf(f.Name), max(until.Sub(mono.Now()), time.Millisecond)
-	l.s.goroutines.Spawn(func() {
-		rctx := l.s.session.Request(context.WithoutCancel(l.Values))
+	l.s.Goroutines.Spawn(func() {
+		rctx := l.s.Session.Request(context.WithoutCancel(l.Values))
 		defer rctx.End()
-		if err := l.s.session.Conn.Extend(rctx, []string{name}, *token, left); err != nil {
+		if err := l.s.Session.Conn.Extend(rctx, []string{name}, *token, left); err != nil {
 			l.countRemoteError(err)
 		}
 	})
@@ -108,6 +108,6 @@ func (l *loadRun) giveBackRights(fs ...*inflight.Call) {
 		}
 	}
 	for token, names := range names {
-		l.s.goroutines.Spawn(func() { l.s.session.Release(l.s.goroutines.Ctx, names, token, l.countReleaseError) })
+		l.s.Goroutines.Spawn(func() { l.s.Session.Release(l.s.Goroutines.Ctx, names, token, l.countReleaseError) })
 	}
 }

@@ -1,0 +1,38 @@
+package core
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"weak"
+
+	"github.com/tiercache/tiercache/tier/internal/record"
+	"github.com/tiercache/tiercache/tier/internal/session"
+)
+
+// maxKey is the longest key in bytes.
+const MaxKey = 1 << 20
+
+func checkKey(key string) error {
+	if key == "" {
+		return errors.New("tier: a key must not be empty")
+	}
+	if len(key) > MaxKey {
+		return fmt.Errorf("tier: key %.40q… is %d bytes long, the limit is %d", key, len(key), MaxKey)
+	}
+	return nil
+}
+
+// Namespace is what the views of one namespace share in a store.
+type Namespace struct {
+	session.Namespace
+	Stats *Counters
+	Views record.Views
+	// AnyView is the view that was made last; it does not keep it in use.
+	AnyView atomic.Pointer[weak.Pointer[Cache]]
+	// unencoded says what was wrong with the latest value that could not be encoded.
+	unencoded atomic.Pointer[string]
+	// guessed is the type of values whose size is a guess.
+	guessed atomic.Pointer[string]
+	warmed  atomic.Bool // a view has begun to read what is hot elsewhere
+}
