@@ -104,10 +104,14 @@ func (c *conn) tellLocked(l *changeLog, prev invalidation.Tick, body []byte) {
 	}
 }
 
-// tellLater has what waits told once it is due, unless that has been done. After Close it does nothing.
+// tellLater has what waits told once it is due, unless that has been done. What it was to tell before has been told.
 func (c *conn) tellLater(l *changeLog, wait time.Duration) {
 	tick := l.tick
-	time.AfterFunc(wait, func() {
+	if c.later != nil {
+		c.later.Stop()
+	}
+	c.later = time.AfterFunc(wait, func() {
+		defer c.o.Panics.Recover("telling of changes", c.lose)
 		c.remote.mu.Lock()
 		defer c.remote.mu.Unlock()
 		// guard: withheld-changes-are-told-embedded
