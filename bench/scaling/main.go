@@ -31,7 +31,7 @@ func main() {
 }
 
 // sizes are those of the fleets.
-var sizes = []int{10, 50, 200, 500, 1000, 2000, 5000, 10000}
+var sizes = []int{10, 50, 200, 500, 1000, 2000, 3000, 5000, 10000}
 
 // normal is a fleet with the options that are the default.
 func normal(stores int, rate float64) fleet {
@@ -52,6 +52,13 @@ func slow(stores int, rate float64) fleet {
 	return f
 }
 
+// unused is one of stores without reads for a minute. (The first read takes a delta along.)
+func unused(stores int, rate float64) fleet {
+	f := normal(stores, rate)
+	f.bound, f.heartbeat = 30*time.Second, 20*time.Second
+	return f
+}
+
 // unpaced is one as it was before messages had a pace.
 func unpaced(stores int, rate float64) fleet {
 	f := normal(stores, rate)
@@ -69,13 +76,18 @@ func tables(w io.Writer, lasts time.Duration) error {
 		{"The same, a message for each change", unpaced, []float64{100, 1000}},
 		{"A bound of 250 ms, heartbeats of 125 ms", narrow, []float64{0, 1000}},
 		{"A bound of 4 s, heartbeats of 1 s", slow, []float64{0, 1000}},
+		{"Idle stores, heartbeats of 20 s", unused, []float64{0}},
 	} {
 		fmt.Fprintf(w, "%s\n\n| stores | changes/s | server busy | messages/s | a change, p50 / p99 | heard of, p50 / p99 | without proof | B/s per store, in / out |\n|---|---|---|---|---|---|---|---|\n", t.title)
 		for _, rate := range t.rates {
 			for _, n := range sizes {
 				r := simulate(t.of(n, rate), lasts)
+				if r.busy > 0.99 {
+					fmt.Fprintf(w, "| %d | %.0f | falls behind | | | | | |\n", n, rate)
+					break
+				}
 				fmt.Fprintf(w, "| %d | %.0f | %s | %.0f | %s | %s | %.0f %% | %.0f / %.0f |\n",
-					n, rate, busy(r.busy), r.messages, both(r.changeP50, r.change9), both(r.heardP50, r.heard9), 100*r.unproven, r.in, r.out)
+					n, rate, fmt.Sprintf("%.0f %%", 100*r.busy), r.messages, both(r.changeP50, r.change9), both(r.heardP50, r.heard9), 100*r.unproven, r.in, r.out)
 			}
 		}
 		fmt.Fprintln(w)
@@ -83,18 +95,11 @@ func tables(w io.Writer, lasts time.Duration) error {
 	return nil
 }
 
-func busy(b float64) string {
-	if b > 1 {
-		return "**behind**"
-	}
-	return fmt.Sprintf("%.0f %%", 100*b)
-}
-
 func both(p50, p99 time.Duration) string {
 	if p50 == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%.2g / %.2g ms", p50.Seconds()*1e3, p99.Seconds()*1e3)
+	return fmt.Sprintf("%.1f / %.1f ms", p50.Seconds()*1e3, p99.Seconds()*1e3)
 }
 
 func draw(out string, lasts time.Duration) error {
@@ -105,11 +110,12 @@ func draw(out string, lasts time.Duration) error {
 		of   func(stores int, rate float64) fleet
 		rate float64
 	}{
-		{"1,000 changes/s,\na message each (before)", unpaced, 1000},
+		{"1,000 changes/s,\nnot paced", unpaced, 1000},
 		{"1,000 changes/s,\nbound 250 ms", narrow, 1000},
 		{"1,000 changes/s", normal, 1000},
 		{"no changes", normal, 0},
 		{"no changes,\nheartbeats of 1 s", slow, 0},
+		{"idle", unused, 0},
 	} {
 		line := report.Line{Name: l.name, Style: i}
 		for _, n := range []int{10, 20, 50, 100, 200, 300, 500, 700, 1000, 1400, 2000, 2500, 3000, 4000, 5000, 7000, 10000} {
