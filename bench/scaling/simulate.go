@@ -95,7 +95,6 @@ type server struct {
 	messages           int
 	in, out            float64
 	changes, heard     []time.Duration
-	unproven           time.Duration
 	watched            int             // the store that is looked at
 	watchedAt, proofAt []time.Duration // its heartbeats: when it was answered, when it was sent
 }

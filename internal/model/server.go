@@ -45,13 +45,13 @@ func (g *Guards) append(s *State, p int, source, waits bool) {
 }
 
 // since is a message of what changed after a position.
-func (log *Log) since(prev int8) Message {
-	m := Message{Inc: log.Inc, Prev: prev, Tick: log.Tick}
-	if log.Source > prev {
-		m.Source = log.Source
+func (known *Log) since(prev int8) Message {
+	m := Message{Inc: known.Inc, Prev: prev, Tick: known.Tick}
+	if known.Source > prev {
+		m.Source = known.Source
 	}
-	if log.Other > prev {
-		m.Other = log.Other
+	if known.Other > prev {
+		m.Other = known.Other
 	}
 	return m
 }
