@@ -273,7 +273,8 @@ func (t *Tail) acknowledge(own scopeSet, a Appended) (gap, done bool) {
 	for m, o := range own.marks {
 		m.pending -= o.count
 	}
-	scopes := own.scopes()
+	// guard: bypass-is-applied-nowhere
+	scopes := slices.DeleteFunc(own.scopes(), isBypass)
 	t.mu.allPending -= own.all
 	// guard: I1-apply-own-change
 	gap = t.recordLocked(&v, scopes, own.all > 0, a, false)

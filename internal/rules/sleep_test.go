@@ -32,6 +32,7 @@ var sleepInBubbles = map[string]bool{
 	"tier/suspended_test.go: reconnect":                                         true,
 	"tier/suspended_test.go: proveInBackground":                                 true,
 	"tier/ttl_test.go: expiresAfter":                                            true,
+	"tier/race_paths_test.go: race":                                             true,
 }
 
 // A test that sleeps guesses how long something takes, and is wrong on a slow machine.
