@@ -213,7 +213,7 @@ func (l *loadRun) keepUnstored(f *inflight.Call, it *record.Item, kept time.Dura
 // A value is put into the local tier at once as well, provisionally: it is believed
 // no longer than the proof of that moment lasts. Once the write is acknowledged the copy
 // stays, unless invalidations show that the key was changed by another write: see
-// commitProvisional.
+// Table.CommitProvisional.
 func (l *loadRun) store(ctx context.Context, fills []pendingFill) {
 	writes := l.one.writes[:]
 	if len(fills) > 1 {
