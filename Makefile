@@ -117,7 +117,7 @@ model: ## search the protocol's models in large worlds too: half an hour, up to 
 	TIERCACHE_MODEL=1 GOMEMLIMIT=6GiB go test -p=1 -count=1 -timeout=0 -v $(TESTFLAGS) ./internal/model/...
 
 .PHONY: outage
-outage: ## what an outage costs readers and the origin, in figures: 4 minutes on an idle machine
+outage: ## what an outage costs readers and the origin, in figures: 6 minutes on an idle machine
 	@$(WITH_SERVER) && TIERCACHE_OUTAGE=1 go test -count=1 -timeout=$(TIMEOUT) -v -run TestOutageFigures $(TESTFLAGS) ./internal/coherence
 
 .PHONY: reconnect
