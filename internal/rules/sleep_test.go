@@ -26,6 +26,7 @@ var sleepInBubbles = map[string]bool{
 	"tier/panic_test.go: TestAPanicInABackgroundGoroutineEndsNothingElse":       true,
 	"tier/idle_heartbeat_test.go: watched":                                      true,
 	"tier/server_test.go: end":                                                  true, // of a partition
+	"tier/server_test.go: beginUnproven":                                        true,
 	"tier/internal/breaker/busy_test.go: Delta":                                 true,
 	"internal/wire/silence_test.go: paced":                                      true,
 	"tier/suspended_test.go: reconnect":                                         true,
