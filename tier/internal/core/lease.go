@@ -230,8 +230,9 @@ func (l *loadRun) awaitLeases(ctx context.Context, held []*inflight.Call) (ready
 		for _, f := range waiting {
 			holds = min(holds, f.Holds)
 		}
+		pause := min(wait/2+mrand.N(wait/2), max(elsewhere.next.Sub(mono.Now()), leaseSlack))
 		// guard: ask-for-expired-lease
-		if err := l.s.Table.Sleep(ctx, waiting, min(wait/2+mrand.N(wait/2), holds+leaseSlack, max(elsewhere.next.Sub(mono.Now()), leaseSlack))); err != nil {
+		if err := l.s.Table.Sleep(ctx, waiting, min(pause, holds+leaseSlack)); err != nil {
 			l.finishAll(waiting, inflight.Outcome{Err: context.Cause(l.Context)})
 			return nil
 		}
