@@ -28,6 +28,7 @@ func init() {
 		{"value-set-while-closing", "false", "TestASetWhileTheStoreCloses"},
 		{"loads-of-the-fleet-that-wait-for-each-other", "sub elsewhere.endCycles(ctx, held) => held", "TestLoadersOfAFleetThatWait"},
 		{"fleet-cycle-seen-twice", "true", "./tier/internal/waits TestACycleIs"},
+		{"heads-are-told-to-tracer", "sub len(all) => len(keys)", "./tier/internal/traced TestATracerIsToldOfHeads"},
 		{"namespace-of-same-path", "false", "./tier/internal/spaces TestTheCleanup"},
 		{"drain-waits-for-changes", "true", "TestDrain"},
 		{"drain-waits-for-fills", "zero error", "TestDrain"},

@@ -163,6 +163,7 @@ func (c *conn) Get(ctx context.Context, keys []string, q *changelog.DeltaQuery) 
 
 func (c *conn) GetHeads(ctx context.Context, heads, keys []string, q *changelog.DeltaQuery) ([]backend.Item, changelog.Delta, error) {
 	all := slices.Concat(heads, keys)
+	// guard: heads-are-told-to-tracer
 	s := c.begin(ctx, "get", first(all), len(all))
 	items, d, err := c.Conn.GetHeads(ctx, heads, keys, q)
 	n, itemErr := found(items)
