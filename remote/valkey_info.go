@@ -38,6 +38,7 @@ func (c *valkeyConn) Info(ctx context.Context) (backend.Info, error) {
 		}
 		all.MaxMemory += one.MaxMemory
 		all.UsedMemory += one.UsedMemory
+		all.Trackers = max(all.Trackers, one.Trackers)
 		if one.TrackedKeys*max(all.TrackedMax, 1) > all.TrackedKeys*max(one.TrackedMax, 1) {
 			all.TrackedKeys, all.TrackedMax = one.TrackedKeys, one.TrackedMax
 		}
@@ -61,7 +62,7 @@ func (c *valkeyConn) Info(ctx context.Context) (backend.Info, error) {
 }
 
 func infoOf(ctx context.Context, client valkey.Client) (backend.Info, error) {
-	text, err := client.Do(ctx, client.B().Arbitrary("INFO", "server", "memory", "stats").Build()).ToString()
+	text, err := client.Do(ctx, client.B().Arbitrary("INFO", "server", "clients", "memory", "stats").Build()).ToString()
 	if err != nil && remoteerr.Unreachable(err) {
 		return backend.Info{}, failure(err)
 	}
@@ -84,6 +85,7 @@ func infoOf(ctx context.Context, client valkey.Client) (backend.Info, error) {
 		MaxMemory:   number("maxmemory"),
 		UsedMemory:  number("used_memory"),
 		TrackedKeys: number("tracking_total_keys"),
+		Trackers:    number("tracking_clients"),
 	}
 	i.Fullest = backend.Memory{Policy: i.Policy, Max: i.MaxMemory, Counted: i.UsedMemory - number("mem_not_counted_for_evict"),
 		Exceeded: number("current_eviction_exceeded_time") > 0}

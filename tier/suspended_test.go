@@ -491,60 +491,70 @@ func TestI2WhatTheLogTellsOfIsNotBelievedByOldMarks(t *testing.T) {
 	}
 }
 
-// After a loss the copies that were used last are proven in the background, a few at a time, with pauses; nothing is asked
-// while the server is away.
+// After a loss the copies that were used last are proven in the background, a few at a time. Of all processes that the server
+// tells of changed keys one asks at a time, on average: each pauses for as long as it took, times the number of the others.
+// Nothing is asked while the server is away.
 func TestRevalidationInTheBackgroundIsPaced(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := embeddedWorld(t)
-		s, hooks := w.open(tier.WithHeartbeat(50*time.Millisecond), tier.WithMaxStaleness(time.Second), tier.WithRemoteTimeout(100*time.Millisecond))
-		c := cacheOf[int64](t, s)
-		const n = 5_000
-		for i := range n {
-			find(t, c, fmt.Sprint(i), is(int64(i)))
+	for _, others := range []int{0, 1, 9} {
+		t.Run(fmt.Sprint(others, " others"), func(t *testing.T) { synctest.Test(t, func(t *testing.T) { testPace(t, others) }) })
+	}
+}
+
+func testPace(t *testing.T, others int) {
+	const n, took = 5_000, 2 * time.Millisecond
+	w := embeddedWorld(t)
+	s, hooks := w.open(tier.WithHeartbeat(50*time.Millisecond), tier.WithMaxStaleness(time.Second), tier.WithRemoteTimeout(100*time.Millisecond))
+	for range others {
+		w.open()
+	}
+	c := cacheOf[int64](t, s)
+	for i := range n {
+		find(t, c, fmt.Sprint(i), is(int64(i)))
+	}
+	synctest.Wait()
+	var away atomic.Bool
+	var mu sync.Mutex
+	var at []time.Time
+	hooks.Before(func(op interpose.Op) error {
+		if op == interpose.Heads {
+			mu.Lock()
+			at = append(at, time.Now())
+			mu.Unlock()
+			time.Sleep(took)
 		}
-		synctest.Wait()
-		var away atomic.Bool
-		var mu sync.Mutex
-		var at []time.Time
-		hooks.Before(func(op interpose.Op) error {
-			if op == interpose.Heads {
-				mu.Lock()
-				at = append(at, time.Now())
-				mu.Unlock()
-			}
-			if away.Load() {
-				return context.DeadlineExceeded
-			}
-			return nil
-		})
-		away.Store(true)
-		w.raw.disconnect()
-		time.Sleep(2 * time.Second)
-		for range 10 {
-			find(t, c, "0", is(int64(0)))
-			time.Sleep(300 * time.Millisecond)
+		if away.Load() {
+			return context.DeadlineExceeded
 		}
-		require.LessOrEqual(t, len(at), 3, "while the server is away nothing is asked in the background")
-		at = nil
-		away.Store(false)
-		time.Sleep(2 * time.Second)
-		back := time.Now()
-		find(t, c, "1", none) // and with it the others
-		time.Sleep(10 * time.Second)
-		synctest.Wait()
-		require.LessOrEqual(t, at[1].Sub(back), 260*time.Millisecond)
-		for i := 2; i < len(at); i++ {
-			require.GreaterOrEqual(t, at[i].Sub(at[i-1]), time.Millisecond)
-		}
-		require.Len(t, at, 1+(n+127)/128)
-		local := 0
-		for i := range n {
-			if find(t, c, fmt.Sprint(i), none).Origin == tier.Local {
-				local++
-			}
-		}
-		require.Equal(t, n, local)
+		return nil
 	})
+	away.Store(true)
+	w.raw.disconnect()
+	time.Sleep(2 * time.Second)
+	for range 10 {
+		find(t, c, "0", is(int64(0)))
+		time.Sleep(300 * time.Millisecond)
+	}
+	require.LessOrEqual(t, len(at), 3, "while the server is away nothing is asked in the background")
+	at = nil
+	away.Store(false)
+	time.Sleep(2 * time.Second)
+	back := time.Now()
+	find(t, c, "1", none) // and with it the others
+	time.Sleep(10 * time.Second)
+	synctest.Wait()
+	require.LessOrEqual(t, at[1].Sub(back), 260*time.Millisecond)
+	for i := 2; i < len(at); i++ {
+		require.GreaterOrEqual(t, at[i].Sub(at[i-1]), time.Duration(1+others)*took)
+	}
+	atOnce := max(128, 512/(1+others))
+	require.Len(t, at, 1+(n+atOnce-1)/atOnce)
+	local := 0
+	for i := range n {
+		if find(t, c, fmt.Sprint(i), none).Origin == tier.Local {
+			local++
+		}
+	}
+	require.Equal(t, n, local)
 }
 
 // In a cluster each server proves its own part: no value is read again after connections were lost, nor when a slot has

@@ -346,6 +346,8 @@ type Info struct {
 	Fullest Memory
 	// TrackedKeys and TrackedMax are the size and bound of the tracking table.
 	TrackedKeys, TrackedMax int64
+	// Trackers is how many connections the server tells of changed keys, those of other programs included; 0 if it did not tell.
+	Trackers int64
 	// LogScopes and LogMost are the size and bound of the change log: see
 	// [changelog.Change.Retention].
 	LogScopes, LogMost int64

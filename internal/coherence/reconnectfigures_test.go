@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -34,7 +35,8 @@ import (
 //
 //	make reconnect
 //
-// The curves go to the folder that TIERCACHE_RECONNECT names, as name.csv with seconds and percent.
+// The curves go to the folder that TIERCACHE_RECONNECT names, as name.csv with seconds and percent. Each happens at a rate that a
+// service may have, and with readers that do nothing but read: those leave no processor to anything else.
 
 const (
 	reconnectEntries = 100_000
@@ -55,8 +57,8 @@ func TestReconnectFigures(t *testing.T) {
 	if folder == "" {
 		t.Skip("prints figures; TIERCACHE_RECONNECT=folder runs it (make reconnect)")
 	}
-	fmt.Println("| what happens | local hits before | 0.5 s later | 1 s | 2 s | back at 99 % of before | loads while away, and then | sent by the server, of the values |")
-	fmt.Println("|---|---|---|---|---|---|---|---|")
+	fmt.Println("| what happens | reads a second | local hits before | 0.5 s later | 1 s | 2 s | back at 99 % of before | loads while away, and then | sent by the server, of the values |")
+	fmt.Println("|---|---|---|---|---|---|---|---|---|")
 	for _, k := range []struct {
 		name  string
 		begin func(t *testing.T) (s *valkeytest.Server, do func(*faultproxy.Proxy) *valkeytest.Server)
@@ -89,27 +91,32 @@ func TestReconnectFigures(t *testing.T) {
 			}
 		}},
 	} {
-		t.Run(k.name, func(t *testing.T) {
-			s, do := k.begin(t)
-			addr := s.Addr
-			p, err := faultproxy.StartRaw(addr, 1)
-			require.NoError(t, err)
-			defer p.Close()
-			if k.name == "failover" {
-				addr = p.Addr()
-			}
-			r := newReconnectRun(t, addr, reconnectEntries, reconnectBytes)
-			var sent int64
-			r.measure(reconnectReaders, 25, time.Millisecond, reconnectBefore, reconnectAfter, func() {
-				now := do(p)
-				sent = -field(t, now, "total_net_output_bytes")
-				s = now
+		for _, rate := range []struct {
+			name     string
+			eachTick int
+		}{{"", 2}, {" at full speed", 25}} {
+			t.Run(k.name+rate.name, func(t *testing.T) {
+				s, do := k.begin(t)
+				addr := s.Addr
+				p, err := faultproxy.StartRaw(addr, 1)
+				require.NoError(t, err)
+				defer p.Close()
+				if k.name == "failover" {
+					addr = p.Addr()
+				}
+				r := newReconnectRun(t, addr, reconnectEntries, reconnectBytes)
+				var sent int64
+				r.measure(reconnectReaders, rate.eachTick, time.Millisecond, reconnectBefore, reconnectAfter, func() {
+					now := do(p)
+					sent = -field(t, now, "total_net_output_bytes")
+					s = now
+				})
+				sent += field(t, s, "total_net_output_bytes")
+				r.write(folder, k.name+rate.name)
+				fmt.Printf("| %s | %.0f | %.2f %% | %.2f %% | %.2f %% | %.2f %% | %s | %d, %d | %.1f %% |\n", k.name, r.rate, r.before(), r.at(500*time.Millisecond), r.at(time.Second), r.at(2*time.Second),
+					r.back(), r.away, r.loads.Load(), 100*float64(sent)/reconnectEntries/reconnectBytes)
 			})
-			sent += field(t, s, "total_net_output_bytes")
-			r.write(folder, k.name)
-			fmt.Printf("| %s | %.2f %% | %.2f %% | %.2f %% | %.2f %% | %s | %d, %d | %.1f %% |\n", k.name, r.before(), r.at(500*time.Millisecond), r.at(time.Second), r.at(2*time.Second),
-				r.back(), r.away, r.loads.Load(), 100*float64(sent)/reconnectEntries/reconnectBytes)
-		})
+		}
 	}
 	t.Run("storm", func(t *testing.T) { stormFigures(t) })
 }
@@ -205,6 +212,7 @@ type reconnectRun struct {
 	happened int   // the bin
 	away     int64 // loads until it was connected again
 	rates    []float64
+	rate     float64 // reads a second before it happened
 }
 
 func newReconnectRun(t *testing.T, addr string, entries, size int) *reconnectRun {
@@ -245,7 +253,11 @@ func newReconnectRun(t *testing.T, addr string, entries, size int) *reconnectRun
 func (r *reconnectRun) measure(readers, reads int, every, before, after time.Duration, happen func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	var made atomic.Int64
+	var counts atomic.Uint64 // reads, above local hits: in one, so that they are of one moment
+	read := func() (hits, made int64) {
+		n := counts.Load()
+		return int64(n & math.MaxUint32), int64(n >> 32)
+	}
 	var reading sync.WaitGroup
 	load := func(context.Context, *tier.Entry) (string, error) { r.loads.Add(1); return r.value, nil }
 	for i := range readers {
@@ -255,8 +267,12 @@ func (r *reconnectRun) measure(readers, reads int, every, before, after time.Dur
 			defer pause.Stop()
 			for ctx.Err() == nil {
 				for range reads {
-					_, _ = r.cache.Get(ctx, r.keys[r.law.Draw(rng)], load)
-					made.Add(1)
+					found, _ := r.cache.Lookup(ctx, r.keys[r.law.Draw(rng)], load)
+					n := uint64(1) << 32
+					if found.Origin == tier.Local {
+						n++
+					}
+					counts.Add(n)
 				}
 				<-pause.C
 			}
@@ -264,10 +280,11 @@ func (r *reconnectRun) measure(readers, reads int, every, before, after time.Dur
 	}
 	tick := time.NewTicker(r.bin)
 	defer tick.Stop()
-	hits, asked, begun := r.store.Stats().LocalHits, made.Load(), time.Now()
+	hits, asked := read()
+	begun, first := time.Now(), asked
 	for done := false; time.Since(begun) < after || !done; {
 		<-tick.C
-		h, n := r.store.Stats().LocalHits, made.Load()
+		h, n := read()
 		if n > asked {
 			r.rates = append(r.rates, 100*float64(h-hits)/float64(n-asked))
 		} else {
@@ -276,13 +293,14 @@ func (r *reconnectRun) measure(readers, reads int, every, before, after time.Dur
 		hits, asked = h, n
 		if !done && time.Since(begun) > before {
 			done = true
+			r.rate = float64(n-first) / time.Since(begun).Seconds()
 			r.loads.Store(0)
 			happen()
 			for r.store.Sync(ctx) != nil { // it is connected again
 				<-tick.C
 			}
 			begun, r.happened, r.away = time.Now(), len(r.rates), r.loads.Swap(0)
-			hits, asked = r.store.Stats().LocalHits, made.Load()
+			hits, asked = read()
 		}
 	}
 	cancel()

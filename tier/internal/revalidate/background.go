@@ -15,15 +15,20 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/session"
 )
 
-// A pass begins up to latestStart after the first read that found a suspended copy, at random, so that the processes of a
-// fleet that reconnect at once do not all ask at the same time. It asks for perRequest copies at a time and then pauses for
-// pauseFactor times what that took: of a fleet that comes at once, the server has at most one process in six to answer, and the
-// longer that takes, the longer they all pause.
+// A pass asks for some copies at a time, and then pauses for as long as that took, times the number of other processes that
+// the server tells of changed keys (see [Background.count]). So of a fleet that reconnects at once one process asks at a time, on average, and the
+// longer an answer takes, the longer they all pause. It begins up to perProcess for each of them after the first read that found
+// a suspended copy, at random.
+//
+// Proofs are asked for in requests of fewKeys, by a process that is nearly alone of up to manyKeys: what each request costs beside
+// its keys is a third of the time then.
 const (
-	latestStart = 250 * time.Millisecond
-	perRequest  = 128
-	leastPause  = time.Millisecond
-	pauseFactor = 5
+	fewKeys, manyKeys = 128, 512
+	perProcess        = 5 * time.Millisecond
+	latestStart       = 250 * time.Millisecond
+	countEvery        = 250 * time.Millisecond // how often the processes are counted
+	// unknownFleet is how many processes there are taken to be where the server does not tell.
+	unknownFleet = 6
 	// most is how many copies are asked for in the background after a loss. What is beyond them is asked for when it is read.
 	most   = 1 << 17
 	budget = time.Minute // most is for that time, if the epoch lasts
@@ -39,9 +44,11 @@ type Background struct {
 	running atomic.Bool
 
 	// Of the goroutine that runs.
-	epoch uint64    // for which most counts
-	began mono.Time // when that began
-	asked int
+	epoch     uint64    // for which most counts
+	began     mono.Time // when that began
+	asked     int
+	processes int // that the server tells of changed keys, this one among them
+	countedAt mono.Time
 }
 
 // Wake has a pass begin soon, unless one is under way. It is called by each read that finds a suspended copy, so one that
@@ -55,13 +62,39 @@ func (b *Background) Wake() {
 
 func (b *Background) run() {
 	defer b.running.Store(false)
-	if b.sleep(rand.N(latestStart)) {
+	b.count()
+	if b.sleep(rand.N(min(latestStart, time.Duration(b.processes)*perProcess))) {
 		b.pass()
 	}
 }
 
+// count asks how many processes the server tells of changed keys. Those that reconnect at once count a few at first, and all
+// soon after.
+func (b *Background) count() {
+	b.processes, b.countedAt = unknownFleet, mono.Now()
+	if !b.mayAsk() {
+		return
+	}
+	ctx := b.Session.Request(b.Goroutines.Ctx)
+	defer ctx.End()
+	if info, err := b.Session.Conn.Info(ctx); err == nil && info.Trackers > 0 {
+		b.processes = int(info.Trackers)
+	}
+}
+
+// pause is how long to wait after a request that took so long.
+func (b *Background) pause(took time.Duration) time.Duration {
+	if mono.Now().Sub(b.countedAt) > countEvery {
+		b.count()
+	}
+	return time.Duration(b.processes-1) * took
+}
+
 // sleep returns false if the store is closed meanwhile.
 func (b *Background) sleep(d time.Duration) bool {
+	if d <= 0 {
+		return b.Goroutines.Ctx.Err() == nil
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -83,7 +116,7 @@ func (b *Background) pass() {
 	waiting := b.Local.Hottest(most)
 	for len(waiting) > 0 && b.asked < most {
 		var ps []*proof
-		ps, waiting = b.next(waiting)
+		ps, waiting = b.next(waiting, max(fewKeys, manyKeys/b.processes))
 		if len(ps) == 0 {
 			return
 		}
@@ -93,7 +126,7 @@ func (b *Background) pass() {
 			return
 		}
 		// guard: V6-paced
-		if !b.sleep(max(leastPause, pauseFactor*mono.Now().Sub(begun))) || !b.mayAsk() {
+		if !b.sleep(b.pause(mono.Now().Sub(begun))) || !b.mayAsk() {
 			return
 		}
 	}
@@ -117,10 +150,10 @@ type proof struct {
 func (p *proof) copy() *record.Item { return &p.entry.Value }
 
 // next returns the first of the copies that are still suspended, as many as are asked for at once, and the rest.
-func (b *Background) next(waiting []*local.Entry[record.Item]) (ps []*proof, rest []*local.Entry[record.Item]) {
+func (b *Background) next(waiting []*local.Entry[record.Item], atOnce int) (ps []*proof, rest []*local.Entry[record.Item]) {
 	v, now := b.Session.Tail.View(), mono.Now()
 	for i, e := range waiting {
-		if len(ps) == perRequest {
+		if len(ps) == atOnce {
 			return ps, waiting[i:]
 		}
 		it := &e.Value
