@@ -145,6 +145,9 @@ type Prober interface {
 type Server interface {
 	// Info describes the server as it is now.
 	Info(ctx context.Context) (Info, error)
+	// Trackers is how many connections the server, or that of a cluster which has the change log, tells of changed keys, those of
+	// other stores and programs included; 0 if it does not say.
+	Trackers(ctx context.Context) (int64, error)
 	// LosesWrites reports whether the remote tier can lose the latest changes that it
 	// has acknowledged, and go on from an earlier state, change log included.
 	LosesWrites() bool
@@ -346,8 +349,6 @@ type Info struct {
 	Fullest Memory
 	// TrackedKeys and TrackedMax are the size and bound of the tracking table.
 	TrackedKeys, TrackedMax int64
-	// Trackers is how many connections the server tells of changed keys, those of other programs included; 0 if it did not tell.
-	Trackers int64
 	// LogScopes and LogMost are the size and bound of the change log: see
 	// [changelog.Change.Retention].
 	LogScopes, LogMost int64

@@ -46,10 +46,11 @@ const (
 	reconnectBefore  = time.Second
 	reconnectAfter   = 5 * time.Second
 
-	stormStores  = 50
-	stormEntries = 5_000
-	stormBytes   = 1 << 10
-	stormBin     = 500 * time.Millisecond
+	stormProcesses = 50
+	stormEntries   = 5_000
+	stormBytes     = 1 << 10
+	stormBin       = 500 * time.Millisecond
+	stormBefore    = 3 * time.Second
 )
 
 func TestReconnectFigures(t *testing.T) {
@@ -121,43 +122,103 @@ func TestReconnectFigures(t *testing.T) {
 	t.Run("storm", func(t *testing.T) { stormFigures(t) })
 }
 
-// stormFigures has the connections of many processes end at once, and asks what another client of the server sees of that.
+// stormFigures has the connections of many processes end at once, and asks what another client of the server sees of that. So that it
+// sees what the server does, and not which process has the processors, it may be run by a command, such as "taskset -c 0 chrt -f 30".
 func stormFigures(t *testing.T) {
 	s := valkeytest.Start(t)
-	var runs []*reconnectRun
-	for range stormStores {
-		runs = append(runs, newReconnectRun(t, s.Addr, stormEntries, stormBytes))
-		runs[len(runs)-1].bin = stormBin
+	var members []*stormMember
+	for range stormProcesses {
+		members = append(members, startMember(t, s.Addr))
+	}
+	for _, m := range members {
+		require.Equal(t, "ready", m.says(t))
 	}
 	s.Do(t, "ACL", "SETUSER", "other", "on", ">secret", "~*", "+@all")
-	other := exec.Command(os.Args[0], "-test.run=^TestOtherClient$")
+	words := append(strings.Fields(os.Getenv("TIERCACHE_OTHER_BY")), os.Args[0], "-test.run=^TestOtherClient$")
+	other := exec.Command(words[0], words[1:]...)
 	other.Env = append(os.Environ(), "TIERCACHE_OTHER="+s.Addr)
 	phase, err := other.StdinPipe()
 	require.NoError(t, err)
 	var said bytes.Buffer
 	other.Stdout = &said
 	require.NoError(t, other.Start())
-	killed := sync.OnceFunc(func() {
-		_, err := io.WriteString(phase, "\n")
-		require.NoError(t, err)
-		s.Do(t, "CLIENT", "KILL", "USER", "default", "SKIPME", "yes")
-	})
-	var all sync.WaitGroup
-	for _, r := range runs {
-		all.Go(func() { r.measure(1, 1, 5*time.Millisecond, 2*time.Second, 6*time.Second, killed) })
+	for _, m := range members {
+		m.tell(t)
 	}
-	all.Wait()
+	<-time.After(stormBefore)
+	_, err = io.WriteString(phase, "\n")
+	require.NoError(t, err)
+	s.Do(t, "CLIENT", "KILL", "USER", "default", "SKIPME", "yes")
+	for _, m := range members {
+		m.tell(t)
+	}
+	var back []time.Duration
+	var loads int64
+	for _, m := range members {
+		var took time.Duration
+		var n int64
+		_, err := fmt.Sscan(m.says(t), &took, &n)
+		require.NoError(t, err)
+		back, loads = append(back, took), loads+n
+	}
 	require.NoError(t, phase.Close())
 	require.NoError(t, other.Wait())
-	var back []time.Duration
-	loads := int64(0)
-	for _, r := range runs {
-		back = append(back, r.backAfter())
-		loads += r.loads.Load()
-	}
 	slices.Sort(back)
-	fmt.Printf("\n%d processes of %d entries: back at 99 %% after %v (median), %v (the last); loads: %d; another client's p99: %s", stormStores, stormEntries,
+	fmt.Printf("\n%d processes of %d entries: back at 99 %% after %v (median), %v (the last); loads: %d; another client's p99: %s", stormProcesses, stormEntries,
 		back[len(back)/2], back[len(back)-1], loads, said.String())
+}
+
+// stormMember is one of the processes.
+type stormMember struct {
+	in  io.Writer
+	out *bufio.Reader
+}
+
+func startMember(t *testing.T, addr string) *stormMember {
+	cmd := exec.Command(os.Args[0], "-test.run=^TestStormMember$")
+	cmd.Env = append(os.Environ(), "TIERCACHE_MEMBER="+addr)
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = in.Close()
+		_ = cmd.Wait()
+	})
+	return &stormMember{in, bufio.NewReader(out)}
+}
+
+// tell has it go on.
+func (m *stormMember) tell(t *testing.T) {
+	_, err := io.WriteString(m.in, "\n")
+	require.NoError(t, err)
+}
+
+func (m *stormMember) says(t *testing.T) string {
+	line, err := m.out.ReadString('\n')
+	require.NoError(t, err)
+	return strings.TrimSpace(line)
+}
+
+// TestStormMember is a process of its own: it fills its local tier and says so, reads from when it is given a line, and after a second
+// one says how long it took until its local hits were back, and what it loaded.
+func TestStormMember(t *testing.T) {
+	addr := os.Getenv("TIERCACHE_MEMBER")
+	if addr == "" {
+		t.Skip("is a part of TestReconnectFigures")
+	}
+	r := newReconnectRun(t, addr, stormEntries, stormBytes)
+	r.bin = stormBin
+	in := bufio.NewReader(os.Stdin)
+	fmt.Println("ready")
+	_, err := in.ReadString('\n')
+	require.NoError(t, err)
+	r.measure(1, 1, 5*time.Millisecond, stormBefore-500*time.Millisecond, 6*time.Second, func() {
+		_, err := in.ReadString('\n')
+		require.NoError(t, err)
+	})
+	fmt.Println(int64(r.backAfter()), r.loads.Load())
 }
 
 // TestOtherClient is a process of its own: it asks a server each millisecond, and says how long that took, before it is given a

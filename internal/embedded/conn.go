@@ -129,16 +129,23 @@ func (c *conn) Close() error {
 	return nil
 }
 
+// Trackers implements [backend.Server].
+func (c *conn) Trackers(ctx context.Context) (n int64, err error) {
+	err = c.step(ctx, func() {
+		for other := range c.remote.conns {
+			if !other.o.NoTracking {
+				n++
+			}
+		}
+	})
+	return n, err
+}
+
 // Info implements [backend.Server].
 func (c *conn) Info(ctx context.Context) (i backend.Info, err error) {
 	err = c.step(ctx, func() {
 		i = backend.Info{Server: "embedded", Policy: "allkeys-lru (log kept)", MaxMemory: c.remote.maxBytes,
 			UsedMemory: c.remote.bytes, TrackedKeys: int64(len(c.remote.tracked)), TrackedMax: maxTracked, LogMost: changelog.MostScopes(c.remote.maxBytes)}
-		for other := range c.remote.conns {
-			if !other.o.NoTracking {
-				i.Trackers++
-			}
-		}
 		if l := c.remote.logs[changelog.LogKey(c.o.Prefix)]; l != nil {
 			i.LogScopes = int64(len(l.latest))
 		}

@@ -2,6 +2,7 @@ package revalidate
 
 import (
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -15,18 +16,18 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/session"
 )
 
-// A pass asks for some copies at a time, and then pauses for as long as that took, times the number of other processes that
-// the server tells of changed keys (see [Background.count]). So of a fleet that reconnects at once one process asks at a time, on average, and the
-// longer an answer takes, the longer they all pause. It begins up to perProcess for each of them after the first read that found
-// a suspended copy, at random.
-//
-// Proofs are asked for in requests of fewKeys, by a process that is nearly alone of up to manyKeys: what each request costs beside
-// its keys is a third of the time then.
+// A pass begins up to perProcess for each process that the server tells of changed keys (see [Background.count]) after the first
+// read that found a suspended copy, at random. A process that is alone asks for aloneAtOnce copies at a time, without pauses. Several ask
+// for fewAtOnce each and pause, so that they ask for no more than together in a second, all of them: that is a tenth to a fifth of
+// what a processor of the server does, in pieces so short that another client seldom waits for more than one. However many there are, each pauses
+// for as long as a request took at least.
 const (
-	fewKeys, manyKeys = 128, 512
-	perProcess        = 5 * time.Millisecond
-	latestStart       = 250 * time.Millisecond
-	countEvery        = 250 * time.Millisecond // how often the processes are counted
+	aloneAtOnce = 512
+	fewAtOnce   = 32
+	together    = 100_000
+	perProcess  = 5 * time.Millisecond
+	latestStart = 250 * time.Millisecond
+	countEvery  = time.Second // how often the processes are counted
 	// unknownFleet is how many processes there are taken to be where the server does not tell.
 	unknownFleet = 6
 	// most is how many copies are asked for in the background after a loss. What is beyond them is asked for when it is read.
@@ -49,6 +50,8 @@ type Background struct {
 	asked     int
 	processes int // that the server tells of changed keys, this one among them
 	countedAt mono.Time
+	requests  int              // that were answered
+	took      [4]time.Duration // each of the latest of them
 }
 
 // Wake has a pass begin soon, unless one is under way. It is called by each read that finds a suspended copy, so one that
@@ -77,17 +80,32 @@ func (b *Background) count() {
 	}
 	ctx := b.Session.Request(b.Goroutines.Ctx)
 	defer ctx.End()
-	if info, err := b.Session.Conn.Info(ctx); err == nil && info.Trackers > 0 {
-		b.processes = int(info.Trackers)
+	if n, err := b.Session.Conn.Trackers(ctx); err == nil && n > 0 {
+		b.processes = int(n)
 	}
 }
 
-// pause is how long to wait after a request that took so long.
-func (b *Background) pause(took time.Duration) time.Duration {
+// pause is how long to wait after a request for so many copies that took so long. What it took is that of the quickest of the latest
+// few, since others may have waited for a processor here.
+func (b *Background) pause(copies int, took time.Duration) time.Duration {
 	if mono.Now().Sub(b.countedAt) > countEvery {
 		b.count()
 	}
-	return time.Duration(b.processes-1) * took
+	b.took[b.requests%len(b.took)] = took
+	b.requests++
+	if b.processes == 1 {
+		return 0
+	}
+	share := time.Duration(copies*b.processes) * time.Second / together
+	return max(share-took, slices.Min(b.took[:min(b.requests, len(b.took))]))
+}
+
+// atOnce is how many copies are asked for in a request.
+func (b *Background) atOnce() int {
+	if b.processes == 1 {
+		return aloneAtOnce
+	}
+	return fewAtOnce
 }
 
 // sleep returns false if the store is closed meanwhile.
@@ -116,7 +134,7 @@ func (b *Background) pass() {
 	waiting := b.Local.Hottest(most)
 	for len(waiting) > 0 && b.asked < most {
 		var ps []*proof
-		ps, waiting = b.next(waiting, max(fewKeys, manyKeys/b.processes))
+		ps, waiting = b.next(waiting, b.atOnce())
 		if len(ps) == 0 {
 			return
 		}
@@ -126,7 +144,7 @@ func (b *Background) pass() {
 			return
 		}
 		// guard: V6-paced
-		if !b.sleep(b.pause(mono.Now().Sub(begun))) || !b.mayAsk() {
+		if !b.sleep(b.pause(len(ps), mono.Now().Sub(begun))) || !b.mayAsk() {
 			return
 		}
 	}
