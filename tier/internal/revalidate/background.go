@@ -27,7 +27,8 @@ const (
 	together    = 100_000
 	perProcess  = 5 * time.Millisecond
 	latestStart = 250 * time.Millisecond
-	countEvery  = time.Second // how often the processes are counted
+	// countEvery, times the number of processes, is how often each counts them: a connection that was lost may count for a moment.
+	countEvery = 20 * time.Millisecond
 	// unknownFleet is how many processes there are taken to be where the server does not tell.
 	unknownFleet = 6
 	// most is how many copies are asked for in the background after a loss. What is beyond them is asked for when it is read.
@@ -58,6 +59,7 @@ type Background struct {
 // a pass has left behind, as when the server did not answer, begins another. Without tracking, where only a server of a cluster
 // that is another suspends copies, they are left to their reads: they are of an epoch, and as of a tick, of another kind.
 func (b *Background) Wake() {
+	// guard: V6-left-to-reads
 	if !b.Session.Cfg.NoTracking && b.running.CompareAndSwap(false, true) && !b.Goroutines.Spawn(b.run) {
 		b.running.Store(false)
 	}
@@ -88,7 +90,7 @@ func (b *Background) count() {
 // pause is how long to wait after a request for so many copies that took so long. What it took is that of the quickest of the latest
 // few, since others may have waited for a processor here.
 func (b *Background) pause(copies int, took time.Duration) time.Duration {
-	if mono.Now().Sub(b.countedAt) > countEvery {
+	if mono.Now().Sub(b.countedAt) > time.Duration(b.processes)*countEvery {
 		b.count()
 	}
 	b.took[b.requests%len(b.took)] = took
