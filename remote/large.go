@@ -53,7 +53,7 @@ const (
 	// firstRead is how much of one entry is read at once on the connection that tracks; and the longest that is stored there.
 	firstRead = 64 << 10
 	// batchRead is how much of several is read there together, and leastRead of each of them in any case.
-	batchRead, leastRead = 64 << 10, 512
+	batchRead, leastRead = 32 << 10, 256
 	// rangeRead is how much of an entry comes in one range, and together how much is asked for at once.
 	rangeRead, together = 256 << 10, 512 << 10
 	// attempts bounds how often an entry is read that changes meanwhile.

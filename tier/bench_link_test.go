@@ -3,7 +3,11 @@ package tier_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
+	"os"
+	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -32,22 +36,25 @@ func BenchmarkLink(b *testing.B) {
 			name  string
 			keys  int
 			bytes int
-		}{{"alone", 0, 0}, {"8MiB", 1, 8 << 20}, {"60MiB", 1, 60 << 20}, {"1000x10kB", 1000, 10_000}, {"50000keys", 50_000, 100}} {
+		}{{"8MiB", 1, 8 << 20}, {"60MiB", 1, 60 << 20}, {"1000x10kB", 1000, 10_000}, {"50000keys", 50_000, 100}} {
 			b.Run(link.name+"/"+kind.name, func(b *testing.B) { overLink(b, link.rate, kind.keys, kind.bytes) })
 		}
 	}
 }
 
+// linkTurns is how often the small reads run alone and then beside the large ones, and linkTurn for how long each: other work on the
+// machine is that of both then.
+const (
+	linkTurns = 4
+	linkTurn  = time.Second
+)
+
 func overLink(b *testing.B, rate, keys, bytes int) {
 	const readers, small = 8, 256
 	server := valkeytest.Start(b)
-	proxy, err := faultproxy.Start(server.Addr, 1)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(proxy.Close)
+	link := startLink(b, server.Addr, rate)
 	ctx := b.Context()
-	s, err := tier.Open(ctx, tier.WithValkey("valkey://"+proxy.Addr()), tier.WithLogger(slog.New(slog.DiscardHandler)), tier.WithObserver(func(e tier.Event) {
+	s, err := tier.Open(ctx, tier.WithValkey("valkey://"+link), tier.WithLogger(slog.New(slog.DiscardHandler)), tier.WithObserver(func(e tier.Event) {
 		if e.Err != nil && testing.Verbose() {
 			b.Log(e.Kind, e.Took, e.Err)
 		}
@@ -66,11 +73,6 @@ func overLink(b *testing.B, rate, keys, bytes int) {
 	loads, value := 0, strings.Repeat("v", bytes)
 	read := func() {
 		switch keys {
-		case 0:
-			select {
-			case <-ctx.Done():
-			case <-time.After(3 * time.Second):
-			}
 		case 1:
 			v, err := many.Get(ctx, names[0], func(context.Context, *tier.Entry) (string, error) {
 				loads++
@@ -93,27 +95,93 @@ func overLink(b *testing.B, rate, keys, bytes int) {
 			}
 		}
 	}
-	proxy.Throttle(faultproxy.ToClient, rate)
-	proxy.Throttle(faultproxy.ToServer, rate)
-	if keys > 0 { // loaded, and stored as far as it can be
-		read()
-		awaitQuiet(b, s)
-	}
+	read() // loaded, and stored as far as it can be
+	awaitQuiet(b, s)
 	b.ResetTimer()
 	for b.Loop() {
-		r := startReaders(ctx, b, ones, readers, small)
 		loads = 0
-		n := 0
-		begun := time.Now()
-		for ; n == 0 || time.Since(begun) < 3*time.Second; n++ {
-			read()
+		var alone, beside smallReads
+		n, took := 0, time.Duration(0)
+		for range linkTurns {
+			r := startReaders(ctx, b, ones, readers, small)
+			select {
+			case <-ctx.Done():
+			case <-time.After(linkTurn):
+			}
+			r.end(&alone)
+			r = startReaders(ctx, b, ones, readers, small)
+			begun := time.Now()
+			for more := true; more; more = time.Since(begun) < linkTurn {
+				read()
+				n++
+			}
+			took += time.Since(begun)
+			r.end(&beside)
 		}
-		took := time.Since(begun)
-		r.report(b)
+		b.ReportMetric(beside.hits(), "hits")
+		b.ReportMetric(alone.percentile(50), "alone-p50-ms")
+		b.ReportMetric(alone.percentile(99), "alone-p99-ms")
+		b.ReportMetric(beside.percentile(50), "p50-ms")
+		b.ReportMetric(beside.percentile(99), "p99-ms")
+		b.ReportMetric(beside.percentile(99)/alone.percentile(99), "times")
 		b.ReportMetric(float64(loads), "loads")
 		b.ReportMetric(took.Seconds()/float64(n), "seconds")
 		b.ReportMetric(float64(s.Stats().Outages), "outages")
 	}
+}
+
+// linkVariable, if it is set, has this program be the link that [startLink] starts: its target and rate.
+const linkVariable = "TIERCACHE_LINK"
+
+// startLink starts a process that forwards connections to target, each at that many bytes a second, until the benchmark ends, and
+// returns its address. In this process it would have what the readers are to have, and wait for the garbage collector.
+func startLink(b *testing.B, target string, rate int) string {
+	path, err := os.Executable()
+	if err != nil {
+		b.Fatal(err)
+	}
+	cmd := exec.Command(path)
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", linkVariable, target, rate))
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		in.Close()
+		_ = cmd.Wait()
+	})
+	var address string
+	if _, err := fmt.Fscanln(out, &address); err != nil {
+		b.Fatal(err)
+	}
+	return address
+}
+
+// beLink is the process of startLink, until its input ends.
+func beLink(arguments string) error {
+	var target string
+	var rate int
+	if _, err := fmt.Sscan(arguments, &target, &rate); err != nil {
+		return err
+	}
+	runtime.GOMAXPROCS(8) // most of them sleep
+	proxy, err := faultproxy.StartRaw(target, 1)
+	if err != nil {
+		return err
+	}
+	defer proxy.Close()
+	proxy.Throttle(faultproxy.ToClient, rate)
+	proxy.Throttle(faultproxy.ToServer, rate)
+	fmt.Println(proxy.Addr())
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
 }
 
 // awaitQuiet returns when no fill has ended for a while, or after a minute.
@@ -169,12 +237,20 @@ func startReaders(ctx context.Context, b *testing.B, c *tier.Cache[string], read
 	return r
 }
 
-func (r *smallReads) report(b *testing.B) {
+// end stops the readers, and adds what they have noted to all.
+func (r *smallReads) end(all *smallReads) {
 	r.stop()
 	r.running.Wait()
+	all.misses.Add(r.misses.Load())
+	all.took = append(all.took, r.took...)
+}
+
+func (r *smallReads) hits() float64 {
+	return 100 - 100*float64(r.misses.Load())/float64(len(r.took))
+}
+
+// percentile is in ms.
+func (r *smallReads) percentile(p int) float64 {
 	slices.Sort(r.took)
-	n := len(r.took)
-	b.ReportMetric(100-100*float64(r.misses.Load())/float64(n), "hits")
-	b.ReportMetric(float64(r.took[n*99/100].Microseconds())/1000, "p99-ms")
-	b.ReportMetric(float64(r.took[n/2].Microseconds())/1000, "p50-ms")
+	return float64(r.took[len(r.took)*p/100].Microseconds()) / 1000
 }

@@ -277,9 +277,10 @@ func TestWhatWasStoredOfABatchStays(t *testing.T) {
 		})
 		err = c.SetMany(t.Context(), values)
 		require.ErrorIs(t, err, tier.ErrUnavailable)
-		require.ErrorContains(t, err, fmt.Sprint(1500-3*128, " keys more were not attempted"))
-		require.Equal(t, 3, sent)
+		require.ErrorContains(t, err, fmt.Sprint(1500-4*128, " keys more were not attempted"))
+		require.Equal(t, 4, sent, "two in a row")
 		f.Before(nil)
+		<-time.After(time.Minute) // they were an outage
 		there := 0
 		for k := range values {
 			if _, ok, err := c.Peek(t.Context(), k); err == nil && ok {
@@ -301,13 +302,81 @@ func TestWhatWasStoredOfABatchStays(t *testing.T) {
 		})
 		err = c.Delete(t.Context(), names(1500)...)
 		require.ErrorIs(t, err, tier.ErrUnavailable)
-		require.ErrorContains(t, err, "not attempted")
+		require.ErrorContains(t, err, fmt.Sprint(1500-3*128, " keys more were not attempted"))
+		require.Equal(t, 4, sent, "one is sent again")
 		f.Before(nil)
+		<-time.After(time.Minute)
 		for i, k := range names(1500) {
 			_, ok, err := c.Peek(t.Context(), k)
 			require.NoError(t, err)
 			require.Equal(t, i >= 2*128, ok, k)
 		}
+	})
+}
+
+// A server that is silent for a moment ends no batch that stores or deletes: what follows is sent. What was stored without an answer is not
+// sent again, since it may have been stored; what was deleted is.
+func TestAPieceOfWritesWithoutAnAnswerIsNotTheLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFickle(embedded.New(0))
+		s, err := tier.Open(t.Context(), tier.WithRemote(f))
+		require.NoError(t, err)
+		defer s.Close()
+		c := view[string](t, s, "docs", tier.WithRemoteOnly())
+		keys, values := names(1500), make(map[string]string)
+		for _, k := range keys {
+			values[k] = k
+		}
+		there := func() (n int) {
+			for _, k := range keys {
+				if _, ok, err := c.Peek(t.Context(), k); err == nil && ok {
+					n++
+				}
+			}
+			return n
+		}
+		// silent has each 4th request of a kind be unanswered, from the first on, and counts them.
+		var mu sync.Mutex
+		sent := 0
+		silent := func(of interpose.Op) {
+			sent = 0
+			f.Before(func(op interpose.Op) error {
+				mu.Lock()
+				defer mu.Unlock()
+				if op == of {
+					if sent++; (sent-1)%4 == 0 {
+						return context.DeadlineExceeded
+					}
+				}
+				return nil
+			})
+		}
+		silent(interpose.Write)
+		err = c.SetMany(t.Context(), values)
+		f.Before(nil)
+		require.ErrorIs(t, err, tier.ErrUnavailable)
+		require.NotContains(t, err.Error(), "not attempted")
+		require.Equal(t, 3, strings.Count(err.Error(), "in a request of 128 keys"), err)
+		require.Equal(t, 12, sent, "no value is sent twice")
+		require.Equal(t, 1500-3*128, there())
+
+		require.NoError(t, c.SetMany(t.Context(), values))
+		silent(interpose.Delete)
+		require.NoError(t, c.Delete(t.Context(), keys...))
+		f.Before(nil)
+		require.Equal(t, 12+4, sent)
+		require.Zero(t, there())
+
+		silent(interpose.Write)
+		var loads atomic.Int64
+		_, err = c.GetMany(t.Context(), keys, loadAll(&loads, 1))
+		require.NoError(t, err)
+		synctest.Wait()
+		<-time.After(time.Minute) // the fills
+		synctest.Wait()
+		f.Before(nil)
+		require.Equal(t, 12, sent)
+		require.Equal(t, 1500-3*128, there(), "what was loaded is stored as well")
 	})
 }
 

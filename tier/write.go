@@ -33,8 +33,10 @@ func (c *Cache[V]) Set(ctx context.Context, key string, value V, options ...Entr
 
 // SetMany is Set of any number of keys with the same options: one request for each 128 of
 // them or 128 KiB, one after another. Each key is stored or not on its own, and those with
-// bad names are not; the errors are joined. After a request that got no answer no more
-// are sent: an error says how many keys were not attempted.
+// bad names are not; the errors are joined, and name a key of each request that failed. A
+// request that got no answer is not sent again, and those that follow are sent. After two
+// in a row without an answer, or five in all, no more are: an error says how many keys
+// were not attempted.
 func (c *Cache[V]) SetMany(ctx context.Context, values map[string]V, options ...EntryOption) error {
 	keys, items := make([]string, 0, len(values)), make([]*record.Item, 0, len(values))
 	for k, v := range values {
@@ -48,8 +50,10 @@ func (c *Cache[V]) SetMany(ctx context.Context, values map[string]V, options ...
 // under way will store one. Deleting a key that does not exist is no error. Each key
 // has been deleted when Delete returns, or never will be, so that no value is removed
 // that was set later. Keys with bad names are errors, and the others are deleted. Many keys
-// are deleted in several requests, as SetMany stores them. It waits as Set does, and its
-// errors say as much about the keys as those of Set; they are joined.
+// are deleted in several requests, 128 in each. Of several, one that got no answer is sent
+// once more when the server cannot perform it any more; two in a row without an answer end it
+// as they end a SetMany. It waits as Set does, and its errors say as much about the keys as
+// those of Set; they are joined.
 func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
 	return c.core.Delete(ctx, keys...)
 }

@@ -305,6 +305,7 @@ func invalidateSettles(t *testing.T, x *target, store *tier.Store, docs *tier.Ca
 	assert.Less(t, time.Since(begun), 30*time.Minute, "it waits for nothing")
 	require.NoError(t, store.Sync(ctx))
 	assert.Equal(t, 1, store.Health(ctx).Settling, "other processes know that it settles")
+	assert.Contains(t, decode[report](t, x.tierctl(t, "doctor", "--json").out).of("log"), "ok: ", "the log says that changes settle, which is no damage")
 	load(t, docs, "of a replica that lags", "late")
 	r, err := docs.Lookup(ctx, "of a replica that lags", func(context.Context, *tier.Entry) (string, error) { return "", nil })
 	require.NoError(t, err)

@@ -397,17 +397,27 @@ func (l *lane) send(b []byte, rate int) bool {
 	if rate <= 0 {
 		return true
 	}
-	// A timer is late by more than a small message takes. What it was late by is made up for by the next.
+	// What a pause was late by is made up for by what follows.
 	now := time.Now()
-	if l.free.Before(now.Add(-throttleSlack)) {
+	if l.free.Before(now.Add(-lateness)) {
 		l.free = now
 	}
 	l.free = l.free.Add(time.Duration(len(b)) * time.Second / time.Duration(rate))
-	if ahead := l.free.Sub(now); ahead > throttleSlack {
-		return l.c.pause(ahead)
+	ahead := l.free.Sub(now)
+	if ahead > longestNap && !l.c.pause(ahead-longestNap) {
+		return false
 	}
-	return true
+	if ahead = min(ahead, time.Until(l.free)); ahead > throttleSlack {
+		nap(ahead)
+	}
+	return l.c.gone.Err() == nil
 }
 
-// throttleSlack is by how much a message may be sooner than its rate allows.
-const throttleSlack = time.Millisecond
+const (
+	// throttleSlack is by how much a message may be sooner than its rate allows.
+	throttleSlack = 100 * time.Microsecond
+	// lateness is what is made up for.
+	lateness = time.Millisecond
+	// longestNap bounds what nap is told: the end of the connection does not end it.
+	longestNap = 5 * time.Millisecond
+)

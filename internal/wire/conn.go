@@ -71,7 +71,6 @@ type Conn struct {
 	begin, end     int // what of it has not been handed out
 	messages       int // messages that were handed out since it was read into last
 	scanner        resp.Scanner
-	long           bool   // the latest message was
 	counted        int    // bytes of the message at begin that are in moved already
 	woken          int    // callers, of answers that came at once
 	skipCoalescing int    // how often requests are not to be coalesced

@@ -13,6 +13,9 @@ const (
 	// firstRead and mostRead bound how much is read at once: as little as an idle
 	// connection needs, and more when there is more.
 	firstRead, mostRead = 4 << 10, 64 << 10
+	// mostKept is how long a buffer may stay that was made for a long message: what is large comes in parts of less than that, one after
+	// another, and a buffer for each was half of the memory that reading it took.
+	mostKept = 1 << 20
 	// fewMessages messages at once are few: more are read together. Many are not, or callers and server would take turns.
 	fewMessages = 16
 	// maxMessage is twice the longest value that a server takes by default.
@@ -69,7 +72,11 @@ func (c *Conn) readAndHandOut() error {
 	if err := c.makeRoom(); err != nil {
 		return err
 	}
-	n, err := c.conn.Read(c.in[c.end:])
+	room := c.in[c.end:]
+	if c.end < mostRead { // else it is the rest of a long message
+		room = room[:min(len(room), mostRead)]
+	}
+	n, err := c.conn.Read(room)
 	c.end += n
 	if bad := c.handOut(); bad != nil {
 		return bad
@@ -86,7 +93,7 @@ func (c *Conn) readAndHandOut() error {
 func (c *Conn) makeRoom() error {
 	held := c.end - c.begin
 	filledByFew := c.end == len(c.in) && c.messages < fewMessages // the messages are long: more is to be read at once
-	emptyAndLong := held == 0 && len(c.in) > mostRead             // it was made longer for one message
+	emptyAndLong := held == 0 && len(c.in) > mostKept             // it was made longer for one message
 	switch {
 	case filledByFew && len(c.in) < mostRead, emptyAndLong:
 		in := make([]byte, min(mostRead, max(firstRead, 2*len(c.in))))
@@ -117,7 +124,6 @@ func (c *Conn) handOut() error {
 		}
 		m := c.in[c.begin : c.begin+n]
 		c.messages++
-		c.long = n > mostRead // and so may the next be
 		if m[0] != '>' {
 			c.countMoved(n)
 			c.counted = 0

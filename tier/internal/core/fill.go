@@ -213,7 +213,7 @@ func (l *loadRun) keepUnstored(f *inflight.Call, it *record.Item, kept time.Dura
 // A value is put into the local tier at once as well, provisionally: it is believed
 // no longer than the proof of that moment lasts. Once the write is acknowledged the copy
 // stays, unless invalidations show that the key was changed by another write: see
-// commitProvisional.
+// Table.CommitProvisional.
 func (l *loadRun) store(ctx context.Context, fills []pendingFill) {
 	writes := l.one.writes[:]
 	if len(fills) > 1 {
@@ -277,10 +277,11 @@ func (l *loadRun) storeInPieces(ctx context.Context, fills []pendingFill) {
 	})
 }
 
-// storePieces writes, each piece with a context of its own, until one is not answered, and ends the run.
+// storePieces writes, each piece with a context of its own, until two in a row are not answered, and ends the run.
 func (l *loadRun) storePieces(fills []pendingFill, request func() (ctx context.Context, end func())) {
 	defer l.finish()
 	defer func() { l.dropFills(fills) }() // after a panic
+	var silence pieces.Silence
 	for len(fills) > 0 {
 		piece := fills[:pieces.Next(len(fills), func(i int) int { return len(fills[i].write.Envelope) })]
 		writes := make([]backend.Write, len(piece))
@@ -291,7 +292,8 @@ func (l *loadRun) storePieces(fills []pendingFill, request func() (ctx context.C
 		ctx, end := request()
 		written, err := l.s.Session.Conn.Write(ctx, writes)
 		end()
-		if pieces.EndAfter(err) {
+		// guard: silent-piece-of-fills-is-not-the-last
+		if silence.Ends(err) || breaker.Refused(err) {
 			piece = fills
 		}
 		fills = fills[len(piece):]

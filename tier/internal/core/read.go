@@ -387,7 +387,7 @@ func (c *Cache) recheckLocalOnly(f *inflight.Call, o config.Call) bool {
 // looked, and can be now: the copy of a call that ended in between.
 //
 //	A: has loaded k and answered; its write is under way, the copy provisional
-//	reader goroutine: applies the write's invalidation, and suspends the copy
+//	reader goroutine: applies the write's invalidation, and doubts the copy
 //	B: looks for k, and finds a copy that may be from before another change
 //	A: its write is acknowledged; it commits the copy and ends its call
 //	B: leads a call of its own, and would read remotely what is here

@@ -204,23 +204,38 @@ func (c *Cache) changingKeys(ctx context.Context, doing string, keys []string, w
 	return errors.Join(err, c.s.RemoteError(ctx, doing, recordErr))
 }
 
-// putInPieces stores values, one piece after another, until one is not answered. What is left then is not attempted.
+// putInPieces stores values, one piece after another. One that is not answered is not sent again, since it may have been performed:
+//
+//	A: Set(k, 1) is performed, and its answer is lost
+//	B: reads 1, and Set(k, 2) is acknowledged
+//	A: would set 1 again, and callers that have read 2 read 1 again
+//
+// The next are sent, until two in a row are not answered. What is left then is not attempted.
 func (c *Cache) putInPieces(ctx context.Context, puts []pendingSet, writes []backend.Write) error {
 	if c.cfg.LocalOnly {
 		return c.putAll(ctx, puts, nil)
 	}
 	var errs []error
+	var silence pieces.Silence
 	for len(puts) > 0 {
 		n := pieces.Next(len(puts), func(i int) int { return len(writes[i].Envelope) })
 		err := c.putAll(ctx, puts[:n], writes[:n])
+		if err != nil && n > 1 {
+			err = fmt.Errorf("in a request of %d keys, %.80q among them: %w", n, puts[0].it.Key, err)
+		}
 		puts, writes = puts[n:], writes[n:]
-		// guard: silent-piece-of-sets-is-the-last
-		if errs = append(errs, err); len(puts) > 0 && (errors.Is(err, ErrUnavailable) || ctx.Err() != nil || c.s.Closed.Load()) {
+		if errs = append(errs, err); len(puts) > 0 && c.endsWrites(ctx, &silence, err) {
 			errs = append(errs, fmt.Errorf("tier: set: %d keys more were not attempted", len(puts)))
 			break
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// endsWrites is told of the error of each piece of a Set or a Delete, or nil, and reports whether no other piece is to be sent.
+func (c *Cache) endsWrites(ctx context.Context, silence *pieces.Silence, err error) bool {
+	// guard: silent-pieces-of-writes-end-them
+	return silence.Ends(err) || breaker.Refused(err) || ctx.Err() != nil || c.s.Closed.Load()
 }
 
 func (c *Cache) putAll(ctx context.Context, puts []pendingSet, writes []backend.Write) error {
@@ -404,21 +419,30 @@ func (c *Cache) deleteDeclared(ctx context.Context, names []string) error {
 	return c.deleteInTime(ctx, names)
 }
 
-// deleteInTime deletes keys, one piece after another, until one is not answered. When it returns each has been deleted, or
-// never will be: a late deletion would remove a value that was set since.
+// deleteInTime deletes keys, one piece after another. When it returns each has been deleted, or never will be: a late deletion would
+// remove a value that was set since. A piece that is not answered is sent once more, when its window has ended: if it was performed as
+// well, that removes at most what was set while this went on. Two in a row that are not answered end it, and so do five in all.
 func (c *Cache) deleteInTime(ctx context.Context, names []string) error {
 	if len(names) <= pieces.Keys {
 		return c.deletePiece(ctx, names)
 	}
 	var errs []error
+	var silence pieces.Silence
 	for len(names) > 0 {
 		piece := names[:min(len(names), pieces.Keys)]
 		err := c.deletePiece(ctx, piece)
-		names = names[len(piece):]
-		if errs = append(errs, err); len(names) > 0 && (pieces.EndAfter(err) || ctx.Err() != nil || c.s.Closed.Load()) {
-			errs = append(errs, fmt.Errorf("%d keys more were not attempted", len(names)))
-			break
+		switch ends := c.endsWrites(ctx, &silence, err); {
+		case ends:
+			names = names[len(piece):]
+			if errs = append(errs, err); len(names) > 0 {
+				errs = append(errs, fmt.Errorf("%d keys more were not attempted", len(names)))
+			}
+			return errors.Join(errs...)
+		// guard: silent-piece-of-deletes-is-sent-again
+		case pieces.EndAfter(err):
+			continue
 		}
+		errs, names = append(errs, err), names[len(piece):]
 	}
 	return errors.Join(errs...)
 }

@@ -29,7 +29,7 @@ type Call struct {
 	Name string // of the remote key
 	Watch
 
-	// Done happens when out is set; left when the call is out of the table,
+	// Done happens when Out is set; Left when the call is out of the table,
 	// which is later if the value is still being written.
 	Done, Left Event
 	Out        Outcome

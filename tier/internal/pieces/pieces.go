@@ -34,15 +34,16 @@ func Next(n int, size func(i int) int) int {
 // EndAfter reports whether the pieces that follow one that had err are not to be sent: each would be waited for in vain.
 func EndAfter(err error) bool { return remoteerr.Away(err) }
 
-// Silence is what a batch that reads has come to, whose pieces may have no answer. A process or a server that does not run for
-// a moment is as silent as one that is gone, and what follows would all be loaded, tens of thousands of keys. So a piece
-// without an answer is asked for again, if another answers in between; a batch waits in vain for at most two in a row.
+// Silence is what a batch has come to, whose pieces may have no answer. A process or a server that does not run for
+// a moment is as silent as one that is gone, and what follows would all be loaded, or not be stored, tens of thousands of keys. So a
+// piece without an answer is not the last: what reads or deletes is sent again, what stores is not. A batch waits in vain for at most two in
+// a row.
 type Silence struct {
 	row int // pieces in a row without an answer
 	all int
 }
 
-// mostSilent bounds the pieces of one batch that are asked for again.
+// mostSilent bounds the pieces of one batch that have no answer and are not the last.
 const mostSilent = 4
 
 // SilenceOf returns the Silence of a batch of so many keys. One of one piece waits once, as a read does.
