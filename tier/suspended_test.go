@@ -497,69 +497,69 @@ func TestI2WhatTheLogTellsOfIsNotBelievedByOldMarks(t *testing.T) {
 // Nothing is asked while the server is away.
 func TestRevalidationInTheBackgroundIsPaced(t *testing.T) {
 	for _, others := range []int{0, 1, 49} {
-		t.Run(fmt.Sprint(others, " others"), func(t *testing.T) { synctest.Test(t, func(t *testing.T) { testPace(t, others) }) })
+		t.Run(fmt.Sprint(others, " others"), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const n, took = 5_000, 2 * time.Millisecond
+				w := embeddedWorld(t)
+				s, hooks := w.open(tier.WithHeartbeat(50*time.Millisecond), tier.WithMaxStaleness(time.Second), tier.WithRemoteTimeout(100*time.Millisecond))
+				for range others {
+					w.open()
+				}
+				c := cacheOf[int64](t, s)
+				for i := range n {
+					find(t, c, fmt.Sprint(i), is(int64(i)))
+				}
+				synctest.Wait()
+				var away atomic.Bool
+				var mu sync.Mutex
+				var at []time.Time
+				hooks.Before(func(op interpose.Op) error {
+					if op == interpose.Heads {
+						mu.Lock()
+						at = append(at, time.Now())
+						mu.Unlock()
+						time.Sleep(took)
+					}
+					if away.Load() {
+						return context.DeadlineExceeded
+					}
+					return nil
+				})
+				away.Store(true)
+				w.raw.disconnect()
+				time.Sleep(2 * time.Second)
+				for range 10 {
+					find(t, c, "0", is(int64(0)))
+					time.Sleep(300 * time.Millisecond)
+				}
+				require.LessOrEqual(t, len(at), 3, "while the server is away nothing is asked in the background")
+				at = nil
+				away.Store(false)
+				time.Sleep(2 * time.Second)
+				back := time.Now()
+				find(t, c, "1", none) // and with it the others
+				time.Sleep(10 * time.Second)
+				synctest.Wait()
+				require.LessOrEqual(t, at[1].Sub(back), 260*time.Millisecond)
+				atOnce, apart := 512, took
+				if others > 0 {
+					atOnce = 32
+					apart = max(2*took, time.Duration(atOnce*(1+others))*time.Second/100_000)
+				}
+				for i := 2; i < len(at); i++ {
+					require.GreaterOrEqual(t, at[i].Sub(at[i-1]), apart)
+				}
+				require.Len(t, at, 1+(n+atOnce-1)/atOnce)
+				local := 0
+				for i := range n {
+					if find(t, c, fmt.Sprint(i), none).Origin == tier.Local {
+						local++
+					}
+				}
+				require.Equal(t, n, local)
+			})
+		})
 	}
-}
-
-func testPace(t *testing.T, others int) {
-	const n, took = 5_000, 2 * time.Millisecond
-	w := embeddedWorld(t)
-	s, hooks := w.open(tier.WithHeartbeat(50*time.Millisecond), tier.WithMaxStaleness(time.Second), tier.WithRemoteTimeout(100*time.Millisecond))
-	for range others {
-		w.open()
-	}
-	c := cacheOf[int64](t, s)
-	for i := range n {
-		find(t, c, fmt.Sprint(i), is(int64(i)))
-	}
-	synctest.Wait()
-	var away atomic.Bool
-	var mu sync.Mutex
-	var at []time.Time
-	hooks.Before(func(op interpose.Op) error {
-		if op == interpose.Heads {
-			mu.Lock()
-			at = append(at, time.Now())
-			mu.Unlock()
-			time.Sleep(took)
-		}
-		if away.Load() {
-			return context.DeadlineExceeded
-		}
-		return nil
-	})
-	away.Store(true)
-	w.raw.disconnect()
-	time.Sleep(2 * time.Second)
-	for range 10 {
-		find(t, c, "0", is(int64(0)))
-		time.Sleep(300 * time.Millisecond)
-	}
-	require.LessOrEqual(t, len(at), 3, "while the server is away nothing is asked in the background")
-	at = nil
-	away.Store(false)
-	time.Sleep(2 * time.Second)
-	back := time.Now()
-	find(t, c, "1", none) // and with it the others
-	time.Sleep(10 * time.Second)
-	synctest.Wait()
-	require.LessOrEqual(t, at[1].Sub(back), 260*time.Millisecond)
-	atOnce, apart := 512, took
-	if others > 0 {
-		atOnce = 32
-		apart = max(2*took, time.Duration(atOnce*(1+others))*time.Second/100_000)
-	}
-	for i := 2; i < len(at); i++ {
-		require.GreaterOrEqual(t, at[i].Sub(at[i-1]), apart)
-	}
-	require.Len(t, at, 1+(n+atOnce-1)/atOnce)
-	local := 0
-	for i := range n {
-		if find(t, c, fmt.Sprint(i), none).Origin == tier.Local {
-			local++
-		}
-	}
-	require.Equal(t, n, local)
 }
 
 // In a cluster each server proves its own part: no value is read again after connections were lost, nor when a slot has
