@@ -117,12 +117,16 @@ model: ## search the protocol's models in large worlds too: half an hour, up to 
 	TIERCACHE_MODEL=1 GOMEMLIMIT=6GiB go test -p=1 -count=1 -timeout=0 -v $(TESTFLAGS) ./internal/model/...
 
 .PHONY: outage
-outage: ## what an outage costs readers and the origin, in figures: 4 minutes on an idle machine
+outage: ## what an outage costs readers and the origin, in figures: 6 minutes on an idle machine
 	@$(WITH_SERVER) && TIERCACHE_OUTAGE=1 go test -count=1 -timeout=$(TIMEOUT) -v -run TestOutageFigures $(TESTFLAGS) ./internal/coherence
 
 .PHONY: reconnect
 reconnect: ## what a lost connection, a failover and a restart cost the local tier, in figures, and the curves in FOLDER
 	@$(WITH_SERVER) && TIERCACHE_RECONNECT=$(or $(FOLDER),/tmp) go test -count=1 -timeout=$(TIMEOUT) -v -run "TestReconnectFigures|TestWarmStartFigures" $(TESTFLAGS) ./internal/coherence
+
+.PHONY: scaling
+scaling: ## what fleets of up to 10,000 stores take a server, by a simulation: the tables and the picture of docs/scaling.md
+	cd bench && go run ./scaling -o ../docs/images/scaling.svg
 
 .PHONY: soak
 soak: ## faults and reads for DURATION=1h, with memory, goroutines and staleness; 1,000 stores opened and closed

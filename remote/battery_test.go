@@ -10,6 +10,7 @@ import (
 	"github.com/valkey-io/valkey-go"
 
 	"github.com/tiercache/tiercache/internal/backend"
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/remotetest"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/remote"
@@ -44,6 +45,26 @@ func do(client valkey.Client, args ...string) valkey.ValkeyMessage {
 	return m
 }
 
+// withhold has messages of a change log wait.
+func withhold(client valkey.Client, log string, d time.Duration) {
+	const script = `
+local t = redis.call('TIME')
+local told = string.format('%.0f', redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2])
+for _, m in ipairs(redis.call('ZRANGE', KEYS[1], 0, 3)) do
+  if string.byte(m) == 109 then
+    told = string.match(m, '^m(%d+)')
+    redis.call('ZREM', KEYS[1], m)
+  end
+end
+return redis.call('ZADD', KEYS[1], -1, 'm' .. told .. ':' .. string.format('%.0f', t[1] * 1000000 + t[2] + ARGV[1]))`
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	micros := strconv.FormatInt((changelog.MessageBurst + d).Microseconds(), 10)
+	if err := client.Do(ctx, client.B().Eval().Script(script).Numkeys(1).Key(log).Arg(micros).Build()).Error(); err != nil {
+		panic(err)
+	}
+}
+
 func valkeyHarness(t *testing.T, s *valkeytest.Server) remotetest.Harness {
 	client := s.Client(t)
 	do := func(args ...string) valkey.ValkeyMessage { return do(client, args...) }
@@ -71,7 +92,8 @@ func valkeyHarness(t *testing.T, s *valkeytest.Server) remotetest.Harness {
 			do("CLIENT", "KILL", "TYPE", "pubsub")
 			do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 		},
-		PutList: func(key string) { do("DEL", key); do("RPUSH", key, "x") },
+		Withhold: func(log string, d time.Duration) { withhold(client, log, d) },
+		PutList:  func(key string) { do("DEL", key); do("RPUSH", key, "x") },
 		PutMember: func(log string, tick float64, member string) {
 			do("ZADD", log, strconv.FormatFloat(tick, 'g', -1, 64), member)
 		},

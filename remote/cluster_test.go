@@ -58,6 +58,7 @@ func clusterHarness(t *testing.T, c *valkeytest.Cluster) remotetest.Harness {
 	return remotetest.Harness{
 		Backend:   clusterBackend(c),
 		LateDials: true,
+		Withhold:  func(log string, d time.Duration) { withhold(client, log, d) },
 		Read: func(key string) (string, bool) {
 			m := keyed("GET", key)
 			raw, err := m.ToString()

@@ -159,3 +159,20 @@ func TestALeaseThatWentWhileTheValueWasAskedForIsNotOurs(t *testing.T) {
 	require.False(t, l.Acquired)
 	require.Positive(t, l.Wait)
 }
+
+// A server whose memory is full refuses what may take more of it. A lease that a load has is not lost for that.
+func TestALeaseIsExtendedInFullMemory(t *testing.T) {
+	s := valkeytest.Start(t)
+	c := connect(t, backendOf(s), "p", newNotices())
+	const k = "p:d:n:{k}"
+	require.True(t, ask(t, c, backend.LeaseRequest{Key: k, Token: "a"}).Acquired)
+	s.Do(t, "CONFIG", "SET", "maxmemory", "1")
+	require.NoError(t, c.Extend(within(t), []string{k}, "a", time.Hour))
+	left, err := s.Do(t, "PTTL", k+"!").AsInt64()
+	require.NoError(t, err)
+	require.Greater(t, time.Duration(left)*time.Millisecond, 30*time.Minute)
+	require.NoError(t, c.Release(within(t), []string{k}, "a"))
+	there, err := s.Do(t, "EXISTS", k+"!").AsInt64()
+	require.NoError(t, err)
+	require.Zero(t, there)
+}

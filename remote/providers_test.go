@@ -25,13 +25,15 @@ var providers = map[string]struct {
 	cluster   bool
 	untracked bool
 }{
-	"ElastiCache, nodes":               {withheld: []string{"-config"}},
-	"ElastiCache Serverless":           {withheld: []string{"-config", "-client|tracking", "-client|caching", "-client|setinfo"}, cluster: true, untracked: true},
-	"MemoryDB":                         {withheld: []string{"-config"}, cluster: true},
-	"Memorystore for Valkey":           {withheld: []string{"-config", "-client|setinfo"}},
-	"Azure Managed Redis, Redis Cloud": {withheld: []string{"-config"}},
-	"Aiven for Valkey":                 {withheld: []string{"-config", "-cluster", "-command"}},
-	"Upstash":                          {withheld: []string{"-config", "-client|tracking", "-client|caching"}, untracked: true},
+	"ElastiCache, nodes":     {withheld: []string{"-config"}},
+	"ElastiCache Serverless": {withheld: []string{"-config", "-client|tracking", "-client|caching", "-client|setinfo"}, cluster: true, untracked: true},
+	"MemoryDB":               {withheld: []string{"-config"}, cluster: true},
+	"Memorystore for Valkey": {withheld: []string{"-config", "-client|setinfo"}},
+	"Azure Managed Redis": {withheld: []string{"-config", "-asking", "-cluster", "+cluster|info", "+cluster|nodes", "+cluster|shards", "+cluster|slots"},
+		cluster: true},
+	"Redis Cloud":      {withheld: []string{"-config", "-asking", "-cluster", "-client|getredir", "-client|no-evict", "-client|pause"}},
+	"Aiven for Valkey": {withheld: []string{"-config", "-cluster", "-command"}},
+	"Upstash":          {withheld: []string{"-config", "-client|tracking", "-client|caching"}, untracked: true},
 }
 
 // Each row of docs/providers.md, on a real server that withholds as much.
@@ -75,4 +77,31 @@ func TestProvidersAreEmulated(t *testing.T) {
 			require.Contains(t, strings.Join(mode.Without, "\n"), "tracking table", "CONFIG")
 		})
 	}
+}
+
+// A change is recorded, and a loaded value stored, by scripts. Without any engine for them Open says so, in one line with the cure.
+func TestAServerWithoutScriptsIsRefusedInOneLine(t *testing.T) {
+	open := func(t *testing.T, s *valkeytest.Server, user, cure string) {
+		t.Helper()
+		_, err := remote.Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}, Username: user, Password: "secret"}).
+			Connect(within(t), backend.Options{Prefix: "p", Timeout: 5 * time.Second, Events: newNotices().events()})
+		require.ErrorContains(t, err, cure)
+		require.NotContains(t, err.Error(), "\n")
+	}
+	user := []string{"ACL", "SETUSER", "app", "on", ">secret", "~*", "&*", "+@all"}
+	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
+		s.Do(t, append(user, "-@scripting")...)
+		open(t, s, "app", "grant +evalsha +eval")
+		s.Do(t, user...)
+		modules, err := s.Do(t, "INFO", "modules").ToString()
+		require.NoError(t, err)
+		if strings.Contains(modules, "name=lua") { // since Valkey 9.1
+			s.Do(t, "MODULE", "UNLOAD", "lua")
+			open(t, s, "app", "the server runs no Lua scripts, which the change log needs: load its Lua module")
+		}
+	}, valkeytest.Config("enable-module-command", "yes"))
+	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
+		s.Do(t, user...)
+		open(t, s, "app", "the server runs no Lua scripts, which the change log needs: load its Lua module")
+	}, valkeytest.Config("rename-command", `EVAL ""`), valkeytest.Config("rename-command", `EVALSHA ""`))
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tiercache/tiercache/internal/changelog"
 )
@@ -32,7 +33,8 @@ func newPublishing(text string) publishing {
 // Ticks are integers below 2^53 and exact in Lua's doubles, but Lua's own
 // formatting keeps 14 digits; hence fmt.
 //
-// head returns the incarnation and the latest tick of a log, or nil where there is no
+// head returns the incarnation and the latest tick of a log, whether it states its format,
+// and its pace (see luaPublish), or nil where there is no
 // log: a key of another type, without its first member, or with a latest tick that
 // no server can have given. The bound on that is a hundred years from now and not a
 // fixed number: the first change after a tick just below a fixed bound would exceed it.
@@ -46,7 +48,7 @@ local function now()
   return t[1] * 1000000 + t[2], t
 end
 local function head(log, t)
-  local first = redis.pcall('ZRANGE', log, 0, 2)
+  local first = redis.pcall('ZRANGE', log, 0, 3)
   if first.err then
     -- guard: I6-refused-command
     if string.sub(first.err, 1, 9) ~= 'WRONGTYPE' then redis.call('ZRANGE', log, 0, 2) end
@@ -54,8 +56,9 @@ local function head(log, t)
   end
   local inc = string.sub(first[1] or '', 2)
   if #inc ~= 16 or not string.find(first[1], '^i[0-9a-f]+$') or inc == '0000000000000000' then return nil, 0 end
-  local marked = false
+  local marked, pace = false, nil
   for i = 2, #first do
+    if string.byte(first[i]) == 109 then pace = first[i] end -- m
     if string.byte(first[i]) == 108 then -- l
       local newest, least = string.match(first[i], '^l(%d+):(%d+)$')
       -- guard: later-log-format
@@ -66,7 +69,7 @@ local function head(log, t)
   local last = tonumber(redis.call('ZREVRANGE', log, 0, 0, 'WITHSCORES')[2])
   -- guard: impossible-tick-is-damage
   if last % 1 ~= 0 or last > t + 3155760000000000 then return nil, 0 end
-  return inc, last, marked
+  return inc, last, marked, pace
 end
 `
 
@@ -87,7 +90,8 @@ end
 // Members with the score -1 are no changes: 'i' and the incarnation, which comes
 // first; 'k' and a position in the log before, up to which the process that began this
 // log had applied it, which comes second (see changelog.Delta.After); 'l' and the
-// formats (see changelog.Format); 'o' and the options of each open store (see
+// formats (see changelog.Format), which comes third; 'm' and the pace of messages (see
+// luaPublish), which comes fourth; 'o' and the options of each open store (see
 // scriptEnrol); 'r' and each history that was admitted (see scriptAdmit); 'v' and the
 // name of each declared namespace (see changelog.Written), or 'v*' for all.
 const luaRenew = luaServer + `
@@ -195,20 +199,63 @@ local function declare(log, name)
 end
 `
 
-// luaNumbers puts the format of the log, and its bound, into the scripts' text.
+// Messages have a pace: see changelog.Pace. The log has it in a member of the score -1: 'm', the
+// position up to which all changes have been told, ':', and until when the share of the messages
+// so far lasts, in µs. Versions that do not know the member publish a message for each change,
+// which does not say so; what they have told is told again then.
+//
+// What waits is in the log itself, between the position that was told and the latest. A message
+// of several changes is made of that: see changelog.BodyOfSeveral.
+const luaPublish = `
+local function paced(pace, t)
+  local told, paid = string.match(pace or '', '^m(%d+):(%d+)$')
+  told, paid = tonumber(told), tonumber(paid) or 0
+  local wait = paid - BURST - t
+  -- guard: pace-after-clock-step
+  if wait > PAUSE then paid, wait = t, 0 end
+  return told, paid, wait
+end
+local function several(log, told, tick)
+  local changes = redis.call('ZRANGEBYSCORE', log, '(' .. fmt(told), '+inf', 'WITHSCORES', 'LIMIT', 0, PUBLISHED + 1)
+  -- guard: several-too-many
+  if #changes > 2 * PUBLISHED then return '\6' end
+  local body = {'\4'}
+  for i = 1, #changes, 2 do
+    local before = fmt(tick - tonumber(changes[i + 1]))
+    -- guard: several-too-long
+    if #changes[i] > SEVERAL then return '\6' end
+    body[#body + 1] = string.char(#changes[i]) .. changes[i] .. string.char(#before) .. before
+  end
+  return table.concat(body)
+end
+local function message(inc, from, tick, body) return inc .. ' ' .. fmt(from) .. ' ' .. fmt(tick) .. ' ' .. body end
+local function publish(log, channel, inc, pace, told, paid, t, tick, body)
+  local n = redis.call('PUBLISH', channel, message(inc, told, tick, body))
+  if pace then redis.call('ZREM', log, pace) end
+  redis.call('ZADD', log, -1, 'm' .. fmt(tick) .. ':' .. fmt(math.max(paid, t) + math.min(n * COST, PAUSE)))
+end
+`
+
+// luaNumbers puts the format of the log, its bound, and the pace of messages into the scripts' text.
 var luaNumbers = strings.NewReplacer("FORMAT", strconv.Itoa(changelog.Format),
-	"MOST", strconv.Itoa(changelog.MaxScopes), "LEAST", strconv.Itoa(changelog.MinScopes), "BYTES", strconv.Itoa(changelog.BytesPerScope))
+	"MOST", strconv.Itoa(changelog.MaxScopes), "LEAST", strconv.Itoa(changelog.MinScopes), "BYTES", strconv.Itoa(changelog.BytesPerScope),
+	"COST", micros(changelog.MessageCost), "BURST", micros(changelog.MessageBurst), "PAUSE", micros(changelog.LongestPause),
+	"PUBLISHED", strconv.Itoa(changelog.MaxPublished), "SEVERAL", strconv.Itoa(changelog.MaxSeveral))
+
+func micros(d time.Duration) string { return strconv.FormatInt(d.Microseconds(), 10) }
 
 var (
 	// scriptAppend: KEYS log; ARGV channel, new incarnation, known position,
 	// retention µs, all, body, most changes to forget, scopes... The known position is
 	// checked first: a log that ends before the position that the caller has applied lost
-	// history. A change is small, and must be performed even when memory is full.
-	scriptAppend = newPublishing("#!lua flags=allow-oom\n" + luaNumbers.Replace(luaLog+luaRenew+luaLags+luaTrim+luaDeclare) + `
+	// history. A change is small, and must be performed even when memory is full. If it is the
+	// first whose message has to wait, it returns how long, in µs: the caller is to call scriptTell then. If there are
+	// changes between the known position and this one, it returns a message of them.
+	scriptAppend = newPublishing("#!lua flags=allow-oom\n" + luaNumbers.Replace(luaLog+luaRenew+luaLags+luaTrim+luaDeclare+luaPublish) + `
 local log, t, forget = KEYS[1], (now()), tonumber(ARGV[7])
-local inc, last = head(log, t)
+local inc, last, _, pace = head(log, t)
 -- guard: I6-append-to-short-log
-if not inc or last < known_tick(ARGV[3]) then inc, last = renew(log, ARGV[2], ARGV[3]) end
+if not inc or last < known_tick(ARGV[3]) then inc, last, pace = renew(log, ARGV[2], ARGV[3]) end
 local more = forget > 0 and trim(log, t, forget, tonumber(ARGV[4]))
 local tick = math.max(last + 1, t)
 local score = fmt(tick)
@@ -224,8 +271,33 @@ for i = 8, #ARGV do
     seen[lag] = true
   end
 end
-redis.call('PUBLISH', ARGV[1], inc .. ' ' .. fmt(last) .. ' ' .. score .. ' ' .. ARGV[6])
-return {inc, fmt(last), score, more and 1 or 0}
+local told, paid, wait = paced(pace, t)
+if not told or told > last then told = last end
+if wait <= 0 then
+  -- guard: several-are-told-together
+  publish(log, ARGV[1], inc, pace, told, paid, t, tick, told == last and ARGV[6] or several(log, told, tick))
+  wait = 0
+elseif told < last then
+  wait = 0 -- the process whose change waits first has it told
+end
+local known, missed = known_tick(ARGV[3]), ''
+-- guard: missed-of-the-same-log
+if known < last and string.sub(ARGV[3], 1, 16) == inc then missed = message(inc, known, tick, several(log, known, tick)) end
+return {inc, fmt(last), score, more and 1 or 0, fmt(wait), missed}
+`)
+
+	// scriptTell: KEYS log; ARGV channel, position of a change of which the message had to wait. It has a message
+	// published of all changes that wait, unless one was since that change. It returns for how long, in µs, it has
+	// to wait still.
+	scriptTell = newPublishing("#!lua flags=allow-oom\n" + luaNumbers.Replace(luaLog+luaPublish) + `
+local log, t = KEYS[1], (now())
+local inc, last, _, pace = head(log, t)
+if not inc then return 0 end
+local told, paid, wait = paced(pace, t)
+if not told or told >= tonumber(ARGV[2]) or told >= last then return 0 end
+if wait > 0 then return wait end
+publish(log, ARGV[1], inc, pace, told, paid, t, last, several(log, told, last))
+return 0
 `)
 
 	// scriptTrim: KEYS log; ARGV most changes to forget, retention µs. It

@@ -71,6 +71,7 @@ type valkeyConn struct {
 	histories     *histories
 	enrolment     enrolment
 	trims         chan time.Duration // see trimSoon
+	withheld      chan withheld      // see tellLater
 	// changes and scopes that were recorded since old ones were forgotten
 	changesSince, scopesSince atomic.Int64
 
@@ -178,7 +179,7 @@ func (b valkeyBackend) Connect(ctx context.Context, o backend.Options) (backend.
 // connect is one attempt.
 func (b valkeyBackend) connect(ctx context.Context, base valkey.ClientOption, o backend.Options, l lacks) (*valkeyConn, error) {
 	c := &valkeyConn{plain: newLink(o.Panics), serverChanged: make(chan struct{}, 1), o: o, log: changelog.LogKey(o.Prefix), channel: changelog.Channel(o.Prefix), tries: changelog.LogKey(o.Prefix) + ":try:",
-		histories: newHistories(), enrolment: enrolment{turn: make(chan struct{}, 1)}, trims: make(chan time.Duration, 1), lacks: l}
+		histories: newHistories(), enrolment: enrolment{turn: make(chan struct{}, 1)}, trims: make(chan time.Duration, 1), withheld: make(chan withheld, 1), lacks: l}
 	c.plain.closing = func() {
 		select {
 		case c.serverChanged <- struct{}{}:
@@ -209,6 +210,7 @@ func (b valkeyBackend) connect(ctx context.Context, base valkey.ClientOption, o 
 	c.cancel = cancel
 	c.keepRunning(run, "subscribing", c.plain.reset, c.subscribe)
 	c.keepRunning(run, "trimming the change log", func() {}, c.trim)
+	c.keepRunning(run, "telling of changes", func() {}, c.tell)
 	if c.sharded() {
 		c.keepRunning(run, "probing", c.shards.lost, c.shards.run)
 		c.shards.wakeUp()

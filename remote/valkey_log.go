@@ -38,15 +38,78 @@ func (c *valkeyConn) Append(ctx context.Context, ch changelog.Change) (changelog
 	if err != nil {
 		return changelog.Appended{}, logFailure(err)
 	}
-	if len(fields) != 4 {
+	if len(fields) != 6 {
 		return changelog.Appended{}, errAnswer
 	}
 	var p parser
-	a := changelog.Appended{Incarnation: p.incarnation(fields[0]), Prev: p.tick(fields[1]), Tick: p.tick(fields[2])}
+	a := changelog.Appended{Incarnation: p.incarnation(fields[0]), Prev: p.tick(fields[1]), Tick: p.tick(fields[2]), Missed: fields[5]}
 	if fields[3] != "0" || ch.All {
 		c.trimSoon(ch.Retention)
 	}
+	// guard: withheld-changes-are-told
+	if wait := p.number(fields[4]); wait > 0 {
+		c.tellLater(withheld{a.Tick, time.Duration(wait) * time.Microsecond})
+	}
 	return a, p.err
+}
+
+// withheld is a change whose message has to wait: see scriptAppend.
+type withheld struct {
+	tick invalidation.Tick
+	wait time.Duration
+}
+
+// tellLater has the change told once it is due. If another one waits to be told, the later of both does for both.
+func (c *valkeyConn) tellLater(w withheld) {
+	for {
+		select {
+		case c.withheld <- w:
+			return
+		default:
+		}
+		select {
+		case other := <-c.withheld:
+			if other.tick > w.tick {
+				w = other
+			}
+		default:
+		}
+	}
+}
+
+// tell does what tellLater asks for, until ctx ends. If it cannot, the next change of any process has all told, or
+// processes read the log with their next heartbeat.
+func (c *valkeyConn) tell(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case w := <-c.withheld:
+			for w.wait > 0 && ctx.Err() == nil {
+				due := time.NewTimer(w.wait)
+				select {
+				case <-due.C:
+				case <-ctx.Done():
+				}
+				due.Stop()
+				w.wait = c.tellNow(ctx, w.tick)
+			}
+		}
+	}
+}
+
+// tellNow returns how long it has to wait still.
+func (c *valkeyConn) tellNow(ctx context.Context, tick invalidation.Tick) time.Duration {
+	rctx, cancel := context.WithTimeout(ctx, max(c.o.Timeout, time.Second))
+	defer cancel()
+	b := newBatch()
+	b.eval(c.script(scriptTell), c.log)
+	b.more(c.channel, tickArg(tick))
+	wait, err := runOne(rctx, c.plain, b).number()
+	if err != nil {
+		return 0
+	}
+	return time.Duration(wait) * time.Microsecond
 }
 
 // numbersAsTexts is an array of texts and whole numbers, all as texts.

@@ -13,6 +13,7 @@ import (
 	"github.com/valkey-io/valkey-go"
 
 	"github.com/tiercache/tiercache/internal/valkeytest"
+	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/tier"
 )
 
@@ -24,7 +25,10 @@ import (
 // "server-µs" is the processor time of the server for one change, without what the same fleet takes it when nothing changes.
 // "idle-µs" is that, for each store and second, with the staleness bound that the name says. "changes" is how many a second
 // were sent, of those that were to be, "failed" says of how many the caller was told that they will be sent again, and "p50-ms" and
-// "p99-ms" are what one took it.
+// "p99-ms" are what one took it. "messages" is how many the server sent in a second, "out-B" and "in-B" what it sent and received for each
+// store and second. "heard-p50-ms" and "heard-p99-ms" are from when a change was recorded to when another store had heard of it.
+//
+// One store records the changes, or all in turns ("from-all"); or one does, one after another, as fast as it can ("alone").
 func BenchmarkFleet(b *testing.B) {
 	for _, stores := range []int{1, 50, 200} {
 		b.Run(fmt.Sprintf("stores=%d", stores), func(b *testing.B) {
@@ -33,22 +37,38 @@ func BenchmarkFleet(b *testing.B) {
 					f := startFleet(b, stores, bound)
 					b.ResetTimer()
 					for b.Loop() {
-						took := f.idle(b)
-						b.ReportMetric(took.Seconds()*1e6/float64(stores), "idle-µs")
+						idle := f.idle(b)
+						b.ReportMetric(idle.cpu.Seconds()*1e6/float64(stores), "idle-µs")
+						f.report(b, idle)
 					}
 				})
 			}
-			for _, rate := range []int{100, 1000} {
-				b.Run(fmt.Sprint("changes=", rate), func(b *testing.B) {
+			for _, load := range []fleetLoad{{rate: 100}, {rate: 1000}, {rate: 1000, fromAll: true}, {alone: true}} {
+				b.Run(load.String(), func(b *testing.B) {
 					f := startFleet(b, stores, time.Second)
 					b.ResetTimer()
 					for b.Loop() {
-						f.change(b, rate)
+						f.change(b, load)
 					}
 				})
 			}
 		})
 	}
+}
+
+type fleetLoad struct {
+	rate           int
+	fromAll, alone bool
+}
+
+func (l fleetLoad) String() string {
+	switch {
+	case l.alone:
+		return "alone"
+	case l.fromAll:
+		return fmt.Sprint("changes=", l.rate, "/from-all")
+	}
+	return fmt.Sprint("changes=", l.rate)
 }
 
 type openFleet struct {
@@ -74,63 +94,163 @@ func startFleet(b *testing.B, n int, bound time.Duration) *openFleet {
 // fleetRuns is for how long a fleet is watched.
 const fleetRuns = 3 * time.Second
 
-// idle returns what the fleet takes the server in a second without changes.
-func (f *openFleet) idle(b *testing.B) time.Duration {
-	before := f.processor(b)
-	<-time.After(fleetRuns)
-	return (f.processor(b) - before) / time.Duration(fleetRuns.Seconds())
+// counts are what the server counts.
+type counts struct {
+	cpu               time.Duration
+	messages, out, in float64
 }
 
-func (f *openFleet) change(b *testing.B, rate int) {
+// since returns what was counted for so long since, in a second.
+func (c counts) since(was counts, lasted time.Duration) counts {
+	s := lasted.Seconds()
+	return counts{time.Duration(float64(c.cpu-was.cpu) / s), (c.messages - was.messages) / s, (c.out - was.out) / s, (c.in - was.in) / s}
+}
+
+func (f *openFleet) report(b *testing.B, c counts) {
+	n := float64(len(f.stores))
+	b.ReportMetric(c.messages*n, "messages")
+	b.ReportMetric(c.out/n, "out-B")
+	b.ReportMetric(c.in/n, "in-B")
+}
+
+// idle returns what the fleet takes the server in a second without changes.
+func (f *openFleet) idle(b *testing.B) counts {
+	begun, before := time.Now(), f.counts(b)
+	<-time.After(fleetRuns)
+	return f.counts(b).since(before, time.Since(begun))
+}
+
+func (f *openFleet) change(b *testing.B, load fleetLoad) {
 	idle := f.idle(b)
-	const writers = 16
-	begun, before := time.Now(), f.processor(b)
+	writers := 16
+	if load.alone {
+		writers = 1
+	}
+	heard := f.hear()
+	begun, before := time.Now(), f.counts(b)
 	var mu sync.Mutex
-	var took []time.Duration
+	var took, late []time.Duration
 	failed := 0
 	var running sync.WaitGroup
 	for w := range writers {
 		running.Go(func() {
-			pace := time.NewTicker(writers * time.Second / time.Duration(rate))
-			defer pace.Stop()
+			var pace *time.Ticker
+			if !load.alone {
+				pace = time.NewTicker(time.Duration(writers) * time.Second / time.Duration(load.rate))
+				defer pace.Stop()
+			}
 			for i := 0; time.Since(begun) < fleetRuns; i++ {
-				<-pace.C
+				if pace != nil {
+					<-pace.C
+				}
+				s := f.stores[0]
+				if load.fromAll {
+					s = f.stores[(i*writers+w)%len(f.stores)]
+				}
 				sent := time.Now()
-				_, err := f.stores[0].InvalidateSource(context.Background(), fmt.Sprint("source-", w, "-", i%100))
+				asOf, err := s.InvalidateSource(context.Background(), fmt.Sprint("source-", w, "-", i%100))
 				d := time.Since(sent)
 				mu.Lock()
 				if took = append(took, d); err != nil {
 					failed++
 				}
 				mu.Unlock()
+				heard.recorded(asOf, sent.Add(d))
 			}
 		})
 	}
 	running.Wait()
 	lasted := time.Since(begun)
-	spent := f.processor(b) - before - time.Duration(lasted.Seconds()*float64(idle))
+	spent := f.counts(b).since(before, lasted)
+	late = heard.end()
 	slices.Sort(took)
+	slices.Sort(late)
 	n := len(took)
+	ms := func(of []time.Duration, part int) float64 {
+		if len(of) == 0 {
+			return 0
+		}
+		return float64(of[len(of)*part/100].Microseconds()) / 1000
+	}
 	b.ReportMetric(float64(failed), "failed")
-	b.ReportMetric(spent.Seconds()*1e6/float64(n), "server-µs")
+	b.ReportMetric((spent.cpu-idle.cpu).Seconds()*lasted.Seconds()*1e6/float64(n), "server-µs")
 	b.ReportMetric(float64(n)/lasted.Seconds(), "changes")
-	b.ReportMetric(float64(took[n/2].Microseconds())/1000, "p50-ms")
-	b.ReportMetric(float64(took[n*99/100].Microseconds())/1000, "p99-ms")
+	b.ReportMetric(ms(took, 50), "p50-ms")
+	b.ReportMetric(ms(took, 99), "p99-ms")
+	b.ReportMetric(ms(late, 50), "heard-p50-ms")
+	b.ReportMetric(ms(late, 99), "heard-p99-ms")
+	f.report(b, spent)
 }
 
-// processor is the processor time that the server has had.
-func (f *openFleet) processor(b *testing.B) (sum time.Duration) {
-	info, err := f.server.Do(b.Context(), f.server.B().Info().Section("cpu").Build()).ToString()
+// hearing notes when the last store of the fleet has heard of changes, to a millisecond.
+type hearing struct {
+	mu      sync.Mutex // guards what follows
+	waiting map[invalidation.Tick]time.Time
+	late    []time.Duration
+	ended   chan struct{}
+	done    chan struct{}
+}
+
+func (f *openFleet) hear() *hearing {
+	h := &hearing{waiting: make(map[invalidation.Tick]time.Time), ended: make(chan struct{}), done: make(chan struct{})}
+	last := f.stores[len(f.stores)-1]
+	go func() {
+		defer close(h.done)
+		look := time.NewTicker(time.Millisecond)
+		defer look.Stop()
+		for {
+			select {
+			case <-h.ended:
+				return
+			case now := <-look.C:
+				heard := last.AsOf().Tick
+				h.mu.Lock()
+				for tick, since := range h.waiting {
+					if tick <= heard {
+						h.late = append(h.late, max(0, now.Sub(since)))
+						delete(h.waiting, tick)
+					}
+				}
+				h.mu.Unlock()
+			}
+		}
+	}()
+	return h
+}
+
+func (h *hearing) recorded(a invalidation.AsOf, at time.Time) {
+	h.mu.Lock()
+	h.waiting[a.Tick] = at
+	h.mu.Unlock()
+}
+
+func (h *hearing) end() []time.Duration {
+	close(h.ended)
+	<-h.done
+	return h.late
+}
+
+// counts reads what the server counts.
+func (f *openFleet) counts(b *testing.B) (c counts) {
+	info, err := f.server.Do(b.Context(), f.server.B().Info().Section("cpu", "stats", "commandstats").Build()).ToString()
 	if err != nil {
 		b.Fatal(err)
 	}
 	for _, line := range strings.Split(info, "\r\n") {
 		name, value, _ := strings.Cut(line, ":")
-		if name == "used_cpu_sys" || name == "used_cpu_user" {
-			var s float64
-			fmt.Sscan(value, &s)
-			sum += time.Duration(s * float64(time.Second))
+		var n float64
+		switch name {
+		case "used_cpu_sys", "used_cpu_user":
+			fmt.Sscan(value, &n)
+			c.cpu += time.Duration(n * float64(time.Second))
+		case "cmdstat_publish":
+			fmt.Sscanf(value, "calls=%f", &n)
+			c.messages = n
+		case "total_net_output_bytes":
+			fmt.Sscan(value, &c.out)
+		case "total_net_input_bytes":
+			fmt.Sscan(value, &c.in)
 		}
 	}
-	return sum
+	return c
 }

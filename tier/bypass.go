@@ -13,7 +13,7 @@ import (
 // return is kept nowhere. It is the switch to turn off a cache in an incident, and ends by itself; 0 ends it at once. At most 24 hours.
 // What is stored stays, and is served again afterwards unless it was invalidated; Set and Delete are performed meanwhile. Processes
 // follow within one push, and in any case within a heartbeat. If the server loses the key that says so, processes that start
-// later do not follow. [Health] tells what is bypassed.
+// later do not follow. Processes that change what is bypassed at once wait for each other. [Health] tells what is bypassed.
 func (s *Store) Bypass(ctx context.Context, namespace string, d time.Duration) error {
 	if s.core.Closed.Load() {
 		return ErrClosed
@@ -24,7 +24,5 @@ func (s *Store) Bypass(ctx context.Context, namespace string, d time.Duration) e
 	if d < 0 || d > changelog.MaxBypass {
 		return fmt.Errorf("tier: bypass: %v: must be between 0, which ends it, and %v", d, changelog.MaxBypass)
 	}
-	rctx, cancel := s.core.Session.ChangeContext(ctx, 1)
-	defer cancel()
-	return s.core.RemoteError(ctx, "bypass", s.core.Session.Bypass(rctx, namespace, d))
+	return s.core.RemoteError(ctx, "bypass", s.core.Session.Bypass(ctx, namespace, d))
 }

@@ -97,7 +97,8 @@ type Result[V any] struct {
 	Value  V
 	Origin Origin
 	// Stale: the value is past its TTL and served by WithStaleWhileRevalidate,
-	// WithStaleOnError or WithSoftTimeout. Nothing it depends on changed.
+	// WithStaleOnError or WithSoftTimeout, or returned by PeekResult, for which the windows of its view do not count.
+	// Nothing it depends on changed.
 	Stale bool
 	// Outage: the value was loaded while the remote tier was away, and is served
 	// without proof because it still is (WithOutageTTL). This process knows of no

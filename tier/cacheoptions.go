@@ -114,8 +114,8 @@ func WithDetachedLoads() CacheOption {
 // Result.Outage) and without proof: what this process invalidates, sets or
 // deletes is never served, but a change made elsewhere can go unseen for up to d
 // instead of the maximum staleness. When the remote tier answers again they are
-// dropped at once. What was loaded before the outage is not served longer than
-// without the option. Default 0: off; whole milliseconds, at most the store's
+// dropped at once; [WithoutTracking] they stay if the change log proves them. What was loaded before the
+// outage is not served longer than without the option. Default 0: off; whole milliseconds, at most the store's
 // maximum TTL. It excludes WithRemoteOnly.
 func WithOutageTTL(d time.Duration) CacheOption {
 	return cacheOption(func(c *config.Cache) { c.OutageTTL = d })

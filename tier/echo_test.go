@@ -152,7 +152,7 @@ func TestAWrittenValueThatIsNoLongerThereIsNotKept(t *testing.T) {
 	})
 }
 
-// Guard: remote.Write.Unread.
+// Guard: backend.Write.Unread.
 //
 //	A: Set(k), which it has never read; without a read that would have no echo
 //	B: Set(k): its invalidation is not the echo of A's write

@@ -106,7 +106,7 @@ func TestALoadNeverOverwritesANewerWrite(t *testing.T) {
 	}
 }
 
-// Guard: the count of invalidations in table.insertIfUnchanged (rule R9).
+// Guard: the count of invalidations in Table.InsertIfUnchanged (rule R9).
 //
 //	B: GET k is answered with the old value; B's goroutine sleeps
 //	A: Set(k, new): the invalidation reaches B, which holds nothing yet

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier"
 )
@@ -119,7 +120,7 @@ func TestACodecThatCallsGoexitLeavesNoLease(t *testing.T) {
 			}()
 			<-ended
 			codec.decoding.Store(false)
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // leases last for 3
+			ctx, cancel := context.WithTimeout(t.Context(), backend.DefaultLeaseTTL*2/3)
 			_, err := other.Refresh(ctx, "k", load)
 			cancel()
 			require.NoError(t, err)

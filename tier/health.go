@@ -134,7 +134,7 @@ func (s *Store) Health(ctx context.Context) Health {
 		h.Warnings = append(h.Warnings, fmt.Sprintf("%d loaders have ignored the end of their context for another load timeout, and go on (WithDetachedLoads)", h.StuckLoads))
 	}
 	h.Warnings = append(append(h.Warnings, mode.Without...), s.core.Session.BypassWarnings()...)
-	h.Warnings = slices.Concat(h.Warnings, session.Warnings(&info), s.core.EncodeWarnings(), s.core.SizeWarnings())
+	h.Warnings = slices.Concat(h.Warnings, session.Warnings(&info), s.core.EncodeWarnings(), s.core.SizeWarnings(), s.core.EncodingWarnings())
 	return h
 }
 

@@ -100,7 +100,7 @@ func TestI1AChangeThatCouldNotBeRecordedIsDistrustedHereAndSentAgain(t *testing.
 	}
 }
 
-// Guard: table.invalidateKey (changing a key marks what is being read of it), and the
+// Guard: Table.InvalidateKey (changing a key marks what is being read of it), and the
 // count of invalidations in accepts.
 //
 //	A1: GET k is answered with the old value, A1 sleeps
@@ -262,7 +262,7 @@ func TestI2AnotherConnectionEndsTheTrustInCopies(t *testing.T) {
 	require.Equal(t, int64(1), lookup(t, cb, fail).Value)
 }
 
-// Guard: Store.connectionChanged, and what revalidate does then.
+// Guard: Session.ConnectionChanged, and what revalidate does then.
 //
 //	B: sends GET k over a new connection, to a server of another history
 //	A: finds that first, and has k's namespace change

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/tier"
 )
 
@@ -71,15 +72,15 @@ func TestADetachedLoadIsTheFleetsOnlyOne(t *testing.T) {
 	inBubbles(t, func(t *testing.T, f *fleet) {
 		var ran busy
 		load := func(context.Context, []string, tier.Entries) (map[string]string, error) {
-			ran.while(func() { time.Sleep(9 * time.Second) }) // three leases
+			ran.while(func() { time.Sleep(3 * backend.DefaultLeaseTTL) })
 			return many("a", "b"), nil
 		}
 		var all []*tier.Cache[string]
 		for range 3 {
 			all = append(all, view[string](t, f.process(), "docs", tier.WithDetachedLoads()))
 		}
-		for i := range 100 {
-			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		for i := range 100 { // until the load has ended
+			ctx, cancel := context.WithTimeout(t.Context(), backend.DefaultLeaseTTL/30)
 			_, _ = all[i%3].GetMany(ctx, []string{"a", "b"}, load)
 			cancel()
 		}
@@ -350,7 +351,7 @@ func TestLoadsOfTwoProcessesWithOnePlaceEachEnd(t *testing.T) {
 			}
 		}
 		all.Wait()
-		assert.Less(t, time.Since(begun), 3*time.Second, "no lease is waited for until its end")
+		assert.Less(t, time.Since(begun), backend.DefaultLeaseTTL, "no lease is waited for until its end")
 	})
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/tier"
 )
 
@@ -462,7 +463,7 @@ func TestALeaseIsRenewedAfterTheFirstCallerHasLeft(t *testing.T) {
 		a, b := view[string](t, f.process(), "docs"), view[string](t, f.process(), "docs")
 		var loads atomic.Int64
 		slow := counted(&loads, func(context.Context, *tier.Entry) (string, error) {
-			time.Sleep(10 * time.Second) // more than three leases
+			time.Sleep(3*backend.DefaultLeaseTTL + time.Second)
 			return "v", nil
 		})
 		ctx, leave := context.WithCancel(t.Context())

@@ -3,10 +3,14 @@ package tier_test
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"os"
+	"runtime"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -14,111 +18,185 @@ import (
 	"github.com/tiercache/tiercache/tier"
 )
 
-// Guard: a source changes and is invalidated again and again while a value made from it is read, by each way in which a
+// wayToLoad is one way in which a value is loaded, renewed or served.
+type wayToLoad struct {
+	options  []tier.CacheOption
+	store    []tier.Option
+	calls    []tier.CallOption
+	lasts    bool // the loader takes a while of fake time now and then
+	fails    bool // every second load fails
+	leaves   bool // callers give up
+	batch    bool // readers use GetMany
+	refresh  bool // readers use Refresh now and then
+	sets     bool // readers use Set now and then, with an as-of
+	discards bool // every second load says DoNotStore
+	missing  bool // of an odd version the loader says ErrNotFound
+	fleet    bool // half of the readers, and the changes, are those of another process
+	rests    bool // a value is past its TTL, or due to be renewed, when the next round begins
+}
+
+// I5, I1: a source changes and is invalidated again and again while a value made from it is read, by each way in which a
 // value is loaded or renewed. No read that begins after an invalidation has returned is answered from before it.
-// TIERCACHE_SOAK=1 has 100,000 invalidations race with each.
-func TestI5InvalidationsRaceWithEveryWayToLoad(t *testing.T) {
+// TIERCACHE_RACES sets the rounds (make races: 100,000).
+func TestRaceInvalidationsAgainstEveryWayToLoad(t *testing.T) {
 	rounds := int64(100)
-	if os.Getenv("TIERCACHE_SOAK") != "" {
-		rounds = 100_000
+	if n, err := strconv.ParseInt(os.Getenv("TIERCACHE_RACES"), 10, 64); err == nil {
+		rounds = n
 	}
-	short := tier.WithTTL(time.Millisecond)
 	hour := time.Hour
-	for name, w := range map[string]struct {
-		options       []tier.CacheOption
-		fails, leaves bool
-		batch, forces bool
-		discards      bool
-	}{
+	short := tier.WithTTL(time.Millisecond)
+	early := tier.WithEarlyRefresh(1e-9)
+	revalidates := []tier.CacheOption{short, tier.WithStaleWhileRevalidate(hour)}
+	untracked := []tier.Option{tier.WithoutTracking()}
+	for name, way := range map[string]wayToLoad{
 		"a miss":                          {},
+		"a miss, untracked":               {store: untracked},
+		"a miss in a fleet":               {fleet: true},
+		"a miss, past the local tier":     {calls: []tier.CallOption{tier.NoLocal()}},
+		"a fresh read":                    {calls: []tier.CallOption{tier.Fresh()}},
 		"a batch":                         {batch: true},
-		"Refresh":                         {forces: true},
-		"an early refresh":                {options: []tier.CacheOption{tier.WithEarlyRefresh(1e-9)}},
-		"an early refresh of a batch":     {options: []tier.CacheOption{tier.WithEarlyRefresh(1e-9)}, batch: true},
-		"while revalidating":              {options: []tier.CacheOption{short, tier.WithStaleWhileRevalidate(hour)}},
-		"while revalidating, remote only": {options: []tier.CacheOption{short, tier.WithStaleWhileRevalidate(hour), tier.WithRemoteOnly()}, batch: true},
-		"on error":                        {options: []tier.CacheOption{short, tier.WithStaleOnError(hour), tier.WithRetryAfter(time.Millisecond, time.Millisecond)}, fails: true},
-		"soft timeout":                    {options: []tier.CacheOption{short, tier.WithStaleOnError(hour), tier.WithSoftTimeout(time.Millisecond)}},
-		"detached":                        {options: []tier.CacheOption{tier.WithDetachedLoads()}, leaves: true},
-		"local only":                      {options: []tier.CacheOption{short, tier.WithStaleWhileRevalidate(hour), tier.WithLocalOnly()}},
-		"not stored":                      {options: []tier.CacheOption{short, tier.WithStaleWhileRevalidate(hour)}, discards: true},
+		"a batch in a fleet":              {batch: true, fleet: true},
+		"a batch, remote only":            {options: []tier.CacheOption{tier.WithRemoteOnly()}, batch: true},
+		"Refresh":                         {refresh: true},
+		"Set":                             {sets: true},
+		"Set in a fleet":                  {sets: true, fleet: true},
+		"an early refresh":                {options: []tier.CacheOption{early}, rests: true},
+		"an early refresh in a fleet":     {options: []tier.CacheOption{early}, rests: true, fleet: true},
+		"an early refresh of a batch":     {options: []tier.CacheOption{early}, rests: true, batch: true},
+		"while revalidating":              {options: revalidates, rests: true},
+		"while revalidating, untracked":   {options: revalidates, rests: true, store: untracked},
+		"while revalidating, in a fleet":  {options: revalidates, rests: true, fleet: true},
+		"while revalidating, a batch":     {options: revalidates, rests: true, batch: true},
+		"while revalidating, remote only": {options: append(revalidates, tier.WithRemoteOnly()), rests: true, batch: true},
+		"on error":                        {options: []tier.CacheOption{short, tier.WithStaleOnError(hour), tier.WithRetryAfter(time.Millisecond, time.Millisecond)}, fails: true, rests: true},
+		"soft timeout":                    {options: []tier.CacheOption{short, tier.WithStaleOnError(hour), tier.WithSoftTimeout(time.Millisecond)}, lasts: true, rests: true},
+		"detached":                        {options: []tier.CacheOption{tier.WithDetachedLoads()}, leaves: true, lasts: true},
+		"abandoned":                       {leaves: true, lasts: true},
+		"local only":                      {options: append(revalidates, tier.WithLocalOnly()), rests: true},
+		"local only, Set":                 {options: []tier.CacheOption{tier.WithLocalOnly()}, sets: true},
+		"not stored":                      {options: revalidates, rests: true, discards: true},
+		"not found":                       {options: []tier.CacheOption{early, tier.WithNegativeTTL(hour)}, rests: true, missing: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := embeddedFleet(t, nil)
-			s := f.process(tier.WithMaxLoads(4))
-			c := view[int64](t, s, "docs", w.options...)
-			var source, runs, reads, old atomic.Int64
-			load := func(_ context.Context, e *tier.Entry) (int64, error) {
-				n := runs.Add(1)
-				v := source.Load()
-				e.DependsOn("doc")
-				if w.fails && n%2 == 0 {
-					return 0, errOrigin
-				}
-				if w.discards && n%2 == 0 {
-					e.DoNotStore()
-				}
-				return v, nil
-			}
-			many := func(ctx context.Context, _ []string, e tier.Entries) (map[string]int64, error) {
-				v, err := load(ctx, e.For("k"))
-				return map[string]int64{"k": v}, err
-			}
-			var invalidated atomic.Int64
-			var all sync.WaitGroup
-			stop, read := make(chan struct{}), make(chan struct{}, 1)
-			for range 4 {
-				all.Go(func() {
-					for i := 0; ; i++ {
-						select {
-						case <-stop:
-							return
-						default:
-						}
-						ctx, cancel := context.WithCancel(context.Background())
-						if w.leaves {
-							ctx, cancel = context.WithTimeout(context.Background(), time.Duration(i%20)*10*time.Microsecond)
-						}
-						from := invalidated.Load()
-						var v int64
-						var err error
-						switch {
-						case w.forces && i%3 == 0:
-							v, err = c.Refresh(ctx, "k", load)
-						case w.batch:
-							var got map[string]int64
-							got, err = c.GetMany(ctx, []string{"k"}, many)
-							v = got["k"]
-						default:
-							v, err = c.Get(ctx, "k", load)
-						}
-						cancel()
-						reads.Add(1)
-						select {
-						case read <- struct{}{}:
-						default:
-						}
-						switch {
-						case err == nil && v < from:
-							old.Add(1)
-						case err != nil && !errors.Is(err, errOrigin) && ctx.Err() == nil:
-							t.Error(err)
-						}
-					}
-				})
-			}
-			for range rounds {
-				v := source.Add(1)
-				_, err := s.InvalidateSource(context.Background(), "doc")
-				require.NoError(t, err)
-				invalidated.Store(v)
-				<-read // each races with a read at least
-			}
-			close(stop)
-			all.Wait()
-			t.Logf("%d invalidations, %d reads, %d loads, %d answered from before an invalidation", rounds, reads.Load(), runs.Load(), old.Load())
-			require.Zero(t, old.Load())
-			require.Positive(t, runs.Load())
+			synctest.Test(t, func(t *testing.T) { way.race(t, rounds) })
 		})
 	}
+}
+
+func (w *wayToLoad) race(t *testing.T, rounds int64) {
+	f := embeddedFleet(t, nil)
+	options := append([]tier.Option{tier.WithMaxLoads(4)}, w.store...)
+	s := f.process(options...)
+	c := view[int64](t, s, "docs", w.options...)
+	stores, caches := []*tier.Store{s}, []*tier.Cache[int64]{c, c}
+	if w.fleet {
+		stores = append(stores, f.process(options...))
+		caches[1] = view[int64](t, stores[1], "docs", w.options...)
+	}
+	var source, invalidated, runs, reads, old, unanswered atomic.Int64
+	load := func(_ context.Context, e *tier.Entry) (int64, error) {
+		n := runs.Add(1)
+		v := source.Load()
+		e.DependsOn("doc")
+		switch rand.IntN(4) { // a while, after it has read
+		case 0:
+			for range 50 {
+				runtime.Gosched()
+			}
+		case 1:
+			if w.lasts {
+				time.Sleep(time.Duration(rand.IntN(3000)) * time.Microsecond)
+			}
+		}
+		switch {
+		case w.fails && n%2 == 0:
+			return 0, errOrigin
+		case w.missing && v%2 != 0:
+			return 0, tier.ErrNotFound
+		case w.discards && n%2 == 0:
+			e.DoNotStore()
+		}
+		return v, nil
+	}
+	many := func(ctx context.Context, _ []string, e tier.Entries) (map[string]int64, error) {
+		v, err := load(ctx, e.For("k"))
+		return map[string]int64{"k": v}, err
+	}
+	// read is one read, or now and then another way to renew the value. It returns once it has compared what it got with
+	// what had been invalidated before it began.
+	read := func(i int) {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		if w.leaves && rand.IntN(2) == 0 {
+			ctx, cancel = context.WithTimeout(ctx, time.Duration(rand.IntN(2000))*time.Microsecond)
+			defer cancel()
+		}
+		c, calls := caches[i%2], w.calls
+		if w.fleet {
+			calls = []tier.CallOption{tier.Fresh()} // what the other process has changed meanwhile is asked for
+		}
+		from := invalidated.Load()
+		var v int64
+		var err error
+		switch {
+		case w.sets && rand.IntN(2) == 0:
+			asOf := stores[i%len(stores)].AsOf()
+			if w.fleet {
+				asOf, err = stores[i%2].AsOf(), stores[i%2].Sync(ctx)
+			}
+			if v = source.Load(); err == nil {
+				err = c.Set(ctx, "k", v, tier.WithSources("doc"), tier.WithAsOf(asOf))
+			}
+			v = max(v, from)
+		case w.refresh && rand.IntN(2) == 0:
+			v, err = c.Refresh(ctx, "k", load)
+		case w.batch:
+			var got map[string]int64
+			got, err = c.GetMany(ctx, []string{"k"}, many, calls...)
+			v = got["k"]
+		default:
+			v, err = c.Get(ctx, "k", load, calls...)
+		}
+		reads.Add(1)
+		switch {
+		case errors.Is(err, tier.ErrNotFound) && w.missing:
+			// An odd version was the answer: there has to have been one since.
+			if from%2 == 0 && source.Load() == from {
+				old.Add(1)
+			}
+		case err == nil && v < from:
+			old.Add(1)
+		case err != nil && (errors.Is(err, errOrigin) || ctx.Err() != nil):
+			unanswered.Add(1)
+		case err != nil:
+			t.Error(err)
+		}
+	}
+	kick, stop := racers(4, read)
+	for i := range rounds {
+		kick()
+		for range rand.IntN(100) { // they begin before, while and after the source changes
+			runtime.Gosched()
+		}
+		if w.lasts {
+			time.Sleep(time.Duration(rand.IntN(3000)) * time.Microsecond)
+		}
+		v := source.Add(1)
+		_, err := stores[i%int64(len(stores))].InvalidateSource(context.Background(), "doc")
+		require.NoError(t, err)
+		invalidated.Store(v)
+		var both sync.WaitGroup // with the racers, that is
+		for i := range caches {
+			both.Go(func() { read(i) })
+		}
+		both.Wait()
+		if w.rests {
+			time.Sleep(2 * time.Millisecond)
+		}
+	}
+	stop()
+	t.Logf("%d invalidations, %d reads (%d of them without an answer), %d loads, %d in the background, %d of values past their TTL, %d answered from before an invalidation",
+		rounds, reads.Load(), unanswered.Load(), runs.Load(), stores[0].Stats().Refreshes, stores[0].Stats().Stale, old.Load())
+	require.Zero(t, old.Load())
+	require.Positive(t, runs.Load())
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/interpose"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/tier"
 )
@@ -137,6 +138,76 @@ func TestAStaleValueEndsWhenAChangeHasSettled(t *testing.T) {
 }
 
 var errSource = errors.New("the source is away")
+
+// gated is a codec whose reader waits before it decodes.
+type gated struct{ wait func() }
+
+func (gated) Marshal(v any) ([]byte, error) { return []byte(v.(string)), nil }
+func (g gated) Unmarshal(b []byte, v any) error {
+	g.wait()
+	*v.(*string) = string(b)
+	return nil
+}
+
+// S4: a caller that comes after the end does not share what was read before it either, from the remote tier or from a
+// copy that was suspended.
+//
+//	A: reads what ends at 60 s, and is slow to decode or judge it
+//	B: begins at 65 s, and joins A
+func TestAReadThatBeganBeforeAChangeHasSettled(t *testing.T) {
+	for _, way := range []string{"remote", "suspended"} {
+		t.Run(way, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := embeddedFleet(t, nil)
+				a := f.process(tier.Settle(time.Minute))
+				_, err := a.InvalidateAll(t.Context())
+				require.NoError(t, err)
+				require.NoError(t, a.Close())
+				synctest.Wait()
+				var wait func()
+				codec := tier.WithCodec(gated{wait: func() {
+					if wait != nil {
+						wait()
+					}
+				}})
+				hooks := &interpose.Backend{Inner: f.hub}
+				hour := tier.WithTTL(time.Hour)
+				b := view[string](t, f.process(), "docs", hour, codec)
+				f.options = []tier.Option{tier.WithRemote(hooks)}
+				c := view[string](t, f.process(), "docs", hour, codec)
+				time.Sleep(30 * time.Second)
+				require.Equal(t, "old", find(t, b, "k", is("old")).Value)
+				synctest.Wait()
+				goOn := make(chan struct{})
+				if way == "suspended" {
+					require.Equal(t, "old", find(t, c, "k", unneeded).Value)
+					f.hub.Disconnect()
+					synctest.Wait()
+					hooks.After(func(op interpose.Op) error {
+						if op == interpose.Heads {
+							<-goOn
+						}
+						return nil
+					})
+				} else {
+					wait = func() { <-goOn }
+				}
+				time.Sleep(25 * time.Second)
+				early, late := make(chan string, 1), make(chan string, 1)
+				get := func(read chan string, load tier.Loader[string]) { read <- find(t, c, "k", load).Value }
+				go get(early, is("loaded for the early one"))
+				synctest.Wait()
+				time.Sleep(8 * time.Second)
+				go get(late, is("new"))
+				synctest.Wait()
+				wait = nil
+				close(goOn)
+				require.NotEmpty(t, <-early) // it began before the end
+				require.NotEqual(t, "old", <-late, "it came after the change has settled")
+			})
+		})
+	}
+}
 
 // S3, S6: Set is limited by when its as-of was taken.
 func TestASetOfWhatWasReadBeforeAChangeHasSettled(t *testing.T) {

@@ -2,6 +2,7 @@ package tier_test
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -20,10 +21,10 @@ func TestAStallIsNoOutage(t *testing.T) {
 		log.buf.Reset()
 		c := view[string](t, p.store, "docs")
 		opened := tier.Openings(p.store)
-		for range 5 {
+		for i := range 5 {
 			p.begin()
 			p.notice()
-			require.Equal(t, tier.Loaded, find(t, c, "k", is("v")).Origin)
+			require.Equal(t, tier.Loaded, find(t, c, strconv.Itoa(i), is("v")).Origin)
 			require.False(t, p.store.Stats().AwaySince.IsZero(), "reads go to their loaders at once")
 			time.Sleep(500 * time.Millisecond)
 			h := p.store.Health(t.Context())

@@ -108,11 +108,12 @@ type Stats struct {
 	Namespaces map[string]Counts
 	Unlisted   int
 	// LocalEntries and LocalBytes are the present contents of the local tier, which what has expired or was invalidated
-	// leaves within 15 s (or a hundred times as long as it takes to look at all entries: with more than a million);
-	// LocalEvictions counts the entries that it evicted because a bound was reached.
-	LocalEntries   int
-	LocalBytes     int64
-	LocalEvictions int64
+	// leaves within 15 s (or a hundred times as long as it takes to look at all entries: with more than a million).
+	LocalEntries int
+	LocalBytes   int64
+	// LocalEvictions counts the entries that the local tier evicted because a bound was reached, LocalExpired those that left
+	// since their life was over, and LocalInvalidated those that left since they could not be believed any more.
+	LocalEvictions, LocalExpired, LocalInvalidated int64
 	// LocalTooLarge counts values that the local tier did not keep, since they are larger than an eighth of WithLocalBytes.
 	LocalTooLarge int64
 	// LoadsRunning is how many runs of loaders have not ended.
@@ -131,6 +132,10 @@ type Stats struct {
 	// AwaySince and Outages are as in Health.
 	AwaySince time.Time
 	Outages   int64
+	// BreakersClosed, BreakersSuspect and BreakersOpen are how many breakers are in each state. There is one for each server that this
+	// process has asked, and in a cluster one more for the change log. Closed: the latest request that ended was answered. Suspect: it was
+	// given up. Open: so was another one, sent after that; the server is taken to be away.
+	BreakersClosed, BreakersSuspect, BreakersOpen int
 	// Panics counts panics in the library's own goroutines, which are recovered: a
 	// request or a load fails, the connection is made anew if the panic concerned it, and
 	// no local copy is believed until it has been read again. They are logged, at most
@@ -146,9 +151,9 @@ func (s *Store) Stats() Stats {
 		Namespaces:     make(map[string]Counts),
 		LocalEntries:   s.core.Local.Len(),
 		LocalBytes:     s.core.Local.Bytes(),
-		LocalEvictions: s.core.Evictions.Load(),
-		Changes:        s.core.Changes.Load(),
-		Panics:         s.core.Goroutines.Panics.Count(),
+		LocalEvictions: s.core.Evictions.Capacity.Load(), LocalExpired: s.core.Evictions.Expired.Load(), LocalInvalidated: s.core.Evictions.Invalidated.Load(),
+		Changes: s.core.Changes.Load(),
+		Panics:  s.core.Goroutines.Panics.Count(),
 	}
 	t := s.core.Session.Tail.Health()
 	st.Staleness, st.Undelivered, st.InvalidationLag, st.HistoryLosses = t.ProofAge, t.Undelivered, t.Lag, t.Losses
@@ -157,6 +162,7 @@ func (s *Store) Stats() Stats {
 	}
 	st.LocalTooLarge, st.LoadsRunning = s.core.Table.TooLarge.Load(), int(s.core.Loading.Load())
 	st.AwaySince, st.Outages = s.core.Session.Conn.AwaySince()
+	st.BreakersClosed, st.BreakersSuspect, st.BreakersOpen = s.core.Session.Conn.States()
 	st.LocalHits = s.core.Hits.Sum()
 	for _, ns := range s.core.Namespaces.Listed() {
 		st.Namespaces[ns.Path] = countsOf(ns.Stats)

@@ -3,11 +3,15 @@ package tier_test
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/interpose"
 	"github.com/tiercache/tiercache/tier"
 )
 
@@ -96,6 +100,74 @@ func TestChangesAndEvictionsAreCounted(t *testing.T) {
 		find(t, c, "4", is(5))
 		assert.Equal(t, int64(1), s.Stats().LocalMisses[tier.Invalidated])
 		assert.Equal(t, int64(1), s.Stats().RemoteMisses[tier.Invalidated])
+	})
+}
+
+// What leaves the local tier is counted by cause: by a sweep, by a read that finds it changed, by a write of its key.
+func TestWhatLeavesTheLocalTierIsCountedByItsCause(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		s := f.process()
+		left := func() [3]int64 {
+			st := s.Stats()
+			return [3]int64{st.LocalEvictions, st.LocalExpired, st.LocalInvalidated}
+		}
+		c := view[int](t, s, "docs", tier.WithTTL(time.Hour), tier.WithJitter(0))
+		for i := range 6 {
+			find(t, c, fmt.Sprint(i), is(i, "source"))
+		}
+		short := view[int](t, s, "short", tier.WithTTL(time.Second), tier.WithJitter(0))
+		find(t, short, "swept", is(1))
+		find(t, short, "loaded again", is(1))
+		synctest.Wait()
+		require.Equal(t, [3]int64{}, left())
+		time.Sleep(2 * time.Second)
+		find(t, short, "loaded again", is(2))
+		synctest.Wait()
+		require.Equal(t, [3]int64{0, 1, 0}, left())
+		time.Sleep(time.Minute)
+		require.Equal(t, [3]int64{0, 3, 0}, left(), "the sweep has taken out the others")
+		require.NoError(t, c.Delete(t.Context(), "0"))
+		require.Equal(t, [3]int64{0, 3, 1}, left())
+		_, err := s.InvalidateSource(t.Context(), "source")
+		require.NoError(t, err)
+		find(t, c, "1", is(7))
+		require.Equal(t, [3]int64{0, 3, 2}, left(), "a read has found it changed")
+		time.Sleep(time.Minute)
+		require.Equal(t, [3]int64{0, 3, 6}, left(), "the sweep has found the others")
+	})
+}
+
+func TestTheStatesOfBreakersAreCounted(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		hooks := &interpose.Backend{Inner: f.hub}
+		s := f.over(hooks, tier.WithRemoteTimeout(time.Second))
+		states := func() [3]int {
+			st := s.Stats()
+			return [3]int{st.BreakersClosed, st.BreakersSuspect, st.BreakersOpen}
+		}
+		require.Equal(t, [3]int{1, 0, 0}, states())
+		var silent atomic.Bool
+		silent.Store(true)
+		hooks.Reach(func(ctx context.Context, _ interpose.Op) error {
+			if !silent.Load() {
+				return nil
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		c := view[int](t, s, "docs")
+		seen := make(map[[3]int]bool)
+		for i := range 40 {
+			find(t, c, fmt.Sprint(i), is(i))
+			time.Sleep(100 * time.Millisecond)
+			seen[states()] = true
+		}
+		require.Equal(t, [3]int{0, 0, 1}, states())
+		require.Contains(t, seen, [3]int{0, 1, 0})
+		silent.Store(false)
+		require.NoError(t, s.Sync(t.Context()))
+		synctest.Wait()
+		require.Equal(t, [3]int{1, 0, 0}, states())
 	})
 }
 

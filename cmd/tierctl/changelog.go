@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/hex"
@@ -112,6 +113,13 @@ func (l *changeLog) member(m string) {
 			l.Histories++
 		}
 		return
+	case 'z': // z<lag>, z<lag>@<tick>: there are changes that settle
+		lag, tick, _ := strings.Cut(rest, "@")
+		_, err1 := strconv.ParseUint(lag, 36, 64)
+		_, err2 := strconv.ParseUint(cmp.Or(tick, "0"), 10, 64)
+		if err1 == nil && err2 == nil {
+			return
+		}
 	case 'l':
 		newest, least, ok := strings.Cut(rest, ":")
 		a, err1 := strconv.Atoi(newest)

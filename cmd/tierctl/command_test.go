@@ -92,7 +92,7 @@ func TestAWrongCallIsToldInOneLineAndExitsWith2(t *testing.T) {
 		{"doctor", "--addr", "nowhere"}, {"doctor", "--url", "http://127.0.0.1"}, {"doctor", "--url", "valkey://a", "--addr", "b:1"},
 		{"doctor", "--sentinel", "set"}, {"doctor", "--password-file", filepath.Join(folder, "none")}, {"doctor", "--tls-cert", "a"},
 		{"doctor", "--tls-ca", filepath.Join(folder, "none")}, {"watch", "--kind", "sources"}, {"watch", "--match", "("},
-		{"stats", "--sample", "0"}, {"advise"},
+		{"stats", "--sample", "0"}, {"advise"}, {"invalidate", "all", "--settle", "2h"}, {"invalidate", "key", "docs", "k", "--settle", "1s"},
 	} {
 		got := tierctl(t, nil, args...)
 		assert.Equal(t, exitUsage, got.status, "%q: %s%s", args, got.out, got.err)

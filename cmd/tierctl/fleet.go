@@ -82,7 +82,7 @@ func (c *command) printFleet(reports []fleet.Report, now time.Time) error {
 			trouble = "none"
 		}
 		fmt.Fprintf(w, "%s/%d\t%v\t%s\t%v\t%.4g\t%s\t%s\t%.4g\t%d\t%s\t%s\n", printable(r.Host), r.PID, now.Sub(r.Opened).Round(time.Second), printable(r.Mode),
-			time.Duration(r.LagMs)*time.Millisecond, r.Reads, share(r.Local, r.Reads), share(r.Remote, r.Reads), r.Loads, r.Entries, bytesOf(r.Bytes), trouble)
+			r.Lag(), r.Reads, share(r.Local, r.Reads), share(r.Remote, r.Reads), r.Loads, r.Entries, bytesOf(r.Bytes), trouble)
 	}
 	return w.Flush()
 }

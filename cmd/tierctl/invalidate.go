@@ -26,36 +26,23 @@ An argument of - is a list on standard input, one name a line.`,
 		Args: noSubcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return noSubcommand(cmd, nil) },
 	}
-	cmd.PersistentFlags().DurationVar(&settle, "settle", 0, "record the change once more after so long, for sources whose replicas lag; tierctl waits for it")
 	// record has the names change, in portions that fit into a request.
 	record := func(ctx context.Context, what string, names []string, change func(context.Context, *tier.Store, []string) (tier.AsOf, error)) error {
-		store, err := c.openStore(ctx)
+		if settle < 0 || settle > mostSettle {
+			return usagef("--settle %v: must be between 0 and %v", settle, mostSettle)
+		}
+		store, err := c.openStore(ctx, tier.Settle(settle))
 		if err != nil {
 			return err
 		}
 		defer store.Close()
-		all := func() (asOf tier.AsOf, err error) {
-			for portion := range slices.Chunk(names, 10_000) {
-				if asOf, err = change(ctx, store, portion); err != nil {
-					return asOf, fmt.Errorf("it is not known whether the change was recorded, and it does no harm to repeat it: %w", err)
-				}
+		var asOf tier.AsOf
+		for portion := range slices.Chunk(names, 10_000) {
+			if asOf, err = change(ctx, store, portion); err != nil {
+				return fmt.Errorf("it is not known whether the change was recorded, and it does no harm to repeat it: %w", err)
 			}
-			return asOf, nil
 		}
-		asOf, err := all()
-		if err == nil && settle > 0 {
-			fmt.Fprintf(c.err, "recorded as of %s, and once more in %v\n", asOf, settle)
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(settle):
-			}
-			asOf, err = all()
-		}
-		if err != nil {
-			return err
-		}
-		return c.printRecorded(what, len(names), asOf)
+		return c.printRecorded(what, len(names), asOf, settle)
 	}
 	source := &cobra.Command{
 		Use: "source ID...", Short: "sources that values were made from", Args: atLeast(1, "the ids of sources"),
@@ -111,9 +98,15 @@ stores' own Delete does.`,
 			return c.deleteKeys(cmd.Context(), args[0], keys)
 		},
 	}
+	for _, sub := range []*cobra.Command{source, namespace, all} {
+		sub.Flags().DurationVar(&settle, "settle", 0, "what is loaded within so long of the change ends then, for sources whose replicas lag; at most 1h")
+	}
 	cmd.AddCommand(source, namespace, all, key)
 	return cmd
 }
+
+// mostSettle is the longest time for which a change can settle.
+const mostSettle = time.Hour
 
 // deleteKeys deletes them in portions, each within one request.
 func (c *command) deleteKeys(ctx context.Context, namespace string, keys []string) error {
@@ -133,23 +126,28 @@ func (c *command) deleteKeys(ctx context.Context, namespace string, keys []strin
 		}
 		done += len(portion)
 	}
-	return c.printRecorded("key", len(keys), store.AsOf())
+	return c.printRecorded("key", len(keys), store.AsOf(), 0)
 }
 
-func (c *command) printRecorded(what string, n int, asOf tier.AsOf) error {
+func (c *command) printRecorded(what string, n int, asOf tier.AsOf, settle time.Duration) error {
 	if c.json {
 		return c.printJSON(struct {
-			Changed string    `json:"changed"`
-			Count   int       `json:"count"`
-			AsOf    string    `json:"asOf"`
-			Time    time.Time `json:"time"`
-		}{what, n, asOf.String(), timeOf(int64(asOf.Tick))})
+			Changed string       `json:"changed"`
+			Count   int          `json:"count"`
+			AsOf    string       `json:"asOf"`
+			Time    time.Time    `json:"time"`
+			Settles milliseconds `json:"settlesInMs,omitempty"`
+		}{what, n, asOf.String(), timeOf(int64(asOf.Tick)), milliseconds(settle)})
 	}
 	verb := "changed"
 	if what == "key" {
 		verb = "deleted"
 	}
-	_, err := fmt.Fprintf(c.out, "%s %s as of %s (%s)\n", countOf(n, what), verb, asOf, timeOf(int64(asOf.Tick)).Format(timeFormat))
+	settles := ""
+	if settle > 0 {
+		settles = fmt.Sprintf("; what is loaded until %v from now ends then", settle)
+	}
+	_, err := fmt.Fprintf(c.out, "%s %s as of %s (%s)%s\n", countOf(n, what), verb, asOf, timeOf(int64(asOf.Tick)).Format(timeFormat), settles)
 	return err
 }
 

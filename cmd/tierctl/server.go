@@ -160,9 +160,9 @@ func denied(err error) bool {
 }
 
 // openStore opens a store beside those of the fleet, in their mode.
-func (c *command) openStore(ctx context.Context) (*tier.Store, error) {
+func (c *command) openStore(ctx context.Context, more ...tier.Option) (*tier.Store, error) {
 	f := &c.connection
-	options := []tier.Option{tier.WithValkeyClient(f.option), tier.WithPrefix(f.prefix), tier.WithRemoteTimeout(f.timeout), tier.WithLogger(quiet)}
+	options := append(more, tier.WithValkeyClient(f.option), tier.WithPrefix(f.prefix), tier.WithRemoteTimeout(f.timeout), tier.WithLogger(quiet))
 	s, err := c.connect(ctx)
 	if err != nil {
 		return nil, err

@@ -102,11 +102,10 @@ func (w *watcher) run(ctx context.Context) error {
 	if w.since > 0 && log.Incarnation != 0 {
 		w.tick = int64(max(log.Now.Add(-w.since).UnixMicro(), 0))
 	}
-	wctx := ctx
-	if w.last > 0 {
-		var cancel context.CancelFunc
-		wctx, cancel = context.WithTimeout(ctx, w.last)
-		defer cancel()
+	wctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if w.last > 0 { // a deadline of the context could end a request before the context
+		defer time.AfterFunc(w.last, cancel).Stop()
 	}
 	err = w.follow(wctx)
 	if ctx.Err() == nil && wctx.Err() != nil || errors.Is(err, errEnough) {
@@ -174,21 +173,13 @@ func (w *watcher) subscribe(ctx context.Context, messages chan<- string) error {
 		case <-ctx.Done():
 		}
 	}
-	began := make(chan struct{}, 1)
-	go func() { // ends with the subscription
-		for {
-			select {
-			case <-began:
-				send("")
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
+	// The empty message comes before those of the subscription: had it the log read after they were told, what they said could have been
+	// forgotten by the log, and would be told less of.
 	hooked := valkey.WithOnSubscriptionHook(ctx, func(valkey.PubSubSubscription) { // it must not block
 		select {
-		case began <- struct{}{}:
-		default:
+		case messages <- "":
+		default: // there are a thousand before it
+			go send("") // ends with the subscription
 		}
 	})
 	subscribe := w.s.B().Subscribe().Channel(w.s.channel()).Build()

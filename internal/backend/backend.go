@@ -152,7 +152,8 @@ type Server interface {
 	Purge(ctx context.Context, p PurgeRequest) (PurgeProgress, error)
 }
 
-// DefaultLeaseTTL is how long the leases of a fleet last.
+// DefaultLeaseTTL is how long the leases of a fleet last. It is the same in all processes: one that asks for a held lease
+// shortens it to its own length, and a holder renews after a third of its own. So a release may at most double it.
 const DefaultLeaseTTL = 3 * time.Second
 
 // Item is a stored value as it was read. The zero Item is a missing one.

@@ -351,7 +351,8 @@ func (t *Tail) receive(m Message) (gap bool) {
 	case m.Tick <= v.Watermark:
 		return false // read from the log already, or this process's own
 	// guard: I6-message-before-watermark
-	case m.Prev < v.Watermark:
+	// guard: several-is-no-other-history
+	case m.Prev < v.Watermark && !m.Several:
 		// In one log nothing can come between Prev and Tick, but the watermark does: an
 		// older copy of the log took over, and went on without changes that are known here.
 		t.mu.forked = m.Incarnation
@@ -359,18 +360,64 @@ func (t *Tail) receive(m Message) (gap bool) {
 	case m.Tick > invalidation.Tick(v.ServerTime(mono.Now()).Add(maxAhead).UnixMicro()):
 		return true
 	}
+	if m.Several {
+		return t.receiveSeveralLocked(&v, m)
+	}
 	// guard: lag-of-message
 	t.mu.lag.add(v.ServerTime(mono.Now()).Sub(time.UnixMicro(int64(m.Tick))), mono.Now())
-	return t.recordLocked(&v, m.Scopes, m.All, Appended{m.Incarnation, m.Prev, m.Tick}, m.Partial)
+	return t.recordLocked(&v, m.Scopes, m.All, Appended{Incarnation: m.Incarnation, Prev: m.Prev, Tick: m.Tick}, m.Partial)
+}
+
+// receiveSeveralLocked applies a message of several changes. The watermark may be among them, where this process has
+// recorded one, or has read the log. It is then one of their positions; if it is none of them, the scope that changed
+// there has changed again since, or an older copy of the log went on, without what is known here:
+//
+//	A:       hears of all up to 100, and records that x changed, at 101, which waits for the next message
+//	replica: has received all up to 100; it is promoted
+//	B:       changes y on it, at 102, which waits too
+//	A:       is told of what changed after 100, up to 102: of y, and not of x
+//
+// The log tells which.
+func (t *Tail) receiveSeveralLocked(v *View, m Message) (gap bool) {
+	follows := m.Prev >= v.Watermark || m.Floor == v.Watermark
+	news := m.Changes[:0:0]
+	for _, c := range m.Changes {
+		follows = follows || c.Tick == v.Watermark
+		if c.Tick > v.Watermark {
+			news = append(news, c)
+		}
+	}
+	// guard: I6-several-beside-watermark
+	if !follows {
+		return true
+	}
+	now := mono.Now()
+	for _, c := range news {
+		t.mu.lag.add(v.ServerTime(now).Sub(time.UnixMicro(int64(c.Tick))), now)
+	}
+	return t.recordAllLocked(v, news, m.Floor, m.Prev, m.Tick, m.Partial)
 }
 
 // recordLocked applies one change of the present log. A change that comes
 // after a gap is applied too (it did happen), but does not move the watermark.
 func (t *Tail) recordLocked(v *View, scopes []invalidation.Scope, all bool, a Appended, partial bool) (gap bool) {
+	changes := make([]ScopeTick, len(scopes))
+	for i, s := range scopes {
+		changes[i] = ScopeTick{s, a.Tick}
+	}
+	floor := invalidation.Tick(0)
+	if all {
+		floor = a.Tick
+	}
+	return t.recordAllLocked(v, changes, floor, a.Prev, a.Tick, partial)
+}
+
+// recordAllLocked applies changes that are all those after prev, up to tick, and a floor.
+func (t *Tail) recordAllLocked(v *View, changes []ScopeTick, floor, prev, tick invalidation.Tick, partial bool) (gap bool) {
 	now := mono.Now()
 	t.mu.known.applyAll(func(yield func(invalidation.Scope, invalidation.Tick) bool) {
-		for _, s := range scopes {
-			if !yield(s, a.Tick) {
+		for _, c := range changes {
+			if !yield(c.Scope, c.Tick) {
 				return
 			}
 		}
@@ -378,13 +425,11 @@ func (t *Tail) recordLocked(v *View, scopes []invalidation.Scope, all bool, a Ap
 		return heard{by: now, early: now.Add(-max(0, v.ServerTime(now).Sub(time.UnixMicro(int64(tick)))))}
 	})
 	t.noteUnsettledLocked()
-	if all {
-		t.mu.floor = max(t.mu.floor, a.Tick)
-	}
+	t.mu.floor = max(t.mu.floor, floor)
 	// guard: I2-gap-keeps-watermark
-	gap = a.Tick > v.Watermark && (partial || a.Prev > v.Watermark)
+	gap = tick > v.Watermark && (partial || prev > v.Watermark)
 	if !gap {
-		v.Watermark = max(v.Watermark, a.Tick)
+		v.Watermark = max(v.Watermark, tick)
 	}
 	t.touchLocked(v)
 	return gap

@@ -62,11 +62,19 @@ func ParseBypasses(raw string, now time.Time) ([]Bypass, error) {
 
 var errBypasses = errors.New("the list of bypassed namespaces cannot be read, and is taken to be empty: bypass a namespace again, or delete the key")
 
+// isBypass reports whether s is what tells that the list has changed. It is applied nowhere, not where it is recorded either: it would be a
+// witness there, and a later one of another process, which is not applied, would look like a log of another history:
+//
+//	A: records that the list has changed, at 1
+//	B: does so, at 2; A hears of it, so that its watermark is 2
+//	A: asks for what changed after 2, with the change at 1 as a witness; its scope has changed at 2, which A has not applied
+func isBypass(s invalidation.Scope) bool { return s == BypassScope }
+
 // cutBypass removes BypassScope from scopes that were read, and reports whether it was there.
 func cutBypass(changes []ScopeTick) (rest []ScopeTick, found bool) {
 	rest = changes[:0]
 	for _, c := range changes {
-		if c.Scope == BypassScope {
+		if isBypass(c.Scope) {
 			found = true
 			continue
 		}

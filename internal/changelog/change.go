@@ -169,13 +169,24 @@ func (t *Tail) recordPart(ctx context.Context, own scopeSet) (invalidation.AsOf,
 	if err != nil {
 		return invalidation.AsOf{}, err
 	}
-	if gap {
+	// guard: I5-change-after-gap
+	if gap && t.missed(a) {
 		// Other processes recorded changes just before. Without those the watermark
 		// stays behind this change, and loads that begin now would not be valid. The
 		// heartbeat does the same if this fails.
 		_ = t.CatchUp(ctx)
 	}
 	return invalidation.AsOf{Incarnation: a.Incarnation, Tick: a.Tick}, nil
+}
+
+// missed applies what came with the acknowledgement, and reports whether there are changes before it all the same that
+// are not known here.
+func (t *Tail) missed(a Appended) bool {
+	m, err := ParseMessage(a.Missed)
+	if err != nil || t.receive(m) {
+		return true
+	}
+	return t.View().Watermark < a.Tick
 }
 
 // markPending makes the scopes invalid in this process, before the change is sent.
@@ -273,7 +284,8 @@ func (t *Tail) acknowledge(own scopeSet, a Appended) (gap, done bool) {
 	for m, o := range own.marks {
 		m.pending -= o.count
 	}
-	scopes := own.scopes()
+	// guard: bypass-is-applied-nowhere
+	scopes := slices.DeleteFunc(own.scopes(), isBypass)
 	t.mu.allPending -= own.all
 	// guard: I1-apply-own-change
 	gap = t.recordLocked(&v, scopes, own.all > 0, a, false)

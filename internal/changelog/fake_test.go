@@ -40,6 +40,7 @@ type script struct {
 
 	deltaErr, appendErr, renewErr error
 	deltas, appends, renews       int
+	tells                         bool   // an append is answered with what its caller has missed
 	answered                      func() // called before an append is answered
 	asked                         func() // called before a delta is answered
 }
@@ -64,6 +65,9 @@ func (s *script) Append(_ context.Context, c changelog.Change) (changelog.Append
 			s.renewLocked(c.Known)
 		}
 		a = s.changeLocked(c.All, c.Scopes...)
+		if s.tells && c.Known.Incarnation == a.Incarnation && c.Known.Tick < a.Prev {
+			a.Missed = s.severalLocked(c.Known.Tick)
+		}
 	}
 	answered := s.answered
 	s.mu.Unlock()
@@ -203,6 +207,38 @@ func (s *script) message(t *testing.T, i int) changelog.Message {
 	m, err := changelog.ParseMessage(s.messages[len(s.messages)-1-i])
 	require.NoError(t, err)
 	return m
+}
+
+// several returns a message of all that changed after prev.
+func (s *script) several(t *testing.T, prev Tick) changelog.Message {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m, err := changelog.ParseMessage(s.severalLocked(prev))
+	require.NoError(t, err)
+	return m
+}
+
+func (s *script) severalLocked(prev Tick) string {
+	latest := make(map[Scope]Tick)
+	for _, c := range s.changes {
+		for _, scope := range c.scopes {
+			latest[scope] = c.tick
+		}
+	}
+	var changes []changelog.ScopeTick
+	floor := Tick(0)
+	for _, c := range s.changes {
+		for _, scope := range c.scopes {
+			if c.tick > prev && latest[scope] == c.tick {
+				changes = append(changes, changelog.ScopeTick{Scope: scope, Tick: c.tick})
+			}
+		}
+		if c.all && c.tick > prev {
+			floor = c.tick
+		}
+	}
+	return fmt.Sprintf("%016x %d %d %s", s.incarnation, prev, s.tick, changelog.BodyOfSeveral(changes, floor, s.tick))
 }
 
 // scene is a tail in a bubble, with its log. Its heartbeat is an hour unless

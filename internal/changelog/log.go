@@ -102,4 +102,7 @@ type Change struct {
 type Appended struct {
 	Incarnation uint64
 	Prev, Tick  invalidation.Tick
+	// Missed is a message of all that changed after Change.Known, if that is a position of this log and there are changes
+	// between it and this one; else it is empty.
+	Missed string
 }

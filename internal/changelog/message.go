@@ -23,18 +23,26 @@ type Message struct {
 	Scopes []invalidation.Scope
 	// Partial tells receivers to read the log, since the message is not complete.
 	Partial bool
+	// Several: the message is of all that changed after Prev, up to Tick. Then neither All nor Scopes are set, but
+	// Changes, each at its own position, and Floor, if that was raised there.
+	Several bool
+	Changes []ScopeTick
+	Floor   invalidation.Tick
 
 	bypass bool // BypassScope was among the scopes
 }
 
 const (
-	// maxPublished bounds the scopes of one message; a longer change is
+	// MaxPublished bounds the scopes of one message; a longer change is
 	// published as Partial.
-	maxPublished = 1024
+	MaxPublished = 1024
+	// MaxSeveral bounds the length of a scope in a message of several changes, which has a byte for it.
+	MaxSeveral = 127
 
 	flagAll     = 1
 	flagPartial = 2
-	flagsKnown  = flagAll | flagPartial
+	flagSeveral = 4
+	flagsKnown  = flagAll | flagPartial | flagSeveral
 )
 
 // Body encodes the part of a message that the caller knows; the server puts
@@ -45,12 +53,18 @@ const (
 // add parts after a length of 0: each a tag, the length of its content as a uvarint,
 // and the content. Earlier versions skip a part with an odd tag, and read the log if
 // they find one with an even tag.
+//
+// A message of several changes has the flag 4, and each scope is followed by a text: how
+// far its position is before that of the message. The floor is among them, as the scope
+// "f", if it was raised. It is what a delta read from Prev on would have said, so a process
+// that has applied all up to any of these positions may apply the rest without reading the
+// log. (Versions that do not know the flag read it.)
 func Body(scopes []invalidation.Scope, all bool) []byte {
 	var flags byte
 	if all {
 		flags |= flagAll
 	}
-	if len(scopes) > maxPublished {
+	if len(scopes) > MaxPublished {
 		return []byte{flags | flagPartial}
 	}
 	b := []byte{flags}
@@ -60,6 +74,29 @@ func Body(scopes []invalidation.Scope, all bool) []byte {
 	}
 	return b
 }
+
+// BodyOfSeveral encodes what changed up to the tick, in the order of the positions; floor is 0 if it was not raised.
+func BodyOfSeveral(changes []ScopeTick, floor, tick invalidation.Tick) []byte {
+	if floor != 0 {
+		changes = append(changes[:len(changes):len(changes)], ScopeTick{floorMember, floor})
+	}
+	if len(changes) > MaxPublished {
+		return []byte{flagSeveral | flagPartial}
+	}
+	b := []byte{flagSeveral}
+	for _, c := range changes {
+		if len(c.Scope) > MaxSeveral {
+			return []byte{flagSeveral | flagPartial}
+		}
+		b = append(append(b, byte(len(c.Scope))), c.Scope...)
+		before := strconv.FormatInt(int64(tick-c.Tick), 10)
+		b = append(append(b, byte(len(before))), before...)
+	}
+	return b
+}
+
+// floorMember is the member of the log whose score is the floor.
+const floorMember = "f"
 
 // maxTick is above all ticks: a sorted set's scores are exact only below it.
 const maxTick invalidation.Tick = 1 << 53
@@ -92,8 +129,45 @@ func ParseMessage(raw string) (Message, error) {
 	}
 	m.All = body[0]&flagAll != 0
 	m.Partial = body[0]&flagPartial != 0
+	if body[0]&flagSeveral != 0 {
+		m.Several = true
+		if m.All {
+			return m, errMessage
+		}
+		return m, m.parseSeveral(body[1:])
+	}
 	m.Scopes, m.bypass, err = parseScopes(body[1:])
 	return m, err
+}
+
+// parseSeveral reads the scopes of several changes and their positions.
+func (m *Message) parseSeveral(body string) error {
+	for len(body) > 0 {
+		if body[0] == 0 {
+			return skipParts(body[1:])
+		}
+		s, rest, ok := cutSized(body)
+		before, rest, ok2 := cutSized(rest)
+		distance, err := strconv.ParseInt(before, 10, 64)
+		if !ok || !ok2 || err != nil || distance < 0 || distance >= int64(m.Tick-m.Prev) || len(m.Changes) == MaxPublished {
+			return errMessage
+		}
+		body = rest
+		c := ScopeTick{invalidation.Scope(s), m.Tick - invalidation.Tick(distance)}
+		if c.Scope == floorMember {
+			m.Floor = max(m.Floor, c.Tick)
+			continue
+		}
+		switch k, _ := kindOf(c.Scope); k {
+		case ours:
+			m.Changes = append(m.Changes, c)
+		case fromLaterVersion, foreign:
+			return errMessage
+		case skippable:
+			m.bypass = m.bypass || c.Scope == BypassScope
+		}
+	}
+	return nil
 }
 
 func parseScopes(body string) (out []invalidation.Scope, bypass bool, err error) {
@@ -102,7 +176,7 @@ func parseScopes(body string) (out []invalidation.Scope, bypass bool, err error)
 			return out, bypass, skipParts(body[1:])
 		}
 		s, rest, ok := cutSized(body)
-		if !ok || len(out) == maxPublished {
+		if !ok || len(out) == MaxPublished {
 			return nil, false, errMessage
 		}
 		body = rest

@@ -37,6 +37,19 @@ func TestAMessageSaysWhatTheChangeWas(t *testing.T) {
 	require.Equal(t, changelog.Message{Incarnation: 7, Prev: 41, Tick: 42, All: true, Partial: true}, m)
 }
 
+func TestAMessageSaysWhenEachOfSeveralChangesWas(t *testing.T) {
+	changes := []changelog.ScopeTick{{Scope: "s:x", Tick: 41}, {Scope: "n:y", Tick: 44}, {Scope: "s:\x00 \n", Tick: 50}}
+	raw := fmt.Sprintf("%s 40 50 %s", changelog.FormatIncarnation(7), changelog.BodyOfSeveral(changes, 43, 50))
+	m, err := changelog.ParseMessage(raw)
+	require.NoError(t, err)
+	require.Equal(t, changelog.Message{Incarnation: 7, Prev: 40, Tick: 50, Several: true, Changes: changes, Floor: 43}, m)
+	m, err = changelog.ParseMessage(raw + "\x00\x01\x03abc")
+	require.NoError(t, err, "a part of a later version, to be skipped")
+	require.Equal(t, changes, m.Changes)
+	_, err = changelog.ParseMessage(raw + "\x00\x02\x03abc")
+	require.Error(t, err, "a part of a later version, which has the log read")
+}
+
 var damagedMessages = []string{
 	"", " ", "x", "0000000000000007 41 42", "0000000000000007 41 42 ", "0000000000000007  42 \x00",
 	"7 41 42 \x00", "0000000000000000 41 42 \x00", "000000000000000g 41 42 \x00", "-000000000000007 41 42 \x00",
@@ -47,6 +60,12 @@ var damagedMessages = []string{
 	"0000000000000007 41 42 \x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
 	"0000000000000007 41 42 \x00" + "C" + strings.Repeat("x", 67),
 	"0000000000000007 41 42 \x00" + strings.Repeat("\x01s", 1025),
+	"0000000000000007 41 42 \x08", // a flag of a later version
+	"0000000000000007 41 42 \x05", // everything, and several changes: those say it themselves
+	"0000000000000007 40 42 \x04\x03s:x", "0000000000000007 40 42 \x04\x03s:x\x00", "0000000000000007 40 42 \x04\x03s:x\x01",
+	"0000000000000007 40 42 \x04\x03s:x\x012", "0000000000000007 40 42 \x04\x03s:x\x02-1", "0000000000000007 40 42 \x04\x03s:x\x01x",
+	"0000000000000007 40 42 \x04\x03x:x\x010", "0000000000000007 40 42 \x04\x05|3:ab\x010",
+	"0000000000000007 40 42 \x04" + strings.Repeat("\x03s:x\x010", 1025),
 }
 
 func TestADamagedMessageIsAnError(t *testing.T) {
@@ -69,6 +88,8 @@ func FuzzParseMessage(f *testing.F) {
 	}
 	f.Add(message([]Scope{"s:x", "n:a:b"}, true))
 	f.Add(message(make([]Scope, 2000), false))
+	f.Add("0000000000000007 40 42 \x04\x03s:x\x011\x01f\x010\x03n:y\x010")
+	f.Add("0000000000000007 40 42 \x06")
 	f.Fuzz(func(t *testing.T, raw string) {
 		var m changelog.Message
 		var err error
@@ -81,6 +102,14 @@ func FuzzParseMessage(f *testing.F) {
 			require.NotEmpty(t, s)
 			total += len(s)
 		}
+		for _, c := range m.Changes {
+			require.NotEmpty(t, c.Scope)
+			total += len(c.Scope)
+			require.Greater(t, c.Tick, m.Prev)
+			require.LessOrEqual(t, c.Tick, m.Tick)
+		}
+		require.True(t, m.Floor == 0 || m.Floor > m.Prev && m.Floor <= m.Tick)
+		require.LessOrEqual(t, len(m.Changes), 1024)
 		require.LessOrEqual(t, total, len(raw))
 		require.LessOrEqual(t, len(m.Scopes), 1024)
 		require.Greater(t, m.Tick, m.Prev)
@@ -90,8 +119,11 @@ func FuzzParseMessage(f *testing.F) {
 		if m.Partial {
 			return
 		}
-		again, err := changelog.ParseMessage(fmt.Sprintf("%s %d %d %s", changelog.FormatIncarnation(m.Incarnation),
-			m.Prev, m.Tick, changelog.Body(m.Scopes, m.All)))
+		body := changelog.Body(m.Scopes, m.All)
+		if m.Several {
+			body = changelog.BodyOfSeveral(m.Changes, m.Floor, m.Tick)
+		}
+		again, err := changelog.ParseMessage(fmt.Sprintf("%s %d %d %s", changelog.FormatIncarnation(m.Incarnation), m.Prev, m.Tick, body))
 		require.NoError(t, err)
 		require.Equal(t, m, again)
 	})

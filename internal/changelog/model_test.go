@@ -27,6 +27,7 @@ type fleet struct {
 
 	mu    sync.Mutex
 	acked map[uint64][]change // by incarnation
+	wires []*wire
 }
 
 // written is a connection that notes in the list what it records: tails record
@@ -61,7 +62,7 @@ func newFleet(t *testing.T, n int, seed uint64) *fleet {
 		w.mu.Lock()
 		w.tail = tail
 		w.mu.Unlock()
-		f.tails, f.conns = append(f.tails, tail), append(f.conns, conn)
+		f.tails, f.conns, f.wires = append(f.tails, tail), append(f.conns, conn), append(f.wires, w)
 	}
 	return f
 }
@@ -72,6 +73,8 @@ type wire struct {
 	tail *changelog.Tail
 	rnd  *rand.Rand
 	kept []changelog.Message
+
+	several int // messages of several changes
 }
 
 func (w *wire) lost() {
@@ -88,6 +91,9 @@ func (w *wire) published(raw string) {
 	m, err := changelog.ParseMessage(raw)
 	if w.tail == nil || err != nil {
 		return
+	}
+	if m.Several && len(m.Changes) > 1 {
+		w.several++
 	}
 	switch w.rnd.IntN(5) {
 	case 0: // lost
@@ -168,6 +174,7 @@ func TestTailsJudgeLikeTheListOfAllChanges(t *testing.T) {
 	}
 	f := newFleet(t, 3, seed)
 	rnd := rand.New(rand.NewPCG(seed, 99))
+	f.hub.Weigh(10) // so that many messages wait for the next one
 	var entries []*entry
 	verdicts := make(map[string]int)
 	for round := range rounds {
@@ -212,7 +219,13 @@ func TestTailsJudgeLikeTheListOfAllChanges(t *testing.T) {
 	for _, tail := range f.tails {
 		require.LessOrEqual(t, tail.Health().Scopes, 24, "nothing is held any more")
 	}
+	for _, w := range f.wires {
+		w.mu.Lock()
+		verdicts["told of several"] += w.several
+		w.mu.Unlock()
+	}
 	t.Log(verdicts)
+	require.NotZero(t, verdicts["told of several"])
 	require.NotZero(t, verdicts["valid"])
 	require.NotZero(t, verdicts["changed"])
 	require.NotZero(t, verdicts["learnt"])

@@ -50,17 +50,24 @@ func TestOutageFigures(t *testing.T) {
 		{"SIGSTOP", func(s *valkeytest.Server, _ *faultproxy.Proxy) { s.Pause() }, func(s *valkeytest.Server, _ *faultproxy.Proxy) { s.Resume() }},
 		{"half-open", func(_ *valkeytest.Server, p *faultproxy.Proxy) { p.Freeze(faultproxy.ToServer, faultproxy.ToClient) }, func(_ *valkeytest.Server, p *faultproxy.Proxy) { p.Thaw() }},
 	}
-	fmt.Println("| outage | `WithOutageTTL` | reads | failed | waiting: p50, p99, max | away: p50, p99, max | loads of a key at once | local hits after | loads/s before, during, 1st second back |")
+	variants := []struct {
+		name       string
+		leave      time.Duration
+		noTracking bool
+	}{{"no option", 0, false}, {"`WithOutageTTL`", outageLeave, false}, {"`WithoutTracking`", 0, true}}
+	fmt.Println("| outage | with | reads | failed | waiting: p50, p99, max | away: p50, p99, max | loads of a key at once | local hits after | loads/s before, during, 1st second back |")
 	fmt.Println("|---|---|---|---|---|---|---|---|---|")
 	for _, k := range kinds {
-		for _, leave := range []time.Duration{0, outageLeave} {
-			server := valkeytest.Start(t)
-			proxy, err := faultproxy.Start(server.Addr, 1)
-			require.NoError(t, err)
-			o := newOutageRun(t, proxy.Addr(), leave)
-			o.play(func() { k.begin(server, proxy) }, func() { k.end(server, proxy) })
-			o.print(k.name, leave)
-			proxy.Close()
+		for _, v := range variants {
+			t.Run(k.name+", "+v.name, func(t *testing.T) {
+				server := valkeytest.Start(t)
+				proxy, err := faultproxy.Start(server.Addr, 1)
+				require.NoError(t, err)
+				defer proxy.Close()
+				o := newOutageRun(t, proxy.Addr(), v.leave, v.noTracking)
+				o.play(func() { k.begin(server, proxy) }, func() { k.end(server, proxy) })
+				o.print(k.name, v.name)
+			})
 		}
 	}
 }
@@ -97,10 +104,14 @@ const (
 	phaseDone
 )
 
-func newOutageRun(t *testing.T, addr string, leave time.Duration) *outageRun {
+func newOutageRun(t *testing.T, addr string, leave time.Duration, noTracking bool) *outageRun {
 	o := &outageRun{t: t}
+	options := []tier.Option{tier.WithValkey("valkey://" + addr), tier.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil)))}
+	if noTracking {
+		options = append(options, tier.WithoutTracking())
+	}
 	for range outageStores {
-		s, err := tier.Open(context.Background(), tier.WithValkey("valkey://"+addr), tier.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil))))
+		s, err := tier.Open(context.Background(), options...)
 		require.NoError(t, err)
 		c, err := tier.New[string](s, "figures", tier.WithTTL(outageLife), tier.WithJitter(0.5), tier.WithOutageTTL(leave))
 		require.NoError(t, err)
@@ -191,7 +202,7 @@ func (o *outageRun) note(h *Histogram, d time.Duration) {
 	h.Add(d)
 }
 
-func (o *outageRun) print(name string, leave time.Duration) {
+func (o *outageRun) print(name, with string) {
 	most := int64(0)
 	for _, s := range o.stores {
 		most = max(most, s.most.Load())
@@ -203,7 +214,7 @@ func (o *outageRun) print(name string, leave time.Duration) {
 		return fmt.Sprintf("%v, %v, %v (%d)", round(h.Quantile(.5)), round(h.Quantile(.99)), round(h.Max), h.Count)
 	}
 	rate := func(n int64, d time.Duration) int64 { return int64(float64(n) / d.Seconds()) }
-	fmt.Printf("| %s | %v | %d | %d | %s | %s | %d | %v | %d, %d, %d |\n", name, leave, o.reads.Load(), o.failed.Load(),
+	fmt.Printf("| %s | %s | %d | %d | %s | %s | %d | %v | %d, %d, %d |\n", name, with, o.reads.Load(), o.failed.Load(),
 		three(&o.waiting), three(&o.away), most, o.local.Round(time.Millisecond),
 		rate(o.before, outageBefore), rate(o.during, outageLength), o.back)
 }

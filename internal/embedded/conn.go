@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
@@ -18,6 +19,7 @@ type conn struct {
 	queue  []func()
 	busy   bool // deliver is running an event
 	closed bool
+	later  *time.Timer // see tellLater
 
 	wake chan struct{} // the queue is not empty, or closed
 	done chan struct{} // deliver has ended
@@ -120,6 +122,9 @@ func (c *conn) Close() error {
 	h.mu.Lock()
 	if !c.closed {
 		c.closed = true
+		if c.later != nil {
+			c.later.Stop()
+		}
 		delete(h.conns, c)
 		h.untrackLocked(c)
 		c.signal()

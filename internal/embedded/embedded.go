@@ -32,6 +32,7 @@ type Remote struct {
 	tracked map[string]map[*conn]struct{} // by key: the connections that read it since its latest change
 	conns   map[*conn]struct{}
 	nextID  int64
+	weight  int      // see Weigh
 	evicted []string // filled by the LRU's callback, emptied after each step
 }
 
@@ -58,6 +59,7 @@ func New(maxBytes int64) *Remote {
 		logs:     make(map[string]*changeLog),
 		tracked:  make(map[string]map[*conn]struct{}),
 		conns:    make(map[*conn]struct{}),
+		weight:   1,
 	}
 	// The count is bounded by bytes; the LRU's own bound is never reached.
 	e.items, _ = simplelru.NewLRU(math.MaxInt, func(k string, s stored) {

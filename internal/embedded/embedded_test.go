@@ -41,6 +41,7 @@ func harness(e *embedded.Remote) remotetest.Harness {
 			return out
 		},
 		Disconnect: e.Disconnect,
+		Withhold:   e.Withhold,
 	}
 }
 

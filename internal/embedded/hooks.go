@@ -1,5 +1,7 @@
 package embedded
 
+import "time"
+
 // Keys returns the keys it holds, change logs included, in no order.
 func (e *Remote) Keys() []string {
 	e.mu.Lock()
@@ -50,6 +52,22 @@ func (e *Remote) Flush() {
 		if !c.o.NoTracking {
 			c.queueLocked(c.o.Events.Lost)
 		}
+	}
+}
+
+// Weigh has each process count as so many when messages are paced: see [changelog.Pace].
+func (e *Remote) Weigh(processes int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.weight = processes
+}
+
+// Withhold has messages of a change log wait for so long, as if many had been published.
+func (e *Remote) Withhold(log string, d time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if l := e.logs[log]; l != nil {
+		l.pace.Spend(time.Now(), d)
 	}
 }
 

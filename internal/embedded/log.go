@@ -21,6 +21,7 @@ type changeLog struct {
 	order       []changelog.ScopeTick
 	// lags are those after which changes settle: see changelog.Lag.
 	lags map[time.Duration]invalidation.Tick
+	pace changelog.Pace
 }
 
 func nowTick() invalidation.Tick { return invalidation.Tick(time.Now().UnixMicro()) }
@@ -76,9 +77,62 @@ func (c *conn) Append(ctx context.Context, ch changelog.Change) (a changelog.App
 		l.compact()
 		a.Incarnation, _ = changelog.ParseIncarnation(l.incarnation)
 		a.Prev, a.Tick = prev, l.tick
-		c.publishLocked(fmt.Sprintf("%s %d %d %s", l.incarnation, prev, l.tick, changelog.Body(ch.Scopes, ch.All)))
+		// guard: missed-of-the-same-log-embedded
+		if ch.Known.Tick < prev && ch.Known.Incarnation == a.Incarnation {
+			a.Missed = l.message(ch.Known.Tick, l.several(ch.Known.Tick))
+		}
+		c.tellLocked(l, prev, changelog.Body(ch.Scopes, ch.All))
 	})
 	return a, err
+}
+
+// tellLocked publishes a message of all changes that have not been told, if it is due; body is of the latest, which came after
+// prev. If it is not, the first change that waits has it told later.
+func (c *conn) tellLocked(l *changeLog, prev invalidation.Tick, body []byte) {
+	now := time.Now()
+	if l.pace.Told == 0 {
+		l.pace.Told = prev
+	}
+	switch wait := l.pace.Wait(now); {
+	case wait > 0 && l.pace.Told == prev:
+		c.tellLater(l, wait)
+	case wait > 0:
+	case l.pace.Told == prev:
+		c.publishLocked(l, now, body)
+	default:
+		c.publishLocked(l, now, l.several(l.pace.Told))
+	}
+}
+
+// tellLater has what waits told once it is due, unless that has been done. What it was to tell before has been told.
+func (c *conn) tellLater(l *changeLog, wait time.Duration) {
+	tick := l.tick
+	if c.later != nil {
+		c.later.Stop()
+	}
+	c.later = time.AfterFunc(wait, func() {
+		defer c.o.Panics.Recover("telling of changes", c.lose)
+		c.remote.mu.Lock()
+		defer c.remote.mu.Unlock()
+		// guard: withheld-changes-are-told-embedded
+		if !c.closed && c.remote.logs[changelog.LogKey(c.o.Prefix)] == l && l.pace.Told < tick {
+			c.publishLocked(l, time.Now(), l.several(l.pace.Told))
+		}
+	})
+}
+
+// several is the body of a message of all that changed after told.
+func (l *changeLog) several(told invalidation.Tick) []byte {
+	floor := invalidation.Tick(0)
+	if l.floor > told {
+		floor = l.floor
+	}
+	return changelog.BodyOfSeveral(l.after(told), floor, l.tick)
+}
+
+// message is one of what changed after told.
+func (l *changeLog) message(told invalidation.Tick, body []byte) string {
+	return fmt.Sprintf("%s %d %d %s", l.incarnation, told, l.tick, body)
 }
 
 // retentionLocked returns the longest retention of the stores that are open.
@@ -92,12 +146,16 @@ func (c *conn) retentionLocked(own time.Duration) time.Duration {
 	return own
 }
 
-func (c *conn) publishLocked(message string) {
+// publishLocked publishes a message of what changed after l.pace.Told.
+func (c *conn) publishLocked(l *changeLog, now time.Time, body []byte) {
+	message, receivers := l.message(l.pace.Told, body), 0
 	for other := range c.remote.conns {
 		if other.o.Prefix == c.o.Prefix {
 			other.queueLocked(func() { other.o.Events.Published(message) })
+			receivers++
 		}
 	}
+	l.pace.Sent(l.tick, now, receivers*c.remote.weight)
 }
 
 // trim forgets the oldest scopes: those that last changed at or before cut, and those

@@ -53,6 +53,14 @@ type Report struct {
 	Top []Hot `json:"top,omitempty"`
 }
 
+// Lag is LagMs as people read it.
+func (r *Report) Lag() string {
+	if day := (24 * time.Hour).Milliseconds(); r.LagMs < 0 || r.LagMs > day { // it has no proof at all, as in an outage
+		return "unknown"
+	}
+	return (time.Duration(r.LagMs) * time.Millisecond).String()
+}
+
 // Trouble says in a few words what does not work for the process, or nothing.
 func (r *Report) Trouble() string {
 	switch {

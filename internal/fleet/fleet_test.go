@@ -142,3 +142,10 @@ func TestTheHottestKeysOfAllAreSummed(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, b)
 }
+
+func TestALagThatIsNotKnownIsToldSo(t *testing.T) {
+	for ms, want := range map[int64]string{177: "177ms", 20_000: "20s", math.MaxInt64: "unknown", time.Duration(math.MaxInt64).Milliseconds(): "unknown", -1: "unknown"} {
+		r := Report{LagMs: ms}
+		require.Equal(t, want, r.Lag())
+	}
+}

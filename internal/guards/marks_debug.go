@@ -11,5 +11,7 @@ func init() {
 		mark{"bypass-uses-no-local-copy", "operand 3", "TestABypassedNamespace"},
 		mark{"bypass-ends", "drop", "TestABypassEndsByItself"},
 		mark{"bypass-of-process-that-starts", "false", "TestABypassedNamespace"},
+		mark{"bypass-is-applied-nowhere", "sub slices.DeleteFunc(own.scopes(), isBypass) => own.scopes()", "TestBypassesOfSeveral"},
+		mark{"bypass-edit-holds-lease", "sub Token: token => Token: \"\"", "TestABypassThatWasStopped"},
 	)
 }

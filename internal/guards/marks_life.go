@@ -13,6 +13,7 @@ func init() {
 		{"S3-trimmed-before-settled", "false", "./remote TestValkeyPassesTheBattery/.*/.*/ALogTellsAfterWhichLags"},
 		{"S3-trimmed-before-settled-embedded", "false", "./internal/embedded TestEmbeddedPassesTheBattery$/.*/ALogTellsAfterWhichLags"},
 		{"S4-caller-after-end", "false", "TestALoadThatBeganBefore"},
+		{"S4-caller-after-end-of-entry", "false", "TestAReadThatBeganBefore"},
 		{"S5-record-in-new-log", "drop", "./internal/changelog TestAChangeThatHasNotSettled"},
 		{"S6-as-of-time", "sub c.s.Session.Tail.Begun(asOf, begun) => begun", "TestASetOfWhat"},
 		{"expired-copies-leave", "false", "TestWhatHasExpiredLeaves"},

@@ -110,10 +110,17 @@ func (g *Guards) change(s *State, i int, next step) {
 			if c.Set {
 				s.write(i, c.Delete, Entry{Version: c.Version, Inc: c.From.Inc, Tick: c.From.Tick})
 			} else {
-				g.append(s, i, !c.Other)
+				g.append(s, i, !c.Other, false)
 			}
 			p.Change.Phase = Answered
 		})
+		if !c.Set && s.Left.Waits > 0 {
+			then(s, i, "the change arrives, its message has to wait", next, func(s *State, p *Process) {
+				s.Left.Waits--
+				g.append(s, i, !c.Other, true)
+				p.Change.Phase = Answered
+			})
+		}
 		if !c.Set && s.Left.Fails > 0 {
 			then(s, i, "the call fails before the change arrives", next, func(s *State, p *Process) { g.fail(s, p) })
 		}
@@ -152,6 +159,9 @@ func (g *Guards) returns(s *State, i int) {
 		}
 		p.Change.Phase, p.Change.From = Sent, p.Know // to be recorded again
 		return
+	}
+	if c.Missed != (Message{}) {
+		g.hear(p, c.Missed)
 	}
 	p.Change = Change{}
 	if c.Other {

@@ -6,7 +6,7 @@
 // that it is making, its heartbeat, and what is on its way to it. [Search] tries
 // every order in which what is enabled can happen: reads that miss, loads that
 // find the source late, fills, changes, sets and deletes whose callers give up,
-// messages that are lost or late, connections that break, the log deleted, a lagging
+// messages that are lost or late, or wait for the next one, connections that break, the log deleted, a lagging
 // replica promoted, also beside the old primary, the server set back to an image of
 // itself, leases that expire, and time that passes. In every state it asks whether a
 // read could now be given what the invariants forbid.
@@ -18,7 +18,7 @@
 // # What it shows
 //
 // With all [Guards] no such state is reachable within the [Limits]; with any one
-// of them taken out, but for three, one is, and Search returns the shortest way there. Both are
+// of them taken out, but for four, one is, and Search returns the shortest way there. Both are
 // tests. So is what the protocol cannot find out.
 //
 // # What it does not show

@@ -10,6 +10,7 @@ type Guards struct {
 	ApplyOwn       bool // R3: a change is applied here before its call returns
 	RecordAgain    bool // R3: an acknowledgement by a log that was lost meanwhile counts for nothing
 	GapRead        bool // R4: a message after a gap does not move the watermark
+	Beside         bool // R4: nor does one of several changes, among whose positions it is not
 	ProofGate      bool // R5: without a recent proof no local copy is served
 	ProofFromSent  bool // R5: a proof is as old as its question
 	Epoch          bool // R5: local copies of before a lost connection are not served
@@ -71,7 +72,10 @@ type Limits struct {
 	Expiries    int8 // of a lease
 	Steps       int8 // of time
 
+	Waits int8 // messages that wait for the next one, where Paced
+
 	// These are no limits.
+	Paced   bool // messages have a pace
 	Warm    bool // server and replica begin with an entry of version 0
 	Split   bool // the replica is promoted beside the primary at the beginning
 	Suspend bool // a lost connection suspends local copies, rather than drops them

@@ -11,6 +11,18 @@ func (g *Guards) losses(s *State, next step) {
 			next("", what, c)
 		}
 	}
+	for _, v := range []*Server{&s.Server, &s.Promoted} {
+		if log := v.Log; s.Left.Paced && log.Inc != 0 && log.Published != 0 && log.Published < log.Tick {
+			promoted := v == &s.Promoted
+			c := *s
+			if promoted {
+				c.publish(&c.Promoted, log.Published, a, b)
+			} else {
+				c.publish(&c.Server, log.Published, a, b)
+			}
+			next("", "a message tells of all changes that wait", c)
+		}
+	}
 	for i := range s.P {
 		happens(&s.Left.Disconnects[i], names[i]+" loses its connection", func(s *State) { g.disconnect(s, i) })
 	}

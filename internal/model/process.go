@@ -139,18 +139,23 @@ func (known Log) deniedBy(log Log, both bool) bool {
 	return other
 }
 
-// receive applies a message.
+// receive applies the message that is on its way.
 func (g *Guards) receive(p *Process) {
 	m := p.Message
 	p.Message = Message{}
+	g.hear(p, m)
+}
+
+// hear applies a message.
+func (g *Guards) hear(p *Process, m Message) {
 	if m.Inc != p.Know.Inc || m.Tick <= p.Know.Tick {
 		return
 	}
-	if m.Source {
-		p.Know.Source = max(p.Know.Source, m.Tick)
-	} else {
-		p.Know.Other = max(p.Know.Other, m.Tick)
+	if w := p.Know.Tick; g.Beside && m.Prev < w && m.Source != w && m.Other != w {
+		return // the log is read
 	}
+	p.Know.Source = max(p.Know.Source, m.Source)
+	p.Know.Other = max(p.Know.Other, m.Other)
 	if m.Prev <= p.Know.Tick || !g.GapRead {
 		p.Know.Tick = m.Tick
 	}

@@ -14,8 +14,8 @@ func (s *State) clock() int8 {
 	return max(s.Server.Log.Tick, s.Promoted.Log.Tick)
 }
 
-// append records a change, and publishes it.
-func (g *Guards) append(s *State, p int, source bool) {
+// append records a change, and publishes it, unless the message has to wait.
+func (g *Guards) append(s *State, p int, source, waits bool) {
 	c, v := &s.P[p].Change, s.of(p)
 	log := &v.Log
 	if log.Inc == 0 || g.AppendKnown && log.Tick < c.From.Tick {
@@ -29,8 +29,44 @@ func (g *Guards) append(s *State, p int, source bool) {
 		log.Other = log.Tick
 	}
 	c.Answer, c.Prev = Log{Inc: log.Inc, Tick: log.Tick}, prev
-	if s.of(1-p) == v {
-		s.P[1-p].Message = Message{log.Inc, prev, log.Tick, source} // one before it may be lost so
+	if s.Left.Paced {
+		c.Missed = Message{}
+		if c.From.Inc == log.Inc && c.From.Tick < prev {
+			c.Missed = log.since(c.From.Tick)
+		}
+		if log.Published == 0 { // it has begun
+			log.Published = prev
+		}
+		prev = log.Published
+	}
+	if !waits {
+		s.publish(v, prev, 1-p)
+	}
+}
+
+// since is a message of what changed after a position.
+func (known *Log) since(prev int8) Message {
+	m := Message{Inc: known.Inc, Prev: prev, Tick: known.Tick}
+	if known.Source > prev {
+		m.Source = known.Source
+	}
+	if known.Other > prev {
+		m.Other = known.Other
+	}
+	return m
+}
+
+// publish sends processes that are on a server what changed after prev. (The one that has recorded the latest change
+// needs no message of that.)
+func (s *State) publish(v *Server, prev int8, to ...int) {
+	for _, i := range to {
+		// A message that is on its way may be lost so.
+		if s.of(i) == v {
+			s.P[i].Message = v.Log.since(prev)
+		}
+	}
+	if s.Left.Paced {
+		v.Log.Published = v.Log.Tick
 	}
 }
 

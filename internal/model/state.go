@@ -38,6 +38,7 @@ type Log struct {
 	Histories                int8 // those that it knows, a bit for each
 	Written                  bool // it knows that keys are set
 	Images                   int8 // in an answer: the server's
+	Published                int8 // on a server, with Limits.Paced: up to where messages have told
 	Told                     int8 // in what a process knows: how often it has told of a server that was set back
 	// Strange, in an answer: it came from a server whose history the log, which is
 	// there, does not know.
@@ -79,7 +80,7 @@ func (s *State) of(i int) *Server {
 func (v *Server) delta() Log {
 	l := v.Log
 	l.Strange = l.Inc != 0 && l.Histories&v.History == 0
-	l.Histories, l.Written, l.Images = 0, false, v.Images
+	l.Histories, l.Written, l.Images, l.Published = 0, false, v.Images, 0
 	return l
 }
 
@@ -177,13 +178,15 @@ type Change struct {
 	From    Log // what was known when it was sent
 	Answer  Log // only Inc and Tick
 	Prev    int8
+	Missed  Message // with Limits.Paced, in the answer: of all that changed after From
 	Failed  bool
 }
 
-// Message is a published change on its way.
+// Message is what changed after Prev, on its way. Several changes are where the source and something else last changed, up to
+// Tick; 0 is not after Prev.
 type Message struct {
 	Inc, Prev, Tick int8
-	Source          bool
+	Source, Other   int8
 }
 
 // start: the log is there, everything is known, no process has anything cached.
@@ -191,6 +194,9 @@ func start(l Limits) State {
 	s := State{Left: l}
 	s.Server.History = 1
 	s.Server.Log = Log{Inc: 1, Tick: 1, Histories: 1, Written: l.writes()}
+	if l.Paced {
+		s.Server.Log.Published = 1
+	}
 	if l.Warm {
 		s.Server.Entry = Entry{Inc: 1, Tick: 1, Nonce: 1}
 		s.Nonces = 1

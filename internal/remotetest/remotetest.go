@@ -41,6 +41,10 @@ type Harness struct {
 	PutMember    func(log string, tick float64, member string)
 	DeleteMember func(log, member string)
 
+	// Withhold has messages of a change log that there is wait for so long, as if many had been published. Longer than
+	// changelog.LongestPause is as if the server's clock had been set back since.
+	Withhold func(log string, d time.Duration)
+
 	// NoTracking connects all stores without notices of changed keys; tests of
 	// those are left out.
 	NoTracking bool
@@ -61,7 +65,7 @@ func Run(t *testing.T, h Harness) {
 		tests []test
 	}{
 		{"Reads", reads}, {"Tracking", tracking}, {"Writes", writes}, {"Large", large}, {"Leases", leases},
-		{"Log", logs}, {"Purge", purges}, {"Lifecycle", lifecycle},
+		{"Log", logs}, {"Pace", paces}, {"Purge", purges}, {"Lifecycle", lifecycle},
 	} {
 		if h.NoTracking && part.name == "Tracking" {
 			continue

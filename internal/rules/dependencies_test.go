@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -53,4 +54,26 @@ func TestTheREADMEListsTheDependenciesOfGoMod(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What a program links that uses the library, page included, is what the README lists, without what tests alone need.
+func TestAProgramLinksTheModulesThatTheREADMEListsAndNoMore(t *testing.T) {
+	const own = "github.com/tiercache/tiercache"
+	var listed []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+\\.[^`]+/[^`]+)` \\| v\\S+ \\| [^|]+ \\| ([^|]+) \\|").FindAllStringSubmatch(read(t, "README.md"), -1) {
+		if !strings.HasPrefix(row[2], "tests alone") {
+			listed = append(listed, row[1])
+		}
+	}
+	require.NotEmpty(t, listed)
+	cmd := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}",
+		own+"/tier", own+"/tier/tierdebug", own+"/local", own+"/remote", own+"/invalidation")
+	cmd.Env = append(os.Environ(), "GOWORK=off", "GOOS=linux", "GOARCH=amd64") // others need fewer
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	linked := strings.Fields(string(out))
+	slices.Sort(linked)
+	linked = slices.DeleteFunc(slices.Compact(linked), func(path string) bool { return path == own })
+	slices.Sort(listed)
+	assert.Equal(t, listed, linked)
 }

@@ -26,11 +26,13 @@ var sleepInBubbles = map[string]bool{
 	"tier/panic_test.go: TestAPanicInABackgroundGoroutineEndsNothingElse":       true,
 	"tier/idle_heartbeat_test.go: watched":                                      true,
 	"tier/server_test.go: end":                                                  true, // of a partition
+	"tier/server_test.go: beginUnproven":                                        true,
 	"tier/internal/breaker/busy_test.go: Delta":                                 true,
 	"internal/wire/silence_test.go: paced":                                      true,
 	"tier/suspended_test.go: reconnect":                                         true,
 	"tier/suspended_test.go: proveInBackground":                                 true,
 	"tier/ttl_test.go: expiresAfter":                                            true,
+	"tier/race_paths_test.go: race":                                             true,
 }
 
 // A test that sleeps guesses how long something takes, and is wrong on a slow machine.

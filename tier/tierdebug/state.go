@@ -57,11 +57,13 @@ type state struct {
 }
 
 type localTier struct {
-	Entries    int   `json:"entries"`
-	Bytes      int64 `json:"bytes"`
-	MaxBytes   int64 `json:"maxBytes"` // 0: none
-	MaxEntries int   `json:"maxEntries"`
-	Evictions  int64 `json:"evictions"`
+	Entries     int   `json:"entries"`
+	Bytes       int64 `json:"bytes"`
+	MaxBytes    int64 `json:"maxBytes"` // 0: none
+	MaxEntries  int   `json:"maxEntries"`
+	Evictions   int64 `json:"evictions"` // the bound was reached
+	Expired     int64 `json:"expired"`
+	Invalidated int64 `json:"invalidated"`
 }
 
 type remoteTier struct {
@@ -119,7 +121,7 @@ func stateOf(c *collector, ctx context.Context, now time.Time, stats *tier.Stats
 	s := &state{
 		Time: now, Healthy: h.Healthy, Health: inWords(&h, stats, c.inside.MaxStaleness, now),
 		StalenessMs: ms(h.Staleness), MaxStalenessMs: ms(c.inside.MaxStaleness), ServesLocal: h.ServesLocal, Position: c.store.AsOf().String(),
-		Local: localTier{stats.LocalEntries, stats.LocalBytes, c.inside.LocalBytes, c.inside.LocalEntries, stats.LocalEvictions},
+		Local: localTier{stats.LocalEntries, stats.LocalBytes, c.inside.LocalBytes, c.inside.LocalEntries, stats.LocalEvictions, stats.LocalExpired, stats.LocalInvalidated},
 		Remote: remoteTier{show(h.Remote), show(h.Server), show(h.Mode), show(h.Policy),
 			h.UsedMemory, h.MaxMemory},
 		History: slices.Clone(c.points), OneIn: seen.OneIn,
@@ -242,6 +244,7 @@ type process struct {
 	Mode   string  `json:"mode"`
 	Says   string  `json:"says"` // what does not work for it; empty: all does
 	LagMs  int64   `json:"lagMs"`
+	Lag    string  `json:"lag"`
 	Reads  float64 `json:"reads"`
 	Local  float64 `json:"local"`
 	Remote float64 `json:"remote"`
@@ -253,7 +256,7 @@ func processesOf(reports []fleet.Report, now time.Time) []process {
 	all := make([]process, len(reports))
 	for i, r := range reports {
 		all[i] = process{Name: show(fmt.Sprintf("%s/%d", r.Host, r.PID)), Up: brief(max(0, now.Sub(r.Opened))), Mode: show(r.Mode), Says: r.Trouble(),
-			LagMs: r.LagMs, Reads: r.Reads, Local: r.Local, Remote: r.Remote, Loads: r.Loads, Bytes: r.Bytes}
+			LagMs: r.LagMs, Lag: r.Lag(), Reads: r.Reads, Local: r.Local, Remote: r.Remote, Loads: r.Loads, Bytes: r.Bytes}
 	}
 	return all
 }

@@ -5,6 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -59,4 +62,65 @@ func TestABadAccessLogIsRefused(t *testing.T) {
 	for _, part := range []string{"writer", "one key in 0", "secret"} {
 		require.ErrorContains(t, err, part)
 	}
+}
+
+// What is written is what the command reads: keys, sizes, TTLs, and that there are more keys than these.
+func TestTierctlReadsAnAccessLog(t *testing.T) {
+	const folder = "../../cmd/tierctl"
+	if _, err := os.Stat(folder); err != nil {
+		t.Skip("the command is not beside this module: ", err)
+	}
+	program, trace := filepath.Join(t.TempDir(), "tierctl"), filepath.Join(t.TempDir(), "reads.json")
+	build := exec.Command("go", "build", "-o", program, ".")
+	build.Dir = folder
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+
+	w := open(t)
+	file, err := os.Create(trace)
+	require.NoError(t, err)
+	defer file.Close()
+	log, err := tierotel.NewAccessLog(file, 4, "salt")
+	require.NoError(t, err)
+	c := tierotel.Log(log, view[string](t, w.Store, "docs", tier.WithTTL(time.Hour), tier.WithJitter(0)), "docs")
+	const keys, rounds, size = 400, 5, 1000
+	value := is(strings.Repeat("v", size))
+	for range rounds {
+		for i := range keys {
+			_, err := c.Get(t.Context(), fmt.Sprint("key-", i), value)
+			require.NoError(t, err)
+		}
+	}
+	written := 0
+	for i := range keys {
+		if log.Has("docs", fmt.Sprint("key-", i)) {
+			written++
+		}
+	}
+	cmd := exec.Command(program, "advise", trace, "--json")
+	var failed strings.Builder
+	cmd.Stderr = &failed
+	out, err = cmd.Output()
+	require.NoError(t, err, failed.String())
+	require.Empty(t, failed.String(), "no line is left out")
+	var got struct {
+		Format                          string
+		Reads, Keys, Writes, Others     int
+		BadLines                        int
+		TraceShare, BestHitRate         float64
+		SizesKnownShare, TTLsKnownShare float64
+		EntryBytes                      float64
+		Curves                          map[string][]any
+	}
+	require.NoError(t, json.Unmarshal(out, &got))
+	assert.Equal(t, "json", got.Format)
+	assert.Equal(t, 4*written, got.Keys, "scaled to all keys")
+	assert.Equal(t, 4*rounds*written, got.Reads)
+	assert.Zero(t, got.Writes+got.Others+got.BadLines)
+	assert.Equal(t, 0.25, got.TraceShare)
+	assert.InDelta(t, 100*float64(rounds-1)/rounds, got.BestHitRate, 0.01)
+	assert.Equal(t, 1.0, got.SizesKnownShare)
+	assert.Equal(t, 1.0, got.TTLsKnownShare)
+	assert.Greater(t, got.EntryBytes, float64(size))
+	assert.NotEmpty(t, got.Curves["LRU"])
 }

@@ -34,6 +34,7 @@ const (
 	lag            = "tiercache.invalidation.lag"
 	losses         = "tiercache.history.losses"
 	away           = "tiercache.remote.away"
+	breakers       = "tiercache.remote.breakers"
 	outages        = "tiercache.remote.outages"
 	changes        = "tiercache.changes"
 	unacknowledged = "tiercache.changes.unacknowledged"
@@ -49,6 +50,7 @@ const (
 	attrReason     = "tiercache.reason"
 	attrKind       = "tiercache.kind"
 	attrChange     = "tiercache.change"
+	attrState      = "tiercache.state"
 	attrBackground = "tiercache.background"
 )
 
@@ -75,8 +77,10 @@ var ofStore = []struct {
 }{
 	{name: localEntries, unit: "{entry}", about: "Entries in the local tier.", of: func(s *tier.Stats) float64 { return float64(s.LocalEntries) }},
 	{name: localSize, unit: "By", about: "Estimated heap bytes of the local tier.", of: func(s *tier.Stats) float64 { return float64(s.LocalBytes) }},
-	{name: localEvictions, unit: "{entry}", about: "Entries that the local tier evicted because a bound was reached, or did not keep since they are too large.", counter: true,
-		of: func(s *tier.Stats) float64 { return float64(s.LocalEvictions) }, attributes: []attribute.KeyValue{attribute.String(attrCause, "bound")}},
+	{name: localEvictions, unit: "{entry}", about: "Entries that left the local tier, by cause, or were not kept since they are too large.", counter: true,
+		of: func(s *tier.Stats) float64 { return float64(s.LocalEvictions) }, attributes: []attribute.KeyValue{attribute.String(attrCause, "capacity")}},
+	{name: localEvictions, counter: true, of: func(s *tier.Stats) float64 { return float64(s.LocalExpired) }, attributes: []attribute.KeyValue{attribute.String(attrCause, "expired")}},
+	{name: localEvictions, counter: true, of: func(s *tier.Stats) float64 { return float64(s.LocalInvalidated) }, attributes: []attribute.KeyValue{attribute.String(attrCause, "invalidated")}},
 	{name: localEvictions, counter: true, of: func(s *tier.Stats) float64 { return float64(s.LocalTooLarge) }, attributes: []attribute.KeyValue{attribute.String(attrCause, "too_large")}},
 	{name: loadsRunning, unit: "{load}", about: "Runs of loaders that have not ended.", of: func(s *tier.Stats) float64 { return float64(s.LoadsRunning) }},
 	{name: proofAge, unit: "s", about: "Age of the proof that changes are heard of: beyond the maximum staleness no local copy is served.", of: func(s *tier.Stats) float64 { return min(s.Staleness.Seconds(), 1e6) }},
@@ -88,6 +92,10 @@ var ofStore = []struct {
 		}
 		return 1
 	}},
+	{name: breakers, unit: "{breaker}", about: "Breakers by state: one for each server that was asked, and in a cluster one more for the change log.",
+		of: func(s *tier.Stats) float64 { return float64(s.BreakersClosed) }, attributes: []attribute.KeyValue{attribute.String(attrState, "closed")}},
+	{name: breakers, of: func(s *tier.Stats) float64 { return float64(s.BreakersSuspect) }, attributes: []attribute.KeyValue{attribute.String(attrState, "suspect")}},
+	{name: breakers, of: func(s *tier.Stats) float64 { return float64(s.BreakersOpen) }, attributes: []attribute.KeyValue{attribute.String(attrState, "open")}},
 	{name: outages, unit: "{outage}", about: "How often the remote tier was away for a second or more.", counter: true, of: func(s *tier.Stats) float64 { return float64(s.Outages) }},
 	{name: changes, unit: "{change}", about: "Invalidations of this process.", counter: true, of: func(s *tier.Stats) float64 { return float64(s.Changes) }},
 	{name: unacknowledged, unit: "{scope}", about: "What this process has invalidated and the change log has not recorded.", of: func(s *tier.Stats) float64 { return float64(s.Undelivered) }},

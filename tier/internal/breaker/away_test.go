@@ -40,4 +40,8 @@ func TestTheServersThatAreAwayAreNamedWithTheirShareOfTheKeys(t *testing.T) {
 	require.InDelta(t, 0.25, away[0].Share, 1e-9)
 	require.Contains(t, away[0].String(), "the server 10.0.0.1:6379, which has about 25% of the keys, is away since")
 	require.Contains(t, away[0].String(), "silence")
+	g.Server.unanswered(g.Server.loadState(), errors.New("silence"))
+	g.ofShard(conn.b, "y").answered()
+	closed, suspect, open := g.States()
+	require.Equal(t, [3]int{1, 1, 2}, [3]int{closed, suspect, open}, "of b; of the log; of those that are away")
 }

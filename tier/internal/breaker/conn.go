@@ -112,6 +112,17 @@ func (g *Conn) AwaySince() (since time.Time, outages int64) {
 	return since, outages
 }
 
+// States returns how many breakers are closed, suspect and open.
+func (g *Conn) States() (closed, suspect, open int) {
+	var n [numBreakerStates]int
+	n[g.Server.loadState().state()]++
+	g.shards.Range(func(_, b any) bool {
+		n[b.(*Breaker).loadState().state()]++
+		return true
+	})
+	return n[stateClosed], n[stateSuspect], n[stateOpen]
+}
+
 // Openings counts all outages, brief ones too.
 func (g *Conn) Openings() int64 {
 	n := g.Server.openings.Load()

@@ -43,7 +43,7 @@ func NonZero[T int | time.Duration](n T) T {
 	return n
 }
 
-// asGiven undoes nonZero, for messages.
+// asGiven undoes NonZero, for messages.
 func asGiven[T int | time.Duration](n T) T {
 	if n == explicitZero {
 		return 0
@@ -63,7 +63,8 @@ type Codec interface {
 // NilCodec stands for a codec that is nil, until it is rejected.
 type NilCodec struct{ Codec }
 
-// StaleWindow is how long an entry is kept after its TTL.
+// StaleWindow is how long an entry is kept after its TTL, and how late a soft timeout may serve it. What a view serves otherwise is
+// decided by package core: fromLocal, servesLate, present, canServe, servesOnError.
 func (c *Cache) StaleWindow() time.Duration { return max(c.StaleWhile, c.StaleOnError) }
 
 func (c *Cache) Validate(maxTTL time.Duration) error {

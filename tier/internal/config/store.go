@@ -34,7 +34,7 @@ type Store struct {
 	MaxLoads     int // 0: no bound
 	Logger       *slog.Logger
 	Trace        traced.Told
-	LeaseTTL     time.Duration // the same in the whole fleet: see renewEvery
+	LeaseTTL     time.Duration // the same in the whole fleet: see core.Store.renewEvery
 	Errs         []error
 }
 

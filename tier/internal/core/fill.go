@@ -213,7 +213,7 @@ func (l *loadRun) keepUnstored(f *inflight.Call, it *record.Item, kept time.Dura
 // A value is put into the local tier at once as well, provisionally: it is believed
 // no longer than the proof of that moment lasts. Once the write is acknowledged the copy
 // stays, unless invalidations show that the key was changed by another write: see
-// commitProvisional.
+// Table.CommitProvisional.
 func (l *loadRun) store(ctx context.Context, fills []pendingFill) {
 	writes := l.one.writes[:]
 	if len(fills) > 1 {
@@ -432,7 +432,7 @@ func (l *loadRun) keepProvisionally(fl *pendingFill) {
 		clean = false
 	}
 	// guard: P4-link-of-own-server
-	if f := fl.call; f.Unlinked() || f.Link != 0 && f.LinkBasis.Shard != shard {
+	if f := fl.call; f.Unlinked() || f.Beside != nil && f.Beside.Basis.Shard != shard {
 		clean, fl.unlinked = false, true
 	}
 	fl.clean = clean
@@ -544,15 +544,15 @@ func (l *loadRun) finished(ctx context.Context, f *inflight.Call, r loadResult, 
 		}
 		return it, nil, 0, false, nil // the value is good, it just cannot be kept
 	}
-	if f.Link != 0 {
-		envelope = besideLink(f.Link, envelope)
+	if f.Beside != nil {
+		envelope = besideLink(f.Beside.Nonce, envelope)
 	}
 	return it, envelope, kept, false, nil
 }
 
 // expiryOfFill is when the server is to forget what was loaded for f, by its clock.
 func expiryOfFill(f *inflight.Call, sealed []byte) time.Time {
-	if f.Link != 0 {
+	if f.Beside != nil {
 		sealed = withoutLink(sealed)
 	}
 	return expiryOf(sealed)

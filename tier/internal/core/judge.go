@@ -157,6 +157,7 @@ func (c *Cache) itemOf(r *storedValue, e *envelope.Entry) (*record.Item, MissCau
 	it.DependOn(record.CloneAll(e.Sources))
 	if !e.Negative {
 		if e.Shape != c.typed.Shape {
+			c.noteEncoding(e.Shape, r.now.Add(left-e.Life), r.now)
 			return nil, CauseOtherType, fmt.Errorf("stored value is of another type than %s's", c.ns.Path)
 		}
 		if err := c.typed.Decode(e.Payload, it); err != nil {

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"weak"
 
+	"github.com/tiercache/tiercache/tier/internal/encodings"
 	"github.com/tiercache/tiercache/tier/internal/record"
 	"github.com/tiercache/tiercache/tier/internal/session"
 )
@@ -34,5 +35,6 @@ type Namespace struct {
 	unencoded atomic.Pointer[string]
 	// guessed is the type of values whose size is a guess.
 	guessed atomic.Pointer[string]
+	other   encodings.Other
 	warmed  atomic.Bool // a view has begun to read what is hot elsewhere
 }

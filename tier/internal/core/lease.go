@@ -64,7 +64,7 @@ func (l *loadRun) readOrLease(ctx context.Context, f *inflight.Call) bool {
 	switch {
 	case lease.Item.Found():
 		served := l.finishFromRemote(ctx, f, lease.Item, l.load, l.o)
-		if !served && f.Link != 0 { // what is needed is beside it
+		if !served && f.Beside != nil { // what is needed is beside it
 			// guard: P2-release-other-lease
 			if f.Lease == inflight.LeaseOwned {
 				f.Lease = inflight.LeaseUnknown
@@ -144,13 +144,13 @@ func (l *loadRun) lease(ctx context.Context, fs []*inflight.Call) (ready, held [
 			f.Lease = inflight.LeaseOf(leases[i].Acquired && leases[i].Err == nil)
 		}
 		for i, f := range piece {
-			lease, name, wasLinked := leases[i], f.Name, f.Link != 0
+			lease, name, wasLinked := leases[i], f.Name, f.Beside != nil
 			switch {
 			case lease.Item.Found() && finish(f, lease.Item):
 				if f.Lease == inflight.LeaseOwned {
 					l.releaseLater([]string{f.Name})
 				}
-			case f.Link != 0 && !wasLinked: // it went beside the entry that was found: ask for the lease there
+			case f.Beside != nil && !wasLinked: // it went beside the entry that was found: ask for the lease there
 				// guard: P2-release-other-lease-in-run
 				if f.Lease == inflight.LeaseOwned {
 					f.Lease = inflight.LeaseUnknown

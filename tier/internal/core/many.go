@@ -244,7 +244,7 @@ func (c *Cache) lookupBatch(ctx context.Context, p *batchLookup, load LoadFunc, 
 				f.Lease = inflight.LeaseSkipped
 				rest = append(rest, f)
 			case err == nil:
-				wasLinked := f.Link != 0
+				wasLinked := f.Beside != nil
 				var ended, unread bool
 				var due *record.Item
 				if copies[i] != nil {
@@ -257,7 +257,7 @@ func (c *Cache) lookupBatch(ctx context.Context, p *batchLookup, load LoadFunc, 
 				}
 				switch {
 				case ended:
-				case unread, copies[i] == nil && f.Link != 0 && !wasLinked: // it, or what stands beside it, is read in a piece at the end
+				case unread, copies[i] == nil && f.Beside != nil && !wasLinked: // it, or what stands beside it, is read in a piece at the end
 					fs = append(fs, f)
 				default:
 					rest = append(rest, f)

@@ -11,15 +11,18 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
-// allowOutage gives the item that was loaded for f an outageAllowance, if the cache has
-// WithOutageTTL and the server is away now. It reports whether it did.
+// allowOutage reports whether the item that was loaded for f is to be kept although it is not stored, since the server is away now. It
+// gives it an outageAllowance, if the cache has WithOutageTTL. Without that it is kept where the log has all its changes: it is believed
+// as long as other local copies are, and again after the outage, once the log was read (V2). Where keys are tracked it is not:
+//
+//	A: is cut off, and loads k
+//	B: sets k, and deletes it
+//	A: is back; the server has no k, and the log has no change of it
 func (c *Cache) allowOutage(f *inflight.Call, it *record.Item) bool {
-	if c.cfg.OutageTTL == 0 {
-		return false
-	}
 	a := c.breaker(f.Name).Current.Load()
-	if a == nil {
-		return false
+	if a == nil || c.cfg.OutageTTL == 0 {
+		// guard: I2-outage-load-in-log
+		return a != nil && c.keysAreScopes()
 	}
 	o := &record.OutageAllowance{Outage: a, Begun: f.Begun, Until: f.Begun.Add(config.Jittered(c.cfg.OutageTTL, c.cfg.Jitter))}
 	known := it.Meta()
@@ -27,7 +30,7 @@ func (c *Cache) allowOutage(f *inflight.Call, it *record.Item) bool {
 		known.Cost += int64(unsafe.Sizeof(record.Extra{}))
 	}
 	it.EnsureExtra().Outage = o
-	if !c.cfg.LocalOnly { // else only the log has its changes, and will be read after the outage
+	if !c.cfg.LocalOnly && !c.keysAreScopes() { // else the log has all its changes, and will be read after the outage
 		// guard: I2-outage-copy-epoch
 		known.Epoch = record.EpochNone
 		known.Fresh = min(known.Fresh, o.Until)

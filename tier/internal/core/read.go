@@ -387,7 +387,7 @@ func (c *Cache) recheckLocalOnly(f *inflight.Call, o config.Call) bool {
 // looked, and can be now: the copy of a call that ended in between.
 //
 //	A: has loaded k and answered; its write is under way, the copy provisional
-//	reader goroutine: applies the write's invalidation, and suspends the copy
+//	reader goroutine: applies the write's invalidation, and doubts the copy
 //	B: looks for k, and finds a copy that may be from before another change
 //	A: its write is acknowledged; it commits the copy and ends its call
 //	B: leads a call of its own, and would read remotely what is here
@@ -435,7 +435,7 @@ func (c *Cache) readRemote(ctx context.Context, f *inflight.Call, load LoadFunc,
 			continue
 		}
 		if done {
-			return c.finishFromRemote(ctx, f, stored, load, o) || f.Link != 0 && c.readBeside(ctx, f, load, o)
+			return c.finishFromRemote(ctx, f, stored, load, o) || f.Beside != nil && c.readBeside(ctx, f, load, o)
 		}
 	}
 	f.Lease = inflight.LeaseSkipped // the change log was replaced each time; a load does not need it
@@ -543,12 +543,12 @@ func (c *Cache) finishWith(ctx context.Context, f *inflight.Call, stored backend
 	var it *record.Item
 	var cause MissCause
 	var err error
-	if f.Link != 0 {
+	if f.Beside != nil {
 		// The two entries were right together when the other one was read. This one may have been
 		// read later, together with a lease.
 		// guard: P1-as-of-link
-		f.Basis, r.Basis = f.LinkBasis, f.LinkBasis
-		it, cause, err = c.openBeside(ctx, &r, f.Link, MissCause(f.LinkCause))
+		f.Basis, r.Basis = f.Beside.Basis, f.Beside.Basis
+		it, cause, err = c.openBeside(ctx, &r, f.Beside.Nonce, MissCause(f.Beside.Cause))
 	} else {
 		it, cause, err = c.open(ctx, &r)
 		// guard: P2-no-replacing
@@ -571,7 +571,7 @@ func (c *Cache) finishItem(f *inflight.Call, it *record.Item, now mono.Time, o c
 		if late {
 			c.countMiss(CauseExpired)
 			f.Stale = it
-			if c.cfg.SoftTimeout > 0 && !o.Fresh && f.Link == 0 {
+			if c.cfg.SoftTimeout > 0 && !o.Fresh && f.Beside == nil {
 				f.Found.Store(&inflight.Outcome{Served: inflight.Served{It: it, Origin: inflight.FromRemote, Stale: true}, Basis: f.Basis})
 			}
 		}

@@ -57,6 +57,16 @@ func (c *Cache) canShare(ctx context.Context, f *inflight.Call, since snapshot, 
 	if f.Out.Ends != 0 && since.now >= f.Out.Ends {
 		return false
 	}
+	// What was read ends with its entry, which a change that settles has shortened (S3). To judge or decode it may take a
+	// while:
+	//
+	//	A: reads the entry, and asks the log about its sources; the entry ends
+	//	B: begins, and joins A; the log answers
+	//
+	// guard: S4-caller-after-end-of-entry
+	if f.Out.Origin != inflight.FromLoader && f.Out.It != nil && since.now >= f.Out.It.Meta().Expires {
+		return false
+	}
 	return !changedSince(&f.Out, since) && c.provenSince(&f.Out, since, possiblyUntracked) && c.validSince(&f.Out, since)
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier/internal/background"
 	"github.com/tiercache/tiercache/tier/internal/config"
+	"github.com/tiercache/tiercache/tier/internal/evictions"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
 	"github.com/tiercache/tiercache/tier/internal/inspect"
 	"github.com/tiercache/tiercache/tier/internal/keyspace"
@@ -52,7 +53,7 @@ type Store struct {
 	tokens    string // the prefix of this store's lease tokens
 	lastToken atomic.Uint64
 
-	Evictions atomic.Int64
+	Evictions evictions.Counts
 	Changes   atomic.Int64
 	Loading   atomic.Int64 // runs of loaders
 
@@ -161,9 +162,7 @@ func (s *Store) abandon() {
 
 // removed is called by the local tier for every entry that leaves it.
 func (s *Store) removed(e *local.Entry[record.Item], why local.Reason) {
-	if why == local.Evicted {
-		s.Evictions.Add(1)
-	}
+	s.Evictions.Count(e.Value.Meta().Expires, why)
 	e.Value.Release(s.Session.Tail)
 }
 

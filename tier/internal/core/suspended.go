@@ -28,10 +28,10 @@ func (c *Cache) suspendedCopy(f *inflight.Call, o config.Call) *record.Item {
 func (c *Cache) finishFromCopy(ctx context.Context, f *inflight.Call, copied *record.Item, head backend.Item, o config.Call) (ended, unread bool, due *record.Item) {
 	var answer revalidate.Answer
 	var link uint64
-	if f.Link == 0 {
+	if f.Beside == nil {
 		answer, link = revalidate.Compare(copied, head)
 	} else {
-		answer, f.Basis = revalidate.CompareBeside(copied, head, f.Link), f.LinkBasis
+		answer, f.Basis = revalidate.CompareBeside(copied, head, f.Beside.Nonce), f.Beside.Basis
 	}
 	switch answer {
 	case revalidate.Same:
@@ -41,7 +41,11 @@ func (c *Cache) finishFromCopy(ctx context.Context, f *inflight.Call, copied *re
 	default:
 		c.s.Local.RemoveEntry(copied.Entry())
 		if answer == revalidate.Missing {
-			c.countMiss(MissCause(f.LinkCause))
+			cause := CauseCold
+			if f.Beside != nil {
+				cause = MissCause(f.Beside.Cause)
+			}
+			c.countMiss(cause)
 		}
 		return false, answer != revalidate.Missing, nil
 	}

@@ -31,7 +31,7 @@ func (l *loadRun) traceLoad(fs []*inflight.Call) context.Context {
 	}
 	ctx := l.s.Config.Trace.Start(&l.LoadContext, traced.Op{Name: "load", Namespace: l.ns.Path, Keys: len(fs)})
 	for _, f := range fs {
-		f.Loaded = ctx
+		f.Loaded = &ctx
 	}
 	return ctx
 }
@@ -53,7 +53,9 @@ func (c *Cache) awaitTraced(ctx context.Context, f *inflight.Call, leads bool, s
 	instead, ended, err = c.await(ctx, f, leads, since, fallback)
 	out := traced.Outcome{Err: err, Took: time.Since(begun)}
 	if ended { // else the call still belongs to its leader
-		out.Err, out.Leader = f.Out.Err, f.Loaded
+		if out.Err = f.Out.Err; f.Loaded != nil {
+			out.Leader = *f.Loaded
+		}
 	}
 	c.s.Config.Trace.End(tctx, out)
 	return instead, ended, err

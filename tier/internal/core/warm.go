@@ -17,7 +17,7 @@ const warmPiece = 128
 // warmUp reads the entries of the view's namespace that are hot in other processes, until the local tier is full. They are read,
 // judged and kept as by a GetMany; what is here already stays.
 func (c *Cache) warmUp() {
-	ctx, evicted := c.s.Goroutines.Ctx, c.s.Evictions.Load()
+	ctx, evicted := c.s.Goroutines.Ctx, c.s.Evictions.Capacity.Load()
 	for names := range slices.Chunk(c.s.warm.Of(ctx, &c.ns.Namespace), warmPiece) {
 		v, now := c.s.Session.Tail.View(), mono.Now()
 		hashes, watches := make([]local.Key, len(names)), make([]inflight.Watch, len(names))
@@ -34,7 +34,7 @@ func (c *Cache) warmUp() {
 			}
 			c.s.Table.Unwatch(hashes[i], &watches[i])
 		}
-		if err != nil || !done || c.s.Evictions.Load() != evicted {
+		if err != nil || !done || c.s.Evictions.Capacity.Load() != evicted {
 			return
 		}
 	}

@@ -27,11 +27,9 @@ type Call struct {
 	H    local.Key
 	Key  string
 	Name string // of the remote key
-	// Renews: the remote tier has a value, most likely, that the call is to replace.
-	Renews bool
 	Watch
 
-	// Done happens when out is set; left when the call is out of the table,
+	// Done happens when Out is set; Left when the call is out of the table,
 	// which is later if the value is still being written.
 	Done, Left Event
 	Out        Outcome
@@ -45,9 +43,9 @@ type Call struct {
 	Target loads.Target
 
 	// Guarded by the shard of the table.
-	state        keyState // of the key, unless it has one already
-	waiters      int
-	Participant  Participant   // in the run that loads it, once there is one
+	state        keyState    // of the key, unless it has one already
+	Participant  Participant // in the run that loads it, once there is one
+	waiters      int32
 	unregistered bool          // left has happened
 	detached     bool          // goes on without waiters
 	pendingWake  bool          // the key or its lease changed before the first sleep
@@ -56,24 +54,31 @@ type Call struct {
 	// Owned by the goroutine that does the work of the call, and once that has handed over
 	// the write, by the goroutine that settles the write.
 	Basis
-	Seen  string // the remote version that was read and cannot be used
-	Empty bool   // that version was no bytes at all
+	Seen string // the remote version that was read and cannot be used
 	// Loaded is the context of its load, for a tracer; set before Done, or nil.
-	Loaded   context.Context
-	Lease    LeaseState
+	Loaded   *context.Context
 	Holds    time.Duration // for how long another process holds the lease at most, unless it extends it
 	Stale    *record.Item  // read remotely, valid but past its TTL: for callers that accept that
 	NotFound error         // of the loader, if the item is negative
-	Force    bool          // load even if the remote tier has a valid value
-	// Link is not 0 if the key's entry is of another encoding: then it is the random number of
-	// that, and Name is of the entry that stands beside it. See Table.GoBeside.
-	Link      uint64
-	LinkBasis Basis // of the read of the entry of the other encoding
-	LinkCause uint8 // why that could not be used: a tier.Cause
-	// ReadAgain: that entry was read for the call, but without being tracked.
-	ReadAgain bool
+	// Beside is not nil if the key's entry is of another encoding: then Name is of the entry that stands beside it. See
+	// Table.GoBeside.
+	Beside *Link
 	// RefreshTarget is the copy that a refresh in the background is to replace.
 	RefreshTarget *record.Item
+	// Renews: the remote tier has a value, most likely, that the call is to replace. It is set before the call is shared.
+	Renews bool
+	Empty  bool // the version of Seen is no bytes at all
+	Force  bool // load even if the remote tier has a valid value
+	// ReadAgain: an entry of another encoding was read for the call, but without being tracked.
+	ReadAgain bool
+	Lease     LeaseState
+}
+
+// Link is an entry of another encoding that the entry of a call stands beside.
+type Link struct {
+	Nonce uint64 // its random number
+	Basis Basis  // of its read
+	Cause uint8  // why it could not be used: a core.MissCause
 }
 
 // LeaseState is what is known of the fleet's lease of a key.
@@ -271,7 +276,7 @@ func (t *Table) GoBeside(f *Call, name string, link uint64, cause uint8) {
 	s := t.shard(f.H)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f.Name, f.Link, f.LinkBasis, f.LinkCause = name, link, f.Basis, cause
+	f.Name, f.Beside = name, &Link{link, f.Basis, cause}
 	f.Seen, f.Empty = "", false
 	f.Watch.linked, f.Watch.linkedAt = true, f.Basis.Invalidations
 }
@@ -279,8 +284,11 @@ func (t *Table) GoBeside(f *Call, name string, link uint64, cause uint8) {
 // Unlinked reports whether f is beside an entry of whose changes this process need not have been
 // told since f's basis.
 func (f *Call) Unlinked() bool {
-	was, now := &f.LinkBasis, &f.Basis
-	return f.Link != 0 && (was.Invalidations != now.Invalidations || was.Epoch != now.Epoch || was.Shard != now.Shard)
+	if f.Beside == nil {
+		return false
+	}
+	was, now := &f.Beside.Basis, &f.Basis
+	return was.Invalidations != now.Invalidations || was.Epoch != now.Epoch || was.Shard != now.Shard
 }
 
 // Leave is called by each waiter once. The last waiter ends the load.
@@ -421,7 +429,7 @@ func (t *Table) WaitersOf(h local.Key) (waiters int, awaited bool) {
 	if k == nil || k.call == nil {
 		return 0, false
 	}
-	return k.call.waiters, k.call.Left.state.Load() != nil
+	return int(k.call.waiters), k.call.Left.state.Load() != nil
 }
 
 // WakeCall wakes the call of h, since the lease of h changed.

@@ -28,7 +28,7 @@ type Watch struct {
 	baseline int
 	// hasProvisional: a write of this process is under way whose value is in the local
 	// tier already. It causes exactly one invalidation beyond baseline, its echo (see
-	// remote.Write).
+	// backend.Write).
 	hasProvisional bool
 	// linked: what is read or written stands beside an entry of another encoding, which was
 	// read when the count was linkedAt. Invalidations of both names are counted: what is told
@@ -163,7 +163,7 @@ func (s *tableShard) unwatchLocked(h local.Key, w *Watch) {
 
 // ApplyInvalidation applies an invalidation push: h was changed, by another process or by
 // this one. It removes the local copy. If the invalidation may be the echo of this
-// process's own write, the copy is only suspended, until CommitProvisional or
+// process's own write, the copy is only doubted, until CommitProvisional or
 // RemoveProvisional decides. It is not served meanwhile, since the invalidation may as
 // well be of a write that came before this process's and fenced it.
 func (t *Table) ApplyInvalidation(h local.Key) {
@@ -177,8 +177,8 @@ func (t *Table) ApplyInvalidation(h local.Key) {
 	e := t.local.PeekEntry(h)
 	switch {
 	case e == nil:
-	// guard: R9-suspend-provisional
-	case own && e.Value.Suspend():
+	// guard: R9-doubt-provisional
+	case own && e.Value.Doubt():
 	case e.Value.Meta().ExpectsOwnEcho:
 		// guard: R9-own-echo-once
 		e.Value.Meta().ExpectsOwnEcho = false

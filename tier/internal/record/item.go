@@ -93,7 +93,7 @@ type meta struct {
 	Nonce uint64
 	Cost  int64 // 0: to be estimated
 	// Provisional is the time until which it is believed although its own write has
-	// not been acknowledged; 0 once it has. See pendingFill.
+	// not been acknowledged; 0 once it has. See core.pendingFill.
 	Provisional atomic.Int64
 	// Retry is when a renewal ahead of the TTL may be tried again, after one that failed.
 	Retry atomic.Int64
@@ -333,14 +333,14 @@ func (it *Item) nextCheck(share float64) (at mono.Time, provisional int64) {
 
 func (it *Item) setCheck(share float64, at mono.Time, provisional int64) {
 	it.Check.Store(int64(at))
-	// guard: R9-suspended-stays-suspended
+	// guard: R9-doubted-stays-doubted
 	if it.Meta().Provisional.Load() != provisional {
-		it.Plan(share) // it was suspended in between, which is not to be undone
+		it.Plan(share) // it was doubted in between, which is not to be undone
 	}
 }
 
-// Suspend ends the provisional time of an item, and returns false if it has none.
-func (it *Item) Suspend() bool {
+// Doubt ends the provisional time of an item, and returns false if it has none.
+func (it *Item) Doubt() bool {
 	f := it.Meta()
 	if f.Provisional.Load() == 0 {
 		return false

@@ -2,7 +2,10 @@ package session
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
+	mrand "math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -47,17 +50,88 @@ func covers(list []changelog.Bypass, path string) bool {
 // Bypass has a namespace, and those below it, bypassed in every process for a time; 0 ends that. The list is stored first, then every process
 // is told to read it: at once by the change's message, and by the log if that is lost.
 func (s *Session) Bypass(ctx context.Context, path string, d time.Duration) error {
+	err := s.editBypasses(ctx, func(list []changelog.Bypass) []changelog.Bypass {
+		list = slices.DeleteFunc(list, func(b changelog.Bypass) bool { return b.Namespace == path })
+		if d > 0 {
+			list = append(list, changelog.Bypass{Namespace: path, Until: s.ServerTimeIn(d).UTC()})
+		}
+		return list
+	})
+	if err != nil {
+		return err
+	}
+	rctx, cancel := s.ChangeContext(ctx, 1)
+	defer cancel()
+	if _, err = s.Tail.Change(rctx, []invalidation.Scope{changelog.BypassScope}, false, 0); err != nil {
+		return err
+	}
+	return s.refreshBypasses(rctx)
+}
+
+const (
+	// mostBypassEdits is how often the right to edit the list is asked for: for some ten seconds, in which the rights of three processes that
+	// died with them end.
+	mostBypassEdits = 120
+	betweenEdits    = 100 * time.Millisecond
+)
+
+var errBypassesInUse = errors.New("other processes are changing which namespaces are bypassed: try again")
+
+// editBypasses changes the stored list. A lease keeps other processes from it meanwhile, and what is written without it is refused:
+//
+//	A: reads the list
+//	B: reads it, adds a namespace, and stores it
+//	A: would store a list without that namespace
+func (s *Session) editBypasses(ctx context.Context, edit func([]changelog.Bypass) []changelog.Bypass) error {
+	key, token := changelog.BypassKey(s.Cfg.Prefix), "bypass-"+rand.Text()
+	for range mostBypassEdits {
+		done, err := s.tryEditBypasses(ctx, key, token, edit)
+		if done || err != nil {
+			return err
+		}
+		timer := time.NewTimer(betweenEdits/2 + mrand.N(betweenEdits/2))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-s.goroutines.Ctx.Done():
+			timer.Stop()
+			return context.Cause(s.goroutines.Ctx)
+		}
+	}
+	return errBypassesInUse
+}
+
+// tryEditBypasses changes the list, unless another process is about to. The lease ends with the write.
+func (s *Session) tryEditBypasses(ctx context.Context, key, token string, edit func([]changelog.Bypass) []changelog.Bypass) (done bool, err error) {
+	ctx, cancel := s.ChangeContext(ctx, 1)
+	defer cancel()
+	leases, err := s.Conn.Lease(ctx, []backend.LeaseRequest{{Key: key, Token: token, TTL: backend.DefaultLeaseTTL, Any: true}})
+	if err == nil {
+		err = leases[0].Err
+	}
+	if err == nil && !leases[0].Acquired {
+		return false, nil
+	}
+	defer func() {
+		if !done { // also if it is not known whether it was acquired
+			rctx, cancel := s.ChangeContext(context.WithoutCancel(ctx), 1)
+			_ = s.Conn.Release(rctx, []string{key}, token)
+			cancel()
+		}
+	}()
+	if err != nil {
+		return false, err
+	}
 	list, err := s.readBypasses(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
-	list = slices.DeleteFunc(list, func(b changelog.Bypass) bool { return b.Namespace == path })
-	if d > 0 {
-		list = append(list, changelog.Bypass{Namespace: path, Until: s.ServerTimeIn(d).UTC()})
-	}
+	list = edit(list)
 	raw, err := changelog.EncodeBypasses(list)
 	if err != nil {
-		return err
+		return false, err
 	}
 	last := s.ServerTimeIn(time.Minute) // an empty list too
 	for _, b := range list {
@@ -65,18 +139,12 @@ func (s *Session) Bypass(ctx context.Context, path string, d time.Duration) erro
 			last = b.Until
 		}
 	}
-	written, err := s.Conn.Write(ctx, []backend.Write{{Key: changelog.BypassKey(s.Cfg.Prefix), Envelope: raw, Expires: last}})
+	// guard: bypass-edit-holds-lease
+	written, err := s.Conn.Write(ctx, []backend.Write{{Key: key, Token: token, Envelope: raw, Expires: last}})
 	if err == nil {
 		err = written[0].Err
 	}
-	if err != nil {
-		return err
-	}
-	_, err = s.Tail.Change(ctx, []invalidation.Scope{changelog.BypassScope}, false, 0)
-	if err == nil {
-		err = s.refreshBypasses(ctx)
-	}
-	return err
+	return err == nil && written[0].Stored, err
 }
 
 // readBypasses reads the list. One that cannot be decoded is empty.

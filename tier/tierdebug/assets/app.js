@@ -110,7 +110,7 @@
       card('Local tier', l.maxBytes > 0 ? { value: l.bytes, max: l.maxBytes, text: of(l.bytes, l.maxBytes) } : null, [
         ['size', of(l.bytes, l.maxBytes)],
         ['entries', count(l.entries) + (l.maxEntries > 0 ? ' of ' + count(l.maxEntries) : '')],
-        ['evictions', count(l.evictions)],
+        ['left it', count(l.evictions) + ' for space, ' + count(l.expired) + ' expired, ' + count(l.invalidated) + ' invalidated'],
         ['can be older by', state.servesLocal ? ms(state.stalenessMs) + ' now, ' + ms(state.maxStalenessMs) + ' at most' : 'not served'],
       ]),
       card('Remote tier', r.maxBytes > 0 ? { value: r.bytes, max: r.maxBytes, text: of(r.bytes, r.maxBytes) } : null, [
@@ -202,7 +202,7 @@
       return row([[b, 'name'], [h.namespace, 'name'], [per(h.perSecond)]]);
     }), 'No reads in the last minute.');
     byId('hot-note').textContent = 'Estimated over the last minute' + (state.oneIn > 1.01 ? ' from one read in ' + count(Math.round(state.oneIn)) : '') + '. A key leads to its explanation.';
-    fill('fleet', state.fleet.map((p) => row([[p.name, 'name'], [p.up], [p.mode, 'text'], [ms(p.lagMs)], [per(p.reads)], [percent(p.local, p.reads)],
+    fill('fleet', state.fleet.map((p) => row([[p.name, 'name'], [p.up], [p.mode, 'text'], [p.lag], [per(p.reads)], [percent(p.local, p.reads)],
       [percent(p.remote, p.reads)], [per(p.loads)], [bytes(p.bytes)], [p.says || 'none', p.says ? 'text error' : 'text']])), 'No process reports.');
     fill('totals', state.totals.map((t) => row([[t.what, 'text'], [count(t.n)]], t.note)), '');
   }

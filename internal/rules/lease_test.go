@@ -1,0 +1,26 @@
+package rules
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiercache/tiercache/internal/backend"
+)
+
+// The length of a lease is written by hand where users read it.
+func TestThePagesSayHowLongALeaseLasts(t *testing.T) {
+	length := fmt.Sprintf("%g s", backend.DefaultLeaseTTL.Seconds())
+	for file, words := range map[string]string{
+		"docs/rules.md":                "A lease lasts %s (",
+		"docs/format.md":               "| string, TTL %s | the lease of",
+		"docs/providers.md":            "leases of loads that take more than %s",
+		"docs/tierctl.md":              "loads of more than %s may run twice",
+		"remote/trial.go":              "loads longer than %s may run twice",
+		"cmd/tierctl/doctor_rights.go": "loads of more than %s may run twice",
+	} {
+		require.True(t, strings.Contains(read(t, file), fmt.Sprintf(words, length)), "%s does not say "+words, file, length)
+	}
+}
