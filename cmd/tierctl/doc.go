@@ -3,8 +3,10 @@
 //	tierctl doctor                        checks the server and this user's rights, and says what to do
 //	tierctl explain NAMESPACE KEY         what is stored, whether it is believed, which change ended it
 //	tierctl invalidate source ID...       has sources change; also namespace, all and key
+//	tierctl bypass namespace PATH         has every process use its loaders for a time
 //	tierctl watch                         prints changes as they are recorded
 //	tierctl stats                         change log, servers, memory by namespace
+//	tierctl top, tierctl fleet            the keys that are read most, and the processes: of stores that report
 //	tierctl purge NAMESPACE               frees a namespace's memory
 //	tierctl advise FILE                   how large a local tier must be, from a trace of reads
 //

@@ -95,7 +95,7 @@ func (d *doctor) checkBuffers(ctx context.Context) {
 		small := smallBuffers(limits)
 		if len(small) > 0 {
 			d.add(finding{Check: "buffers", Level: levelWarning, Says: "client-output-buffer-limit is small: " + strings.Join(small, "; ") +
-				": the server hangs up on a store that is sent more at once, and its local tier is emptied",
+				": the server hangs up on a store that is sent more at once, whose local copies then have to be proven again",
 				Do: "CONFIG SET client-output-buffer-limit 'normal 0 0 0 pubsub 33554432 8388608 60'", Link: pageDoctor}, n)
 		} else {
 			d.add(finding{Check: "buffers", Says: "output buffers are large enough"}, n)

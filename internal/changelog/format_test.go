@@ -91,9 +91,18 @@ func TestTheCorpusOfMessages(t *testing.T) {
 		require.NoError(t, err, "%q", line[1])
 		want := changelog.Message{Incarnation: 0x0123456789abcdef, Prev: 41, Tick: 42}
 		for i, word := range line[2:] {
+			if word == "several" { // all at the tick of the message
+				want.Several = true
+				for _, s := range line[2+i+1:] {
+					want.Changes = append(want.Changes, changelog.ScopeTick{Scope: Scope(s), Tick: 42})
+				}
+				break
+			}
 			switch word {
 			case "all":
 				want.All = true
+			case "floor":
+				want.Floor = 42
 			case "partial":
 				want.Partial = true
 			case "scopes":

@@ -151,7 +151,7 @@ func (g *Guards) hear(p *Process, m Message) {
 	if m.Inc != p.Know.Inc || m.Tick <= p.Know.Tick {
 		return
 	}
-	if w := p.Know.Tick; g.Beside && m.Prev < w && m.Source != w && m.Other != w {
+	if w := p.Know.Tick; g.Beside && m.Several && m.Prev < w && m.Source != w && m.Other != w {
 		return // the log is read
 	}
 	p.Know.Source = max(p.Know.Source, m.Source)

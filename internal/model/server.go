@@ -33,6 +33,7 @@ func (g *Guards) append(s *State, p int, source, waits bool) {
 		c.Missed = Message{}
 		if c.From.Inc == log.Inc && c.From.Tick < prev {
 			c.Missed = log.since(c.From.Tick)
+			c.Missed.Several = true
 		}
 		if log.Published == 0 { // it has begun
 			log.Published = prev
@@ -63,6 +64,7 @@ func (s *State) publish(v *Server, prev int8, to ...int) {
 		// A message that is on its way may be lost so.
 		if s.of(i) == v {
 			s.P[i].Message = v.Log.since(prev)
+			s.P[i].Message.Several = s.Left.Paced
 		}
 	}
 	if s.Left.Paced {

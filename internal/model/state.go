@@ -187,6 +187,7 @@ type Change struct {
 type Message struct {
 	Inc, Prev, Tick int8
 	Source, Other   int8
+	Several         bool // it may be of more than one change: with Limits.Paced
 }
 
 // start: the log is there, everything is known, no process has anything cached.
