@@ -18,15 +18,19 @@ const (
 	Removed                // Remove
 	Evicted                // a bound was reached, and the policy chose it
 	Cleared                // Clear
-	reasons  = iota
+	reasons         = iota // for which this package removes values
+
+	// Expired and Invalidated are for those that remove values and know more: to this package they are Removed.
+	Expired     Reason = iota - 1 // its time was over
+	Invalidated                   // what it was made from changed, or may have
 )
 
-// String returns the reason in lower case: "replaced", "removed", "evicted" or "cleared".
+// String returns the reason in lower case: "replaced", "removed", "evicted", "cleared", "expired" or "invalidated".
 func (r Reason) String() string {
-	if int(r) >= reasons {
+	if r > Invalidated {
 		return fmt.Sprintf("reason(%d)", uint8(r))
 	}
-	return [reasons]string{"replaced", "removed", "evicted", "cleared"}[r]
+	return [...]string{"replaced", "removed", "evicted", "cleared", "expired", "invalidated"}[r]
 }
 
 // Cache is a concurrent cache. All methods may be called from any goroutine, and from OnRemove. It owns no goroutine and

@@ -34,7 +34,7 @@ type Cache[V any] struct {
 // [WithCodec].
 //
 // Views of one namespace in a store share its entries, and so must agree in V, in
-// the codec, in [WithSchema] and in [WithLocalOnly]: a view that does not is refused, by an
+// the codec, in [WithSchema], in [WithLocalOnly] and in [WithOnEvict]: a view that does not is refused, by an
 // error that names both, until the garbage collector has found that no Cache of
 // the other kind is referenced or loading any more. What those have left in the
 // local tier is then not served. In TTLs, loads, what is done about stale values
@@ -68,8 +68,12 @@ func New[V any](s *Store, path string, options ...CacheOption) (*Cache[V], error
 	if err != nil {
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
+	shared := enc.Shared(&cfg)
+	if shared.Left, err = values.LeftFuncOf[V](&cfg); err != nil {
+		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
+	}
 	ns := s.core.Namespace(path)
-	k, use, err := record.AdmitView[V](&ns.Views, ns, ns.Path, enc.Shared(&cfg))
+	k, use, err := record.AdmitView[V](&ns.Views, ns, ns.Path, shared)
 	if err != nil {
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}

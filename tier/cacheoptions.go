@@ -3,6 +3,7 @@ package tier
 import (
 	"time"
 
+	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/tier/internal/config"
 )
 
@@ -165,6 +166,27 @@ func WithSchema(name string) CacheOption {
 func WithSize[V any](size func(V) int64) CacheOption {
 	return cacheOption(func(c *config.Cache) {
 		c.Size, c.SizeIsNil = size, size == nil
+	})
+}
+
+// WithOnEvict has f called for each value that the local tier of a [WithLocalOnly] view has had and has no longer, once, and
+// says why: local.Evicted if a bound of the local tier was reached, local.Replaced by a load or Set (which may be of the same
+// value), local.Removed by Delete or by a load that said DoNotStore, local.Expired, local.Invalidated, or local.Cleared by
+// Store.Close. Expired and invalidated values leave when they are next read, or within 15 s. It is for values that have to
+// be closed.
+//
+// No read that begins after f was called is given that value. A caller that was given it before may be using it still:
+// only the value itself can tell. A value that was never kept is not told of, and belongs to its callers: one whose loader said
+// DoNotStore, that changed while it was loaded, is larger than an eighth of WithLocalBytes, or that no caller waited for any
+// more. So does what Set returned an error for.
+//
+// f is called by one goroutine of the store, for one value after another, under no lock, and may use the store; Close, which
+// waits for it, is to be called in another goroutine. Values wait for a slow f in memory. What it panics with is logged.
+// New refuses an f for values of another type. Views of one namespace that are in use at once must all have the option,
+// or none; the function of the latest is called.
+func WithOnEvict[V any](f func(key string, v V, why local.Reason)) CacheOption {
+	return cacheOption(func(c *config.Cache) {
+		c.OnEvict, c.OnEvictIsNil = f, f == nil
 	})
 }
 

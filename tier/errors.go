@@ -27,7 +27,8 @@ var (
 	// ErrRecursiveLoad is returned by a Get inside a loader for a key that this
 	// very loader (or one that called it) is loading, or whose loader waits for that one:
 	// waiting for it would never end. Its text names the keys. It is recognised by the
-	// context that the loader was given.
+	// context that the loader was given. Of loaders in different processes it is found out within two
+	// lease periods (6 s), of all but those that wait for several keys at once.
 	ErrRecursiveLoad = core.ErrRecursiveLoad
 
 	// ErrOverloaded is returned by reads without a value where as many loads run and wait as

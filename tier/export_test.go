@@ -81,3 +81,6 @@ func Flies[V any](c *Cache[V], key string) bool {
 
 // WakeRevalidation has suspended copies of c's store proven in the background.
 func WakeRevalidation[V any](c *Cache[V]) { c.core.Store().Suspended.Wake() }
+
+// Stored is how many values the local tier has ever had.
+func Stored(s *Store) int64 { return int64(s.core.Local.Stats().Stored) }

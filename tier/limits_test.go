@@ -2,6 +2,7 @@ package tier_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -507,6 +508,75 @@ func TestLoadersOfTwoStoresThatWaitForEachOtherGetAnError(t *testing.T) {
 		})
 		all.Wait()
 		assert.Zero(t, time.Since(begun))
+	})
+}
+
+// Guard: also if they run in different processes, within two lease periods, and what they load meanwhile does not matter.
+func TestLoadersOfAFleetThatWaitForEachOtherGetAnError(t *testing.T) {
+	for name, n := range map[string]int{"two": 2, "three": 3} {
+		t.Run(name, func(t *testing.T) {
+			inBubbles(t, func(t *testing.T, f *fleet) {
+				var gate, all sync.WaitGroup
+				gate.Add(n)
+				begun := time.Now()
+				var cycles atomic.Int64
+				for i := range n {
+					c := view[string](t, f.process(), "docs")
+					all.Go(func() {
+						_, err := c.Get(t.Context(), fmt.Sprint("k", i), func(ctx context.Context, _ *tier.Entry) (string, error) {
+							return c.Get(ctx, fmt.Sprint("inner ", i), func(ctx context.Context, _ *tier.Entry) (string, error) {
+								gate.Done()
+								gate.Wait()
+								_, err := c.Get(ctx, fmt.Sprint("k", (i+1)%n), func(context.Context, *tier.Entry) (string, error) { return "", errOrigin })
+								if errors.Is(err, tier.ErrRecursiveLoad) {
+									cycles.Add(1)
+									for j := range n {
+										assert.ErrorContains(t, err, fmt.Sprintf(`docs "k%d"`, j))
+									}
+								}
+								return "", err
+							})
+						})
+						assert.Error(t, err)
+					})
+				}
+				all.Wait()
+				assert.Positive(t, cycles.Load())
+				assert.LessOrEqual(t, time.Since(begun), 2*backend.DefaultLeaseTTL)
+				synctest.Wait()
+				assert.Empty(t, f.keys(), "nothing is left behind")
+			})
+		})
+	}
+}
+
+// Guard: a loader that waits for a slow one of another process is no cycle, for however long, also if that one has waited
+// for a key that the first loads, before.
+func TestALoaderThatWaitsForASlowOneElsewhereIsNoCycle(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		a, b := view[string](t, f.process(), "docs"), view[string](t, f.process(), "docs")
+		lasts := func(d time.Duration) tier.Loader[string] {
+			return func(context.Context, *tier.Entry) (string, error) { time.Sleep(d); return "v", nil }
+		}
+		var all sync.WaitGroup
+		all.Go(func() {
+			find(t, a, "x", func(ctx context.Context, _ *tier.Entry) (string, error) {
+				time.Sleep(5 * time.Second)
+				return a.Get(ctx, "y", lasts(0)) // until B has it
+			})
+		})
+		all.Go(func() {
+			find(t, b, "y", func(ctx context.Context, _ *tier.Entry) (string, error) {
+				time.Sleep(time.Millisecond) // A has begun
+				ctx, cancel := context.WithTimeout(ctx, 7*time.Second)
+				defer cancel()
+				_, err := b.Get(ctx, "x", lasts(0)) // in vain
+				assert.Error(t, err)
+				time.Sleep(15 * time.Second)
+				return "v", nil
+			})
+		})
+		all.Wait()
 	})
 }
 

@@ -40,6 +40,9 @@ type wayToLoad struct {
 // TIERCACHE_RACES sets the rounds (make races: 100,000).
 func TestRaceInvalidationsAgainstEveryWayToLoad(t *testing.T) {
 	rounds := int64(100)
+	if testing.Short() {
+		rounds = 20
+	}
 	if n, err := strconv.ParseInt(os.Getenv("TIERCACHE_RACES"), 10, 64); err == nil {
 		rounds = n
 	}

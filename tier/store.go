@@ -52,7 +52,7 @@ func (s *Store) Drain(ctx context.Context) error { return s.core.Drain(ctx) }
 // them. What it gives up of invalidations that are not recorded yet is logged; see [Store.Drain]. Loads under way are cancelled; a loader that ignores that for 5 s is
 // left behind. Later calls of all methods return ErrClosed; closing twice is fine.
 // In a loader, an observer, a tracer or a codec, for which it would wait, Close does nothing and
-// returns an error: it is to be called in another goroutine. So it is in a function of WithSize.
+// returns an error: it is to be called in another goroutine. So it is in a function of WithSize or WithOnEvict.
 func (s *Store) Close() error {
 	if s == nil {
 		return nil // the result of an Open that failed

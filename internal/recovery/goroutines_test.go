@@ -17,7 +17,7 @@ import (
 var packages = []string{"tier", "tier/internal/core", "internal/changelog", "remote", "local", "internal/wire", "internal/checkconn", "internal/resp",
 	"internal/bound", "internal/mono", "internal/envelope", "internal/sizeof", "internal/shape", "internal/recovery", "internal/embedded",
 	"tier/internal/background", "tier/internal/breaker", "tier/internal/config", "tier/internal/inflight", "tier/internal/keyspace",
-	"tier/internal/record", "tier/internal/revalidate", "tier/internal/session", "tier/internal/stripe", "tier/internal/pace", "tier/internal/loads",
+	"tier/internal/record", "tier/internal/evict", "tier/internal/revalidate", "tier/internal/session", "tier/internal/stripe", "tier/internal/pace", "tier/internal/loads",
 	"tier/internal/inspect", "tier/internal/warmstart", "internal/fleet", "tier/tierdebug"}
 
 // starts are names of functions that have their argument run in another goroutine.

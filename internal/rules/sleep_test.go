@@ -31,8 +31,8 @@ var sleepInBubbles = map[string]bool{
 	"internal/wire/silence_test.go: paced":                                      true,
 	"tier/suspended_test.go: reconnect":                                         true,
 	"tier/suspended_test.go: proveInBackground":                                 true,
-	"tier/ttl_test.go: expiresAfter":                                            true,
 	"tier/race_paths_test.go: race":                                             true,
+	"tier/ttl_test.go: expiresAfter":                                            true,
 }
 
 // A test that sleeps guesses how long something takes, and is wrong on a slow machine.

@@ -29,6 +29,8 @@ type Cache struct {
 	SchemaSet    bool
 	Size         any // a func(V) int64; nil: estimated
 	SizeIsNil    bool
+	OnEvict      any // a func(string, V, local.Reason); nil: none
+	OnEvictIsNil bool
 	Compress     int // 0: off
 	LocalOnly    bool
 	RemoteOnly   bool
@@ -107,6 +109,8 @@ func (c *Cache) Validate(maxTTL time.Duration) error {
 	bad(c.SchemaSet && c.Schema == "", "WithSchema: the name is empty")
 	bad(c.LocalOnly && c.SchemaSet, "WithLocalOnly excludes WithSchema: nothing is encoded")
 	bad(c.SizeIsNil, "WithSize: the function is nil")
+	bad(c.OnEvictIsNil, "WithOnEvict: the function is nil")
+	bad(!c.LocalOnly && c.OnEvict != nil && !c.OnEvictIsNil, "WithOnEvict without WithLocalOnly: a value that leaves the local tier may still be stored remotely, and is read from there again")
 	_, nilCodec := c.Codec.(NilCodec)
 	bad(nilCodec, "WithCodec: codec is nil")
 	return errors.Join(errs...)

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-var errCloseInside = errors.New("tier: close: it was called by a loader, an observer, a tracer, a codec or what sizes values, for which it waits: call it in another goroutine")
+var errCloseInside = errors.New("tier: close: it was called by a loader, an observer, a tracer, a codec, what sizes values or what is told of evicted ones, for which it waits: call it in another goroutine")
 
 // insides are the functions that call what users give, in goroutines that Close waits for.
-var insides = []string{"tier/internal/core.(*loadRun).runLoader", "tier/internal/core.(*Store).observe", "tier/internal/values", "tier/internal/traced.(*Told)"}
+var insides = []string{"tier/internal/core.(*loadRun).runLoader", "tier/internal/core.(*Store).observe", "tier/internal/values", "tier/internal/evict.(*Queue).tell", "tier/internal/traced.(*Told)"}
 
 // calledFromInside reports whether this goroutine is running what a user has given. (A goroutine has no name by which that
 // could be kept. Close is called once, so it may take the time to look.)

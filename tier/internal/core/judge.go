@@ -44,7 +44,8 @@ func (c *Cache) keysAreScopes() bool { return c.s.Config.NoTracking && !c.cfg.Lo
 // nothing it depends on has changed.
 func (c *Cache) stillServable(it *record.Item, window time.Duration) bool {
 	// guard: S3-stale-within-life
-	return mono.Now() < min(it.Meta().Fresh.Add(window), it.Meta().Expires) && c.stillValid(it)
+	// guard: evicted-value-is-no-fallback
+	return mono.Now() < min(it.Meta().Fresh.Add(window), it.Meta().Expires) && !it.Has(record.Left) && c.stillValid(it)
 }
 
 // stillValid decides R1 by what is known locally, for an item whose own marks may

@@ -223,13 +223,16 @@ func (l *loadRun) awaitLeases(ctx context.Context, held []*inflight.Call) (ready
 	if l.s.Config.NoTracking {
 		wait = leasePoll
 	}
+	elsewhere := l.awaitOthers()
+	defer elsewhere.end()
 	for len(waiting) > 0 {
 		holds := waiting[0].Holds
 		for _, f := range waiting {
 			holds = min(holds, f.Holds)
 		}
+		pause := min(wait/2+mrand.N(wait/2), max(elsewhere.next.Sub(mono.Now()), leaseSlack))
 		// guard: ask-for-expired-lease
-		if err := l.s.Table.Sleep(ctx, waiting, min(wait/2+mrand.N(wait/2), holds+leaseSlack)); err != nil {
+		if err := l.s.Table.Sleep(ctx, waiting, min(pause, holds+leaseSlack)); err != nil {
 			l.finishAll(waiting, inflight.Outcome{Err: context.Cause(l.Context)})
 			return nil
 		}
@@ -239,7 +242,9 @@ func (l *loadRun) awaitLeases(ctx context.Context, held []*inflight.Call) (ready
 			l.leaveTo(held)
 			return ready
 		}
-		waiting = held
+		// guard: loads-of-the-fleet-that-wait-for-each-other
+		waiting = elsewhere.endCycles(ctx, held)
+		l.leaveFinished(held)
 	}
 	return nil
 }

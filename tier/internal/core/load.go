@@ -116,7 +116,7 @@ func (l *loadRun) only(f *inflight.Call) []*inflight.Call {
 
 // start has the calls' values loaded in a goroutine of its own.
 func (l *loadRun) start(ctx context.Context, fs []*inflight.Call) {
-	l.self.Space, l.self.Key, l.self.More = l.ns.Path, fs[0].Key, len(fs)-1
+	l.self.Space, l.self.Key, l.self.More, l.self.Run = l.ns.Path, fs[0].Key, len(fs)-1, l
 	if fs[0].RefreshTarget == nil { // else no loader waits for it
 		l.self.Parent = inflight.LoadOf(ctx)
 	}

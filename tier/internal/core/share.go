@@ -8,6 +8,7 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
 	"github.com/tiercache/tiercache/tier/internal/pace"
+	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
 // snapshot is what the process knew when a caller began its read.
@@ -74,6 +75,10 @@ func (c *Cache) canShare(ctx context.Context, f *inflight.Call, since snapshot, 
 // another view may lead.
 func (c *Cache) canServe(out *inflight.Outcome) bool {
 	if out.Err == errAbandoned || out.It != nil && !c.ofType(out.It) { // an item of another kind: led by the last view of another shape
+		return false
+	}
+	// guard: evicted-value-is-not-shared
+	if out.It != nil && out.It.Has(record.Left) {
 		return false
 	}
 	if out.Paused {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier/internal/background"
 	"github.com/tiercache/tiercache/tier/internal/config"
+	"github.com/tiercache/tiercache/tier/internal/evict"
 	"github.com/tiercache/tiercache/tier/internal/evictions"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
 	"github.com/tiercache/tiercache/tier/internal/inspect"
@@ -66,6 +68,11 @@ type Store struct {
 	Total      Counters      // of all namespaces, without local hits
 	ended      chan struct{} // Close has finished
 
+	left evict.Queue
+	// puts is held for reading while a value that is to be told of is put into the local tier by Set, and for writing when
+	// the store is closed: Close then finds all of them there.
+	puts sync.RWMutex
+
 	pauses    pace.Table
 	Suspended revalidate.Background
 	warm      warmstart.Names
@@ -99,6 +106,7 @@ func (s *Store) Open(ctx context.Context, cfg Settings) error {
 	panics := recovery.New(cfg.Logger)
 	// guard: recover-logger
 	s.Config.Logger = panics.Logger(cfg.Logger)
+	s.left.Logger = s.Config.Logger
 	s.Goroutines = background.NewGroup(panics, s.Session.Lost)
 	s.events = s.Goroutines.NewQueue()
 	s.Config.Trace.Panics = s.tracerPanicked
@@ -162,8 +170,29 @@ func (s *Store) abandon() {
 
 // removed is called by the local tier for every entry that leaves it.
 func (s *Store) removed(e *local.Entry[record.Item], why local.Reason) {
-	s.Evictions.Count(e.Value.Meta().Expires, why)
-	e.Value.Release(s.Session.Tail)
+	it := &e.Value
+	s.Evictions.Count(it.Meta().Expires, why)
+	// guard: evicted-value-is-told-of
+	if it.Left != nil {
+		if why == local.Removed {
+			why = s.whyRemoved(it)
+		}
+		it.Once(record.Left)
+		s.left.Add(it, why)
+	}
+	it.Release(s.Session.Tail)
+}
+
+// whyRemoved tells an item that was removed since it would not be served any more from one that was deleted. Its marks
+// must not have been released.
+func (s *Store) whyRemoved(it *record.Item) local.Reason {
+	switch {
+	case !it.Recheck(s.Session.Tail.View()):
+		return local.Invalidated
+	case mono.Now() >= it.Meta().Expires:
+		return local.Expired
+	}
+	return local.Removed
 }
 
 // onChanged runs on the connection's reader goroutine.
@@ -228,7 +257,9 @@ func (s *Store) Close() error {
 		<-s.ended
 		return nil
 	}
+	s.puts.Lock()
 	s.Closed.Store(true)
+	s.puts.Unlock()
 	s.Goroutines.Cancel()
 	for _, p := range s.Table.Participants() {
 		p.End(ErrClosed)
@@ -245,6 +276,8 @@ func (s *Store) Close() error {
 	}
 	err := s.Session.Conn.Close()
 	s.Local.Clear()
+	// guard: close-waits-for-evictions
+	s.left.Wait()
 	s.Session.EndDeadline()
 	close(s.ended)
 	return err

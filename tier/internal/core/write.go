@@ -239,18 +239,13 @@ func (c *Cache) endsWrites(ctx context.Context, silence *pieces.Silence, err err
 }
 
 func (c *Cache) putAll(ctx context.Context, puts []pendingSet, writes []backend.Write) error {
+	if c.cfg.LocalOnly {
+		return c.putLocally(ctx, puts)
+	}
 	for _, p := range puts {
 		c.s.Table.Watch(p.h, p.w)
 		defer c.s.Table.Unwatch(p.h, p.w)
 		c.s.Table.InvalidateKey(p.h, p.w)
-	}
-	if c.cfg.LocalOnly {
-		for _, p := range puts {
-			if !c.pinMarks(ctx, p.it) || !c.s.Table.Replace(p.h, p.it) {
-				p.it.Release(c.s.Session.Tail)
-			}
-		}
-		return nil
 	}
 	for _, p := range puts {
 		c.s.Table.ResetBaseline(p.h, p.w)
@@ -269,6 +264,37 @@ func (c *Cache) putAll(ctx context.Context, puts []pendingSet, writes []backend.
 		errs = append(errs, c.settlePut(ctx, p, writes[i], written[i]))
 	}
 	return errors.Join(errs...)
+}
+
+// putLocally is putAll of a cache that has only the local tier.
+func (c *Cache) putLocally(ctx context.Context, puts []pendingSet) error {
+	for _, p := range puts {
+		kept, err := c.putLocal(p, c.pinMarks(ctx, p.it))
+		if !kept {
+			p.it.Release(c.s.Session.Tail)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// putLocal puts a value into the local tier, if it is valid, in place of any that is there.
+func (c *Cache) putLocal(p pendingSet, valid bool) (kept bool, err error) {
+	if c.typed.Kind.Left != nil {
+		c.s.puts.RLock()
+		defer c.s.puts.RUnlock()
+		// guard: value-set-while-closing
+		if c.s.Closed.Load() {
+			return false, ErrClosed
+		}
+	}
+	if !valid {
+		c.s.Table.InvalidateKey(p.h, nil)
+		return false, nil
+	}
+	return c.s.Table.Replace(p.h, p.it), nil
 }
 
 // writeInTime stores values. When it returns each has been stored, or never will be. What is large is sent ahead, for which

@@ -25,6 +25,7 @@ type Load struct {
 	// Parent is the load whose loader waits for this one, if one does.
 	Parent  *Load
 	Targets []*Target // the results that it is to make
+	Run     any       // the run, which the package does not look at
 
 	// Guarded by mu.
 	place  *place
@@ -41,6 +42,13 @@ type Target struct {
 
 // MadeBy says which load makes t from now on.
 func (t *Target) MadeBy(l *Load) { t.load.Store(l) }
+
+// Waiters returns the loads whose loaders wait for t now.
+func (t *Target) Waiters() []*Load {
+	mu.Lock()
+	defer mu.Unlock()
+	return slices.Clone(t.waiters)
+}
 
 // Places bounds the loads that run at once. A nil *Places bounds none.
 type Places struct {

@@ -45,10 +45,15 @@ type Kind struct {
 	Negative     bool
 	NegativeKind *Kind  // the kind of negative items; nil if this is it
 	Shape        uint64 // the fingerprint of how their values are encoded
-	again        func(*Item) *Item
-	metaAt       uintptr // the offset of the meta from the item
-	padding      int     // see roomOf
+	// Left is called for items that have left the local tier; nil if none is. The latest view's is called.
+	Left    *atomic.Pointer[LeftFunc]
+	again   func(*Item) *Item
+	metaAt  uintptr // the offset of the meta from the item
+	padding int     // see roomOf
 }
+
+// LeftFunc is told of an item that has left the local tier, and why.
+type LeftFunc = func(it *Item, why local.Reason)
 
 // NewKind returns a kind for a namespace's items of type V.
 func NewKind[V any](space any) *Kind {
@@ -66,6 +71,7 @@ const (
 	Early    = 1 << iota // a refresh ahead of the TTL was started, and has not failed
 	released             // the marks were released, so they no longer follow the log
 	Guessed              // the cost is a guess, since sizeof cannot look into the value
+	Left                 // the local tier had it, and has told of it
 )
 
 // Again resets a flag.

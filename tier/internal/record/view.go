@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"weak"
 )
 
@@ -21,16 +22,19 @@ type viewShape struct {
 	encoded       uint64       // the fingerprint
 	schema        string       // that of WithSchema
 	localOnly     bool
+	tellsOfLeft   bool // WithOnEvict: items that were made without it would not be told of
 }
 
 func shapeOf[V any](e Encoding) viewShape {
 	// guard: I2-local-only-is-own-shape
-	return viewShape{reflect.TypeFor[V](), reflect.TypeOf(e.Codec), e.Fingerprint, e.Schema, e.LocalOnly}
+	return viewShape{reflect.TypeFor[V](), reflect.TypeOf(e.Codec), e.Fingerprint, e.Schema, e.LocalOnly, e.Left != nil}
 }
 
 func (v viewShape) String() string {
 	codec := "the default codec"
 	switch {
+	case v.tellsOfLeft:
+		codec = "WithLocalOnly and WithOnEvict"
 	case v.localOnly:
 		codec = "WithLocalOnly"
 	case v.codec != nil:
@@ -62,6 +66,7 @@ type Encoding struct {
 	Fingerprint uint64 // the codec's name and the schema are a part of it
 	Schema      string // that of WithSchema
 	LocalOnly   bool
+	Left        LeftFunc // nil: none is told of values that leave the local tier
 }
 
 // AdmitView returns the kind of the entries of a view of V of the namespace space, which has
@@ -83,6 +88,12 @@ func AdmitView[V any](v *Views, space any, path string, e Encoding) (*Kind, *Vie
 	if v.kind == nil {
 		v.shape, v.kind = shape, NewKind[V](space)
 		v.kind.Shape, v.kind.NegativeKind.Shape = shape.encoded, shape.encoded
+		if shape.tellsOfLeft {
+			v.kind.Left = new(atomic.Pointer[LeftFunc]) // negative items have no value to tell of
+		}
+	}
+	if e.Left != nil {
+		v.kind.Left.Store(&e.Left)
 	}
 	if use == nil {
 		use = &ViewsInUse{space}
@@ -96,7 +107,7 @@ func mixedViews(path string, there, wanted viewShape) error {
 	if a == b {
 		b += " (another type of the same name)"
 	}
-	return fmt.Errorf("views of one namespace share its entries, so they must agree in type, codec, WithSchema and WithLocalOnly: "+
+	return fmt.Errorf("views of one namespace share its entries, so they must agree in type, codec, WithSchema, WithLocalOnly and WithOnEvict: "+
 		"one with %s is in use, this one has %s; give this one a namespace of its own, such as %q, "+
 		"or drop every Cache of the other kind first", a, b, path+":other")
 }
