@@ -21,8 +21,9 @@ import (
 // a request has been answered, requests run in goroutines of their own.
 type link struct {
 	valkey.Client
-	panics  *recovery.Panics // told of them; nil: they are not counted
-	closing func()           // told when a connection is closed; nil: nothing is
+	panics  *recovery.Panics     // told of them; nil: they are not counted
+	closing func()               // told when a connection is closed; nil: nothing is
+	ended   func(address string) // told, once, when a connection to address has ended, before the client is; nil: nothing is
 	suspect atomic.Bool
 	waiting atomic.Int64 // requests that run in goroutines of their own
 
@@ -118,8 +119,13 @@ func (l *link) whileOpen(ctx context.Context) (context.Context, context.CancelFu
 // own returns a connection that was dialled for the client, as the client is to see it:
 // one that is closed with the link, if the client has not done so before. After Close it
 // closes the connection and returns an error.
-func (l *link) own(conn net.Conn) (net.Conn, error) {
-	c := &ownedConn{conn, l}
+func (l *link) own(conn net.Conn, address string) (net.Conn, error) {
+	c := &ownedConn{Conn: conn, l: l}
+	c.ended = sync.OnceFunc(func() {
+		if l.ended != nil {
+			l.ended(address)
+		}
+	})
 	l.mu.Lock()
 	// guard: no-dial-after-close
 	if !l.closed() {
@@ -136,7 +142,8 @@ func (l *link) own(conn net.Conn) (net.Conn, error) {
 // ownedConn is a connection that its link knows until it is closed.
 type ownedConn struct {
 	net.Conn
-	l *link
+	l     *link
+	ended func()
 }
 
 // Read implements [net.Conn], and is called by the client's reading goroutine, as Write is by
@@ -145,7 +152,10 @@ type ownedConn struct {
 func (c *ownedConn) Read(b []byte) (n int, err error) {
 	n, err = 0, recovery.ErrPanicked // unless it returns
 	defer c.l.panics.Recover("reading for the client", func() { _ = c.Close() })
-	return c.Conn.Read(b)
+	if n, err = c.Conn.Read(b); err != nil {
+		c.ended()
+	}
+	return n, err
 }
 
 // Write implements [net.Conn].
@@ -161,6 +171,7 @@ func (c *ownedConn) Close() error {
 	c.l.mu.Lock()
 	delete(c.l.conns, c)
 	c.l.mu.Unlock()
+	c.ended()
 	if c.l.closing != nil {
 		// guard: follow-failover-at-once
 		c.l.closing()

@@ -57,6 +57,7 @@ func (b valkeyBackend) String() string {
 //
 //	tracked is about to be used     connected     Events.Lost: what was proven over the one before is void
 //	tracked was lost                invalidated   Events.Lost, with nil for the keys
+//	... of one server of a cluster  lose          its shard is gone; Events.Lost as well if it has the log, or is unknown
 //	plain has closed a connection   link.closing  serverChanged: the server may be another, so serverConn dials anew
 //	the subscription has begun      subscribe     Events.Published with an empty message
 type valkeyConn struct {
@@ -252,19 +253,22 @@ func (c *valkeyConn) trackServer(ctx context.Context, o valkey.ClientOption) err
 func (c *valkeyConn) trackCluster(ctx context.Context, o valkey.ClientOption) error {
 	c.cluster = newLink(c.o.Panics)
 	c.tracked, c.shards = c.cluster, newShards(c)
-	o.DialCtxFn = c.cluster.dialing(o, c.histories.flushed, func(address string) {
-		c.shards.dialled(address)
-		c.connected()
-	})
+	flushed := c.histories.flushed
 	if c.o.NoTracking {
 		o.DisableCache = true
 	} else {
+		// guard: V1-flush-in-cluster
+		flushed = func() { c.serverInvalidated(nil) }
+		c.cluster.ended = c.endedInCluster
 		o.ClientTrackingOptions = []string{"OPTOUT"}
 		o.OnInvalidations = func(keys []valkey.ValkeyMessage) {
 			defer c.o.Panics.Recover("a notice", c.cluster.reset)
-			c.invalidated(namesOf(keys))
+			if keys != nil { // else all were flushed, or a connection has ended: both are told before the client knows
+				c.invalidated(namesOf(keys))
+			}
 		}
 	}
+	o.DialCtxFn = c.cluster.dialing(o, flushed, c.dialledInCluster)
 	err := c.cluster.connect(ctx, o)
 	if errors.Is(err, valkey.ErrNoCache) && !c.o.NoTracking {
 		return &untrackedError{errors.New(strings.TrimSuffix(oneLine(err), oneLine(valkey.ErrNoCache))), false} // whose advice is none here
@@ -295,6 +299,24 @@ func (c *valkeyConn) connected() int64 {
 	number := c.dials.Add(1)
 	c.deliver(c.o.Events.Lost)
 	return number
+}
+
+// dialledInCluster is called when a connection to a server of a cluster is about to be used.
+func (c *valkeyConn) dialledInCluster(address string) {
+	if c.shards.lose(address) && !c.o.NoTracking {
+		return
+	}
+	c.shards.dialled(address)
+	c.connected()
+}
+
+// endedInCluster is called when a connection to a server of a cluster has ended.
+func (c *valkeyConn) endedInCluster(address string) {
+	c.cluster.suspect.Store(true)
+	// guard: V1-connection-of-one-server
+	if !c.shards.lose(address) {
+		c.invalidated(nil)
+	}
 }
 
 // sharded reports whether the keys are those of a cluster.
@@ -396,7 +418,7 @@ func (l *link) dialing(o valkey.ClientOption, flushed func(), tell func(address 
 			return nil, err
 		}
 		// guard: no-unasked-answers
-		if conn, err = l.own(checkconn.New(conn, flushed)); err != nil {
+		if conn, err = l.own(checkconn.New(conn, flushed), address); err != nil {
 			return nil, err
 		}
 		tell(address)

@@ -32,7 +32,6 @@ type shards struct {
 
 	mu     sync.Mutex // guards what follows, and that bySlot is made of it
 	nodes  map[string]*node
-	lostAt mono.Time // what was asked before proves nothing
 	logAt  mono.Time // when the log was last asked for; 0: not yet
 	probes map[string]*probes
 }
@@ -42,6 +41,8 @@ type node struct {
 	shard *backend.Shard
 	state nodeState
 	sent  mono.Time // when it was asked
+	// what was asked by then proves nothing
+	lostAt mono.Time
 }
 
 func newShards(c *valkeyConn) *shards {
@@ -101,19 +102,43 @@ func (k *shards) dialled(address string) {
 	}
 }
 
-// lost is called when a connection ended, and it is not known which.
+// lost is called when it is not known what was lost.
 func (k *shards) lost() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.lostAt = mono.Now()
-	for address, n := range k.nodes {
-		next := &backend.Shard{Addr: address}
-		next.Reading.Store(n.shard.Reading.Load())
-		n.shard.ProvenAt.Store(0)
-		n.shard = next
+	for _, n := range k.nodes {
+		n.lose()
 	}
 	k.publishLocked()
 	k.wakeUp()
+}
+
+// lose is called when the connection to a server has ended, or another is about to be used: what it told of its keys may be lost.
+// alone is false if more may be: a server that is not known as a primary may be one by now, of any keys; and what the
+// log tells is of all.
+func (k *shards) lose(address string) (alone bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n := k.nodes[address]
+	if n == nil {
+		// guard: V1-unknown-server
+		return false
+	}
+	// guard: V1-lost-shard
+	n.lose()
+	k.publishLocked()
+	k.wakeUp()
+	// guard: V1-server-of-log
+	// guard: V1-log-that-moves
+	return k.of(k.c.log) != n.shard && k.of(k.c.log) != backend.NoShard
+}
+
+// lose has the shard be gone. Nothing that was asked before proves the next.
+func (n *node) lose() {
+	next := &backend.Shard{Addr: n.shard.Addr}
+	next.Reading.Store(n.shard.Reading.Load())
+	n.shard.ProvenAt.Store(0)
+	n.shard, n.lostAt = next, mono.Now()
 }
 
 // prove has the primaries answer. It returns an error if none does for some slot.
@@ -220,7 +245,8 @@ func (k *shards) recordState(address string, said nodeState, clock serverclock.R
 	n.state, n.sent = said, sent
 	n.shard.Reading.Store(&clock)
 	// guard: I2-isolated-primary
-	if said.healthy && sent > k.lostAt {
+	// guard: V1-earlier-probe
+	if said.healthy && sent > n.lostAt {
 		n.shard.ProvenAt.Store(int64(sent))
 	}
 	if changed {

@@ -68,12 +68,7 @@ func infoOf(ctx context.Context, client valkey.Client) (backend.Info, error) {
 	if err != nil {
 		return backend.Info{Unknown: "INFO: " + err.Error()}, nil
 	}
-	fields := make(map[string]string)
-	for line := range strings.SplitSeq(text, "\r\n") {
-		if k, v, ok := strings.Cut(line, ":"); ok {
-			fields[k] = v
-		}
-	}
+	fields := fieldsOf(text)
 	number := func(name string) int64 {
 		n, _ := strconv.ParseInt(fields[name], 10, 64) // absent is 0
 		return n
@@ -94,6 +89,37 @@ func infoOf(ctx context.Context, client valkey.Client) (backend.Info, error) {
 	}
 	i.TrackedMax, _ = strconv.ParseInt(limit["tracking-table-max-keys"], 10, 64)
 	return i, nil
+}
+
+// fieldsOf reads the answer to INFO.
+func fieldsOf(text string) map[string]string {
+	fields := make(map[string]string)
+	for line := range strings.SplitSeq(text, "\r\n") {
+		if k, v, ok := strings.Cut(line, ":"); ok {
+			fields[k] = v
+		}
+	}
+	return fields
+}
+
+// Trackers implements [backend.Server].
+func (c *valkeyConn) Trackers(ctx context.Context) (int64, error) {
+	servers := []primaryClient{{"", c.plain}}
+	if c.sharded() {
+		servers = c.shards.primaries(c.plain.Nodes())
+	}
+	for _, s := range servers {
+		if c.sharded() && s.address != c.shards.of(c.log).Addr {
+			continue
+		}
+		text, err := s.Do(ctx, s.B().Arbitrary("INFO", "clients").Build()).ToString()
+		if err != nil {
+			return 0, failure(err)
+		}
+		n, _ := strconv.ParseInt(fieldsOf(text)["tracking_clients"], 10, 64) // absent is 0
+		return n, nil
+	}
+	return 0, nil
 }
 
 func serverName(fields map[string]string) string {

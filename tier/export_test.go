@@ -56,6 +56,15 @@ func CostOf[V any](c *Cache[V], key string) int64 {
 	return c.core.FreshCopy(c.core.Namespace().Hash(key), key).Meta().Cost
 }
 
+// CostOfCopy is CostOf where there may be no copy.
+func CostOfCopy[V any](c *Cache[V], key string) (cost int64, ok bool) {
+	it := c.core.FreshCopy(c.core.Namespace().Hash(key), key)
+	if it == nil {
+		return 0, false
+	}
+	return it.Meta().Cost, true
+}
+
 // LeaseTTL is how long the leases of a store last.
 func LeaseTTL(d time.Duration) Option { return storeOption(func(c *storeConfig) { c.LeaseTTL = d }) }
 

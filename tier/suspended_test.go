@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/embedded"
 	"github.com/tiercache/tiercache/internal/interpose"
 	"github.com/tiercache/tiercache/internal/valkeytest"
@@ -491,60 +492,74 @@ func TestI2WhatTheLogTellsOfIsNotBelievedByOldMarks(t *testing.T) {
 	}
 }
 
-// After a loss the copies that were used last are proven in the background, a few at a time, with pauses; nothing is asked
-// while the server is away.
+// After a loss the copies that were used last are proven in the background, a few at a time. All processes that the server tells
+// of changed keys ask for 100,000 in a second together, and each pauses for as long as a request took. One that is alone does not pause.
+// Nothing is asked while the server is away.
 func TestRevalidationInTheBackgroundIsPaced(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := embeddedWorld(t)
-		s, hooks := w.open(tier.WithHeartbeat(50*time.Millisecond), tier.WithMaxStaleness(time.Second), tier.WithRemoteTimeout(100*time.Millisecond))
-		c := cacheOf[int64](t, s)
-		const n = 5_000
-		for i := range n {
-			find(t, c, fmt.Sprint(i), is(int64(i)))
-		}
-		synctest.Wait()
-		var away atomic.Bool
-		var mu sync.Mutex
-		var at []time.Time
-		hooks.Before(func(op interpose.Op) error {
-			if op == interpose.Heads {
-				mu.Lock()
-				at = append(at, time.Now())
-				mu.Unlock()
-			}
-			if away.Load() {
-				return context.DeadlineExceeded
-			}
-			return nil
+	for _, others := range []int{0, 1, 49} {
+		t.Run(fmt.Sprint(others, " others"), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const n, took = 5_000, 2 * time.Millisecond
+				w := embeddedWorld(t)
+				s, hooks := w.open(tier.WithHeartbeat(50*time.Millisecond), tier.WithMaxStaleness(time.Second), tier.WithRemoteTimeout(100*time.Millisecond))
+				for range others {
+					w.open()
+				}
+				c := cacheOf[int64](t, s)
+				for i := range n {
+					find(t, c, fmt.Sprint(i), is(int64(i)))
+				}
+				synctest.Wait()
+				var away atomic.Bool
+				var mu sync.Mutex
+				var at []time.Time
+				hooks.Before(func(op interpose.Op) error {
+					if op == interpose.Heads {
+						mu.Lock()
+						at = append(at, time.Now())
+						mu.Unlock()
+						time.Sleep(took)
+					}
+					if away.Load() {
+						return context.DeadlineExceeded
+					}
+					return nil
+				})
+				away.Store(true)
+				w.raw.disconnect()
+				time.Sleep(2 * time.Second)
+				for range 10 {
+					find(t, c, "0", is(int64(0)))
+					time.Sleep(300 * time.Millisecond)
+				}
+				require.LessOrEqual(t, len(at), 3, "while the server is away nothing is asked in the background")
+				at = nil
+				away.Store(false)
+				time.Sleep(2 * time.Second)
+				back := time.Now()
+				find(t, c, "1", none) // and with it the others
+				time.Sleep(10 * time.Second)
+				synctest.Wait()
+				require.LessOrEqual(t, at[1].Sub(back), 260*time.Millisecond)
+				atOnce, apart := 512, took
+				if others > 0 {
+					atOnce = 32
+					apart = max(2*took, time.Duration(atOnce*(1+others))*time.Second/100_000)
+				}
+				for i := 2; i < len(at); i++ {
+					require.GreaterOrEqual(t, at[i].Sub(at[i-1]), apart)
+				}
+				require.Len(t, at, 1+(n+atOnce-1)/atOnce)
+				local := 0
+				for i := range n {
+					if find(t, c, fmt.Sprint(i), none).Origin == tier.Local {
+						local++
+					}
+				}
+				require.Equal(t, n, local)
+			})
 		})
-		away.Store(true)
-		w.raw.disconnect()
-		time.Sleep(2 * time.Second)
-		for range 10 {
-			find(t, c, "0", is(int64(0)))
-			time.Sleep(300 * time.Millisecond)
-		}
-		require.LessOrEqual(t, len(at), 3, "while the server is away nothing is asked in the background")
-		at = nil
-		away.Store(false)
-		time.Sleep(2 * time.Second)
-		back := time.Now()
-		find(t, c, "1", none) // and with it the others
-		time.Sleep(10 * time.Second)
-		synctest.Wait()
-		require.LessOrEqual(t, at[1].Sub(back), 260*time.Millisecond)
-		for i := 2; i < len(at); i++ {
-			require.GreaterOrEqual(t, at[i].Sub(at[i-1]), time.Millisecond)
-		}
-		require.Len(t, at, 1+(n+127)/128)
-		local := 0
-		for i := range n {
-			if find(t, c, fmt.Sprint(i), none).Origin == tier.Local {
-				local++
-			}
-		}
-		require.Equal(t, n, local)
-	})
+	}
 }
 
 // In a cluster each server proves its own part: no value is read again after connections were lost, nor when a slot has
@@ -591,4 +606,118 @@ func TestInAClusterCopiesAreProvenByTheirServers(t *testing.T) {
 	require.Zero(t, asked.loads.Load())
 	require.NoError(t, ca.Set(bg, "k0", 100))
 	within(t, "it is told by the server that has the key now", func() bool { return find(t, cb, "k0", none).Value == 100 })
+}
+
+// In a cluster a connection that ends suspends the copies of its server's keys, and no others: unless that is the server of the
+// change log, or one that may be a primary by now.
+func TestInAClusterALostConnectionSuspendsItsKeysAlone(t *testing.T) {
+	c := valkeytest.StartCluster(t, 3)
+	option := valkey.ClientOption{InitAddress: c.Addrs()}
+	w := &world{t, remote.Valkey(option), "p", clusterRaw{t, c, option}}
+	a, _ := w.open()
+	b, hooks := w.open(tier.WithMaxStaleness(time.Hour), tier.WithHeartbeat(20*time.Millisecond), tier.WithRemoteTimeout(10*time.Second))
+	ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
+	ofLog := primaryOf(t, c, changelog.LogKey("p"))
+	var here, elsewhere []string // keys of one server, and of others
+	for i := range 60 {
+		k := fmt.Sprint("k", i)
+		require.Equal(t, int64(0), find(t, cb, k, is(int64(0), "doc")).Value)
+		if primaryOf(t, c, tier.RemoteName(cb, k)) == (ofLog+1)%3 {
+			here = append(here, k)
+		} else {
+			elsewhere = append(elsewhere, k)
+		}
+	}
+	within(t, "all is stored", func() bool { return b.Stats().Fills == 60 })
+	local := func(keys []string) (n int) {
+		for _, k := range keys {
+			if find(t, cb, k, none).Origin == tier.Local {
+				n++
+			}
+		}
+		return n
+	}
+	within(t, "all copies are here", func() bool { return local(here)+local(elsewhere) == 60 })
+	var asked requests
+	asked.count(hooks)
+	var lost atomic.Bool
+	hooks.Filter(func(e interpose.Event) bool {
+		if e.Lost {
+			lost.Store(true)
+		}
+		return true
+	})
+	kill := func(server int) { c.Primaries[server].Do(t, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes") }
+	kill((ofLog + 1) % 3)
+	within(t, "the loss is found, and copies are asked for", func() bool {
+		require.Equal(t, len(elsewhere), local(elsewhere), "they are suspended with those of the server whose connection was lost")
+		_ = local(here)
+		return asked.heads.Load() > 0
+	})
+	within(t, "all copies are proven", func() bool { return local(here) == len(here) })
+	require.False(t, lost.Load(), "that is told of all keys")
+	require.Zero(t, asked.gets.Load(), "no value is read again")
+	require.NoError(t, ca.Set(bg, here[0], 1))
+	within(t, "it is told over the new connection", func() bool { return find(t, cb, here[0], none).Value == 1 })
+
+	kill(ofLog)
+	within(t, "the connection to the change log is one of all keys", lost.Load)
+}
+
+// Without tracking the log tells of all keys: what a lost connection to a server of a cluster suspends is proven by its reads, each
+// for itself, and nothing is asked in the background, whose copies would be believed by invalidations that do not come.
+func TestInAClusterWithoutTrackingCopiesAreLeftToTheirReads(t *testing.T) {
+	c := valkeytest.StartCluster(t, 3)
+	option := valkey.ClientOption{InitAddress: c.Addrs()}
+	w := &world{t, remote.Valkey(option), "p", clusterRaw{t, c, option}}
+	a, _ := w.open(tier.WithoutTracking())
+	b, hooks := w.open(tier.WithoutTracking(), tier.WithMaxStaleness(time.Hour), tier.WithHeartbeat(20*time.Millisecond), tier.WithRemoteTimeout(10*time.Second))
+	ca, cb := cacheOf[int64](t, a), cacheOf[int64](t, b)
+	server := (primaryOf(t, c, changelog.LogKey("p")) + 1) % 3
+	var keys []string // of that server
+	for i := 0; len(keys) < 20; i++ {
+		if k := fmt.Sprint("k", i); primaryOf(t, c, tier.RemoteName(cb, k)) == server {
+			keys = append(keys, k)
+			find(t, cb, k, is(int64(0), "doc"))
+		}
+	}
+	within(t, "all is stored", func() bool { return b.Stats().Fills == int64(len(keys)) })
+	within(t, "all copies are here", func() bool {
+		n := 0
+		for _, k := range keys {
+			if find(t, cb, k, none).Origin == tier.Local {
+				n++
+			}
+		}
+		return n == len(keys)
+	})
+	var heads, others, deltas atomic.Int64
+	hooks.Before(func(op interpose.Op) error {
+		switch op {
+		case interpose.Heads:
+			heads.Add(1)
+		case interpose.Get, interpose.Lease:
+			others.Add(1)
+		case interpose.Delta:
+			deltas.Add(1)
+		}
+		return nil
+	})
+	c.Primaries[server].Do(t, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+	within(t, "the loss is found", func() bool {
+		find(t, cb, keys[0], none)
+		return heads.Load() > 0 && b.Sync(bg) == nil && find(t, cb, keys[0], none).Origin == tier.Local
+	})
+	asked, since := heads.Load(), deltas.Load()
+	within(t, "the background has had time", func() bool { return deltas.Load() > since+30 })
+	require.Equal(t, asked, heads.Load(), "nothing is asked in the background")
+	for _, k := range keys[1:] {
+		require.Equal(t, int64(0), find(t, cb, k, none).Value)
+		require.Equal(t, tier.Local, find(t, cb, k, none).Origin)
+	}
+	require.Equal(t, asked+int64(len(keys)-1), heads.Load())
+	require.Zero(t, others.Load(), "no value is read again")
+	require.NoError(t, ca.Set(bg, keys[1], 1))
+	require.NoError(t, b.Sync(bg))
+	require.Equal(t, int64(1), find(t, cb, keys[1], none).Value)
 }

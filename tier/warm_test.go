@@ -3,13 +3,18 @@ package tier_test
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/interpose"
+	"github.com/tiercache/tiercache/internal/valkeytest"
+	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier"
 )
 
@@ -162,4 +167,55 @@ func TestI10AWarmReadDoesNotGoBehindWhatWasGiven(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What was read over a connection that is lost before the copy is kept is not believed by what the next one proves.
+func TestI2AWarmReadIsOfTheServerThatWasAsked(t *testing.T) {
+	c := valkeytest.StartCluster(t, 3)
+	option := valkey.ClientOption{InitAddress: c.Addrs()}
+	w := &world{t, remote.Valkey(option), "p", clusterRaw{t, c, option}}
+	a, _ := w.open()
+	ca := cacheOf[int64](t, a)
+	server := (primaryOf(t, c, changelog.LogKey("p")) + 1) % 3
+	var keys []string // of that server
+	for i := 0; len(keys) < 2; i++ {
+		if k := fmt.Sprint("k", i); primaryOf(t, c, tier.RemoteName(ca, k)) == server {
+			keys = append(keys, k)
+			require.NoError(t, ca.Set(bg, k, 0))
+		}
+	}
+	const left = "p:{p}:warm"
+	c.Primaries[primaryOf(t, c, left)].Do(t, "SET", left, "1\n"+strings.TrimPrefix(tier.RemoteName(ca, keys[0]), "p:d:")+"\n")
+	b, hooks := w.open(tier.WithWarmStart(10), tier.WithMaxStaleness(time.Hour), tier.WithHeartbeat(20*time.Millisecond), tier.WithRemoteTimeout(10*time.Second))
+	other := view[int64](t, b, "other")
+	connected := func() bool { // to all servers
+		for i := range 20 {
+			if find(t, other, fmt.Sprint(i), is[int64](0)).Origin != tier.Local {
+				return false
+			}
+		}
+		return true
+	}
+	within(t, "all is connected", connected)
+	var lost atomic.Bool
+	hooks.Filter(func(e interpose.Event) bool {
+		if e.Lost {
+			lost.Store(true)
+		}
+		return true
+	})
+	read, goOn := stopAt(hooks.After, interpose.Get, 1)
+	cb := cacheOf[int64](t, b)
+	<-read
+	c.Primaries[server].Do(t, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+	find(t, cb, keys[1], none)
+	within(t, "there is another connection, and it is proven", func() bool {
+		return b.Sync(bg) == nil && find(t, cb, keys[1], none).Origin == tier.Local
+	})
+	require.False(t, lost.Load(), "all copies are suspended")
+	before := b.Stats().LocalEntries
+	close(goOn)
+	within(t, "there is a copy", func() bool { return b.Stats().LocalEntries > before })
+	require.NoError(t, ca.Set(bg, keys[0], 1))
+	within(t, "the change is told", func() bool { return find(t, cb, keys[0], none).Value == 1 })
 }

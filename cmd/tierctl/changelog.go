@@ -113,6 +113,13 @@ func (l *changeLog) member(m string) {
 			l.Histories++
 		}
 		return
+	case 'm': // m<tick>:<time>: the pace of messages
+		tick, until, ok := strings.Cut(rest, ":")
+		_, err1 := strconv.ParseUint(tick, 10, 64)
+		_, err2 := strconv.ParseUint(until, 10, 64)
+		if ok && err1 == nil && err2 == nil {
+			return
+		}
 	case 'z': // z<lag>, z<lag>@<tick>: there are changes that settle
 		lag, tick, _ := strings.Cut(rest, "@")
 		_, err1 := strconv.ParseUint(lag, 36, 64)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -148,4 +150,33 @@ func TestMessagesAreReadAsTheLibraryReadsThem(t *testing.T) {
 	}
 	got, ok = parseMessage("00000000000000ff 41 42 \x04")
 	assert.True(t, ok && !got.whole, "a flag of a later format has the log read")
+}
+
+// Each kind of member that docs/format.md has is known: doctor calls a log with others damaged.
+func TestEachMemberOfTheLogThatThePageHasIsKnown(t *testing.T) {
+	b, err := os.ReadFile("../../docs/format.md")
+	require.NoError(t, err)
+	_, table, ok := strings.Cut(string(b), "**Members with the score -1**")
+	require.True(t, ok)
+	table, _, _ = strings.Cut(table, "**A tick**")
+	examples := map[string][]string{
+		"i": {"i00000000000000ff"}, "k": {"k00000000000000ff@7"}, "l": {"l2:1"}, "m": {"m1796002500127825:1796002500200000"},
+		"o": {"ot:604800000@1796030445000000", "ou:1@2"}, "r": {"r027129764c530111c8058879011d5c238983a164"}, "v": {"v:docs", "v*"}, "z": {"zn5c", "z1k@1796002500127825"},
+	}
+	seen := 0
+	for _, row := range regexp.MustCompile("(?m)^\\| `(\\w)").FindAllStringSubmatch(table, -1) {
+		seen++
+		require.NotEmpty(t, examples[row[1]], "docs/format.md has a member %s…", row[1])
+		for _, member := range examples[row[1]] {
+			log := &changeLog{}
+			log.member(member)
+			assert.Empty(t, log.Foreign)
+		}
+	}
+	assert.Equal(t, len(examples), seen)
+	for _, member := range []string{"", "x", "i1", "m", "m1", "z", "z!", "z1@x", "l1", "ot:1"} {
+		log := &changeLog{}
+		log.member(member)
+		assert.NotEmpty(t, log.Foreign, "%q", member)
+	}
 }

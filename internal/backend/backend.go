@@ -145,6 +145,9 @@ type Prober interface {
 type Server interface {
 	// Info describes the server as it is now.
 	Info(ctx context.Context) (Info, error)
+	// Trackers is how many connections the server, or that of a cluster which has the change log, tells of changed keys, those of
+	// other stores and programs included; 0 if it does not say.
+	Trackers(ctx context.Context) (int64, error)
 	// LosesWrites reports whether the remote tier can lose the latest changes that it
 	// has acknowledged, and go on from an earlier state, change log included.
 	LosesWrites() bool

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -34,7 +35,8 @@ import (
 //
 //	make reconnect
 //
-// The curves go to the folder that TIERCACHE_RECONNECT names, as name.csv with seconds and percent.
+// The curves go to the folder that TIERCACHE_RECONNECT names, as name.csv with seconds and percent. Each happens at a rate that a
+// service may have, and with readers that do nothing but read: those leave no processor to anything else.
 
 const (
 	reconnectEntries = 100_000
@@ -44,10 +46,11 @@ const (
 	reconnectBefore  = time.Second
 	reconnectAfter   = 5 * time.Second
 
-	stormStores  = 50
-	stormEntries = 5_000
-	stormBytes   = 1 << 10
-	stormBin     = 500 * time.Millisecond
+	stormProcesses = 50
+	stormEntries   = 5_000
+	stormBytes     = 1 << 10
+	stormBin       = 500 * time.Millisecond
+	stormBefore    = 3 * time.Second
 )
 
 func TestReconnectFigures(t *testing.T) {
@@ -55,8 +58,8 @@ func TestReconnectFigures(t *testing.T) {
 	if folder == "" {
 		t.Skip("prints figures; TIERCACHE_RECONNECT=folder runs it (make reconnect)")
 	}
-	fmt.Println("| what happens | local hits before | 0.5 s later | 1 s | 2 s | back at 99 % of before | loads while away, and then | sent by the server, of the values |")
-	fmt.Println("|---|---|---|---|---|---|---|---|")
+	fmt.Println("| what happens | reads a second | local hits before | 0.5 s later | 1 s | 2 s | back at 99 % of before | loads while away, and then | sent by the server, of the values |")
+	fmt.Println("|---|---|---|---|---|---|---|---|---|")
 	for _, k := range []struct {
 		name  string
 		begin func(t *testing.T) (s *valkeytest.Server, do func(*faultproxy.Proxy) *valkeytest.Server)
@@ -89,68 +92,133 @@ func TestReconnectFigures(t *testing.T) {
 			}
 		}},
 	} {
-		t.Run(k.name, func(t *testing.T) {
-			s, do := k.begin(t)
-			addr := s.Addr
-			p, err := faultproxy.StartRaw(addr, 1)
-			require.NoError(t, err)
-			defer p.Close()
-			if k.name == "failover" {
-				addr = p.Addr()
-			}
-			r := newReconnectRun(t, addr, reconnectEntries, reconnectBytes)
-			var sent int64
-			r.measure(reconnectReaders, 25, time.Millisecond, reconnectBefore, reconnectAfter, func() {
-				now := do(p)
-				sent = -field(t, now, "total_net_output_bytes")
-				s = now
+		for _, rate := range []struct {
+			name     string
+			eachTick int
+		}{{"", 2}, {" at full speed", 25}} {
+			t.Run(k.name+rate.name, func(t *testing.T) {
+				s, do := k.begin(t)
+				addr := s.Addr
+				p, err := faultproxy.StartRaw(addr, 1)
+				require.NoError(t, err)
+				defer p.Close()
+				if k.name == "failover" {
+					addr = p.Addr()
+				}
+				r := newReconnectRun(t, addr, reconnectEntries, reconnectBytes)
+				var sent int64
+				r.measure(reconnectReaders, rate.eachTick, time.Millisecond, reconnectBefore, reconnectAfter, func() {
+					now := do(p)
+					sent = -field(t, now, "total_net_output_bytes")
+					s = now
+				})
+				sent += field(t, s, "total_net_output_bytes")
+				r.write(folder, k.name+rate.name)
+				fmt.Printf("| %s | %.0f | %.2f %% | %.2f %% | %.2f %% | %.2f %% | %s | %d, %d | %.1f %% |\n", k.name, r.rate, r.before(), r.at(500*time.Millisecond), r.at(time.Second), r.at(2*time.Second),
+					r.back(), r.away, r.loads.Load(), 100*float64(sent)/reconnectEntries/reconnectBytes)
 			})
-			sent += field(t, s, "total_net_output_bytes")
-			r.write(folder, k.name)
-			fmt.Printf("| %s | %.2f %% | %.2f %% | %.2f %% | %.2f %% | %s | %d, %d | %.1f %% |\n", k.name, r.before(), r.at(500*time.Millisecond), r.at(time.Second), r.at(2*time.Second),
-				r.back(), r.away, r.loads.Load(), 100*float64(sent)/reconnectEntries/reconnectBytes)
-		})
+		}
 	}
 	t.Run("storm", func(t *testing.T) { stormFigures(t) })
 }
 
-// stormFigures has the connections of many processes end at once, and asks what another client of the server sees of that.
+// stormFigures has the connections of many processes end at once, and asks what another client of the server sees of that. So that it
+// sees what the server does, and not which process has the processors, it may be run by a command, such as "taskset -c 0 chrt -f 30".
 func stormFigures(t *testing.T) {
 	s := valkeytest.Start(t)
-	var runs []*reconnectRun
-	for range stormStores {
-		runs = append(runs, newReconnectRun(t, s.Addr, stormEntries, stormBytes))
-		runs[len(runs)-1].bin = stormBin
+	var members []*stormMember
+	for range stormProcesses {
+		members = append(members, startMember(t, s.Addr))
+	}
+	for _, m := range members {
+		require.Equal(t, "ready", m.says(t))
 	}
 	s.Do(t, "ACL", "SETUSER", "other", "on", ">secret", "~*", "+@all")
-	other := exec.Command(os.Args[0], "-test.run=^TestOtherClient$")
+	words := append(strings.Fields(os.Getenv("TIERCACHE_OTHER_BY")), os.Args[0], "-test.run=^TestOtherClient$")
+	other := exec.Command(words[0], words[1:]...)
 	other.Env = append(os.Environ(), "TIERCACHE_OTHER="+s.Addr)
 	phase, err := other.StdinPipe()
 	require.NoError(t, err)
 	var said bytes.Buffer
 	other.Stdout = &said
 	require.NoError(t, other.Start())
-	killed := sync.OnceFunc(func() {
-		_, err := io.WriteString(phase, "\n")
-		require.NoError(t, err)
-		s.Do(t, "CLIENT", "KILL", "USER", "default", "SKIPME", "yes")
-	})
-	var all sync.WaitGroup
-	for _, r := range runs {
-		all.Go(func() { r.measure(1, 1, 5*time.Millisecond, 2*time.Second, 6*time.Second, killed) })
+	for _, m := range members {
+		m.tell(t)
 	}
-	all.Wait()
+	<-time.After(stormBefore)
+	_, err = io.WriteString(phase, "\n")
+	require.NoError(t, err)
+	s.Do(t, "CLIENT", "KILL", "USER", "default", "SKIPME", "yes")
+	for _, m := range members {
+		m.tell(t)
+	}
+	var back []time.Duration
+	var loads int64
+	for _, m := range members {
+		var took time.Duration
+		var n int64
+		_, err := fmt.Sscan(m.says(t), &took, &n)
+		require.NoError(t, err)
+		back, loads = append(back, took), loads+n
+	}
 	require.NoError(t, phase.Close())
 	require.NoError(t, other.Wait())
-	var back []time.Duration
-	loads := int64(0)
-	for _, r := range runs {
-		back = append(back, r.backAfter())
-		loads += r.loads.Load()
-	}
 	slices.Sort(back)
-	fmt.Printf("\n%d processes of %d entries: back at 99 %% after %v (median), %v (the last); loads: %d; another client's p99: %s", stormStores, stormEntries,
+	fmt.Printf("\n%d processes of %d entries: back at 99 %% after %v (median), %v (the last); loads: %d; another client's p99: %s", stormProcesses, stormEntries,
 		back[len(back)/2], back[len(back)-1], loads, said.String())
+}
+
+// stormMember is one of the processes.
+type stormMember struct {
+	in  io.Writer
+	out *bufio.Reader
+}
+
+func startMember(t *testing.T, addr string) *stormMember {
+	cmd := exec.Command(os.Args[0], "-test.run=^TestStormMember$")
+	cmd.Env = append(os.Environ(), "TIERCACHE_MEMBER="+addr)
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = in.Close()
+		_ = cmd.Wait()
+	})
+	return &stormMember{in, bufio.NewReader(out)}
+}
+
+// tell has it go on.
+func (m *stormMember) tell(t *testing.T) {
+	_, err := io.WriteString(m.in, "\n")
+	require.NoError(t, err)
+}
+
+func (m *stormMember) says(t *testing.T) string {
+	line, err := m.out.ReadString('\n')
+	require.NoError(t, err)
+	return strings.TrimSpace(line)
+}
+
+// TestStormMember is a process of its own: it fills its local tier and says so, reads from when it is given a line, and after a second
+// one says how long it took until its local hits were back, and what it loaded.
+func TestStormMember(t *testing.T) {
+	addr := os.Getenv("TIERCACHE_MEMBER")
+	if addr == "" {
+		t.Skip("is a part of TestReconnectFigures")
+	}
+	r := newReconnectRun(t, addr, stormEntries, stormBytes)
+	r.bin = stormBin
+	in := bufio.NewReader(os.Stdin)
+	fmt.Println("ready")
+	_, err := in.ReadString('\n')
+	require.NoError(t, err)
+	r.measure(1, 1, 5*time.Millisecond, stormBefore-500*time.Millisecond, 6*time.Second, func() {
+		_, err := in.ReadString('\n')
+		require.NoError(t, err)
+	})
+	fmt.Println(int64(r.backAfter()), r.loads.Load())
 }
 
 // TestOtherClient is a process of its own: it asks a server each millisecond, and says how long that took, before it is given a
@@ -205,6 +273,7 @@ type reconnectRun struct {
 	happened int   // the bin
 	away     int64 // loads until it was connected again
 	rates    []float64
+	rate     float64 // reads a second before it happened
 }
 
 func newReconnectRun(t *testing.T, addr string, entries, size int) *reconnectRun {
@@ -245,7 +314,11 @@ func newReconnectRun(t *testing.T, addr string, entries, size int) *reconnectRun
 func (r *reconnectRun) measure(readers, reads int, every, before, after time.Duration, happen func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	var made atomic.Int64
+	var counts atomic.Uint64 // reads, above local hits: in one, so that they are of one moment
+	read := func() (hits, made int64) {
+		n := counts.Load()
+		return int64(n & math.MaxUint32), int64(n >> 32)
+	}
 	var reading sync.WaitGroup
 	load := func(context.Context, *tier.Entry) (string, error) { r.loads.Add(1); return r.value, nil }
 	for i := range readers {
@@ -255,8 +328,12 @@ func (r *reconnectRun) measure(readers, reads int, every, before, after time.Dur
 			defer pause.Stop()
 			for ctx.Err() == nil {
 				for range reads {
-					_, _ = r.cache.Get(ctx, r.keys[r.law.Draw(rng)], load)
-					made.Add(1)
+					found, _ := r.cache.Lookup(ctx, r.keys[r.law.Draw(rng)], load)
+					n := uint64(1) << 32
+					if found.Origin == tier.Local {
+						n++
+					}
+					counts.Add(n)
 				}
 				<-pause.C
 			}
@@ -264,10 +341,11 @@ func (r *reconnectRun) measure(readers, reads int, every, before, after time.Dur
 	}
 	tick := time.NewTicker(r.bin)
 	defer tick.Stop()
-	hits, asked, begun := r.store.Stats().LocalHits, made.Load(), time.Now()
+	hits, asked := read()
+	begun, first := time.Now(), asked
 	for done := false; time.Since(begun) < after || !done; {
 		<-tick.C
-		h, n := r.store.Stats().LocalHits, made.Load()
+		h, n := read()
 		if n > asked {
 			r.rates = append(r.rates, 100*float64(h-hits)/float64(n-asked))
 		} else {
@@ -276,13 +354,14 @@ func (r *reconnectRun) measure(readers, reads int, every, before, after time.Dur
 		hits, asked = h, n
 		if !done && time.Since(begun) > before {
 			done = true
+			r.rate = float64(n-first) / time.Since(begun).Seconds()
 			r.loads.Store(0)
 			happen()
 			for r.store.Sync(ctx) != nil { // it is connected again
 				<-tick.C
 			}
 			begun, r.happened, r.away = time.Now(), len(r.rates), r.loads.Swap(0)
-			hits, asked = r.store.Stats().LocalHits, made.Load()
+			hits, asked = read()
 		}
 	}
 	cancel()

@@ -134,6 +134,18 @@ func (c *conn) Close() error {
 	return nil
 }
 
+// Trackers implements [backend.Server].
+func (c *conn) Trackers(ctx context.Context) (n int64, err error) {
+	err = c.step(ctx, func() {
+		for other := range c.remote.conns {
+			if !other.o.NoTracking {
+				n++
+			}
+		}
+	})
+	return n, err
+}
+
 // Info implements [backend.Server].
 func (c *conn) Info(ctx context.Context) (i backend.Info, err error) {
 	err = c.step(ctx, func() {

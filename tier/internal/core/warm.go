@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/envelope"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/local"
@@ -20,16 +21,20 @@ func (c *Cache) warmUp() {
 	ctx, evicted := c.s.Goroutines.Ctx, c.s.Evictions.Capacity.Load()
 	for names := range slices.Chunk(c.s.warm.Of(ctx, &c.ns.Namespace), warmPiece) {
 		v, now := c.s.Session.Tail.View(), mono.Now()
-		hashes, watches := make([]local.Key, len(names)), make([]inflight.Watch, len(names))
+		hashes, watches, shards := make([]local.Key, len(names)), make([]inflight.Watch, len(names)), make([]*backend.Shard, len(names))
 		for i, name := range names {
 			hashes[i], _, _ = keyspace.Parse(name)
 			c.s.Table.Watch(hashes[i], &watches[i])
+			// Before it is asked: by the time of the answer another server may have the key, or there is another connection, and
+			// neither tells of its changes.
+			shards[i] = c.s.Session.ShardOf(name)
 		}
 		items, done, err := c.s.Session.ReadMany(ctx, names, false, v)
 		for i := range names {
 			if err == nil && done && items[i].Err == nil {
 				r := storedValue{stored: items[i], Basis: inflight.BasisOf(v), now: now, keeps: true}
-				r.Shard = c.s.Session.ShardOf(names[i])
+				// guard: R9-warm-read-of-server
+				r.Shard = shards[i]
 				c.keepWarm(hashes[i], &watches[i], &r)
 			}
 			c.s.Table.Unwatch(hashes[i], &watches[i])

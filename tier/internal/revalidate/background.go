@@ -2,6 +2,7 @@ package revalidate
 
 import (
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -15,15 +16,21 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/session"
 )
 
-// A pass begins up to latestStart after the first read that found a suspended copy, at random, so that the processes of a
-// fleet that reconnect at once do not all ask at the same time. It asks for perRequest copies at a time and then pauses for
-// pauseFactor times what that took: of a fleet that comes at once, the server has at most one process in six to answer, and the
-// longer that takes, the longer they all pause.
+// A pass begins up to perProcess for each process that the server tells of changed keys (see [Background.count]) after the first
+// read that found a suspended copy, at random. A process that is alone asks for aloneAtOnce copies at a time, without pauses. Several ask
+// for fewAtOnce each and pause, so that they ask for no more than together in a second, all of them: that is a tenth to a fifth of
+// what a processor of the server does, in pieces so short that another client seldom waits for more than one. However many there are, each pauses
+// for as long as a request took at least.
 const (
+	aloneAtOnce = 512
+	fewAtOnce   = 32
+	together    = 100_000
+	perProcess  = 5 * time.Millisecond
 	latestStart = 250 * time.Millisecond
-	perRequest  = 128
-	leastPause  = time.Millisecond
-	pauseFactor = 5
+	// countEvery, times the number of processes, is how often each counts them: a connection that was lost may count for a moment.
+	countEvery = 20 * time.Millisecond
+	// unknownFleet is how many processes there are taken to be where the server does not tell.
+	unknownFleet = 6
 	// most is how many copies are asked for in the background after a loss. What is beyond them is asked for when it is read.
 	most   = 1 << 17
 	budget = time.Minute // most is for that time, if the epoch lasts
@@ -39,15 +46,20 @@ type Background struct {
 	running atomic.Bool
 
 	// Of the goroutine that runs.
-	epoch uint64    // for which most counts
-	began mono.Time // when that began
-	asked int
+	epoch     uint64    // for which most counts
+	began     mono.Time // when that began
+	asked     int
+	processes int // that the server tells of changed keys, this one among them
+	countedAt mono.Time
+	requests  int              // that were answered
+	took      [4]time.Duration // each of the latest of them
 }
 
 // Wake has a pass begin soon, unless one is under way. It is called by each read that finds a suspended copy, so one that
 // a pass has left behind, as when the server did not answer, begins another. Without tracking, where only a server of a cluster
 // that is another suspends copies, they are left to their reads: they are of an epoch, and as of a tick, of another kind.
 func (b *Background) Wake() {
+	// guard: V6-left-to-reads
 	if !b.Session.Cfg.NoTracking && b.running.CompareAndSwap(false, true) && !b.Goroutines.Spawn(b.run) {
 		b.running.Store(false)
 	}
@@ -55,13 +67,54 @@ func (b *Background) Wake() {
 
 func (b *Background) run() {
 	defer b.running.Store(false)
-	if b.sleep(rand.N(latestStart)) {
+	b.count()
+	if b.sleep(rand.N(min(latestStart, time.Duration(b.processes)*perProcess))) {
 		b.pass()
 	}
 }
 
+// count asks how many processes the server tells of changed keys. Those that reconnect at once count a few at first, and all
+// soon after.
+func (b *Background) count() {
+	b.processes, b.countedAt = unknownFleet, mono.Now()
+	if !b.mayAsk() {
+		return
+	}
+	ctx := b.Session.Request(b.Goroutines.Ctx)
+	defer ctx.End()
+	if n, err := b.Session.Conn.Trackers(ctx); err == nil && n > 0 {
+		b.processes = int(n)
+	}
+}
+
+// pause is how long to wait after a request for so many copies that took so long. What it took is that of the quickest of the latest
+// few, since others may have waited for a processor here.
+func (b *Background) pause(copies int, took time.Duration) time.Duration {
+	if mono.Now().Sub(b.countedAt) > time.Duration(b.processes)*countEvery {
+		b.count()
+	}
+	b.took[b.requests%len(b.took)] = took
+	b.requests++
+	if b.processes == 1 {
+		return 0
+	}
+	share := time.Duration(copies*b.processes) * time.Second / together
+	return max(share-took, slices.Min(b.took[:min(b.requests, len(b.took))]))
+}
+
+// atOnce is how many copies are asked for in a request.
+func (b *Background) atOnce() int {
+	if b.processes == 1 {
+		return aloneAtOnce
+	}
+	return fewAtOnce
+}
+
 // sleep returns false if the store is closed meanwhile.
 func (b *Background) sleep(d time.Duration) bool {
+	if d <= 0 {
+		return b.Goroutines.Ctx.Err() == nil
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -83,7 +136,7 @@ func (b *Background) pass() {
 	waiting := b.Local.Hottest(most)
 	for len(waiting) > 0 && b.asked < most {
 		var ps []*proof
-		ps, waiting = b.next(waiting)
+		ps, waiting = b.next(waiting, b.atOnce())
 		if len(ps) == 0 {
 			return
 		}
@@ -93,7 +146,7 @@ func (b *Background) pass() {
 			return
 		}
 		// guard: V6-paced
-		if !b.sleep(max(leastPause, pauseFactor*mono.Now().Sub(begun))) || !b.mayAsk() {
+		if !b.sleep(b.pause(len(ps), mono.Now().Sub(begun))) || !b.mayAsk() {
 			return
 		}
 	}
@@ -117,10 +170,10 @@ type proof struct {
 func (p *proof) copy() *record.Item { return &p.entry.Value }
 
 // next returns the first of the copies that are still suspended, as many as are asked for at once, and the rest.
-func (b *Background) next(waiting []*local.Entry[record.Item]) (ps []*proof, rest []*local.Entry[record.Item]) {
+func (b *Background) next(waiting []*local.Entry[record.Item], atOnce int) (ps []*proof, rest []*local.Entry[record.Item]) {
 	v, now := b.Session.Tail.View(), mono.Now()
 	for i, e := range waiting {
-		if len(ps) == perRequest {
+		if len(ps) == atOnce {
 			return ps, waiting[i:]
 		}
 		it := &e.Value

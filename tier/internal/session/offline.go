@@ -311,6 +311,14 @@ func (l *lateConn) Info(ctx context.Context) (backend.Info, error) {
 	return c.Info(ctx)
 }
 
+func (l *lateConn) Trackers(ctx context.Context) (int64, error) {
+	c, err := l.conn()
+	if err != nil {
+		return 0, err
+	}
+	return c.Trackers(ctx)
+}
+
 // LosesWrites: as long as it is not known.
 func (l *lateConn) LosesWrites() bool {
 	c, err := l.conn()
