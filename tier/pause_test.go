@@ -1,0 +1,192 @@
+package tier_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiercache/tiercache/internal/interpose"
+	"github.com/tiercache/tiercache/tier"
+)
+
+// failingMany is a source of batches that is down.
+func failingMany(n *atomic.Int64) tier.BatchLoader[string] {
+	return func(context.Context, []string, tier.Entries) (map[string]string, error) {
+		n.Add(1)
+		return nil, errOrigin
+	}
+}
+
+// Guard: whichever way a value past its TTL is served, a source that fails is called once a pause,
+// and the pauses double up to a minute.
+func TestAFailingSourceIsCalledOnceAPause(t *testing.T) {
+	ways := map[string][]tier.CacheOption{
+		"while revalidating":              {tier.WithStaleWhileRevalidate(time.Hour)},
+		"while revalidating, remote only": {tier.WithStaleWhileRevalidate(time.Hour), tier.WithRemoteOnly()},
+		"on error":                        {tier.WithStaleOnError(time.Hour)},
+		"on error, remote only":           {tier.WithStaleOnError(time.Hour), tier.WithRemoteOnly()},
+		"on error, local only":            {tier.WithStaleOnError(time.Hour), tier.WithLocalOnly()},
+		"both, for a soft timeout":        {tier.WithStaleWhileRevalidate(time.Minute), tier.WithStaleOnError(time.Hour), tier.WithSoftTimeout(time.Second)},
+	}
+	for name, options := range ways {
+		t.Run(name, func(t *testing.T) {
+			inBubbles(t, func(t *testing.T, f *fleet) {
+				c := view[string](t, f.process(), "docs", append(options, tier.WithTTL(time.Minute))...)
+				require.NoError(t, c.Set(t.Context(), "k", "v"))
+				time.Sleep(61 * time.Second)
+				var loads atomic.Int64
+				read := func(i int) {
+					if i%2 == 0 {
+						r := find(t, c, "k", counted(&loads, fails[string](errOrigin)))
+						assert.Equal(t, "v", r.Value)
+						assert.True(t, r.Stale)
+						return
+					}
+					got, err := c.GetMany(t.Context(), []string{"k"}, failingMany(&loads))
+					assert.NoError(t, err)
+					assert.Equal(t, map[string]string{"k": "v"}, got)
+				}
+				for i := range 10_000 { // 1,000 s
+					read(i)
+					synctest.Wait()
+					time.Sleep(100 * time.Millisecond)
+				}
+				// 1, 2, 4 … 32, 60, 60 … seconds, and up to a quarter more: 6 pauses in the first 64 to 80 s,
+				// then 12 to 16 of a minute.
+				assert.GreaterOrEqual(t, loads.Load(), int64(18))
+				assert.LessOrEqual(t, loads.Load(), int64(24))
+				// A load that succeeds ends the pause.
+				time.Sleep(2 * time.Minute)
+				find(t, c, "k", is("new"))
+				synctest.Wait()
+				assert.Equal(t, "new", find(t, c, "k", unneeded).Value)
+			})
+		})
+	}
+}
+
+// Guard: a pause is no reason to give a caller without a value an error, unless it asked for that.
+func TestACallerWithoutAValueLoadsDuringAPause(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		s := f.process()
+		var loads atomic.Int64
+		for i, options := range [][]tier.CacheOption{nil, {tier.WithRemoteOnly()}, {tier.WithFailFast()}, {tier.WithFailFast(), tier.WithRemoteOnly()}} {
+			c := view[string](t, s, fmt.Sprint("docs", i), options...)
+			loads.Store(0)
+			for range 5 {
+				_, err := c.Get(t.Context(), "k", counted(&loads, fails[string](errOrigin)))
+				assert.ErrorIs(t, err, errOrigin)
+				many, err := c.GetMany(t.Context(), []string{"k"}, failingMany(&loads))
+				assert.ErrorIs(t, err, errOrigin)
+				assert.Empty(t, many)
+			}
+			assert.Equal(t, []int64{10, 10, 1, 1}[i], loads.Load())
+		}
+		c := view[string](t, s, "fast", tier.WithFailFast(), tier.WithRetryAfter(time.Second, time.Second))
+		loads.Store(0)
+		for range 3 {
+			_, err := c.Get(t.Context(), "k", counted(&loads, fails[string](errOrigin)))
+			assert.Equal(t, errOrigin, err, "it is the loader's own")
+		}
+		assert.Equal(t, int64(1), loads.Load())
+		require.NoError(t, c.Set(t.Context(), "k", "set"))
+		assert.Equal(t, "set", find(t, c, "k", unneeded).Value, "what a tier has is no load")
+		require.NoError(t, c.Delete(t.Context(), "k"))
+		time.Sleep(2 * time.Second)
+		assert.Equal(t, "v", find(t, c, "k", is("v")).Value, "the pause is over")
+	})
+}
+
+// Guard: a view that serves nothing past its TTL loads, though another view of its namespace is given
+// the remembered error with a value.
+func TestAPauseIsNotOfOtherViews(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		s := f.process()
+		patient := view[string](t, s, "docs", tier.WithTTL(time.Minute), tier.WithStaleOnError(time.Hour))
+		strict := view[string](t, s, "docs", tier.WithTTL(time.Minute))
+		require.NoError(t, patient.Set(t.Context(), "k", "v"))
+		time.Sleep(time.Minute)
+		assert.True(t, find(t, patient, "k", fails[string](errOrigin)).Stale)
+		var loads atomic.Int64
+		_, err := strict.Get(t.Context(), "k", counted(&loads, fails[string](errOrigin)))
+		assert.ErrorIs(t, err, errOrigin)
+		assert.Equal(t, int64(1), loads.Load())
+		assert.True(t, find(t, patient, "k", unneeded).Stale)
+		assert.Equal(t, "new", find(t, strict, "k", is("new")).Value)
+		assert.Equal(t, "new", find(t, patient, "k", unneeded).Value)
+	})
+}
+
+// Guard: nor is a view that joins the other's call given its remembered error.
+func TestARememberedErrorIsNotOfTheViewsThatJoin(t *testing.T) {
+	eachRemote(t, func(t *testing.T, w *world) {
+		a, hooks := w.open()
+		patient := cacheOf[int64](t, a, tier.WithRemoteOnly(), tier.WithTTL(time.Millisecond), tier.WithStaleOnError(time.Hour), tier.WithRetryAfter(time.Hour, time.Hour))
+		strict := cacheOf[int64](t, a, tier.WithRemoteOnly())
+		require.NoError(t, patient.Set(t.Context(), "k", 1))
+		within(t, "it is past its TTL, and its source fails", func() bool {
+			r, err := patient.Lookup(t.Context(), "k", fails[int64](errOrigin))
+			return err == nil && r.Stale
+		})
+		reached, goOn := stopAt(hooks.Before, interpose.Get, 1)
+		var all sync.WaitGroup
+		all.Go(func() { assert.True(t, lookup(t, patient, none).Stale) })
+		<-reached
+		all.Go(func() {
+			assert.Equal(t, int64(2), lookup(t, strict, func(context.Context, *tier.Entry) (int64, error) { return 2, nil }).Value)
+		})
+		within(t, "the other view joins", func() bool { return tier.Waiters(strict, "k") == 2 })
+		close(goOn)
+		all.Wait()
+	})
+}
+
+// Guard: what says nothing of the source begins no pause.
+func TestNotFoundAndGivenUpLoadsBeginNoPause(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		c := view[string](t, f.process(), "docs", tier.WithFailFast(), tier.WithNegativeTTL(0))
+		for range 2 {
+			var loads atomic.Int64
+			_, err := c.Get(t.Context(), "k", counted(&loads, fails[string](tier.ErrNotFound)))
+			assert.ErrorIs(t, err, tier.ErrNotFound)
+			assert.Equal(t, int64(1), loads.Load())
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := c.Get(ctx, "k", func(ctx context.Context, _ *tier.Entry) (string, error) {
+			<-ctx.Done()
+			return "", ctx.Err()
+		})
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		synctest.Wait()
+		assert.Equal(t, "v", find(t, c, "k", is("v")).Value)
+	})
+}
+
+// Guard: an early refresh that fails is tried again after the pause; also one that another process
+// was about to do, and did not.
+func TestAnEarlyRefreshThatFailedIsTriedAgain(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		c := view[string](t, f.process(), "docs", tier.WithTTL(time.Hour), tier.WithEarlyRefresh(0.5))
+		find(t, c, "k", is("v1"))
+		time.Sleep(31 * time.Minute)
+		var loads atomic.Int64
+		for range 20 { // within the first pause
+			find(t, c, "k", counted(&loads, fails[string](errOrigin)))
+			synctest.Wait()
+			time.Sleep(10 * time.Millisecond)
+		}
+		assert.Equal(t, int64(1), loads.Load())
+		time.Sleep(2 * time.Second)
+		find(t, c, "k", is("v2"))
+		synctest.Wait()
+		assert.Equal(t, "v2", find(t, c, "k", unneeded).Value)
+	})
+}
