@@ -71,7 +71,7 @@ test: race ## run every test, with the race detector and a real server (PKGS=./r
 .PHONY: test-extra
 test-extra: ## the tests that need more: the history, and each server of TIERCACHE_VALKEY_SERVERS=/path/one:/path/two
 	@$(WITH_SERVER) && PATH="$$(scripts/get-promtool):$$PATH" && export PATH && $(GOTEST) -must-run $(EXTRA) then $(PROMETHEUS) \
-		$(foreach server,$(OTHER_SERVERS),$(if $(filter $(firstword $(OTHER_SERVERS)),$(server)),then,and) TIERCACHE_VALKEY_SERVERS= VALKEY_SERVER=$(server) $(ON_SERVERS))
+		$(foreach server,$(OTHER_SERVERS),and TIERCACHE_VALKEY_SERVERS= VALKEY_SERVER=$(server) $(ON_SERVERS))
 	@$(if $(TIERCACHE_VALKEY_SERVERS),,echo 'SKIP other servers: TIERCACHE_VALKEY_SERVERS names none')
 
 .PHONY: race
