@@ -24,7 +24,7 @@ import (
 // everything that a V points to must be treated as read-only.
 type Cache[V any] struct {
 	core core.Cache
-	// single and batch run a loader of the type: see LoadFunc.
+	// single and batch run a loader of the type: see core.LoadFunc.
 	single, batch core.RunFunc
 }
 

@@ -43,17 +43,7 @@ func draw(out string, curves []string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(out, []byte(alone(svg)), 0o644)
-}
-
-// style is that of a picture that stands alone: the colours of its axes and text are those of its page in the reports.
-const style = `<style>svg { color: #1c1c1e; background: #fff } text { fill: currentColor }
-@media (prefers-color-scheme: dark) { svg { color: #e8e8ea; background: #17181b } }</style>`
-
-// alone has a picture be legible without a page around it.
-func alone(svg string) string {
-	at := strings.Index(svg, ">") + 1
-	return svg[:at] + style + strings.ReplaceAll(svg[at:], "font-size:10px", "font-size:12px")
+	return os.WriteFile(out, []byte(report.StandAlone(svg)), 0o644)
 }
 
 // read reads the seconds before and after the loss that the picture shows.

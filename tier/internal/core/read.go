@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/mono"
@@ -137,15 +136,6 @@ func (c *Cache) usesLocal(o config.Call) bool {
 	return !o.NoLocal && !c.cfg.RemoteOnly && !c.ns.IsBypassed()
 }
 
-func waitFor(ctx context.Context, e *inflight.Event) error {
-	select {
-	case <-e.Wait():
-		return nil
-	case <-ctx.Done():
-		return endOf(ctx)
-	}
-}
-
 // orStale serves a value past its TTL instead of a loader's error, if the cache has
 // WithStaleOnError.
 func (c *Cache) orStale(out *inflight.Outcome, fallback *record.Item) (inflight.Served, error) {
@@ -211,102 +201,6 @@ func (c *Cache) fromLocal(h local.Key, key string) (got inflight.Served, ok, due
 	}
 	c.ns.Stats.LocalMisses[CauseExpired].Add(1)
 	return inflight.Served{It: it}, false, false
-}
-
-// await waits for a call to end, for ctx, or for the soft timeout, counted from since, if there is
-// a value past its TTL, which is served in that case: the caller's own fallback, or the one that the
-// call has read remotely, if the caller may share that.
-func (c *Cache) await(ctx context.Context, f *inflight.Call, leads bool, since snapshot, fallback *record.Item) (instead inflight.Served, ended bool, err error) {
-	// First: what a caller has is not given up because its context has ended by now.
-	// guard: answer-before-end-of-context
-	if f.Finished() {
-		return inflight.Served{}, true, nil
-	}
-	done, err := awaits(ctx, f)
-	if err != nil {
-		return inflight.Served{}, false, err
-	}
-	defer done()
-	if c.cfg.SoftTimeout == 0 {
-		select {
-		case <-f.Done.Wait():
-			return inflight.Served{}, true, nil
-		case <-ctx.Done():
-			return inflight.Served{}, false, endOf(ctx)
-		}
-	}
-	timer := time.NewTimer(c.cfg.SoftTimeout - mono.Now().Sub(since.began))
-	defer timer.Stop()
-	for looked := false; ; {
-		select {
-		case <-f.Done.Wait():
-			return inflight.Served{}, true, nil
-		case <-ctx.Done():
-			return inflight.Served{}, false, endOf(ctx)
-		case <-timer.C:
-			it, refused := c.newerFallback(f, leads, since, fallback)
-			if it == nil && refused && !looked {
-				// guard: refused-fallback-is-read
-				looked, it = true, c.readFallback(ctx, f)
-			}
-			if it != nil && c.stillServable(it, c.cfg.StaleWindow()) {
-				c.s.Table.Detach(f)
-				late := mono.Now() >= it.Meta().Fresh
-				if late {
-					c.ns.Stats.Stale.Add(1)
-				}
-				return inflight.Served{It: it, Origin: inflight.FromLocal, Stale: late}, false, nil
-			}
-			timer.Reset(max(c.cfg.SoftTimeout/2, time.Millisecond)) // the call may be about to find one
-		}
-	}
-}
-
-// newerFallback returns the newer of a caller's fallback and of what its call has found remotely. refused says that the call has found
-// something that is not for this caller.
-//
-//	A: leads a call, and reads 1 past its TTL
-//	B: sets the key to 2
-//	C: begins, and must not be given 1
-func (c *Cache) newerFallback(f *inflight.Call, leads bool, since snapshot, fallback *record.Item) (it *record.Item, refused bool) {
-	found := f.Found.Load()
-	if found == nil || !c.ofType(found.It) {
-		return fallback, false
-	}
-	// guard: R10-found-older-than-change
-	if !leads && (changedSince(found, since) || !c.provenSince(found, since, false)) {
-		return fallback, true
-	}
-	if fallback != nil && fallback.Meta().Born > found.It.Meta().Born {
-		return fallback, false
-	}
-	return found.It, false
-}
-
-// readFallback reads the remote tier for a caller whose call has found a value past its TTL that this caller may not share:
-//
-//	B: begins, in a store that was idle, and knows of no change of the last seconds
-//	A: has begun a call before; its read takes the changes along, and finds 1 past its TTL; its loader takes long
-//	B: joins the call, whose read is of before B knew what has changed
-func (c *Cache) readFallback(ctx context.Context, f *inflight.Call) *record.Item {
-	if c.awaitStored(ctx, f.H) != nil {
-		return nil
-	}
-	v := c.s.Session.Tail.View()
-	stored, done, err := c.s.Session.ReadOne(ctx, c.ns.RemoteName(f.H), false, v)
-	if err != nil {
-		c.countReadError(ctx, err)
-	}
-	if err != nil || !done {
-		return nil
-	}
-	it, _, _ := c.open(ctx, &storedValue{key: f.Key, stored: stored, Basis: inflight.BasisOf(v), now: mono.Now()})
-	if it == nil || it.Negative {
-		return nil
-	}
-	it.Release(c.s.Session.Tail)
-	c.removeOtherVersions(f.H, it, nil)
-	return it
 }
 
 // LeadCall is the work of the caller that leads a call: read the remote tier in its own
