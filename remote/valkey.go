@@ -57,7 +57,7 @@ func (b valkeyBackend) String() string {
 //
 //	tracked is about to be used     connected     Events.Lost: what was proven over the one before is void
 //	tracked was lost                invalidated   Events.Lost, with nil for the keys
-//	... of one server of a cluster  lose          its shard is gone; Events.Lost as well if it has the log, or is unknown
+//	... of one server of a cluster  lose          its shards are gone; Events.Moved
 //	plain has closed a connection   link.closing  serverChanged: the server may be another, so serverConn dials anew
 //	the subscription has begun      subscribe     Events.Published with an empty message
 type valkeyConn struct {
@@ -151,6 +151,9 @@ func (b valkeyBackend) Connect(ctx context.Context, o backend.Options) (backend.
 	}
 	if o.Heartbeat == 0 {
 		o.Heartbeat = 250 * time.Millisecond
+	}
+	if o.Events.Moved == nil { // the caller knows that there is one server
+		o.Events.Moved = func() {}
 	}
 	var w watched
 	base := b.base(o)
@@ -303,20 +306,18 @@ func (c *valkeyConn) connected() int64 {
 
 // dialledInCluster is called when a connection to a server of a cluster is about to be used.
 func (c *valkeyConn) dialledInCluster(address string) {
-	if c.shards.lose(address) && !c.o.NoTracking {
-		return
-	}
-	c.shards.dialled(address)
-	c.connected()
+	c.shards.lose(address)
+	c.dials.Add(1)
+	// guard: R6-dial-in-cluster
+	c.deliver(c.o.Events.Moved)
 }
 
 // endedInCluster is called when a connection to a server of a cluster has ended.
 func (c *valkeyConn) endedInCluster(address string) {
 	c.cluster.suspect.Store(true)
-	// guard: V1-connection-of-one-server
-	if !c.shards.lose(address) {
-		c.invalidated(nil)
-	}
+	c.shards.lose(address)
+	// guard: R6-end-in-cluster
+	c.deliver(c.o.Events.Moved)
 }
 
 // sharded reports whether the keys are those of a cluster.

@@ -319,6 +319,7 @@ func (r *recorder) events() backend.Events {
 			})
 		},
 		Lost:      func() { event(func() { r.losses++ }) },
+		Moved:     func() { event(func() { r.losses++ }) }, // of the keys of a server of a cluster
 		Published: func(m string) { event(func() { r.messages = append(r.messages, m) }) },
 	}
 }
