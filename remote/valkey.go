@@ -73,6 +73,7 @@ type valkeyConn struct {
 	enrolment     enrolment
 	trims         chan time.Duration // see trimSoon
 	withheld      chan withheld      // see tellLater
+	untold        atomic.Int64       // the tick of the latest of those that is not known to be told; 0: all are
 	// changes and scopes that were recorded since old ones were forgotten
 	changesSince, scopesSince atomic.Int64
 
@@ -576,6 +577,7 @@ func (c *valkeyConn) Close() error {
 	c.closed = true
 	c.eventMu.Unlock()
 	c.cancel()
+	c.tellAll()
 	c.large.close()
 	c.tracked.Close()
 	c.plain.Close()
