@@ -57,7 +57,7 @@ func (b valkeyBackend) String() string {
 //
 //	tracked is about to be used     connected     Events.Lost: what was proven over the one before is void
 //	tracked was lost                invalidated   Events.Lost, with nil for the keys
-//	... of one server of a cluster  lose          its shards are gone; Events.Moved
+//	... of one server of a cluster  lose          its shards are gone; Events.Moved when one is about to be used
 //	plain has closed a connection   link.closing  serverChanged: the server may be another, so serverConn dials anew
 //	the subscription has begun      subscribe     Events.Published with an empty message
 type valkeyConn struct {
@@ -313,12 +313,11 @@ func (c *valkeyConn) dialledInCluster(address string) {
 	c.deliver(c.o.Events.Moved)
 }
 
-// endedInCluster is called when a connection to a server of a cluster has ended.
+// endedInCluster is called when a connection to a server of a cluster has ended. Whichever server answers in its place: the
+// shards that the answers are of are gone. So nothing is told, and a server that ends each connection does not have the log read as often.
 func (c *valkeyConn) endedInCluster(address string) {
 	c.cluster.suspect.Store(true)
 	c.shards.lose(address)
-	// guard: R6-end-in-cluster
-	c.deliver(c.o.Events.Moved)
 }
 
 // sharded reports whether the keys are those of a cluster.

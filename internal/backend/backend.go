@@ -59,7 +59,7 @@ type Events struct {
 	Changed func(keys []string)
 	// Lost is called when invalidations of any key may have been missed.
 	Lost func()
-	// Moved is called when a server of a cluster, or another connection to one, is about to answer, or has ended: what is
+	// Moved is called when a server of a cluster, or another connection to one, is about to answer: what is
 	// answered without a delta may come from another server than the one that was proven when it was asked for. Of whose
 	// keys invalidations may have been missed the [Shard]s tell.
 	Moved func()

@@ -7,7 +7,6 @@ func init() {
 		{"V1-earlier-probe", "operand 3", "./remote TestALostConnectionOfACluster"},
 		{"V1-connection-of-log", "false", "TestInAClusterTheLossOfTheLogsConnection"},
 		{"R6-dial-in-cluster", "drop", "./remote TestALostConnectionOfACluster"},
-		{"R6-end-in-cluster", "drop", "./remote TestALostConnectionOfACluster"},
 		{"R6-proof-since-move", "operand 3", "TestI2WhatAnotherServerAnswers"},
 		{"R6-read-overtaken-by-move", "operand 2", "TestI2AReadThatAMoveOvertakes"},
 		{"R6-demoted-server-proves-nothing", "operand 2", "./remote TestAServerThatHasJust"},
