@@ -19,8 +19,8 @@ var worlds = map[string]Limits{
 
 // large are worlds that take minutes.
 var large = map[string]Limits{
-	"all":            {Changes: 2, Loads: 3, Beats: 3, Disconnects: 2, Overflows: 1, LogLosses: 1, Steps: 3},
-	"all, untracked": {Changes: 2, Loads: 3, Beats: 3, Disconnects: 2, Overflows: 1, LogLosses: 1, Steps: 3, Untracked: true},
+	"all":            {Changes: 2, Loads: 2, Beats: 2, Disconnects: 1, Overflows: 1, LogLosses: 1, Steps: 3},
+	"all, untracked": {Changes: 2, Loads: 2, Beats: 2, Disconnects: 1, Overflows: 1, LogLosses: 1, Steps: 3, Untracked: true},
 }
 
 func TestNoCopyOfTheLogIsServedForLongerThanTheBound(t *testing.T) {

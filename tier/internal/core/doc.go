@@ -1,7 +1,8 @@
 // Package core is the engine of package tier, for values of any type: how a key is read, loaded, filled, written and
 // invalidated. Package tier has the API: types, options, and the conversions of values.
 //
-// A [Store] has what is one per process, a [Cache] what is one per view of a namespace, and a loadRun is one run of a
+// A [Store] has what is one per process, a [Cache] what is one per view of a namespace while it is used (a [View] is what
+// is left of one that is idle, and a [Lasting] what is left of its namespace), and a loadRun is one run of a
 // loader. Read it in this order: cache.go (a hit), read.go and share.go (a read that misses, and which callers share it), load.go
 // and lease.go (a run, and the leases of the fleet), fill.go (what was loaded goes into both tiers), write.go (Set and
 // Delete), judge.go (what is believed). Exported fields are for package tier, which makes its figures and its health of
