@@ -1,8 +1,8 @@
 // Package logcopies models local copies that a lost connection does not suspend (rule V2), since the log tells of all that
 // they depend on: copies of WithLocalOnly, which no server has, and all copies WithoutTracking, whose keys are scopes.
 //
-// There is a server with a log and, without tracking, an entry. Process A changes the truth, and has the log record that. Process B
-// loads the truth, or reads the entry, and keeps a copy, which it judges by the mark of its scope and serves while it has proof. Messages
+// There is a server with a log. The truth is what a loader reads or, without tracking, the entry. Process A changes the truth, and has the log record that. Process B
+// loads or reads the truth, and keeps a copy, which it judges by the mark of its scope and serves while it has proof. Messages
 // are lost, B's connection breaks, the log outgrows a delta, so that B discards its marks, or is deleted; and time passes.
 //
 // A lost connection ends B's heartbeat and what is on its way, and nothing else: not the copy, and not the proof. So the search
@@ -49,7 +49,6 @@ type Limits struct {
 	Overflows   int8 // of the log, beyond what a delta holds
 	LogLosses   int8
 	Steps       int8 // of time
-	Untracked   bool // not a limit: the copy is of an entry, whose key is a scope
 }
 
 // Log is the change log, or what a process knows of it: the latest tick, and that of the scope.
@@ -68,7 +67,6 @@ type Copy struct {
 // State is everything there is. All of it is bytes.
 type State struct {
 	Log    Log
-	Entry  int8 // its version, without tracking
 	Truth  int8
 	Acked  [maxVersion + 1]int8 // how long ago the change to the version was acknowledged; 0: not yet, 1: just now
 	Change Change
@@ -188,9 +186,8 @@ func (g Guards) changes(s *State, then func(where, event string, f func(s *State
 		return
 	}
 	if !c.Done && (g.RecordAfterWrite || c.Recorded) {
-		then("A", "the truth changes, and the entry if there is one", func(s *State) {
+		then("A", "the truth changes, which is the entry without tracking", func(s *State) {
 			s.Truth++
-			s.Entry = s.Truth
 			s.Change.Done = true
 			s.acknowledge()
 		})
@@ -231,11 +228,8 @@ func (g Guards) loads(s *State, then func(where, event string, f func(s *State))
 			s.Load = Load{Begun: true, Inc: s.Know.Inc, Tick: s.Know.Tick}
 		})
 	case l.Begun && !l.Read:
-		then("B", "reads the truth, or the entry", func(s *State) {
+		then("B", "reads the truth", func(s *State) {
 			s.Load.Read, s.Load.Version = true, s.Truth
-			if s.Left.Untracked {
-				s.Load.Version = s.Entry
-			}
 		})
 	case l.Read:
 		then("B", "keeps what it has read", func(s *State) {
