@@ -273,7 +273,8 @@ func (n *notices) events() backend.Events {
 				}
 			})
 		},
-		Lost: func() { locked(func() { n.lost++ }) },
+		Lost:  func() { locked(func() { n.lost++ }) },
+		Moved: func() {},
 		Published: func(m string) {
 			locked(func() {
 				if m == "" {

@@ -290,7 +290,7 @@ if known < last and string.sub(ARGV[3], 1, 16) == inc then missed = message(inc,
 return {inc, fmt(last), score, more and '1' or '0', wait > 0 and fmt(wait) or '0', missed}
 `)
 
-	// scriptTell: KEYS log; ARGV channel, position of a change of which the message had to wait. It has a message
+	// scriptTell: KEYS log; ARGV channel, position of a change of which the message had to wait, whether it waits no longer. It has a message
 	// published of all changes that wait, unless one was since that change. It returns for how long, in µs, it has
 	// to wait still.
 	scriptTell = newPublishing("#!lua flags=allow-oom\n" + luaNumbers.Replace(luaLog+luaPublish) + `
@@ -299,7 +299,8 @@ local inc, last, _, pace = head(log, t)
 if not inc then return 0 end
 local told, paid, wait = paced(pace, t, last)
 if told >= tonumber(ARGV[2]) or told >= last then return 0 end
-if wait > 0 then return wait end
+-- guard: closing-waits-for-no-pace
+if wait > 0 and ARGV[3] == '0' then return wait end
 publish(log, ARGV[1], inc, pace, told, paid, t, last, several(log, told, last))
 return 0
 `)

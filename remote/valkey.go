@@ -57,7 +57,7 @@ func (b valkeyBackend) String() string {
 //
 //	tracked is about to be used     connected     Events.Lost: what was proven over the one before is void
 //	tracked was lost                invalidated   Events.Lost, with nil for the keys
-//	... of one server of a cluster  lose          its shard is gone; Events.Lost as well if it has the log, or is unknown
+//	... of one server of a cluster  lose          its shards are gone; Events.Moved when one is about to be used
 //	plain has closed a connection   link.closing  serverChanged: the server may be another, so serverConn dials anew
 //	the subscription has begun      subscribe     Events.Published with an empty message
 type valkeyConn struct {
@@ -73,6 +73,7 @@ type valkeyConn struct {
 	enrolment     enrolment
 	trims         chan time.Duration // see trimSoon
 	withheld      chan withheld      // see tellLater
+	untold        atomic.Int64       // the tick of the latest of those that is not known to be told; 0: all are
 	db            int                // that was selected
 	// changes and scopes that were recorded since old ones were forgotten
 	changesSince, scopesSince atomic.Int64
@@ -152,6 +153,9 @@ func (b valkeyBackend) Connect(ctx context.Context, o backend.Options) (backend.
 	}
 	if o.Heartbeat == 0 {
 		o.Heartbeat = 250 * time.Millisecond
+	}
+	if o.Events.Moved == nil { // the caller knows that there is one server
+		o.Events.Moved = func() {}
 	}
 	var w watched
 	base := b.base(o)
@@ -304,20 +308,17 @@ func (c *valkeyConn) connected() int64 {
 
 // dialledInCluster is called when a connection to a server of a cluster is about to be used.
 func (c *valkeyConn) dialledInCluster(address string) {
-	if c.shards.lose(address) && !c.o.NoTracking {
-		return
-	}
-	c.shards.dialled(address)
-	c.connected()
+	c.shards.lose(address)
+	c.dials.Add(1)
+	// guard: R6-dial-in-cluster
+	c.deliver(c.o.Events.Moved)
 }
 
-// endedInCluster is called when a connection to a server of a cluster has ended.
+// endedInCluster is called when a connection to a server of a cluster has ended. Whichever server answers in its place: the
+// shards that the answers are of are gone. So nothing is told, and a server that ends each connection does not have the log read as often.
 func (c *valkeyConn) endedInCluster(address string) {
 	c.cluster.suspect.Store(true)
-	// guard: V1-connection-of-one-server
-	if !c.shards.lose(address) {
-		c.invalidated(nil)
-	}
+	c.shards.lose(address)
 }
 
 // sharded reports whether the keys are those of a cluster.
@@ -576,6 +577,7 @@ func (c *valkeyConn) Close() error {
 	c.closed = true
 	c.eventMu.Unlock()
 	c.cancel()
+	c.tellAll()
 	c.large.close()
 	c.tracked.Close()
 	c.plain.Close()

@@ -32,21 +32,23 @@ type shards struct {
 
 	mu     sync.Mutex // guards what follows, and that bySlot is made of it
 	nodes  map[string]*node
-	logAt  mono.Time // when the log was last asked for; 0: not yet
+	owners *[backend.Slots]*node // of which bySlot was made; nil of a slot that is no server's
+	logAt  mono.Time             // when the log was last asked for; 0: not yet
 	probes map[string]*probes
 }
 
 // node is a primary.
 type node struct {
-	shard *backend.Shard
-	state nodeState
-	sent  mono.Time // when it was asked
+	address string
+	shards  [backend.Slots / backend.SlotsTogether]*backend.Shard // nil where it has no slot
+	state   nodeState
+	sent    mono.Time // when it was asked
 	// what was asked by then proves nothing
 	lostAt mono.Time
 }
 
 func newShards(c *valkeyConn) *shards {
-	k := &shards{c: c, wake: make(chan struct{}, 1), nodes: make(map[string]*node), probes: make(map[string]*probes)}
+	k := &shards{c: c, wake: make(chan struct{}, 1), nodes: make(map[string]*node), owners: new([backend.Slots]*node), probes: make(map[string]*probes)}
 	k.publishLocked()
 	return k
 }
@@ -93,15 +95,6 @@ func (k *shards) wakeUp() {
 	}
 }
 
-// dialled is called when another connection to a server is about to be used.
-func (k *shards) dialled(address string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.dropLocked(address) {
-		k.publishLocked()
-	}
-}
-
 // lost is called when it is not known what was lost.
 func (k *shards) lost() {
 	k.mu.Lock()
@@ -114,31 +107,45 @@ func (k *shards) lost() {
 }
 
 // lose is called when the connection to a server has ended, or another is about to be used: what it told of its keys may be lost.
-// alone is false if more may be: a server that is not known as a primary may be one by now, of any keys; and what the
-// log tells is of all.
-func (k *shards) lose(address string) (alone bool) {
+// A server that is not known as a primary has told of no key by which a copy is believed.
+func (k *shards) lose(address string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	n := k.nodes[address]
-	if n == nil {
-		// guard: V1-unknown-server
-		return false
+	if n := k.nodes[address]; n != nil {
+		// guard: V1-lost-shard
+		n.lose()
+		k.publishLocked()
 	}
-	// guard: V1-lost-shard
-	n.lose()
-	k.publishLocked()
 	k.wakeUp()
-	// guard: V1-server-of-log
-	// guard: V1-log-that-moves
-	return k.of(k.c.log) != n.shard && k.of(k.c.log) != backend.NoShard
 }
 
-// lose has the shard be gone. Nothing that was asked before proves the next.
+// lose has the shards be gone. Nothing that was asked before proves the next.
 func (n *node) lose() {
-	next := &backend.Shard{Addr: n.shard.Addr}
-	next.Reading.Store(n.shard.Reading.Load())
-	n.shard.ProvenAt.Store(0)
-	n.shard, n.lostAt = next, mono.Now()
+	n.lostAt = mono.Now()
+	for i := range n.shards {
+		n.replace(i)
+	}
+}
+
+// replace has a shard be gone, if there is one, and another in its place.
+func (n *node) replace(i int) {
+	was := n.shards[i]
+	if was == nil {
+		return
+	}
+	next := &backend.Shard{Addr: n.address}
+	next.Reading.Store(was.Reading.Load())
+	was.ProvenAt.Store(0)
+	n.shards[i] = next
+}
+
+// shardOf is that of a slot which the server has.
+func (n *node) shardOf(slot int) *backend.Shard {
+	i := slot / backend.SlotsTogether
+	if n.shards[i] == nil {
+		n.shards[i] = &backend.Shard{Addr: n.address}
+	}
+	return n.shards[i]
 }
 
 // prove has the primaries answer. It returns an error if none does for some slot.
@@ -149,8 +156,8 @@ func (k *shards) prove(ctx context.Context) error {
 	if k.uncovered(begun) < 0 {
 		return nil
 	}
-	// A replica may have been promoted.
-	err = errors.Join(err, k.probeAll(ctx, clients, func(address string) bool { return !known[address] }))
+	// A replica may have been promoted; or a slot has moved from a server that had not been asked yet to one that had.
+	err = errors.Join(err, k.probeAll(ctx, clients, func(string) bool { return true }))
 	slot := k.uncovered(begun)
 	if slot < 0 {
 		return nil
@@ -170,7 +177,10 @@ func (k *shards) proveOf(ctx context.Context, keys []string) error {
 		addresses[k.of(key).Addr] = true
 	}
 	if !addresses[backend.NoShard.Addr] {
-		if k.probeAll(ctx, k.c.cluster.Nodes(), func(address string) bool { return addresses[address] }) == nil {
+		err := k.probeAll(ctx, k.c.cluster.Nodes(), func(address string) bool { return addresses[address] })
+		// One that is a replica by now has answered, and proves nothing.
+		// guard: R6-demoted-server-proves-nothing
+		if err == nil && !slices.ContainsFunc(keys, func(key string) bool { return k.of(key).Gone() }) {
 			return nil
 		}
 	}
@@ -222,8 +232,8 @@ func (k *shards) probeAll(ctx context.Context, clients map[string]valkey.Client,
 	return errors.Join(errs...)
 }
 
-// recordState notes what a server said to a probe, and its clock then.
-func (k *shards) recordState(address string, said nodeState, clock serverclock.Reading) {
+// recordState notes what a server said to a probe, and its clock then. usable: that proves its keys.
+func (k *shards) recordState(address string, said nodeState, clock serverclock.Reading, usable bool) {
 	sent := clock.Asked
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -238,19 +248,25 @@ func (k *shards) recordState(address string, said nodeState, clock serverclock.R
 		return
 	case n == nil || !n.state.sameServer(said):
 		k.dropLocked(address)
-		n = &node{shard: &backend.Shard{Addr: address}}
+		n = &node{address: address}
 		k.nodes[address] = n
 	}
 	changed := n.sent == 0 || n.state != said
 	n.state, n.sent = said, sent
-	n.shard.Reading.Store(&clock)
-	// guard: I2-isolated-primary
-	// guard: V1-earlier-probe
-	if said.healthy && sent > n.lostAt {
-		n.shard.ProvenAt.Store(int64(sent))
-	}
 	if changed {
-		k.publishLocked()
+		k.publishLocked() // which makes the shards
+	}
+	for _, s := range n.shards {
+		if s == nil {
+			continue
+		}
+		s.Reading.Store(&clock)
+		// guard: I2-isolated-primary
+		// guard: V1-earlier-probe
+		// guard: I6-admitted-server-is-unproven
+		if said.healthy && usable && sent > n.lostAt {
+			s.ProvenAt.Store(int64(sent))
+		}
 	}
 }
 
@@ -260,17 +276,19 @@ func (k *shards) dropLocked(address string) bool {
 		return false
 	}
 	delete(k.nodes, address)
-	n.shard.ProvenAt.Store(0)
+	for _, s := range n.shards {
+		if s != nil {
+			s.ProvenAt.Store(0)
+		}
+	}
 	return true
 }
 
 // publishLocked makes bySlot of the nodes. A slot that is being moved is no server's:
-// a key of it may be here or there.
+// a key of it may be here or there. One that is another's than before ends the shard that it was of: the server that had it
+// tells no more of its keys, missing ones included, and may go on for a while as if it had it.
 func (k *shards) publishLocked() {
-	var table [backend.Slots]*backend.Shard
-	for i := range table {
-		table[i] = backend.NoShard
-	}
+	owners, table := new([backend.Slots]*node), new([backend.Slots]*backend.Shard)
 	nodes := make([]*node, 0, len(k.nodes))
 	for _, n := range k.nodes {
 		nodes = append(nodes, n)
@@ -280,16 +298,28 @@ func (k *shards) publishLocked() {
 		for r := range strings.FieldsSeq(n.state.slots) {
 			if moving, ok := movingSlot(r); ok {
 				// guard: I2-migrating-slot
-				table[moving] = backend.NoShard
+				owners[moving] = nil
 				continue
 			}
 			from, to := slotRange(r)
 			for i := from; i <= to; i++ {
-				table[i] = n.shard
+				owners[i] = n
 			}
 		}
 	}
-	k.bySlot.Store(&table)
+	for i, was := range k.owners {
+		// guard: I2-shard-slots
+		if was != nil && owners[i] != was {
+			was.replace(i / backend.SlotsTogether)
+		}
+	}
+	for i, n := range owners {
+		if table[i] = backend.NoShard; n != nil {
+			table[i] = n.shardOf(i)
+		}
+	}
+	k.owners = owners
+	k.bySlot.Store(table)
 }
 
 // movingSlot reads "[93-<-id]" and "[77->-id]".
@@ -435,6 +465,7 @@ func (k *shards) delta(ctx context.Context, q *changelog.DeltaQuery) (changelog.
 			k.wakeUp() // another server may have it by now
 		}
 		if usable || err != nil {
+			d.Sharded = true
 			return d, err
 		}
 	}

@@ -61,6 +61,8 @@ type withheld struct {
 
 // tellLater has the change told once it is due. If another one waits to be told, the later of both does for both.
 func (c *valkeyConn) tellLater(w withheld) {
+	for was := c.untold.Load(); was < int64(w.tick) && !c.untold.CompareAndSwap(was, int64(w.tick)); was = c.untold.Load() {
+	}
 	for {
 		select {
 		case c.withheld <- w:
@@ -92,22 +94,34 @@ func (c *valkeyConn) tell(ctx context.Context) {
 				case <-ctx.Done():
 				}
 				due.Stop()
-				w.wait = c.tellNow(ctx, w.tick)
+				w.wait = c.tellNow(ctx, w.tick, false)
 			}
 		}
 	}
 }
 
-// tellNow returns how long it has to wait still.
-func (c *valkeyConn) tellNow(ctx context.Context, tick invalidation.Tick) time.Duration {
+// tellAll has what waits told before the connection is closed, whether it is due or not: no other process may change
+// anything soon, and this one will not. A server that does not answer has a second for it, or the remote timeout.
+func (c *valkeyConn) tellAll() {
+	// guard: closing-tells-what-waits
+	if tick := c.untold.Load(); tick != 0 {
+		c.tellNow(context.Background(), invalidation.Tick(tick), true)
+	}
+}
+
+// tellNow has a change told, if it is due or atOnce. It returns how long it has to wait still.
+func (c *valkeyConn) tellNow(ctx context.Context, tick invalidation.Tick, atOnce bool) time.Duration {
 	rctx, cancel := context.WithTimeout(ctx, max(c.o.Timeout, time.Second))
 	defer cancel()
 	b := newBatch()
 	b.eval(c.script(scriptTell), c.log)
-	b.more(c.channel, tickArg(tick))
+	b.more(c.channel, tickArg(tick), flag(atOnce))
 	wait, err := runOne(rctx, c.plain, b).number()
 	if err != nil {
 		return 0
+	}
+	if wait == 0 {
+		c.untold.CompareAndSwap(int64(tick), 0)
 	}
 	return time.Duration(wait) * time.Microsecond
 }

@@ -27,8 +27,7 @@ type nodeState struct {
 
 // sameServer reports whether nothing was lost between the two.
 func (s nodeState) sameServer(t nodeState) bool {
-	// guard: I2-shard-slots
-	return s.connection == t.connection && s.history == t.history && s.slots == t.slots
+	return s.connection == t.connection && s.history == t.history
 }
 
 // probes are the probes of one server: one on its way and one to follow, which all reads
@@ -127,6 +126,23 @@ func (k *shards) endProbe(t *probe, all *probes, address string, client valkey.C
 
 // askNode asks one server. That it is no primary is no error.
 func (k *shards) askNode(ctx context.Context, address string, client valkey.Client) error {
+	for range maxAsked {
+		if usable, err := k.askOnce(ctx, address, client); usable || err != nil {
+			return err
+		}
+	}
+	return errServers
+}
+
+// askOnce asks one server. What it says proves nothing unless the log knew all that it is to know of that server when it was asked:
+//
+//	probe:     has the server admitted to the log, which has namespaces change
+//	heartbeat: is answered by the server that had the log before, and has not heard of that
+//	probe:     proves the server
+//	reader:    reads an older value there, and believes it
+//
+// So the slots are the server's before it is told that others may answer, and a later answer proves it.
+func (k *shards) askOnce(ctx context.Context, address string, client valkey.Client) (usable bool, err error) {
 	sent, before := mono.Now(), k.c.histories.ask(0)
 	b := newBatch()
 	b.add("CLIENT", "ID")
@@ -135,31 +151,31 @@ func (k *shards) askNode(ctx context.Context, address string, client valkey.Clie
 	answered := mono.Now()
 	said, n, at, err := parseProbe(results[0], results[1])
 	if err != nil {
-		return err
+		return false, err
 	}
-	if said.slots != "" {
-		// Before what it proves is believed; without a log there is nothing yet that
-		// it could have lost.
+	tell := func() {}
+	if usable = true; said.slots != "" {
+		// Without a log there is nothing yet that it could have lost.
 		of := origin{said.history, n}
 		if doubt, ok := k.c.histories.judge(before, of); ok {
 			// guard: I6-counters-behind-in-cluster
 			k.c.histories.use(before, of)
 		} else if logged, err := k.c.admit(ctx, k.c.plain, doubt); err != nil {
-			return err
+			return false, err
 		} else if logged {
-			// What is read there from here on is judged by a log that knows:
-			//
-			//	reader: has heard the log, and not yet what the server's history made change
-			//	probe:  proves the server
-			//	reader: reads an older value there, and believes it
-			k.c.deliver(k.c.o.Events.Lost)
+			// guard: I6-admitted-before-proof
+			usable = false
+			if tell = k.c.o.Events.Moved; doubt.rolledBack {
+				tell = k.c.o.Events.Lost
+			}
 		}
 	}
-	k.recordState(address, said, serverclock.Reading{At: at, Asked: sent, Answered: answered})
+	k.recordState(address, said, serverclock.Reading{At: at, Asked: sent, Answered: answered}, usable)
+	k.c.deliver(tell)
 	if !said.healthy && said.slots != "" {
-		return errUnhealthy
+		return false, errUnhealthy
 	}
-	return nil
+	return usable, nil
 }
 
 var errUnhealthy = errors.New("the server is cut off from the cluster")

@@ -49,7 +49,8 @@ func Open(ctx context.Context, options ...Option) (*Store, error) {
 func (s *Store) Drain(ctx context.Context) error { return s.core.Drain(ctx) }
 
 // Close ends all goroutines and connections that the store owns and waits for
-// them. What it gives up of invalidations that are not recorded yet is logged; see [Store.Drain]. Loads under way are cancelled; a loader that ignores that for 5 s is
+// them. Other processes are told at once of invalidations of which a message had to wait, in a large fleet; if Valkey does not answer,
+// that takes up to a second, or the remote timeout if that is longer. What it gives up of invalidations that are not recorded yet is logged; see [Store.Drain]. Loads under way are cancelled; a loader that ignores that for 5 s is
 // left behind. Later calls of all methods return ErrClosed; closing twice is fine.
 // In a loader, an observer, a tracer or a codec, for which it would wait, Close does nothing and
 // returns an error: it is to be called in another goroutine. So it is in a function of WithSize or WithOnEvict.

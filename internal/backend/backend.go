@@ -52,13 +52,17 @@ type Options struct {
 
 // Events are the callbacks of a connection. They are called one at a time, and all
 // later answers wait for them, so they must be quick and must not call the
-// connection. None of them may be nil.
+// connection. None of them may be nil, but Moved.
 type Events struct {
 	// Changed is called with the names of keys that were written, deleted, evicted or
 	// whose expiry was changed, leases included (see [LeaseOf]).
 	Changed func(keys []string)
-	// Lost is called when invalidations may have been missed.
+	// Lost is called when invalidations of any key may have been missed.
 	Lost func()
+	// Moved is called when a server of a cluster, or another connection to one, is about to answer: what is
+	// answered without a delta may come from another server than the one that was proven when it was asked for. Of whose
+	// keys invalidations may have been missed the [Shard]s tell.
+	Moved func()
 	// Published is called with each message of the store's channel; with an empty one
 	// after (re)subscribing, when messages may have been missed.
 	Published func(message string)

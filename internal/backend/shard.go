@@ -10,9 +10,9 @@ import (
 	"github.com/tiercache/tiercache/internal/serverclock"
 )
 
-// Shard is a server's part of the keys of a cluster, as one connection to that
-// server sees it. An answered probe proves that all invalidations of its keys have
-// been applied. Once another server has some of the keys, or another connection is
+// Shard is a part of the keys that a server of a cluster has, as one connection to that
+// server sees it: those of [SlotsTogether] slots, or of fewer if other servers have some of these. An answered probe proves that all
+// invalidations of its keys have been applied. Once another server has some of the keys, or another connection is
 // used, the Shard is gone for good, and there is another one.
 //
 // A nil Shard stands for the only server: the answered delta proves all.
@@ -71,6 +71,9 @@ func (s *Shard) Gone() bool { return s != nil && s.ProvenAt.Load() == 0 }
 // NoShard is the shard of slots that no server is known to have, or of which several
 // servers have some keys.
 var NoShard = &Shard{}
+
+// SlotsTogether is how many slots are of one [Shard], if one server has them.
+const SlotsTogether = 16
 
 // Slots of a cluster.
 const Slots = 16384

@@ -200,7 +200,12 @@ func (t *Tail) apply(q Query, d Delta, answered mono.Time, damaged bool) result 
 		// too (see Lost), but possibly after the new connection has answered this
 		// read, and the proof must not be renewed before the epoch has moved.
 		t.mu.connection, t.mu.deepCheck = d.Connection, false
-		v.Epoch++
+		// guard: V1-connection-of-log
+		if d.Sharded {
+			v.Moves++
+		} else {
+			v.Epoch++
+		}
 	}
 	t.mu.answered = max(t.mu.answered, q.sent)
 	if q.sent > v.clock.Asked {
@@ -440,6 +445,22 @@ func (t *Tail) Lost() {
 	v.Epoch++
 	// guard: I1-flush-ends-proof
 	v.Proof = 0
+	t.publishLocked(&v)
+	t.mu.Unlock()
+	t.Wake()
+}
+
+// Moved is called when a server of a cluster, or another connection to one, may answer from here on. What was read before
+// stays believed by the proof that there is: had the loss not been noticed, it would be. But what is read without a delta is
+// judged only by the answer to a query that is sent from here on, as after Lost:
+//
+//	heartbeat: is answered by the old primary
+//	client:    turns to the new one, of which writes were lost, and has that recorded in the log
+//	reader:    reads an older value there, and knows what the old primary's log had
+func (t *Tail) Moved() {
+	t.mu.Lock()
+	v := *t.View()
+	v.Moves, v.MovedAt = v.Moves+1, mono.Now()
 	t.publishLocked(&v)
 	t.mu.Unlock()
 	t.Wake()

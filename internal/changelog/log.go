@@ -70,6 +70,9 @@ type Delta struct {
 	// Connection identifies the connection that answered. If it is not the same as
 	// before, pushes may have been lost in between.
 	Connection int64
+	// Sharded: the keys are on several servers, each of which tells of its own (see backend.Shard), so that another Connection
+	// is no loss of what is told of others.
+	Sharded bool
 	// Busy: the connection was busy with other answers while this one was waited for, so
 	// that the time that it took says nothing of the server. See wire.LeastRate.
 	Busy bool

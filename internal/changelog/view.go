@@ -32,6 +32,11 @@ type View struct {
 	// Epoch moves when pushes may have been lost: local copies that were read
 	// in an earlier epoch are not served.
 	Epoch uint64
+	// Moves counts the calls of Tail.Moved, and the other connections to the log of a cluster: what was asked for before,
+	// without a delta, may be answered by another server than the one that was proven then.
+	Moves uint64
+	// MovedAt is when Tail.Moved was called last; 0: never. An answer without a delta is judged by a later Proof alone.
+	MovedAt mono.Time
 	// Generation moves when what was known of scopes was discarded: marks of before are not
 	// kept up to date.
 	Generation uint64

@@ -19,7 +19,8 @@ type conn struct {
 	queue  []func()
 	busy   bool // deliver is running an event
 	closed bool
-	later  *time.Timer // see tellLater
+	later  *time.Timer // calls untold once it is due: see tellLater
+	untold func()      // publishes what waits, unless that was done
 
 	wake chan struct{} // the queue is not empty, or closed
 	done chan struct{} // deliver has ended
@@ -122,10 +123,12 @@ func (c *conn) Close() error {
 	h.mu.Lock()
 	if !c.closed {
 		c.closed = true
+		delete(h.conns, c)
 		if c.later != nil {
 			c.later.Stop()
+			// guard: closing-tells-what-waits-embedded
+			c.untold()
 		}
-		delete(h.conns, c)
 		h.untrackLocked(c)
 		c.signal()
 	}

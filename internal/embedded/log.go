@@ -110,13 +110,19 @@ func (c *conn) tellLater(l *changeLog, wait time.Duration) {
 	if c.later != nil {
 		c.later.Stop()
 	}
+	c.untold = func() {
+		// guard: withheld-changes-are-told-embedded
+		if c.remote.logs[changelog.LogKey(c.o.Prefix)] == l && l.pace.Told < tick {
+			c.publishLocked(l, time.Now(), l.several(l.pace.Told))
+		}
+	}
+	untold := c.untold
 	c.later = time.AfterFunc(wait, func() {
 		defer c.o.Panics.Recover("telling of changes", c.lose)
 		c.remote.mu.Lock()
 		defer c.remote.mu.Unlock()
-		// guard: withheld-changes-are-told-embedded
-		if !c.closed && c.remote.logs[changelog.LogKey(c.o.Prefix)] == l && l.pace.Told < tick {
-			c.publishLocked(l, time.Now(), l.several(l.pace.Told))
+		if !c.closed {
+			untold()
 		}
 	})
 }

@@ -48,7 +48,7 @@ var marks = []mark{
 	{"I6-query-before-connection", "true", "./internal/changelog TestAnAnswer"},
 	{"I2-shard-proof-age", "true 2", "TestI2ACopyIs"},
 	{"I2-migrating-slot", "drop", "./remote TestAMovedSlot"},
-	{"I2-shard-slots", "operand 3", "./remote TestAMovedSlot"},
+	{"I2-shard-slots", "false", "./remote TestAMovedSlot"},
 	{"I5-replaced-primary-proves-nothing", "false", "./remote TestAPrimaryThatHandsItsSlotsOver"},
 	{"I2-isolated-primary", "operand 1", "./remote TestAPrimaryWithout"},
 	{"R9-unread-in-cluster", "operand 2", "TestI2AFillAfter"},

@@ -59,7 +59,8 @@ type way struct {
 type Event struct {
 	Changed []string // keys, if they changed
 	Lost    bool
-	Message string // of the channel, if neither of the others
+	Moved   bool
+	Message string // of the channel, if none of the others
 	deliver func()
 }
 
@@ -143,7 +144,8 @@ func (b *Backend) Connect(ctx context.Context, o backend.Options) (backend.Conn,
 			}
 			b.event(Event{Changed: keys, deliver: func() { inner.Changed(keys) }})
 		},
-		Lost: func() { b.event(Event{Lost: true, deliver: inner.Lost}) },
+		Lost:  func() { b.event(Event{Lost: true, deliver: inner.Lost}) },
+		Moved: func() { b.event(Event{Moved: true, deliver: inner.Moved}) },
 		Published: func(m string) {
 			b.event(Event{Message: m, deliver: func() { inner.Published(m) }})
 		},

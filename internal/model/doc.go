@@ -33,10 +33,7 @@
 // of Set and Delete follow one another: a write that was given up, and one that is
 // called later, are all that overlap.
 //
-// Copies that a lost connection does not suspend (V2) are left out as well: of those the model would show nothing that it does not
-// show of sources. They are judged by R1 with a delta that is read over the new connection, as any item is by a source that
-// changed while the connection was down: their key is a scope, or no server has it, and no invalidation takes part. What is
-// special to them is that their marks were discarded or not, which is a question of memory; tests take that out (guards V2-…).
+// Copies that a lost connection does not suspend (V2) are package logcopies'.
 //
 // Models of one thing each are the packages below this one:
 //
@@ -45,6 +42,7 @@
 //   - ownreads: what a process reads while its own fill is on its way;
 //   - views: views, and modes of stores, that share a namespace;
 //   - settle: changes of a source whose replicas lag;
+//   - logcopies: copies of whose changes the log tells, and nothing else;
 //   - sideversions: two versions of a program, whose encodings differ.
 //
 // Package search is the search, and modeltest what their tests have in common.

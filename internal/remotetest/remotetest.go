@@ -292,7 +292,8 @@ type recorder struct {
 
 	mu       sync.Mutex
 	notices  map[string]int
-	losses   int
+	losses   int // of all keys
+	moves    int // of the keys of a server of a cluster
 	messages []string
 	total    int // events of any kind
 }
@@ -319,6 +320,7 @@ func (r *recorder) events() backend.Events {
 			})
 		},
 		Lost:      func() { event(func() { r.losses++ }) },
+		Moved:     func() { event(func() { r.moves++ }) },
 		Published: func(m string) { event(func() { r.messages = append(r.messages, m) }) },
 	}
 }
@@ -331,6 +333,13 @@ func (r *recorder) noticed(key string) int {
 }
 
 func (r *recorder) lost() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.losses + r.moves
+}
+
+// lostAll is how often invalidations of all keys may have been lost.
+func (r *recorder) lostAll() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.losses

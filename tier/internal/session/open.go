@@ -25,7 +25,7 @@ func (s *Session) Open(ctx context.Context, onChanged func(names []string), onLo
 	s.onLost = onLost
 	o := s.Cfg.Connection()
 	o.Panics = s.goroutines.Panics
-	o.Events = backend.Events{Changed: onChanged, Lost: s.Lost, Published: s.onPublished}
+	o.Events = backend.Events{Changed: onChanged, Lost: s.Lost, Moved: s.moved, Published: s.onPublished}
 	if s.Cfg.StartOffline {
 		return s.openOffline(ctx, o, reads)
 	}
@@ -103,6 +103,17 @@ func (s *Session) proveAll(ctx context.Context) {
 func (s *Session) Lost() {
 	if t := s.following.Load(); t != nil {
 		t.Lost()
+	}
+	if s.onLost != nil {
+		s.onLost()
+	}
+}
+
+// moved has what is read judged by a later proof than there is. Callers that wait for an invalidation ask again, since one
+// may have been lost.
+func (s *Session) moved() {
+	if t := s.following.Load(); t != nil {
+		t.Moved()
 	}
 	if s.onLost != nil {
 		s.onLost()

@@ -38,18 +38,22 @@ func (s *Session) ShardOf(name string) *backend.Shard {
 }
 
 // CanJudge reports whether the answer to a plain read can be judged by what is known:
-// the log was read recently, and the server of the key has answered recently.
+// the log was read recently, and the server of the key has answered recently, since a server of the cluster was
+// replaced, or a connection to one.
 func (s *Session) CanJudge(v *changelog.View, shard *backend.Shard) bool {
 	now := mono.Now()
-	return s.ProofFresh(v, now) && shard.Age(now) <= s.Cfg.MaxStaleness
+	// guard: R6-proof-since-move
+	return s.ProofFresh(v, now) && shard.Age(now) <= s.Cfg.MaxStaleness && v.Proof > v.MovedAt
 }
 
 // ConnectionChanged reports whether a read that was sent at v, to shard, may have been
 // answered over another connection than the one that was proven then. A connection
 // reports that it is new (see remote.Events) before it is used.
 func (s *Session) ConnectionChanged(v *changelog.View, shard *backend.Shard) bool {
+	latest := s.Tail.View()
 	// guard: I1-read-overtaken-by-flush
-	return s.Tail.View().Epoch != v.Epoch || shard.Gone()
+	// guard: R6-read-overtaken-by-move
+	return latest.Epoch != v.Epoch || latest.Moves != v.Moves || shard.Gone()
 }
 
 // Revalidate returns once an answer over a changed connection can be judged. It reads the
