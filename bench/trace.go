@@ -73,6 +73,8 @@ func ReadTraceFile(path string, limits Limits) (*Trace, error) {
 	return t, nil
 }
 
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
 // ReadTrace reads a trace of any of the [Formats], which it recognises. gzip and zstd are recognised by their first bytes.
 //
 // Bad lines are left out. The error is that of the file, for example of a damaged archive, or that its format is not
@@ -89,6 +91,9 @@ func ReadTrace(r io.Reader, limits Limits) (*Trace, error) {
 	defer stop()
 	// The buffer holds the longest line.
 	b := bufio.NewReaderSize(&stickyReader{r: plain}, max(limits.Line, longestLine)+1)
+	if head, _ := b.Peek(64); bytes.HasPrefix(head, byteOrderMark) && bytes.IndexByte(head, 0) < 0 { // of a text
+		_, _ = b.Discard(len(byteOrderMark))
+	}
 	format, err := formatOf(b, limits)
 	if err != nil {
 		return t, err

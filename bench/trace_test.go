@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -36,6 +37,16 @@ func TestATraceIsReadInAllItsForms(t *testing.T) {
 	for i, r := range trace.Requests {
 		if r != want[i] {
 			t.Errorf("line %d: %+v, want %+v", i+1, r, want[i])
+		}
+	}
+}
+
+// Editors and exports put a byte order mark before a text: it is no part of the first key, or of the header.
+func TestAByteOrderMarkIsNoPartOfTheTrace(t *testing.T) {
+	for _, text := range []string{"a\nb\na\n", "key,op,size,op_count,key_size\na,GET,100,1,5\na,GET,100,1,5\n", `{"key":"a"}` + "\n" + `{"key":"a"}` + "\n"} {
+		want, got := readString(t, text, Limits{}), readString(t, "\ufeff"+text, Limits{})
+		if want.Format != got.Format || !slices.Equal(want.Requests, got.Requests) {
+			t.Errorf("%q: %+v, and with a mark %+v", text, want, got)
 		}
 	}
 }
