@@ -36,6 +36,7 @@ type wayToLoad struct {
 	fleet    bool // half of the readers, and the changes, are those of another process
 	hears    bool // which reads without Fresh(): it has heard of a change after WithMaxStaleness
 	cuts     bool // connections end now and then, so that local copies are suspended
+	deletes  bool // the key is deleted, of which the log knows nothing
 	outages  bool // for some rounds the server does not answer
 	starts   bool // the other process is another one in each round, and starts warm
 	rests    bool // a value is past its TTL, or due to be renewed, when the next round begins
@@ -98,6 +99,9 @@ func TestRaceInvalidationsAgainstEveryWayToLoad(t *testing.T) {
 		"suspended, a batch in a fleet":   {fleet: true, hears: true, cuts: true, batch: true},
 		"suspended, stale, in a fleet":    {options: revalidates, fleet: true, hears: true, cuts: true, rests: true},
 		"suspended, untracked":            {fleet: true, hears: true, cuts: true, store: untracked},
+		"deleted in a fleet that hears":   {fleet: true, hears: true, deletes: true},
+		"deleted, suspended":              {fleet: true, hears: true, deletes: true, cuts: true},
+		"deleted, suspended, a batch":     {fleet: true, hears: true, deletes: true, cuts: true, batch: true},
 		"an outage":                       {outages: true, store: brief},
 		"an outage, a batch":              {outages: true, store: brief, batch: true},
 		"an outage, kept":                 {options: kept, outages: true, store: brief},
@@ -280,14 +284,21 @@ func (w *wayToLoad) race(t *testing.T, rounds int64) {
 		if w.starts {
 			changes = 0
 		}
-		_, err := stores[changes].InvalidateSource(context.Background(), "doc")
+		change := func() (err error) {
+			if w.deletes {
+				return caches[changes].Load().Delete(context.Background(), "k")
+			}
+			_, err = stores[changes].InvalidateSource(context.Background(), "doc")
+			return err
+		}
+		err := change()
 		switch {
 		case w.outages:
 			// It holds in this process though it is not recorded.
 		case w.cuts:
 			for err != nil {
 				time.Sleep(time.Millisecond)
-				_, err = stores[changes].InvalidateSource(context.Background(), "doc")
+				err = change()
 			}
 		default:
 			require.NoError(t, err)
