@@ -172,6 +172,22 @@ func membersOf(t *testing.T, s *valkeytest.Server, kind string) (out []string) {
 	return out
 }
 
+// The pace of messages is kept where they go to many: a change in a small fleet takes no longer for it. What was kept ends with
+// the first message to few.
+func TestAFleetOfFewKeepsNoPace(t *testing.T) {
+	s := valkeytest.Start(t)
+	first := connectAs(t, backendOf(s), time.Hour)
+	record(t, first, time.Hour, "s:x")
+	require.Empty(t, membersOf(t, s, "m"))
+	for range changelog.FewReceivers {
+		c := connectAs(t, backendOf(s), time.Hour)
+		record(t, c, time.Hour, "s:x")
+	}
+	eventually(t, func() bool { record(t, first, time.Hour, "s:x"); return len(membersOf(t, s, "m")) == 1 }, "one more listens")
+	s.Do(t, "CLIENT", "KILL", "TYPE", "pubsub")
+	eventually(t, func() bool { record(t, first, time.Hour, "s:x"); return len(membersOf(t, s, "m")) == 0 }, "few listen")
+}
+
 // Guard: the trim script leaves the members v. What it trims, the server may save before
 // the process that has declared hears of it.
 //

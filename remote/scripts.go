@@ -201,15 +201,17 @@ end
 
 // Messages have a pace: see changelog.Pace. The log has it in a member of the score -1: 'm', the
 // position up to which all changes have been told, ':', and until when the share of the messages
-// so far lasts, in µs. Versions that do not know the member publish a message for each change,
+// so far lasts, in µs. Without it all has been told: messages that go to few leave none, since to keep it
+// takes as long as such a message. Versions that do not know the member publish a message for each change,
 // which does not say so; what they have told is told again then.
 //
 // What waits is in the log itself, between the position that was told and the latest. A message
 // of several changes is made of that: see changelog.BodyOfSeveral.
 const luaPublish = `
-local function paced(pace, t)
-  local told, paid = string.match(pace or '', '^m(%d+):(%d+)$')
-  told, paid = tonumber(told), tonumber(paid) or 0
+local function paced(pace, t, last)
+  if not pace then return last, t, 0 end
+  local told, paid = string.match(pace, '^m(%d+):(%d+)$')
+  told, paid = math.min(tonumber(told) or last, last), tonumber(paid) or 0
   local wait = paid - BURST - t
   -- guard: pace-after-clock-step
   if wait > PAUSE then paid, wait = t, 0 end
@@ -231,7 +233,9 @@ end
 local function message(inc, from, tick, body) return inc .. ' ' .. fmt(from) .. ' ' .. fmt(tick) .. ' ' .. body end
 local function publish(log, channel, inc, pace, told, paid, t, tick, body)
   local n = redis.call('PUBLISH', channel, message(inc, told, tick, body))
+  -- guard: pace-of-few-is-none
   if pace then redis.call('ZREM', log, pace) end
+  if n <= FEW then return end
   redis.call('ZADD', log, -1, 'm' .. fmt(tick) .. ':' .. fmt(math.max(paid, t) + math.min(n * COST, PAUSE)))
 end
 `
@@ -240,6 +244,7 @@ end
 var luaNumbers = strings.NewReplacer("FORMAT", strconv.Itoa(changelog.Format),
 	"MOST", strconv.Itoa(changelog.MaxScopes), "LEAST", strconv.Itoa(changelog.MinScopes), "BYTES", strconv.Itoa(changelog.BytesPerScope),
 	"COST", micros(changelog.MessageCost), "BURST", micros(changelog.MessageBurst), "PAUSE", micros(changelog.LongestPause),
+	"FEW", strconv.Itoa(changelog.FewReceivers),
 	"PUBLISHED", strconv.Itoa(changelog.MaxPublished), "SEVERAL", strconv.Itoa(changelog.MaxSeveral))
 
 func micros(d time.Duration) string { return strconv.FormatInt(d.Microseconds(), 10) }
@@ -252,10 +257,10 @@ var (
 	// first whose message has to wait, it returns how long, in µs: the caller is to call scriptTell then. If there are
 	// changes between the known position and this one, it returns a message of them.
 	scriptAppend = newPublishing("#!lua flags=allow-oom\n" + luaNumbers.Replace(luaLog+luaRenew+luaLags+luaTrim+luaDeclare+luaPublish) + `
-local log, t, forget = KEYS[1], (now()), tonumber(ARGV[7])
+local log, t, forget, known = KEYS[1], (now()), tonumber(ARGV[7]), known_tick(ARGV[3])
 local inc, last, _, pace = head(log, t)
 -- guard: I6-append-to-short-log
-if not inc or last < known_tick(ARGV[3]) then inc, last, pace = renew(log, ARGV[2], ARGV[3]) end
+if not inc or last < known then inc, last, pace = renew(log, ARGV[2], ARGV[3]) end
 local more = forget > 0 and trim(log, t, forget, tonumber(ARGV[4]))
 local tick = math.max(last + 1, t)
 local score = fmt(tick)
@@ -271,8 +276,7 @@ for i = 8, #ARGV do
     seen[lag] = true
   end
 end
-local told, paid, wait = paced(pace, t)
-if not told or told > last then told = last end
+local told, paid, wait = paced(pace, t, last)
 if wait <= 0 then
   -- guard: several-are-told-together
   publish(log, ARGV[1], inc, pace, told, paid, t, tick, told == last and ARGV[6] or several(log, told, tick))
@@ -280,10 +284,10 @@ if wait <= 0 then
 elseif told < last then
   wait = 0 -- the process whose change waits first has it told
 end
-local known, missed = known_tick(ARGV[3]), ''
+local missed = ''
 -- guard: missed-of-the-same-log
 if known < last and string.sub(ARGV[3], 1, 16) == inc then missed = message(inc, known, tick, several(log, known, tick)) end
-return {inc, fmt(last), score, more and 1 or 0, fmt(wait), missed}
+return {inc, fmt(last), score, more and '1' or '0', wait > 0 and fmt(wait) or '0', missed}
 `)
 
 	// scriptTell: KEYS log; ARGV channel, position of a change of which the message had to wait. It has a message
@@ -293,8 +297,8 @@ return {inc, fmt(last), score, more and 1 or 0, fmt(wait), missed}
 local log, t = KEYS[1], (now())
 local inc, last, _, pace = head(log, t)
 if not inc then return 0 end
-local told, paid, wait = paced(pace, t)
-if not told or told >= tonumber(ARGV[2]) or told >= last then return 0 end
+local told, paid, wait = paced(pace, t, last)
+if told >= tonumber(ARGV[2]) or told >= last then return 0 end
 if wait > 0 then return wait end
 publish(log, ARGV[1], inc, pace, told, paid, t, last, several(log, told, last))
 return 0

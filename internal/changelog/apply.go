@@ -266,17 +266,13 @@ func (t *Tail) resetLocked(v *View, horizon invalidation.Tick) {
 func (t *Tail) followLocked(v *View, q Query, d Delta, answered mono.Time) {
 	first := q.view.Incarnation == 0
 	at := func(tick invalidation.Tick) heard { return d.heard(tick, q.sent, answered, first) }
-	t.mu.known.applyAll(func(yield func(invalidation.Scope, invalidation.Tick) bool) {
-		for _, c := range d.Changes {
-			// guard: lag-of-delta
-			if c.Tick > v.Watermark && d.Incarnation == q.Incarnation { // else it is applied already, or has not been followed so far
-				t.mu.lag.add(v.ServerTime(answered).Sub(time.UnixMicro(int64(c.Tick))), answered)
-			}
-			if !yield(c.Scope, c.Tick) {
-				return
-			}
+	for _, c := range d.Changes {
+		// guard: lag-of-delta
+		if c.Tick > v.Watermark && d.Incarnation == q.Incarnation { // else it is applied already, or has not been followed so far
+			t.mu.lag.add(v.ServerTime(answered).Sub(time.UnixMicro(int64(c.Tick))), answered)
 		}
-	}, at)
+	}
+	t.mu.known.applyAll(d.Changes, at)
 	t.mu.known.hearLags(d.Lags, d.Overflow || !first && d.Incarnation != q.view.Incarnation, answered,
 		func(tick invalidation.Tick) heard { return d.heard(tick, q.sent, answered, true) })
 	t.noteUnsettledLocked()
@@ -415,13 +411,7 @@ func (t *Tail) recordLocked(v *View, scopes []invalidation.Scope, all bool, a Ap
 // recordAllLocked applies changes that are all those after prev, up to tick, and a floor.
 func (t *Tail) recordAllLocked(v *View, changes []ScopeTick, floor, prev, tick invalidation.Tick, partial bool) (gap bool) {
 	now := mono.Now()
-	t.mu.known.applyAll(func(yield func(invalidation.Scope, invalidation.Tick) bool) {
-		for _, c := range changes {
-			if !yield(c.Scope, c.Tick) {
-				return
-			}
-		}
-	}, func(tick invalidation.Tick) heard {
+	t.mu.known.applyAll(changes, func(tick invalidation.Tick) heard {
 		return heard{by: now, early: now.Add(-max(0, v.ServerTime(now).Sub(time.UnixMicro(int64(tick)))))}
 	})
 	t.noteUnsettledLocked()

@@ -10,8 +10,10 @@ import (
 // takes it as many milliseconds as there are hundreds of processes. So messages have a share of its time: each uses up
 // MessageCost for each receiver, of what has been saved up to MessageBurst. A change for which nothing is left is
 // recorded and told of by the next message, which says all that changed since the one before: see [Body].
-// A message is due at most LongestPause after the one before, however many processes there are.
+// A message is due at most LongestPause after the one before, however many processes there are. Messages to FewReceivers or
+// fewer use up nothing: to keep the pace takes the server as long as to send one of them, a fifth of a change.
 const (
+	FewReceivers = 8
 	MessageCost  = 100 * time.Microsecond
 	MessageBurst = 50 * time.Millisecond
 	LongestPause = 250 * time.Millisecond
@@ -39,6 +41,10 @@ func (p *Pace) Spend(now time.Time, wait time.Duration) { p.paid = now.Add(Messa
 
 // Sent says that all up to the position was told, to so many receivers.
 func (p *Pace) Sent(told invalidation.Tick, now time.Time, receivers int) {
+	if receivers <= FewReceivers {
+		p.Told, p.paid = told, time.Time{}
+		return
+	}
 	if p.paid.Before(now) {
 		p.paid = now
 	}

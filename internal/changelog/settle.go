@@ -3,7 +3,6 @@ package changelog
 import (
 	"context"
 	"encoding/base64"
-	"iter"
 	"strconv"
 	"strings"
 	"time"
@@ -223,20 +222,20 @@ func (k *markTable) latestSettling() (until mono.Time) {
 }
 
 // applyAll applies changes, and what they say of settling. at says when a change had happened.
-func (k *markTable) applyAll(changes iter.Seq2[invalidation.Scope, invalidation.Tick], at func(invalidation.Tick) heard) {
+func (k *markTable) applyAll(changes []ScopeTick, at func(invalidation.Tick) heard) {
 	var settles []ScopeTick
-	for s, tick := range changes {
-		if k.apply(s, tick) && s[0] == 'z' {
-			settles = append(settles, ScopeTick{s, tick})
+	for _, c := range changes {
+		if k.apply(c.Scope, c.Tick) && c.Scope[0] == 'z' {
+			settles = append(settles, c)
 		}
 	}
 	if len(settles) == 0 {
 		return
 	}
 	of := map[string]invalidation.Scope{hashOf(settlingScope(time.Millisecond, everything)): everything}
-	for s := range changes {
-		if s[0] != 'z' {
-			of[hashOf(settlingScope(time.Millisecond, s))] = s
+	for _, c := range changes {
+		if c.Scope[0] != 'z' {
+			of[hashOf(settlingScope(time.Millisecond, c.Scope))] = c.Scope
 		}
 	}
 	for _, z := range settles {

@@ -13,6 +13,7 @@ func init() {
 		{"several-too-long", "drop", "./remote TestValkeyPassesTheBattery/.*/Pace/WhatIsTooLong"},
 		{"pace-after-clock-step", "drop", "./remote TestValkeyPassesTheBattery/.*/Pace/NoMessageWaits"},
 		{"pace-after-clock-step-embedded", "false", "./internal/embedded TestEmbeddedPassesTheBattery/Pace/NoMessageWaits"},
+		{"pace-of-few-is-none", "drop", "./remote TestValkeyPassesTheBattery/.*/Pace/NoMessageWaits"},
 		{"missed-of-the-same-log", "operand 2", "./remote TestValkeyPassesTheBattery/.*/Pace/AChangeIsAnswered"},
 		{"missed-of-the-same-log-embedded", "operand 2", "./internal/embedded TestEmbeddedPassesTheBattery/Pace/AChangeIsAnswered"},
 	}...)
