@@ -194,15 +194,7 @@ func (c *Cache) lookupBatch(ctx context.Context, p *batchLookup, load LoadFunc, 
 		return
 	}
 	if c.cfg.LocalOnly {
-		var rest []*inflight.Call
-		for _, f := range fs {
-			if !c.recheckLocalOnly(f, o) && !c.finishPaused(f) {
-				rest = append(rest, f)
-			}
-		}
-		if len(rest) > 0 {
-			c.newRun(load, o).start(ctx, rest)
-		}
+		c.loadRest(ctx, slices.DeleteFunc(slices.Clone(fs), func(f *inflight.Call) bool { return c.recheckLocalOnly(f, o) }), load, o)
 		return
 	}
 	returned := false
@@ -244,20 +236,9 @@ func (c *Cache) lookupBatch(ctx context.Context, p *batchLookup, load LoadFunc, 
 				f.Lease = inflight.LeaseSkipped
 				rest = append(rest, f)
 			case err == nil:
-				wasLinked := f.Beside != nil
-				var ended, unread bool
-				var due *record.Item
-				if copies[i] != nil {
-					ended, unread, due = c.finishFromCopy(ctx, f, copies[i], items[i], o)
-				} else {
-					ended, due = c.finishWith(ctx, f, items[i], o)
-				}
-				if due != nil {
-					p.due = append(p.due, due)
-				}
-				switch {
+				switch ended, unread := c.finishOfBatch(ctx, p, f, copies[i], items[i], o); {
 				case ended:
-				case unread, copies[i] == nil && f.Beside != nil && !wasLinked: // it, or what stands beside it, is read in a piece at the end
+				case unread:
 					fs = append(fs, f)
 				default:
 					rest = append(rest, f)
@@ -278,6 +259,28 @@ func (c *Cache) lookupBatch(ctx context.Context, p *batchLookup, load LoadFunc, 
 		}
 	}
 	returned = true
+	c.loadRest(ctx, rest, load, o)
+}
+
+// finishOfBatch ends a call of a batch with what was read for it: its entry, or the head by which a suspended copy is
+// judged. If it is unread, the entry, or what stands beside it, is to be read in a piece at the end.
+func (c *Cache) finishOfBatch(ctx context.Context, p *batchLookup, f *inflight.Call, suspended *record.Item, item backend.Item, o config.Call) (ended, unread bool) {
+	var due *record.Item
+	if suspended != nil {
+		ended, unread, due = c.finishFromCopy(ctx, f, suspended, item, o)
+	} else {
+		wasLinked := f.Beside != nil
+		ended, due = c.finishWith(ctx, f, item, o)
+		unread = f.Beside != nil && !wasLinked
+	}
+	if due != nil {
+		p.due = append(p.due, due)
+	}
+	return ended, unread
+}
+
+// loadRest has one load for the calls of a batch for which there is nothing, but for those that a pause ends.
+func (c *Cache) loadRest(ctx context.Context, rest []*inflight.Call, load LoadFunc, o config.Call) {
 	rest = slices.DeleteFunc(rest, c.finishPaused)
 	if len(rest) > 0 {
 		c.newRun(load, o).start(ctx, rest)
