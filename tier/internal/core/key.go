@@ -1,6 +1,8 @@
 package core
 
 import (
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -37,4 +39,11 @@ type Namespace struct {
 	guessed atomic.Pointer[string]
 	other   encodings.Other
 	warmed  atomic.Bool // a view has begun to read what is hot elsewhere
+}
+
+// tokenPrefix returns a random prefix for one store's tokens.
+func tokenPrefix() string {
+	var b [12]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
 }

@@ -2,8 +2,6 @@ package core
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	mrand "math/rand/v2"
 	"slices"
@@ -22,13 +20,6 @@ import (
 // newToken returns a token that no other load in the fleet has.
 func (s *Store) newToken() string {
 	return s.tokens + strconv.FormatUint(s.lastToken.Add(1), 36)
-}
-
-// tokenPrefix returns a random prefix for one store's tokens.
-func tokenPrefix() string {
-	var b [12]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
 }
 
 // renewEvery is how often a running load renews its leases. Processes of two lengths of lease would have to

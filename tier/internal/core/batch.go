@@ -1,0 +1,56 @@
+package core
+
+import (
+	"context"
+
+	"github.com/tiercache/tiercache/local"
+	"github.com/tiercache/tiercache/tier/internal/breaker"
+	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/pieces"
+	"github.com/tiercache/tiercache/tier/internal/record"
+)
+
+// keyLookup is one key of a GetMany on its way.
+type keyLookup struct {
+	key           string
+	h             local.Key
+	hasCall       bool           // the key had a call when the caller began
+	delivered     bool           // its value was read uncoalesced, and given
+	read          bool           // it was asked for uncoalesced, and answered
+	readErr       error          // or not
+	seen          string         // the version that was read uncoalesced and cannot be used: see call.seen
+	empty         bool           // likewise: see call.empty
+	readAgain     bool           // what was read uncoalesced is of another encoding: see call.ReadAgain
+	call          *inflight.Call // nil if the local tier had it, it was delivered, or err
+	leads         bool
+	left          bool
+	invalidations int
+	staleFallback *record.Item
+	out           inflight.Served
+	err           error
+}
+
+// batchLookup is what a GetMany needs for its keys.
+type batchLookup struct {
+	lookups []keyLookup
+	lead    []*inflight.Call
+	leaders []*keyLookup   // of lead, in its order; nil if none was read yet
+	due     []*record.Item // to be renewed in the background
+}
+
+// newCalls returns a call for each lookup that may need one, in one piece of memory:
+// most will be needed.
+func (p *batchLookup) newCalls() []inflight.Call {
+	n := 0
+	for i := range p.lookups {
+		if t := &p.lookups[i]; t.err == nil && !t.delivered {
+			n++
+		}
+	}
+	return make([]inflight.Call, n)
+}
+
+// endsBatch is told of the error of each piece of a batch, or nil, and reports whether no other piece is to be read.
+func endsBatch(ctx context.Context, silence *pieces.Silence, err error) bool {
+	return silence.Ends(err) || err != nil && (ctx.Err() != nil || breaker.Refused(err) || !pieces.EndAfter(err))
+}
