@@ -1,12 +1,14 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -78,6 +80,7 @@ var explanations = []explanation{
 	{"signed by unknown authority", false, "the server's certificate is of an authority that is not trusted here: set TLSConfig.RootCAs (WithValkeyClient)"},
 	{"certificate has expired or is not yet valid", false, "the server's certificate is out of date, or the clock of this machine is wrong: renew it"},
 	{"x509: certificate is", false, "the server's certificate is for another name: address the server by a name that it has, or set TLSConfig.ServerName"},
+	{"x509: cannot validate certificate for", false, "the server's certificate is for another name: address the server by a name that it has, or set TLSConfig.ServerName"},
 	{"x509: ", false, "the server's certificate cannot be verified: see TLSConfig (WithValkeyClient)"},
 	{"protocol version not supported", false, "server and client have no version of TLS in common: see TLSConfig.MinVersion, and the server's tls-protocols"},
 	{"missing port in address", false, "an address has no port: write host:6379"},
@@ -88,12 +91,16 @@ var explanations = []explanation{
 	{"no route to host", true, "no way leads to the server: check address, network and firewall"},
 	{"network is unreachable", true, "no way leads to the server: check address, network and firewall"},
 	{"no such file or directory", true, "there is no such Unix socket: start the server, or check its setting unixsocket"},
+	{"connect: not a directory", true, "there is no such Unix socket: start the server, or check its setting unixsocket"},
 	{"permission denied", false, "this process may not use the Unix socket: see the server's setting unixsocketperm"},
 	{"what is no RESP", false, "what listens at this address is no Valkey server: check address and port"},
 }
 
 // What was found out by looking. The texts are matched by no explanation.
 var (
+	sentinelNoAuth    = explanation{"", false, "the sentinels want a password of their own and were given none: sentinel_password in the URL, or Sentinel.Password in ClientOption"}
+	sentinelWrongPass = explanation{"", false, "the sentinels do not accept the user {sentinel} with this password: check sentinel_user and sentinel_password in the URL, or Sentinel.Username and Sentinel.Password in ClientOption"}
+
 	foundPlain  = explanation{"", false, "the server does not speak TLS at this port: begin the URL with valkey:// (TLSConfig nil), or address its tls-port"}
 	foundTLS    = explanation{"", false, "the server speaks TLS at this port: begin the URL with valkeys:// (or set TLSConfig), or address its plain port"}
 	foundClosed = explanation{"", true, "the connection is closed without a word: a proxy or load balancer that has no server behind it does that, and a firewall; see whether one is in between, and its log"}
@@ -154,7 +161,7 @@ func (b valkeyBackend) explain(ctx context.Context, w *watched, o backend.Option
 		text += " " + failed.Error()
 	}
 	if found, ok := explained(text); ok {
-		return b.told(found, o, err)
+		return b.told(b.ofSentinel(found, address), o, err)
 	}
 	if _, refused := remoteerr.RefusalOf(err); refused {
 		return err
@@ -181,6 +188,19 @@ func (b valkeyBackend) explain(ctx context.Context, w *watched, o backend.Option
 	return b.told(foundSilent, o, err)
 }
 
+// ofSentinel returns what an explanation means where a sentinel has answered: it has users and passwords of its own.
+func (b valkeyBackend) ofSentinel(e explanation, address string) explanation {
+	if b.option.Sentinel.MasterSet != "" && slices.Contains(b.option.InitAddress, address) {
+		switch e.part {
+		case "NOAUTH":
+			return sentinelNoAuth
+		case "WRONGPASS":
+			return sentinelWrongPass
+		}
+	}
+	return e
+}
+
 func explained(text string) (explanation, bool) {
 	for _, e := range explanations {
 		if strings.Contains(text, e.part) {
@@ -192,11 +212,8 @@ func explained(text string) (explanation, bool) {
 
 // told puts what was asked for into an explanation.
 func (b valkeyBackend) told(e explanation, o backend.Options, err error) error {
-	user := b.option.Username
-	if user == "" {
-		user = "default"
-	}
-	says := strings.NewReplacer("{user}", strconv.Quote(user), "{db}", strconv.Itoa(b.option.SelectDB),
+	user, sentinel := cmp.Or(b.option.Username, "default"), cmp.Or(b.option.Sentinel.Username, "default")
+	says := strings.NewReplacer("{user}", strconv.Quote(user), "{sentinel}", strconv.Quote(sentinel), "{db}", strconv.Itoa(b.option.SelectDB),
 		"{set}", strconv.Quote(b.option.Sentinel.MasterSet), "{prefix}", o.Prefix).Replace(e.says)
 	return &connectError{says, err, e.passes}
 }

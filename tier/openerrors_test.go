@@ -69,6 +69,8 @@ func TestEachFailureToOpenIsToldWithCauseAndCure(t *testing.T) {
 		"a sentinel for a server":      {o: to(sentinels.Sentinels[0].Addr), cause: "a sentinel answers where a server is expected", cure: "name the master set"},
 		"sentinels for a cluster":      {o: to(sentinels.Addrs()...), cause: "this server knows none", cure: "the master set"},
 		"a server for a sentinel":      {o: set("mymaster", plain.Addr), cause: "a server answers where a sentinel is expected", cure: `leave the master set "mymaster" out`},
+		"sentinels with a password":    {o: valkey.ClientOption{InitAddress: []string{fakeServer(t, hello("-NOAUTH HELLO must be called with the client already authenticated\r\n"))}, Password: "p", Sentinel: valkey.SentinelOption{MasterSet: "m"}}, cause: "the sentinels want a password of their own", cure: "sentinel_password"},
+		"sentinels with another one":   {o: valkey.ClientOption{InitAddress: []string{fakeServer(t, hello("-WRONGPASS invalid username-password pair\r\n"))}, Sentinel: valkey.SentinelOption{MasterSet: "m", Password: "p"}}, cause: `the sentinels do not accept the user "default"`, cure: "sentinel_password"},
 		"wrong master name":            {o: set("mymaster", sentinels.Addrs()...), cause: `know no master set "mymaster"`, cure: "SENTINEL MASTERS"},
 		"zrange withheld":              {o: user("zrange", "-zrange"), cause: "the change log is read", cure: "grant +zrange"},
 		"several rights withheld":      {o: user("several", "-getdel", "-exists", "-getrange"), cause: "entries are read", cure: "grant +getrange +exists +getdel"},

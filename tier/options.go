@@ -52,9 +52,9 @@ func defaultStoreConfig() storeConfig {
 // The scheme is valkey or redis, or with TLS valkeys or rediss; a Unix socket is unix:///path.
 // Several hosts are nodes of one cluster. With TLS a single host is the name that the
 // certificates of all servers are checked for; of several each is checked for its own.
-// Parameters: db, addr (another host), master_set (the hosts are sentinels), client_name,
-// dial_timeout, write_timeout, skip_verify (with TLS), max_retries=0. What is not known is
-// refused by Open. Default: no server, but a tier in this process that no other process
+// Parameters: db, addr (another host), master_set (the hosts are sentinels), sentinel_user and
+// sentinel_password (of these), client_name, dial_timeout, write_timeout, skip_verify (with TLS),
+// max_retries=0. What is not known is refused by Open. Default: no server, but a tier in this process that no other process
 // shares. It excludes WithValkeyClient and WithRemote.
 func WithValkey(url string) Option {
 	return storeOption(func(c *storeConfig) {

@@ -5,9 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/spf13/cobra"
@@ -110,6 +113,66 @@ func TestAServerThatDoesNotAnswerIsToldInOneLineAndExitsWith1(t *testing.T) {
 		assert.Equal(t, 1, strings.Count(got.err, "\n"), "%q: %s", args, got.err)
 		assert.Contains(t, got.err, "127.0.0.1:1", args)
 	}
+}
+
+// What keeps it from connecting is told with cause and cure, whatever listens at the address.
+func TestAConnectionThatFailsIsToldWithCauseAndCure(t *testing.T) {
+	plain, guarded := valkeytest.Shared(t), valkeytest.Start(t, valkeytest.TLS())
+	secret := valkeytest.Start(t, valkeytest.Config("requirepass", "right"))
+	for name, c := range map[string]struct {
+		args []string
+		want []string
+	}{
+		"TLS to a plain port":     {[]string{"--tls", "--addr", plain.Addr}, []string{"TLS", "begin the URL with valkey://"}},
+		"plain to a TLS port":     {[]string{"--addr", guarded.Addr}, []string{"speaks TLS at this port", "--tls"}},
+		"an unknown authority":    {[]string{"--tls", "--addr", guarded.Addr}, []string{"authority that is not trusted", "--tls-ca"}},
+		"no password":             {[]string{"--addr", secret.Addr}, []string{"wants a password", "TIERCTL_PASSWORD"}},
+		"a server for a sentinel": {[]string{"--addr", plain.Addr, "--sentinel", "m"}, []string{"where a sentinel is expected"}},
+		"two servers":             {[]string{"--addr", plain.Addr + "," + secret.Addr}, []string{"several addresses"}},
+		"no server":               {[]string{"--addr", "127.0.0.1:1"}, []string{"no server listens"}},
+		"a web server":            {[]string{"--addr", says(t, "HTTP/1.1 400 Bad Request\r\n\r\n")}, []string{"no Valkey server"}},
+		"a length of terabytes":   {[]string{"--addr", says(t, "$9999999999999\r\n")}, []string{"no Valkey server"}},
+		"as many fields":          {[]string{"--addr", says(t, "%1000000000\r\n"+strings.Repeat("$1\r\na\r\n", 1000))}, []string{"127.0.0.1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := tierctl(t, nil, append([]string{"doctor", "--timeout", "3s"}, c.args...)...)
+			assert.Equal(t, exitFailed, got.status, got.out)
+			assert.Equal(t, 1, strings.Count(got.err, "\n"), got.err)
+			for _, want := range c.want {
+				assert.Contains(t, got.err, want)
+			}
+			assert.NotContains(t, got.err, "WithValkeyClient")
+			assert.NotContains(t, got.err, "ClientOption")
+		})
+	}
+}
+
+// says returns the address of what answers each client with text, and goes on listening.
+func says(t *testing.T, text string) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var all sync.WaitGroup
+	t.Cleanup(func() {
+		_ = l.Close()
+		all.Wait()
+	})
+	all.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() {
+				defer c.Close()
+				defer context.AfterFunc(t.Context(), func() { _ = c.Close() })()
+				_, _ = c.Read(make([]byte, 1000))
+				_, _ = io.WriteString(c, text)
+				_, _ = io.Copy(io.Discard, c)
+			})
+		}
+	})
+	return l.Addr().String()
 }
 
 func TestCompletionIsThereForEachShell(t *testing.T) {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/pflag"
 	"github.com/valkey-io/valkey-go"
+
+	"github.com/tiercache/tiercache/internal/valkeyurl"
 )
 
 // connectionFlags say where the server is.
@@ -85,7 +87,7 @@ func (f *connectionFlags) resolve(getenv func(string) string, changed func(strin
 func (f *connectionFlags) resolveOption() error {
 	o := valkey.ClientOption{InitAddress: f.addrs}
 	if f.url != "" {
-		parsed, err := parseURL(f.url)
+		parsed, err := valkeyurl.Parse(f.url) // as a service's own is read
 		if err != nil {
 			return usageError{fmt.Errorf("--url (or TIERCTL_URL): %w", err)}
 		}

@@ -92,6 +92,10 @@ func (d *doctor) checkCluster(ctx context.Context) {
 			break
 		}
 	}
+	if len(d.all) == 0 {
+		d.add(finding{Check: "mode", Level: levelError, Says: "it answers as a node of a cluster, and names no server", Do: "check the address", Link: pageAway})
+		return
+	}
 	text, err := d.s.ask1(ctx, d.all[0].client, "CLUSTER", "INFO").ToString()
 	info := fieldsOf(text)
 	switch {

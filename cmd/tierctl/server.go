@@ -2,14 +2,17 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/tiercache/tiercache/internal/checkconn"
 	"github.com/tiercache/tiercache/tier"
 )
 
@@ -30,9 +33,70 @@ func (c *command) connect(ctx context.Context) (*server, error) {
 	o.BlockingPoolSize = 4
 	client, err := newClient(ctx, o, f.timeout)
 	if err != nil {
-		return nil, fmt.Errorf("connecting to %s: %w", strings.Join(o.InitAddress, ", "), err)
+		return nil, fmt.Errorf("connecting to %s: %w", strings.Join(o.InitAddress, ", "), c.explain(ctx, err))
 	}
 	return &server{Client: client, option: o, prefix: f.prefix, timeout: f.timeout}, nil
+}
+
+// explain returns an error of connecting with its cause and cure, which a store finds out when it opens. The store's
+// error tells no more than that: it is not opened where it can connect.
+func (c *command) explain(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	f, patience := &c.connection, 4*time.Second
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" && !op.Timeout() {
+		patience = 300 * time.Millisecond // it is known at once, and a store would go on trying
+	}
+	ctx, cancel := context.WithTimeout(ctx, min(f.timeout, patience))
+	defer cancel()
+	s, told := tier.Open(ctx, tier.WithValkeyClient(f.option), tier.WithPrefix(f.prefix), tier.WithoutTracking(), tier.WithLogger(quiet))
+	if told == nil {
+		_ = s.Close()
+		return err
+	}
+	_, says, found := strings.Cut(told.Error(), ": connecting to valkey at "+strings.Join(f.option.InitAddress, ", ")+": ")
+	if !found {
+		return err
+	}
+	return errors.New(byFlags.Replace(says))
+}
+
+// byFlags names flags where the library names its options.
+var byFlags = strings.NewReplacer(
+	"(or set TLSConfig)", "(or give --tls)",
+	"(TLSConfig nil)", "(leave --tls out)",
+	"put it into the URL, valkey://user:password@host, or into ClientOption.Password", "TIERCTL_PASSWORD or --password-file",
+	"set TLSConfig.Certificates (WithValkeyClient; a URL cannot name one)", "--tls-cert and --tls-key",
+	"set TLSConfig.Certificates (WithValkeyClient) to one that its authority has signed", "--tls-cert and --tls-key of one that its authority has signed",
+	"set TLSConfig.RootCAs (WithValkeyClient)", "--tls-ca",
+	"set TLSConfig.ServerName", "give --tls-server-name",
+	"see TLSConfig (WithValkeyClient)", "--tls-ca and --tls-server-name",
+	"(master_set in the URL, Sentinel.MasterSet in ClientOption)", "(--sentinel)",
+	", or Sentinel.Password in ClientOption", "",
+	", or Sentinel.Username and Sentinel.Password in ClientOption", "",
+)
+
+// checked has no connection hand the client what it did not ask for: it would panic, or make as much room as what listens there
+// says that it sends.
+func checked(o valkey.ClientOption) valkey.ClientOption {
+	given := o.DialCtxFn
+	o.DialCtxFn = func(ctx context.Context, address string, d *net.Dialer, t *tls.Config) (conn net.Conn, err error) {
+		switch {
+		case given != nil:
+			conn, err = given(ctx, address, d, t)
+		case t != nil:
+			conn, err = (&tls.Dialer{NetDialer: d, Config: t}).DialContext(ctx, "tcp", address)
+		default:
+			conn, err = d.DialContext(ctx, "tcp", address)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return checkconn.New(conn, nil), nil
+	}
+	return o
 }
 
 // newClient is valkey.NewClient, which waits longer than ctx where a server accepts connections and does not answer.
@@ -43,7 +107,7 @@ func newClient(ctx context.Context, o valkey.ClientOption, timeout time.Duration
 	}
 	done := make(chan made, 1)
 	go func() { // ends with the dial, which o.Dialer bounds
-		client, err := valkey.NewClient(o)
+		client, err := valkey.NewClient(checked(o))
 		done <- made{client, err}
 	}()
 	abandon := func(err error) (valkey.Client, error) {

@@ -35,6 +35,7 @@ const (
 	headerSize  = 8
 	tinyBelow   = 16 // pointer-free objects share a block of this size
 	largestSize = 32 << 10
+	chanHeader  = 12 * word
 )
 
 // class returns the heap bytes of an object of n bytes.

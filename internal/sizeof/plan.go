@@ -1,9 +1,7 @@
 package sizeof
 
 import (
-	"math/big"
 	"net/netip"
-	"net/url"
 	"reflect"
 	"runtime/debug"
 	"slices"
@@ -16,6 +14,7 @@ import (
 // called from any goroutine.
 type Sizer struct {
 	own   []string // packages whose unexported fields are read
+	inUse int64    // the least that is guessed of a value; 0 if that is not known
 	plans sync.Map // of reflect.Type to *plan, for structs
 }
 
@@ -26,7 +25,7 @@ func For(t reflect.Type) *Sizer {
 	if s, ok := sizers.Load(t); ok {
 		return s.(*Sizer)
 	}
-	s, _ := sizers.LoadOrStore(t, &Sizer{own: packagesOf(t, nil)})
+	s, _ := sizers.LoadOrStore(t, &Sizer{own: packagesOf(t, nil), inUse: inUseOf(t)})
 	return s.(*Sizer)
 }
 
@@ -57,8 +56,9 @@ func (s *Sizer) planOf(t reflect.Type) *plan {
 	case belongsToProgram(t) || !hasPointers(t):
 	// guard: sizeof-other-packages
 	// guard: sizeof-holds-inside
-	case holdsInside(t) || !slices.Contains(s.own, packageOf(t)) && !standardData[t] && !isData(t):
-		p.guess = unreadBytes * references(t)
+	case holdsInside(t) || !slices.Contains(s.own, packageOf(t)) && !isStandardData(t) && !isData(t):
+		// guard: sizeof-most-of-a-struct
+		p.guess = min(unreadBytes*references(t), mostUnread)
 	default:
 		for i := range t.NumField() {
 			if s.refers(t.Field(i).Type) {
@@ -81,8 +81,32 @@ func (s *Sizer) refers(t reflect.Type) bool {
 	return hasPointers(t)
 }
 
-// unreadBytes is the guess of the heap that each reference keeps alive that is not followed.
-const unreadBytes = 64
+const (
+	// unreadBytes is the guess of the heap that each reference keeps alive that is not followed.
+	unreadBytes = 64
+	// mostUnread is the most that is guessed of one struct: of those with many references, as http.Transport and tls.Config,
+	// most are nil.
+	mostUnread = 8 * unreadBytes
+)
+
+// inUse is what lies behind values of some types of the standard library when they are in use, since the references of such a struct say
+// nothing of it. It is for views of just those: an object that is a part of a value is more likely to be shared by all values.
+var inUse = map[string]int64{
+	"net/http.Client":        10 << 10, // 4 kB without a connection, 16 kB with one
+	"net/http.Transport":     10 << 10,
+	"html/template.Template": 4 << 10, // 2 kB when parsed, 6 kB when executed: short ones
+	"strings.Replacer":       4 << 10,
+	"bufio.Reader":           4 << 10, // the buffer, as it is by default
+	"bufio.Writer":           4 << 10,
+}
+
+// inUseOf returns the guess of what lies behind a t, or behind what it points to, when it is in use; 0 if none is known.
+func inUseOf(t reflect.Type) int64 {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return inUse[t.PkgPath()+"."+t.Name()]
+}
 
 // references counts the references in a value of type t: pointers, and values that hold one.
 func references(t reflect.Type) (n int64) {
@@ -103,13 +127,24 @@ func references(t reflect.Type) (n int64) {
 	return n
 }
 
-// standardData are types of the standard library whose unexported fields never change, except by methods that change the
-// value.
-var standardData = map[reflect.Type]bool{
-	reflect.TypeFor[big.Int]():      true,
-	reflect.TypeFor[big.Rat]():      true,
-	reflect.TypeFor[big.Float]():    true,
-	reflect.TypeFor[url.Userinfo](): true,
+// standardData are types of the standard library whose unexported references never change, except by methods that change the
+// value. By their names: to import their packages would link them into every program.
+var standardData = map[string]bool{
+	"math/big.Int":            true,
+	"math/big.Rat":            true,
+	"math/big.Float":          true,
+	"net/url.Userinfo":        true,
+	"regexp.Regexp":           true, // Longest changes no reference
+	"text/template.Template":  true, // but not what it shares with those that it defines
+	"bytes.Reader":            true, // reading moves a position
+	"strings.Reader":          true,
+	"crypto/x509.Certificate": true,
+}
+
+// isStandardData reports whether t is one of those, or a part of a parsed template.
+func isStandardData(t reflect.Type) bool {
+	p := t.PkgPath()
+	return p == "text/template/parse" || standardData[p+"."+t.Name()]
 }
 
 // belongsToProgram reports whether the object that a t refers to is shared by all equal values: the location of a time,

@@ -38,6 +38,10 @@ func (s *Sizer) Of(v any) (size, guess int64) {
 		w.queue = w.queue[:last]
 		size += w.referred(next)
 	}
+	if w.guess > 0 {
+		// guard: sizeof-in-use
+		w.guess = max(w.guess, s.inUse)
+	}
 	return size, w.guess
 }
 
@@ -61,7 +65,8 @@ type walk struct {
 	few   [8]object // the first objects found; most values have no more
 	met   int       // the length of few
 	seen  map[object]struct{}
-	queue []reflect.Value // to be followed from depth 0
+	ends  map[uintptr]int64 // the arrays of slices: what they count, by the address where they end
+	queue []reflect.Value   // to be followed from depth 0
 }
 
 // first reports whether the object has not been found before.
@@ -129,7 +134,13 @@ func (w *walk) referred(v reflect.Value) int64 {
 		}
 		// The elements beyond the length are kept alive, too, but another slice may have them, to be appended to.
 		// guard: sizeof-beyond-length
-		return classOf(t.Elem(), v.Cap()) + w.elements(v)
+		return w.array(v) + w.elements(v)
+	case reflect.Chan:
+		if v.IsNil() {
+			return 0
+		}
+		w.guess += class(chanHeader+int(t.Elem().Size())*v.Cap(), true)
+		return 0
 	case reflect.Array:
 		return w.elements(v)
 	case reflect.Map:
@@ -140,7 +151,7 @@ func (w *walk) referred(v reflect.Value) int64 {
 	case reflect.Struct:
 		return w.fields(v, p)
 	}
-	w.guess += unreadBytes // chan, func, unsafe.Pointer
+	w.guess += unreadBytes // func, unsafe.Pointer
 	return 0
 }
 
@@ -150,6 +161,27 @@ func (w *walk) text(s string) int64 {
 		return 0
 	}
 	return class(len(s), false)
+}
+
+// array sizes the array of a slice. Slices of one array end where it ends, unless their capacity was limited, and only the
+// longest of them counts: each of the parts of a certificate, or of a message, is a slice that goes on to its end.
+func (w *walk) array(v reflect.Value) int64 {
+	elem := v.Type().Elem()
+	size := classOf(elem, v.Cap())
+	if size == 0 {
+		return 0
+	}
+	end := v.Pointer() + elem.Size()*uintptr(v.Cap())
+	// guard: sizeof-slices-of-one-array
+	counted := w.ends[end]
+	if size <= counted {
+		return 0
+	}
+	if w.ends == nil {
+		w.ends = make(map[uintptr]int64)
+	}
+	w.ends[end] = size
+	return size - counted
 }
 
 func (w *walk) fields(v reflect.Value, p *plan) (sum int64) {

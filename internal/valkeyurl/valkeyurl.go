@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/valkey-io/valkey-go"
 )
@@ -33,13 +34,16 @@ const (
 //
 // The schemes are valkey and redis, and with TLS valkeys and rediss; also
 // unix://[user:password@]/path[?parameters]. Several hosts are nodes of one cluster, or with
-// the parameter master_set sentinels. With TLS a single host is the name that the certificates
+// the parameter master_set sentinels, which may have a sentinel_user and a sentinel_password of their own. With TLS a single host is the name that the certificates
 // of all servers are checked for; of several hosts each is checked for its own.
 //
 // An error is one line, and holds no part of the URL that could be of a password.
 func Parse(text string) (valkey.ClientOption, error) {
-	if strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
-		return valkey.ClientOption{}, errors.New("there is a space, a line end or a control character in the URL: remove it, or write it in percent-encoding")
+	if strings.ContainsFunc(text, func(r rune) bool { return r == ' ' || !unicode.IsPrint(r) }) {
+		return valkey.ClientOption{}, errors.New("there is a space, a line end or a character that cannot be seen in the URL: remove it, or write it in percent-encoding")
+	}
+	if strings.HasPrefix(text, `"`) || strings.HasPrefix(text, "'") {
+		return valkey.ClientOption{}, errors.New("the URL begins with a quotation mark: remove it, and the one behind it")
 	}
 	scheme, rest, ok := strings.Cut(text, "://")
 	scheme = strings.ToLower(scheme)
@@ -68,6 +72,7 @@ func Parse(text string) (valkey.ClientOption, error) {
 		p.path(path)
 	}
 	p.parameters(query)
+	p.sentinels()
 	if p.verify(); p.err != nil {
 		return valkey.ClientOption{}, p.err
 	}
@@ -102,6 +107,7 @@ type parser struct {
 	scheme string
 	o      valkey.ClientOption
 	names  []string // of the hosts
+	db     string   // as the path names it
 	err    error
 }
 
@@ -117,8 +123,12 @@ func (p *parser) user(authority *string) {
 	if at < 0 {
 		return
 	}
-	user, password, _ := strings.Cut((*authority)[:at], ":")
+	before := (*authority)[:at]
+	user, password, _ := strings.Cut(before, ":")
 	*authority = (*authority)[at+1:]
+	if strings.Contains(before, "@") && strings.Contains(before, ",") { // it would be sent with the first host as a part of it
+		p.fail("user and password stand once, before the first host; where an @ and a comma are part of them, write %%40 and %%2C")
+	}
 	var err error
 	if p.o.Username, err = url.PathUnescape(user); err == nil {
 		p.o.Password, err = url.PathUnescape(password)
@@ -142,7 +152,7 @@ func (p *parser) hosts(list string) {
 func (p *parser) host(text string) {
 	host, port := text, defaultPort
 	bracketed := strings.HasPrefix(text, "[")
-	end := strings.LastIndexByte(text, ']')
+	end := strings.IndexByte(text, ']')
 	colons := strings.Count(text, ":")
 	switch {
 	case bracketed && end < 0, !bracketed && strings.ContainsAny(text, "[]"):
@@ -183,7 +193,7 @@ func (p *parser) host(text string) {
 
 func (p *parser) path(path string) {
 	path = strings.TrimSuffix(strings.TrimPrefix(path, "/"), "/")
-	if path != "" {
+	if p.db = path; path != "" {
 		p.database("the path", path)
 	}
 }
@@ -201,8 +211,8 @@ func (p *parser) socket(authority, path string) {
 	if authority != "" {
 		p.fail("the path of a Unix socket begins with a slash: unix:///run/valkey.sock")
 	}
-	path, err := url.PathUnescape(path)
-	if err != nil || path == "" || path == "/" {
+	path, err := url.PathUnescape(strings.TrimSuffix(path, "/"))
+	if err != nil || path == "" {
 		p.fail("it names no Unix socket: not a URL like unix:///run/valkey.sock")
 	}
 	p.o.InitAddress = []string{path}
@@ -216,7 +226,7 @@ var parameters = map[string]func(p *parser, name, value string){
 	"db": func(p *parser, name, value string) {
 		before := p.o.SelectDB
 		p.database("the parameter "+name, value)
-		if before != 0 && p.o.SelectDB != before {
+		if p.db != "" && p.o.SelectDB != before {
 			p.fail("the path and the parameter db name different databases")
 		}
 	},
@@ -229,7 +239,14 @@ var parameters = map[string]func(p *parser, name, value string){
 	"dial_timeout":  func(p *parser, name, value string) { p.o.Dialer.Timeout = p.duration(name, value) },
 	"write_timeout": func(p *parser, name, value string) { p.o.ConnWriteTimeout = p.duration(name, value) },
 	"client_name":   func(p *parser, _, value string) { p.o.ClientName = value },
-	"master_set":    func(p *parser, _, value string) { p.o.Sentinel.MasterSet = value },
+	"master_set": func(p *parser, name, value string) {
+		if p.scheme == "unix" {
+			p.fail("the parameter %s is no use beside a Unix socket", name)
+		}
+		p.o.Sentinel.MasterSet = value
+	},
+	"sentinel_user":     func(p *parser, _, value string) { p.o.Sentinel.Username = value },
+	"sentinel_password": func(p *parser, _, value string) { p.o.Sentinel.Password = value },
 	"skip_verify": func(p *parser, name, value string) {
 		skip, err := strconv.ParseBool(cmp.Or(value, "true"))
 		switch {
@@ -272,6 +289,16 @@ func (p *parser) parameters(query string) {
 				read(p, name, value)
 			}
 		}
+	}
+}
+
+// sentinels are asked as the servers are: over TLS if it is asked for. They have passwords of their own.
+func (p *parser) sentinels() {
+	switch s := &p.o.Sentinel; {
+	case s.MasterSet != "":
+		s.TLSConfig = p.o.TLSConfig
+	case s.Username != "" || s.Password != "":
+		p.fail("the parameters sentinel_user and sentinel_password are for sentinels, which the parameter master_set stands for")
 	}
 }
 

@@ -74,6 +74,18 @@ func TestAURLIsReadWhollyOrRefusedWithOneLine(t *testing.T) {
 		"valkey://[host]:6379":               refused("no IPv6 address"),
 		"valkey://[10.0.0.1]:6379":           refused("no IPv6 address"),
 		"valkey://[::1]6379":                 refused("behind the brackets"),
+		"valkey://[::1][::1]:6379":           refused("behind the brackets"),
+		"valkey://[fe80::1%eth0][::1]":       refused("behind the brackets"),
+		"valkey://u:s3cret@h,u:s3cret@g":     refused("stand once, before the first host"),
+		"valkey://u:s3c,ret@h,g":             {addresses: []string{"h:6379", "g:6379"}, user: "u", password: "s3c,ret"},
+		"valkey://h/0?db=2":                  refused("different databases"),
+		"valkey://h/2?db=0":                  refused("different databases"),
+		"\"valkey://h\"":                     refused("quotation mark"),
+		"'valkey://:s3cret@h'":               refused("quotation mark"),
+		"valkey://h\u00a0":                   refused("cannot be seen"),
+		"\ufeffvalkey://h":                   refused("cannot be seen"),
+		"unix:///run/valkey.sock/":           to("/run/valkey.sock"),
+		"unix:///s?master_set=m":             refused("Unix socket"),
 		"valkey://h:1;g:2":                   refused("several colons"),
 		"valkey://h;g":                       refused("a character that no host has"),
 		"valkey://$HOST:6379":                refused("a character that no host has"),
@@ -149,6 +161,16 @@ func TestParametersAreUsed(t *testing.T) {
 	require.Equal(t, "m", o.Sentinel.MasterSet)
 	require.True(t, o.TLSConfig.InsecureSkipVerify)
 	require.True(t, o.AlwaysRESP2 && o.DisableCache && o.DisableRetry)
+	require.Same(t, o.TLSConfig, o.Sentinel.TLSConfig, "sentinels are asked over TLS as well")
+	o, err = Parse("valkey://u:p@h?master_set=m&sentinel_user=su&sentinel_password=s%26p")
+	require.NoError(t, err)
+	require.Equal(t, valkey.SentinelOption{MasterSet: "m", Username: "su", Password: "s&p"}, o.Sentinel)
+	require.Equal(t, "u", o.Username)
+	for _, text := range []string{"valkey://h?sentinel_user=su", "valkey://h?sentinel_password=s3cret"} {
+		_, err = Parse(text)
+		require.ErrorContains(t, err, "master_set")
+		require.NotContains(t, err.Error(), "s3cret")
+	}
 	o, err = Parse("valkeys://h?skip_verify=false&protocol=3&client_cache=1")
 	require.NoError(t, err)
 	require.False(t, o.TLSConfig.InsecureSkipVerify || o.AlwaysRESP2 || o.DisableCache || o.DisableRetry)
@@ -183,11 +205,14 @@ func FuzzParse(f *testing.F) {
 		if err != nil || strings.ContainsAny(text, ",%") || strings.Contains(text, "addr") { // of addr=host2 it makes the first host again
 			return
 		}
+		if o.DialCtxFn != nil {
+			theirs.InitAddress[0] = strings.TrimSuffix(theirs.InitAddress[0], "/")
+		}
 		require.Equal(t, theirs.InitAddress, o.InitAddress)
 		require.Equal(t, theirs.Username, o.Username)
 		require.Equal(t, theirs.Password, o.Password)
 		require.Equal(t, theirs.SelectDB, o.SelectDB)
-		require.Equal(t, theirs.Sentinel, o.Sentinel)
+		require.Equal(t, theirs.Sentinel.MasterSet, o.Sentinel.MasterSet)
 		require.Equal(t, theirs.TLSConfig != nil, o.TLSConfig != nil)
 	})
 }

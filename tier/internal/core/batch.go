@@ -14,7 +14,6 @@ import (
 type keyLookup struct {
 	key           string
 	h             local.Key
-	hasCall       bool           // the key had a call when the caller began
 	delivered     bool           // its value was read uncoalesced, and given
 	read          bool           // it was asked for uncoalesced, and answered
 	readErr       error          // or not
@@ -43,7 +42,7 @@ type batchLookup struct {
 func (p *batchLookup) newCalls() []inflight.Call {
 	n := 0
 	for i := range p.lookups {
-		if t := &p.lookups[i]; t.err == nil && !t.delivered {
+		if p.lookups[i].err == nil {
 			n++
 		}
 	}

@@ -20,13 +20,13 @@ import (
 
 // GetMany gives the values of keys, from the first tier that has them or the loader, and returns the errors of the others.
 func (c *Cache) GetMany(ctx context.Context, keys []string, load LoadFunc, o config.Call, give func(key string, it *record.Item)) error {
-	p := &batchLookup{lookups: make([]keyLookup, len(keys))}
+	p := &batchLookup{}
 	c.lookupMany(ctx, p, keys, load, o, give)
 	for _, key := range keys {
 		c.s.Watch.Read(inspect.KindNone, 0, c.ns.Path, key)
 	}
 	for i := range p.lookups {
-		if t := &p.lookups[i]; t.err == nil && !t.delivered {
+		if t := &p.lookups[i]; t.err == nil {
 			give(t.key, t.out.It)
 		}
 	}
@@ -39,27 +39,22 @@ func (c *Cache) GetMany(ctx context.Context, keys []string, load LoadFunc, o con
 
 // lookupMany gets the values of keys from the first tier that has them, or the loader.
 func (c *Cache) lookupMany(ctx context.Context, p *batchLookup, keys []string, load LoadFunc, o config.Call, give func(key string, it *record.Item)) {
-	lookups := p.lookups
 	since := c.s.takeSnapshot()
-	uncoalesced := c.readsUncoalesced(o) && ctx.Err() == nil
-	for i, key := range keys {
-		t := &lookups[i]
-		t.key = key
-		if t.err = c.admit(ctx, key); t.err == nil {
-			t.h = c.ns.Hash(key)
-			// guard: I10-many-wait-for-fill
-			t.hasCall = uncoalesced && c.s.Table.HasCall(t.h)
+	if c.readsUncoalesced(o) && ctx.Err() == nil {
+		p.lookups = c.readUncoalesced(ctx, keys, give)
+	} else {
+		p.lookups = make([]keyLookup, len(keys))
+		for i, key := range keys {
+			p.lookups[i] = c.lookupOf(ctx, key)
 		}
 	}
-	if uncoalesced {
-		c.readUncoalesced(ctx, p, give)
-	}
+	lookups := p.lookups
 	calls := p.newCalls()
 	// guard: leave-shared-calls-on-goexit
 	defer c.leaveAll(lookups) // the rest, if a loader or codec ends this goroutine
 	for i := range lookups {
 		t := &lookups[i]
-		if t.err != nil || t.delivered {
+		if t.err != nil {
 			continue
 		}
 		if c.usesLocal(o) && !o.Fresh {

@@ -25,29 +25,40 @@ import (
 //	A: has loaded k and returned its value; the write is on its way
 //	B: begins, and would read what was there before
 //
-// Calls that begin later have returned nothing before this caller began.
+// Calls that begin later have returned nothing before this caller began, and one that ended before the key is read has
+// stored what it returned. So the table of calls is asked right before each piece.
 func (c *Cache) readsUncoalesced(o config.Call) bool {
 	return !c.usesLocal(o) && !o.Fresh && !c.cfg.LocalOnly && c.cfg.Early == 0 && c.cfg.StaleOnError == 0 && !c.s.Session.Sharded()
 }
 
 // readUncoalesced reads the remote tier for a batch and gives what is valid and fresh. The
-// rest is left to calls. They need not read it before they ask for its lease, since
-// that reads it, too.
-func (c *Cache) readUncoalesced(ctx context.Context, p *batchLookup, give func(key string, it *record.Item)) {
-	asked := make([]*keyLookup, 0, len(p.lookups))
-	for i := range p.lookups {
-		if t := &p.lookups[i]; t.err == nil && !t.hasCall {
-			asked = append(asked, t)
+// rest is returned, for calls. They need not read it before they ask for its lease, since
+// that reads it, too. Keys take memory for a piece at a time: a batch of tens of thousands would have the garbage
+// collector run several times, for milliseconds each, in which every other read waits.
+func (c *Cache) readUncoalesced(ctx context.Context, keys []string, give func(key string, it *record.Item)) (rest []keyLookup) {
+	silence := pieces.SilenceOf(len(keys))
+	piece := make([]keyLookup, 0, min(len(keys), pieces.Keys))
+	var ended bool
+	var failed error // of what was not asked for any more
+	for !ended {
+		for len(piece) < cap(piece) && len(keys) > 0 {
+			t := c.lookupOf(ctx, keys[0])
+			keys = keys[1:]
+			// guard: I10-many-wait-for-fill
+			if t.err != nil || c.s.Table.HasCall(t.h) {
+				rest = append(rest, t)
+			} else {
+				piece = append(piece, t)
+			}
 		}
-	}
-	silence := pieces.SilenceOf(len(asked))
-	for len(asked) > 0 {
+		if len(piece) == 0 {
+			return rest
+		}
 		v := c.s.Session.Tail.View()
 		// guard: I2-uncoalesced-read-proof
 		if !c.s.Session.CanJudge(v, nil) {
-			return // it takes a delta to judge it
+			break // it takes a delta to judge it
 		}
-		piece := asked[:min(len(asked), pieces.Keys)]
 		items, err := c.readNames(ctx, piece, v)
 		if err != nil {
 			c.countReadError(ctx, err)
@@ -56,35 +67,49 @@ func (c *Cache) readUncoalesced(ctx context.Context, p *batchLookup, give func(k
 		}
 		// guard: uncoalesced-read-waits-once
 		if endsBatch(ctx, &silence, err) {
-			for _, t := range asked {
-				if !t.delivered && !t.read {
-					t.readErr = err
-				}
+			ended, failed = true, err
+		}
+		again := piece[:0]
+		for i := range piece {
+			switch t := &piece[i]; {
+			case t.delivered:
+			case t.read:
+				rest = append(rest, *t)
+			case ended:
+				again = append(again, *t)
+			case t.readErr != nil && !pieces.EndAfter(t.readErr):
+				rest = append(rest, *t)
+			default:
+				t.readErr = nil // nothing was answered: it is asked for again
+				again = append(again, *t)
 			}
-			return
 		}
-		if asked = asked[len(piece):]; err != nil {
-			asked = append(unansweredOf(piece), asked...)
-		}
+		piece = again
 	}
+	for _, key := range keys {
+		piece = append(piece, c.lookupOf(ctx, key))
+	}
+	for i := range piece {
+		piece[i].readErr = failed
+	}
+	return append(rest, piece...)
 }
 
-// unansweredOf returns the lookups of a piece that are to be asked for again, since nothing was answered of them.
-func unansweredOf(piece []*keyLookup) (again []*keyLookup) {
-	for _, t := range piece {
-		if !t.read && (t.readErr == nil || pieces.EndAfter(t.readErr)) {
-			t.readErr = nil
-			again = append(again, t)
-		}
+// lookupOf begins the lookup of a key.
+func (c *Cache) lookupOf(ctx context.Context, key string) keyLookup {
+	t := keyLookup{key: key, err: c.admit(ctx, key)}
+	if t.err == nil {
+		t.h = c.ns.Hash(key)
 	}
-	return again
+	return t
 }
 
 // giveUncoalesced gives what of a piece was read and can be used. It returns an error if what follows is not to be read.
-func (c *Cache) giveUncoalesced(ctx context.Context, piece []*keyLookup, items []backend.Item, v *changelog.View, give func(key string, it *record.Item)) error {
+func (c *Cache) giveUncoalesced(ctx context.Context, piece []keyLookup, items []backend.Item, v *changelog.View, give func(key string, it *record.Item)) error {
 	now, rests := mono.Now(), inflight.BasisOf(v)
 	hits := int64(0)
-	for i, t := range piece {
+	for i := range piece {
+		t := &piece[i]
 		if t.readErr = items[i].Err; t.readErr != nil {
 			c.countReadError(ctx, t.readErr)
 			continue
@@ -118,7 +143,7 @@ func (c *Cache) giveUncoalesced(ctx context.Context, piece []*keyLookup, items [
 }
 
 // readNames reads the entries of the lookups' keys, so that they can be judged by v.
-func (c *Cache) readNames(ctx context.Context, asked []*keyLookup, v *changelog.View) (items []backend.Item, err error) {
+func (c *Cache) readNames(ctx context.Context, asked []keyLookup, v *changelog.View) (items []backend.Item, err error) {
 	names := make([]string, len(asked))
 	c.ns.NameAll(len(asked), func(i int) local.Key { return asked[i].h }, func(i int, name string) { names[i] = name })
 	return c.s.Session.ReadUntracked(ctx, names, v)
