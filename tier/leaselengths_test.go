@@ -34,12 +34,12 @@ func TestI7LeasesOfTwoLengthsKeepOneLoad(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%v beside %v", c.holder, c.asker), func(t *testing.T) {
 			inBubbles(t, func(t *testing.T, f *fleet) {
-				a := view[string](t, f.process(tier.LeaseTTL(c.holder)), "docs")
-				b := view[string](t, f.process(tier.LeaseTTL(c.asker)), "docs")
+				a := view[string](t, f.process(tier.LeaseTTL(c.holder)), "docs", tier.WithLoadTimeout(time.Hour))
+				b := view[string](t, f.process(tier.LeaseTTL(c.asker)), "docs", tier.WithLoadTimeout(time.Hour))
 				var loads atomic.Int64
 				slow := counted(&loads, func(ctx context.Context, _ *tier.Entry) (string, error) {
 					select {
-					case <-time.After(7 * d):
+					case <-time.After(10 * d):
 						return "v", nil
 					case <-ctx.Done():
 						return "", ctx.Err()

@@ -82,6 +82,7 @@ var marks = []mark{
 	{"uncoalesced-read-releases-marks", "drop", "TestGetManyOfWhatIsNotKeptHoldsNoMarks"},
 	{"uncoalesced-read-waits-once", "drop", "TestI8AGetManyOfWhatIsNotKept"},
 	{"I7-renew-lease", "drop", "TestALeaseIsRenewed"},
+	{"R8-renewed-in-time-for-shorter-leases", "sub 3 => 3 * 2", "TestI7LeasesOfTwoLengths"},
 	{"I2-shared-read-proof", "drop", "./internal/coherence TestI2ACallerThatShares"},
 	{"I1-late-set-is-error", "drop", "TestASetThatCameTooLate"},
 	{"late-set-asks-clock", "drop", "TestASetThatCameTooLate"},
