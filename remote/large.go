@@ -51,7 +51,7 @@ import (
 // What was sent ahead, and could not be put in place, ends by itself after aheadLives.
 const (
 	// firstRead is how much of one entry is read at once on the connection that tracks; and the longest that is stored there.
-	firstRead = 64 << 10
+	firstRead = backend.LargeLen
 	// batchRead is how much of several is read there together, and leastRead of each of them in any case.
 	batchRead, leastRead = 32 << 10, 256
 	// rangeRead is how much of an entry comes in one range, and together how much is asked for at once.
@@ -76,9 +76,6 @@ func shareOf(keys int) int { return min(firstRead, max(leastRead, batchRead/max(
 func (c *valkeyConn) addRead(b *batch, key string, most int) {
 	b.add("GETRANGE", key, "0", strconv.Itoa(most-1))
 }
-
-// errChanges is the error of a read of an entry that is replaced all the time. The server has answered.
-const errChanges = remoteerr.Refusal("the entry was replaced each time that it was read")
 
 // partial is an entry of which the beginning was read.
 type partial struct {
@@ -109,6 +106,11 @@ func (c *valkeyConn) complete(ctx context.Context, keys []string, items []backen
 			return
 		}
 		c.readRest(ctx, parts)
+		for _, p := range parts {
+			if err := p.item.Err; err != nil {
+				p.item.Err = remoteerr.OfRest{Err: err}
+			}
+		}
 		var again []*partial
 		var names []string
 		for _, p := range parts {
@@ -131,7 +133,7 @@ func (c *valkeyConn) complete(ctx context.Context, keys []string, items []backen
 		}
 	}
 	for _, p := range parts {
-		*p.item = backend.Item{Err: errChanges}
+		*p.item = backend.Item{Err: remoteerr.ErrReplaced}
 	}
 }
 

@@ -44,7 +44,7 @@ var abilities = []ability{
 	{right: "pexpireat", use: "large values are stored", without: largeAtOnce, lost: (*valkeyConn).withoutAhead,
 		words: func(t *trial) []string { return []string{"PEXPIREAT", t.key, "32503680000000"} }},
 	{right: "pttl", use: "another's lease is waited for", words: func(t *trial) []string { return []string{"PTTL", t.key} }},
-	{right: "pexpire", use: "a lease is renewed", without: "loads longer than 3 s may run twice in the fleet",
+	{right: "pexpire", use: "a lease is renewed", without: "loads longer than 3 s may run twice in the fleet, and " + largeAtOnce, lost: (*valkeyConn).withoutAhead,
 		words: func(t *trial) []string { return []string{"PEXPIRE", t.key, "60000"} }},
 	{right: "getdel", use: "a loaded value is stored", words: func(t *trial) []string { return []string{"GETDEL", t.key} }},
 	{right: "unlink", use: "an entry is deleted", words: func(t *trial) []string { return []string{"UNLINK", t.key} }},
@@ -79,7 +79,7 @@ type lacks struct {
 	caching  bool // CLIENT CACHING
 	readOnly bool // EVAL_RO and EVALSHA_RO
 	resp2    bool // HELLO 3
-	ahead    bool // APPEND, RENAME and PEXPIREAT
+	ahead    bool // APPEND, PEXPIRE, RENAME and PEXPIREAT
 	// untracked is why there is no tracking though it was asked for.
 	untracked string
 	without   []string // in plain words, with what the server said

@@ -73,6 +73,7 @@ type valkeyConn struct {
 	enrolment     enrolment
 	trims         chan time.Duration // see trimSoon
 	withheld      chan withheld      // see tellLater
+	db            int                // that was selected
 	// changes and scopes that were recorded since old ones were forgotten
 	changesSince, scopesSince atomic.Int64
 
@@ -180,7 +181,7 @@ func (b valkeyBackend) Connect(ctx context.Context, o backend.Options) (backend.
 // connect is one attempt.
 func (b valkeyBackend) connect(ctx context.Context, base valkey.ClientOption, o backend.Options, l lacks) (*valkeyConn, error) {
 	c := &valkeyConn{plain: newLink(o.Panics), serverChanged: make(chan struct{}, 1), o: o, log: changelog.LogKey(o.Prefix), channel: changelog.Channel(o.Prefix), tries: changelog.LogKey(o.Prefix) + ":try:",
-		histories: newHistories(), enrolment: enrolment{turn: make(chan struct{}, 1)}, trims: make(chan time.Duration, 1), withheld: make(chan withheld, 1), lacks: l}
+		histories: newHistories(), enrolment: enrolment{turn: make(chan struct{}, 1)}, trims: make(chan time.Duration, 1), withheld: make(chan withheld, 1), lacks: l, db: b.option.SelectDB}
 	c.plain.closing = func() {
 		select {
 		case c.serverChanged <- struct{}{}:

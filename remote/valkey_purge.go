@@ -2,6 +2,8 @@ package remote
 
 import (
 	"context"
+	"math"
+	"strconv"
 	"strings"
 	"time"
 
@@ -55,6 +57,7 @@ func (c *valkeyConn) Purge(ctx context.Context, p backend.PurgeRequest) (backend
 
 // purgeServer removes the matching keys of one server, from at on.
 func (c *valkeyConn) purgeServer(ctx context.Context, s primaryClient, match string, at backend.PurgePosition, done *backend.PurgeProgress, progress func(backend.PurgeProgress)) error {
+	left, begun := c.keysOf(ctx, s), at.Cursor == 0
 	for {
 		done.Resume = at.String()
 		if err := ctx.Err(); err != nil {
@@ -65,8 +68,12 @@ func (c *valkeyConn) purgeServer(ctx context.Context, s primaryClient, match str
 		if err != nil {
 			return err
 		}
-		done.Scanned += purgeBatch
-		if at.Cursor = page.Cursor; at.Cursor == 0 {
+		step := min(purgeBatch, left)
+		if at.Cursor = page.Cursor; at.Cursor == 0 && begun && left < unknownKeys {
+			step = left // that was all
+		}
+		done.Scanned, left = max(done.Scanned+step, done.Removed), left-step
+		if at.Cursor == 0 {
 			return nil
 		}
 		done.Resume = at.String()
@@ -74,6 +81,25 @@ func (c *valkeyConn) purgeServer(ctx context.Context, s primaryClient, match str
 			progress(*done)
 		}
 	}
+}
+
+// unknownKeys is more keys than any server has.
+const unknownKeys = math.MaxInt64 / 4
+
+// keysOf returns how many keys a server has, as its INFO says: the server does not tell how many a step of a scan has looked at.
+func (c *valkeyConn) keysOf(ctx context.Context, s primaryClient) int64 {
+	ctx, cancel := c.pageContext(ctx)
+	defer cancel()
+	text, err := s.Do(ctx, s.B().Arbitrary("INFO", "keyspace").Build()).ToString()
+	if err != nil {
+		return unknownKeys
+	}
+	first, _, _ := strings.Cut(fieldsOf(text)["db"+strconv.Itoa(c.db)], ",")
+	keys, err := strconv.ParseInt(strings.TrimPrefix(first, "keys="), 10, 64)
+	if err != nil {
+		return unknownKeys
+	}
+	return keys
 }
 
 // pageContext gives a page a deadline of its own: a purge may have none, and the

@@ -13,20 +13,15 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/core"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
 	"github.com/tiercache/tiercache/tier/internal/record"
-	"github.com/tiercache/tiercache/tier/internal/values"
 )
 
-// Cache is a typed view of one namespace of a store. It is cheap; two views of
-// one namespace share its entries. All methods may be called from many
-// goroutines at once.
+// Cache is a typed view of one namespace of a store. It is cheap: one that is not read for 30 s takes, with its
+// namespace, 256 bytes at most, unless its values or loaders need more (WithOnEvict, or what Health warns of). Two views of
+// one namespace share its entries. All methods may be called from many goroutines at once.
 //
 // Values are shared: a local hit returns what other callers have got too, so
 // everything that a V points to must be treated as read-only.
-type Cache[V any] struct {
-	core core.Cache
-	// single and batch run a loader of the type: see core.LoadFunc.
-	single, batch core.RunFunc
-}
+type Cache[V any] struct{ view core.View }
 
 // New returns a view of a namespace: segments joined by ':', such as
 // "docs:technical"; invalidating "docs" covers it. It returns one error that
@@ -59,27 +54,15 @@ func New[V any](s *Store, path string, options ...CacheOption) (*Cache[V], error
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
-	cfg.TimedOut = fmt.Errorf("tier: load took longer than %v: %w", cfg.LoadTimeout, context.DeadlineExceeded)
-	enc, err := values.EncodingOf[V](&cfg)
+	p, err := core.PlanOf[V](&s.core, cfg, runSingle[V], runBatch[V])
 	if err != nil {
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
-	size, err := values.SizingOf[V](&cfg, s.core.Config.LocalBytes > 0)
-	if err != nil {
+	c := &Cache[V]{}
+	if err := c.view.Init(path, p); err != nil {
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
-	shared := enc.Shared(&cfg)
-	if shared.Left, err = values.LeftFuncOf[V](&cfg); err != nil {
-		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
-	}
-	ns := s.core.Namespace(path)
-	k, use, err := record.AdmitView[V](&ns.Views, ns, ns.Path, shared)
-	if err != nil {
-		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
-	}
-	view := &Cache[V]{single: runSingle[V], batch: runBatch[V]}
-	view.core.Init(&s.core, ns, cfg, values.New[V](k, enc, size), use, values.NewComparison[V])
-	return view, nil
+	return c, nil
 }
 
 // Origin says which tier answered a read.
@@ -126,7 +109,7 @@ type Result[V any] struct {
 // the loader answers, and Stats and Health tell.
 func (c *Cache[V]) Get(ctx context.Context, key string, load Loader[V], options ...CallOption) (V, error) {
 	if len(options) == 0 && load != nil {
-		if it := c.core.Hit(key); it != nil {
+		if it := c.view.Hit(key); it != nil {
 			return *record.ValueIn[V](it), nil
 		}
 	}
@@ -134,7 +117,7 @@ func (c *Cache[V]) Get(ctx context.Context, key string, load Loader[V], options 
 		var zero V
 		return zero, ErrNilLoader
 	}
-	out, err := c.core.Lookup(ctx, key, core.LoadFunc{Run: c.single, Loader: load}, callOptions(options))
+	out, err := c.view.Cache().Lookup(ctx, key, core.LoadFunc{Run: c.view.Plan().Single, Loader: load}, callOptions(options))
 	if err != nil {
 		var zero V
 		return zero, err
@@ -153,7 +136,7 @@ func (c *Cache[V]) unpack(out inflight.Served) (v V, err error) {
 // valueOf returns the value of an item that is not negative. It is a V: each path that
 // shares an item checks its kind.
 func (c *Cache[V]) valueOf(it *record.Item) V {
-	c.core.Look(it)
+	c.view.Cache().Look(it)
 	return *record.ValueIn[V](it)
 }
 
@@ -163,7 +146,7 @@ func (c *Cache[V]) Lookup(ctx context.Context, key string, load Loader[V], optio
 	if load == nil {
 		return Result[V]{}, ErrNilLoader
 	}
-	out, err := c.core.Lookup(ctx, key, core.LoadFunc{Run: c.single, Loader: load}, callOptions(options))
+	out, err := c.view.Cache().Lookup(ctx, key, core.LoadFunc{Run: c.view.Plan().Single, Loader: load}, callOptions(options))
 	if err != nil {
 		return Result[V]{}, err
 	}
@@ -204,6 +187,6 @@ func (c *Cache[V]) result(out inflight.Served) (Result[V], error) {
 // Invalidate makes every entry of this cache's namespace, and of those below
 // it, unbelievable: Store.InvalidateNamespace of its path.
 func (c *Cache[V]) Invalidate(ctx context.Context, options ...ChangeOption) (AsOf, error) {
-	cfg := changeOptions(c.core.Store().Config.Settle, options)
-	return c.core.Store().Change(ctx, "invalidate namespace", []invalidation.Scope{invalidation.Namespace(c.core.Namespace().Path)}, false, cfg)
+	cfg := changeOptions(c.view.Store().Config.Settle, options)
+	return c.view.Store().Change(ctx, "invalidate namespace", []invalidation.Scope{invalidation.Namespace(c.view.Path())}, false, cfg)
 }

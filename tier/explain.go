@@ -64,7 +64,7 @@ func (e Explanation) String() string {
 // returns ErrUnavailable, with what is known locally, if the remote tier does
 // not answer; its Holding is Unknown then.
 func (c *Cache[V]) Explain(ctx context.Context, key string) (Explanation, error) {
-	e, err := c.core.Explain(ctx, key)
+	e, err := c.view.Cache().Explain(ctx, key)
 	return explanationOf(e), err
 }
 

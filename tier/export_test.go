@@ -11,26 +11,26 @@ import (
 
 // LeaseFirst has c ask for leases along with its reads for a long time to come,
 // as where nearly all of them miss.
-func LeaseFirst[V any](c *Cache[V]) { c.core.Namespace().ExpectMisses() }
+func LeaseFirst[V any](c *Cache[V]) { c.view.Cache().Namespace().ExpectMisses() }
 
 // RemoteName is the name under which the remote tier has a key.
 func RemoteName[V any](c *Cache[V], key string) string {
-	return c.core.Namespace().RemoteName(c.core.Namespace().Hash(key))
+	return c.view.Cache().Namespace().RemoteName(c.view.Cache().Namespace().Hash(key))
 }
 
 // LeadLate reads as a caller does that found nothing in the local tier before
 // between was called, and says where the value came from.
 func LeadLate[V any](c *Cache[V], key string, between func()) Origin {
-	h := c.core.Namespace().Hash(key)
-	f, leads, _ := c.core.Store().Table.Join(nil, h, key, true)
+	h := c.view.Cache().Namespace().Hash(key)
+	f, leads, _ := c.view.Store().Table.Join(nil, h, key, true)
 	if !leads {
 		panic("another leads")
 	}
 	between()
-	f.Name = c.core.Namespace().RemoteName(h)
-	c.core.LeadCall(context.Background(), f, core.LoadFunc{}, config.Call{})
+	f.Name = c.view.Cache().Namespace().RemoteName(h)
+	c.view.Cache().LeadCall(context.Background(), f, core.LoadFunc{}, config.Call{})
 	<-f.Done.Wait()
-	c.core.Store().Table.Leave(f)
+	c.view.Store().Table.Leave(f)
 	return Origin(f.Out.Origin)
 }
 
@@ -39,7 +39,7 @@ func Openings(s *Store) int64 { return s.core.Session.Conn.Openings() }
 
 // Waiters is how many callers share the call of key.
 func Waiters[V any](c *Cache[V], key string) int {
-	waiters, _ := c.core.Store().Table.WaitersOf(c.core.Namespace().Hash(key))
+	waiters, _ := c.view.Store().Table.WaitersOf(c.view.Cache().Namespace().Hash(key))
 	return waiters
 }
 
@@ -53,12 +53,12 @@ func GoesAndComes(s *Store) {
 
 // CostOf is what the local tier counts for key, without what it needs itself.
 func CostOf[V any](c *Cache[V], key string) int64 {
-	return c.core.FreshCopy(c.core.Namespace().Hash(key), key).Meta().Cost
+	return c.view.Cache().FreshCopy(c.view.Cache().Namespace().Hash(key), key).Meta().Cost
 }
 
 // CostOfCopy is CostOf where there may be no copy.
 func CostOfCopy[V any](c *Cache[V], key string) (cost int64, ok bool) {
-	it := c.core.FreshCopy(c.core.Namespace().Hash(key), key)
+	it := c.view.Cache().FreshCopy(c.view.Cache().Namespace().Hash(key), key)
 	if it == nil {
 		return 0, false
 	}
@@ -70,17 +70,20 @@ func LeaseTTL(d time.Duration) Option { return storeOption(func(c *storeConfig) 
 
 // Waits reports whether anything waits for the call of key to leave the table.
 func Waits[V any](c *Cache[V], key string) bool {
-	_, awaited := c.core.Store().Table.WaitersOf(c.core.Namespace().Hash(key))
+	_, awaited := c.view.Store().Table.WaitersOf(c.view.Cache().Namespace().Hash(key))
 	return awaited
 }
 
 // Flies reports whether there is a call of key.
 func Flies[V any](c *Cache[V], key string) bool {
-	return c.core.Store().Table.HasCall(c.core.Namespace().Hash(key))
+	return c.view.Store().Table.HasCall(c.view.Cache().Namespace().Hash(key))
 }
 
 // WakeRevalidation has suspended copies of c's store proven in the background.
-func WakeRevalidation[V any](c *Cache[V]) { c.core.Store().Suspended.Wake() }
+func WakeRevalidation[V any](c *Cache[V]) { c.view.Store().Suspended.Wake() }
 
 // Stored is how many values the local tier has ever had.
 func Stored(s *Store) int64 { return int64(s.core.Local.Stats().Stored) }
+
+// CloseIdleViews has s look for views that are idle.
+func CloseIdleViews(s *Store) { s.core.CloseIdleViews() }

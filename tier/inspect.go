@@ -53,12 +53,8 @@ func (s *Store) inspect() *inspect.Store {
 
 // anyView returns one of the views of a namespace.
 func (s *Store) anyView(path string) (*core.Cache, error) {
-	if ns := s.core.Namespaces.Find(path); ns != nil {
-		if w := ns.AnyView.Load(); w != nil {
-			if c := w.Value(); c != nil {
-				return c, nil
-			}
-		}
+	if c := s.core.AnyView(path); c != nil {
+		return c, nil
 	}
 	return nil, fmt.Errorf("tier: namespace %.80q: this process has no cache of it in use, and only a cache knows the keys and values of its namespace", path)
 }

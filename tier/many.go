@@ -24,7 +24,7 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[
 	}
 	for _, key := range keys {
 		if len(options) == 0 {
-			if it := c.core.Hit(key); it != nil {
+			if it := c.view.Hit(key); it != nil {
 				found[key] = *record.ValueIn[V](it)
 				continue
 			}
@@ -39,7 +39,7 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, load BatchLoader[
 			found[key] = c.valueOf(it)
 		}
 	}
-	return found, c.core.GetMany(ctx, missing, core.LoadFunc{Run: c.batch, Loader: load}, callOptions(options), give)
+	return found, c.view.Cache().GetMany(ctx, missing, core.LoadFunc{Run: c.view.Plan().Batch, Loader: load}, callOptions(options), give)
 }
 
 // runBatch runs a BatchLoader[V].

@@ -11,7 +11,7 @@ import (
 
 // PurgeProgress is how far a Purge has come.
 type PurgeProgress struct {
-	Scanned int64 // keys looked at, of the whole server; with Valkey in steps of 1000
+	Scanned int64 // keys looked at, of the whole server; with Valkey about 1000 more each time
 	Removed int64 // keys removed, leases included
 	// Resume continues the purge after the last finished batch; it is empty
 	// when the purge is complete.

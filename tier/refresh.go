@@ -15,7 +15,7 @@ func (c *Cache[V]) Refresh(ctx context.Context, key string, load Loader[V]) (V, 
 	if load == nil {
 		return zero, ErrNilLoader
 	}
-	out, err := c.core.Refresh(ctx, key, core.LoadFunc{Run: c.single, Loader: load})
+	out, err := c.view.Cache().Refresh(ctx, key, core.LoadFunc{Run: c.view.Plan().Single, Loader: load})
 	if err != nil {
 		return zero, err
 	}

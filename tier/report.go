@@ -9,6 +9,7 @@ import (
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/fleet"
 	"github.com/tiercache/tiercache/tier/internal/inspect"
+	"github.com/tiercache/tiercache/tier/internal/keyspace"
 )
 
 // WithReport has the store write a report of at most 1 KiB into the remote tier every ten seconds, kept for 35 s, which tierctl fleet and
@@ -48,7 +49,7 @@ func (s *Store) report() {
 
 // hashText is the hash of a key as it stands between the braces of its remote name.
 func (s *Store) hashText(k inspect.Key) string {
-	ns := s.core.Namespace(k.Namespace)
+	ns := keyspace.New(s.core.Config.Prefix, k.Namespace)
 	name := ns.RemoteName(ns.Hash(k.Name))
 	return name[strings.LastIndexByte(name, '{')+1 : len(name)-1]
 }

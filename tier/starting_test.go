@@ -86,6 +86,7 @@ func works(t *testing.T, o valkey.ClientOption) tier.Health {
 		defer stores[i].Close()
 	}
 	a, b := view[string](t, stores[0], "docs"), view[string](t, stores[1], "docs")
+	require.NoError(t, a.Set(t.Context(), "k", strings.Repeat("large", 30<<10)))
 	require.NoError(t, a.Set(t.Context(), "k", "one"))
 	require.NoError(t, stores[1].Sync(t.Context()))
 	require.Equal(t, "one", find(t, b, "k", unneeded).Value)
@@ -238,6 +239,59 @@ func TestHealthyMeansThatEachKindOfRequestIsPerformed(t *testing.T) {
 			eventually(t, "healthy again", func() bool {
 				require.NoError(t, errors.Join(use()...))
 				return store.Health(t.Context()).Healthy && strings.Contains(log.String(), `performs a kind of request again" kind="`+kinds[0]+`"`)
+			})
+		})
+	}
+}
+
+// Large values are sent by other commands. That these are refused stays told while small ones are performed, and is logged once.
+func TestRefusalsOfLargeValuesAndOfChangesAreToldBesideWhatIsPerformed(t *testing.T) {
+	s := valkeytest.Start(t, valkeytest.Config("user", "app on >p ~* &* +@all"))
+	for right, kind := range map[string]string{
+		"strlen":    "reading a large entry",
+		"append":    "setting a large value",
+		"rename":    "setting a large value",
+		"pexpireat": "setting a large value",
+		"pexpire":   "setting a large value",
+		"publish":   "recording a change",
+	} {
+		t.Run(right, func(t *testing.T) {
+			var log journal
+			store, err := tier.Open(t.Context(), tier.WithValkeyClient(valkey.ClientOption{InitAddress: []string{s.Addr}, Username: "app", Password: "p"}),
+				tier.WithPrefix(valkeytest.Prefix(t)), tier.WithLogger(log.logger()), tier.WithRemoteTimeout(10*time.Second))
+			require.NoError(t, err)
+			defer store.Close()
+			c := view[string](t, store, "docs", tier.WithRemoteOnly())
+			large := strings.Repeat("large", 30<<10)
+			require.NoError(t, c.Set(t.Context(), "before", large))
+			use := func() (errs []error) {
+				errs = append(errs, c.Set(t.Context(), "large", large), c.Set(t.Context(), "small", "v"))
+				for _, key := range []string{"before", "small"} {
+					_, err := c.Lookup(t.Context(), key, is(large))
+					errs = append(errs, err)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+				defer cancel()
+				_, err := store.InvalidateSource(ctx, "doc")
+				return append(errs, err)
+			}
+			require.NoError(t, errors.Join(use()...))
+			s.Do(t, "ACL", "SETUSER", "app", "-"+right)
+			defer s.Do(t, "ACL", "SETUSER", "app", "+"+right)
+			for range 3 {
+				use()
+				h := store.Health(t.Context())
+				require.Error(t, h.Refused[kind], "%v", h.Refused)
+				require.False(t, h.Healthy)
+			}
+			told := func(what string) int { return strings.Count(log.String(), what+` a kind of request`) }
+			eventually(t, "it is logged", func() bool { return strings.Contains(log.String(), `refuses a kind of request" kind="`+kind+`"`) })
+			require.Equal(t, 1, strings.Count(log.String(), `refuses a kind of request" kind="`+kind+`"`), log.String())
+			require.Zero(t, told("performs"), log.String())
+			s.Do(t, "ACL", "SETUSER", "app", "+"+right)
+			eventually(t, "healthy again", func() bool {
+				use()
+				return store.Health(t.Context()).Healthy
 			})
 		})
 	}

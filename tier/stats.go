@@ -78,9 +78,9 @@ func ratio(a, b int64) float64 {
 	return float64(a) / float64(b)
 }
 
-func countsOf(c *core.Counters) Counts {
+func countsOf(c *core.Counters, localHits int64) Counts {
 	out := Counts{
-		RemoteHits: c.RemoteHits.Load(), Shared: c.Shared.Load(), Cancelled: c.Cancelled.Load(),
+		LocalHits: localHits, RemoteHits: c.RemoteHits.Load(), Shared: c.Shared.Load(), Cancelled: c.Cancelled.Load(),
 		Loads: c.Loads.Load(), Refreshes: c.Refreshes.Load(), LoadErrors: c.LoadErrors.Load(), NotFound: c.NotFound.Load(),
 		Stale: c.Stale.Load(), OutageHits: c.OutageHits.Load(), Overtaken: c.Overtaken.Load(), Fenced: c.Fenced.Load(),
 		Fills: c.Fills.Load(), FillErrors: c.FillErrors.Load(), Full: c.Full.Load(),
@@ -88,9 +88,6 @@ func countsOf(c *core.Counters) Counts {
 		EarlyRefreshes: c.Early.Load(), Absent: c.Absent.Load(),
 		Refused: c.Refused.Load(), GivenUp: c.GivenUp.Load(),
 		LocalMisses: make(map[Cause]int64), RemoteMisses: make(map[Cause]int64),
-	}
-	if c.LocalHits != nil {
-		out.LocalHits = c.LocalHits.Sum()
 	}
 	for i := range core.NumCauses {
 		out.LocalMisses[Cause(i)], out.RemoteMisses[Cause(i)] = c.LocalMisses[i].Load(), c.RemoteMisses[i].Load()
@@ -147,7 +144,7 @@ type Stats struct {
 // Stats returns the present figures. It sends nothing.
 func (s *Store) Stats() Stats {
 	st := Stats{
-		Counts:         countsOf(&s.core.Total),
+		Counts:         countsOf(&s.core.Total, s.core.Hits.Sum()),
 		Namespaces:     make(map[string]Counts),
 		LocalEntries:   s.core.Local.Len(),
 		LocalBytes:     s.core.Local.Bytes(),
@@ -163,10 +160,7 @@ func (s *Store) Stats() Stats {
 	st.LocalTooLarge, st.LoadsRunning = s.core.Table.TooLarge.Load(), int(s.core.Loading.Load())
 	st.AwaySince, st.Outages = s.core.Session.Conn.AwaySince()
 	st.BreakersClosed, st.BreakersSuspect, st.BreakersOpen = s.core.Session.Conn.States()
-	st.LocalHits = s.core.Hits.Sum()
-	for _, ns := range s.core.Namespaces.Listed() {
-		st.Namespaces[ns.Path] = countsOf(ns.Stats)
-	}
-	st.Unlisted = max(0, s.core.Namespaces.Len()-len(st.Namespaces))
+	namespaces := s.core.Counts(func(path string, c *core.Counters, localHits int64) { st.Namespaces[path] = countsOf(c, localHits) })
+	st.Unlisted = max(0, namespaces-len(st.Namespaces))
 	return st
 }

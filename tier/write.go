@@ -28,7 +28,7 @@ import (
 //     the server refused it as too late: it is not stored. The causes of that are a
 //     slow network, and a server whose clock has been set.
 func (c *Cache[V]) Set(ctx context.Context, key string, value V, options ...EntryOption) error {
-	return c.core.SetAll(ctx, []string{key}, []*record.Item{record.NewItemOf(c.core.Kind(), value)}, entryOptions(options))
+	return c.view.Cache().SetAll(ctx, []string{key}, []*record.Item{record.NewItemOf(c.view.Cache().Kind(), value)}, entryOptions(options))
 }
 
 // SetMany is Set of any number of keys with the same options: one request for each 128 of
@@ -40,9 +40,9 @@ func (c *Cache[V]) Set(ctx context.Context, key string, value V, options ...Entr
 func (c *Cache[V]) SetMany(ctx context.Context, values map[string]V, options ...EntryOption) error {
 	keys, items := make([]string, 0, len(values)), make([]*record.Item, 0, len(values))
 	for k, v := range values {
-		keys, items = append(keys, k), append(items, record.NewItemOf(c.core.Kind(), v))
+		keys, items = append(keys, k), append(items, record.NewItemOf(c.view.Cache().Kind(), v))
 	}
-	return c.core.SetAll(ctx, keys, items, entryOptions(options))
+	return c.view.Cache().SetAll(ctx, keys, items, entryOptions(options))
 }
 
 // Delete removes keys from both tiers; other processes drop their copies. When
@@ -55,5 +55,5 @@ func (c *Cache[V]) SetMany(ctx context.Context, values map[string]V, options ...
 // as they end a SetMany. It waits as Set does, and its errors say as much about the keys as
 // those of Set; they are joined.
 func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
-	return c.core.Delete(ctx, keys...)
+	return c.view.Cache().Delete(ctx, keys...)
 }

@@ -181,6 +181,9 @@ func (i Item) Seen() string { return i.Raw[:min(len(i.Raw), SeenLen)] }
 // entry's head, which holds a random number.
 const SeenLen = envelope.HeadLen
 
+// LargeLen is how much of an entry a server is sent, or asked for, together with others. What is longer goes by other commands.
+const LargeLen = 64 << 10
+
 // HeadsLen is how much of an entry [Reader.GetHeads] reads: its head, also where it stands beside another.
 const HeadsLen = envelope.LinkLen + envelope.HeadLen
 

@@ -3,6 +3,7 @@ package changelog
 import (
 	"sync/atomic"
 
+	"github.com/tiercache/tiercache/internal/shrink"
 	"github.com/tiercache/tiercache/invalidation"
 )
 
@@ -46,6 +47,7 @@ const (
 // the Tail's mutex.
 type markTable struct {
 	marks   map[invalidation.Scope]*Mark
+	peak    shrink.Peak // of marks
 	horizon invalidation.Tick
 	// order lists the applied changes, oldest first, so that the table forgets
 	// the oldest when there are more than limit.
@@ -81,6 +83,7 @@ func (k *markTable) release(m *Mark) {
 
 func (k *markTable) drop(m *Mark) {
 	delete(k.marks, m.scope)
+	k.marks = shrink.AfterDelete(k.marks, &k.peak)
 	k.dropped(m)
 }
 

@@ -269,7 +269,7 @@ var marks = []mark{
 	{"bad-argument-is-not-notfound", `sub %q", wrong, err.Error() => %w", wrong, err`, "TestABadArgument"},
 	{"I2-refuse-mixed-views", "drop", "TestViewsOfOneNamespaceAgree"},
 	{"I2-local-only-is-own-shape", "sub e.LocalOnly => false", "TestViewsOfOneNamespaceAgree"},
-	{"I2-new-kind-per-shape", "sub v.kind = nil => v.shape = shape", "TestI2WhatViewsOfAnotherKindHaveLeftIsNotServed/.*/local_only"},
+	{"I2-new-kind-per-shape", "sub ks.kind = nil => ks.shape = shape", "TestI2WhatViewsOfAnotherKindHaveLeftIsNotServed/.*/local_only"},
 	{"I2-read-of-own-kind", "sub !c.ofType(&e.Value) => e.Value.Space != any(c.ns)", "TestI2WhatViewsOfAnotherKind"},
 	{"I2-peek-of-own-kind", "sub !c.ofType(it) => it.Space != any(c.ns)", "TestI2WhatViewsOfAnotherKind"},
 	{"I2-negative-of-own-kind", "sub Kind == c.typed.Kind.NegativeKind => Negative && it.Space == any(c.ns)", "TestI2WhatViewsOfAnotherKind"},

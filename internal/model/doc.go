@@ -28,7 +28,8 @@
 // nothing but reading keeps the two alike. Time is in steps, of which the maximum
 // staleness is one. There is one key and one source, both processes know all of
 // the log's past, and namespaces, floors, horizons, overflow and the background
-// refresh are left out, and so are clusters. The clocks of two servers agree. Calls
+// refresh are left out, and so are clusters. The clocks of two servers that are there agree, and that of a replica that is
+// promoted may be behind the dead primary's, unless [Limits.Agree]. Calls
 // of Set and Delete follow one another: a write that was given up, and one that is
 // called later, are all that overlap.
 //

@@ -79,6 +79,7 @@ type Limits struct {
 	Warm    bool // server and replica begin with an entry of version 0
 	Split   bool // the replica is promoted beside the primary at the beginning
 	Suspend bool // a lost connection suspends local copies, rather than drops them
+	Agree   bool // the clock of a replica that is promoted is not behind that of the primary that died
 	Unseen  bool // a machine may be set back to an image after which a process has read no delta
 }
 

@@ -99,6 +99,9 @@ func (g *Guards) failover(s *State) {
 	if s.Lost {
 		s.Acked[s.P[a].Own] = 0
 	}
+	if s.Left.Agree {
+		s.Clock = s.clock()
+	}
 	s.Server = s.Replica
 	s.Server.History <<= 1
 	g.disconnect(s, a)

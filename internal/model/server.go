@@ -9,9 +9,9 @@ func (g *Guards) renew(s *State, v *Server, known Log) {
 	v.Log = Log{Inc: inc, Tick: max(v.Log.Tick, known.Tick, s.clock()) + 1, AfterInc: known.Inc, After: known.Tick, Histories: v.History}
 }
 
-// clock is the latest tick of any server: their clocks agree.
+// clock is the latest tick of any server that is there: the clocks of these agree.
 func (s *State) clock() int8 {
-	return max(s.Server.Log.Tick, s.Promoted.Log.Tick)
+	return max(s.Server.Log.Tick, s.Promoted.Log.Tick, s.Clock)
 }
 
 // append records a change, and publishes it, unless the message has to wait.

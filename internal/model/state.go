@@ -19,6 +19,7 @@ type State struct {
 	P        [2]Process
 	Truth    int8
 	Nonces   int8 // writes so far
+	Clock    int8 // of a primary that died, where Limits.Agree
 	// Acked is how long ago each version's change was acknowledged; 0 is not yet,
 	// 1 just now.
 	Acked [maxVersion + 1]int8

@@ -103,6 +103,15 @@ func RefusalOf(err error) (text string, ok bool) {
 	return "", false
 }
 
+// ErrReplaced is the error of a read of an entry that is replaced all the time. The server has answered, and refuses nothing.
+const ErrReplaced = Refusal("the entry was replaced each time that it was read")
+
+// OfRest is the error of a read that got the beginning of a large entry, and not the rest of it.
+type OfRest struct{ Err error }
+
+func (e OfRest) Error() string { return e.Err.Error() }
+func (e OfRest) Unwrap() error { return e.Err }
+
 // UnusableLog returns the error of a log that cannot be used because of err, although the server answers. No entry can be
 // judged then: the server counts as away, so that it is asked again with each heartbeat
 // and not for each read.

@@ -229,11 +229,12 @@ func checkPromoted(t reflect.Type, path string, how op) error {
 	}
 	for i := range t.NumField() {
 		if f := t.Field(i); f.Anonymous {
-			inner := f.Type
-			if inner.Kind() == reflect.Pointer {
-				inner = inner.Elem()
+			// guard: promoted-by-pointer
+			if f.Type.Kind() == reflect.Pointer {
+				return fmt.Errorf("%s.%s is an embedded pointer whose methods write and read all of %s, and which is nil when that is read: embed the value, give the field a name, %s",
+					path, f.Name, t, useCodec)
 			}
-			return checkPromoted(inner, path+"."+f.Name, how)
+			return checkPromoted(f.Type, path+"."+f.Name, how)
 		}
 	}
 	return nil

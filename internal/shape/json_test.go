@@ -199,6 +199,12 @@ func structOf(namesAndTags ...string) any {
 	return reflect.New(reflect.StructOf(fields)).Elem().Interface()
 }
 
+// These are read by calling a method of a nil pointer.
+type (
+	byPointer     struct{ *time.Time }
+	textByPointer struct{ *netip.Addr }
+)
+
 func TestTypesThatJSONWouldLoseAPartOfAreRefused(t *testing.T) {
 	for name, c := range map[string]struct {
 		v    any
@@ -215,6 +221,16 @@ func TestTypesThatJSONWouldLoseAPartOfAreRefused(t *testing.T) {
 		}{}, ".A.C is a complex"},
 		"complex64":      {complex64(0), "complex64"},
 		"unsafe pointer": {struct{ P *atomic.Pointer[int] }{}, ".P"},
+
+		// methods of what is nil when it is read
+		"time by an embedded pointer":     {struct{ *time.Time }{}, ".Time is an embedded pointer whose methods"},
+		"text by an embedded pointer":     {struct{ A textByPointer }{}, ".A.Addr is an embedded pointer whose methods"},
+		"through another embedded struct": {struct{ byPointer }{}, ".byPointer.Time is an embedded pointer whose methods"},
+		"by a pointer to an embedded one": {struct{ P []*byPointer }{}, ".P.Time is an embedded pointer whose methods"},
+		"by an embedded pointer, the rest not stored": {struct {
+			*netip.Addr
+			X int `json:"-"`
+		}{}, ".Addr is an embedded pointer whose methods"},
 
 		// fields that are left out
 		"unexported":                 {reflect.ValueOf(struct{ X, x int }{}).Interface(), ".x is not exported"},
@@ -635,6 +651,7 @@ func TestValuesThatHoldThemselvesAreErrors(t *testing.T) {
 		require.NoError(t, err)
 		_, err = checkValue(t, j, reflect.ValueOf(v))
 		require.ErrorContains(t, err, "holds itself")
+		require.Less(t, len(err.Error()), 1000, "its path is not told to the end")
 	}
 }
 

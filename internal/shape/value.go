@@ -94,9 +94,17 @@ func (f *fault) in(t reflect.Type) error {
 func (f *fault) at(part string) *fault {
 	if f != nil {
 		f.path = part + f.path
+		// Of what holds itself it would be ten thousand parts long.
+		// guard: path-of-bounded-length
+		if len(f.path) > maxPath {
+			f.path = f.path[:maxPath-len("…")] + "…"
+		}
 	}
 	return f
 }
+
+// maxPath bounds a path, of which it keeps the beginning.
+const maxPath = 200
 
 func faultf(format string, args ...any) *fault { return &fault{text: fmt.Sprintf(format, args...)} }
 

@@ -270,7 +270,7 @@ func (g *Conn) GetOne(ctx context.Context, key string) (backend.Item, error) {
 		return backend.Item{}, err
 	}
 	it, err := g.Conn.GetOne(ctx, key)
-	g.Refusals.record(Reads, err)
+	g.Refusals.recordRead(Reads, []backend.Item{it}, err)
 	g.recordAnswer(ctx, r, err)
 	return it, err
 }
@@ -301,7 +301,7 @@ func (g *Conn) read(ctx context.Context, keys []string, q *changelog.DeltaQuery,
 	items, d, err := send()
 	worst := worstItem(items, err)
 	if len(keys) > 0 {
-		g.Refusals.record(kindOfRead(len(keys)), worst)
+		g.Refusals.recordRead(kindOfRead(len(keys)), items, worst)
 	}
 	g.recordAnswer(ctx, r, worst)
 	return items, d, err
@@ -314,7 +314,7 @@ func (g *Conn) GetUntracked(ctx context.Context, keys []string) ([]backend.Item,
 	}
 	items, err := g.Conn.GetUntracked(ctx, keys)
 	worst := worstItem(items, err)
-	g.Refusals.record(ReadsOfMany, worst)
+	g.Refusals.recordRead(ReadsOfMany, items, worst)
 	g.recordAnswer(ctx, r, worst)
 	return items, err
 }
@@ -335,7 +335,7 @@ func (g *Conn) Stage(ctx context.Context, w *backend.Write) error {
 	}
 	err = g.Conn.Stage(ctx, w)
 	if err != nil { // that it was staged does not mean that it is written
-		g.Refusals.record(kindOfWrite([]backend.Write{*w}), err)
+		g.Refusals.record(kindOfWrite(w.Token, true), err)
 	}
 	g.recordAnswer(ctx, r, err)
 	return err
@@ -351,7 +351,7 @@ func (g *Conn) Lease(ctx context.Context, reqs []backend.LeaseRequest) ([]backen
 	for i := range leases {
 		worst = worse(worst, leases[i].Err)
 	}
-	g.Refusals.record(Leases, worst)
+	g.Refusals.recordRead(Leases, nil, worst)
 	g.recordAnswer(ctx, r, worst)
 	return leases, err
 }
@@ -363,7 +363,7 @@ func (g *Conn) Write(ctx context.Context, writes []backend.Write) ([]backend.Wri
 	}
 	written, err := g.Conn.Write(ctx, writes)
 	worst := Worst(written, err)
-	g.Refusals.record(kindOfWrite(writes), worst)
+	g.Refusals.recordWrites(writes, written, err)
 	g.recordChangeAnswer(ctx, r, worst)
 	return written, err
 }
@@ -386,7 +386,7 @@ func (g *Conn) WriteLater(ctx context.Context, writes []backend.Write, then func
 	}
 	g.Conn.WriteLater(ctx, writes, func(written []backend.Written, err error) {
 		worst := Worst(written, err)
-		g.Refusals.record(kindOfWrite(writes), worst)
+		g.Refusals.recordWrites(writes, written, err)
 		g.recordAnswer(ctx, r, worst)
 		then(written, err)
 	})
@@ -456,6 +456,14 @@ func (g *Conn) Release(ctx context.Context, keys []string, token string) error {
 	err := g.Conn.Release(ctx, keys, token)
 	g.Refusals.record(Releases, err)
 	return err
+}
+
+// Append is never refused by a breaker: a change is tried all the same.
+func (g *Conn) Append(ctx context.Context, ch changelog.Change) (changelog.Appended, error) {
+	done, err := g.Conn.Append(ctx, ch)
+	// guard: refusal-of-changes
+	g.Refusals.recordChange(err)
+	return done, err
 }
 
 func (g *Conn) Purge(ctx context.Context, p backend.PurgeRequest) (backend.PurgeProgress, error) {

@@ -1,12 +1,8 @@
 package core
 
 import (
-	"context"
-
 	"github.com/tiercache/tiercache/local"
-	"github.com/tiercache/tiercache/tier/internal/breaker"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
-	"github.com/tiercache/tiercache/tier/internal/pieces"
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
@@ -47,9 +43,4 @@ func (p *batchLookup) newCalls() []inflight.Call {
 		}
 	}
 	return make([]inflight.Call, n)
-}
-
-// endsBatch is told of the error of each piece of a batch, or nil, and reports whether no other piece is to be read.
-func endsBatch(ctx context.Context, silence *pieces.Silence, err error) bool {
-	return silence.Ends(err) || err != nil && (ctx.Err() != nil || breaker.Refused(err) || !pieces.EndAfter(err))
 }

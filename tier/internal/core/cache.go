@@ -1,8 +1,6 @@
 package core
 
 import (
-	"weak"
-
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/loads"
 	"github.com/tiercache/tiercache/tier/internal/pace"
@@ -18,25 +16,13 @@ type Cache struct {
 	cfg    config.Cache
 	noHits bool // no value is given without a closer look
 	typed  values.Type
-	inUse  *record.ViewsInUse
+	root   *View // of the namespace, which is in use as long as this is
 	labels *profile.Labels
 	stuck  *loads.Stuck
 	took   *pace.LoadTime
 	// compare is not nil in tests that look for modified values.
 	compare *values.Comparison
-}
-
-// Init makes c a view of a namespace. compare is values.NewComparison of the type of its values.
-func (c *Cache) Init(s *Store, ns *Namespace, cfg config.Cache, t values.Type, inUse *record.ViewsInUse, compare func(*values.Type) *values.Comparison) {
-	*c = Cache{s: s, ns: ns, cfg: cfg, typed: t, inUse: inUse, labels: &profile.Labels{}, stuck: &loads.Stuck{}, took: &pace.LoadTime{}}
-	c.compare = compare(&c.typed)
-	c.noHits = cfg.RemoteOnly || c.compare != nil
-	if c.warms() {
-		warm := *c // which does not keep c in use
-		s.Goroutines.Spawn(warm.warmUp)
-	}
-	latest := weak.Make(c)
-	ns.AnyView.Store(&latest)
+	seen    int64 // what the namespace had counted when it was last asked whether it is idle
 }
 
 // Store is the store of the view.

@@ -15,10 +15,10 @@ func (c *Cache) noteEncoding(shape uint64, written, now mono.Time) {
 // EncodingWarnings name the namespaces whose entries go on being written in another encoding too.
 func (s *Store) EncodingWarnings() (out []string) {
 	now := mono.Now()
-	for _, ns := range s.Namespaces.All() {
+	s.eachNamespace(func(ns *Namespace) {
 		if ns.other.GoesOn(now) {
 			out = append(out, encodings.Warning(ns.Path))
 		}
-	}
+	})
 	return out
 }

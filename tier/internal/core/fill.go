@@ -74,14 +74,14 @@ func (l *loadRun) fill(fs []*inflight.Call, r loadResult) {
 		}
 	}
 	if len(release) > 0 {
-		if err := pieces.Each(release, func(piece []string) error {
+		if left, err := pieces.Each(release, func(piece []string) error {
 			rctx := l.s.Session.Request(ctx)
 			defer rctx.End()
 			return l.s.Session.Conn.Release(rctx, piece, l.token)
 		}); err != nil {
 			l.countRemoteError(err)
 			// guard: release-lease-of-failed-load
-			l.releaseLater(release)
+			l.releaseLater(left)
 		}
 	}
 	switch n := pieces.Next(len(fills), func(i int) int { return len(fills[i].write.Envelope) }); {
@@ -177,7 +177,7 @@ func (l *loadRun) removeEntries(ctx context.Context, fs []*inflight.Call, remove
 
 // discard deletes those of the keys whose leases the run still holds.
 func (l *loadRun) discard(ctx context.Context, names []string) error {
-	err := pieces.Each(names, func(piece []string) error {
+	_, err := pieces.Each(names, func(piece []string) error {
 		rctx := l.s.Session.Request(ctx)
 		defer rctx.End()
 		return l.s.Session.Conn.Discard(rctx, piece, l.token)

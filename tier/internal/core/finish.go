@@ -5,8 +5,10 @@ import (
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/tier/internal/breaker"
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/pieces"
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
@@ -97,4 +99,9 @@ func (c *Cache) finishAll(fs []*inflight.Call, out inflight.Outcome) {
 		c.s.Table.Unregister(f)
 		f.Finish(out)
 	}
+}
+
+// endsBatch is told of the error of each piece of a batch, or nil, and reports whether no other piece is to be read.
+func endsBatch(ctx context.Context, silence *pieces.Silence, err error) bool {
+	return silence.Ends(err) || err != nil && (ctx.Err() != nil || breaker.Refused(err) || !pieces.EndAfter(err))
 }

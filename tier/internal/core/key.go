@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
-	"weak"
 
 	"github.com/tiercache/tiercache/tier/internal/encodings"
 	"github.com/tiercache/tiercache/tier/internal/record"
@@ -26,19 +25,22 @@ func checkKey(key string) error {
 	return nil
 }
 
-// Namespace is what the views of one namespace share in a store.
+// Namespace is what the views of one namespace share in a store while it is used. It refers to what lasts longer.
 type Namespace struct {
 	session.Namespace
-	Stats *Counters
-	Views record.Views
-	// AnyView is the view that was made last; it does not keep it in use.
-	AnyView atomic.Pointer[weak.Pointer[Cache]]
+	Stats   *Counters
+	Kinds   record.Kinds
+	lasting *Lasting
 	// unencoded says what was wrong with the latest value that could not be encoded.
 	unencoded atomic.Pointer[string]
 	// guessed is the type of values whose size is a guess.
 	guessed atomic.Pointer[string]
 	other   encodings.Other
-	warmed  atomic.Bool // a view has begun to read what is hot elsewhere
+}
+
+// hasNotes reports whether it has something to warn of, which would be lost with it.
+func (n *Namespace) hasNotes() bool {
+	return n.unencoded.Load() != nil || n.guessed.Load() != nil || n.other.HasSeen()
 }
 
 // tokenPrefix returns a random prefix for one store's tokens.

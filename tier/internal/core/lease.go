@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	mrand "math/rand/v2"
-	"slices"
 	"strconv"
 	"time"
 
@@ -120,11 +119,18 @@ func (l *loadRun) lease(ctx context.Context, fs []*inflight.Call) (ready, held [
 			ask = append(ask, f)
 		}
 	}
+	silence := pieces.SilenceOf(len(ask))
 	for len(ask) > 0 {
 		piece := ask[:min(len(ask), pieces.Keys)]
 		leases, err := l.askLeases(ctx, piece)
+		ends := endsBatch(ctx, &silence, err)
 		if err != nil {
 			l.countRemoteError(err)
+			// It is asked for again: a lease that was granted and not answered is this run's, and is so once more.
+			// guard: silent-piece-of-leases-is-asked-again
+			if !ends {
+				continue
+			}
 			if !breaker.Refused(err) {
 				l.releaseLater(leasedNames(piece))
 			}
@@ -259,9 +265,7 @@ func (l *loadRun) releaseAside(f *inflight.Call) {
 
 // release gives up leases of the run.
 func (l *loadRun) release(keys []string) {
-	for piece := range slices.Chunk(keys, pieces.Keys) {
-		l.s.Session.Release(l.s.Goroutines.Ctx, piece, l.token, l.countReleaseError)
-	}
+	l.s.Session.Release(l.s.Goroutines.Ctx, keys, l.token, l.countReleaseError)
 }
 
 // leasedNames returns the remote keys of the calls that do not skip the lease.

@@ -252,7 +252,7 @@ func (l *loadRun) extend() {
 			keys = append(keys, rightOf(f.Name))
 		}
 	}
-	if err := pieces.Each(keys, func(piece []string) error {
+	if _, err := pieces.Each(keys, func(piece []string) error {
 		// Not the first caller's context: that caller may have left. Nor the load's: that may have ended, and the
 		// loader not.
 		rctx := l.s.Session.Request(context.WithoutCancel(&l.LoadContext))

@@ -46,26 +46,37 @@ type Counters struct {
 	GivenUp      stripe.Count
 }
 
-// NewCounters returns counters that count in total as well, except for local hits, whose sum is that of a stripe.Set.
-func NewCounters(total *Counters, hits *stripe.Counter) *Counters {
-	c := &Counters{LocalHits: hits}
+// Init has c count in total as well, except for local hits, whose sum is that of a stripe.Set.
+func (c *Counters) Init(total *Counters, hits *stripe.Counter) {
+	c.LocalHits = hits
 	theirs := total.All()
 	for i, own := range c.All() {
 		own.CountIn(theirs[i])
 	}
-	return c
 }
+
+// numCounts is how many counters there are other than that of local hits.
+const numCounts = 21 + 2*int(NumCauses)
 
 // All returns the counters other than that of local hits.
 func (c *Counters) All() []*stripe.Count {
-	all := []*stripe.Count{
+	all := append(make([]*stripe.Count, 0, numCounts),
 		&c.RemoteHits, &c.Shared, &c.Stale, &c.OutageHits, &c.Cancelled, &c.Loads, &c.Refreshes, &c.LoadErrors,
 		&c.NotFound, &c.Overtaken, &c.Fenced, &c.Fills, &c.FillErrors, &c.Full, &c.EncodeErrors, &c.RemoteErrors,
 		&c.Unleased, &c.Early, &c.Absent, &c.Refused, &c.GivenUp,
-	}
+	)
 	for i := range NumCauses {
 		all = append(all, &c.LocalMisses[i], &c.RemoteMisses[i])
 	}
+	return all
+}
+
+// figures returns the numbers of all counters, that of local hits last.
+func (c *Counters) figures() (all [numCounts + 1]int64) {
+	for i, one := range c.All() {
+		all[i] = one.Load()
+	}
+	all[numCounts] = c.LocalHits.Sum()
 	return all
 }
 

@@ -27,7 +27,6 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/record"
 	"github.com/tiercache/tiercache/tier/internal/revalidate"
 	"github.com/tiercache/tiercache/tier/internal/session"
-	"github.com/tiercache/tiercache/tier/internal/spaces"
 	"github.com/tiercache/tiercache/tier/internal/stripe"
 	"github.com/tiercache/tiercache/tier/internal/sweep"
 	"github.com/tiercache/tiercache/tier/internal/unavailable"
@@ -63,7 +62,8 @@ type Store struct {
 	events     *background.Queue // of the observer
 	Closed     atomic.Bool
 
-	Namespaces spaces.Table[Namespace]
+	Namespaces Namespaces
+	plans      plans
 	Hits       stripe.Set    // of all namespaces
 	Total      Counters      // of all namespaces, without local hits
 	ended      chan struct{} // Close has finished
@@ -153,6 +153,7 @@ func (s *Store) start(ctx context.Context) (err error) {
 		sweeper.Run(s.Goroutines.Ctx, func(sweep func()) {
 			defer s.Goroutines.Panics.Recover("a sweep of the local tier", s.Session.Lost)
 			sweep()
+			s.CloseIdleViews()
 		})
 	})
 	return nil
@@ -207,19 +208,6 @@ func (s *Store) onChanged(names []string) {
 			s.Table.ApplyInvalidation(h)
 		}
 	}
-}
-
-// Namespace returns the namespace that all views of a path share.
-func (s *Store) Namespace(path string) *Namespace {
-	return s.Namespaces.Get(path, func() (*Namespace, func()) {
-		hits := s.Hits.New()
-		ns := &Namespace{Stats: NewCounters(&s.Total, hits)}
-		unpin := ns.Init(&s.Session, path)
-		return ns, func() {
-			s.Hits.Release(hits)
-			unpin()
-		}
-	})
 }
 
 // Drain is Store.Drain of package tier.

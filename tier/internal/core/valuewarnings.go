@@ -21,12 +21,12 @@ func (c *Cache) countEncodeError(err error) {
 // EncodeWarnings name the namespaces whose values could not be encoded, and why that was so
 // of the latest.
 func (s *Store) EncodeWarnings() (out []string) {
-	for _, ns := range s.Namespaces.All() {
+	s.eachNamespace(func(ns *Namespace) {
 		if where := ns.unencoded.Load(); where != nil {
 			out = append(out, fmt.Sprintf("namespace %q: %d values could not be encoded and were not stored remotely, the latest because %s",
 				ns.Path, ns.Stats.EncodeErrors.Load(), *where))
 		}
-	}
+	})
 	return out
 }
 
@@ -40,11 +40,11 @@ func (c *Cache) warnOfGuess() {
 
 // SizeWarnings name the types whose sizes are guesses.
 func (s *Store) SizeWarnings() (out []string) {
-	for _, ns := range s.Namespaces.All() {
+	s.eachNamespace(func(ns *Namespace) {
 		if name := ns.guessed.Load(); name != nil {
 			out = append(out, fmt.Sprintf("namespace %q: values of type %s cannot be looked into, so their size in the local tier is a guess by their encoded length: say it with WithSize",
 				ns.Path, *name))
 		}
-	}
+	})
 	return out
 }

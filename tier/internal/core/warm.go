@@ -60,5 +60,5 @@ func (c *Cache) keepWarm(h local.Key, w *inflight.Watch, r *storedValue) {
 
 // warms reports whether the view is the first that keeps copies of its namespace's entries, in a store that starts warm.
 func (c *Cache) warms() bool {
-	return c.s.Config.WarmStart > 0 && !c.cfg.LocalOnly && !c.cfg.RemoteOnly && c.ns.warmed.CompareAndSwap(false, true)
+	return c.s.Config.WarmStart > 0 && !c.cfg.LocalOnly && !c.cfg.RemoteOnly && c.ns.lasting.warmed.CompareAndSwap(false, true)
 }

@@ -61,6 +61,13 @@ func (o *Other) GoesOn(now mono.Time) bool {
 	return o.lasts() && now.Sub(o.latest) <= forgotten
 }
 
+// HasSeen reports whether entries of another encoding were ever seen.
+func (o *Other) HasSeen() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.seen
+}
+
 // Warning says of a namespace that they do, and what to do about it.
 func Warning(namespace string) string {
 	return fmt.Sprintf("namespace %q: for over an hour entries have been written in another encoding than this process's, so each is loaded twice: two programs share a prefix, or two versions of one still run; give each program a prefix (WithPrefix) or a namespace of its own", namespace)

@@ -3,7 +3,6 @@ package pieces
 
 import (
 	"errors"
-	"slices"
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/remoteerr"
@@ -66,16 +65,24 @@ func (s *Silence) Ends(err error) bool {
 	return s.row > 1 || s.all > mostSilent
 }
 
-// Each calls f with a piece of the keys at a time, and returns its errors.
-func Each(keys []string, f func(piece []string) error) error {
+// Each calls f with a piece of the keys at a time, and returns the keys of those that have failed or were not asked for, and the errors.
+// A piece without an answer is not asked for again, and not the last: see Silence.
+func Each(keys []string, f func(piece []string) error) (left []string, err error) {
 	var errs []error
-	for piece := range slices.Chunk(keys, Keys) {
+	silence := SilenceOf(len(keys))
+	for len(keys) > 0 {
+		piece := keys[:min(len(keys), Keys)]
+		keys = keys[len(piece):]
 		err := f(piece)
-		if errs = append(errs, err); EndAfter(err) {
-			break
+		if err != nil {
+			errs, left = append(errs, err), append(left, piece...)
+		}
+		// guard: silent-piece-of-each-is-not-the-last
+		if silence.Ends(err) {
+			return append(left, keys...), errors.Join(errs...)
 		}
 	}
-	return errors.Join(errs...)
+	return left, errors.Join(errs...)
 }
 
 // SilentItem returns the error of an item that tells so of the next piece, or nil.

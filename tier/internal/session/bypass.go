@@ -36,11 +36,24 @@ func (b *bypass) join(n *Namespace) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.namespaces) >= b.most {
-		b.namespaces = slices.DeleteFunc(b.namespaces, func(p weak.Pointer[Namespace]) bool { return p.Value() == nil })
-		b.most = 2*len(b.namespaces) + 64
+		b.forgetLocked()
 	}
 	b.namespaces = append(b.namespaces, weak.Make(n))
 	n.bypassed.Store(covers(b.list, n.Path))
+}
+
+// forgetLocked drops what refers to namespaces that are gone.
+func (b *bypass) forgetLocked() {
+	kept := slices.DeleteFunc(b.namespaces, func(p weak.Pointer[Namespace]) bool { return p.Value() == nil })
+	b.namespaces = append([]weak.Pointer[Namespace](nil), kept...) // which gives back what is not needed any more
+	b.most = 2*len(b.namespaces) + 64
+}
+
+// ForgetNamespaces drops what refers to namespaces that are gone.
+func (s *Session) ForgetNamespaces() {
+	s.bypass.mu.Lock()
+	defer s.bypass.mu.Unlock()
+	s.bypass.forgetLocked()
 }
 
 func covers(list []changelog.Bypass, path string) bool {

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/tiercache/tiercache/internal/changelog"
@@ -15,6 +16,9 @@ type declaration struct {
 	at    invalidation.AsOf // its position in the log
 	until mono.Time         // when it is to be repeated: processes of the release before have the log forget it
 }
+
+// Declared has the declaration of a namespace; none until a key of it is set or deleted. It outlasts the Namespace.
+type Declared struct{ latest atomic.Pointer[declaration] }
 
 // holds reports whether the declaration is in the log for sure. Processes of the release
 // before remove a declaration, and raise the floor to its position.
@@ -50,7 +54,7 @@ func (s *Session) Declare(ctx context.Context, n *Namespace) error {
 		}
 		v = s.Tail.View()
 	}
-	if d := n.declared.Load(); d != nil && d.holds(v, now) {
+	if d := n.declared.latest.Load(); d != nil && d.holds(v, now) {
 		return nil
 	}
 	// guard: I8-first-set-in-outage
@@ -59,7 +63,7 @@ func (s *Session) Declare(ctx context.Context, n *Namespace) error {
 	}
 	at, err := s.Tail.Change(ctx, []invalidation.Scope{invalidation.Written(n.Path)}, false, 0)
 	if err == nil {
-		n.declared.Store(&declaration{at, now.Add(s.Cfg.MaxTTL / 2)})
+		n.declared.latest.Store(&declaration{at, now.Add(s.Cfg.MaxTTL / 2)})
 	}
 	return err
 }

@@ -19,14 +19,13 @@ type Namespace struct {
 	// pins holds the scopes for all entries.
 	pins *changelog.Pins
 	// misses is the recent share of reads of the remote tier that missed, in 256ths.
-	misses atomic.Int32
-	// declared is nil until a key of the namespace is set or deleted.
-	declared atomic.Pointer[declaration]
+	misses   atomic.Int32
+	declared *Declared
 }
 
 // Init sets the namespace's path, and pins what its entries depend on until unpin.
-func (n *Namespace) Init(s *Session, path string) (unpin func()) {
-	n.Path, n.Space, n.scopes = path, keyspace.New(s.Cfg.Prefix, path), invalidation.Namespaces(path)
+func (n *Namespace) Init(s *Session, path string, declared *Declared) (unpin func()) {
+	n.Path, n.Space, n.scopes, n.declared = path, keyspace.New(s.Cfg.Prefix, path), invalidation.Namespaces(path), declared
 	n.pins = s.Tail.PinForever(n.scopes)
 	s.bypass.join(n)
 	return n.pins.Release

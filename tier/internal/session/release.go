@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tiercache/tiercache/internal/remoteerr"
+	"github.com/tiercache/tiercache/tier/internal/pieces"
 )
 
 // Release gives up leases, and tries again until the server answers: the connection over
@@ -15,7 +16,12 @@ import (
 func (s *Session) Release(ctx context.Context, keys []string, token string, onError func(error)) {
 	expired := time.NewTimer(s.Cfg.LeaseTTL)
 	defer expired.Stop()
-	for pause := time.Millisecond; !s.releaseOnce(ctx, keys, token, onError); pause = min(2*pause, maxReleasePause) {
+	for pause := time.Millisecond; ; pause = min(2*pause, maxReleasePause) {
+		keys, _ = pieces.Each(keys, func(piece []string) error { return s.releaseOnce(ctx, piece, token, onError) })
+		// guard: release-until-answered
+		if len(keys) == 0 {
+			return
+		}
 		var back <-chan struct{}
 		var again <-chan time.Time
 		if a := s.Conn.Of(keys[0]).Current.Load(); a != nil {
@@ -37,8 +43,8 @@ func (s *Session) Release(ctx context.Context, keys []string, token string, onEr
 // maxReleasePause bounds the pauses between attempts to give up a lease.
 const maxReleasePause = 100 * time.Millisecond
 
-// releaseOnce reports whether the server has answered.
-func (s *Session) releaseOnce(store context.Context, keys []string, token string, onError func(error)) bool {
+// releaseOnce returns an error if the server has not answered.
+func (s *Session) releaseOnce(store context.Context, keys []string, token string, onError func(error)) error {
 	limit := max(s.Cfg.Timeout, time.Second)
 	if store.Err() != nil {
 		limit = s.Cfg.Timeout
@@ -49,6 +55,8 @@ func (s *Session) releaseOnce(store context.Context, keys []string, token string
 	if err != nil {
 		onError(err)
 	}
-	// guard: release-until-answered
-	return !remoteerr.Away(err)
+	if remoteerr.Away(err) {
+		return err
+	}
+	return nil
 }

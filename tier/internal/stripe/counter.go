@@ -52,9 +52,14 @@ func (c *Counter) widen() *stripes {
 func (c *Counter) Sum() (n int64) {
 	n = c.one.Load()
 	if w := c.wide.Load(); w != nil {
-		for i := range w {
-			n += w[i].n.Load()
-		}
+		n += w.sum()
+	}
+	return n
+}
+
+func (w *stripes) sum() (n int64) {
+	for i := range w {
+		n += w[i].n.Load()
 	}
 	return n
 }
@@ -90,10 +95,14 @@ func (s *Set) New() *Counter {
 func (s *Set) Release(c *Counter) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.gone += c.Sum()
-	c.one.Store(0)
-	c.wide.Store(nil)
+	s.gone += c.one.Swap(0)
+	if w := c.wide.Swap(nil); w != nil {
+		s.gone += w.sum()
+	}
 	s.free = append(s.free, c)
+	if len(s.free) == len(s.blocks)*len(block{}) {
+		s.blocks, s.free = nil, nil
+	}
 }
 
 // Sum returns the number of Adds to all counters. It never falls.
