@@ -36,9 +36,6 @@ type LoadFunc struct {
 	Loader any // a Loader or a BatchLoader
 }
 
-// RunFunc runs a loader of one type of values, whose items are of kind k.
-type RunFunc func(ctx context.Context, k *record.Kind, loader any, fs []*inflight.Call, es []*LoadEntry, out []Loaded)
-
 // errLeft is the cause of a load's end when no caller waits for it any more.
 var errLeft = errors.New("tier: no caller waits for the load any more")
 
