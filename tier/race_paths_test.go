@@ -15,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiercache/tiercache/internal/embedded"
+	"github.com/tiercache/tiercache/internal/interpose"
 	"github.com/tiercache/tiercache/tier"
 )
 
@@ -32,11 +34,16 @@ type wayToLoad struct {
 	discards bool // every second load says DoNotStore
 	missing  bool // of an odd version the loader says ErrNotFound
 	fleet    bool // half of the readers, and the changes, are those of another process
+	hears    bool // which reads without Fresh(): it has heard of a change after WithMaxStaleness
+	cuts     bool // connections end now and then, so that local copies are suspended
+	outages  bool // for some rounds the server does not answer
+	starts   bool // the other process is another one in each round, and starts warm
 	rests    bool // a value is past its TTL, or due to be renewed, when the next round begins
 }
 
 // I5, I1: a source changes and is invalidated again and again while a value made from it is read, by each way in which a
 // value is loaded or renewed. No read that begins after an invalidation has returned is answered from before it.
+// In a process that only hears of it, that is so once WithMaxStaleness has passed, whatever the connection does.
 // TIERCACHE_RACES sets the rounds (make races: 100,000).
 func TestRaceInvalidationsAgainstEveryWayToLoad(t *testing.T) {
 	rounds := int64(100)
@@ -51,6 +58,8 @@ func TestRaceInvalidationsAgainstEveryWayToLoad(t *testing.T) {
 	early := tier.WithEarlyRefresh(1e-9)
 	revalidates := []tier.CacheOption{short, tier.WithStaleWhileRevalidate(hour)}
 	untracked := []tier.Option{tier.WithoutTracking()}
+	kept := []tier.CacheOption{tier.WithOutageTTL(hour)}
+	brief := []tier.Option{tier.WithRemoteTimeout(5 * time.Millisecond)}
 	for name, way := range map[string]wayToLoad{
 		"a miss":                          {},
 		"a miss, untracked":               {store: untracked},
@@ -78,6 +87,24 @@ func TestRaceInvalidationsAgainstEveryWayToLoad(t *testing.T) {
 		"local only":                      {options: append(revalidates, tier.WithLocalOnly()), rests: true},
 		"local only, Set":                 {options: []tier.CacheOption{tier.WithLocalOnly()}, sets: true},
 		"not stored":                      {options: revalidates, rests: true, discards: true},
+		"a fleet that hears":              {fleet: true, hears: true},
+		"a fleet that hears, untracked":   {fleet: true, hears: true, store: untracked},
+		"a batch in a fleet that hears":   {fleet: true, hears: true, batch: true},
+		"Set in a fleet that hears":       {fleet: true, hears: true, sets: true},
+		"early in a fleet that hears":     {options: []tier.CacheOption{early}, fleet: true, hears: true, rests: true},
+		"stale in a fleet that hears":     {options: revalidates, fleet: true, hears: true, rests: true},
+		"suspended":                       {cuts: true},
+		"suspended, in a fleet":           {fleet: true, hears: true, cuts: true},
+		"suspended, a batch in a fleet":   {fleet: true, hears: true, cuts: true, batch: true},
+		"suspended, stale, in a fleet":    {options: revalidates, fleet: true, hears: true, cuts: true, rests: true},
+		"suspended, untracked":            {fleet: true, hears: true, cuts: true, store: untracked},
+		"an outage":                       {outages: true, store: brief},
+		"an outage, a batch":              {outages: true, store: brief, batch: true},
+		"an outage, kept":                 {options: kept, outages: true, store: brief},
+		"an outage, kept, stale":          {options: append(kept, revalidates...), outages: true, store: brief, rests: true},
+		"an outage, remote only":          {options: []tier.CacheOption{tier.WithRemoteOnly()}, outages: true, store: brief},
+		"a warm start":                    {fleet: true, hears: true, starts: true},
+		"a warm start, a batch":           {fleet: true, hears: true, starts: true, batch: true},
 		"not found":                       {options: []tier.CacheOption{early, tier.WithNegativeTTL(hour)}, rests: true, missing: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -86,17 +113,51 @@ func TestRaceInvalidationsAgainstEveryWayToLoad(t *testing.T) {
 	}
 }
 
+// By when a process of a fleet has heard of a change, or believes no local copy.
+const (
+	raceHeartbeat = 5 * time.Millisecond
+	raceStaleness = 20 * time.Millisecond
+)
+
 func (w *wayToLoad) race(t *testing.T, rounds int64) {
-	f := embeddedFleet(t, nil)
-	options := append([]tier.Option{tier.WithMaxLoads(4)}, w.store...)
-	s := f.process(options...)
-	c := view[int64](t, s, "docs", w.options...)
-	stores, caches := []*tier.Store{s}, []*tier.Cache[int64]{c, c}
-	if w.fleet {
-		stores = append(stores, f.process(options...))
-		caches[1] = view[int64](t, stores[1], "docs", w.options...)
+	hub := embedded.New(0)
+	var away atomic.Bool
+	hooks := &interpose.Backend{Inner: hub}
+	hooks.Reach(func(ctx context.Context, _ interpose.Op) error {
+		if !away.Load() {
+			return nil
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	options := append([]tier.Option{tier.WithRemote(hooks), tier.WithMaxLoads(4)}, w.store...)
+	if w.hears {
+		options = append(options, tier.WithHeartbeat(raceHeartbeat), tier.WithMaxStaleness(raceStaleness))
 	}
-	var source, invalidated, runs, reads, old, unanswered atomic.Int64
+	if w.starts {
+		options = append(options, tier.WithWarmStart(10))
+	}
+	open := func() (*tier.Store, *tier.Cache[int64]) {
+		s, err := tier.Open(context.Background(), options...)
+		require.NoError(t, err)
+		return s, view[int64](t, s, "docs", w.options...)
+	}
+	s, c := open()
+	stores, caches := []*tier.Store{s}, [2]atomic.Pointer[tier.Cache[int64]]{}
+	defer func() {
+		for _, s := range stores {
+			require.NoError(t, s.Close())
+		}
+	}()
+	caches[0].Store(c)
+	caches[1].Store(c)
+	if w.fleet {
+		s, c := open()
+		stores = append(stores, s)
+		caches[1].Store(c)
+	}
+	var source, runs, reads, old, unanswered atomic.Int64
+	var invalidated [2]atomic.Int64 // up to which version, for readers of each process
 	load := func(_ context.Context, e *tier.Entry) (int64, error) {
 		n := runs.Add(1)
 		v := source.Load()
@@ -134,17 +195,17 @@ func (w *wayToLoad) race(t *testing.T, rounds int64) {
 			ctx, cancel = context.WithTimeout(ctx, time.Duration(rand.IntN(2000))*time.Microsecond)
 			defer cancel()
 		}
-		c, calls := caches[i%2], w.calls
-		if w.fleet {
+		c, calls := caches[i%2].Load(), w.calls
+		if w.fleet && !w.hears {
 			calls = []tier.CallOption{tier.Fresh()} // what the other process has changed meanwhile is asked for
 		}
-		from := invalidated.Load()
+		from := invalidated[i%2].Load()
 		var v int64
 		var err error
 		switch {
 		case w.sets && rand.IntN(2) == 0:
 			asOf := stores[i%len(stores)].AsOf()
-			if w.fleet {
+			if w.fleet && !w.hears {
 				asOf, err = stores[i%2].AsOf(), stores[i%2].Sync(ctx)
 			}
 			if v = source.Load(); err == nil {
@@ -169,11 +230,20 @@ func (w *wayToLoad) race(t *testing.T, rounds int64) {
 			}
 		case err == nil && v < from:
 			old.Add(1)
-		case err != nil && (errors.Is(err, errOrigin) || ctx.Err() != nil):
+		case err != nil && (errors.Is(err, errOrigin) || ctx.Err() != nil || w.starts && errors.Is(err, tier.ErrClosed)):
 			unanswered.Add(1)
 		case err != nil:
 			t.Error(err)
 		}
+	}
+	if w.starts {
+		read(0)
+		time.Sleep(2 * time.Minute) // the names of what is read most are left for processes that start
+		other, c := open()
+		time.Sleep(time.Second)
+		require.Equal(t, 1, other.Stats().LocalEntries, "it has started warm")
+		require.NoError(t, other.Close())
+		runtime.KeepAlive(c)
 	}
 	kick, stop := racers(4, read)
 	for i := range rounds {
@@ -184,16 +254,58 @@ func (w *wayToLoad) race(t *testing.T, rounds int64) {
 		if w.lasts {
 			time.Sleep(time.Duration(rand.IntN(3000)) * time.Microsecond)
 		}
-		v := source.Add(1)
-		_, err := stores[i%int64(len(stores))].InvalidateSource(context.Background(), "doc")
-		require.NoError(t, err)
-		invalidated.Store(v)
 		var both sync.WaitGroup // with the racers, that is
+		if w.cuts && rand.IntN(2) == 0 {
+			both.Go(func() {
+				for range rand.IntN(100) {
+					runtime.Gosched()
+				}
+				hub.Disconnect()
+			})
+		}
+		if w.starts {
+			both.Go(func() { // while it changes
+				was := stores[1]
+				s, c := open()
+				caches[1].Store(c)
+				stores[1] = s
+				require.NoError(t, was.Close())
+			})
+		}
+		if w.outages && i%20 == 0 {
+			away.Store(!away.Load())
+		}
+		v := source.Add(1)
+		changes := int(i) % len(stores)
+		if w.starts {
+			changes = 0
+		}
+		_, err := stores[changes].InvalidateSource(context.Background(), "doc")
+		switch {
+		case w.outages:
+			// It holds in this process though it is not recorded.
+		case w.cuts:
+			for err != nil {
+				time.Sleep(time.Millisecond)
+				_, err = stores[changes].InvalidateSource(context.Background(), "doc")
+			}
+		default:
+			require.NoError(t, err)
+		}
+		invalidated[changes].Store(v)
+		if w.hears {
+			if w.starts {
+				both.Wait()
+			}
+			time.Sleep(raceStaleness + time.Millisecond)
+		}
+		invalidated[0].Store(v)
+		invalidated[1].Store(v)
 		for i := range caches {
 			both.Go(func() { read(i) })
 		}
 		both.Wait()
-		if w.rests {
+		if w.rests || w.outages {
 			time.Sleep(2 * time.Millisecond)
 		}
 	}
@@ -202,4 +314,7 @@ func (w *wayToLoad) race(t *testing.T, rounds int64) {
 		rounds, reads.Load(), unanswered.Load(), runs.Load(), stores[0].Stats().Refreshes, stores[0].Stats().Stale, old.Load())
 	require.Zero(t, old.Load())
 	require.Positive(t, runs.Load())
+	if w.outages && rounds >= 500 { // with fewer it may not be found to be away
+		require.Positive(t, stores[0].Stats().Outages)
+	}
 }
