@@ -64,7 +64,7 @@ test: race ## run every test, with the race detector and a real server (PKGS=./r
 	@$(WITH_SERVER) && $(GOTEST) $(RACE) -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) $(if $(filter ./...,$(PKGS)), \
 		$(LONGEST) ./... \
 		then -in '$(filter-out . $(SIMULATIONS),$(MODULES))' $(RACE) -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) ./... \
-		then -in '$(SIMULATIONS)' -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) ./... \
+		next -in '$(SIMULATIONS)' -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) ./... \
 		$(if $(RACE),and -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) $(AT_FULL_SPEED)), \
 		$(PKGS))
 

@@ -48,6 +48,6 @@ func (b *books) why(process, question int) Cause {
 	}
 	ends(Reindexing, b.reindexed[question%len(Namespaces)])
 	ends(Version, b.bumped)
-	ends(Disconnected, b.cut) // a store drops all copies of keys that it could have missed a notice about
+	ends(Disconnected, b.cut) // a store drops all copies of keys that it could have missed an invalidation of
 	return cause
 }

@@ -24,7 +24,7 @@ type Documents struct {
 }
 
 // DefaultDocuments are 5,000 questions over 2,000 documents, ten a second, with an edit every 10 s, and in half an hour
-// several of the other changes: more than anybody has, so that a short simulation shows them all.
+// several of the other changes: more than any deployment has, so that a short simulation shows them all.
 var DefaultDocuments = Documents{
 	Questions: 5000, Sources: 2000, Skew: 0.9, Rate: 10, Edits: 0.1,
 	Reindex: 6 * time.Minute, Bump: 15 * time.Minute, Cut: 8 * time.Minute,

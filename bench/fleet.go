@@ -183,11 +183,11 @@ func (s *simulation) run(events func(func(Event) bool)) error {
 }
 
 func (s *simulation) apply(ctx context.Context, e Event) (err error) {
-	who := int(e.Who * float64(len(s.processes)))
-	p := s.processes[who]
+	which := int(e.Who * float64(len(s.processes)))
+	p := s.processes[which]
 	switch e.Kind {
 	case Ask:
-		return s.ask(ctx, who, e.Index)
+		return s.ask(ctx, which, e.Index)
 	case Edit:
 		s.books.edited[e.Index] = time.Now()
 		_, err = p.store.InvalidateSource(ctx, documentID(e.Index))
@@ -206,8 +206,8 @@ func (s *simulation) apply(ctx context.Context, e Event) (err error) {
 
 func documentID(i int) string { return "doc-" + strconv.Itoa(i) }
 
-func (s *simulation) ask(ctx context.Context, who, question int) error {
-	p, ns := s.processes[who], question%len(Namespaces)
+func (s *simulation) ask(ctx context.Context, which, question int) error {
+	p, ns := s.processes[which], question%len(Namespaces)
 	result, err := p.caches[ns].Lookup(ctx, Question(question), func(_ context.Context, e *tier.Entry) (answer, error) {
 		for _, i := range s.books.sources(question) {
 			e.DependsOn(documentID(i))
@@ -230,8 +230,8 @@ func (s *simulation) ask(ctx context.Context, who, question int) error {
 	case tier.Loaded:
 		r.Loads++
 	}
-	r.Misses[s.books.why(who, question)]++
-	s.books.filled(who, question, time.Now().Add(result.TTL))
+	r.Misses[s.books.why(which, question)]++
+	s.books.filled(which, question, time.Now().Add(result.TTL))
 	return nil
 }
 

@@ -6,7 +6,7 @@ import (
 	"github.com/tiercache/tiercache/local"
 )
 
-// Optimum replays requests through a cache of so many entries that knows the future: who is asked for again last, or
+// Optimum replays requests through a cache of so many entries that knows the future: the entry that is asked for again last, or
 // never, leaves, or is not stored at all (Belady, "A study of replacement algorithms for a virtual-storage computer",
 // IBM Systems Journal 1966). No policy can hit more.
 func Optimum(requests []Request, entries int) Counts {
@@ -24,7 +24,7 @@ func Optimum(requests []Request, entries int) Counts {
 		due[r.Key] = next[i]
 		heap.Push(last, use{next[i], r.Key})
 		for len(due) > entries {
-			// Who was used since it came into the heap is there again, and above: what is past is below all that is to come.
+			// What was used since it came into the heap is there again, and above: what is past is below all that is to come.
 			delete(due, heap.Pop(last).(use).key)
 		}
 	}

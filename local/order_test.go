@@ -22,8 +22,8 @@ func filledOrder(n int) (*order[int], []*Entry[int]) {
 	return o, all
 }
 
-// TestAUseOfAnEntryThatLeftMovesNobody: its place may have gone to another entry, which was not used.
-func TestAUseOfAnEntryThatLeftMovesNobody(t *testing.T) {
+// TestAUseOfAnEntryThatLeftMovesNoOther: its place may have gone to another entry, which was not used.
+func TestAUseOfAnEntryThatLeftMovesNoOther(t *testing.T) {
 	o, all := filledOrder(3)
 	o.remove(all[1])
 	o.use(all[1])

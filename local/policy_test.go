@@ -111,8 +111,8 @@ func TestAGhostThatCameBackIsAsNew(t *testing.T) {
 	}
 }
 
-// TestALateUseMovesNobody: its entry left, and its place went to another.
-func TestALateUseMovesNobody(t *testing.T) {
+// TestALateUseMovesNoEntry: its entry left, and its place went to another.
+func TestALateUseMovesNoEntry(t *testing.T) {
 	for _, kind := range kinds {
 		p := newPolicy(&Config[int]{Policy: kind.policy, MaxEntries: 10})
 		all := []*Entry[int]{e(0, 0), e(0, 1), e(0, 2)}

@@ -143,14 +143,14 @@ func TestOnlyAsMuchIsEvictedAsNeeded(t *testing.T) {
 	}
 }
 
-// TestNobodyEvictsOnceThereIsRoom:
+// TestNothingIsEvictedOnceThereIsRoom:
 //
 //	P                                   Q
 //	stores: one too many                stores: two too many
 //	                                    evicts two
 //	asks the lowest bidder to evict:
 //	it does not, there is room
-func TestNobodyEvictsOnceThereIsRoom(t *testing.T) {
+func TestNothingIsEvictedOnceThereIsRoom(t *testing.T) {
 	c := newCache(t, Config[int]{MaxEntries: 3})
 	for i := range 3 {
 		c.Put(testKey(i), i, 0)
@@ -160,9 +160,9 @@ func TestNobodyEvictsOnceThereIsRoom(t *testing.T) {
 	}
 }
 
-// TestReplacingEvictsNobody: counting the new value before the old one is uncounted would, for a moment, look to others
+// TestReplacingEvictsNothing: counting the new value before the old one is uncounted would, for a moment, look to others
 // like an excess.
-func TestReplacingEvictsNobody(t *testing.T) {
+func TestReplacingEvictsNothing(t *testing.T) {
 	const entries = 200
 	for _, kind := range kinds {
 		c := newCache(t, Config[int]{MaxEntries: entries, MaxBytes: entries * (Overhead + 10), Shards: kind.shards, Policy: kind.policy})

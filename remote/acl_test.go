@@ -57,7 +57,7 @@ var needs = map[string]string{
 	"+zcount":          "the log is read",
 	"+publish":         "a change is recorded",
 	"+subscribe":       "changes are heard of at once",
-	"+client|tracking": "notices of keys come",
+	"+client|tracking": "invalidations of keys come",
 	"+client|caching":  "what is read and not kept is not tracked",
 	"+client|setinfo":  "nothing is denied",
 	"+ping":            "nothing is denied",
@@ -123,7 +123,7 @@ type trial struct {
 	ctx         context.Context
 	do          func(args ...string) valkey.ValkeyMessage // as the administrator
 	user, other backend.Conn
-	told        *notices
+	told        *invalidations
 	noTracking  bool
 }
 
@@ -136,7 +136,7 @@ func aclKey(name string) string { return "tiercache:d:n:{" + name + "}" }
 func failing(t *testing.T, s *valkeytest.Server, rights []string, noTracking bool, revoked ...string) (failed map[string]error, mode backend.Mode) {
 	t.Helper()
 	client := s.Client(t)
-	c := &trial{t: t, ctx: within(t), told: newNotices(), noTracking: noTracking}
+	c := &trial{t: t, ctx: within(t), told: newInvalidations(), noTracking: noTracking}
 	c.do = func(args ...string) valkey.ValkeyMessage {
 		m, err := client.Do(c.ctx, client.B().Arbitrary(args...).Build()).ToMessage()
 		require.True(t, err == nil || valkey.IsValkeyNil(err), "%v: %v", args, err)
@@ -147,7 +147,7 @@ func failing(t *testing.T, s *valkeytest.Server, rights []string, noTracking boo
 	c.do(append([]string{"ACL", "SETUSER", "tiercache", "on", ">secret"}, rights...)...)
 	defer c.do("ACL", "DELUSER", "tiercache")
 	c.do("ACL", "LOG", "RESET")
-	c.other = connect(t, backendOf(s), "tiercache", newNotices())
+	c.other = connect(t, backendOf(s), "tiercache", newInvalidations())
 	for name, err := range calls(within(t), c.other) { // so that the server knows the scripts
 		require.NoError(t, err, name)
 	}
@@ -294,26 +294,26 @@ var checks = []struct {
 		_, err := c.user.Delta(c.ctx, changelog.DeltaQuery{Limit: 1})
 		return err
 	}},
-	{"notices of keys come", func(c *trial) error {
+	{"invalidations of keys come", func(c *trial) error {
 		if c.noTracking {
 			return nil
 		}
 		_, err := c.user.GetOne(c.ctx, aclKey("noticed"))
 		c.put("noticed")
 		c.barrier()
-		return errors.Join(err, unless(c.told.of(aclKey("noticed")) > 0, "no notice"))
+		return errors.Join(err, unless(c.told.of(aclKey("noticed")) > 0, "no invalidation"))
 	}},
 	{"what is read and not kept is not tracked", func(c *trial) error {
 		_, err := c.user.GetUntracked(c.ctx, []string{aclKey("passed"), aclKey("by")})
 		c.put("passed")
 		c.barrier()
-		return errors.Join(err, unless(c.told.of(aclKey("passed")) == 0, "a notice"))
+		return errors.Join(err, unless(c.told.of(aclKey("passed")) == 0, "an invalidation"))
 	}},
-	{"changes are told once", func(c *trial) error { // not by a notice as well
+	{"changes are told once", func(c *trial) error { // not by an invalidation as well
 		_, _ = c.user.Delta(c.ctx, changelog.DeltaQuery{Limit: 1})
 		c.must(c.change(c.other))
 		c.barrier()
-		return unless(c.told.of(aclLog) == 0, "a notice")
+		return unless(c.told.of(aclLog) == 0, "an invalidation")
 	}},
 	{"changes are heard of at once", func(c *trial) error {
 		_, _, before := c.told.counts()
@@ -383,7 +383,7 @@ func (c *trial) write(w backend.Write) error {
 	return errors.Join(written[0].Err, unless(written[0].Stored, "refused"))
 }
 
-// barrier returns when all notices have come that were caused before it.
+// barrier returns when all invalidations have come that were caused before it.
 func (c *trial) barrier() {
 	ctx, cancel := context.WithTimeout(c.ctx, 5*time.Second)
 	defer cancel()
@@ -430,7 +430,7 @@ func TestTheRightsForAClusterSuffice(t *testing.T) {
 				[]string{"+cluster|nodes", "+cluster|info", "+client|id", "+ssubscribe", "+spublish", "+asking"})...)
 		}
 		o := valkey.ClientOption{InitAddress: c.Addrs(), Username: "tiercache", Password: "secret"}
-		conn := connect(t, remote.Valkey(o), "tiercache", newNotices())
+		conn := connect(t, remote.Valkey(o), "tiercache", newInvalidations())
 		_, err := conn.Append(within(t), changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 		require.NoError(t, err)
 		require.NoError(t, conn.Prove(within(t)))

@@ -93,7 +93,7 @@ func clusterHarness(t *testing.T, c *valkeytest.Cluster) remotetest.Harness {
 // connectCluster connects to a cluster of its own and waits until each slot has a
 // server that proves itself.
 func connectCluster(t *testing.T, c *valkeytest.Cluster) backend.Conn {
-	conn := connect(t, clusterBackend(c), "p", newNotices())
+	conn := connect(t, clusterBackend(c), "p", newInvalidations())
 	_, err := conn.Append(within(t), changelog.Change{Retention: time.Hour}) // there is a log
 	require.NoError(t, err)
 	for range 2 { // and it knows the servers
@@ -209,7 +209,7 @@ func TestClosingEndsWhatIsTriedAgain(t *testing.T) {
 			dials.Add(1)
 			return d.DialContext(ctx, "tcp", address)
 		}
-		conn, err := remote.Valkey(o).Connect(within(t), backend.Options{Prefix: "p", Timeout: time.Hour, Events: newNotices().events()})
+		conn, err := remote.Valkey(o).Connect(within(t), backend.Options{Prefix: "p", Timeout: time.Hour, Events: newInvalidations().events()})
 		require.NoError(t, err)
 		for _, s := range c.Primaries {
 			s.Do(t, "DEBUG", "POPULATE", "5000") // some pages

@@ -26,7 +26,7 @@ import (
 // and dials anew when the connection is lost. Where the server is, the plain client knows. One of them is
 // the tracked connection, over which entries are read and written, and the log is read.
 type serverConn struct {
-	c *valkeyConn // is told of notices, and that they may have been lost
+	c *valkeyConn // is told of invalidations, and that they may have been lost
 	// untracked: it is the connection for what is large, see large.go, of which nothing is told.
 	untracked bool
 	option    valkey.ClientOption
@@ -142,7 +142,7 @@ func (h *serverConn) connectAndWatch(failed int) (again int) {
 	return failed
 }
 
-// mayHaveLost tells that notices may have been lost.
+// mayHaveLost tells that invalidations may have been lost.
 func (h *serverConn) mayHaveLost() {
 	if !h.untracked {
 		h.c.invalidated(nil)

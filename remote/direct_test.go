@@ -114,7 +114,7 @@ func TestWhatIsReadUntrackedIsReadOverTheNextConnection(t *testing.T) {
 	}
 }
 
-// Guard: publish. A connection is greeted, and asked for notices, before anything is read
+// Guard: publish. A connection is greeted, and asked for invalidations, before anything is read
 // over it.
 func TestNothingIsReadOverAConnectionBeforeItIsTracked(t *testing.T) {
 	c, s, conns := connectDirectly(t, valkey.ClientOption{AuthCredentialsFn: func(valkey.AuthCredentialsContext) (valkey.AuthCredentials, error) {

@@ -70,8 +70,8 @@ const (
 	opEmptyList
 	opNumber
 	opText
-	opNoticeFirst
-	opNoticeAfter
+	opInvalidationFirst
+	opInvalidationAfter
 	opUnknownPush
 	opSubscribed
 	opUnsubscribed
@@ -170,7 +170,7 @@ func (s *fuzzServer) serve(conn net.Conn) {
 
 // act says an answer, or something else. It returns false to end the connection.
 func (s *fuzzServer) act(op byte, answer string, say func(string)) bool {
-	const notice, confirmed = ">2\r\n$10\r\ninvalidate\r\n*1\r\n$5\r\np:{k}\r\n", ">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"
+	const invalidation, confirmed = ">2\r\n$10\r\ninvalidate\r\n*1\r\n$5\r\np:{k}\r\n", ">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"
 	switch op {
 	case opTwice:
 		say(answer + answer)
@@ -190,10 +190,10 @@ func (s *fuzzServer) act(op byte, answer string, say func(string)) bool {
 		say(":-1\r\n")
 	case opText:
 		say("$5\r\nhello\r\n")
-	case opNoticeFirst:
-		say(notice + answer)
-	case opNoticeAfter:
-		say(answer + notice)
+	case opInvalidationFirst:
+		say(invalidation + answer)
+	case opInvalidationAfter:
+		say(answer + invalidation)
 	case opUnknownPush:
 		say(">2\r\n+unheard\r\n*1\r\n:1\r\n" + answer)
 	case opSubscribed:

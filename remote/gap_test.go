@@ -134,12 +134,12 @@ func TestForeignChangesInEveryGapAroundAWrite(t *testing.T) {
 		h := valkeyHarness(t, s)
 		g := newGaps(t, s.Addr)
 		ctx := within(t)
-		told := newNotices()
+		told := newInvalidations()
 		conn, err := remote.Valkey(valkey.ClientOption{InitAddress: []string{g.Addr().String()}}).Connect(ctx,
 			backend.Options{Prefix: "gaps", Timeout: 10 * time.Second, Events: told.events()})
 		require.NoError(t, err)
 		defer conn.Close()
-		other, err := backendOf(s).Connect(ctx, backend.Options{Prefix: "gaps", Timeout: 10 * time.Second, Events: newNotices().events()})
+		other, err := backendOf(s).Connect(ctx, backend.Options{Prefix: "gaps", Timeout: 10 * time.Second, Events: newInvalidations().events()})
 		require.NoError(t, err)
 		defer other.Close()
 		_, err = conn.Write(ctx, []backend.Write{{Key: "warm", Envelope: []byte("up"), Expires: time.Now().Add(time.Hour)}})
@@ -220,8 +220,8 @@ func TestForeignChangesInEveryGapAroundAWrite(t *testing.T) {
 func TestAFreshReadTakesItsDeltaFirst(t *testing.T) {
 	s := valkeytest.Start(t)
 	g := newGaps(t, s.Addr)
-	conn := connect(t, remote.Valkey(valkey.ClientOption{InitAddress: []string{g.Addr().String()}}), "p", newNotices())
-	other := connect(t, backendOf(s), "p", newNotices())
+	conn := connect(t, remote.Valkey(valkey.ClientOption{InitAddress: []string{g.Addr().String()}}), "p", newInvalidations())
+	other := connect(t, backendOf(s), "p", newInvalidations())
 	h := valkeyHarness(t, s)
 	h.Put("k", "old")
 	change := func() changelog.Appended {
@@ -248,8 +248,8 @@ func TestAFreshReadTakesItsDeltaFirst(t *testing.T) {
 	require.Equal(t, "new", items[0].Seen())
 }
 
-// notices counts what a connection tells.
-type notices struct {
+// invalidations counts what a connection tells.
+type invalidations struct {
 	mu   sync.Mutex
 	n    map[string]int
 	lost int
@@ -257,9 +257,9 @@ type notices struct {
 	msgs int
 }
 
-func newNotices() *notices { return &notices{n: make(map[string]int)} }
+func newInvalidations() *invalidations { return &invalidations{n: make(map[string]int)} }
 
-func (n *notices) events() backend.Events {
+func (n *invalidations) events() backend.Events {
 	locked := func(f func()) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
@@ -287,19 +287,19 @@ func (n *notices) events() backend.Events {
 	}
 }
 
-func (n *notices) of(key string) int {
+func (n *invalidations) of(key string) int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.n[key]
 }
 
-func (n *notices) counts() (lost, subs, msgs int) {
+func (n *invalidations) counts() (lost, subs, msgs int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.lost, n.subs, n.msgs
 }
 
-func connect(t *testing.T, b backend.Backend, prefix string, n *notices) backend.Conn {
+func connect(t *testing.T, b backend.Backend, prefix string, n *invalidations) backend.Conn {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()

@@ -31,7 +31,7 @@ func isRange(words []string) bool {
 func largeWorld(t *testing.T) (*gaps, backend.Conn, *valkeytest.Server, func(key, value string)) {
 	s := valkeytest.Start(t)
 	g := newGaps(t, s.Addr)
-	conn := connect(t, remote.Valkey(valkey.ClientOption{InitAddress: []string{g.Addr().String()}}), "p", newNotices())
+	conn := connect(t, remote.Valkey(valkey.ClientOption{InitAddress: []string{g.Addr().String()}}), "p", newInvalidations())
 	put := valkeyHarness(t, s).Put
 	return g, conn, s, put
 }
@@ -150,7 +150,7 @@ func TestWhatIsEvictedWhileItIsSentAheadIsNotStored(t *testing.T) {
 // Another process may write the key while the value of a fill is sent ahead: the lease is gone then.
 func TestAFillThatIsSentAheadIsFencedAsOthersAre(t *testing.T) {
 	g, conn, s, _ := largeWorld(t)
-	other := connect(t, backendOf(s), "p", newNotices())
+	other := connect(t, backendOf(s), "p", newInvalidations())
 	leases, err := conn.Lease(within(t), []backend.LeaseRequest{{Key: "p:k", Token: "mine", TTL: time.Minute}})
 	require.NoError(t, err)
 	require.True(t, leases[0].Acquired)
@@ -196,7 +196,7 @@ func TestALargeValueHoldsUpNothingElse(t *testing.T) {
 	p, err := faultproxy.Start(s.Addr, 1)
 	require.NoError(t, err)
 	defer p.Close()
-	conn := connect(t, remote.Valkey(valkey.ClientOption{InitAddress: []string{p.Addr()}}), "p", newNotices())
+	conn := connect(t, remote.Valkey(valkey.ClientOption{InitAddress: []string{p.Addr()}}), "p", newInvalidations())
 	put := valkeyHarness(t, s).Put
 	put("p:large", version(1, 4<<20))
 	put("p:small", "small")

@@ -78,7 +78,7 @@ func interruptible(t *testing.T, s *valkeytest.Server, prefix string) (backend.C
 		c, err := d.DialContext(ctx, "tcp", address)
 		return &interrupted{c, i}, err
 	}
-	return connect(t, remote.Valkey(option), prefix, newNotices()), i
+	return connect(t, remote.Valkey(option), prefix, newInvalidations()), i
 }
 
 // ask asks for one lease.
@@ -113,7 +113,7 @@ func TestALeaseIsNotTakenForWhatIsThereAlready(t *testing.T) {
 	s, prefix := valkeytest.Shared(t), valkeytest.Prefix(t)
 	k := prefix + ":d:n:{k}"
 	a, i := interruptible(t, s, prefix)
-	b := connect(t, backendOf(s), prefix, newNotices())
+	b := connect(t, backendOf(s), prefix, newInvalidations())
 	betweenTheCommands := func(w []byte) int {
 		if !bytes.Contains(w, []byte("\r\nNX\r\n")) {
 			return -1
@@ -143,7 +143,7 @@ func TestALeaseThatWentWhileTheValueWasAskedForIsNotOurs(t *testing.T) {
 	s, prefix := valkeytest.Shared(t), valkeytest.Prefix(t)
 	k := prefix + ":d:n:{k}"
 	a, i := interruptible(t, s, prefix)
-	b := connect(t, backendOf(s), prefix, newNotices())
+	b := connect(t, backendOf(s), prefix, newInvalidations())
 	store(t, b, k, "", "another version than the one that was seen")
 	theScript := func(w []byte) int {
 		if !bytes.Contains(w, []byte("EVALSHA")) {
@@ -163,7 +163,7 @@ func TestALeaseThatWentWhileTheValueWasAskedForIsNotOurs(t *testing.T) {
 // A server whose memory is full refuses what may take more of it. A lease that a load has is not lost for that.
 func TestALeaseIsExtendedInFullMemory(t *testing.T) {
 	s := valkeytest.Start(t)
-	c := connect(t, backendOf(s), "p", newNotices())
+	c := connect(t, backendOf(s), "p", newInvalidations())
 	const k = "p:d:n:{k}"
 	require.True(t, ask(t, c, backend.LeaseRequest{Key: k, Token: "a"}).Acquired)
 	s.Do(t, "CONFIG", "SET", "maxmemory", "1")

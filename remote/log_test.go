@@ -24,7 +24,7 @@ const logOfP = "p:{p}:log"
 // connectAs connects as a store that says how long its entries live.
 func connectAs(t *testing.T, b backend.Backend, maxTTL time.Duration) backend.Conn {
 	t.Helper()
-	c, err := b.Connect(within(t), backend.Options{Prefix: "p", Timeout: 5 * time.Second, MaxTTL: maxTTL, Events: newNotices().events()})
+	c, err := b.Connect(within(t), backend.Options{Prefix: "p", Timeout: 5 * time.Second, MaxTTL: maxTTL, Events: newInvalidations().events()})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
 	return c
@@ -117,7 +117,7 @@ func TestEachProcessTellsOfARollback(t *testing.T) {
 	s := valkeytest.Start(t)
 	var conns []backend.Conn
 	for range 3 {
-		conns = append(conns, connect(t, backendOf(s), "p", newNotices()))
+		conns = append(conns, connect(t, backendOf(s), "p", newInvalidations()))
 	}
 	record(t, conns[0], time.Hour, invalidation.Written("docs"))
 	changed := func(c changelog.Log) invalidation.Tick { return deltaOf(t, c, "n:docs").Known[0] }
@@ -152,7 +152,7 @@ func TestOptionsStandInTheLog(t *testing.T) {
 	require.Contains(t, strings.Join(all, " "), " ot:5400000@")
 	require.Contains(t, all, "l1:1")
 	other, err := remote.Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}}).
-		Connect(within(t), backend.Options{Prefix: "p", Timeout: 5 * time.Second, NoTracking: true, Events: newNotices().events()})
+		Connect(within(t), backend.Options{Prefix: "p", Timeout: 5 * time.Second, NoTracking: true, Events: newInvalidations().events()})
 	require.NoError(t, err)
 	defer other.Close()
 	_, err = other.Delta(within(t), changelog.DeltaQuery{Limit: 1})

@@ -65,7 +65,7 @@ func TestProvidersAreEmulated(t *testing.T) {
 				s.Do(t, rights...)
 				o.InitAddress = []string{s.Addr}
 			}
-			c, err := remote.Valkey(o).Connect(within(t), backend.Options{Prefix: "p", Timeout: 5 * time.Second, Events: newNotices().events()})
+			c, err := remote.Valkey(o).Connect(within(t), backend.Options{Prefix: "p", Timeout: 5 * time.Second, Events: newInvalidations().events()})
 			require.NoError(t, err)
 			defer c.Close()
 			for call, err := range calls(within(t), c) {
@@ -84,7 +84,7 @@ func TestAServerWithoutScriptsIsRefusedInOneLine(t *testing.T) {
 	open := func(t *testing.T, s *valkeytest.Server, user, cure string) {
 		t.Helper()
 		_, err := remote.Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}, Username: user, Password: "secret"}).
-			Connect(within(t), backend.Options{Prefix: "p", Timeout: 5 * time.Second, Events: newNotices().events()})
+			Connect(within(t), backend.Options{Prefix: "p", Timeout: 5 * time.Second, Events: newInvalidations().events()})
 		require.ErrorContains(t, err, cure)
 		require.NotContains(t, err.Error(), "\n")
 	}

@@ -20,7 +20,7 @@ func TestAPurgeTellsHowManyKeysItHasLookedAt(t *testing.T) {
 	fill("3", "other:", "1500")
 	fill("3", "tiercache:d:n:", "700")
 	fill("0", "other:", "100")
-	conn := connect(t, remote.Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}, SelectDB: 3}), "tiercache", newNotices())
+	conn := connect(t, remote.Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}, SelectDB: 3}), "tiercache", newInvalidations())
 	steps := 0
 	done, err := conn.Purge(within(t), backend.PurgeRequest{Prefixes: []string{"tiercache:d:n:"}, Progress: func(p backend.PurgeProgress) {
 		steps++

@@ -90,7 +90,7 @@ type valkeyConn struct {
 	closed  bool       // guarded by telling
 }
 
-// carrier sends requests in one order with the notices that it hears.
+// carrier sends requests in one order with the invalidations that it hears.
 type carrier interface {
 	asker
 	// get reads the beginning of a key: ask with less memory.
@@ -139,9 +139,9 @@ func (b valkeyBackend) Check(o backend.Options) error {
 	//lint:ignore SA1019 a user that still sets it is told so too
 	reject(c.SendToReplicas != nil || c.ReplicaOnly || c.ReplicaSelector != nil || c.ReadNodeSelector != nil,
 		"SendToReplicas/ReplicaOnly", "a replica may serve what its primary has already changed")
-	reject(!o.NoTracking && c.DisableCache, "DisableCache", "no notices of changed keys would come; ask for no tracking instead")
-	reject(!o.NoTracking && c.AlwaysRESP2, "AlwaysRESP2", "notices need RESP3; ask for no tracking instead (WithoutTracking)")
-	reject(!o.NoTracking && c.DisableAutoPipelining, "DisableAutoPipelining", "notices would come on other connections than the reads")
+	reject(!o.NoTracking && c.DisableCache, "DisableCache", "no invalidations of changed keys would come; ask for no tracking instead")
+	reject(!o.NoTracking && c.AlwaysRESP2, "AlwaysRESP2", "invalidations need RESP3; ask for no tracking instead (WithoutTracking)")
+	reject(!o.NoTracking && c.DisableAutoPipelining, "DisableAutoPipelining", "invalidations would come on other connections than the reads")
 	reject(c.ConnLifetime != 0, "ConnLifetime", "each ended connection would empty the local tier")
 	return errors.Join(errs...)
 }
@@ -267,7 +267,7 @@ func (c *valkeyConn) trackCluster(ctx context.Context, o valkey.ClientOption) er
 		c.cluster.ended = c.endedInCluster
 		o.ClientTrackingOptions = []string{"OPTOUT"}
 		o.OnInvalidations = func(keys []valkey.ValkeyMessage) {
-			defer c.o.Panics.Recover("a notice", c.cluster.reset)
+			defer c.o.Panics.Recover("an invalidation", c.cluster.reset)
 			if keys != nil { // else all were flushed, or a connection has ended: both are told before the client knows
 				c.invalidated(namesOf(keys))
 			}
@@ -281,7 +281,7 @@ func (c *valkeyConn) trackCluster(ctx context.Context, o valkey.ClientOption) er
 	return err
 }
 
-// namesOf returns the keys of a notice; nil are all, or that a connection has ended. It is
+// namesOf returns the keys of an invalidation; nil are all, or that a connection has ended. It is
 // nil as well if one cannot be read.
 func namesOf(keys []valkey.ValkeyMessage) []string {
 	var names []string
@@ -404,7 +404,7 @@ func dialTLS(ctx context.Context, address string, d *net.Dialer, t *tls.Config, 
 }
 
 // dialing dials for the client, and tells of each connection before it is used, and of each
-// notice that everything was flushed before it is read.
+// invalidation that everything was flushed before it is read.
 func (l *link) dialing(o valkey.ClientOption, flushed func(), tell func(address string)) func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
 	return func(ctx context.Context, address string, d *net.Dialer, t *tls.Config) (conn net.Conn, err error) {
 		// guard: recover-dial
@@ -482,7 +482,7 @@ func (c *valkeyConn) serverInvalidated(keys []string) {
 	c.invalidated(keys)
 }
 
-// invalidated is called with keys, or with nil: that a connection ended or that notices
+// invalidated is called with keys, or with nil: that a connection ended or that invalidations
 // are of all keys. It runs in whatever goroutine is reading. The change log's key is left out:
 // reading it tracks it (see addDelta), and messages tell of its changes. So are those of trials.
 func (c *valkeyConn) invalidated(keys []string) {

@@ -226,7 +226,7 @@ func (c *valkeyConn) script(s publishing) script {
 // cluster, whose connections are the client's, the server is asked for changelog.Delta.Connection.
 // With counts the server tells how many commands it has counted.
 //
-// The script has the server track the log's key, so a change of it is told by a notice besides
+// The script has the server track the log's key, so a change of it is told by an invalidation besides
 // the message. There is at most one between two reads of the log, however many changes come. To
 // have it not tracked would take a command with each read.
 func (c *valkeyConn) addDelta(b *batch, q *changelog.DeltaQuery, counts bool) {

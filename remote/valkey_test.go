@@ -78,7 +78,7 @@ func calls(ctx context.Context, c backend.Conn) map[string]error {
 
 func TestScriptsAreLoadedAgainWhenTheServerForgotThem(t *testing.T) {
 	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
-		c := connect(t, backendOf(s), "p", newNotices())
+		c := connect(t, backendOf(s), "p", newInvalidations())
 		for name, err := range calls(within(t), c) {
 			require.NoError(t, err, name)
 		}
@@ -121,7 +121,7 @@ func TestScriptsAreLoadedAgainWhenTheServerForgotThem(t *testing.T) {
 
 func TestAKilledServerIsUnreachableUntilItIsBack(t *testing.T) {
 	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
-		n := newNotices()
+		n := newInvalidations()
 		c := connect(t, backendOf(s), "p", n)
 		for name, err := range calls(within(t), c) {
 			require.NoError(t, err, name)
@@ -152,7 +152,7 @@ func TestAKilledServerIsUnreachableUntilItIsBack(t *testing.T) {
 
 func TestAServerThatForgotTheLogWhileItWasDownSaysSo(t *testing.T) {
 	s := valkeytest.Start(t)
-	c := connect(t, backendOf(s), "p", newNotices())
+	c := connect(t, backendOf(s), "p", newInvalidations())
 	_, err := c.Append(within(t), changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 	require.NoError(t, err)
 	s.Restart()
@@ -166,7 +166,7 @@ func TestAServerThatForgotTheLogWhileItWasDownSaysSo(t *testing.T) {
 // A restarted server counts its connections from the beginning again.
 func TestAConnectionAfterARestartIsAnotherThoughItsNumberIsTheSame(t *testing.T) {
 	s := valkeytest.Start(t, valkeytest.Persist())
-	c := connect(t, backendOf(s), "p", newNotices())
+	c := connect(t, backendOf(s), "p", newInvalidations())
 	_, err := c.Append(within(t), changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 	require.NoError(t, err)
 	seen := make(map[int64]bool)
@@ -183,9 +183,9 @@ func TestAConnectionAfterARestartIsAnotherThoughItsNumberIsTheSame(t *testing.T)
 	}
 }
 
-func TestAFrozenServerHoldsNobodyBeyondTheDeadline(t *testing.T) {
+func TestAFrozenServerHoldsNoCallerBeyondTheDeadline(t *testing.T) {
 	s := valkeytest.Start(t)
-	c := connect(t, backendOf(s), "p", newNotices())
+	c := connect(t, backendOf(s), "p", newInvalidations())
 	for name, err := range calls(within(t), c) {
 		require.NoError(t, err, name)
 	}
@@ -203,8 +203,8 @@ func TestAFrozenServerHoldsNobodyBeyondTheDeadline(t *testing.T) {
 
 func TestAFullServerRefusesWritesWithErrFull(t *testing.T) {
 	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
-		notices := newNotices()
-		c := connect(t, backendOf(s), "p", notices)
+		invalidations := newInvalidations()
+		c := connect(t, backendOf(s), "p", invalidations)
 		ctx := within(t)
 		write := func(key string, size int) backend.Written {
 			w, err := c.Write(ctx, []backend.Write{{Key: key, Envelope: []byte(strings.Repeat("x", size)), Expires: time.Now().Add(time.Hour)}})
@@ -249,10 +249,10 @@ func TestAFullServerRefusesWritesWithErrFull(t *testing.T) {
 		require.Greater(t, d.Tick, invalidation.Tick(1<<52))
 		require.False(t, remoteerr.Unreachable(l[0].Err))
 		require.NoError(t, remotetest.Delete(ctx, c, "first", "second"), "deleting is always possible")
-		_, err = c.Delta(ctx, changelog.DeltaQuery{Limit: 10}) // whose answer comes after the notices
+		_, err = c.Delta(ctx, changelog.DeltaQuery{Limit: 10}) // whose answer comes after the invalidations
 		require.NoError(t, err)
-		require.Equal(t, 1, notices.of("first"))
-		require.Equal(t, 1, notices.of("second"), "what was not there is told as well")
+		require.Equal(t, 1, invalidations.of("first"))
+		require.Equal(t, 1, invalidations.of("second"), "what was not there is told as well")
 		s.Do(t, "CONFIG", "SET", "maxmemory", "0")
 		require.True(t, write("second", 100).Stored)
 		it, err = c.GetOne(ctx, "loading")
@@ -264,19 +264,19 @@ func TestAFullServerRefusesWritesWithErrFull(t *testing.T) {
 	})
 }
 
-func TestAServerEvictsWithANotice(t *testing.T) {
+func TestAServerEvictsWithAnInvalidation(t *testing.T) {
 	s := valkeytest.Start(t)
-	n := newNotices()
+	n := newInvalidations()
 	c := connect(t, backendOf(s), "p", n)
 	_, err := c.Write(within(t), []backend.Write{{Key: "k", Envelope: []byte("v"), Expires: time.Now().Add(time.Hour), Unread: true}})
 	require.NoError(t, err)
-	eventually(t, func() bool { return n.of("k") == 1 }, "the notice of the write itself")
+	eventually(t, func() bool { return n.of("k") == 1 }, "the invalidation of the write itself")
 	s.Do(t, "CONFIG", "SET", "maxmemory-policy", "allkeys-random")
 	s.Do(t, "CONFIG", "SET", "maxmemory", "1")
 	eventually(t, func() bool {
 		_, _ = c.Write(within(t), []backend.Write{{Key: "other", Envelope: []byte("v"), Expires: time.Now().Add(time.Hour), Unread: true}})
 		return n.of("k") == 2
-	}, "the notice of an eviction")
+	}, "the invalidation of an eviction")
 }
 
 func TestConnectSaysWhatIsWrong(t *testing.T) {
@@ -299,7 +299,7 @@ func TestConnectSaysWhatIsWrong(t *testing.T) {
 			b := remote.Valkey(x.option)
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
-			c, err := b.Connect(ctx, backend.Options{Prefix: "p", Timeout: time.Second, Events: newNotices().events()})
+			c, err := b.Connect(ctx, backend.Options{Prefix: "p", Timeout: time.Second, Events: newInvalidations().events()})
 			require.Nil(t, c)
 			require.ErrorContains(t, err, x.want)
 			require.ErrorContains(t, err, x.option.InitAddress[0])
@@ -308,7 +308,7 @@ func TestConnectSaysWhatIsWrong(t *testing.T) {
 			require.NoError(t, ctx.Err(), "it did not take the deadline to find out")
 		})
 	}
-	c := connect(t, remote.Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}, Password: "right-secret"}), "p", newNotices())
+	c := connect(t, remote.Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}, Password: "right-secret"}), "p", newInvalidations())
 	for name, err := range calls(within(t), c) {
 		require.NoError(t, err, name)
 	}
@@ -328,7 +328,7 @@ func TestConnectGivesUpWithItsContext(t *testing.T) {
 	defer cancel()
 	begun := time.Now()
 	_, err = remote.Valkey(valkey.ClientOption{InitAddress: []string{silent.Addr().String()}}).
-		Connect(ctx, backend.Options{Prefix: "p", Timeout: time.Hour, Events: newNotices().events()})
+		Connect(ctx, backend.Options{Prefix: "p", Timeout: time.Hour, Events: newInvalidations().events()})
 	took := time.Since(begun)
 	silent.Close()
 	for c := range accepted {
@@ -340,7 +340,7 @@ func TestConnectGivesUpWithItsContext(t *testing.T) {
 
 func TestAResumedPurgeSkipsWhatIsDone(t *testing.T) {
 	s := valkeytest.Start(t)
-	c := connect(t, backendOf(s), "p", newNotices())
+	c := connect(t, backendOf(s), "p", newInvalidations())
 	h := valkeyHarness(t, s)
 	for _, k := range []string{"p:d:a:x", "p:d:b:x"} {
 		h.Put(k, "v")
@@ -370,18 +370,18 @@ func TestConnectNamesEveryOptionThatContradictsTheCache(t *testing.T) {
 		set(&o)
 		set(&everything)
 		all = append(all, name)
-		_, err := remote.Valkey(o).Connect(within(t), backend.Options{Prefix: "p", Events: newNotices().events()})
+		_, err := remote.Valkey(o).Connect(within(t), backend.Options{Prefix: "p", Events: newInvalidations().events()})
 		require.ErrorContains(t, err, name)
 	}
-	_, err := remote.Valkey(everything).Connect(within(t), backend.Options{Prefix: "p", Events: newNotices().events()})
+	_, err := remote.Valkey(everything).Connect(within(t), backend.Options{Prefix: "p", Events: newInvalidations().events()})
 	for _, name := range all {
 		require.ErrorContains(t, err, name, "one error names them all")
 	}
 
-	// Without tracking there are no notices to silence.
+	// Without tracking there are no invalidations to silence.
 	s := valkeytest.Start(t)
 	c, err := remote.Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}, DisableCache: true, DisableAutoPipelining: true}).
-		Connect(within(t), backend.Options{Prefix: "p", Timeout: time.Second, NoTracking: true, Events: newNotices().events()})
+		Connect(within(t), backend.Options{Prefix: "p", Timeout: time.Second, NoTracking: true, Events: newInvalidations().events()})
 	require.NoError(t, err)
 	defer c.Close()
 	for name, err := range calls(within(t), c) {
@@ -393,7 +393,7 @@ func TestInfoNamesWhatAnACLWithholds(t *testing.T) {
 	s := valkeytest.Start(t)
 	for user, want := range map[string]string{"config": "tracking table", "info": "INFO"} {
 		s.Do(t, "ACL", "SETUSER", user, "on", "nopass", "~*", "&*", "+@all")
-		c := connect(t, remote.Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}, Username: user, Password: "x"}), "p", newNotices())
+		c := connect(t, remote.Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}, Username: user, Password: "x"}), "p", newInvalidations())
 		s.Do(t, "ACL", "SETUSER", user, "-"+user)
 		i, err := c.Info(within(t))
 		require.NoError(t, err)
@@ -418,7 +418,7 @@ func TestOnlyASilentServerIsUnreachable(t *testing.T) {
 // says of its copy of the log that nothing has changed.
 func TestAReplicaProvesNothing(t *testing.T) {
 	valkeytest.EachVersion(t, func(t *testing.T, s *valkeytest.Server) {
-		c := connect(t, backendOf(s), "p", newNotices())
+		c := connect(t, backendOf(s), "p", newInvalidations())
 		_, err := c.Append(within(t), changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})
 		require.NoError(t, err)
 		s.Do(t, "REPLICAOF", "127.0.0.1", "1") // no server is there
@@ -440,7 +440,7 @@ func TestAChangeIsRecordedOverANewConnection(t *testing.T) {
 		p, err := faultproxy.Start(s.Addr, 1)
 		require.NoError(t, err)
 		t.Cleanup(p.Close)
-		c := connect(t, remote.Valkey(valkey.ClientOption{InitAddress: []string{p.Addr()}}), "p", newNotices())
+		c := connect(t, remote.Valkey(valkey.ClientOption{InitAddress: []string{p.Addr()}}), "p", newInvalidations())
 		p.Freeze(faultproxy.ToClient)
 		before, failed := p.Stats().Passed[faultproxy.Request], make(chan error, 1)
 		go func() {
@@ -455,15 +455,15 @@ func TestAChangeIsRecordedOverANewConnection(t *testing.T) {
 }
 
 // Guard: RetryDelay. Each attempt makes a connection and its buffers, where there
-// is somebody who accepts it and ends it.
+// is a listener that accepts it and ends it.
 func TestWhatGetsNoAnswerIsTriedAgainAFewTimes(t *testing.T) {
 	s := valkeytest.Start(t)
-	nobody, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer nobody.Close()
+	defer listener.Close()
 	go func() {
 		for {
-			c, err := nobody.Accept()
+			c, err := listener.Accept()
 			if err != nil {
 				return
 			}
@@ -476,11 +476,11 @@ func TestWhatGetsNoAnswerIsTriedAgainAFewTimes(t *testing.T) {
 	o.DialCtxFn = func(ctx context.Context, address string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
 		if gone.Load() {
 			dials.Add(1)
-			address = nobody.Addr().String()
+			address = listener.Addr().String()
 		}
 		return d.DialContext(ctx, "tcp", address)
 	}
-	conn, err := remote.Valkey(o).Connect(within(t), backend.Options{Prefix: "p", Timeout: time.Second, Events: newNotices().events()})
+	conn, err := remote.Valkey(o).Connect(within(t), backend.Options{Prefix: "p", Timeout: time.Second, Events: newInvalidations().events()})
 	require.NoError(t, err)
 	defer conn.Close()
 	gone.Store(true)

@@ -185,7 +185,7 @@ func TestI8ProbesAreFewAndOutOfStep(t *testing.T) {
 	}, rarely...)
 }
 
-func TestI8ASlowCommandOfSomebodyDoesNotMakeTheServerAway(t *testing.T) {
+func TestI8ASlowCommandOfAnotherClientDoesNotMakeTheServerAway(t *testing.T) {
 	partitioned(t, func(t *testing.T, p *partition) {
 		c := view[string](t, p.store, "docs")
 		time.Sleep(testHeartbeat / 10)
@@ -238,7 +238,7 @@ func TestI8HeartbeatsFindTheServerAway(t *testing.T) {
 }
 
 // That they were in a hurry says nothing about the server.
-func TestI8CallersWhoGiveUpSoonerDoNotMakeTheServerAway(t *testing.T) {
+func TestI8CallersThatGiveUpSoonerDoNotMakeTheServerAway(t *testing.T) {
 	rarely := []tier.Option{tier.WithHeartbeat(time.Hour), tier.WithMaxStaleness(2 * time.Hour)}
 	partitioned(t, func(t *testing.T, p *partition) {
 		c := view[string](t, p.store, "docs")
@@ -260,7 +260,7 @@ func TestI8CallersWhoGiveUpSoonerDoNotMakeTheServerAway(t *testing.T) {
 }
 
 // Those that could have left, and did not, do.
-func TestI8CallersWhoWaitForAsLongAsTheyMayMakeTheServerAway(t *testing.T) {
+func TestI8CallersThatWaitForAsLongAsTheyMayMakeTheServerAway(t *testing.T) {
 	rarely := []tier.Option{tier.WithHeartbeat(time.Hour), tier.WithMaxStaleness(2 * time.Hour)}
 	partitioned(t, func(t *testing.T, p *partition) {
 		c := view[string](t, p.store, "docs")

@@ -67,7 +67,7 @@ func (o *owing) changed() {
 //
 //	A: its fill is answered, and its echo came before
 //	B: Set(k): the invalidation is not the echo of A's write
-func TestTheWritesOwnNoticeCameFirst(t *testing.T) {
+func TestTheWritesEchoCameFirst(t *testing.T) {
 	eachOwing(t, func(t *testing.T, o *owing) {
 		o.load()
 		require.Equal(t, tier.Local, lookup(t, o.cache, none).Origin)
@@ -80,7 +80,7 @@ func TestTheWritesOwnNoticeCameFirst(t *testing.T) {
 //	A: its fill is answered
 //	A: gets the echo: the copy stays
 //	B: Set(k): the copy is removed
-func TestTheWritesOwnNoticeComesAfterItsAnswer(t *testing.T) {
+func TestTheWritesEchoComesAfterItsAnswer(t *testing.T) {
 	eachOwing(t, func(t *testing.T, o *owing) {
 		o.hooks.Filter(func(e interpose.Event) bool { return e.Changed == nil })
 		o.load()
@@ -100,7 +100,7 @@ func TestTheWritesOwnNoticeComesAfterItsAnswer(t *testing.T) {
 //	stranger: changes k, which ends its tracking
 //	A:        writes, which has no echo
 //	B:        Set(k)
-func TestAStrangersNoticeTakesThePlaceOfTheOwn(t *testing.T) {
+func TestAStrangersInvalidationTakesThePlaceOfTheOwn(t *testing.T) {
 	eachOwing(t, func(t *testing.T, o *owing) {
 		name := o.name()
 		reached, goOn := stopAt(o.hooks.Before, interpose.Write, 1)
@@ -156,7 +156,7 @@ func TestAWrittenValueThatIsNoLongerThereIsNotKept(t *testing.T) {
 //
 //	A: Set(k), which it has never read; without a read that would have no echo
 //	B: Set(k): its invalidation is not the echo of A's write
-func TestASetOfAKeyThatWasNeverReadOwesItsNotice(t *testing.T) {
+func TestASetOfAKeyThatWasNeverReadOwesItsInvalidation(t *testing.T) {
 	eachRemote(t, func(t *testing.T, w *world) {
 		a, _ := w.open(quiet...)
 		b, _ := w.open(quiet...)

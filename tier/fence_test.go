@@ -111,7 +111,7 @@ func TestALoadNeverOverwritesANewerWrite(t *testing.T) {
 //	B: GET k is answered with the old value; B's goroutine sleeps
 //	A: Set(k, new): the invalidation reaches B, which holds nothing yet
 //	B: wakes up and would keep the old value for ever
-func TestAReadThatANoticeOvertookIsNotKept(t *testing.T) {
+func TestAReadThatAnInvalidationOvertookIsNotKept(t *testing.T) {
 	eachRemote(t, func(t *testing.T, w *world) {
 		a, _ := w.open(quiet...)
 		b, hooks := w.open(quiet...)

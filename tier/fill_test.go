@@ -19,7 +19,7 @@ import (
 
 // No caller waits for the answer to a fill, and so the reader goroutine hears it;
 // what is told of it then may need the connection.
-func TestWhoIsToldOfAFillMayAskTheServer(t *testing.T) {
+func TestACallerThatIsToldOfAFillMayAskTheServer(t *testing.T) {
 	srv := valkeytest.Shared(t)
 	var s *tier.Store
 	told := make(chan error, 1)
@@ -163,7 +163,7 @@ func (b blocking) Handle(context.Context, slog.Record) error {
 }
 
 // The reader goroutine may be the one that finds that the server is away, or back.
-func TestALogThatIsSlowHoldsUpNobody(t *testing.T) {
+func TestALogThatIsSlowHoldsUpNoCaller(t *testing.T) {
 	log := blocking{slog.NewTextHandler(&journal{}, nil), make(chan struct{})}
 	s, err := tier.Open(t.Context(), tier.WithLogger(slog.New(log)))
 	require.NoError(t, err)

@@ -40,7 +40,7 @@ func loadImage(t *testing.T, srv *valkeytest.Server, s *tier.Store) {
 //	A:      Set(k, 1) returns
 //	server: loads an image, with k = 0
 //	A:      handles the flush invalidation, and reads k
-func TestI1AFlushNoticeEndsTheProof(t *testing.T) {
+func TestI1AFlushPushEndsTheProof(t *testing.T) {
 	for way, options := range map[string][]tier.CallOption{"local": nil, "not local": {tier.NoLocal()}, "fresh": {tier.Fresh()}} {
 		t.Run(way, func(t *testing.T) {
 			srv := valkeytest.Start(t)
@@ -66,7 +66,7 @@ func TestI1AFlushNoticeEndsTheProof(t *testing.T) {
 //	A:      Set(k, 1) returns; A asks for k, without a delta
 //	server: loads an image, with k = 0, and answers
 //	A:      handles the flush invalidation, and then the answer
-func TestI1WhatAFlushNoticeHasOvertakenIsJudgedByADelta(t *testing.T) {
+func TestI1WhatAFlushPushHasOvertakenIsJudgedByADelta(t *testing.T) {
 	for _, first := range []bool{false, true} {
 		leaseFirst = first
 		read := readOp()

@@ -98,7 +98,7 @@ func TestAProcessThatDiesWhileLoadingBlocksTheOthersForSecondsOnly(t *testing.T)
 	})
 }
 
-func TestACallersCancellationFailsNobodyElse(t *testing.T) {
+func TestACallersCancellationFailsNoOther(t *testing.T) {
 	inBubbles(t, func(t *testing.T, f *fleet) {
 		c := view[string](t, f.process(), "docs")
 		first, cancel := context.WithCancel(t.Context())

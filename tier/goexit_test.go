@@ -37,7 +37,7 @@ func (q quitting) Unmarshal(b []byte, v any) error {
 }
 
 // A codec that calls Goexit ends the goroutine that flies, and no caller waits for ever.
-func TestACodecThatCallsGoexitLeavesNobodyWaiting(t *testing.T) {
+func TestACodecThatCallsGoexitLeavesNoCallerWaiting(t *testing.T) {
 	for _, first := range []struct {
 		name             string
 		leases, encoding bool

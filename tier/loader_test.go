@@ -49,7 +49,7 @@ func TestALoadersErrorReachesEveryCallerAndIsNotRemembered(t *testing.T) {
 
 // Regression: for a moment after a load had failed, its error was given to
 // callers that came afterwards.
-func TestWhoTriesAgainAfterAnErrorIsGivenANewLoad(t *testing.T) {
+func TestACallerThatTriesAgainAfterAnErrorIsGivenANewLoad(t *testing.T) {
 	onEachRemote(t, func(t *testing.T, f *fleet) {
 		c := view[string](t, f.process(), "docs")
 		var loads atomic.Int64
@@ -171,7 +171,7 @@ func TestAfterARefreshThatStoresNothingTheOlderValueIsGone(t *testing.T) {
 	}
 }
 
-func TestDoNotStoreGivesTheValueToThoseWhoWaitAndKeepsItNowhere(t *testing.T) {
+func TestDoNotStoreGivesTheValueToCallersThatWaitAndKeepsItNowhere(t *testing.T) {
 	inBubbles(t, func(t *testing.T, f *fleet) {
 		s := f.process()
 		c := view[int64](t, s, "docs")

@@ -91,7 +91,7 @@ func TestI6ARightThatIsRevokedLosesNoLog(t *testing.T) {
 
 // One member that no store has written stops no store for good: it is skipped, or the log
 // counts as damaged and begins anew.
-func TestAForeignMemberOfTheLogStopsNobody(t *testing.T) {
+func TestAForeignMemberOfTheLogStopsNoProcess(t *testing.T) {
 	for name, member := range map[string][]string{
 		"an empty one":                      {"5", ""},
 		"an empty one, the latest":          {"%now", ""},
@@ -525,7 +525,7 @@ func TestI6ASetDeclaresAgainWhatLiesBelowTheFloor(t *testing.T) {
 
 // Guard: hearsOthers. A store that has not read the log for long may have been
 // forgotten there, and one of the other mode have opened since.
-func TestI2WhoWritesToAKeyHasHeardTheLog(t *testing.T) {
+func TestI2AProcessThatWritesToAKeyHasHeardTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := newFickle(losing{remote.NewEmbedded(0)})
 		s := losingStore(t, server)

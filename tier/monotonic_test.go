@@ -291,7 +291,7 @@ func TestI1NoReadGoesBehindWhatWasReadWithoutTracking(t *testing.T) {
 
 // Nor is what is being loaded then shared with callers that come later. (Those that find a renewal under way
 // read what is stored by now.)
-func TestI1NoFlightGoesBehindWhatWasReadWithoutTracking(t *testing.T) {
+func TestI1NoCallGoesBehindWhatWasReadWithoutTracking(t *testing.T) {
 	for name, load := range map[string]func(c *tier.Cache[int]) (int, error){
 		"a load":    func(c *tier.Cache[int]) (int, error) { return c.Get(bg, "k", is(2)) },
 		"a renewal": func(c *tier.Cache[int]) (int, error) { return c.Refresh(bg, "k", is(2)) },

@@ -48,7 +48,7 @@ func TestI2AnAnswerOfALostConnectionIsNotBelieved(t *testing.T) {
 //	A2: Set(k, 1) fences that load off, and keeps 1
 //	A1: is about to write what it loaded
 //	B:  Set(k, 2): its invalidation is not the echo of A1's write
-func TestI2ANoticeIsNotTakenForThatOfAFencedLoad(t *testing.T) {
+func TestI2AnInvalidationIsNotTakenForThatOfAFencedLoad(t *testing.T) {
 	eachRemote(t, func(t *testing.T, w *world) {
 		a, hooks := w.open(quiet...)
 		b, _ := w.open(quiet...)

@@ -23,7 +23,7 @@ import (
 //
 //	A: invalidates; the message to B is lost, and B's proof grows too old
 //	B: its uncoalesced read is judged by a delta as well, as in Get
-func TestI2WhatIsReadPastFlightsIsJudgedByAProof(t *testing.T) {
+func TestI2WhatIsReadPastCallsIsJudgedByAProof(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t, remote.NewEmbedded(0), "test", nil}
 		a, _ := w.open(quiet...)

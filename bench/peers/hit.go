@@ -31,7 +31,7 @@ const roomy = 10
 // keptHit is a cache filled with the records of keys, as a function that reads one.
 type keptHit func(ctx context.Context, key string) (record, error)
 
-// localHits reads 10,000 resident keys in a Zipf-distributed order that was drawn before. Whoever can expire entries does.
+// localHits reads 10,000 resident keys in a Zipf-distributed order that was drawn before. Each rival that can expire entries does.
 func localHits() []work {
 	kinds := []struct {
 		name string

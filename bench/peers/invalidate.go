@@ -23,7 +23,7 @@ type signal struct {
 
 // reaching is the time from the writer's call until the last of 4 other stores does not believe its copy any more, beside
 // a bare PUBLISH until the last of 4 subscribers has it, and a PING. The moment is taken on the goroutine that has just
-// applied the push. Who waits for it sleeps: spinning would keep the runtime from looking at the network.
+// applied the push. A waiter sleeps: spinning would keep the runtime from looking at the network.
 func reaching() []work {
 	w := work{name: fmt.Sprintf("InvalidationReaches/stores=%d", fleet), unit: "p50-µs"}
 	for _, k := range []struct {

@@ -80,7 +80,7 @@ type settings struct {
 	lines     io.Writer
 }
 
-// play runs all rounds. Each begins with another contestant than the one before, so that nobody always comes after the
+// play runs all rounds. Each begins with another contestant than the one before, so that none always comes after the
 // same neighbour.
 func (o settings) play(p *pitch, all [][]work) *results {
 	machine := runtime.GOMAXPROCS(0)

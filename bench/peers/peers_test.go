@@ -11,12 +11,12 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// Rivals leave goroutines behind, so the server is this package's own and nobody looks for them.
+	// Rivals leave goroutines behind, so the server is this package's own and no test looks for them.
 	m.Run()
 }
 
-// TestEverybodyDoesTheirWork runs all work once, small, so that none rots. It looks at no times.
-func TestEverybodyDoesTheirWork(t *testing.T) {
+// TestEachContestantDoesItsWork runs all work once, small, so that none rots. It looks at no times.
+func TestEachContestantDoesItsWork(t *testing.T) {
 	server := valkeytest.Start(t)
 	p := &pitch{short: true, server: func() *valkeytest.Server { return server }}
 	defer p.leave()

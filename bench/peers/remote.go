@@ -18,7 +18,7 @@ import (
 
 const perCaller = 32 // keys that each of the 32 callers has for itself
 
-// remoteHits reads what only the server has. Values are strings, so that nobody decodes anything but his own frame.
+// remoteHits reads what only the server has. Values are strings, so that each decodes nothing but its own frame.
 func remoteHits() []work {
 	var all []work
 	for _, size := range []int{128, 4 << 10} {
@@ -32,7 +32,7 @@ func remoteHits() []work {
 			{"valkey-go_GET,_one_connection", func(p *pitch, keys []string) func(context.Context, string) (string, error) {
 				return bareGet(p.valkeyWith(valkey.ClientOption{PipelineMultiplex: -1}), keys, size)
 			}},
-			// As a connection is used that notices come over: two goroutines stand between the caller and the network.
+			// As a connection is used that invalidations come over: two goroutines stand between the caller and the network.
 			{"valkey-go_GET,_pipelined", func(p *pitch, keys []string) func(context.Context, string) (string, error) {
 				return bareGet(p.valkeyWith(valkey.ClientOption{PipelineMultiplex: -1, AlwaysPipelining: true}), keys, size)
 			}},
@@ -145,7 +145,7 @@ func misses() []work {
 	return []work{serial, parallel}
 }
 
-// loading asks ours for keys that it has to load. Whoever cannot be called off may run the loader himself.
+// loading asks ours for keys that it has to load. A caller that cannot be called off may run the loader itself.
 func loading(ctx context.Context, p *pitch, value string) func(key string) error {
 	c := view[string](p.store(p.prefix()), "blobs")
 	load := func(context.Context, *tier.Entry) (string, error) { return value, nil }
@@ -161,7 +161,7 @@ const fill = `if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('SET', KE
 var fillScript = valkey.NewLuaScript(fill)
 
 // threeSteps is cache-aside with one load per fleet and a fenced fill, as one writes it by hand: ask; put a placeholder
-// where there is nothing; fill if it is still there. Who finds another's placeholder would have to wait; here nobody does.
+// where there is nothing; fill if it is still there. A caller that finds another's placeholder would have to wait; here none does.
 func threeSteps(ctx context.Context, c valkey.Client, key, value string) error {
 	if err := c.Do(ctx, c.B().Get().Key(key).Build()).Error(); !valkey.IsValkeyNil(err) {
 		return errors.Join(errMiss, err)

@@ -80,8 +80,8 @@ func serially(op func(i int) error) func(b *testing.B) {
 const roundMemory = 96 << 20
 
 // takeMemory has the process take from the system what a round may need, as one that runs for long has. testing collects
-// before each round, whereupon the runtime gives back what is not in use; who then allocates more than those before him
-// takes it again, page by page, which is several microseconds each on a virtual machine, and nothing that he does.
+// before each round, whereupon the runtime gives back what is not in use; a rival that then allocates more than those before it
+// takes it again, page by page, which is several microseconds each on a virtual machine, and nothing that it does.
 func takeMemory(b *testing.B) {
 	b.StopTimer()
 	defer b.StartTimer()

@@ -126,7 +126,7 @@ func lineOf(name string, style int, points []bench.Point) Line {
 
 func curves(t *testing.T, s scale, all []named) Section {
 	section := Section{Title: "Miss ratio by size", Text: "The share of reads that the local tier cannot answer, by its size, under each " +
-		"policy and for who knows the future. Sampled where there are more than 20,000 keys."}
+		"policy and for one that knows the future. Sampled where there are more than 20,000 keys."}
 	for _, x := range all {
 		sizes, share := bench.Sizes(min(32, x.keys), x.keys, s.points), min(1, 20_000/float64(x.keys))
 		c := Chart{Title: "Miss ratio: " + x.name, X: "local tier [entries]", Y: "misses [% of reads]", LogX: true, YMax: 100}

@@ -1,5 +1,5 @@
 // Package alloctest bounds what code allocates in tests, fuzz targets among
-// them: what is read from outside may make nobody allocate without limit.
+// them: what is read from outside may make no reader allocate without limit.
 package alloctest
 
 import (

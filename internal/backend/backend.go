@@ -160,7 +160,8 @@ type Server interface {
 }
 
 // DefaultLeaseTTL is how long the leases of a fleet last. It is the same in all processes: one that asks for a held lease
-// shortens it to its own length, and a holder renews after a third of its own. So a release may at most double it.
+// shortens it to its own length, and a holder renews after a third of its own. So a release may at most double it, or
+// halve it. The pages that say how long it is are named by a test of internal/rules.
 const DefaultLeaseTTL = 3 * time.Second
 
 // Item is a stored value as it was read. The zero Item is a missing one.

@@ -77,11 +77,11 @@ func read(t *testing.T, asks, says string, atOnce int) (string, error) {
 }
 
 const (
-	subscribed = ">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"
-	unsubbed   = ">3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:0\r\n"
-	message    = ">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nm\r\n"
-	notice     = ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n"
-	greeted    = "%1\r\n+proto\r\n:3\r\n"
+	subscribed   = ">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"
+	unsubbed     = ">3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:0\r\n"
+	message      = ">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nm\r\n"
+	invalidation = ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n"
+	greeted      = "%1\r\n+proto\r\n:3\r\n"
 )
 
 // Guard: checkLocked. Everything up to what was not asked for is handed on, and nothing of it.
@@ -100,8 +100,8 @@ func TestAClientReadsNothingThatItDidNotAskFor(t *testing.T) {
 		"garbage":                                       {get, "", "HTTP/1.1 400 Bad Request\r\n", "no RESP"},
 		"garbage, later":                                {get + get, "$1\r\nv\r\n", "v\r\n", "no RESP"},
 		"a length below zero":                           {get, "", "*-7\r\n", "no RESP"},
-		"pushes of all kinds":                           {get, notice + message + unsubbed + ">2\r\n+unknown\r\n_\r\n>1\r\n+subscribe\r\n>0\r\n$1\r\nv\r\n", "", "EOF"},
-		"a push in an answer":                           {get, "", "*1\r\n" + notice, "no RESP"},
+		"pushes of all kinds":                           {get, invalidation + message + unsubbed + ">2\r\n+unknown\r\n_\r\n>1\r\n+subscribe\r\n>0\r\n$1\r\nv\r\n", "", "EOF"},
+		"a push in an answer":                           {get, "", "*1\r\n" + invalidation, "no RESP"},
 		"subscribing":                                   {sub + get, subscribed + message + "$1\r\nv\r\n", "", "EOF"},
 		"subscribing refused":                           {sub + get, "-NOPERM no\r\n$1\r\nv\r\n", "", "EOF"},
 		"subscribing to several":                        {command("SUBSCRIBE", "a", "b") + get, subscribed + message + subscribed + "_\r\n", "", "EOF"},
@@ -151,7 +151,7 @@ func TestAClientReadsNothingThatItDidNotAskFor(t *testing.T) {
 
 // The connection may end at every byte.
 func TestAConnectionMayEndAtEveryByte(t *testing.T) {
-	says := greeted + subscribed + message + "$3\r\nabc\r\n*2\r\n+a\r\n:1\r\n" + notice
+	says := greeted + subscribed + message + "$3\r\nabc\r\n*2\r\n+a\r\n:1\r\n" + invalidation
 	asks := command("HELLO", "3") + command("SUBSCRIBE", "a") + command("GET", "k") + command("MGET", "k", "l")
 	for n := range len(says) {
 		got, err := read(t, asks, says[:n], 1+n%9)

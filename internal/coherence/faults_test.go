@@ -128,14 +128,14 @@ var faults = []fault{
 	{name: "messages delayed", run: pushes("message", faultproxy.Rule{Action: faultproxy.Delay, By: 30 * time.Millisecond})},
 	{name: "messages duplicated", run: pushes("message", faultproxy.Rule{Action: faultproxy.Duplicate})},
 	{name: "messages reordered", run: pushes("message", faultproxy.Rule{Action: faultproxy.Reorder})},
-	{name: "notices duplicated", run: pushes("invalidate", faultproxy.Rule{Action: faultproxy.Duplicate})},
-	// A server that sent a notice has forgotten that the key is tracked, so what a
+	{name: "invalidations duplicated", run: pushes("invalidate", faultproxy.Rule{Action: faultproxy.Duplicate})},
+	// A server that sent an invalidation has forgotten that the key is tracked, so what a
 	// lost or late one would have taken away stays: TCP does not lose or reorder.
-	// What the log carries must hold without any notice.
-	{name: "notices dropped", spares: tracked, run: thenCut(pushes("invalidate", faultproxy.Rule{Action: faultproxy.Drop}))},
-	{name: "notices held", spares: tracked, run: thenCut(pushes("invalidate", faultproxy.Rule{Action: faultproxy.Hold}))},
-	{name: "notices reordered", spares: tracked, run: thenCut(pushes("invalidate", faultproxy.Rule{Action: faultproxy.Reorder}))},
-	{name: "replies held, notices overtake them", run: func(w *world) int {
+	// What the log carries must hold without any invalidation.
+	{name: "invalidations dropped", spares: tracked, run: thenCut(pushes("invalidate", faultproxy.Rule{Action: faultproxy.Drop}))},
+	{name: "invalidations held", spares: tracked, run: thenCut(pushes("invalidate", faultproxy.Rule{Action: faultproxy.Hold}))},
+	{name: "invalidations reordered", spares: tracked, run: thenCut(pushes("invalidate", faultproxy.Rule{Action: faultproxy.Reorder}))},
+	{name: "replies held, invalidations overtake them", run: func(w *world) int {
 		return w.some(func(p *faultproxy.Proxy) { p.Apply(faultproxy.Rule{Class: faultproxy.Reply, Action: faultproxy.Hold}) })
 	}},
 	{name: "requests held", run: func(w *world) int {
@@ -291,7 +291,7 @@ func (w *world) setBack(way string, before, back func()) {
 }
 
 // untold does what nothing but the next heartbeat tells stores without tracking of: their
-// connections stay, and no notice says that everything was flushed. Until the bound has
+// connections stay, and no invalidation says that everything was flushed. Until the bound has
 // passed nothing is decided about cells there.
 func (w *world) untold(do func()) {
 	if !w.cfg.NoTracking {

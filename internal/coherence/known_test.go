@@ -178,8 +178,8 @@ func TestI1ASetThatFailedDoesNotOverwriteALaterOne(t *testing.T) {
 //	A:      loads k, of a TTL that is shorter than a lease
 //	server: its clock is set forwards, by more than the TTL
 //	A:      stores k with an expiry by the clock it knew: there is nothing to
-//	        store, and so no notice of it, but A waits for its own
-//	B:      Set(k, 2) returns; the notice of it passes for A's own
+//	        store, and so no invalidation of it, but A waits for its own
+//	B:      Set(k, 2) returns; the invalidation of it passes for A's own
 //	A:      reads k, later than the bound
 func TestI2AClockThatIsSetForwardsDuringALoadHidesNoChange(t *testing.T) {
 	valkeytest.NeedSteppedClock(t)
@@ -281,7 +281,7 @@ func TestI2AReplicaProvesNothing(t *testing.T) {
 //	B2: its proof is older than L by now; shares B1's read, which is not
 //	B:  the answer, an entry of before the change, is judged by what was known at
 //	    the proof, and given to both
-func TestI2WhoSharesAReadIsGivenNothingOlderThanTheBound(t *testing.T) {
+func TestI2ACallerThatSharesAReadIsGivenNothingOlderThanTheBound(t *testing.T) {
 	hub := remote.NewEmbedded(0)
 	open := func(b backend.Backend) (*tier.Store, *tier.Cache[int64]) {
 		s, err := tier.Open(context.Background(), tier.WithRemote(b), tier.WithMaxStaleness(nodeStaleness),

@@ -1,7 +1,7 @@
 // Package faultproxy stands between a client and a Valkey server and lets a test
 // break the connection in the ways in which networks and servers break them.
 //
-// It reads RESP, so it can treat the server's pushes (tracking notices, messages
+// It reads RESP, so it can treat the server's pushes (tracking invalidations, messages
 // of channels), its replies and the client's requests differently: a [Rule] drops,
 // holds, delays, duplicates or reorders messages of one [Class]. Beneath that it
 // treats bytes: [Proxy.Freeze] (half-open: connections stay, or are accepted, and
@@ -26,7 +26,7 @@
 // Not all of this can happen to one TCP connection. A server never drops,
 // duplicates or reorders what it has sent; what it does is end the connection.
 // Messages of channels are hints for this library, so all of it may be done to
-// them; tracking notices carry a promise of the server, and so do replies: of
+// them; tracking invalidations carry a promise of the server, and so do replies: of
 // those only [Hold] and [Delay] of everything ([Proxy.Freeze], [Proxy.Throttle])
 // are real. What a proxy that breaks those promises shows is a client that
 // believes a liar.

@@ -15,10 +15,6 @@ const (
 	numClasses
 )
 
-func (c Class) String() string {
-	return [...]string{"push", "reply", "request", "?"}[min(c, numClasses)]
-}
-
 // Action is what a rule does to a message.
 type Action uint8
 
@@ -41,7 +37,7 @@ type Rule struct {
 	Class  Class
 	Action Action
 	// Only restricts a rule for pushes to those of this name: "invalidate" for
-	// tracking notices, "message" for those of channels. Empty is all.
+	// tracking invalidations, "message" for those of channels. Empty is all.
 	Only string
 	// Share of the messages that it applies to, chosen by the seed; 0 is all.
 	Share  float64

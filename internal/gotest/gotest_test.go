@@ -87,6 +87,26 @@ func TestAPartThatFailsDoesNotHideTheNext(t *testing.T) {
 	require.Contains(t, failed(out)[1], "FAIL ./...: pattern ./...: ", "what go test itself complains of")
 }
 
+func TestPartsThatFollowEachOtherRunBesideOthers(t *testing.T) {
+	var got [][]string
+	for _, lanes := range parse(strings.Fields("./a ./b then -in x/y -race ./... next -in z . and A=b ./c then -in v.w .")) {
+		var group []string
+		for _, lane := range lanes {
+			var parts []string
+			for _, p := range lane {
+				parts = append(parts, p.String())
+			}
+			group = append(group, strings.Join(parts, "; "))
+		}
+		got = append(got, group)
+	}
+	require.Equal(t, [][]string{
+		{"go test ./a ./b"},
+		{"cd x/y && go test -race ./...; cd z && go test .", "A=b go test ./c"},
+		{"cd v.w && go test ."},
+	}, got)
+}
+
 // Each of two parts that run at the same time waits for the other.
 func TestPartsRunAtTheSameTime(t *testing.T) {
 	dir := module(t, map[string]string{"x_test.go": `package m

@@ -1,12 +1,13 @@
 // Gotest runs go test, prints what go test prints, and ends with which tests were
 // skipped and which failed, so that the tail of a log is enough to know:
 //
-//	go run ./internal/gotest [-in "DIR…"] [-must-run] [NAME=value…] FLAGS PACKAGES [then …] [and …]
+//	go run ./internal/gotest [-in "DIR…"] [-must-run] [NAME=value…] FLAGS PACKAGES [then …] [next …] [and …]
 //
-// Each part between the words "then" is one run of go test in each of the folders
-// of -in, with the given variables in its environment. A part that follows "and" is run
-// at the same time as those before it. All parts are run, whatever fails. With -must-run and CI in the environment a test that is skipped fails,
-// unless it says that it lacks a program: "SKIPPED: no program …".
+// Each part is one run of go test in each of the folders of -in, one folder after the other, with the given variables
+// in its environment. What follows "then" begins when all before it has ended, what follows "next" when the part before
+// it has, and what follows "and" is run at the same time as what was begun since the last "then". All parts are run,
+// whatever fails. With -must-run and CI in the environment a test that is skipped fails, unless it says that it lacks a
+// program: "SKIPPED: no program …".
 package main
 
 import (
@@ -34,17 +35,18 @@ type part struct {
 	env     []string
 	args    []string
 	mustRun bool
-	beside  bool // it runs at the same time as the part before
 }
 
-// parse returns the runs that the arguments ask for.
-func parse(args []string) (parts []part) {
-	for beside := false; len(args) > 0; {
-		end := slices.IndexFunc(args, func(a string) bool { return a == "then" || a == "and" })
+// parse returns the runs that the arguments ask for: groups that follow each other, of lanes that are run at the same
+// time, of parts that follow each other.
+func parse(args []string) (groups [][][]part) {
+	for word := "then"; len(args) > 0; {
+		end := slices.IndexFunc(args, func(a string) bool { return a == "then" || a == "next" || a == "and" })
 		if end < 0 {
 			end = len(args)
 		}
-		p, dirs := part{beside: beside}, []string{"."}
+		var p part
+		dirs := []string{"."}
 		for i := 0; i < end; i++ {
 			name, _, assigned := strings.Cut(args[i], "=")
 			switch {
@@ -59,13 +61,23 @@ func parse(args []string) (parts []part) {
 				p.args = append(p.args, args[i])
 			}
 		}
-		for _, p.dir = range dirs {
-			parts = append(parts, p)
+		if word == "then" {
+			groups = append(groups, nil)
 		}
-		beside = end < len(args) && args[end] == "and"
+		lanes := &groups[len(groups)-1]
+		if word != "next" {
+			*lanes = append(*lanes, nil)
+		}
+		lane := &(*lanes)[len(*lanes)-1]
+		for _, p.dir = range dirs {
+			*lane = append(*lane, p)
+		}
+		if end < len(args) {
+			word = args[end]
+		}
 		args = args[min(end+1, len(args)):]
 	}
-	return parts
+	return groups
 }
 
 // String is how a reader of the log would repeat the run.
@@ -81,28 +93,27 @@ func (p part) String() string {
 func runAll(args []string, out io.Writer) bool {
 	var r results
 	begun := time.Now()
-	for parts := parse(args); len(parts) > 0; {
-		n := 1
-		for n < len(parts) && parts[n].beside {
-			n++
-		}
-		r.runTogether(parts[:n], out)
-		parts = parts[n:]
+	for _, lanes := range parse(args) {
+		r.runTogether(lanes, out)
 	}
 	r.summarize(out, time.Since(begun))
 	return len(r.failures) == 0
 }
 
-// runTogether runs parts at the same time. What they print is told in their order.
-func (r *results) runTogether(parts []part, out io.Writer) {
-	if len(parts) == 1 {
-		r.run(parts[0], out)
-		return
-	}
-	each, printed := make([]results, len(parts)), make([]bytes.Buffer, len(parts))
+// runTogether runs lanes at the same time. What they print is told in their order.
+func (r *results) runTogether(lanes [][]part, out io.Writer) {
+	each, printed := make([]results, len(lanes)), make([]bytes.Buffer, len(lanes))
 	var group sync.WaitGroup
-	for i, p := range parts {
-		group.Go(func() { each[i].run(p, &printed[i]) })
+	for i, lane := range lanes {
+		to := out // of one alone while it runs
+		if len(lanes) > 1 {
+			to = &printed[i]
+		}
+		group.Go(func() {
+			for _, p := range lane {
+				each[i].run(p, to)
+			}
+		})
 	}
 	group.Wait()
 	for i := range each {

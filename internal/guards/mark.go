@@ -187,6 +187,15 @@ func apply(source []byte, edits []edit) []byte {
 	return append(out, source[end:]...)
 }
 
+// goNode is what a marker in Go code stands above, and how it is taken out.
+type goNode struct {
+	source       []byte
+	at           int // where the node begins
+	fset         *token.FileSet
+	node, parent ast.Node
+	out          switched
+}
+
 // takeOutOfGo returns the edits, in order, that take the node out that begins at an offset.
 func takeOutOfGo(source []byte, at int, op string, out switched) ([]edit, error) {
 	fset := token.NewFileSet()
@@ -194,9 +203,39 @@ func takeOutOfGo(source []byte, at int, op string, out switched) ([]edit, error)
 	if err != nil {
 		return nil, err
 	}
-	offset := func(p token.Pos) int { return fset.Position(p).Offset }
-	text := func(n ast.Node) string { return string(source[offset(n.Pos()):offset(n.End())]) }
-	var node, parent ast.Node // node is the outermost that begins there
+	g := &goNode{source: source, at: at, fset: fset, out: out}
+	if g.find(file); g.node == nil {
+		return nil, errors.New("neither a statement nor an element begins on the line below the marker")
+	}
+	verb, rest, _ := strings.Cut(op, " ")
+	exprs := conditions(g.node)
+	switch verb {
+	case "drop":
+		return g.drop()
+	case "return", "continue", "break":
+		return g.leave(op)
+	case "swap":
+		return g.swap()
+	case "sub":
+		return g.substitute(rest)
+	case "zero":
+		if len(exprs) == 1 && rest != "" {
+			return g.wrap(exprs[0], "func() (zero "+rest+") {\nif NOT {\nreturn NODE\n}\nreturn\n}()"), nil
+		}
+	case "and", "or":
+		if len(exprs) == 1 && rest != "" {
+			return g.wrap(exprs[0], map[string]string{"and": "((NODE) && (NOT || (" + rest + ")))", "or": "((NODE) || OUT && (" + rest + "))"}[verb]), nil
+		}
+	case "true", "false", "operand":
+		return takeOutOfCondition(exprs, verb, rest, g.wrap)
+	default:
+		return nil, errors.New("no such operation")
+	}
+	return nil, g.unsuited()
+}
+
+// find looks for the outermost node that begins at the offset, and its parent.
+func (g *goNode) find(file *ast.File) {
 	var stack []ast.Node
 	ast.Inspect(file, func(n ast.Node) bool {
 		if n == nil {
@@ -204,112 +243,121 @@ func takeOutOfGo(source []byte, at int, op string, out switched) ([]edit, error)
 			return true
 		}
 		_, isComment := n.(*ast.CommentGroup)
-		if node == nil && offset(n.Pos()) == at && !isComment {
-			node, parent = n, stack[len(stack)-1]
+		if g.node == nil && g.offset(n.Pos()) == g.at && !isComment {
+			g.node, g.parent = n, stack[len(stack)-1]
 		}
 		stack = append(stack, n)
 		return true
 	})
-	if node == nil {
-		return nil, errors.New("neither a statement nor an element begins on the line below the marker")
-	}
-	wrap := func(n ast.Node, format string) []edit {
-		begin, end := offset(n.Pos()), offset(n.End())
-		before, after, _ := strings.Cut(strings.NewReplacer("OUT", out.is, "NOT", out.not).Replace(format), "NODE")
-		return []edit{{from: begin, to: begin, text: before, before: end}, {from: end, to: end, text: after, after: begin + 1}}
-	}
-	stmt, isStmt := node.(ast.Stmt)
-	verb, rest, _ := strings.Cut(op, " ")
-	switch verb {
-	case "drop":
-		switch n := node.(type) {
-		case *ast.CaseClause, *ast.CommClause:
-			return nil, errors.New("of a case, make the condition false, or drop the statement in it")
-		case ast.Stmt:
-			return wrap(n, "if NOT {\nNODE\n}"), nil
-		case ast.Expr: // of a literal, or an argument
-			if out != gone {
-				return nil, errNotSwitched
-			}
-			end := offset(n.End())
-			if source[end] == ',' {
-				end++
-			}
-			return []edit{{from: at, to: end}}, nil
-		}
-	case "return", "continue", "break":
-		if b := blockOf(node); b != token.NoPos && source[offset(b)] != '{' { // a case
-			return []edit{{from: offset(b), to: offset(b), text: "\nif " + out.is + " {\n" + op + "\n}\n"}}, nil
-		}
-		if isStmt {
-			return wrap(node, "if OUT {\n"+op+"\n}\nNODE"), nil
-		}
-	case "swap":
-		var list []ast.Stmt
-		switch p := parent.(type) {
-		case *ast.BlockStmt:
-			list = p.List
-		case *ast.CaseClause:
-			list = p.Body
-		case *ast.CommClause:
-			list = p.Body
-		}
-		if i := slices.Index(list, stmt); isStmt && i >= 0 && i+1 < len(list) {
-			if out != gone {
-				return nil, errNotSwitched
-			}
-			replace := func(a, b ast.Node) edit { return edit{from: offset(a.Pos()), to: offset(a.End()), text: text(b)} }
-			return []edit{replace(node, list[i+1]), replace(list[i+1], node)}, nil
-		}
-	case "sub":
-		head := text(node)
-		if b := blockOf(node); b != token.NoPos {
-			head = string(source[at:offset(b)])
-		}
-		e, err := substitute(head, rest)
-		if err != nil {
-			return nil, err
-		}
-		e.from, e.to = at+e.from, at+e.to
-		if out == gone {
-			return []edit{e}, nil
-		}
-		with := func(n ast.Node) string { // with the edit
-			return string(source[offset(n.Pos()):e.from]) + e.text + string(source[e.to:offset(n.End())])
-		}
-		for _, x := range conditions(node) {
-			if _, isReturn := node.(*ast.ReturnStmt); !isReturn && offset(x.Pos()) <= e.from && e.to <= offset(x.End()) && blockOf(node) != token.NoPos {
-				return wrap(x, "(OUT && ("+with(x)+") || NOT && (NODE))"), nil
-			}
-		}
-		switch n := node.(type) {
-		case *ast.ReturnStmt:
-			return wrap(n, "if OUT {\n"+with(n)+"\n}\nNODE"), nil
-		case *ast.AssignStmt:
-			if n.Tok == token.DEFINE {
-				return nil, errNotSwitched
-			}
-		case *ast.DeclStmt, *ast.LabeledStmt, *ast.CaseClause, *ast.CommClause:
+}
+
+func (g *goNode) unsuited() error { return fmt.Errorf("not of a %T", g.node) }
+
+func (g *goNode) offset(p token.Pos) int { return g.fset.Position(p).Offset }
+
+func (g *goNode) text(n ast.Node) string {
+	return string(g.source[g.offset(n.Pos()):g.offset(n.End())])
+}
+
+// wrap puts what a format has before and after NODE around a node.
+func (g *goNode) wrap(n ast.Node, format string) []edit {
+	begin, end := g.offset(n.Pos()), g.offset(n.End())
+	before, after, _ := strings.Cut(strings.NewReplacer("OUT", g.out.is, "NOT", g.out.not).Replace(format), "NODE")
+	return []edit{{from: begin, to: begin, text: before, before: end}, {from: end, to: end, text: after, after: begin + 1}}
+}
+
+func (g *goNode) drop() ([]edit, error) {
+	switch n := g.node.(type) {
+	case *ast.CaseClause, *ast.CommClause:
+		return nil, errors.New("of a case, make the condition false, or drop the statement in it")
+	case ast.Stmt:
+		return g.wrap(n, "if NOT {\nNODE\n}"), nil
+	case ast.Expr: // of a literal, or an argument
+		if g.out != gone {
 			return nil, errNotSwitched
 		}
-		if !isStmt {
+		end := g.offset(n.End())
+		if g.source[end] == ',' {
+			end++
+		}
+		return []edit{{from: g.at, to: end}}, nil
+	}
+	return nil, g.unsuited()
+}
+
+// leave has a jump made before the statement, or at the beginning of the case.
+func (g *goNode) leave(jump string) ([]edit, error) {
+	if b := blockOf(g.node); b != token.NoPos && g.source[g.offset(b)] != '{' { // a case
+		return []edit{{from: g.offset(b), to: g.offset(b), text: "\nif " + g.out.is + " {\n" + jump + "\n}\n"}}, nil
+	}
+	if _, isStmt := g.node.(ast.Stmt); isStmt {
+		return g.wrap(g.node, "if OUT {\n"+jump+"\n}\nNODE"), nil
+	}
+	return nil, g.unsuited()
+}
+
+// swap exchanges the statement and the next one.
+func (g *goNode) swap() ([]edit, error) {
+	var list []ast.Stmt
+	switch p := g.parent.(type) {
+	case *ast.BlockStmt:
+		list = p.List
+	case *ast.CaseClause:
+		list = p.Body
+	case *ast.CommClause:
+		list = p.Body
+	}
+	stmt, isStmt := g.node.(ast.Stmt)
+	i := slices.Index(list, stmt)
+	if !isStmt || i < 0 || i+1 == len(list) {
+		return nil, g.unsuited()
+	}
+	if g.out != gone {
+		return nil, errNotSwitched
+	}
+	replace := func(a, b ast.Node) edit { return edit{from: g.offset(a.Pos()), to: g.offset(a.End()), text: g.text(b)} }
+	return []edit{replace(stmt, list[i+1]), replace(list[i+1], stmt)}, nil
+}
+
+// substitute replaces a part of the statement, up to its block.
+func (g *goNode) substitute(how string) ([]edit, error) {
+	block := blockOf(g.node)
+	head := g.text(g.node)
+	if block != token.NoPos {
+		head = string(g.source[g.at:g.offset(block)])
+	}
+	e, err := substitute(head, how)
+	if err != nil {
+		return nil, err
+	}
+	e.from, e.to = g.at+e.from, g.at+e.to
+	if g.out == gone {
+		return []edit{e}, nil
+	}
+	with := func(n ast.Node) string { // with the edit
+		return string(g.source[g.offset(n.Pos()):e.from]) + e.text + string(g.source[e.to:g.offset(n.End())])
+	}
+	returned, isReturn := g.node.(*ast.ReturnStmt)
+	if isReturn {
+		return g.wrap(returned, "if OUT {\n"+with(returned)+"\n}\nNODE"), nil
+	}
+	for _, x := range conditions(g.node) {
+		if g.offset(x.Pos()) <= e.from && e.to <= g.offset(x.End()) && block != token.NoPos {
+			return g.wrap(x, "(OUT && ("+with(x)+") || NOT && (NODE))"), nil
+		}
+	}
+	switch n := g.node.(type) {
+	case *ast.AssignStmt:
+		if n.Tok == token.DEFINE {
 			return nil, errNotSwitched
 		}
-		return wrap(node, "if OUT {\n"+with(node)+"\n} else {\nNODE\n}"), nil
-	case "zero":
-		if exprs := conditions(node); len(exprs) == 1 && rest != "" {
-			return wrap(exprs[0], "func() (zero "+rest+") {\nif NOT {\nreturn NODE\n}\nreturn\n}()"), nil
-		}
-	case "and", "or":
-		if exprs := conditions(node); len(exprs) == 1 && rest != "" {
-			return wrap(exprs[0], map[string]string{"and": "((NODE) && (NOT || (" + rest + ")))", "or": "((NODE) || OUT && (" + rest + "))"}[verb]), nil
-		}
-	case "true", "false", "operand":
-		return takeOutOfCondition(conditions(node), verb, rest, wrap)
-	default:
-		return nil, errors.New("no such operation")
+	case *ast.DeclStmt, *ast.LabeledStmt, *ast.CaseClause, *ast.CommClause:
+		return nil, errNotSwitched
 	}
-	return nil, fmt.Errorf("not of a %T", node)
+	if _, isStmt := g.node.(ast.Stmt); !isStmt {
+		return nil, errNotSwitched
+	}
+	return g.wrap(g.node, "if OUT {\n"+with(g.node)+"\n} else {\nNODE\n}"), nil
 }
 
 // substitute returns the edit of a text that "OLD => NEW" asks for.

@@ -92,8 +92,8 @@ func (g *Guards) giveUp(s *State, i int) {
 
 // disturb has a process forget what it knows of a key that it is changing.
 func (g *Guards) disturb(p *Process) {
-	p.Local, p.Susp, p.Owed, p.SuspOwed, p.Read.Noticed = Entry{}, Entry{}, false, false, true
-	p.Back.Noticed = p.Back.Phase != Idle
+	p.Local, p.Susp, p.Owed, p.SuspOwed, p.Read.Invalidated = Entry{}, Entry{}, false, false, true
+	p.Back.Invalidated = p.Back.Phase != Idle
 }
 
 func (g *Guards) change(s *State, i int, next step) {

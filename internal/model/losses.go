@@ -71,8 +71,8 @@ func (g *Guards) setsBack(s *State, happens func(left *int8, what string, f func
 		s.Server.Images = images
 		for i := range s.P {
 			p := &s.P[i]
-			p.Flush |= 1 << p.Notice
-			p.Notice++
+			p.Flush |= 1 << p.Invalidation
+			p.Invalidation++
 		}
 	})
 	for i := range s.P {
@@ -132,7 +132,7 @@ func (g *Guards) disconnect(s *State, i int) {
 	if g.LostProof {
 		p.Proof = old
 	}
-	p.Notice, p.Flush, p.Message, p.Beat = 0, 0, Message{}, Beat{}
+	p.Invalidation, p.Flush, p.Message, p.Beat = 0, 0, Message{}, Beat{}
 	if g.Epoch {
 		if s.Left.Suspend && p.Local.Inc != 0 {
 			p.Susp, p.SuspOwed = p.Local, p.Owed
@@ -142,11 +142,11 @@ func (g *Guards) disconnect(s *State, i int) {
 	if g.SameEpoch {
 		p.Back = Back{} // what it brings is of the epoch before
 	}
-	p.Back.AfterNote = 0
+	p.Back.AfterPushes = 0
 	if p.Read.Reval && p.Read.Phase == Answered && !g.SameEpoch {
 		return
 	}
-	p.Read.Noticed = true
+	p.Read.Invalidated = true
 	if p.Read.Phase == Sent || p.Read.Phase == Answered {
 		p.Read.Offline, p.Read.With = true, false
 		g.begin(p)

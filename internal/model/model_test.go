@@ -83,9 +83,9 @@ var large = map[string]Limits{
 // open are worlds in which an invariant is violated: what the protocol cannot find
 // out, and docs/faults.md says so.
 var open = map[string]Limits{
-	"an image of after a process's last delta":        {Unseen: true, Warm: true, Sets: two(1, 0), Images: 1, Rollbacks: 1, Reads: two(1, 0), Steps: 1},
-	"a lagging replica whose clock is behind":         {Warm: true, Invalidations: 1, Others: two(1, 1), Steps: 2, Failovers: 1, Reads: two(0, 1)},
-	"a flush notice that is lost with its connection": {Warm: true, Sets: two(1, 0), Images: 1, Reloads: 1, Disconnects: two(0, 1), Reads: two(0, 1), Steps: 2},
+	"an image of after a process's last delta":      {Unseen: true, Warm: true, Sets: two(1, 0), Images: 1, Rollbacks: 1, Reads: two(1, 0), Steps: 1},
+	"a lagging replica whose clock is behind":       {Warm: true, Invalidations: 1, Others: two(1, 1), Steps: 2, Failovers: 1, Reads: two(0, 1)},
+	"a flush push that is lost with its connection": {Warm: true, Sets: two(1, 0), Images: 1, Reloads: 1, Disconnects: two(0, 1), Reads: two(0, 1), Steps: 2},
 }
 
 // deep are worlds too large to be searched to the end, in which holes show.
@@ -144,13 +144,13 @@ var holes = []struct{ guards, world string }{
 	{"LostProof", "a set, a failover"},
 	{"Lease", "sets and leases"},
 	{"Register", "sets and leases"},
-	{"NoticeEvicts", "a set, a lost connection"},
+	{"InvalidationEvicts", "a set, a lost connection"},
 	{"CheckShared", "callers that share"},
 	{"ProveShared", "callers that share"},
 	{"ProofOfRead", "callers that share"},
 	{"GiveUp", "sets given up"},
 	{"GiveUp", "given up, connection lost"},
-	{"FlushNotice", "an image is loaded"},
+	{"FlushPush", "an image is loaded"},
 	{"FlushProof", "an image is loaded"},
 	{"Counters", "a machine is set back"},
 	{"Counters", "suspended, a machine is set back"},

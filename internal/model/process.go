@@ -18,17 +18,17 @@ func (g *Guards) serves(p *Process) bool {
 	return g.valid(p, p.Local) && (!g.ProofGate || p.Proof <= bound)
 }
 
-// notice is told that the key changed.
-func (g *Guards) notice(p *Process) {
-	p.Notice--
+// invalidate is told that the key changed.
+func (g *Guards) invalidate(p *Process) {
+	p.Invalidation--
 	flush := p.Flush&1 != 0
 	if p.Flush >>= 1; flush {
 		g.flushed(p)
 	}
-	p.Read.AfterNote = max(p.Read.AfterNote-1, 0)
-	p.Beat.AfterNote = max(p.Beat.AfterNote-1, 0)
-	p.Back.AfterNote = max(p.Back.AfterNote-1, 0)
-	p.Read.Noticed, p.Back.Noticed = true, p.Back.Phase != Idle
+	p.Read.AfterPushes = max(p.Read.AfterPushes-1, 0)
+	p.Beat.AfterPushes = max(p.Beat.AfterPushes-1, 0)
+	p.Back.AfterPushes = max(p.Back.AfterPushes-1, 0)
+	p.Read.Invalidated, p.Back.Invalidated = true, p.Back.Phase != Idle
 	if p.Owed {
 		p.Owed = false
 		return
@@ -38,7 +38,7 @@ func (g *Guards) notice(p *Process) {
 		return
 	}
 	p.Susp, p.SuspOwed = Entry{}, false
-	if g.NoticeEvicts {
+	if g.InvalidationEvicts {
 		p.Local = Entry{}
 	}
 }
@@ -54,11 +54,11 @@ func (g *Guards) flushed(p *Process) {
 }
 
 // isBack reports whether an answered delta shows that the server was set back. Either a
-// flush notice came before the answer, and the log is still there; or the server has
+// flush push came before the answer, and the log is still there; or the server has
 // counted less than it had. That another process has found one out says nothing: it may
 // have been another time.
 func (g *Guards) isBack(p *Process, log Log) bool {
-	found := g.FlushNotice && p.Flushed || g.Counters && log.Images < p.Images
+	found := g.FlushPush && p.Flushed || g.Counters && log.Images < p.Images
 	return found && log.Inc == p.Know.Inc
 }
 

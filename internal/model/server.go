@@ -107,7 +107,7 @@ func (s *State) changed(v *Server) {
 	for i := range s.P {
 		if v.Tracked[i] {
 			v.Tracked[i] = false
-			s.P[i].Notice++
+			s.P[i].Invalidation++
 		}
 	}
 }

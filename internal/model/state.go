@@ -93,11 +93,11 @@ type Process struct {
 	Pending  bool
 	Proof    int8 // its age
 	Local    Entry
-	Owed     bool  // the next notice is of our own write of Local
+	Owed     bool  // the next invalidation is of our own write of Local
 	Susp     Entry // the copy of before a lost connection, which is not served
 	SuspOwed bool
 	Own      int8 // the version whose change has returned here
-	Flushed  bool // a flush notice came, and no delta since
+	Flushed  bool // a flush push came, and no delta since
 	Images   int8 // the server's, as of the latest delta
 
 	Read   Read
@@ -106,10 +106,10 @@ type Process struct {
 	Beat   Beat
 	Change Change
 
-	Late    Late
-	Notice  int8 // on their way: the key changed
-	Flush   int8 // a bit for each of these, the next one lowest: everything changed
-	Message Message
+	Late         Late
+	Invalidation int8 // on their way: the key changed
+	Flush        int8 // a bit for each of these, the next one lowest: everything changed
+	Message      Message
 }
 
 // Phase is how far something is.
@@ -128,19 +128,19 @@ const (
 // Read is the way to a value that a process is on: a remote read and, if that
 // does not do, a load.
 type Read struct {
-	Phase     Phase
-	Age       int8 // of what it is judged by
-	Need      int8 // the least version that is right
-	Fresh     bool
-	Offline   bool  // the server did not answer: loads without lease and fill
-	Noticed   bool  // the key changed, or may have
-	AfterNote int8  // how many of the notices under way come before the answer
-	Reval     bool  // it asks for the write of the suspended copy, not for the value
-	Copy      Entry // that copy
-	With      bool  // the delta was asked for too
-	Delta     Log   // the answer to that
-	From      Log   // what was known then
-	Entry     Entry // the answer, or what was loaded
+	Phase       Phase
+	Age         int8 // of what it is judged by
+	Need        int8 // the least version that is right
+	Fresh       bool
+	Offline     bool  // the server did not answer: loads without lease and fill
+	Invalidated bool  // the key changed, or may have
+	AfterPushes int8  // how many of the invalidations under way come before the answer
+	Reval       bool  // it asks for the write of the suspended copy, not for the value
+	Copy        Entry // that copy
+	With        bool  // the delta was asked for too
+	Delta       Log   // the answer to that
+	From        Log   // what was known then
+	Entry       Entry // the answer, or what was loaded
 }
 
 // Waiter is another caller that shares the read.
@@ -152,20 +152,20 @@ type Waiter struct {
 
 // Back is the proof of a suspended copy in the background, beside a read.
 type Back struct {
-	Phase     Phase
-	Noticed   bool // the key changed, or may have
-	AfterNote int8 // how many of the notices under way come before the answer
-	Copy      Entry
-	Entry     Entry // the answer
+	Phase       Phase
+	Invalidated bool // the key changed, or may have
+	AfterPushes int8 // how many of the invalidations under way come before the answer
+	Copy        Entry
+	Entry       Entry // the answer
 }
 
 // Beat is a heartbeat.
 type Beat struct {
-	Phase     Phase
-	Age       int8 // since it was sent
-	From      Log  // what was known then
-	Answer    Log
-	AfterNote int8
+	Phase       Phase
+	Age         int8 // since it was sent
+	From        Log  // what was known then
+	Answer      Log
+	AfterPushes int8
 }
 
 // Change is an invalidation under way, of the source or of something else, or a

@@ -79,12 +79,12 @@ func (g *Guards) send(s *State, i int, fresh bool) {
 func (g *Guards) answer(s *State, i int) {
 	p := &s.P[i]
 	r := &p.Read
-	r.Phase, r.Age, r.Noticed = Answered, 0, false
+	r.Phase, r.Age, r.Invalidated = Answered, 0, false
 	if g.ProofOfRead && !r.With {
 		r.Age = p.Proof
 	}
 	v := s.of(i)
-	r.Entry, r.AfterNote = v.Entry, p.Notice
+	r.Entry, r.AfterPushes = v.Entry, p.Invalidation
 	if r.With {
 		r.Delta, r.From = v.delta(), p.Know
 	}
@@ -96,8 +96,8 @@ func (g *Guards) answer(s *State, i int) {
 // handle believes the answer, or begins a load.
 func (g *Guards) handle(s *State, i int) {
 	p := &s.P[i]
-	for p.Read.AfterNote > 0 && p.Notice > 0 {
-		g.notice(p)
+	for p.Read.AfterPushes > 0 && p.Invalidation > 0 {
+		g.invalidate(p)
 	}
 	r := &p.Read
 	if g.FlushProof && p.Flushed && !r.With {
@@ -134,7 +134,7 @@ func (g *Guards) handle(s *State, i int) {
 		return
 	}
 	v.Lease = int8(1 + i)
-	r.Noticed = false // the lease was asked for with a read of the key
+	r.Invalidated = false // the lease was asked for with a read of the key
 	v.Tracked[i] = true
 	g.begin(p)
 }
@@ -142,7 +142,7 @@ func (g *Guards) handle(s *State, i int) {
 // begin takes the as-of.
 func (g *Guards) begin(p *Process) {
 	p.Read.Phase, p.Read.Age = Loading, 0
-	p.Read.AfterNote, p.Read.With, p.Read.Delta, p.Read.From = 0, false, Log{}, Log{}
+	p.Read.AfterPushes, p.Read.With, p.Read.Delta, p.Read.From = 0, false, Log{}, Log{}
 	p.Read.Reval, p.Read.Copy = false, Entry{}
 	p.Read.Entry = Entry{Inc: p.Know.Inc, Tick: p.Know.Tick}
 }
@@ -157,12 +157,12 @@ func (g *Guards) fill(s *State, i int) {
 	v := s.of(i)
 	held := v.Lease == int8(1+i)
 	stored := !r.Offline && (held || !g.Lease) && g.valid(p, r.Entry)
-	noticed := p.Notice // of before the write: it comes first
+	before := p.Invalidation // of before the write: it comes first
 	if stored {
-		for range noticed {
-			g.notice(p)
+		for range before {
+			g.invalidate(p)
 		}
-		v.Tracked[i] = true // it reads the key before it stores (Unread), so one notice is owed
+		v.Tracked[i] = true // it reads the key before it stores (Unread), so one invalidation is owed
 		s.changed(v)
 		s.Nonces++
 		r.Entry.Nonce = s.Nonces
@@ -189,7 +189,7 @@ func (g *Guards) finish(s *State, i int, keep bool) {
 	if g.shares(p) && r.Entry.Version < p.Waiter.Need {
 		s.violated(false, r.Entry.Version, i)
 	}
-	if keep && (!r.Noticed || !g.Register) {
+	if keep && (!r.Invalidated || !g.Register) {
 		p.Local, p.Owed = r.Entry, false
 		p.Susp, p.SuspOwed = Entry{}, false
 	}
@@ -201,7 +201,7 @@ func (g *Guards) shares(p *Process) bool {
 	switch w := p.Waiter; {
 	case !w.Here:
 		return false
-	case g.CheckShared && (!g.valid(p, p.Read.Entry) || p.Read.Noticed):
+	case g.CheckShared && (!g.valid(p, p.Read.Entry) || p.Read.Invalidated):
 		return false
 	default:
 		return !g.ProveShared || !w.Unproven
@@ -218,14 +218,14 @@ func (g *Guards) background(s *State, i int, next step) {
 			then(s, i, "the background asks for the write of the suspended copy and is answered", next, func(s *State, p *Process) {
 				s.Left.Backs[i]--
 				v := s.of(i)
-				p.Back = Back{Phase: Answered, AfterNote: p.Notice, Copy: p.Susp, Entry: v.Entry}
+				p.Back = Back{Phase: Answered, AfterPushes: p.Invalidation, Copy: p.Susp, Entry: v.Entry}
 				v.Tracked[i] = true
 			})
 		}
 	case Answered:
 		then(s, i, "the background's answer is handled", next, func(s *State, p *Process) {
-			for p.Back.AfterNote > 0 && p.Notice > 0 {
-				g.notice(p)
+			for p.Back.AfterPushes > 0 && p.Invalidation > 0 {
+				g.invalidate(p)
 			}
 			g.believe(p)
 		})
@@ -238,7 +238,7 @@ func (g *Guards) believe(p *Process) {
 	p.Back = Back{}
 	there := p.Susp == b.Copy
 	switch {
-	case g.Overtaken && b.Noticed, !there: // in the place of that copy alone
+	case g.Overtaken && b.Invalidated, !there: // in the place of that copy alone
 	case b.Entry.Nonce == b.Copy.Nonce && g.valid(p, b.Copy):
 		p.Local, p.Owed, p.Susp, p.SuspOwed = b.Copy, false, Entry{}, false
 	case there:
@@ -255,12 +255,12 @@ func (g *Guards) beats(s *State, i int, next step) {
 		}
 		then(s, i, "a heartbeat is sent and answered", next, func(s *State, p *Process) {
 			s.Left.Beats[i]--
-			p.Beat = Beat{Phase: Answered, From: p.Know, Answer: s.of(i).delta(), AfterNote: p.Notice}
+			p.Beat = Beat{Phase: Answered, From: p.Know, Answer: s.of(i).delta(), AfterPushes: p.Invalidation}
 		})
 	case Answered:
 		then(s, i, "the heartbeat's answer is applied", next, func(s *State, p *Process) {
-			for p.Beat.AfterNote > 0 && p.Notice > 0 {
-				g.notice(p)
+			for p.Beat.AfterPushes > 0 && p.Invalidation > 0 {
+				g.invalidate(p)
 			}
 			if g.apply(s, i, p.Beat.From, p.Beat.Answer) {
 				p.Proof = p.Beat.Age
@@ -275,8 +275,8 @@ func (g *Guards) beats(s *State, i int, next step) {
 
 // deliveries are of what comes unasked.
 func (g *Guards) deliveries(s *State, i int, next step) {
-	if s.P[i].Notice > 0 {
-		then(s, i, "is told that the key changed", next, func(s *State, p *Process) { g.notice(p) })
+	if s.P[i].Invalidation > 0 {
+		then(s, i, "is told that the key changed", next, func(s *State, p *Process) { g.invalidate(p) })
 	}
 	if s.P[i].Message != (Message{}) {
 		then(s, i, "receives the message", next, func(s *State, p *Process) { g.receive(p) })

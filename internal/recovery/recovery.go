@@ -59,7 +59,7 @@ func (p *Panics) call(where string, f func()) {
 	f()
 }
 
-// pause is the time between two log lines: what panics with each notice would fill a disk.
+// pause is the time between two log lines: what panics with each invalidation would fill a disk.
 const pause = time.Second
 
 // Report counts and logs what was recovered.

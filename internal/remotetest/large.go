@@ -107,11 +107,11 @@ var large = []test{
 		s.write(t, k, "old")
 		s.get(t, k)
 		s.delta(t)
-		before := s.noticed(k)
+		before := s.invalidationsOf(k)
 		w := backend.Write{Key: k, Envelope: []byte(long("new", 300<<10)), Expires: in(time.Hour)}
 		require.NoError(t, s.Stage(s.ctx, &w))
 		s.delta(t)
-		require.Equal(t, before, s.noticed(k))
+		require.Equal(t, before, s.invalidationsOf(k))
 		require.Equal(t, "old", s.get(t, k).Envelope())
 		w.Window = backend.Window{Before: time.Now().Add(time.Minute)}
 		done, err := s.Write(s.ctx, []backend.Write{w})

@@ -237,7 +237,7 @@ var leases = []test{
 		require.True(t, s.lease(t, backend.LeaseRequest{Key: k, Token: "c"}).Acquired)
 	}},
 
-	{"TheHolderWhoAsksAgainStillHasIt", func(t *testing.T, h Harness) {
+	{"TheHolderThatAsksAgainStillHasIt", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
 		k := s.key("k")
 		for range 2 { // as when a request was sent twice
@@ -253,7 +253,7 @@ var leases = []test{
 			require.True(t, s.lease(t, backend.LeaseRequest{Key: k, Token: "a", Any: any}).Acquired)
 			h.Put(k, "foreign")
 			s.delta(t)
-			require.Equal(t, 1, s.noticed(k))
+			require.Equal(t, 1, s.invalidationsOf(k))
 		}
 	}},
 

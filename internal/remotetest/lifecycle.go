@@ -67,7 +67,7 @@ var lifecycle = []test{
 		h.Disconnect()
 		eventually(t, func() bool {
 			m := other.published()
-			return other.noticed(k) == 1 && m[len(m)-1].Tick == a.Tick && other.lost() > 0
+			return other.invalidationsOf(k) == 1 && m[len(m)-1].Tick == a.Tick && other.lost() > 0
 		}, "the other store is told everything")
 		require.Equal(t, told, s.told())
 	}},

@@ -312,7 +312,7 @@ var logs = []test{
 		require.Greater(t, next.Tick, after.Tick, "ticks increase though the clock is behind them")
 	}},
 
-	{"RenewActsOnceForAllWhoAsk", func(t *testing.T, h Harness) {
+	{"RenewActsOnceForAllThatAsk", func(t *testing.T, h Harness) {
 		p := prefix()
 		conns := []*store{h.open(t, p), h.open(t, p)}
 		before := conns[0].append(t, "s:x")
@@ -441,7 +441,7 @@ var logs = []test{
 		}, "a message after the disconnect")
 	}},
 
-	{"NoticesOwedAreTakenBackByALoss", func(t *testing.T, h Harness) {
+	{"InvalidationsOwedAreTakenBackByALoss", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
 		k := s.key("k")
 		s.get(t, k)
@@ -449,10 +449,10 @@ var logs = []test{
 		h.Disconnect()
 		eventually(t, func() bool { return s.lost() > lost }, "the loss is told")
 		eventually(t, func() bool { _, err := s.GetOne(s.ctx, k); return err == nil }, "reads work again")
-		before := s.noticed(k)
+		before := s.invalidationsOf(k)
 		h.Put(k, "new")
 		s.delta(t)
-		require.Equal(t, before+1, s.noticed(k))
+		require.Equal(t, before+1, s.invalidationsOf(k))
 	}},
 
 	{"ADamagedLogIsNoLog", func(t *testing.T, h Harness) {

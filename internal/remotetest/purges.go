@@ -68,7 +68,7 @@ var purges = []test{
 			require.GreaterOrEqual(t, told[i].Scanned, told[i-1].Scanned)
 		}
 		s.delta(t)
-		require.Equal(t, 1, s.noticed(s.prefix+":d:b:x"))
+		require.Equal(t, 1, s.invalidationsOf(s.prefix+":d:b:x"))
 	}},
 
 	{"APurgeThatWasCancelledGoesOnWhereItStopped", func(t *testing.T, h Harness) {

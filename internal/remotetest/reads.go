@@ -180,7 +180,7 @@ var reads = []test{
 		a.append(t, "s:a")
 		a.delete(t, a.key("other"))
 		require.False(t, b.get(t, b.key("k")).Found())
-		require.Zero(t, b.noticed(b.key("k")))
+		require.Zero(t, b.invalidationsOf(b.key("k")))
 		after := b.delta(t, "s:a")
 		require.Equal(t, before.Tick, after.Tick)
 		require.Equal(t, before.Incarnation, after.Incarnation)

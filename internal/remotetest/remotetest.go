@@ -45,7 +45,7 @@ type Harness struct {
 	// changelog.LongestPause is as if the server's clock had been set back since.
 	Withhold func(log string, d time.Duration)
 
-	// NoTracking connects all stores without notices of changed keys; tests of
+	// NoTracking connects all stores without invalidations of changed keys; tests of
 	// those are left out.
 	NoTracking bool
 
@@ -72,7 +72,7 @@ func Run(t *testing.T, h Harness) {
 		}
 		t.Run(part.name, func(t *testing.T) {
 			for _, x := range part.tests {
-				if h.NoTracking && ofNotices[x.name] {
+				if h.NoTracking && ofInvalidations[x.name] {
 					continue
 				}
 				t.Run(x.name, func(t *testing.T) { x.run(t, h) })
@@ -81,19 +81,19 @@ func Run(t *testing.T, h Harness) {
 	}
 }
 
-// ofNotices are the tests outside of Tracking that wait for notices, or for word
+// ofInvalidations are the tests outside of Tracking that wait for invalidations, or for word
 // that some may have been lost.
-var ofNotices = map[string]bool{
-	"AWriteSendsExactlyOneNoticeAndTracksWhatItStored": true,
-	"AWriteOfAKeyThatWasReadSendsTheNoticeItOwes":      true,
-	"AFillWithItsLeaseSendsExactlyOneNotice":           true,
-	"AStoreThatLetsOneNoticePassMissesNoOtherChange":   true,
-	"TakingALeaseTracksTheKey":                         true,
-	"NoticesOwedAreTakenBackByALoss":                   true,
-	"APurgeOfSeveralPrefixesIsToldAndNoticed":          true,
-	"AfterCloseNothingIsTold":                          true,
-	"InfoDescribesTheServer":                           true,
-	"ANewConnectionHasAnotherIdentity":                 true,
+var ofInvalidations = map[string]bool{
+	"AWriteSendsExactlyOneInvalidationAndTracksWhatItStored": true,
+	"AWriteOfAKeyThatWasReadSendsTheInvalidationItOwes":      true,
+	"AFillWithItsLeaseSendsExactlyOneInvalidation":           true,
+	"AStoreThatLetsOneInvalidationPassMissesNoOtherChange":   true,
+	"TakingALeaseTracksTheKey":                               true,
+	"InvalidationsOwedAreTakenBackByALoss":                   true,
+	"APurgeOfSeveralPrefixesIsToldAndNoticed":                true,
+	"AfterCloseNothingIsTold":                                true,
+	"InfoDescribesTheServer":                                 true,
+	"ANewConnectionHasAnotherIdentity":                       true,
 }
 
 type test struct {
@@ -258,7 +258,7 @@ func (s *store) append(t testing.TB, scopes ...invalidation.Scope) changelog.App
 	return a
 }
 
-// delta reads the whole log. It is also the barrier: every notice of what was
+// delta reads the whole log. It is also the barrier: every invalidation of what was
 // acknowledged before has been told when it returns.
 func (s *store) delta(t testing.TB, scopes ...invalidation.Scope) changelog.Delta {
 	t.Helper()
@@ -290,15 +290,15 @@ type recorder struct {
 	running    atomic.Bool
 	overlapped atomic.Bool
 
-	mu       sync.Mutex
-	notices  map[string]int
-	losses   int // of all keys
-	moves    int // of the keys of a server of a cluster
-	messages []string
-	total    int // events of any kind
+	mu            sync.Mutex
+	invalidations map[string]int
+	losses        int // of all keys
+	moves         int // of the keys of a server of a cluster
+	messages      []string
+	total         int // events of any kind
 }
 
-func newRecorder() *recorder { return &recorder{notices: make(map[string]int)} }
+func newRecorder() *recorder { return &recorder{invalidations: make(map[string]int)} }
 
 func (r *recorder) events() backend.Events {
 	event := func(f func()) {
@@ -315,7 +315,7 @@ func (r *recorder) events() backend.Events {
 		Changed: func(keys []string) {
 			event(func() {
 				for _, k := range keys {
-					r.notices[strings.Clone(k)]++
+					r.invalidations[strings.Clone(k)]++
 				}
 			})
 		},
@@ -325,11 +325,11 @@ func (r *recorder) events() backend.Events {
 	}
 }
 
-// noticed is how many notices of key were told so far.
-func (r *recorder) noticed(key string) int {
+// invalidationsOf is how many invalidations of key were told so far.
+func (r *recorder) invalidationsOf(key string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.notices[key]
+	return r.invalidations[key]
 }
 
 func (r *recorder) lost() int {

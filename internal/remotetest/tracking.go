@@ -14,7 +14,7 @@ import (
 )
 
 var tracking = []test{
-	{"OneNoticeComesForEachReadKeyThatChanges", func(t *testing.T, h Harness) {
+	{"OneInvalidationComesForEachReadKeyThatChanges", func(t *testing.T, h Harness) {
 		p := prefix()
 		s, other := h.open(t, p), h.open(t, p)
 		for name, change := range map[string]func(key string){
@@ -46,10 +46,10 @@ var tracking = []test{
 				h.Put(k, "old")
 				require.NoError(t, read(k))
 				s.delta(t)
-				require.Zero(t, s.noticed(k), name)
+				require.Zero(t, s.invalidationsOf(k), name)
 				change(k)
 				s.delta(t)
-				require.Equal(t, 1, s.noticed(k), name)
+				require.Equal(t, 1, s.invalidationsOf(k), name)
 			}
 		}
 	}},
@@ -69,11 +69,11 @@ var tracking = []test{
 		for _, k := range append(after, before) {
 			other.write(t, k, "new")
 			s.delta(t)
-			require.Equal(t, 1, s.noticed(k))
+			require.Equal(t, 1, s.invalidationsOf(k))
 		}
 	}},
 
-	{"AChangeIsNotNoticedByThoseWhoReadTheLog", func(t *testing.T, h Harness) {
+	{"ReadersOfTheLogGetNoInvalidationOfAChange", func(t *testing.T, h Harness) {
 		p := prefix()
 		s, other := h.open(t, p), h.open(t, p)
 		other.append(t, "s:x")
@@ -82,7 +82,7 @@ var tracking = []test{
 		s.delta(t)
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		require.Empty(t, s.notices, "the message tells of it")
+		require.Empty(t, s.invalidations, "the message tells of it")
 	}},
 
 	// A store that has read that there is nothing may be loading it.
@@ -95,7 +95,7 @@ var tracking = []test{
 			s.delta(t)
 			by.delete(t, k)
 			s.delta(t)
-			require.Equal(t, 1, s.noticed(k), name)
+			require.Equal(t, 1, s.invalidationsOf(k), name)
 			require.False(t, s.get(t, k).Found())
 		}
 	}},
@@ -105,28 +105,28 @@ var tracking = []test{
 		require.False(t, s.get(t, s.key("none")).Found())
 		h.Put(s.key("none"), "there")
 		s.delta(t)
-		require.Equal(t, 1, s.noticed(s.key("none")))
+		require.Equal(t, 1, s.invalidationsOf(s.key("none")))
 	}},
 
-	{"NoticesGoToThoseWhoReadTheKey", func(t *testing.T, h Harness) {
+	{"InvalidationsGoToTheReadersOfTheKey", func(t *testing.T, h Harness) {
 		p := prefix()
 		a, b, c := h.open(t, p), h.open(t, p), h.open(t, p)
 		k := a.key("k")
 		a.get(t, k)
 		b.get(t, k)
-		b.get(t, k) // twice makes no second notice
+		b.get(t, k) // twice makes no second invalidation
 		h.Put(k, "new")
 		a.delta(t)
 		b.delta(t)
 		c.delta(t)
-		require.Equal(t, []int{1, 1, 0}, []int{a.noticed(k), b.noticed(k), c.noticed(k)})
+		require.Equal(t, []int{1, 1, 0}, []int{a.invalidationsOf(k), b.invalidationsOf(k), c.invalidationsOf(k)})
 		h.Put(k, "newer")
 		a.delta(t)
-		require.Equal(t, 1, a.noticed(k), "a notice comes once")
+		require.Equal(t, 1, a.invalidationsOf(k), "an invalidation comes once")
 		a.get(t, k)
 		h.Put(k, "newest")
 		a.delta(t)
-		require.Equal(t, 2, a.noticed(k), "and again after another read")
+		require.Equal(t, 2, a.invalidationsOf(k), "and again after another read")
 	}},
 
 	{"AnExpiredValueIsNoticed", func(t *testing.T, h Harness) {
@@ -142,8 +142,8 @@ var tracking = []test{
 		}
 		eventually(t, func() bool {
 			other.get(t, k) // an expired value goes when a store asks for it, at the latest
-			return s.noticed(k) > 0
-		}, "the notice of an expiry")
+			return s.invalidationsOf(k) > 0
+		}, "the invalidation of an expiry")
 	}},
 
 	{"LeasesAreNoticedUnderNamesOfTheirOwn", func(t *testing.T, h Harness) {
@@ -156,8 +156,8 @@ var tracking = []test{
 		s.delta(t)
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		require.Len(t, s.notices, 1, "a store that waits for a lease is told when it goes, and nothing else")
-		for name, n := range s.notices {
+		require.Len(t, s.invalidations, 1, "a store that waits for a lease is told when it goes, and nothing else")
+		for name, n := range s.invalidations {
 			of, ok := backend.LeaseOf(name)
 			require.True(t, ok)
 			require.Equal(t, k, of)
@@ -177,7 +177,7 @@ var tracking = []test{
 		s.delta(t)
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		require.NotEmpty(t, s.notices)
+		require.NotEmpty(t, s.invalidations)
 	}},
 
 	{"FlushingTheServerIsALoss", func(t *testing.T, h Harness) {
@@ -191,9 +191,9 @@ var tracking = []test{
 	}},
 
 	// A read or delta that is sent after another's change was acknowledged returns
-	// after the notice of that change was told: thousands of tries with two
+	// after the invalidation of that change was told: thousands of tries with two
 	// connections, and reads of all kinds as the barrier.
-	{"NoticesComeBeforeLaterAnswers", func(t *testing.T, h Harness) {
+	{"InvalidationsComeBeforeLaterAnswers", func(t *testing.T, h Harness) {
 		p := prefix()
 		s, other := h.open(t, p), h.open(t, p)
 		s.append(t, "s:x")
@@ -202,7 +202,7 @@ var tracking = []test{
 			name := fmt.Sprint("k", i%7)
 			k, elsewhere := s.key(name), s.beside(name)
 			s.get(t, k)
-			before := s.noticed(k)
+			before := s.invalidationsOf(k)
 			switch i % 3 {
 			case 0:
 				other.write(t, k, fmt.Sprint(i))
@@ -224,7 +224,7 @@ var tracking = []test{
 				_, _, err := s.Get(s.ctx, []string{elsewhere, k}, nil)
 				require.NoError(t, err)
 			}
-			require.Equal(t, before+1, s.noticed(k), "round %d", i)
+			require.Equal(t, before+1, s.invalidationsOf(k), "round %d", i)
 		}
 	}},
 
@@ -246,7 +246,7 @@ var tracking = []test{
 		require.False(t, s.overlapped.Load())
 	}},
 
-	{"WithoutTrackingThereAreMessagesAndNoNotices", func(t *testing.T, h Harness) {
+	{"WithoutTrackingThereAreMessagesAndNoInvalidations", func(t *testing.T, h Harness) {
 		p := prefix()
 		s := h.open(t, p, func(o *backend.Options) { o.NoTracking = true }).listening(t)
 		other := h.open(t, p, func(o *backend.Options) { o.NoTracking = true })
@@ -256,7 +256,7 @@ var tracking = []test{
 		w := s.write(t, k, "newer")
 		require.True(t, w.Stored)
 		s.delta(t)
-		require.Zero(t, s.noticed(k))
+		require.Zero(t, s.invalidationsOf(k))
 		a := other.append(t, "s:x")
 		eventually(t, func() bool {
 			m := s.published()

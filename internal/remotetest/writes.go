@@ -17,7 +17,7 @@ import (
 )
 
 var writes = []test{
-	{"AWriteSendsExactlyOneNoticeAndTracksWhatItStored", func(t *testing.T, h Harness) {
+	{"AWriteSendsExactlyOneInvalidationAndTracksWhatItStored", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
 		for name, prepare := range map[string]func(key string){
 			"Absent":    func(string) {},
@@ -30,19 +30,19 @@ var writes = []test{
 			for _, value := range []string{"new value", long("new", 100<<10)} {
 				k := s.key(fmt.Sprint(name, len(value)))
 				prepare(k)
-				s.delta(t) // so that the notices of what was prepared are here
-				before := s.noticed(k)
+				s.delta(t) // so that the invalidations of what was prepared are here
+				before := s.invalidationsOf(k)
 				require.True(t, s.write(t, k, value).Stored, name)
 				s.delta(t)
-				require.Equal(t, before+1, s.noticed(k), "its own: %s", name)
+				require.Equal(t, before+1, s.invalidationsOf(k), "its own: %s", name)
 				h.Put(k, "foreign")
 				s.delta(t)
-				require.Equal(t, before+2, s.noticed(k), "the next change is noticed: %s", name)
+				require.Equal(t, before+2, s.invalidationsOf(k), "the next change is noticed: %s", name)
 			}
 		}
 	}},
 
-	{"AWriteOfAKeyThatWasReadSendsTheNoticeItOwes", func(t *testing.T, h Harness) {
+	{"AWriteOfAKeyThatWasReadSendsTheInvalidationItOwes", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
 		for name, owed := range map[string]int{"read": 1, "unread": 0} {
 			k := s.key(name)
@@ -53,14 +53,14 @@ var writes = []test{
 			require.NoError(t, err)
 			require.True(t, w[0].Stored)
 			s.delta(t)
-			require.Equal(t, owed, s.noticed(k), name)
+			require.Equal(t, owed, s.invalidationsOf(k), name)
 			h.Put(k, "foreign")
 			s.delta(t)
-			require.Equal(t, owed+1, s.noticed(k), "tracked from the write on: %s", name)
+			require.Equal(t, owed+1, s.invalidationsOf(k), "tracked from the write on: %s", name)
 		}
 	}},
 
-	{"WhoWritesIsToldOnceBeforeItWaits", func(t *testing.T, h Harness) {
+	{"AWriterIsToldOnceBeforeItWaits", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
 		calls := make([]int, 2)
 		var writes []backend.Write
@@ -80,7 +80,7 @@ var writes = []test{
 		}
 	}},
 
-	{"AFillWithItsLeaseSendsExactlyOneNotice", func(t *testing.T, h Harness) {
+	{"AFillWithItsLeaseSendsExactlyOneInvalidation", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
 		for i := range 4 {
 			seen, value := i%2 == 1, []string{"loaded", long("loaded", 100<<10)}[i/2]
@@ -89,13 +89,13 @@ var writes = []test{
 				h.Put(k, "stale")
 			}
 			require.True(t, s.lease(t, backend.LeaseRequest{Key: k, Token: "mine", Any: seen}).Acquired)
-			before := s.noticed(k)
+			before := s.invalidationsOf(k)
 			require.True(t, s.writeWith(t, k, "mine", value).Stored, "the lease has read the key")
 			s.delta(t)
-			require.Equal(t, before+1, s.noticed(k))
+			require.Equal(t, before+1, s.invalidationsOf(k))
 			h.Put(k, "foreign")
 			s.delta(t)
-			require.Equal(t, before+2, s.noticed(k))
+			require.Equal(t, before+2, s.invalidationsOf(k))
 		}
 	}},
 
@@ -107,7 +107,7 @@ var writes = []test{
 		w := s.writeWith(t, k, "nobody's", "late")
 		require.Equal(t, backend.Written{}, w)
 		s.delta(t)
-		require.Zero(t, s.noticed(k))
+		require.Zero(t, s.invalidationsOf(k))
 		raw, _ := h.Read(k)
 		require.Equal(t, "there", raw)
 	}},
@@ -181,7 +181,7 @@ var writes = []test{
 	}},
 
 	// As when the server's clock is set forwards while the write is on its way.
-	// Valkey sends no notice of such a write if nothing was there, so a store that
+	// Valkey sends no invalidation of such a write if nothing was there, so a store that
 	// waited for its own would let another's pass for it.
 	{"AWriteThatHasExpiredAlreadyIsNotStored", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
@@ -229,9 +229,9 @@ var writes = []test{
 	}},
 
 	// Strangers change the key at random moments around each write. A store that keeps
-	// a copy unless more than one notice had come when the write returned, and lets
+	// a copy unless more than one invalidation had come when the write returned, and lets
 	// the next one pass if none had, has no copy that the key does not hold.
-	{"AStoreThatLetsOneNoticePassMissesNoOtherChange", func(t *testing.T, h Harness) {
+	{"AStoreThatLetsOneInvalidationPassMissesNoOtherChange", func(t *testing.T, h Harness) {
 		p := prefix()
 		s, other := h.open(t, p), h.open(t, p)
 		races := h.Races
@@ -335,38 +335,38 @@ const (
 func (r *race) run(own string) int {
 	read := r.rnd.IntN(2) == 0
 	r.flush() // what the round before has caused
-	before := r.s.noticed(r.key)
+	before := r.s.invalidationsOf(r.key)
 	foreign := r.foreign()
 	if read {
 		if _, err := r.s.GetOne(r.s.ctx, r.key); err != nil {
 			r.t.Error(err)
 		}
-		if r.s.noticed(r.key) != before {
+		if r.s.invalidationsOf(r.key) != before {
 			<-foreign
 			return uncleanCopy
 		}
 	}
 	w, err := r.s.Write(r.s.ctx, []backend.Write{{Key: r.key, Envelope: []byte(own), Expires: in(time.Hour), Unread: !read}})
-	counted := r.s.noticed(r.key) - before
+	counted := r.s.invalidationsOf(r.key) - before
 	<-foreign
 	if err != nil || len(w) != 1 || w[0].Err != nil || !w[0].Stored {
 		r.t.Errorf("write: %v %v", w, err)
 		return uncleanCopy
 	}
 	r.flush()
-	since := r.s.noticed(r.key) - before
+	since := r.s.invalidationsOf(r.key) - before
 	if since < 1 {
-		r.t.Errorf("%s: no notice came of the write itself, and the next would be taken for it", own)
+		r.t.Errorf("%s: no invalidation came of the write itself, and the next would be taken for it", own)
 	}
 	if counted > 1 || since > 1 {
 		return disturbedCopy
 	}
 	if raw, _ := r.h.Read(r.key); !strings.HasSuffix(raw, own) {
-		r.t.Errorf("%s: one notice, and yet the key holds %q", own, raw)
+		r.t.Errorf("%s: one invalidation, and yet the key holds %q", own, raw)
 	}
 	r.h.Put(r.key, "later")
 	r.flush()
-	if r.s.noticed(r.key)-before != 2 {
+	if r.s.invalidationsOf(r.key)-before != 2 {
 		r.t.Errorf("%s: a later change was not noticed", own)
 	}
 	return keptCopy

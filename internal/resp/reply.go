@@ -151,14 +151,14 @@ func AppendCommand(b []byte, words []string) []byte {
 	return b
 }
 
-// noticeHead begins each notice that names keys.
-const noticeHead = ">2\r\n$10\r\ninvalidate\r\n*"
+// invalidationHead begins each invalidation that names keys.
+const invalidationHead = ">2\r\n$10\r\ninvalidate\r\n*"
 
-// NamesKeys reports whether a push is a notice of the server's that names keys.
-func NamesKeys(m []byte) bool { return bytes.HasPrefix(m, []byte(noticeHead)) }
+// NamesKeys reports whether a push is an invalidation of the server's that names keys.
+func NamesKeys(m []byte) bool { return bytes.HasPrefix(m, []byte(invalidationHead)) }
 
-// Invalidated reads a notice that keys are to be forgotten; nil are all there are, as is
-// what cannot be read. ok is false if m is no such notice.
+// Invalidated reads an invalidation that keys are to be forgotten; nil are all there are, as is
+// what cannot be read. ok is false if m is no such invalidation.
 func Invalidated(m []byte) (keys []string, ok bool) {
 	if keys := named(m); len(keys) > 0 {
 		return keys, true
@@ -168,12 +168,12 @@ func Invalidated(m []byte) (keys []string, ok bool) {
 	return nil, kind == '>' && string(texts[0]) == "invalidate"
 }
 
-// named returns the keys that a notice names; nil if it names none, or one cannot be read.
+// named returns the keys that an invalidation names; nil if it names none, or one cannot be read.
 func named(m []byte) (keys []string) {
 	if !NamesKeys(m) {
 		return nil
 	}
-	count, rest, _ := line(m[len(noticeHead)-1:])
+	count, rest, _ := line(m[len(invalidationHead)-1:])
 	n, err := Number(count)
 	for err == nil && len(rest) > 0 && rest[0] == '$' {
 		var length, after []byte

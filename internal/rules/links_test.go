@@ -186,6 +186,22 @@ func TestPicturesAreWellFormedAndTheirTextIsLegible(t *testing.T) {
 	}
 }
 
+func TestThePageOfTheArchitectureNamesEachPackageOfTierOnce(t *testing.T) {
+	row, name := regexp.MustCompile("(?m)^ *\\| `tier/internal/[^|]+\\|"), regexp.MustCompile("`(?:tier/internal/)?([a-z]+)`")
+	var listed, there []string
+	for _, first := range row.FindAllString(read(t, "docs/architecture.md"), -1) {
+		for _, m := range name.FindAllStringSubmatch(first, -1) {
+			listed = append(listed, m[1])
+		}
+	}
+	folders, err := os.ReadDir(filepath.Join(root, "tier", "internal"))
+	require.NoError(t, err)
+	for _, folder := range folders {
+		there = append(there, folder.Name())
+	}
+	assert.ElementsMatch(t, there, listed, "the table of packages beside tier/internal")
+}
+
 func TestThePictureOfThePackagesHasTheImportsThatThereAre(t *testing.T) {
 	packages := []string{"tier", "remote", "invalidation", "local"}
 	drawn := regexp.MustCompile(`id="(`+strings.Join(packages, "|")+`)-(`+strings.Join(packages, "|")+`)"`).

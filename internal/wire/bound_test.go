@@ -15,7 +15,7 @@ import (
 // Guard: both cases of ask. A request is waited for until its caller's context ends, or
 // its limit.
 func TestAskEndsWithEitherOfTwoContexts(t *testing.T) {
-	for name, shared := range map[string]bool{"who reads": false, "who waits for another to read": true} {
+	for name, shared := range map[string]bool{"a caller that reads": false, "one that waits for another to read": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c, _ := inMemory(t, Options{})

@@ -19,7 +19,7 @@ import (
 
 // Options of a connection.
 type Options struct {
-	// Invalidated is handed the keys of each notice; nil is all there are.
+	// Invalidated is handed the keys of each invalidation; nil is all there are.
 	Invalidated func(keys []string)
 	// Ended is called once, when nothing can be asked any more, and before anything that
 	// waits is told. It must be quick, and call nothing of the Conn.

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // Some ask, some give up, and the server answers in pieces: each gets what it asked for,
 // and no caller waits for ever.
-func TestEveryAnswerGoesToWhoAsked(t *testing.T) {
+func TestEveryAnswerGoesToTheCallerThatAsked(t *testing.T) {
 	c, s := overTCP(t, Options{})
 	s.chop = true
 	ctx := within(t)
@@ -60,7 +60,7 @@ func TestEveryAnswerGoesToWhoAsked(t *testing.T) {
 }
 
 // Guard: push is handed over where it stands among the answers.
-func TestANoticeIsHandedOverBeforeTheAnswerThatFollowsIt(t *testing.T) {
+func TestAnInvalidationIsHandedOverBeforeTheAnswerThatFollowsIt(t *testing.T) {
 	var told atomic.Value
 	c, _ := overTCP(t, Options{Invalidated: func(keys []string) { told.Store(strings.Clone(keys[0])) }})
 	ctx := within(t)
@@ -82,7 +82,7 @@ func TestANoticeIsHandedOverBeforeTheAnswerThatFollowsIt(t *testing.T) {
 	all.Wait()
 }
 
-func TestANoticeOfEverythingNamesNoKeys(t *testing.T) {
+func TestAnInvalidationOfEverythingNamesNoKeys(t *testing.T) {
 	told := make(chan []string, 1)
 	_, s := overTCP(t, Options{Invalidated: func(keys []string) { told <- keys }})
 	for _, all := range []string{">2\r\n$10\r\ninvalidate\r\n_\r\n", ">2\r\n$10\r\ninvalidate\r\n*1\r\n:1\r\n"} {
@@ -91,7 +91,7 @@ func TestANoticeOfEverythingNamesNoKeys(t *testing.T) {
 	}
 }
 
-func TestANoticeNamesItsKeys(t *testing.T) {
+func TestAnInvalidationNamesItsKeys(t *testing.T) {
 	told := make(chan []string, 1)
 	_, s := overTCP(t, Options{Invalidated: func(keys []string) { told <- keys }})
 	var kept, expected [][]string
@@ -151,8 +151,8 @@ func TestAskReturnsWhenItsContextEnds(t *testing.T) {
 	})
 }
 
-// An answer that comes late is nobody's, and the next one is the next one's.
-func TestALateAnswerIsNobodys(t *testing.T) {
+// An answer that comes late is no caller's, and the next one is the next caller's.
+func TestALateAnswerIsNoCallers(t *testing.T) {
 	c, s := overTCP(t, Options{})
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
 	defer cancel()
@@ -167,7 +167,7 @@ func TestALateAnswerIsNobodys(t *testing.T) {
 // What was owed is not handed out once the connection has ended, though it is read after
 // that.
 //
-//	goroutine that reads: hands out a notice
+//	goroutine that reads: hands out an invalidation
 //	another:              closes the connection, which forgets what was owed
 //	goroutine that reads: finds an answer, and does not know whose it is
 func TestNothingIsHandedOutAfterTheEnd(t *testing.T) {
@@ -216,7 +216,7 @@ func TestNothingIsHandedOutOnceTheEndIsTold(t *testing.T) {
 	require.ErrorIs(t, <-answered, net.ErrClosed)
 }
 
-// Who is told that the connection has ended finds that known to the others.
+// A caller that is told that the connection has ended finds that known to the others.
 func TestTheEndIsKnownBeforeAnybodyIsToldOfIt(t *testing.T) {
 	for range 50 {
 		var known atomic.Bool
@@ -258,7 +258,7 @@ func TestNothingIsWrittenPastAConnectionThatHasAnotherInside(t *testing.T) {
 
 // What keeps coming, and takes longer than that, does not keep a caller that has been
 // called off.
-func TestACallerReturnsThoughNoticesKeepComing(t *testing.T) {
+func TestACallerReturnsThoughInvalidationsKeepComing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, s := inMemory(t, Options{Invalidated: func([]string) { time.Sleep(3 * time.Millisecond) }})
 		for range 3 {
@@ -268,7 +268,7 @@ func TestACallerReturnsThoughNoticesKeepComing(t *testing.T) {
 		var storm sync.WaitGroup
 		storm.Go(func() {
 			for range 1000 {
-				// Without the lock of say: who waits for one does not let a bubble's time pass.
+				// Without the lock of say: a goroutine that waits for one does not let a bubble's time pass.
 				_, _ = io.WriteString(s.Conn, ">2\r\n+invalidate\r\n*1\r\n+k\r\n")
 			}
 		})
@@ -282,7 +282,7 @@ func TestACallerReturnsThoughNoticesKeepComing(t *testing.T) {
 	})
 }
 
-// What is lost is lost to all who wait, once, and nobody can ask any more.
+// What is lost is lost to all callers that wait, once, and no caller can ask any more.
 func TestALostConnectionEndsAllThatWaits(t *testing.T) {
 	var ended atomic.Int64
 	c, s := overTCP(t, Options{Ended: func(error) { ended.Add(1) }})
@@ -307,7 +307,7 @@ func TestALostConnectionEndsAllThatWaits(t *testing.T) {
 
 // A server that reads nothing holds up no caller beyond its context, and what waits to be
 // written is bounded.
-func TestAServerThatDoesNotReadHoldsUpNobody(t *testing.T) {
+func TestAServerThatDoesNotReadHoldsUpNoCaller(t *testing.T) {
 	here, there := pair(t)
 	var all sync.WaitGroup
 	c := New(here, Options{Go: func(f func()) bool { all.Go(f); return true }})

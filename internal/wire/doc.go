@@ -5,7 +5,7 @@
 // # What is promised
 //
 //   - One order: what the server sends is handed out in the order in which it came.
-//     What came before an answer has been handed over when the answer is: notices to
+//     What came before an answer has been handed over when the answer is: invalidations to
 //     [Options.Invalidated], which is called in that order, one at a time.
 //   - Ask returns when its context ends, whatever the server does.
 //   - [Conn.Send] waits for nothing, and what it is given is told once how that went: by

@@ -26,7 +26,7 @@ func send(t *testing.T, ctx context.Context, c *Conn, cmds ...[]string) <-chan t
 	return then
 }
 
-func TestWhoSendsIsToldOfTheAnswers(t *testing.T) {
+func TestACallerThatSendsIsToldOfTheAnswers(t *testing.T) {
 	t.Run("alone", func(t *testing.T) {
 		c, _ := overTCP(t, Options{})
 		then := send(t, within(t), c, []string{"ECHO", "a"}, []string{"ECHO", "b"})
@@ -44,7 +44,7 @@ func TestWhoSendsIsToldOfTheAnswers(t *testing.T) {
 	})
 }
 
-// What is given up may be answered all the same, and that answer is nobody else's.
+// What is given up may be answered all the same, and that answer is no other caller's.
 func TestWhatIsSentIsGivenUpInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, s := inMemory(t, Options{})
@@ -83,7 +83,7 @@ func TestWhatIsSentEndsWithTheConnection(t *testing.T) {
 }
 
 // Many send, ask, give up and read at once: each is told once, of its own answer.
-func TestWhoeverSendsIsToldOnce(t *testing.T) {
+func TestEachCallerThatSendsIsToldOnce(t *testing.T) {
 	c, s := overTCP(t, Options{})
 	s.chop = true
 	var all sync.WaitGroup

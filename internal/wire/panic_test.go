@@ -25,15 +25,15 @@ func TestAPanicOfACallbackEndsTheConnection(t *testing.T) {
 		bad  func(o *Options)
 		meet func(t *testing.T, c *Conn, s *server)
 	}{
-		"a notice": {
-			func(o *Options) { o.Invalidated = func([]string) { panic("of a notice") } },
+		"an invalidation": {
+			func(o *Options) { o.Invalidated = func([]string) { panic("of an invalidation") } },
 			func(t *testing.T, c *Conn, s *server) {
 				_, err := askOne(within(t), c, "PUSH", "key")
 				require.ErrorIs(t, err, recovery.ErrPanicked)
 			},
 		},
-		"a notice while nothing is asked": {
-			func(o *Options) { o.Invalidated = func([]string) { panic("of a notice") } },
+		"an invalidation while nothing is asked": {
+			func(o *Options) { o.Invalidated = func([]string) { panic("of an invalidation") } },
 			func(t *testing.T, c *Conn, s *server) {
 				s.say(">2\r\n$10\r\ninvalidate\r\n_\r\n")
 			},

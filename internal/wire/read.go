@@ -27,7 +27,7 @@ const (
 )
 
 // read is the reader goroutine: it hands out what comes until the connection ends. What panics in
-// that, and in what is called with notices and answers, ends the connection.
+// that, and in what is called with invalidations and answers, ends the connection.
 //
 // When answers have come, many callers wake at once, and most ask again: written together that
 // is a fraction of the work. So requests are left unwritten while the callers that were answered run, and then

@@ -18,7 +18,7 @@ import (
 )
 
 // server answers what is written to it: ECHO with its argument; ARRAY with all of its own; SUBSCRIBE with pushes,
-// or not; PUSH with a notice of its argument, then with OK; SILENT not at all.
+// or not; PUSH with an invalidation of its argument, then with OK; SILENT not at all.
 type server struct {
 	net.Conn
 	mu   sync.Mutex // guards writing, and what follows

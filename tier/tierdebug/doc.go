@@ -8,7 +8,7 @@
 //
 // # Who may see it
 //
-// The page shows keys, namespaces and sources, and no values. Whoever reaches it sees them: mount it where only operators come, or
+// The page shows keys, namespaces and sources, and no values. Anyone who reaches it sees them: mount it where only operators come, or
 // behind what authenticates them. It is of one process: behind a load balancer each request may reach another.
 //
 // It changes nothing, unless [WithActions] is given: then it can invalidate, and bypass namespaces. Such a request must come from the page itself:

@@ -26,7 +26,7 @@ type AccessLog struct {
 	w  io.Writer
 }
 
-// NewAccessLog returns a log of the reads of one key in oneIn, which is at least 1. Hashes depend on secret: without it nobody
+// NewAccessLog returns a log of the reads of one key in oneIn, which is at least 1. Hashes depend on secret: without it no reader of the log
 // can try which keys they are of, and the logs of processes with one secret can be put together. Errors of w are not reported.
 func NewAccessLog(w io.Writer, oneIn int, secret string) (*AccessLog, error) {
 	var errs []error

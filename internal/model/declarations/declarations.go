@@ -24,7 +24,7 @@
 // # What it does not show
 //
 // Every read brings its delta along, so proofs and heartbeats have no age here;
-// notices, leases and local copies are package model's. A file of before the
+// invalidations, leases and local copies are package model's. A file of before the
 // declaration, of which B has not heard either, is left out: a change of which no
 // process that answers has heard is lost.
 package declarations

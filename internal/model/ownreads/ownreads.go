@@ -17,7 +17,7 @@
 // No connection is lost and no lease expires, and the source does not change untold
 // beside a Set: a fill that is refused leaves the older value where it is,
 // which no change speaks against. Staleness,
-// proofs and the fill's own notice are package model's.
+// proofs and the fill's echo are package model's.
 package ownreads
 
 import "github.com/tiercache/tiercache/internal/model/search"
@@ -25,9 +25,9 @@ import "github.com/tiercache/tiercache/internal/model/search"
 // Guards are what the protocol does against reads that go back.
 type Guards struct {
 	OwnFill   bool // a read that goes to the server is answered by the fill that is on its way, or waits for it
-	Overtaken bool // it is not answered by one that a Set or a notice has overtaken
+	Overtaken bool // it is not answered by one that a Set or an invalidation has overtaken
 	Fence     bool // R8: a Set ends the lease, and a fill without it stores nothing
-	Evicts    bool // R9: a Set, and a notice, take the local copy out
+	Evicts    bool // R9: a Set, and an invalidation, take the local copy out
 	Register  bool // R9: what was overtaken is not kept
 }
 
@@ -53,17 +53,17 @@ type Read struct{ Phase, Need, Value int8 }
 
 // State is everything there is.
 type State struct {
-	Truth, Entry    int8
-	Lease, Tracked  bool
-	Load, Value     int8 // its phase, and what it read
-	Noticed, Stored bool // it was overtaken; the server has it
-	Local           int8
-	Least           int8 // what a read that is called now may give
-	Reads           [2]Read
-	Set, SetValue   int8 // its phase
-	Notice          int8 // on their way
-	Left            Limits
-	Bad             bool
+	Truth, Entry        int8
+	Lease, Tracked      bool
+	Load, Value         int8 // its phase, and what it read
+	Invalidated, Stored bool // it was overtaken; the server has it
+	Local               int8
+	Least               int8 // what a read that is called now may give
+	Reads               [2]Read
+	Set, SetValue       int8 // its phase
+	Invalidation        int8 // on their way
+	Left                Limits
+	Bad                 bool
 }
 
 // Search looks at every state within the limits.
@@ -103,9 +103,9 @@ func (g Guards) next(s *State, step search.Step[State]) {
 			g.write(s, s.Truth)
 		})
 	}
-	if s.Notice > 0 {
-		then("a notice comes: the key changed", func(s *State) {
-			s.Notice--
+	if s.Invalidation > 0 {
+		then("an invalidation comes: the key changed", func(s *State) {
+			s.Invalidation--
 			g.overtake(s)
 		})
 	}
@@ -121,7 +121,7 @@ func (g *Guards) write(s *State, value int8) {
 	s.Entry = value
 	if s.Tracked {
 		s.Tracked = false
-		s.Notice++
+		s.Invalidation++
 	}
 	if g.Fence {
 		s.Lease = false
@@ -130,7 +130,7 @@ func (g *Guards) write(s *State, value int8) {
 
 // overtake marks a load, and drops the copy.
 func (g *Guards) overtake(s *State) {
-	s.Noticed = true
+	s.Invalidated = true
 	if g.Evicts {
 		s.Local = 0
 	}
@@ -143,7 +143,7 @@ func (g *Guards) load(s *State, then func(string, func(*State))) {
 		if s.Left.Loads > 0 {
 			then("a load begins: the lease is taken", func(s *State) {
 				s.Left.Loads--
-				s.Load, s.Lease, s.Tracked, s.Noticed = begun, true, true, false
+				s.Load, s.Lease, s.Tracked, s.Invalidated = begun, true, true, false
 			})
 		}
 	case begun:
@@ -151,10 +151,10 @@ func (g *Guards) load(s *State, then func(string, func(*State))) {
 	case loaded:
 		then("the load's callers are answered, its fill is on its way", func(s *State) {
 			s.Load = returned
-			if s.Value >= s.Least || !s.Noticed { // R10: else its callers load again
+			if s.Value >= s.Least || !s.Invalidated { // R10: else its callers load again
 				s.Least = max(s.Least, s.Value)
 			}
-			if !s.Noticed || !g.Register {
+			if !s.Invalidated || !g.Register {
 				s.Local = s.Value
 			}
 		})
@@ -167,10 +167,10 @@ func (g *Guards) load(s *State, then func(string, func(*State))) {
 		})
 	case answered:
 		then("the fill's answer is handled", func(s *State) {
-			if !s.Stored || s.Noticed && g.Register {
+			if !s.Stored || s.Invalidated && g.Register {
 				s.Local = 0
 			}
-			s.Load, s.Value, s.Noticed, s.Stored = idle, 0, false, false
+			s.Load, s.Value, s.Invalidated, s.Stored = idle, 0, false, false
 		})
 	}
 }
@@ -209,7 +209,7 @@ func (g *Guards) read(s *State, i int, then func(string, func(*State))) {
 		if s.Left.Reads == 0 {
 			return
 		}
-		if onItsWay && s.Noticed && g.Overtaken {
+		if onItsWay && s.Invalidated && g.Overtaken {
 			return // it waits
 		}
 		then("a read that is not kept is called", func(s *State) {

@@ -9,7 +9,7 @@
 // # What it shows
 //
 // With all [Guards] no read gives what is older than the latest Set or Delete that
-// returned before it, no copy of an older one is kept without a notice on its way,
+// returned before it, no copy of an older one is kept without an invalidation on its way,
 // and no fill of one version replaces a valid entry of the other's, in any order of
 // events. Without any one of Link, NoWar, Lease, Register and First one of these
 // happens. Both are tests; the other guards are caution.
@@ -30,8 +30,8 @@ type Guards struct {
 	Track    bool // storing it reads the base in the same step, so that its changes are told
 	NoWar    bool // P2: a fill does not replace a base of the other encoding
 	Lease    bool // R8: a fill of the base is stored only under its lease, which Set and Delete end
-	Register bool // R9: what a notice overtook is not kept
-	OwedName bool // P4: the notice that an own write owes is one of the key that it wrote
+	Register bool // R9: what an invalidation overtook is not kept
+	OwedName bool // P4: the invalidation that an own write owes is one of the key that it wrote
 	First    bool // P2: the link is the write of the base that was read before the load began
 }
 
@@ -61,7 +61,7 @@ const (
 	loadedBase
 )
 
-// Names of keys, in notices.
+// Names of keys, in invalidations.
 const (
 	base = 1 + iota
 	side
@@ -69,16 +69,16 @@ const (
 
 // Process is one store.
 type Process struct {
-	Phase   int8
-	Need    int8 // the least version that is right
-	Noticed bool
-	Link    int8 // the write of the base that was read
-	Version int8
-	Found   bool
-	After   int8    // how many of the notices under way come before the answer
-	Local   int8    // the version of its copy, plus 1
-	Owed    int8    // the key of whose own write a notice is owed
-	Notices [4]int8 // on their way: the key that changed
+	Phase         int8
+	Need          int8 // the least version that is right
+	Invalidated   bool
+	Link          int8 // the write of the base that was read
+	Version       int8
+	Found         bool
+	After         int8    // how many of the invalidations under way come before the answer
+	Local         int8    // the version of its copy, plus 1
+	Owed          int8    // the key of whose own write an invalidation is owed
+	Invalidations [4]int8 // on their way: the key that changed
 }
 
 // State is everything there is.
@@ -102,14 +102,14 @@ func Search(g Guards, l Limits, most int) search.Result {
 
 var names = [2]string{"A", "B"}
 
-// violation: a read was given, or a copy is kept with no notice on its way, what is
+// violation: a read was given, or a copy is kept with no invalidation on its way, what is
 // older than the present version; or one version has replaced the other's entry.
 func violation(s *State) string {
 	if s.Bad != 0 {
 		return names[s.Bad-1] + " reads an older value"
 	}
 	for i := range s.P {
-		if p := &s.P[i]; p.Local != 0 && p.Notices[0] == 0 && p.Local-1 < s.Truth {
+		if p := &s.P[i]; p.Local != 0 && p.Invalidations[0] == 0 && p.Local-1 < s.Truth {
 			return names[i] + " keeps an older value, and is told nothing"
 		}
 	}
@@ -119,7 +119,7 @@ func violation(s *State) string {
 	return ""
 }
 
-// tell sends notices that a key changed: the base, or the side entry of owner.
+// tell sends invalidations that a key changed: the base, or the side entry of owner.
 func (s *State) tell(name int8, owner int) {
 	for i := range s.P {
 		tracks := &s.TracksBase[i]
@@ -136,12 +136,12 @@ func (s *State) tell(name int8, owner int) {
 	}
 }
 
-// push puts a notice last.
-func (p *Process) push(name int8) { p.Notices[p.underWay()] = name }
+// push puts an invalidation last.
+func (p *Process) push(name int8) { p.Invalidations[p.underWay()] = name }
 
-// underWay is how many notices are on their way.
+// underWay is how many invalidations are on their way.
 func (p *Process) underWay() (n int8) {
-	for _, name := range p.Notices {
+	for _, name := range p.Invalidations {
 		if name != 0 {
 			n++
 		}
@@ -149,13 +149,13 @@ func (p *Process) underWay() (n int8) {
 	return n
 }
 
-// notice is told that a key changed.
-func (g *Guards) notice(p *Process) {
-	name := p.Notices[0]
-	copy(p.Notices[:], p.Notices[1:])
-	p.Notices[len(p.Notices)-1] = 0
+// invalidate is told that a key changed.
+func (g *Guards) invalidate(p *Process) {
+	name := p.Invalidations[0]
+	copy(p.Invalidations[:], p.Invalidations[1:])
+	p.Invalidations[len(p.Invalidations)-1] = 0
 	p.After = max(p.After-1, 0)
-	p.Noticed = true
+	p.Invalidated = true
 	if p.Owed != 0 && (p.Owed == name || !g.OwedName) {
 		p.Owed = 0
 		return
@@ -163,10 +163,10 @@ func (g *Guards) notice(p *Process) {
 	p.Local, p.Owed = 0, 0
 }
 
-// drain handles the notices that come before the answer.
+// drain handles the invalidations that come before the answer.
 func (g *Guards) drain(p *Process) {
 	for p.After > 0 {
-		g.notice(p)
+		g.invalidate(p)
 	}
 }
 
@@ -176,10 +176,10 @@ func (g *Guards) finish(s *State, i int, keep bool) {
 	if p.Version < p.Need {
 		s.Bad = int8(i) + 1
 	}
-	if keep && (!p.Noticed || !g.Register) {
+	if keep && (!p.Invalidated || !g.Register) {
 		p.Local, p.Owed = p.Version+1, 0
 	}
-	p.Phase, p.Noticed, p.Link, p.Version, p.Found, p.Need, p.After = idle, false, 0, 0, false, 0, 0
+	p.Phase, p.Invalidated, p.Link, p.Version, p.Found, p.Need, p.After = idle, false, 0, 0, false, 0, 0
 }
 
 func (g *Guards) next(s *State, step search.Step[State]) {
@@ -206,9 +206,9 @@ func (g *Guards) next(s *State, step search.Step[State]) {
 		})
 	}
 	for i, name := range names {
-		if s.P[i].Notices[0] != 0 {
-			then(name, [...]string{base: "is told that the base changed", side: "is told that its side entry changed"}[s.P[i].Notices[0]],
-				func(_ *State, p *Process) { g.notice(p) })
+		if s.P[i].Invalidations[0] != 0 {
+			then(name, [...]string{base: "is told that the base changed", side: "is told that its side entry changed"}[s.P[i].Invalidations[0]],
+				func(_ *State, p *Process) { g.invalidate(p) })
 		}
 		if s.Left.Resets > 0 {
 			then(name, "loses its connection", func(s *State, p *Process) {
@@ -240,7 +240,7 @@ func (s *State) write(p *Process) {
 	s.Truth++
 	s.tell(base, -1)
 	s.Base, s.Lease = Base{}, 0
-	p.Local, p.Owed, p.Noticed = 0, 0, true
+	p.Local, p.Owed, p.Invalidated = 0, 0, true
 }
 
 // reads are the steps of a read that is not answered by the local copy.
@@ -251,7 +251,7 @@ func (g *Guards) reads(s *State, i int, then func(where, event string, f func(s 
 		if p.Local == 0 && s.Left.Reads[i] > 0 {
 			then(name, "the base is read", func(s *State, p *Process) {
 				s.Left.Reads[i]--
-				p.Need, p.Noticed, p.Phase = s.Truth, false, baseRead
+				p.Need, p.Invalidated, p.Phase = s.Truth, false, baseRead
 				s.answerBase(i)
 			})
 		}
@@ -305,15 +305,15 @@ func (g *Guards) handle(s *State, i int) {
 			p.Found, p.Version = true, e.Version
 		}
 	case s.Base.Has == 1 && g.NoWar: // asking for the lease reads the base: there is one now
-		p.Noticed = false
+		p.Invalidated = false
 		s.answerBase(i)
 	case s.Lease == 0:
 		s.Lease = int8(i) + 1
-		p.Phase, p.Noticed, p.After = loadingBase, false, 0 // the base was read with it
+		p.Phase, p.Invalidated, p.After = loadingBase, false, 0 // the base was read with it
 		s.TracksBase[i] = true
 	default: // another process loads it: the read begins anew
 		s.Left.Reads[i]++
-		p.Phase, p.Need, p.Link, p.After, p.Noticed = idle, 0, 0, 0, false
+		p.Phase, p.Need, p.Link, p.After, p.Invalidated = idle, 0, 0, 0, false
 	}
 }
 
@@ -349,7 +349,7 @@ func (g *Guards) fillBase(s *State, i int) {
 	}
 	if stored {
 		s.War = s.War || s.Base.Has == 1 && s.Base.Shape != shape
-		s.TracksBase[i] = false // its own notice is put last below
+		s.TracksBase[i] = false // its echo is put last below
 		s.tell(base, -1)
 		s.Nonce++
 		s.Base = Base{1, shape, s.Nonce, p.Version}

@@ -15,7 +15,7 @@
 //
 // # What it does not show
 //
-// A Set is one step, and so is a read; what is on its way is a notice, and what the
+// A Set is one step, and so is a read; what is on its way is an invalidation, and what the
 // log has that a process has not read. That this comes within the maximum staleness
 // is package model's.
 package views
@@ -52,16 +52,16 @@ const (
 
 // Process is one store. Values are versions plus 1, or 0 for none.
 type Process struct {
-	Mode      int8
-	Views     [2]bool
-	Last      int8 // 1 + the kind of the view that was made last
-	Local     int8 // the copy
-	Heard     int8 // of the log
-	CopyAsOf  int8
-	Tracked   bool // the server tells of the key's next change
-	Notice    bool // on its way
-	LocalSet  int8 // the latest Set through its local-only view
-	Overtaken bool // such a Set was the latest that this process itself has made
+	Mode         int8
+	Views        [2]bool
+	Last         int8 // 1 + the kind of the view that was made last
+	Local        int8 // the copy
+	Heard        int8 // of the log
+	CopyAsOf     int8
+	Tracked      bool // the server tells of the key's next change
+	Invalidation bool // on its way
+	LocalSet     int8 // the latest Set through its local-only view
+	Overtaken    bool // such a Set was the latest that this process itself has made
 }
 
 // State is everything there is.
@@ -116,8 +116,8 @@ func (g Guards) next(s *State, step search.Step[State]) {
 			g.opens(s, then)
 			continue
 		}
-		if p.Notice {
-			then("is told that the key changed", func(_ *State, p *Process) { p.Notice, p.Local = false, 0 })
+		if p.Invalidation {
+			then("is told that the key changed", func(_ *State, p *Process) { p.Invalidation, p.Local = false, 0 })
 		}
 		if p.Heard < s.Tick {
 			then("reads the log", func(s *State, p *Process) { p.Heard = s.Tick })
@@ -176,7 +176,7 @@ func (s *State) set(i, kind int) {
 	s.Set, s.Entry = s.Latest, s.Latest+1
 	for j := range s.P {
 		if q := &s.P[j]; q.Tracked {
-			q.Tracked, q.Notice = false, j != i
+			q.Tracked, q.Invalidation = false, j != i
 		}
 	}
 	if p.Mode == untracked {
@@ -201,7 +201,7 @@ func (s *State) read(i, kind int) {
 			p.Tracked = p.Mode == tracking
 		}
 	}
-	told := !p.Notice && p.Heard == s.Tick
+	told := !p.Invalidation && p.Heard == s.Tick
 	switch got := p.Local - 1; {
 	case kind == plain && got < s.Set && told && !p.Overtaken:
 		s.Bad = int8(i) + 1

@@ -2,11 +2,15 @@ package core
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/loads"
 	"github.com/tiercache/tiercache/tier/internal/record"
+	"github.com/tiercache/tiercache/tier/internal/traced"
 )
 
 func waitFor(ctx context.Context, e *inflight.Event) error {
@@ -112,4 +116,44 @@ func (c *Cache) readFallback(ctx context.Context, f *inflight.Call) *record.Item
 	it.Release(c.s.Session.Tail)
 	c.removeOtherVersions(f.H, it, nil)
 	return it
+}
+
+// awaitStored waits until what was loaded for h is stored as well, if that is under way.
+func (c *Cache) awaitStored(ctx context.Context, h local.Key) error {
+	if e := c.s.Table.Storing(h); e != nil {
+		return waitFor(ctx, e)
+	}
+	return nil
+}
+
+// awaits notes that the loader to which ctx was given waits for f, until done is called. It returns an error
+// if f waits for that loader.
+func awaits(ctx context.Context, f *inflight.Call) (done func(), err error) {
+	in := inflight.LoadOf(ctx)
+	if in == nil {
+		return func() {}, nil
+	}
+	done, cycle := in.Await(&f.Target)
+	if cycle != nil {
+		return nil, fmt.Errorf("%w: %s", ErrRecursiveLoad, loads.Describe(cycle))
+	}
+	return done, nil
+}
+
+// awaitTraced is await, of which the tracer is told where a caller waits for the call of another.
+func (c *Cache) awaitTraced(ctx context.Context, f *inflight.Call, leads bool, since snapshot, fallback *record.Item) (instead inflight.Served, ended bool, err error) {
+	if leads || !c.s.Config.Trace.On() || f.Finished() {
+		return c.await(ctx, f, leads, since, fallback)
+	}
+	begun := time.Now()
+	tctx := c.s.Config.Trace.Start(ctx, traced.Op{Name: "wait", Namespace: c.ns.Path, Keys: 1})
+	instead, ended, err = c.await(ctx, f, leads, since, fallback)
+	out := traced.Outcome{Err: err, Took: time.Since(begun)}
+	if ended { // else the call still belongs to its leader
+		if out.Err = f.Out.Err; f.Loaded != nil {
+			out.Leader = *f.Loaded
+		}
+	}
+	c.s.Config.Trace.End(tctx, out)
+	return instead, ended, err
 }

@@ -73,3 +73,8 @@ func (c *Cache) Hit(key string) *record.Item {
 	c.countHit(key)
 	return it
 }
+
+func (c *Cache) usesLocal(o config.Call) bool {
+	// guard: bypass-uses-no-local-copy
+	return !o.NoLocal && !c.cfg.RemoteOnly && !c.ns.IsBypassed()
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"runtime"
 	"slices"
 	"time"
@@ -13,10 +12,8 @@ import (
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/remoteerr"
 	"github.com/tiercache/tiercache/internal/unawaited"
-	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
-	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
 	"github.com/tiercache/tiercache/tier/internal/pieces"
 	"github.com/tiercache/tiercache/tier/internal/record"
@@ -570,15 +567,4 @@ func badArgument(wrong, err error) error {
 		return fmt.Errorf("%w; the loader returned %q", wrong, err.Error())
 	}
 	return fmt.Errorf("%w; the loader returned: %w", wrong, err)
-}
-
-// describe sets all but the value of an item that was loaded or set just now.
-func (c *Cache) describe(it *record.Item, key string, cfg config.Entry, asOf invalidation.AsOf, fresh, kept time.Duration) {
-	now := mono.Now()
-	f := it.Meta()
-	it.Key = key
-	it.DependOn(cfg.Sources)
-	f.Nonce, f.AsOf, f.Cost = rand.Uint64()|1, record.PositionOf(asOf), cfg.Cost
-	f.Born, f.Fresh, f.Expires = now, now.Add(fresh), now.Add(kept)
-	c.limitLocal(it, now, 0) // the encoded length is known later, if ever: see seal
 }

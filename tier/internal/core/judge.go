@@ -224,3 +224,37 @@ func (c *Cache) pinMarks(ctx context.Context, it *record.Item) bool {
 	}
 	return valid
 }
+
+// FreshCopy returns a local copy that is fresh, and valid or servable in the outage.
+func (c *Cache) FreshCopy(h local.Key, key string) *record.Item {
+	if c.cfg.RemoteOnly || c.ns.IsBypassed() {
+		return nil
+	}
+	it, _, _ := c.localCopy(h, key, false)
+	return it
+}
+
+// localCopy returns a local copy that is valid, or servable in the outage; or nil, and why there is none.
+func (c *Cache) localCopy(h local.Key, key string, stale bool) (it *record.Item, outage bool, why MissCause) {
+	e := c.s.Local.PeekEntry(h)
+	if e == nil {
+		return nil, false, CauseCold
+	}
+	it, now, v := &e.Value, mono.Now(), c.s.Session.Tail.View()
+	// guard: I2-peek-of-own-kind
+	if !c.ofType(it) || it.Key != key {
+		return nil, false, CauseCold
+	}
+	if !it.Servable(now) || !stale && now >= it.Meta().Fresh {
+		return nil, false, CauseExpired
+	}
+	switch outage = !c.s.Session.IsValid(it, v, now); {
+	case !outage:
+	case c.servableInOutage(it, now):
+	case c.s.Session.ProofFresh(v, now):
+		return nil, false, CauseInvalidated
+	default:
+		return nil, false, CauseUnproven
+	}
+	return it, outage, 0
+}

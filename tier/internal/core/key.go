@@ -1,6 +1,8 @@
 package core
 
 import (
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -39,4 +41,11 @@ type Namespace struct {
 // hasNotes reports whether it has something to warn of, which would be lost with it.
 func (n *Namespace) hasNotes() bool {
 	return n.unencoded.Load() != nil || n.guessed.Load() != nil || n.other.HasSeen()
+}
+
+// tokenPrefix returns a random prefix for one store's tokens.
+func tokenPrefix() string {
+	var b [12]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
 }

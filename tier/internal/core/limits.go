@@ -1,7 +1,6 @@
 package core
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -45,20 +44,6 @@ func (l *loadRun) takePlace(fs []*inflight.Call) []*inflight.Call {
 	}
 	l.leaveFinished(fs)
 	return nil
-}
-
-// awaits notes that the loader to which ctx was given waits for f, until done is called. It returns an error
-// if f waits for that loader.
-func awaits(ctx context.Context, f *inflight.Call) (done func(), err error) {
-	in := inflight.LoadOf(ctx)
-	if in == nil {
-		return func() {}, nil
-	}
-	done, cycle := in.Await(&f.Target)
-	if cycle != nil {
-		return nil, fmt.Errorf("%w: %s", ErrRecursiveLoad, loads.Describe(cycle))
-	}
-	return done, nil
 }
 
 // expire ends the context of a load that has taken too long. If the loader goes on, its callers are

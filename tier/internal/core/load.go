@@ -36,9 +36,6 @@ type LoadFunc struct {
 	Loader any // a Loader or a BatchLoader
 }
 
-// RunFunc runs a loader of one type of values, whose items are of kind k.
-type RunFunc func(ctx context.Context, k *record.Kind, loader any, fs []*inflight.Call, es []*LoadEntry, out []Loaded)
-
 // errLeft is the cause of a load's end when no caller waits for it any more.
 var errLeft = errors.New("tier: no caller waits for the load any more")
 
@@ -133,16 +130,6 @@ func (l *loadRun) start(ctx context.Context, fs []*inflight.Call) {
 	}
 	if !l.s.Goroutines.SpawnLoad(func() { l.run(ctx, fs) }) {
 		l.finishAll(fs, inflight.Outcome{Err: ErrClosed})
-	}
-}
-
-// finishAll ends calls with a result that no tier keeps. It unregisters them first: a
-// caller that is given an error and tries again at once gets a new load and not the old
-// error.
-func (c *Cache) finishAll(fs []*inflight.Call, out inflight.Outcome) {
-	for _, f := range fs {
-		c.s.Table.Unregister(f)
-		f.Finish(out)
 	}
 }
 
@@ -494,4 +481,25 @@ func (l *loadRun) noteFailure(f *inflight.Call, err error) {
 	if context.Cause(l.Context) != errLeft { // else no caller gets the error
 		l.ns.Stats.LoadErrors.Add(1)
 	}
+}
+
+func (l *loadRun) countRemoteError(err error) { l.countRequestError(l.inBackground(), err) }
+
+// countEarly counts the refreshes of values whose TTL has not passed.
+func (l *loadRun) countEarly(fs []*inflight.Call) {
+	now := mono.Now()
+	for _, f := range fs {
+		if now < f.RefreshTarget.Meta().Fresh {
+			l.ns.Stats.Early.Add(1)
+		}
+	}
+}
+
+// startsPause reports whether a load that ended with err says that its source is failing.
+func (l *loadRun) startsPause(err error) bool {
+	cause := context.Cause(l.Context)
+	// guard: abandoned-load-is-no-failure
+	// guard: refused-load-is-no-failure
+	return cause != errLeft && cause != ErrClosed && !errors.Is(err, ErrNotFound) && err != ErrClosed && err != errAbandoned &&
+		!errors.Is(err, ErrOverloaded) && !errors.Is(err, ErrRecursiveLoad)
 }

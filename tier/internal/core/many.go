@@ -10,7 +10,6 @@ import (
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/local"
-	"github.com/tiercache/tiercache/tier/internal/breaker"
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
 	"github.com/tiercache/tiercache/tier/internal/inspect"
@@ -18,45 +17,6 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/record"
 	"github.com/tiercache/tiercache/tier/internal/revalidate"
 )
-
-// keyLookup is one key of a GetMany on its way.
-type keyLookup struct {
-	key           string
-	h             local.Key
-	delivered     bool           // its value was read uncoalesced, and given
-	read          bool           // it was asked for uncoalesced, and answered
-	readErr       error          // or not
-	seen          string         // the version that was read uncoalesced and cannot be used: see call.seen
-	empty         bool           // likewise: see call.empty
-	readAgain     bool           // what was read uncoalesced is of another encoding: see call.ReadAgain
-	call          *inflight.Call // nil if the local tier had it, it was delivered, or err
-	leads         bool
-	left          bool
-	invalidations int
-	staleFallback *record.Item
-	out           inflight.Served
-	err           error
-}
-
-// batchLookup is what a GetMany needs for its keys.
-type batchLookup struct {
-	lookups []keyLookup
-	lead    []*inflight.Call
-	leaders []*keyLookup   // of lead, in its order; nil if none was read yet
-	due     []*record.Item // to be renewed in the background
-}
-
-// newCalls returns a call for each lookup that may need one, in one piece of memory:
-// most will be needed.
-func (p *batchLookup) newCalls() []inflight.Call {
-	n := 0
-	for i := range p.lookups {
-		if p.lookups[i].err == nil {
-			n++
-		}
-	}
-	return make([]inflight.Call, n)
-}
 
 // GetMany gives the values of keys, from the first tier that has them or the loader, and returns the errors of the others.
 func (c *Cache) GetMany(ctx context.Context, keys []string, load LoadFunc, o config.Call, give func(key string, it *record.Item)) error {
@@ -188,15 +148,7 @@ func (c *Cache) lookupBatch(ctx context.Context, p *batchLookup, load LoadFunc, 
 		return
 	}
 	if c.cfg.LocalOnly {
-		var rest []*inflight.Call
-		for _, f := range fs {
-			if !c.recheckLocalOnly(f, o) && !c.finishPaused(f) {
-				rest = append(rest, f)
-			}
-		}
-		if len(rest) > 0 {
-			c.newRun(load, o).start(ctx, rest)
-		}
+		c.loadRest(ctx, slices.DeleteFunc(slices.Clone(fs), func(f *inflight.Call) bool { return c.recheckLocalOnly(f, o) }), load, o)
 		return
 	}
 	returned := false
@@ -238,20 +190,9 @@ func (c *Cache) lookupBatch(ctx context.Context, p *batchLookup, load LoadFunc, 
 				f.Lease = inflight.LeaseSkipped
 				rest = append(rest, f)
 			case err == nil:
-				wasLinked := f.Beside != nil
-				var ended, unread bool
-				var due *record.Item
-				if copies[i] != nil {
-					ended, unread, due = c.finishFromCopy(ctx, f, copies[i], items[i], o)
-				} else {
-					ended, due = c.finishWith(ctx, f, items[i], o)
-				}
-				if due != nil {
-					p.due = append(p.due, due)
-				}
-				switch {
+				switch ended, unread := c.finishOfBatch(ctx, p, f, copies[i], items[i], o); {
 				case ended:
-				case unread, copies[i] == nil && f.Beside != nil && !wasLinked: // it, or what stands beside it, is read in a piece at the end
+				case unread:
 					fs = append(fs, f)
 				default:
 					rest = append(rest, f)
@@ -272,15 +213,32 @@ func (c *Cache) lookupBatch(ctx context.Context, p *batchLookup, load LoadFunc, 
 		}
 	}
 	returned = true
+	c.loadRest(ctx, rest, load, o)
+}
+
+// finishOfBatch ends a call of a batch with what was read for it: its entry, or the head by which a suspended copy is
+// judged. If it is unread, the entry, or what stands beside it, is to be read in a piece at the end.
+func (c *Cache) finishOfBatch(ctx context.Context, p *batchLookup, f *inflight.Call, suspended *record.Item, item backend.Item, o config.Call) (ended, unread bool) {
+	var due *record.Item
+	if suspended != nil {
+		ended, unread, due = c.finishFromCopy(ctx, f, suspended, item, o)
+	} else {
+		wasLinked := f.Beside != nil
+		ended, due = c.finishWith(ctx, f, item, o)
+		unread = f.Beside != nil && !wasLinked
+	}
+	if due != nil {
+		p.due = append(p.due, due)
+	}
+	return ended, unread
+}
+
+// loadRest has one load for the calls of a batch for which there is nothing, but for those that a pause ends.
+func (c *Cache) loadRest(ctx context.Context, rest []*inflight.Call, load LoadFunc, o config.Call) {
 	rest = slices.DeleteFunc(rest, c.finishPaused)
 	if len(rest) > 0 {
 		c.newRun(load, o).start(ctx, rest)
 	}
-}
-
-// endsBatch is told of the error of each piece of a batch, or nil, and reports whether no other piece is to be read.
-func endsBatch(ctx context.Context, silence *pieces.Silence, err error) bool {
-	return silence.Ends(err) || err != nil && (ctx.Err() != nil || breaker.Refused(err) || !pieces.EndAfter(err))
 }
 
 // splitByRead separates the calls that are to be read from those that were asked for uncoalesced.

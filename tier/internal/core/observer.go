@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/tiercache/tiercache/internal/recovery"
-	"github.com/tiercache/tiercache/internal/unawaited"
 	"github.com/tiercache/tiercache/tier/internal/inspect"
 )
 
@@ -27,14 +26,6 @@ type Event struct {
 	Took       time.Duration
 	Err        error
 	Background bool
-}
-
-// inBackground reports whether no caller waits for the run.
-func (l *loadRun) inBackground() bool { return l.Values != nil && unawaited.Is(l.Values) } // there are none before it begins
-
-// fillEvent is that of a value that was loaded.
-func (l *loadRun) fillEvent(took time.Duration, err error) Event {
-	return Event{Kind: EventFill, Namespace: l.ns.Path, Took: took, Err: err, Background: l.inBackground()}
 }
 
 // observeLater is observe in another goroutine, for what happens before a caller is answered: the observer may read the

@@ -7,7 +7,6 @@ import (
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
-	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
 // Peek finds what the tiers have for key, also past its TTL if stale is set, and counts one read.
@@ -99,14 +98,6 @@ func (c *Cache) peekRemote(ctx context.Context, h local.Key, key string, stale b
 	return got, c.s.RemoteError(ctx, "peek", changelog.ErrUnstable)
 }
 
-// awaitStored waits until what was loaded for h is stored as well, if that is under way.
-func (c *Cache) awaitStored(ctx context.Context, h local.Key) error {
-	if e := c.s.Table.Storing(h); e != nil {
-		return waitFor(ctx, e)
-	}
-	return nil
-}
-
 // peekLocal returns a local copy that is valid or servable in the outage, also past its TTL if stale is set, and counts a miss.
 func (c *Cache) peekLocal(h local.Key, key string, stale bool) (got inflight.Served) {
 	if c.cfg.RemoteOnly || c.ns.IsBypassed() {
@@ -118,38 +109,4 @@ func (c *Cache) peekLocal(h local.Key, key string, stale bool) (got inflight.Ser
 		return got
 	}
 	return inflight.Served{It: it, Origin: inflight.FromLocal, Stale: mono.Now() >= it.Meta().Fresh, Outage: outage}
-}
-
-// FreshCopy returns a local copy that is fresh, and valid or servable in the outage.
-func (c *Cache) FreshCopy(h local.Key, key string) *record.Item {
-	if c.cfg.RemoteOnly || c.ns.IsBypassed() {
-		return nil
-	}
-	it, _, _ := c.localCopy(h, key, false)
-	return it
-}
-
-// localCopy returns a local copy that is valid, or servable in the outage; or nil, and why there is none.
-func (c *Cache) localCopy(h local.Key, key string, stale bool) (it *record.Item, outage bool, why MissCause) {
-	e := c.s.Local.PeekEntry(h)
-	if e == nil {
-		return nil, false, CauseCold
-	}
-	it, now, v := &e.Value, mono.Now(), c.s.Session.Tail.View()
-	// guard: I2-peek-of-own-kind
-	if !c.ofType(it) || it.Key != key {
-		return nil, false, CauseCold
-	}
-	if !it.Servable(now) || !stale && now >= it.Meta().Fresh {
-		return nil, false, CauseExpired
-	}
-	switch outage = !c.s.Session.IsValid(it, v, now); {
-	case !outage:
-	case c.servableInOutage(it, now):
-	case c.s.Session.ProofFresh(v, now):
-		return nil, false, CauseInvalidated
-	default:
-		return nil, false, CauseUnproven
-	}
-	return it, outage, 0
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/mono"
-	"github.com/tiercache/tiercache/internal/unawaited"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 	"github.com/tiercache/tiercache/tier/internal/config"
@@ -121,19 +120,6 @@ func (c *Cache) answer(ctx context.Context, f *inflight.Call, key string, leads 
 	}
 	got, err = c.orStale(&f.Out, fallback)
 	return got, false, err
-}
-
-// countShared counts an answer of a call that another caller led.
-func (c *Cache) countShared(out *inflight.Outcome) {
-	c.ns.Stats.Shared.Add(1)
-	if out.Stale {
-		c.ns.Stats.Stale.Add(1)
-	}
-}
-
-func (c *Cache) usesLocal(o config.Call) bool {
-	// guard: bypass-uses-no-local-copy
-	return !o.NoLocal && !c.cfg.RemoteOnly && !c.ns.IsBypassed()
 }
 
 // orStale serves a value past its TTL instead of a loader's error, if the cache has
@@ -277,12 +263,6 @@ func (c *Cache) leasesFirst(f *inflight.Call, o config.Call) bool {
 	return c.s.places == nil && c.ns.MostlyMisses() && !o.Fresh && f.RefreshTarget == nil && c.suspendedCopy(f, o) == nil && c.s.Session.CanJudge(c.s.Session.Tail.View(), c.s.Session.ShardOf(f.Name))
 }
 
-// countMiss counts a remote miss.
-func (c *Cache) countMiss(why MissCause) {
-	c.ns.Stats.RemoteMisses[why].Add(1)
-	c.ns.CountRead(true)
-}
-
 // proveIdle reads the log if the store was idle: nothing else would prove local copies before the
 // next heartbeat, since no request of a cache that has only the local tier takes a delta along.
 func (c *Cache) proveIdle(ctx context.Context) {
@@ -402,57 +382,6 @@ func (c *Cache) afterReadError(ctx context.Context, f *inflight.Call, o config.C
 	return false
 }
 
-// countReadError counts a read that was not answered, unless its caller gave up.
-func (c *Cache) countReadError(ctx context.Context, err error) {
-	if ctx.Err() == nil && !errors.Is(err, backend.ErrClosed) {
-		c.countRequestError(unawaited.Is(ctx), err)
-	}
-}
-
-// countRemoteError counts a request that the remote tier did not answer. It does not
-// count one that was not sent.
-func (c *Cache) countRemoteError(err error) { c.countRequestError(false, err) }
-
-// countReleaseError counts a lease that could not be given up, for which no caller waits. That can be before the run begins, so it
-// asks nothing of the run.
-func (c *Cache) countReleaseError(err error) { c.countRequestError(true, err) }
-
-func (l *loadRun) countRemoteError(err error) { l.countRequestError(l.inBackground(), err) }
-
-func (c *Cache) countRequestError(background bool, err error) {
-	if breaker.Refused(err) {
-		return
-	}
-	c.ns.Stats.RemoteErrors.Add(1)
-	c.s.observeLater(Event{Kind: EventRemote, Namespace: c.ns.Path, Err: err, Background: background})
-}
-
-// seenOf returns the version of what was read, for call.seen and call.empty.
-func seenOf(stored backend.Item) (seen string, empty bool) {
-	seen = stored.Seen()
-	return seen, stored.Found() && seen == ""
-}
-
-// countUnusable counts a stored entry of which open made no item.
-func (c *Cache) countUnusable(ctx context.Context, cause MissCause, err error) {
-	c.ns.CountRead(true)
-	c.countMissed(ctx, cause, err)
-}
-
-// countMissed is countUnusable for a read that says nothing of what the next one finds.
-func (c *Cache) countMissed(ctx context.Context, cause MissCause, err error) {
-	c.ns.Stats.RemoteMisses[cause].Add(1)
-	if err != nil {
-		c.s.observeLater(Event{Kind: EventBadEntry, Namespace: c.ns.Path, Err: err, Background: unawaited.Is(ctx)})
-	}
-}
-
-// servesLate reports whether a value past its TTL answers a call, while it is renewed in the
-// background: not a caller that wants it fresh, nor that renewal.
-func (c *Cache) servesLate(f *inflight.Call, it *record.Item, now mono.Time, o config.Call) bool {
-	return now < it.Meta().Fresh.Add(c.cfg.StaleWhile) && !o.Fresh && f.RefreshTarget == nil
-}
-
 // finishFromRemote ends the call with the entry that was read, if that is valid and fresh
 // enough. If not, it sets the fields of f that a load needs. If the entry is of another encoding,
 // f goes beside it: what stands there is to be read, or loaded.
@@ -462,71 +391,4 @@ func (c *Cache) finishFromRemote(ctx context.Context, f *inflight.Call, stored b
 		c.refreshLater(ctx, load, due)
 	}
 	return ended
-}
-
-// finishWith is finishFromRemote, and leaves it to its caller to renew the item that is due.
-func (c *Cache) finishWith(ctx context.Context, f *inflight.Call, stored backend.Item, o config.Call) (ended bool, due *record.Item) {
-	f.Seen, f.Empty = seenOf(stored)
-	now := mono.Now()
-	r := storedValue{key: f.Key, stored: stored, Basis: f.Basis, now: now, keeps: c.usesLocal(o)}
-	var it *record.Item
-	var cause MissCause
-	var err error
-	if f.Beside != nil {
-		// The two entries were right together when the other one was read. This one may have been
-		// read later, together with a lease.
-		// guard: P1-as-of-link
-		f.Basis, r.Basis = f.Beside.Basis, f.Beside.Basis
-		it, cause, err = c.openBeside(ctx, &r, f.Beside.Nonce, MissCause(f.Beside.Cause))
-	} else {
-		it, cause, err = c.open(ctx, &r)
-		// guard: P2-no-replacing
-		if link := linkOf(stored, cause); it == nil && link != 0 && !f.Force {
-			c.s.Table.GoBeside(f, c.besideName(f.H), link, uint8(cause))
-			return false, nil
-		}
-	}
-	if it == nil {
-		c.countUnusable(ctx, cause, err)
-		return false, nil
-	}
-	return c.finishItem(f, it, now, o)
-}
-
-// finishItem is finishWith of an item.
-func (c *Cache) finishItem(f *inflight.Call, it *record.Item, now mono.Time, o config.Call) (ended bool, due *record.Item) {
-	late := now >= it.Meta().Fresh
-	if late && !c.servesLate(f, it, now, o) || f.Replaces(it) {
-		if late {
-			c.countMiss(CauseExpired)
-			f.Stale = it
-			if c.cfg.SoftTimeout > 0 && !o.Fresh && f.Beside == nil {
-				f.Found.Store(&inflight.Outcome{Served: inflight.Served{It: it, Origin: inflight.FromRemote, Stale: true}, Basis: f.Basis})
-			}
-		}
-		it.Release(c.s.Session.Tail)
-		return false, nil
-	}
-	if f.RefreshTarget == nil { // else it is no read
-		c.ns.Stats.RemoteHits.Add(1)
-		if late {
-			c.ns.Stats.Stale.Add(1)
-		}
-	}
-	if !late {
-		c.s.pauses.Succeed(f.H) // here or in another process
-	}
-	c.ns.CountRead(false)
-	if !c.usesLocal(o) || !c.s.Table.InsertIfUnchanged(f.H, &f.Watch, it) {
-		// guard: I10-untracked-read
-		c.removeOtherVersions(f.H, it, f)
-		it.Release(c.s.Session.Tail)
-	}
-	f.Finish(inflight.Outcome{Served: inflight.Served{It: it, Origin: inflight.FromRemote, Stale: late}})
-	c.s.Table.Unregister(f)
-	// guard: no-refresh-in-pause-of-remote-value
-	if _, paused := c.s.pauses.Paused(f.H, now); late && !paused || !late && !o.Fresh && c.refreshesEarly(it, now) {
-		return true, it
-	}
-	return true, nil
 }

@@ -2,7 +2,6 @@ package core
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	"github.com/tiercache/tiercache/internal/backend"
@@ -12,51 +11,9 @@ import (
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
-	"github.com/tiercache/tiercache/tier/internal/pace"
 	"github.com/tiercache/tiercache/tier/internal/pieces"
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
-
-// maxRefreshes bounds the calls to loaders that renew values in the background, in a store. What
-// is due beyond it is renewed when it is read again.
-const maxRefreshes = 64
-
-// refreshesEarly reports that it is time to renew an item ahead of its TTL: once, and once more
-// after each pause that follows a failure.
-func (c *Cache) refreshesEarly(it *record.Item, now mono.Time) bool {
-	if c.cfg.Early == 0 || now < it.EarlyAt(c.earlyShare(it)) || !it.Once(record.Early) {
-		return false
-	}
-	it.Plan(c.earlyShare(it))
-	return true
-}
-
-// earlyShare is the share of an item's TTL after which it is renewed early; 0 if it is not.
-func (c *Cache) earlyShare(it *record.Item) float64 {
-	if c.cfg.Early == 0 {
-		return 0
-	}
-	f := it.Meta()
-	return c.took.EarlyShare(c.cfg.Early, f.Fresh.Sub(f.Born), f.Nonce^c.s.seed)
-}
-
-// refreshEarlyAt has an item that was to be renewed ahead of its TTL, and was not, renewed when it
-// is read after at.
-func (c *Cache) refreshEarlyAt(it *record.Item, at mono.Time) {
-	it.Meta().Retry.Store(int64(at))
-	it.Again(record.Early)
-	it.Plan(c.earlyShare(it))
-}
-
-// countEarly counts the refreshes of values whose TTL has not passed.
-func (l *loadRun) countEarly(fs []*inflight.Call) {
-	now := mono.Now()
-	for _, f := range fs {
-		if now < f.RefreshTarget.Meta().Fresh {
-			l.ns.Stats.Early.Add(1)
-		}
-	}
-}
 
 // refreshLater renews items in the background, those whose keys have no call yet: with one run of
 // the loader.
@@ -178,47 +135,6 @@ func (c *Cache) present(ctx context.Context, h local.Key, key string, stored bac
 		c.ns.Stats.Stale.Add(1)
 	}
 	return it, stale
-}
-
-// pause begins the pause of a call's key, whose load has failed: see WithRetryAfter.
-func (c *Cache) pause(f *inflight.Call, err error) (until mono.Time) {
-	until = c.s.pauses.Fail(f.H, err, mono.Now(), c.cfg.RetryFirst, c.cfg.RetryMax)
-	if f.RefreshTarget != nil {
-		c.refreshEarlyAt(f.RefreshTarget, until)
-	}
-	return until
-}
-
-// startsPause reports whether a load that ended with err says that its source is failing.
-func (l *loadRun) startsPause(err error) bool {
-	cause := context.Cause(l.Context)
-	// guard: abandoned-load-is-no-failure
-	// guard: refused-load-is-no-failure
-	return cause != errLeft && cause != ErrClosed && !errors.Is(err, ErrNotFound) && err != ErrClosed && err != errAbandoned &&
-		!errors.Is(err, ErrOverloaded) && !errors.Is(err, ErrRecursiveLoad)
-}
-
-// finishPaused ends a call whose load has failed recently with that error, if its caller has a
-// value past its TTL instead, or wants no load (WithFailFast). It reports whether it did.
-//
-// Callers by other views, which have neither, lead a call of their own: see canServe.
-func (c *Cache) finishPaused(f *inflight.Call) bool {
-	if f.Force || f.RefreshTarget != nil {
-		return false
-	}
-	err, paused := c.s.pauses.Paused(f.H, mono.Now())
-	// guard: pause-of-another-process-is-of-stale-values
-	failsFast := c.cfg.FailFast && err != pace.ErrElsewhere
-	if !paused || !failsFast && !c.servesOnError(f.Stale) {
-		return false
-	}
-	c.finishAll([]*inflight.Call{f}, inflight.Outcome{Err: err, StaleFallback: f.Stale, Paused: true})
-	return true
-}
-
-// servesOnError reports whether an item past its TTL may be served instead of an error.
-func (c *Cache) servesOnError(it *record.Item) bool {
-	return it != nil && c.cfg.StaleOnError > 0 && c.ofType(it) && c.stillServable(it, c.cfg.StaleOnError)
 }
 
 // Refresh loads key, whatever the tiers hold, and waits for a load that is under way before.

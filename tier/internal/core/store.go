@@ -291,3 +291,7 @@ func (s *Store) Sync(ctx context.Context) error {
 	}
 	return s.RemoteError(ctx, "sync", err)
 }
+
+// maxRefreshes bounds the calls to loaders that renew values in the background, in a store. What
+// is due beyond it is renewed when it is read again.
+const maxRefreshes = 64

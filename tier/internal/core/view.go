@@ -11,6 +11,7 @@ import (
 	"weak"
 
 	"github.com/tiercache/tiercache/tier/internal/config"
+	"github.com/tiercache/tiercache/tier/internal/inflight"
 	"github.com/tiercache/tiercache/tier/internal/loads"
 	"github.com/tiercache/tiercache/tier/internal/pace"
 	"github.com/tiercache/tiercache/tier/internal/profile"
@@ -223,3 +224,6 @@ func (s *Store) AnyView(path string) *Cache {
 	}
 	return nil
 }
+
+// RunFunc runs a loader of one type of values, whose items are of kind k.
+type RunFunc func(ctx context.Context, k *record.Kind, loader any, fs []*inflight.Call, es []*LoadEntry, out []Loaded)

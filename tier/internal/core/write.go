@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
-	"github.com/tiercache/tiercache/internal/envelope"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/local"
@@ -22,49 +20,6 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/record"
 	"github.com/tiercache/tiercache/tier/internal/session"
 )
-
-// seal encodes an item for the remote tier. cost is the stated cost, or 0: then the estimate
-// is stored if other processes would have to look at all of the value for theirs.
-func (c *Cache) seal(it *record.Item, fresh, kept time.Duration, cost int64) ([]byte, error) {
-	f := it.Meta()
-	// guard: store-stated-cost
-	e := envelope.Entry{
-		Head:  envelope.Head{Expires: c.s.Session.ServerTimeIn(kept), Nonce: f.Nonce, AsOf: f.AsOf.Full(), Shape: c.typed.Shape, Negative: it.Negative},
-		Fresh: fresh, Life: kept, Cost: cost, Namespace: c.ns.Path, Key: it.Key, Sources: it.Sources(),
-	}
-	if !it.Negative {
-		var err error
-		if e.Payload, err = c.typed.Encode(it); err != nil {
-			return nil, fmt.Errorf("tier: encoding a value of namespace %q: %w", c.ns.Path, err)
-		}
-		// guard: largest-value
-		if n := int64(len(e.Payload)); n > c.s.Config.MaxValue {
-			return nil, fmt.Errorf("tier: encoding a value of namespace %q: %w", c.ns.Path, &tooLargeError{n, c.s.Config.MaxValue})
-		}
-		// guard: size-of-unread-value
-		c.correctGuess(it, len(e.Payload))
-		// guard: store-estimated-cost
-		if c.typed.Travels && cost == 0 {
-			e.Cost = f.Cost
-		}
-	}
-	return envelope.EncodeWithin(&e, c.cfg.Compress, c.s.Config.MaxValue)
-}
-
-// tooLargeError is the error of a value that is longer than [WithMaxValue].
-type tooLargeError struct{ size, limit int64 }
-
-func (e *tooLargeError) Error() string {
-	return fmt.Sprintf("it is %d bytes long, the limit is %d (WithMaxValue)", e.size, e.limit)
-}
-
-// expiryOf is when the server is to forget a sealed entry, by its clock.
-func expiryOf(sealed []byte) time.Time { return envelope.ExpiryOf(sealed) }
-
-// besideLink is an entry as it is stored beside one of another encoding; withoutLink is the entry.
-func besideLink(link uint64, sealed []byte) []byte { return envelope.Beside(link, sealed) }
-
-func withoutLink(beside []byte) []byte { return beside[envelope.LinkLen:] }
 
 // pendingSet is one value of a Set on its way.
 type pendingSet struct {

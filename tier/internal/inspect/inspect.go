@@ -1,4 +1,4 @@
-// Package inspect is how tier/tierdebug and a store's reports see into a store, beyond what the store tells everybody:
+// Package inspect is how tier/tierdebug and a store's reports see into a store, beyond what the store tells every caller:
 // [Watch] samples reads and measures times, and [Of] gives what is no exported method.
 package inspect
 
