@@ -268,6 +268,8 @@ func (c *Conn) checkLocked(m []byte) error {
 	// guard: subscription-answered-by-push
 	case o.kind == subscribe && (o.confirmed || !refused):
 		return fmt.Errorf("%w: a subscription is answered by something else", resp.ErrMalformed)
+	case o.kind == pong && refused: // what was said before may be why
+		return fmt.Errorf("%w: the end of a subscription is refused: %q", resp.ErrMalformed, c.refusal)
 	// guard: subscription-ends-with-pong
 	case o.kind == unsubscribe && string(texts[0]) == "PONG", o.kind == pong && !isPong(kind, texts[0]):
 		return fmt.Errorf("%w: the end of a subscription is answered by something else", resp.ErrMalformed)

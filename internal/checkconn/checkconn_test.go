@@ -114,6 +114,7 @@ func TestAClientReadsNothingThatItDidNotAskFor(t *testing.T) {
 		"unsubscribing":                                 {unsub + get, unsubbed + "+PONG\r\n_\r\n", "", "EOF"},
 		"unsubscribing with all":                        {unsub, unsubbed + unsubbed + unsubbed + "+PONG\r\n", "", "EOF"},
 		"unsubscribing refused":                         {unsub + get, "-NOPERM no\r\n+PONG\r\n_\r\n", "", "EOF"},
+		"unsubscribing refused, and its ping":           {unsub + get, "-NOAUTH no\r\n", "-NOAUTH no\r\n", `is refused: "NOAUTH no"`},
 		"unsubscribing refused oddly":                   {unsub, "", "-PONG\r\n", "no RESP"},
 		"the ping of it refused":                        {unsub + get, unsubbed + "-NOPERM no\r\n", "_\r\n", "no RESP"},
 		"the ping of it answered otherwise":             {unsub, unsubbed, "+OK\r\n", "no RESP"},
