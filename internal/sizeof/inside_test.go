@@ -261,7 +261,7 @@ func TestSlicesOfOneArrayCountAsThatArray(t *testing.T) {
 		all[999].name = text(i, 1000)
 		return map[string][]author{"all": all, "odd": all[500:], "last": all[999:]}
 	})
-	if size, guess := For(reflect.TypeFor[[][]struct{}]()).Of([][]struct{}{make([]struct{}, 5), make([]struct{}, 7)}); size != 3*word+6*word || guess != 0 {
+	if size, guess := For(reflect.TypeFor[[][]struct{}]()).Of([][]struct{}{make([]struct{}, 5), make([]struct{}, 7)}); size != class(3*word, true)+class(6*word, true) || guess != 0 {
 		t.Error(size, guess)
 	}
 }
