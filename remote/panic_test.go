@@ -60,7 +60,7 @@ func TestAPanicInTheClientsGoroutinesEndsTheConnection(t *testing.T) {
 					return wildConn{c, &reads, &writes}, err
 				}})
 			c, err := b.Connect(within(t), backend.Options{Prefix: valkeytest.Prefix(t), Timeout: time.Second, Panics: panics,
-				Events: backend.Events{Changed: func([]string) {}, Lost: func() { lost.Add(1) }, Published: func(string) {}}})
+				Events: backend.Events{Changed: func([]string) {}, Lost: func() { lost.Add(1) }, Moved: func() { lost.Add(1) }, Published: func(string) {}}})
 			require.NoError(t, err)
 			ask := func() (err error) {
 				defer func() { // the caller's own goroutine may be the one that reads or writes
