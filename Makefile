@@ -111,9 +111,9 @@ races: race ## 100,000 rounds of every race (RACES=n)
 faults: ## the battery of faults (TIERCACHE_SEED=n repeats one), and the search of the protocol's model
 	@$(WITH_SERVER) && go test -count=1 -timeout=$(TIMEOUT) -v -run 'Faults|NoOrder|Without' $(TESTFLAGS) $(AT_FULL_SPEED)
 
-# One world at a time, since each takes up to 8 GB.
+# One world at a time, since each takes up to 14 GB.
 .PHONY: model
-model: ## search the protocol's models in large worlds too: half an hour, up to 8 GB (TESTFLAGS=-run=Large)
+model: ## search the protocol's models in large worlds too: half an hour, up to 14 GB (TESTFLAGS=-run=Large)
 	TIERCACHE_MODEL=1 GOMEMLIMIT=6GiB go test -p=1 -count=1 -timeout=0 -v $(TESTFLAGS) ./internal/model/...
 
 .PHONY: outage

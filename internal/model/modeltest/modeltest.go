@@ -3,7 +3,7 @@
 //
 // With -short a search ends after a few thousand states, and under the race
 // detector after a few hundred: it is one goroutine, and would take minutes. With TIERCACHE_MODEL set
-// the tests also search the worlds that take long, and up to 8 GB.
+// the tests also search the worlds that take long, and up to 14 GB.
 package modeltest
 
 import (
