@@ -325,7 +325,7 @@ func (w *wayToLoad) race(t *testing.T, rounds int64) {
 		rounds, reads.Load(), unanswered.Load(), runs.Load(), stores[0].Stats().Refreshes, stores[0].Stats().Stale, old.Load())
 	require.Zero(t, old.Load())
 	require.Positive(t, runs.Load())
-	if w.outages && rounds >= 500 { // with fewer it may not be found to be away
+	if w.outages && rounds >= 10_000 { // with fewer it may not be found to be away
 		require.Positive(t, stores[0].Stats().Outages)
 	}
 }
