@@ -11,6 +11,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
+	"github.com/tiercache/tiercache/internal/remoteerr"
 	"github.com/tiercache/tiercache/internal/remotetest"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/remote"
@@ -45,6 +46,16 @@ func do(client valkey.Client, args ...string) valkey.ValkeyMessage {
 	return m
 }
 
+// doAgain does a command that may be done twice, once more if its connection had been ended: Disconnect of a cluster's harness
+// ends those of its own client too, which learns of it from the next command.
+func doAgain(ctx context.Context, client valkey.Client, cmd valkey.Completed) (valkey.ValkeyMessage, error) {
+	m, err := client.Do(ctx, cmd.Pin()).ToMessage()
+	if err != nil && remoteerr.Unreachable(err) {
+		return client.Do(ctx, cmd).ToMessage()
+	}
+	return m, err
+}
+
 // withhold has messages of a change log wait.
 func withhold(client valkey.Client, log string, d time.Duration) {
 	const script = `
@@ -60,8 +71,8 @@ return redis.call('ZADD', KEYS[1], -1, 'm' .. told .. ':' .. string.format('%.0f
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	micros := strconv.FormatInt((changelog.MessageBurst + d).Microseconds(), 10)
-	if err := client.Do(ctx, client.B().Eval().Script(script).Numkeys(1).Key(log).Arg(micros).Build()).Error(); err != nil {
-		panic(err)
+	if _, err := doAgain(ctx, client, client.B().Eval().Script(script).Numkeys(1).Key(log).Arg(micros).Build()); err != nil {
+		panic("withhold messages of " + log + ": " + err.Error())
 	}
 }
 

@@ -17,7 +17,6 @@ import (
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
-	"github.com/tiercache/tiercache/internal/remoteerr"
 	"github.com/tiercache/tiercache/internal/remotetest"
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/remote"
@@ -40,10 +39,7 @@ func clusterHarness(t *testing.T, c *valkeytest.Cluster) remotetest.Harness {
 	keyed := func(name, key string, args ...string) valkey.ValkeyMessage {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		m, err := client.Do(ctx, client.B().Arbitrary(name).Keys(key).Args(args...).Build()).ToMessage()
-		if err != nil && remoteerr.Unreachable(err) { // Disconnect ends its connections as well
-			m, err = client.Do(ctx, client.B().Arbitrary(name).Keys(key).Args(args...).Build()).ToMessage()
-		}
+		m, err := doAgain(ctx, client, client.B().Arbitrary(name).Keys(key).Args(args...).Build())
 		if err != nil && !valkey.IsValkeyNil(err) {
 			panic(name + " " + key + ": " + err.Error())
 		}

@@ -126,8 +126,10 @@ func hello(text string) func(net.Conn) {
 		switch {
 		case strings.HasPrefix(cmd, "HELLO"):
 			return "%3\r\n+server\r\n+valkey\r\n+version\r\n+8.0.1\r\n+proto\r\n:3\r\n"
-		case strings.HasPrefix(cmd, "CLIENT"), strings.HasPrefix(cmd, "PING"):
+		case strings.HasPrefix(cmd, "CLIENT"):
 			return "+OK\r\n"
+		case strings.HasPrefix(cmd, "PING"): // a client that ends its subscriptions waits for it
+			return "+PONG\r\n"
 		}
 		return text
 	})
@@ -285,8 +287,10 @@ func clusterOf(host, port string) func(net.Conn) {
 			return "%3\r\n+server\r\n+valkey\r\n+version\r\n+8.0.1\r\n+proto\r\n:3\r\n"
 		case strings.HasPrefix(cmd, "CLUSTER SLOTS"):
 			return slots
-		case strings.HasPrefix(cmd, "CLIENT"), strings.HasPrefix(cmd, "PING"):
+		case strings.HasPrefix(cmd, "CLIENT"):
 			return "+OK\r\n"
+		case strings.HasPrefix(cmd, "PING"): // a client that ends its subscriptions waits for it
+			return "+PONG\r\n"
 		}
 		return "-ERR no\r\n"
 	})
