@@ -17,14 +17,7 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/inflight"
 	"github.com/tiercache/tiercache/tier/internal/loads"
 	"github.com/tiercache/tiercache/tier/internal/pieces"
-	"github.com/tiercache/tiercache/tier/internal/record"
 )
-
-// Loaded is the result of a loader for one key.
-type Loaded struct {
-	It  *record.Item // with only the value set; may be nil with err
-	Err error
-}
 
 // LoadFunc runs the user's loader for the calls, whose entries it fills, and
 // sets a result for each.
