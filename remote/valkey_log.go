@@ -88,12 +88,10 @@ func (c *valkeyConn) tell(ctx context.Context) {
 			return
 		case w := <-c.withheld:
 			for w.wait > 0 && ctx.Err() == nil {
-				due := time.NewTimer(w.wait)
 				select {
-				case <-due.C:
+				case <-time.After(w.wait):
 				case <-ctx.Done():
 				}
-				due.Stop()
 				w.wait = c.tellNow(ctx, w.tick, false)
 			}
 		}
@@ -188,12 +186,10 @@ func (c *valkeyConn) trim(ctx context.Context) {
 				b.more(strconv.Itoa(maxForgotten), strconv.FormatInt(retention.Microseconds(), 10))
 				more, _ = runOne(rctx, c.plain, b).number() // after an error the next change that looks asks again
 				cancel()
-				pause := time.NewTimer(4 * time.Since(begun))
 				select {
-				case <-pause.C:
+				case <-time.After(4 * time.Since(begun)):
 				case <-ctx.Done():
 				}
-				pause.Stop()
 			}
 		}
 	}

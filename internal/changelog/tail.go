@@ -248,10 +248,8 @@ func (t *Tail) backOff(tick <-chan time.Time) {
 	if failures == 0 || failures == 1 && t.View().Proof != 0 {
 		return
 	}
-	timer := time.NewTimer(min(time.Millisecond<<min(failures, 6), t.cfg.Heartbeat/4))
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(min(time.Millisecond<<min(failures, 6), t.cfg.Heartbeat/4)):
 	case <-tick:
 	case <-t.ctx.Done():
 	}

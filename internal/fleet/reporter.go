@@ -45,12 +45,10 @@ func (r *Reporter) Run(ctx context.Context) {
 	opened, last := r.now(), time.Now()
 	wait := time.Duration(mrand.Int64N(int64(time.Second)))
 	for {
-		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return
-		case <-timer.C:
+		case <-time.After(wait):
 		}
 		now := time.Now()
 		report := r.tell(max(now.Sub(last), time.Millisecond))

@@ -51,11 +51,9 @@ func (s *Session) openOffline(ctx context.Context, o backend.Options, reads func
 				return
 			}
 			l.noted(s, err)
-			timer := time.NewTimer(pause/2 + rand.N(pause/2+1))
 			select {
-			case <-timer.C:
+			case <-time.After(pause/2 + rand.N(pause/2+1)):
 			case <-s.goroutines.Ctx.Done():
-				timer.Stop()
 				return
 			}
 		}
