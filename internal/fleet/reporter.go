@@ -1,9 +1,11 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"maps"
 	mrand "math/rand/v2"
 	"slices"
 	"strings"
@@ -139,18 +141,7 @@ func Sort(reports []Report, now time.Time) []Report {
 			latest[r.ID] = r
 		}
 	}
-	reports = reports[:0]
-	for _, r := range latest {
-		reports = append(reports, r)
-	}
-	slices.SortFunc(reports, func(a, b Report) int {
-		if n := strings.Compare(a.Host, b.Host); n != 0 {
-			return n
-		}
-		if a.PID != b.PID {
-			return a.PID - b.PID
-		}
-		return strings.Compare(a.ID, b.ID)
+	return slices.SortedFunc(maps.Values(latest), func(a, b Report) int {
+		return cmp.Or(strings.Compare(a.Host, b.Host), a.PID-b.PID, strings.Compare(a.ID, b.ID))
 	})
-	return reports
 }
