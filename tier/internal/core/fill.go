@@ -35,15 +35,12 @@ type pendingFill struct {
 // the run.
 func (l *loadRun) fill(fs []*inflight.Call, r loadResult) {
 	ctx := context.WithoutCancel(l.Values)
-	done := l.one.done[:]
-	if len(fs) > 1 {
-		done = make([]finishedLoad, len(fs))
-	}
+	done := make([]finishedLoad, len(fs))
 	for i, f := range fs {
 		done[i] = l.finished(ctx, f, r, i)
 	}
 	l.dropOlder(ctx, fs, done)
-	fills := l.one.fills[:0]
+	var fills []pendingFill
 	var release []string
 	for i, f := range fs {
 		d := &done[i]
@@ -218,10 +215,7 @@ func (l *loadRun) keepUnstored(f *inflight.Call, it *record.Item, kept time.Dura
 // stays, unless invalidations show that the key was changed by another write: see
 // Table.CommitProvisional.
 func (l *loadRun) store(ctx context.Context, fills []pendingFill) {
-	writes := l.one.writes[:]
-	if len(fills) > 1 {
-		writes = make([]backend.Write, len(fills))
-	}
+	writes := make([]backend.Write, len(fills))
 	var bytes int64
 	for i := range fills {
 		l.keepProvisionally(&fills[i])
@@ -344,8 +338,6 @@ func (l *loadRun) settleAll(fills []pendingFill, begun mono.Time, written []back
 		l.releaseLater(refused) // or the next load would wait for our lease to expire
 	}
 	settled = true
-	clear(l.one.writes[:]) // a loader may have kept its context, and with it the run
-	clear(fills)
 	if e := breaker.Worst(written, nil); err != nil || remoteerr.Away(e) {
 		l.countRemoteError(e)
 	}
