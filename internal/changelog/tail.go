@@ -320,12 +320,13 @@ func (t *Tail) Wake() {
 // CatchUp returns once every change acknowledged before the call has been
 // applied, or with the error that prevented it.
 func (t *Tail) CatchUp(ctx context.Context) error {
-	return t.ask(ctx, nil)
+	return t.Fetch(ctx, nil)
 }
 
-// ask reads a delta until its answer could be applied. In each round except the last the
-// log was found lost, or was replaced meanwhile, or more witnesses were needed.
-func (t *Tail) ask(ctx context.Context, scopes []invalidation.Scope) error {
+// Fetch is CatchUp that also asks for the latest changes of the scopes (rule R6): it reads a delta until its
+// answer could be applied. In each round except the last the log was found lost, or was replaced meanwhile, or
+// more witnesses were needed.
+func (t *Tail) Fetch(ctx context.Context, scopes []invalidation.Scope) error {
 	for range maxRounds {
 		q := t.query(scopes)
 		d, err := t.log.Delta(ctx, q.DeltaQuery)
