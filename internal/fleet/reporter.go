@@ -1,9 +1,11 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"maps"
 	mrand "math/rand/v2"
 	"slices"
 	"strings"
@@ -45,12 +47,10 @@ func (r *Reporter) Run(ctx context.Context) {
 	opened, last := r.now(), time.Now()
 	wait := time.Duration(mrand.Int64N(int64(time.Second)))
 	for {
-		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return
-		case <-timer.C:
+		case <-time.After(wait):
 		}
 		now := time.Now()
 		report := r.tell(max(now.Sub(last), time.Millisecond))
@@ -141,18 +141,7 @@ func Sort(reports []Report, now time.Time) []Report {
 			latest[r.ID] = r
 		}
 	}
-	reports = reports[:0]
-	for _, r := range latest {
-		reports = append(reports, r)
-	}
-	slices.SortFunc(reports, func(a, b Report) int {
-		if n := strings.Compare(a.Host, b.Host); n != 0 {
-			return n
-		}
-		if a.PID != b.PID {
-			return a.PID - b.PID
-		}
-		return strings.Compare(a.ID, b.ID)
+	return slices.SortedFunc(maps.Values(latest), func(a, b Report) int {
+		return cmp.Or(strings.Compare(a.Host, b.Host), a.PID-b.PID, strings.Compare(a.ID, b.ID))
 	})
-	return reports
 }

@@ -102,14 +102,11 @@ func (s *Session) editBypasses(ctx context.Context, edit func([]changelog.Bypass
 		if done || err != nil {
 			return err
 		}
-		timer := time.NewTimer(betweenEdits/2 + mrand.N(betweenEdits/2))
 		select {
-		case <-timer.C:
+		case <-time.After(betweenEdits/2 + mrand.N(betweenEdits/2)):
 		case <-ctx.Done():
-			timer.Stop()
 			return ctx.Err()
 		case <-s.goroutines.Ctx.Done():
-			timer.Stop()
 			return context.Cause(s.goroutines.Ctx)
 		}
 	}
@@ -279,16 +276,13 @@ func (s *Session) keepBypasses() {
 			return
 		}
 		b.mu.Unlock()
-		timer := time.NewTimer(max(rest, time.Millisecond))
 		select {
-		case <-timer.C:
+		case <-time.After(max(rest, time.Millisecond)):
 		case <-b.news:
 			failed = true
 		case <-s.goroutines.Ctx.Done():
-			timer.Stop()
 			return
 		}
-		timer.Stop()
 	}
 }
 
