@@ -27,8 +27,8 @@ import (
 
 // Valkey returns the backend that connects to a Valkey server (or Redis 7 and
 // later). Addresses, credentials, TLS and database come from o; what tracking
-// depends on is set here, and options of o that would silence it are rejected
-// by Connect with an error that names them.
+// depends on is set here, and options of o that would silence it are rejected by
+// tier.Open with an error that names them.
 //
 // Except in a cluster, entries are read and written over one connection that is dialled
 // and greeted as o says, but is none of the client's: what concerns the client's pools,

@@ -107,7 +107,7 @@ type Result[V any] struct {
 //
 // It returns ErrNotFound if the loader did (now or within the negative TTL),
 // the loader's error as it is, a *LoadPanic, an error that matches
-// ctx's if ctx ends first, or ErrClosed. What the local tier has is returned though ctx has ended. That the remote tier is down is none:
+// ctx's if ctx ends first, or ErrClosed. What the local tier has is returned though ctx has ended. That the remote tier is down is no error:
 // the loader answers, and Stats and Health tell.
 func (c *Cache[V]) Get(ctx context.Context, key string, load Loader[V], options ...CallOption) (V, error) {
 	if len(options) == 0 && load != nil {
