@@ -201,10 +201,10 @@ func WithLogger(l *slog.Logger) Option {
 }
 
 // WithObserver has f called after loads, fills, writes and invalidations, and after
-// errors; not after local hits, which are in Stats. f is called without locks, when the
-// callers of what it is told of have been answered, or in a goroutine of its own: it may
-// read the very key. Otherwise it is called in the goroutine that did the work, which may be
-// a caller's, and must be quick: of errors, 10,000 wait for it, and no more are told. Default none.
+// errors; not after local hits, which are in [Stats]. f is called under no lock, and may read
+// the cache, the very key too. It runs in the goroutine that did the work, which may be a
+// caller's, or in one of the store, and must be quick: up to 10,000 errors wait for it, and what
+// comes beyond them is not told. What it panics with is logged. Default none.
 func WithObserver(f func(Event)) Option {
 	return storeOption(func(c *storeConfig) {
 		c.Observer = nil

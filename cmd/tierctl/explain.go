@@ -102,7 +102,7 @@ func (c *command) named(args []string) (*explanation, error) {
 	}
 	namespace, _, ok := parseName(prefix, args[0])
 	if !ok {
-		return nil, usagef("%q is no name of an entry of prefix %q: want %s:d:NAMESPACE:{…}", args[0], prefix, prefix)
+		return nil, usagef("%q alone is no name of an entry of prefix %q: want a namespace and a key, or the server's name of an entry, as %s:d:NAMESPACE:{…}", args[0], prefix, prefix)
 	}
 	return &explanation{Namespace: namespace, RemoteKey: strings.TrimSuffix(args[0], leaseSuffix)}, nil
 }

@@ -42,6 +42,8 @@ func (s *server) reports(ctx context.Context) ([]fleet.Report, time.Time, error)
 
 const noReports = "no process reports: stores do that which are opened with tier.WithReport"
 
+const noHotKeys = "no process has reported a key that it reads: reports are written every ten seconds, and keys are sampled"
+
 func (c *command) fleetCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "fleet",
@@ -140,6 +142,10 @@ type topRow struct {
 func (c *command) printTop(rows []topRow, processes int) error {
 	if processes == 0 {
 		_, err := fmt.Fprintln(c.out, noReports)
+		return err
+	}
+	if len(rows) == 0 {
+		_, err := fmt.Fprintln(c.out, noHotKeys)
 		return err
 	}
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)

@@ -332,7 +332,7 @@ func (c *command) printStats(st *statistics, top int) error {
 	bold := c.paint(color.Bold)
 	t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 	if l := st.Log; l.Present {
-		fmt.Fprintf(t, "change log\t%s\n", bold(fmt.Sprintf("%d scopes", l.Scopes)))
+		fmt.Fprintf(t, "change log\t%s\n", bold(countOf(int(l.Scopes), "scope")))
 		fmt.Fprintf(t, "position\t%s@%d, %s, %v ago\n", l.Incarnation, l.Tick, l.TickTime.Format(timeFormat), round(time.Duration(l.Age)))
 		if l.FloorTime != nil {
 			fmt.Fprintf(t, "floor\t%s: entries from before are not believed\n", l.FloorTime.Format(timeFormat))
@@ -399,7 +399,11 @@ func (c *command) printSample(s sampleStats) error {
 	if s.Measured == "length" {
 		basis += "; memory from lengths, since this user may not ask for MEMORY USAGE"
 	}
-	_, err := fmt.Fprintf(c.out, "(%s; %d keys are no entries of this prefix)\n", basis, s.Others)
+	others := countOf(int(s.Others), "key") + " are no entries"
+	if s.Others == 1 {
+		others = "1 key is no entry"
+	}
+	_, err := fmt.Fprintf(c.out, "(%s; %s of this prefix)\n", basis, others)
 	return err
 }
 

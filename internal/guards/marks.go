@@ -85,7 +85,7 @@ var marks = []mark{
 	{"decoder-keeps-own-bytes", "drop", "TestWhatACodecKeeps"},
 	{"scratch-abandoned-after-error", "false", "./internal/wire TestWhatWasGivenUp"},
 	{"memory-of-last-answer", "false", "./internal/wire TestAnswersToOneRequest"},
-	{"memory-of-one-array", "sub && depth == 0 => ", "./internal/resp FuzzReply"},
+	{"memory-of-one-array", "sub && depth == 0 => ", "./internal/resp TestAnArrayInAnArray"},
 	{"uncoalesced-read-waits-once", "drop", "TestI8AGetManyOfWhatIsNotKept"},
 	{"I7-renew-lease", "drop", "TestALeaseIsRenewed"},
 	{"R8-renewed-in-time-for-shorter-leases", "sub 3 => 3 * 2", "TestI7LeasesOfTwoLengths"},

@@ -75,3 +75,14 @@ func elements(r Reply) int {
 	}
 	return n
 }
+
+// Guard: memory-of-one-array.
+func TestAnArrayInAnArrayHasItsOwnMemory(t *testing.T) {
+	b := []byte("*3\r\n$1\r\na\r\n*2\r\n$1\r\nb\r\n$1\r\nc\r\n:1\r\n")
+	expected, _ := Decode(b)
+	var m Memory
+	for range 2 {
+		r, _ := DecodeInto(&m, b)
+		require.Equal(t, expected, r)
+	}
+}

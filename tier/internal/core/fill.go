@@ -493,7 +493,7 @@ func (l *loadRun) finished(ctx context.Context, f *inflight.Call, r loadResult, 
 	// changed, and the caller would never learn what was wrong with them.
 	// guard: bad-argument-is-error
 	if wrong := cfg.Check(l.s.Config.MaxTTL); wrong != nil {
-		return finishedLoad{err: badArgument(wrong, err)}
+		return finishedLoad{err: badArgument(fmt.Errorf("tier: the entry that a loader of namespace %q describes: %w", l.ns.Path, wrong), err)}
 	}
 	negative := errors.Is(err, ErrNotFound)
 	if err != nil && !negative {
