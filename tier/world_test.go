@@ -189,7 +189,7 @@ func lookup[V any](t *testing.T, c *tier.Cache[V], load tier.Loader[V], options 
 // channel to wait on.
 func within(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	require.Eventually(t, ok, 10*time.Second, time.Millisecond, what)
+	require.Eventually(t, ok, 30*time.Second, time.Millisecond, what)
 }
 
 var errCut = errors.New("cut off")
