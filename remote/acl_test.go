@@ -424,6 +424,7 @@ func ptr(m valkey.ValkeyMessage) *valkey.ValkeyMessage { return &m }
 
 // What the README names for clusters is enough for one.
 func TestTheRightsForAClusterSuffice(t *testing.T) {
+	t.Parallel()
 	valkeytest.EachCluster(t, 3, func(t *testing.T, c *valkeytest.Cluster) {
 		for _, s := range c.Nodes() {
 			s.Do(t, slices.Concat([]string{"ACL", "SETUSER", "tiercache", "on", ">secret"}, readmeRights(t),

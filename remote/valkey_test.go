@@ -36,7 +36,7 @@ func eventually(t *testing.T, cond func() bool, what string) {
 	t.Helper()
 	poll := time.NewTicker(time.Millisecond)
 	defer poll.Stop()
-	for deadline := time.Now().Add(20 * time.Second); !cond(); <-poll.C {
+	for deadline := time.Now().Add(30 * time.Second); !cond(); <-poll.C {
 		if time.Now().After(deadline) {
 			t.Fatalf("never happened: %s", what)
 		}

@@ -505,7 +505,7 @@ func TestALargeValueIsStoredInBothTiers(t *testing.T) {
 
 // A Set of a large value whose caller gives up while it is sent ahead stores nothing.
 func TestALargeSetThatIsGivenUpEarlyIsNotStored(t *testing.T) {
-	s, err := tier.Open(t.Context(), tier.WithValkey(valkeytest.Shared(t).URL()), tier.WithPrefix(valkeytest.Prefix(t)))
+	s, err := tier.Open(t.Context(), tier.WithValkey(valkeytest.Shared(t).URL()), tier.WithPrefix(valkeytest.Prefix(t)), tier.WithRemoteTimeout(10*time.Second))
 	require.NoError(t, err)
 	defer s.Close()
 	c := view[string](t, s, "docs")

@@ -248,7 +248,7 @@ func TestASetOfWhatWasReadBeforeAChangeHasSettled(t *testing.T) {
 func TestAChangeSettlesThoughItsProcessIsKilled(t *testing.T) {
 	const lag = 400 * time.Millisecond
 	if url := os.Getenv("TIERCACHE_TEST_JOB"); url != "" {
-		s, err := tier.Open(t.Context(), tier.WithValkey(url), tier.WithPrefix(os.Getenv("TIERCACHE_TEST_PREFIX")), tier.Settle(lag))
+		s, err := tier.Open(t.Context(), tier.WithValkey(url), tier.WithPrefix(os.Getenv("TIERCACHE_TEST_PREFIX")), tier.Settle(lag), tier.WithRemoteTimeout(10*time.Second))
 		require.NoError(t, err)
 		_, err = s.InvalidateSource(t.Context(), "doc")
 		require.NoError(t, err)

@@ -298,7 +298,7 @@ func (f *fleet) check(t *testing.T, round int, entries []*entry, verdicts map[st
 		require.NoError(t, tail.CatchUp(ctx))
 	}
 	for _, tail := range f.tails { // each may have turned to a new log
-		require.Eventually(t, func() bool { return !tail.Health().UndeliveredAll }, 10*time.Second, 100*time.Microsecond)
+		require.Eventually(t, func() bool { return !tail.Health().UndeliveredAll }, 30*time.Second, 100*time.Microsecond)
 	}
 	for i, tail := range f.tails {
 		require.NoError(t, tail.CatchUp(ctx)) // the first may have begun a new log

@@ -54,9 +54,6 @@ type Harness struct {
 	// loss, after all that a store asked for has been answered: to the replicas of
 	// a cluster.
 	LateDials bool
-
-	// Races is how many times writes race; 0 means 20,000.
-	Races int
 }
 
 // Run runs the battery.
@@ -102,7 +99,7 @@ type test struct {
 	run  func(t *testing.T, h Harness)
 }
 
-const patience = 20 * time.Second
+const patience = 30 * time.Second
 
 // eventually waits until cond holds; it is for what happens elsewhere.
 func eventually(t testing.TB, cond func() bool, what string, args ...any) {
