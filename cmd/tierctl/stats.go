@@ -351,7 +351,7 @@ func (c *command) printStats(st *statistics, top int) error {
 			fmt.Fprintf(t, "set by key\t%s\n", firstOf(l.Declared, 5))
 		}
 	} else {
-		fmt.Fprintf(t, "change log\tnone\n")
+		fmt.Fprintf(t, "change log\tnone: no store of this prefix has used this server, or its log was lost\n")
 	}
 	if err := t.Flush(); err != nil {
 		return err
