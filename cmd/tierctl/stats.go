@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -320,10 +321,7 @@ func (p *sampler) estimate(keys int64, finished bool) (all []namespaceStats, sam
 		all = append(all, *st)
 	}
 	slices.SortFunc(all, func(a, b namespaceStats) int {
-		if a.Bytes != b.Bytes {
-			return int(max(min(b.Bytes-a.Bytes, 1), -1))
-		}
-		return strings.Compare(a.Namespace, b.Namespace)
+		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), strings.Compare(a.Namespace, b.Namespace))
 	})
 	return all, sample
 }

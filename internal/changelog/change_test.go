@@ -145,7 +145,7 @@ func TestAFailedChangeSettlesToo(t *testing.T) {
 		recorded := s.log.changes[len(s.log.changes)-1].scopes
 		require.Len(t, recorded, 2, "it was sent again")
 		require.True(t, slices.ContainsFunc(recorded, func(x Scope) bool {
-			_, lag, settles := changelog.LagMember(x)
+			lag, settles := changelog.LagOf(x)
 			return settles && lag == 5*time.Second
 		}), recorded)
 	}, heartbeat(250*time.Millisecond))

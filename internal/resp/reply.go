@@ -28,14 +28,13 @@ type Reply struct {
 }
 
 // line returns the text of the line that b begins with, less its type, and what
-// follows; ok is false if b does not hold it all. A line too short to be one is an
-// empty text.
-func line(b []byte) (text, rest []byte, ok bool) {
+// follows: nothing if b does not hold it all. A line too short to be one is an empty text.
+func line(b []byte) (text, rest []byte) {
 	end := bytes.IndexByte(b, '\n')
 	if end < 0 {
-		return nil, nil, false
+		return nil, nil
 	}
-	return b[1:max(1, end-1)], b[end+1:], true
+	return b[1:max(1, end-1)], b[end+1:]
 }
 
 // Decode reads a message that Scan has found whole, and returns what follows it.
@@ -88,7 +87,7 @@ func (d *decoder) decode(b []byte, depth int) (r Reply, rest []byte) {
 		return Reply{Kind: Error, Text: "an answer that is nested too deeply"}, nil
 	}
 	kind := b[0]
-	text, rest, _ := line(b)
+	text, rest := line(b)
 	switch kind {
 	case '+', ',', '(':
 		if string(text) == "OK" {
@@ -183,12 +182,12 @@ func named(m []byte) (keys []string) {
 	if !NamesKeys(m) {
 		return nil
 	}
-	count, rest, _ := line(m[len(invalidationHead)-1:])
+	count, rest := line(m[len(invalidationHead)-1:])
 	n, err := Number(count)
 	for err == nil && len(rest) > 0 && rest[0] == '$' {
 		var length, after []byte
 		var size int64
-		length, after, _ = line(rest)
+		length, after = line(rest)
 		if size, err = Number(length); err != nil || size < 0 {
 			return nil
 		}
