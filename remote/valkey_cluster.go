@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -290,11 +291,7 @@ func (k *shards) dropLocked(address string) bool {
 // tells no more of its keys, missing ones included, and may go on for a while as if it had it.
 func (k *shards) publishLocked() {
 	owners, table := new([backend.Slots]*node), new([backend.Slots]*backend.Shard)
-	nodes := make([]*node, 0, len(k.nodes))
-	for _, n := range k.nodes {
-		nodes = append(nodes, n)
-	}
-	slices.SortFunc(nodes, func(a, b *node) int { return int(a.state.epoch - b.state.epoch) })
+	nodes := slices.SortedFunc(maps.Values(k.nodes), func(a, b *node) int { return int(a.state.epoch - b.state.epoch) })
 	for _, n := range nodes {
 		for r := range strings.FieldsSeq(n.state.slots) {
 			if moving, ok := movingSlot(r); ok {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -120,7 +119,7 @@ printed is the server's name of the entry, which tierctl explain takes.`,
 			totals := fleet.Top(reports)
 			rows := make([]topRow, 0, min(most, len(totals)))
 			for _, t := range totals[:min(most, len(totals))] {
-				rows = append(rows, topRow{t.PerSecond, t.Processes, t.Namespace, fmt.Sprintf("%s:d:%s:{%s}", s.prefix, escapePath(t.Namespace), t.Hash)})
+				rows = append(rows, topRow{t.PerSecond, t.Processes, t.Namespace, namespacePrefix(s.prefix, t.Namespace) + ":{" + t.Hash + "}"})
 			}
 			if c.json {
 				return c.printJSON(rows)
@@ -155,18 +154,4 @@ func (c *command) printTop(rows []topRow, processes int) error {
 		fmt.Fprintf(w, "%.4g\t%d of %d\t%s\t%s\n", r.PerSecond, r.Processes, processes, printable(r.Namespace), printable(r.Name))
 	}
 	return w.Flush()
-}
-
-// escapePath spells a namespace as the names of its entries do: docs/format.md, "Names".
-func escapePath(path string) string {
-	var b strings.Builder
-	for i := range len(path) {
-		switch c := path[i]; {
-		case c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.' || c == ':':
-			b.WriteByte(c)
-		default:
-			fmt.Fprintf(&b, "%%%02x", c)
-		}
-	}
-	return b.String()
 }

@@ -289,6 +289,6 @@ func (s *scene) judgeAsOf(a AsOf, scopes ...Scope) changelog.Verdict {
 	s.Helper()
 	marks := s.Pin(scopes)
 	defer s.Release(marks)
-	v, _ := s.Judge(a, marks)
+	v := s.Judge(a, marks)
 	return v
 }

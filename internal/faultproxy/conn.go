@@ -96,10 +96,8 @@ func (c *conn) pause(d time.Duration) bool {
 	if d <= 0 {
 		return c.gone.Err() == nil
 	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(d):
 		return true
 	case <-c.gone.Done():
 		return false
@@ -283,10 +281,8 @@ func (l *lane) act(r *Rule, m *message) bool {
 }
 
 func (l *lane) later(d time.Duration, m *message) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(d):
 		l.write(m)
 	case <-l.c.gone.Done():
 	}

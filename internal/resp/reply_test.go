@@ -39,6 +39,10 @@ func FuzzReply(f *testing.F) {
 			require.Zero(t, part, "a part was taken for all")
 		}
 		r, _ := Decode(b[:n])
+		var m Memory
+		DecodeInto(&m, []byte("*3\r\n$5\r\nother\r\n:7\r\n*1\r\n$1\r\nx\r\n"))
+		again, _ := DecodeInto(&m, b[:n])
+		require.Equal(t, r, again, "in memory that is used again")
 		require.LessOrEqual(t, elements(r), n)
 		if keys, ok := Invalidated(b[:n]); ok && keys != nil {
 			require.Equal(t, "invalidate", r.Array[0].Text)

@@ -249,7 +249,7 @@ func (c *Cache) lookupRemote(ctx context.Context, f *inflight.Call, load LoadFun
 		}
 		return fallback
 	}
-	l.start(ctx, l.only(f))
+	l.start(ctx, []*inflight.Call{f})
 	return fallback
 }
 
