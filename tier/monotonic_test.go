@@ -402,3 +402,54 @@ func TestI1NoReadGoesBehindAValueWhileTheOlderIsRemoved(t *testing.T) {
 		hooks.Reach(nil)
 	}
 }
+
+// Guard: likewise if the connection on which the change was told is lost before this process takes the lease.
+//
+//	A: has read 1, past its TTL, and waits for the lease, which B holds
+//	B: deletes the key, which ends its lease; the invalidation is lost with A's connection
+//	C: has the lease next, and A asks for it over its next connection in vain
+//	A: takes the lease
+//	D: begins, and shares A's load, which fails
+func TestI2NoFallbackIsOlderThanALostConnection(t *testing.T) {
+	for tracked, options := range tracking {
+		for local, option := range map[string]tier.CacheOption{"remote only": tier.WithRemoteOnly(), "both tiers": tier.WithLocalTTL(time.Hour)} {
+			t.Run(tracked+", "+local, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					hub := embeddedFleet(t, nil).hub
+					w := &world{t, hub, "test", nil}
+					a, hooks := w.open(options...)
+					b, _ := w.open(options...)
+					c, _ := w.open(options...)
+					ca, cb, cc := cacheOf[int](t, a, tier.WithStaleOnError(time.Hour), option), cacheOf[int](t, b), cacheOf[int](t, c)
+					require.NoError(t, cb.Set(bg, "k", 1, tier.WithTTL(time.Minute)))
+					require.NoError(t, ca.Set(bg, "k", 1, tier.WithTTL(time.Minute)))
+					time.Sleep(2 * time.Minute)
+					holds, next, end := make(chan struct{}), make(chan struct{}), make(chan struct{})
+					go cb.Get(bg, "k", func(context.Context, *tier.Entry) (int, error) { <-holds; return 2, nil })
+					synctest.Wait()
+					go ca.Get(bg, "k", func(context.Context, *tier.Entry) (int, error) { <-end; return 0, errOrigin })
+					synctest.Wait() // it has read 1, and waits for the lease
+					hooks.Filter(func(e interpose.Event) bool { return e.Changed == nil })
+					require.NoError(t, cb.Delete(bg, "k"))
+					go cc.Get(bg, "k", func(context.Context, *tier.Entry) (int, error) { <-next; return 0, errOrigin })
+					synctest.Wait()
+					hub.Disconnect()
+					time.Sleep(3 * time.Second)
+					close(next)
+					time.Sleep(3 * time.Second)
+					got := make(chan error)
+					go func() {
+						v, err := ca.Get(bg, "k", fails[int](errOrigin))
+						assert.Zero(t, v)
+						got <- err
+					}()
+					synctest.Wait()
+					close(end)
+					require.ErrorIs(t, <-got, errOrigin)
+					close(holds)
+					synctest.Wait()
+				})
+			})
+		}
+	}
+}

@@ -190,3 +190,82 @@ func TestAnEarlyRefreshThatFailedIsTriedAgain(t *testing.T) {
 		assert.Equal(t, "v2", find(t, c, "k", unneeded).Value)
 	})
 }
+
+// Guard: a call that a pause ends, since its caller has a value past its TTL, gives no error if that value changes before the caller is
+// given it. The caller loads, as one without a value does.
+//
+//	A: GetMany(other, k): k is in a pause, and there is a value past its TTL; other is loaded
+//	B: changes the source of that value
+//	A: other is there; the value of k may not be served any more
+func TestAValueThatChangesAfterAPauseEndedItsCallIsLoaded(t *testing.T) {
+	for name, elsewhere := range map[string]bool{"a pause of its own": false, "a pause of another process": true} {
+		t.Run(name, func(t *testing.T) {
+			inBubbles(t, func(t *testing.T, f *fleet) {
+				a, b := f.process(), f.process()
+				options := []tier.CacheOption{tier.WithTTL(time.Minute), tier.WithStaleOnError(time.Hour), tier.WithRemoteOnly()}
+				ca, cb := view[string](t, a, "docs", options...), view[string](t, b, "docs", options...)
+				find(t, cb, "k", is("old", "doc"))
+				find(t, ca, "k", unneeded)
+				time.Sleep(61 * time.Second)
+				failed := ca
+				if elsewhere {
+					failed = cb
+				}
+				assert.True(t, find(t, failed, "k", fails[string](errOrigin)).Stale)
+				synctest.Wait()
+				if elsewhere { // which this process hears when it would load
+					assert.True(t, find(t, ca, "k", unneeded).Stale)
+				}
+				load := func(ctx context.Context, keys []string, es tier.Entries) (map[string]string, error) {
+					got := make(map[string]string)
+					for _, key := range keys {
+						if key == "other" {
+							_, err := b.InvalidateSource(ctx, "doc")
+							assert.NoError(t, err)
+							assert.NoError(t, a.Sync(ctx))
+						}
+						got[key] = "new"
+					}
+					return got, nil
+				}
+				got, err := ca.GetMany(t.Context(), []string{"other", "k"}, load)
+				assert.NoError(t, err)
+				assert.Equal(t, map[string]string{"k": "new", "other": "new"}, got)
+			})
+		})
+	}
+}
+
+// Guard: likewise if it changes while the fleet is asked whether the key is in a pause.
+func TestAValueThatChangesWhileAPauseIsHeardOfIsLoaded(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		hooks := &interpose.Backend{Inner: f.hub}
+		options := []tier.Option{tier.WithPrefix(f.prefix), tier.WithRemote(hooks)}
+		if !f.tracked {
+			options = append(options, tier.WithoutTracking())
+		}
+		a, err := tier.Open(t.Context(), options...)
+		require.NoError(t, err)
+		defer a.Close()
+		b := f.process()
+		how := []tier.CacheOption{tier.WithTTL(time.Minute), tier.WithStaleOnError(time.Hour)}
+		ca, cb := view[string](t, a, "docs", how...), view[string](t, b, "docs", how...)
+		find(t, cb, "k", is("old", "doc"))
+		time.Sleep(61 * time.Second)
+		assert.True(t, find(t, cb, "k", fails[string](errOrigin)).Stale)
+		synctest.Wait()
+		asked := 0
+		hooks.After(func(op interpose.Op) error {
+			if op != interpose.Lease {
+				return nil
+			}
+			if asked++; asked == 2 { // the lease, and the right
+				_, err := a.InvalidateSource(t.Context(), "doc")
+				assert.NoError(t, err)
+			}
+			return nil
+		})
+		assert.Equal(t, "new", find(t, ca, "k", is("new", "doc")).Value)
+		assert.GreaterOrEqual(t, asked, 2)
+	})
+}

@@ -138,3 +138,60 @@ func TestR10AStaleValueFoundBeforeAChangeIsNotShared(t *testing.T) {
 		<-joins
 	})
 }
+
+// Guard: a stale value that a call has found is not given to a fresh caller that begins after a change of which this process was not
+// told yet. That caller reads the remote tier, and the log, itself.
+//
+//	A: leads a call, and reads 1 past its TTL; its loader takes long
+//	B, another process: changes the source; its message is late
+//	C: reads the key fresh, and joins the call of A
+func TestI4AFreshReadIsNotGivenAStaleValueFromBeforeAChange(t *testing.T) {
+	for name, changes := range map[string]func(ctx context.Context, b *tier.Store, cb *tier.Cache[string]) error{
+		"source": func(ctx context.Context, b *tier.Store, _ *tier.Cache[string]) error {
+			_, err := b.InvalidateSource(ctx, "doc")
+			return err
+		},
+		"key":         func(ctx context.Context, _ *tier.Store, cb *tier.Cache[string]) error { return cb.Set(ctx, "k", "new") },
+		"key deleted": func(ctx context.Context, _ *tier.Store, cb *tier.Cache[string]) error { return cb.Delete(ctx, "k") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubbles(t, func(t *testing.T, f *fleet) {
+				hooks := &interpose.Backend{Inner: f.hub}
+				options := []tier.Option{tier.WithPrefix(f.prefix), tier.WithRemote(hooks), tier.WithHeartbeat(time.Hour), tier.WithMaxStaleness(10 * time.Hour)}
+				if !f.tracked {
+					options = append(options, tier.WithoutTracking())
+				}
+				a, err := tier.Open(t.Context(), options...)
+				require.NoError(t, err)
+				defer a.Close()
+				b := f.process()
+				how := []tier.CacheOption{tier.WithTTL(time.Minute), tier.WithStaleOnError(time.Hour), tier.WithSoftTimeout(50 * time.Millisecond), tier.WithRemoteOnly()}
+				ca, cb := view[string](t, a, "docs", how...), view[string](t, b, "docs", how...)
+				find(t, ca, "k", is("old", "doc"))
+				time.Sleep(2 * time.Minute)
+				hooks.Filter(func(interpose.Event) bool { return false })
+				release := make(chan struct{})
+				var all sync.WaitGroup
+				all.Go(func() {
+					_, _ = ca.Get(t.Context(), "k", func(context.Context, *tier.Entry) (string, error) { // it began before the change
+						<-release
+						return "", errOrigin
+					})
+				})
+				synctest.Wait()
+				require.NoError(t, changes(t.Context(), b, cb))
+				all.Go(func() { assert.Equal(t, "new", find(t, ca, "k", is("new", "doc"), tier.Fresh()).Value) })
+				all.Go(func() {
+					got, err := ca.GetMany(t.Context(), []string{"k"}, func(context.Context, []string, tier.Entries) (map[string]string, error) {
+						return map[string]string{"k": "new"}, nil
+					}, tier.Fresh())
+					assert.NoError(t, err)
+					assert.Equal(t, "new", got["k"])
+				})
+				time.Sleep(time.Second)
+				close(release)
+				all.Wait()
+			})
+		})
+	}
+}

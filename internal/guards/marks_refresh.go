@@ -15,7 +15,7 @@ func init() {
 		{"pause-of-another-view", "true", "TestARememberedErrorIsNot"},
 		{"I10-unstored-leaves-no-copy", "drop", "TestI10WhatIsNotStored"},
 		{"answer-before-end-of-context", "false", "TestAnAnswerComesBefore"},
-		{"refused-fallback-is-read", "sub c.readFallback(ctx, f) => it", "TestASoftTimeoutIsThatOfACallerThatMayNotShare"},
+		{"refused-fallback-is-read", "sub c.readFallback(ctx, f, o) => it", "TestASoftTimeoutIsThatOfACallerThatMayNotShare"},
 		{"wake-between-sleeps", "false", "./tier/internal/inflight TestACallThatIsWoken"},
 	}...)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/local"
+	"github.com/tiercache/tiercache/tier/internal/config"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
 	"github.com/tiercache/tiercache/tier/internal/loads"
 	"github.com/tiercache/tiercache/tier/internal/record"
@@ -25,7 +26,7 @@ func waitFor(ctx context.Context, e *inflight.Event) error {
 // await waits for a call to end, for ctx, or for the soft timeout, counted from since, if there is
 // a value past its TTL, which is served in that case: the caller's own fallback, or the one that the
 // call has read remotely, if the caller may share that.
-func (c *Cache) await(ctx context.Context, f *inflight.Call, leads bool, since snapshot, fallback *record.Item) (instead inflight.Served, ended bool, err error) {
+func (c *Cache) await(ctx context.Context, f *inflight.Call, leads bool, since snapshot, fallback *record.Item, o config.Call) (instead inflight.Served, ended bool, err error) {
 	// First: what a caller has is not given up because its context has ended by now.
 	// guard: answer-before-end-of-context
 	if f.Finished() {
@@ -47,10 +48,10 @@ func (c *Cache) await(ctx context.Context, f *inflight.Call, leads bool, since s
 		case <-ctx.Done():
 			return inflight.Served{}, false, endOf(ctx)
 		case <-soft:
-			it, refused := c.newerFallback(f, leads, since, fallback)
+			it, refused := c.newerFallback(f, leads, since, fallback, o)
 			if it == nil && refused && !looked {
 				// guard: refused-fallback-is-read
-				looked, it = true, c.readFallback(ctx, f)
+				looked, it = true, c.readFallback(ctx, f, o)
 			}
 			if it != nil && c.stillServable(it, c.cfg.StaleWindow()) {
 				c.s.Table.Detach(f)
@@ -71,13 +72,17 @@ func (c *Cache) await(ctx context.Context, f *inflight.Call, leads bool, since s
 //	A: leads a call, and reads 1 past its TTL
 //	B: sets the key to 2
 //	C: begins, and must not be given 1
-func (c *Cache) newerFallback(f *inflight.Call, leads bool, since snapshot, fallback *record.Item) (it *record.Item, refused bool) {
+//
+// A caller that wants the value fresh is given nothing that another one has read: of what had changed before it began this process may
+// not have been told yet.
+func (c *Cache) newerFallback(f *inflight.Call, leads bool, since snapshot, fallback *record.Item, o config.Call) (it *record.Item, refused bool) {
 	found := f.Found.Load()
 	if found == nil || !c.ofType(found.It) {
 		return fallback, false
 	}
+	// guard: I4-fresh-read-is-given-nothing-found
 	// guard: R10-found-older-than-change
-	if !leads && (changedSince(found, since) || !c.provenSince(found, since, false)) {
+	if !leads && (o.Fresh || changedSince(found, since) || !c.provenSince(found, since, false)) {
 		return fallback, true
 	}
 	if fallback != nil && fallback.Meta().Born > found.It.Meta().Born {
@@ -91,12 +96,13 @@ func (c *Cache) newerFallback(f *inflight.Call, leads bool, since snapshot, fall
 //	B: begins, in a store that was idle, and knows of no change of the last seconds
 //	A: has begun a call before; its read takes the changes along, and finds 1 past its TTL; its loader takes long
 //	B: joins the call, whose read is of before B knew what has changed
-func (c *Cache) readFallback(ctx context.Context, f *inflight.Call) *record.Item {
+func (c *Cache) readFallback(ctx context.Context, f *inflight.Call, o config.Call) *record.Item {
 	if c.awaitStored(ctx, f.H) != nil {
 		return nil
 	}
 	v := c.s.Session.Tail.View()
-	stored, done, err := c.s.Session.ReadOne(ctx, c.ns.RemoteName(f.H), false, v)
+	// guard: I4-fresh-fallback-asks-delta
+	stored, done, err := c.s.Session.ReadOne(ctx, c.ns.RemoteName(f.H), o.Fresh, v)
 	if err != nil {
 		c.countReadError(ctx, err)
 	}
@@ -135,13 +141,13 @@ func awaits(ctx context.Context, f *inflight.Call) (done func(), err error) {
 }
 
 // awaitTraced is await, of which the tracer is told where a caller waits for the call of another.
-func (c *Cache) awaitTraced(ctx context.Context, f *inflight.Call, leads bool, since snapshot, fallback *record.Item) (instead inflight.Served, ended bool, err error) {
+func (c *Cache) awaitTraced(ctx context.Context, f *inflight.Call, leads bool, since snapshot, fallback *record.Item, o config.Call) (instead inflight.Served, ended bool, err error) {
 	if leads || !c.s.Config.Trace.On() || f.Finished() {
-		return c.await(ctx, f, leads, since, fallback)
+		return c.await(ctx, f, leads, since, fallback, o)
 	}
 	begun := time.Now()
 	tctx := c.s.Config.Trace.Start(ctx, traced.Op{Name: "wait", Namespace: c.ns.Path, Keys: 1})
-	instead, ended, err = c.await(ctx, f, leads, since, fallback)
+	instead, ended, err = c.await(ctx, f, leads, since, fallback, o)
 	out := traced.Outcome{Err: err, Took: time.Since(begun)}
 	if ended { // else the call still belongs to its leader
 		if out.Err = f.Out.Err; f.Loaded != nil {

@@ -89,7 +89,7 @@ func (c *Cache) Lookup(ctx context.Context, key string, load LoadFunc, o config.
 // answer waits for a call of key and returns what its caller is given. again tells a caller to
 // look the key up once more: the call has ended, and its outcome is not for that caller.
 func (c *Cache) answer(ctx context.Context, f *inflight.Call, key string, leads bool, since snapshot, fallback *record.Item, o config.Call) (got inflight.Served, again bool, err error) {
-	instead, ended, err := c.awaitTraced(ctx, f, leads, since, fallback)
+	instead, ended, err := c.awaitTraced(ctx, f, leads, since, fallback, o)
 	c.s.Table.Leave(f)
 	switch {
 	case err != nil || !ended:
@@ -109,17 +109,30 @@ func (c *Cache) answer(ctx context.Context, f *inflight.Call, key string, leads 
 		}
 	case f.Key != key, // another key of the same hash
 		f.Out.Err == errAbandoned, !leads && !c.canShare(ctx, f, since, o):
-		if err = waitFor(ctx, &f.Left); err != nil {
-			c.ns.Stats.Cancelled.Add(1)
+		return c.answerAgain(ctx, f)
+	case f.Out.Paused:
+		// There was a value when the call ended without a load, and it may have ended or changed since.
+		// guard: paused-call-without-value-loads
+		if got, err = c.orStale(&f.Out, fallback); err != nil && !c.canServe(&f.Out) {
+			return c.answerAgain(ctx, f)
 		}
-		return inflight.Served{}, err == nil, err
-	case !leads || f.Out.Paused:
+		c.countShared(&f.Out)
+		return got, false, err
+	case !leads:
 		c.countShared(&f.Out)
 	case f.Out.Refused:
 		c.ns.Stats.Refused.Add(1)
 	}
 	got, err = c.orStale(&f.Out, fallback)
 	return got, false, err
+}
+
+// answerAgain has a caller look its key up once more, when the others have left the call.
+func (c *Cache) answerAgain(ctx context.Context, f *inflight.Call) (_ inflight.Served, again bool, err error) {
+	if err = waitFor(ctx, &f.Left); err != nil {
+		c.ns.Stats.Cancelled.Add(1)
+	}
+	return inflight.Served{}, err == nil, err
 }
 
 // orStale serves a value past its TTL instead of a loader's error, if the cache has

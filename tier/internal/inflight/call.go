@@ -248,9 +248,11 @@ func (t *Table) Restart(f *Call, v *changelog.View, now mono.Time) {
 	s := t.shard(f.H)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if f.Watch.invalidations != f.Basis.Invalidations {
-		// The key changed since it was read. Callers that begin from here on may share
-		// the load, but must not fall back on the value from before:
+	// guard: I2-fallback-of-lost-connection
+	// guard: I2-fallback-of-lost-server
+	if f.Watch.invalidations != f.Basis.Invalidations || f.Basis.Epoch != v.Epoch || f.Basis.Shard.Gone() {
+		// The key changed since it was read; or it may have, and what the server told of that was lost. Callers that begin
+		// from here on may share the load, but must not fall back on the value from before:
 		//
 		//	A: has read 1, past its TTL
 		//	B: sets the key to 2
