@@ -51,15 +51,25 @@ func (s *Session) OnOutageEnd(*breaker.Outage) {
 	}
 }
 
-// onRefusal is called when the server begins to refuse requests of a kind, and with nil when it has performed one again. It
-// may run on the reader goroutine of a connection.
-func (s *Session) onRefusal(k breaker.Kind, err error) {
+// onRefusal is called when a server begins to refuse requests of a kind. It may run on the reader goroutine of a connection. The
+// goroutine that it starts ends the refusal.
+func (s *Session) onRefusal(k breaker.Kind, server string, err error) {
 	s.goroutines.Spawn(func() {
-		if err != nil {
-			s.Cfg.Logger.Warn("tiercache: the server refuses a kind of request", "kind", k.String(), "error", err)
-			return
+		of := []any{"kind", k.String()}
+		if server != "" {
+			of = append(of, "server", server)
 		}
-		s.Cfg.Logger.Info("tiercache: the server performs a kind of request again", "kind", k.String())
+		s.Cfg.Logger.Warn("tiercache: the server refuses a kind of request", append(of, "error", err)...)
+		for left := breaker.Brief; left > 0; left = s.Conn.EndRefusal(k, server) {
+			timer := time.NewTimer(left)
+			select {
+			case <-timer.C:
+			case <-s.goroutines.Ctx.Done():
+				timer.Stop()
+				return
+			}
+		}
+		s.Cfg.Logger.Info("tiercache: the server performs a kind of request again", of...)
 	})
 }
 
