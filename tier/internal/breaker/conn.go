@@ -58,7 +58,7 @@ func (g *Conn) ofShard(s *backend.Shard, name string) *Breaker {
 	if b, ok := g.shards.Load(s.Address()); ok {
 		return b.(*Breaker)
 	}
-	b := &Breaker{onOpen: g.Server.onOpen, onClose: g.Server.onClose}
+	b := &Breaker{Server: s.Address(), onOpen: g.Server.onOpen, onClose: g.Server.onClose}
 	b.Probe = func(ctx context.Context) { g.probeShard(ctx, b, name) }
 	if s.Address() == "" { // for keys of which no server is known
 		b.Probe = func(ctx context.Context) { g.probeShard(ctx, b) }

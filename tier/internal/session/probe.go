@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 )
 
@@ -29,17 +30,29 @@ func (s *Session) tell(a *breaker.Outage) {
 	case <-a.Over:
 	case <-s.goroutines.Ctx.Done():
 	}
+	of := s.serverOf(a)
 	if a.Tell() {
-		s.Cfg.Logger.Warn("tiercache: the remote tier does not answer, reads go to their loaders", "error", a.Cause, "since", a.Since)
+		s.Cfg.Logger.Warn("tiercache: the remote tier does not answer, reads go to their loaders", append(of, "error", a.Cause, "since", a.Since)...)
 	}
 	if !a.Told() {
 		return
 	}
 	select {
 	case <-a.Over:
-		s.Cfg.Logger.Info("tiercache: the remote tier answers again", "away", time.Since(a.Since).Round(time.Millisecond), "requests_not_sent", a.NotAsked.Load())
+		s.Cfg.Logger.Info("tiercache: the remote tier answers again", append(of, "away", time.Since(a.Since).Round(time.Millisecond), "requests_not_sent", a.NotAsked.Load())...)
 	case <-s.goroutines.Ctx.Done():
 	}
+}
+
+// serverOf says in a line of the log which server of a cluster an outage is of. The one that has the log is told of apart.
+func (s *Session) serverOf(a *breaker.Outage) (of []any) {
+	if a.Of.Server != "" {
+		return []any{"server", a.Of.Server}
+	}
+	if shard := s.Conn.Shard(s.Cfg.Prefix); a.Of == &s.Conn.Server && shard != nil && shard != backend.NoShard {
+		return []any{"server", "the one that has the change log"}
+	}
+	return nil
 }
 
 // OnOutageEnd is called when the breaker closes. It wakes the tail, so that changes that
