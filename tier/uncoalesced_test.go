@@ -179,6 +179,39 @@ func TestWhatACodecKeepsIsNotUsedAgain(t *testing.T) {
 	})
 }
 
+// keepingPlaces is a codec that keeps where it has decoded into.
+type keepingPlaces struct{ kept *[]*string }
+
+func (k keepingPlaces) Marshal(v any) ([]byte, error) { return []byte(v.(string)), nil }
+
+func (k keepingPlaces) Unmarshal(b []byte, v any) error {
+	*k.kept = append(*k.kept, v.(*string))
+	*v.(*string) = string(b)
+	return nil
+}
+
+// A value that refers to itself, as one does whose UnmarshalJSON keeps its receiver, or that a codec refers to, stays what
+// it is, although values that are not kept are decoded one after another.
+func TestWhereACodecHasDecodedIsNotUsedAgain(t *testing.T) {
+	onEachRemote(t, func(t *testing.T, f *fleet) {
+		var kept []*string
+		c := view[string](t, f.process(), "docs", tier.WithCodec(keepingPlaces{&kept}))
+		all, keys := make(map[string]string), []string(nil)
+		for i := range 20 {
+			keys = append(keys, strconv.Itoa(i))
+			all[keys[i]] = fmt.Sprintf("the value of %d", i)
+		}
+		require.NoError(t, c.SetMany(t.Context(), all))
+		got, err := c.GetMany(t.Context(), keys, noneLoaded[string], tier.NoLocal())
+		require.NoError(t, err)
+		require.Equal(t, all, got)
+		require.Len(t, kept, len(keys))
+		for i, key := range keys {
+			require.Equal(t, all[key], *kept[i])
+		}
+	})
+}
+
 // noneLoaded finds nothing.
 func noneLoaded[V any](context.Context, []string, tier.Entries) (map[string]V, error) {
 	return nil, nil

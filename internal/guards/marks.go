@@ -80,6 +80,8 @@ var marks = []mark{
 	{"I2-uncoalesced-read-proof", "drop", "TestI2WhatIsReadPast"},
 	{"uncoalesced-read-is-fresh", "true", "TestGetManyOfWhatIsNotKept"},
 	{"uncoalesced-read-releases-marks", "drop", "TestGetManyOfWhatIsNotKeptHoldsNoMarks"},
+	{"item-used-again-is-empty", "drop", "TestGetManyOfWhatIsNotKept$"},
+	{"decoded-apart-is-not-reused", "sub new(V) => record.ValueIn[V](it)", "TestWhereACodecHasDecoded"},
 	{"uncoalesced-read-waits-once", "drop", "TestI8AGetManyOfWhatIsNotKept"},
 	{"I7-renew-lease", "drop", "TestALeaseIsRenewed"},
 	{"R8-renewed-in-time-for-shorter-leases", "sub 3 => 3 * 2", "TestI7LeasesOfTwoLengths"},
