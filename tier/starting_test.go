@@ -185,6 +185,7 @@ func TestHealthyMeansThatEachKindOfRequestIsPerformed(t *testing.T) {
 		"exists":   {"setting a value", "storing a loaded value"},
 		"unlink":   {"deleting an entry"},
 		"del":      {"setting a value", "deleting an entry"},
+		"get":      {"giving up a lease"},
 	} {
 		t.Run(right, func(t *testing.T) {
 			var log journal
@@ -202,6 +203,9 @@ func TestHealthyMeansThatEachKindOfRequestIsPerformed(t *testing.T) {
 				_, err = c.Lookup(t.Context(), k("set"), is("v"))
 				_, err2 := c.Refresh(t.Context(), k("set"), is("w"))
 				errs = append(errs, err, err2)
+				if _, err = c.Get(t.Context(), k("bad"), fails[string](errOrigin)); !errors.Is(err, errOrigin) {
+					errs = append(errs, err)
+				}
 				_, err = c.GetMany(t.Context(), []string{k("a"), k("b")}, func(_ context.Context, keys []string, _ tier.Entries) (map[string]string, error) {
 					out := make(map[string]string)
 					for _, key := range keys {
