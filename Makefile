@@ -129,8 +129,9 @@ scaling: ## what fleets of up to 10,000 stores take a server, by a simulation: t
 	cd bench && go run ./scaling -o ../docs/images/scaling.svg
 
 .PHONY: soak
-soak: ## faults and reads for DURATION=1h, with memory, goroutines and staleness; 1,000 stores opened and closed
-	@$(WITH_SERVER) && TIERCACHE_SOAK=$(or $(DURATION),1h) go test -count=1 -timeout=0 -v -run 'TestSoak|AThousandStores' $(TESTFLAGS) ./internal/coherence ./tier
+soak: ## faults and reads for DURATION=1h, with memory, goroutines and staleness; 1,000 stores opened and closed; each right, and each state of a server
+	@$(WITH_SERVER) && TIERCACHE_SOAK=$(or $(DURATION),1h) go test -count=1 -timeout=0 -v -run 'TestSoak|AThousandStores|NoRightIsMissed|TheMinimalRights|AFailoverWhile' $(TESTFLAGS) ./internal/coherence ./tier
+	@$(WITH_SERVER) && cd cmd/tierctl && TIERCACHE_SOAK=$(or $(DURATION),1h) go test -count=1 -timeout=0 -v -run 'EachStateOfAServer' $(TESTFLAGS) .
 
 .PHONY: mixed
 mixed: ## a fleet of this version and the one before (BEFORE=commit), rolled forwards and back TURNS=3 times: needs the history

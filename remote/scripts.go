@@ -469,14 +469,14 @@ redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 return 1
 `)
 	// scriptExtend: KEYS lease; ARGV token, ttl ms.
-	scriptExtend = newScript(`
-if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+	scriptExtend = newScript(luaHolder + `
+if holder ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 `)
 
 	// scriptRelease: KEYS lease; ARGV token.
-	scriptRelease = newScript(`
-if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+	scriptRelease = newScript(luaHolder + `
+if holder ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 `)
 
@@ -489,11 +489,19 @@ if outside(ARGV[1], ARGV[2]) then return -1 end
 ` + luaDelete)
 
 	// scriptDiscard: KEYS data, lease; ARGV token.
-	scriptDiscard = newScript(`
+	scriptDiscard = newScript(luaHolder + `
 -- guard: R8-holder-discards
-if redis.pcall('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+if holder ~= ARGV[1] then return 0 end
 ` + luaDelete)
 )
+
+// luaHolder gets which token has the lease, the last of the keys. What is no string is no lease; that the user may not ask for it
+// is an error: otherwise no lease would be given up or renewed, and nothing would tell.
+const luaHolder = `
+local holder = redis.pcall('GET', KEYS[#KEYS])
+-- guard: refused-get-of-lease-is-error
+if type(holder) == 'table' and not string.find(holder.err, 'WRONGTYPE', 1, true) then return holder end
+`
 
 // writeCommand is what scriptPlace has another for.
 const writeCommand = "redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])"

@@ -38,8 +38,9 @@ type Health struct {
 	// server withholds it, is in Warnings.
 	Mode string
 	// Refused are the kinds of requests that the server refuses while it performs others
-	// (a right was revoked, a command is missing), each with what it says: reading an entry,
-	// setting a value, and so on. A kind is refused until one of its requests is performed.
+	// (a right was revoked, a command is missing, its memory is full, it cannot save), each with what it
+	// says: reading an entry, setting a value, and so on. In a cluster the error names the servers. A kind is refused until its
+	// requests have been performed for a second; that memory is full, or a disk, is over when other kinds of writes show so.
 	Refused map[string]error
 	// RemoteErr is why the remote tier does not answer, or nil.
 	RemoteErr error

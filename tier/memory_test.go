@@ -61,8 +61,9 @@ func TestReadsStayRightUnderEveryMaxmemoryPolicy(t *testing.T) {
 			h := sa.Health(t.Context())
 			assert.Equal(t, policy, h.Policy)
 			assert.Equal(t, int64(6<<20), h.MaxMemory)
-			assert.True(t, h.Healthy)
+			assert.Equal(t, policy != "noeviction", h.Healthy, "%v", h.Refused)
 			if policy == "noeviction" {
+				assert.ErrorIs(t, h.Refused["storing a large loaded value"], remote.ErrFull, "%v", h.Refused)
 				assert.Positive(t, st.Full, "%+v", st.Counts)
 				full := 0
 				for _, e := range seen.of(tier.EventFill) {
@@ -146,7 +147,11 @@ func TestAChangeNeedsNoRoom(t *testing.T) {
 				assert.Equal(t, "new", find(t, a, key, is("new")).Value)
 			}
 			assert.Equal(t, int64(2), sb.Stats().Full)
-			assert.True(t, sa.Health(t.Context()).Healthy)
+			h := sa.Health(t.Context())
+			assert.False(t, h.Healthy)
+			assert.NoError(t, h.RemoteErr)
+			assert.NotContains(t, h.Refused, "recording a change")
+			assert.NotContains(t, h.Refused, "deleting an entry")
 		})
 	}
 }

@@ -186,6 +186,7 @@ func TestHealthyMeansThatEachKindOfRequestIsPerformed(t *testing.T) {
 		"exists":   {"setting a value", "storing a loaded value"},
 		"unlink":   {"deleting an entry"},
 		"del":      {"setting a value", "deleting an entry"},
+		"get":      {"giving up a lease"},
 	} {
 		t.Run(right, func(t *testing.T) {
 			var log journal
@@ -203,6 +204,9 @@ func TestHealthyMeansThatEachKindOfRequestIsPerformed(t *testing.T) {
 				_, err = c.Lookup(t.Context(), k("set"), is("v"))
 				_, err2 := c.Refresh(t.Context(), k("set"), is("w"))
 				errs = append(errs, err, err2)
+				if _, err = c.Get(t.Context(), k("bad"), fails[string](errOrigin)); !errors.Is(err, errOrigin) {
+					errs = append(errs, err)
+				}
 				_, err = c.GetMany(t.Context(), []string{k("a"), k("b")}, func(_ context.Context, keys []string, _ tier.Entries) (map[string]string, error) {
 					out := make(map[string]string)
 					for _, key := range keys {
@@ -240,6 +244,60 @@ func TestHealthyMeansThatEachKindOfRequestIsPerformed(t *testing.T) {
 			eventually(t, "healthy again", func() bool {
 				require.NoError(t, errors.Join(use()...))
 				return store.Health(t.Context()).Healthy && strings.Contains(log.String(), `performs a kind of request again" kind="`+kinds[0]+`"`)
+			})
+		})
+	}
+}
+
+// A server that stores nothing more answers all the same: it is no outage, and it is not well. Each kind is told once, although values that
+// are there are read in requests for leases.
+func TestHealthyMeansThatTheServerStores(t *testing.T) {
+	s := valkeytest.Start(t)
+	for name, c := range map[string]struct {
+		begin, end []string
+		says       string
+		full       bool
+	}{
+		"noeviction":       {[]string{"maxmemory", "1"}, []string{"maxmemory", "0"}, "OOM ", true},
+		"volatile-lru":     {[]string{"maxmemory-policy", "volatile-lru", "maxmemory", "1"}, []string{"maxmemory", "0", "maxmemory-policy", "noeviction"}, "OOM ", true},
+		"too few replicas": {[]string{"min-replicas-to-write", "1"}, []string{"min-replicas-to-write", "0"}, "NOREPLICAS ", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log journal
+			store, err := tier.Open(t.Context(), tier.WithValkey(s.URL()), tier.WithPrefix(valkeytest.Prefix(t)), tier.WithLogger(log.logger()), tier.WithRemoteTimeout(10*time.Second))
+			require.NoError(t, err)
+			defer store.Close()
+			c2 := view[string](t, store, "docs", tier.WithRemoteOnly())
+			n := 0
+			use := func() error {
+				n++
+				_, err := c2.Lookup(t.Context(), fmt.Sprint(n), is("v"))
+				_, err2 := c2.Lookup(t.Context(), "there", is("v"))
+				return errors.Join(err, err2, c2.Set(t.Context(), "set", "v"), c2.Delete(t.Context(), fmt.Sprint(n)))
+			}
+			require.NoError(t, c2.Set(t.Context(), "there", "v"))
+			require.NoError(t, use())
+			require.NoError(t, store.Drain(t.Context()))
+			s.Do(t, append([]string{"CONFIG", "SET"}, c.begin...)...)
+			defer s.Do(t, append([]string{"CONFIG", "SET"}, c.end...)...)
+			for range 30 {
+				require.Error(t, use())
+				h := store.Health(t.Context())
+				require.False(t, h.Healthy)
+				for _, kind := range []string{"taking a lease", "setting a value"} {
+					require.ErrorContains(t, h.Refused[kind], c.says, "%v", h.Refused)
+				}
+				require.Equal(t, !c.full, h.Refused["deleting an entry"] != nil, "a deletion needs no room")
+			}
+			told := func(what string) int { return strings.Count(log.String(), what+` a kind of request`) }
+			eventually(t, "it is logged", func() bool { return told("refuses") >= len(store.Health(t.Context()).Refused) })
+			require.Equal(t, len(store.Health(t.Context()).Refused), told("refuses"), log.String())
+			require.Zero(t, told("performs"), log.String())
+			require.NotContains(t, log.String(), "does not answer", "it is no outage")
+			s.Do(t, append([]string{"CONFIG", "SET"}, c.end...)...)
+			eventually(t, "healthy again", func() bool {
+				_ = use()
+				return store.Health(t.Context()).Healthy && told("performs") == told("refuses")
 			})
 		})
 	}

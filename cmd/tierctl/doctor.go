@@ -51,9 +51,10 @@ const (
 	pageDoctor    = "docs/tierctl.md#doctor"
 	pageFormat    = "docs/format.md#change-log"
 	pageTablesOOM = "docs/operations.md#health"
+	pageRefused   = "docs/troubleshooting.md#valkey-refuses-to-write"
 )
 
-var pages = []string{pageVersions, pageTracking, pageRights, pageTLS, pageSizing, pageMemory, pageAway, pageFailover, pageDoctor, pageFormat, pageTablesOOM}
+var pages = []string{pageVersions, pageTracking, pageRights, pageTLS, pageSizing, pageMemory, pageAway, pageFailover, pageDoctor, pageFormat, pageTablesOOM, pageRefused}
 
 // doctor collects findings.
 type doctor struct {
@@ -70,7 +71,7 @@ func (c *command) doctorCommand() *cobra.Command {
 		Use:   "doctor",
 		Short: "check the server, this user's rights and the connection, and say what to do",
 		Long: `doctor checks what a store needs and what costs it hits: version and kind of the server, RESP3 and client tracking (with
-a real invalidation), memory policy, tracking table, output buffers, each right of this user, TLS, clocks, latency
+a real invalidation), memory policy, writes, tracking table, output buffers, each right of this user, TLS, clocks, latency
 and the change log. It writes keys of its own under the prefix, and removes them.
 
 It exits with 3 if it finds an error, or with --strict a warning; else with 0.`,
@@ -104,7 +105,7 @@ func (d *doctor) run(ctx context.Context) error {
 	if log, err := d.s.readLog(ctx); err == nil && len(log.open()) > 0 && log.latestMode().untracked {
 		d.tracks = false
 	}
-	for _, check := range []func(context.Context){d.checkVersion, d.checkMode, d.checkRESP3, d.checkTracking, d.checkMemory, d.checkTable,
+	for _, check := range []func(context.Context){d.checkVersion, d.checkMode, d.checkRESP3, d.checkTracking, d.checkMemory, d.checkWrites, d.checkTable,
 		d.checkBuffers, d.checkRights, d.checkTLS, d.checkClock, d.checkLatency, d.checkLog} {
 		check(ctx)
 		if err := ctx.Err(); err != nil {

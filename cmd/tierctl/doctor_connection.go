@@ -45,8 +45,8 @@ func (d *doctor) checkTracking(ctx context.Context) {
 	}
 	text, _, _ := strings.Cut(err.Error(), "\n") // the client has advice of its own
 	switch {
-	case strings.HasPrefix(text, "OOM"):
-		d.add(finding{Check: "tracking", Level: levelNote, Says: "not tried: memory is full, and the server refuses to write", Link: pageMemory})
+	case !unreachable(err) && !denied(err) && !strings.Contains(text, "TRACKING") && !errors.Is(err, errSilent):
+		d.add(finding{Check: "tracking", Level: levelNote, Says: "not tried: " + text, Do: "call doctor again when it stores again"})
 		return
 	case !errors.Is(err, errSilent) && !strings.Contains(text, "NOPERM") && !strings.Contains(text, "TRACKING"):
 		d.add(finding{Check: "tracking", Level: levelWarning, Says: "not tried: " + text, Do: "call doctor again when the server answers", Link: pageAway})

@@ -101,7 +101,7 @@ func (d *doctor) checkCluster(ctx context.Context) {
 	switch {
 	case err != nil:
 		d.add(finding{Check: "mode", Level: levelNote, Says: "cluster; its state is not known: " + err.Error(), Link: pageRights})
-	case info["cluster_state"] != "ok":
+	case info["cluster_state"] != "ok" || info["cluster_slots_ok"] != "16384": // with cluster-require-full-coverage no the state is ok
 		d.add(finding{Check: "mode", Level: levelError, Says: fmt.Sprintf("cluster, state %s, %s of 16384 slots served", info["cluster_state"], info["cluster_slots_ok"]),
 			Do: "bring the missing primaries back: valkey-cli --cluster check", Link: pageAway})
 	default:

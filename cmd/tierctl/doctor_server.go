@@ -39,6 +39,72 @@ func (d *doctor) checkMemory(context.Context) {
 	}
 }
 
+// refusals are what a server says that is in a state in which it performs no writes, and what is to be done.
+var refusals = []struct{ code, do, link string }{
+	{"OOM ", "raise maxmemory, or free it: tierctl stats says which namespace takes it, tierctl purge frees one; and have it evict: CONFIG SET maxmemory-policy volatile-lru", pageMemory},
+	{"MISCONF ", "see its disk and its log, and INFO persistence (rdb_last_bgsave_status, aof_last_write_status); for a cache that need not outlive the server: CONFIG SET stop-writes-on-bgsave-error no, or appendonly no", pageRefused},
+	{"NOREPLICAS ", "start its replicas, or lower min-replicas-to-write", pageRefused},
+	{"", "see what it says, and its log", pageRefused},
+}
+
+// checkWrites has each primary store a key of doctor's own. A right that is missing is another check's.
+func (d *doctor) checkWrites(ctx context.Context) {
+	refused, performed := false, false
+	for _, n := range d.all {
+		if n.infoErr != nil && unreachable(n.infoErr) || !n.primary() {
+			continue
+		}
+		key, ok := d.keyAt(ctx, n)
+		if !ok {
+			continue
+		}
+		err := d.s.ask1(ctx, n.client, "SET", key, "doctor", "PX", "10000").Error()
+		switch {
+		case err == nil:
+			performed = true
+			_ = d.s.ask1(ctx, n.client, "DEL", key).Error()
+			continue
+		case denied(err):
+			continue
+		}
+		refused = true
+		text, _, _ := strings.Cut(err.Error(), "\n")
+		f := finding{Check: "writes", Level: levelError, Says: "are refused: " + text + ": nothing is stored, and Set fails"}
+		if unreachable(err) {
+			f.Says, f.Do, f.Link = "are not answered: "+text, "see whether it was paused (CLIENT PAUSE), or its disk is slow", pageRefused
+		} else {
+			for _, r := range refusals {
+				if strings.HasPrefix(text, r.code) {
+					f.Do, f.Link = r.do, r.link
+					break
+				}
+			}
+		}
+		d.add(f, n)
+	}
+	if performed && !refused {
+		d.ok("writes", "are performed")
+	}
+}
+
+// keyAt is a name of doctor's own whose slot the server has. ok is false if none was found.
+func (d *doctor) keyAt(ctx context.Context, n *node) (key string, ok bool) {
+	if key = d.ownKey(); !d.s.isCluster() {
+		return key, true
+	}
+	for range 1000 {
+		err := d.s.ask1(ctx, n.client, "EXISTS", key).Error()
+		if unreachable(err) {
+			return "", false
+		}
+		if err == nil || denied(err) {
+			return key, true
+		}
+		key = d.ownKey() // MOVED, or CLUSTERDOWN of this slot alone
+	}
+	return "", false
+}
+
 func (d *doctor) checkTable(ctx context.Context) {
 	if !d.tracks {
 		return

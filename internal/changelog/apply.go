@@ -115,10 +115,12 @@ func (t *Tail) Apply(ctx context.Context, q Query, d Delta) (bool, error) {
 		return false, ErrUnstable
 	}
 	t.mu.Lock()
-	forked := t.mu.forked
+	forked, told := t.mu.forked, t.mu.renewed == q.view.Incarnation && t.mu.renewed != 0
 	t.mu.renewed = q.view.Incarnation
 	t.mu.Unlock()
-	if q.view.Incarnation != 0 || unreadable != nil { // else the store is new
+	// A full server that evicts the new log at once has it renewed with each request.
+	// guard: loss-is-logged-once
+	if !told && (q.view.Incarnation != 0 || unreadable != nil) { // else the store is new
 		found := "none"
 		if d.Incarnation != 0 {
 			found = invalidation.AsOf{Incarnation: d.Incarnation, Tick: d.Tick}.String()

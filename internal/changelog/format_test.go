@@ -1,6 +1,7 @@
 package changelog_test
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"os"
@@ -295,4 +296,25 @@ func TestMessagesDoNotAskALogThatCannotBeRead(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, s.log.tick, s.View().Watermark, "it is read soon")
 	})
+}
+
+// A server that is full evicts the new log at once, and each request finds that there is none. That is one loss.
+func TestALogThatIsLostAtOnceAgainIsLoggedOnce(t *testing.T) {
+	var log bytes.Buffer
+	bubble(t, func(t *testing.T, s *scene) {
+		told := func() int {
+			synctest.Wait()
+			return strings.Count(log.String(), "lost history, starting a new one")
+		}
+		for loss := 1; loss <= 2; loss++ {
+			require.NoError(t, s.CatchUp(t.Context()))
+			s.log.set(func(l *script) { l.asked = func() { l.incarnation = 0 } })
+			for range 20 {
+				require.ErrorIs(t, s.CatchUp(t.Context()), changelog.ErrUnstable)
+				time.Sleep(time.Second)
+			}
+			require.Equal(t, loss, told(), log.String())
+			s.log.set(func(l *script) { l.asked = nil })
+		}
+	}, func(c *changelog.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 }

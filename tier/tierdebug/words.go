@@ -3,6 +3,7 @@ package tierdebug
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -32,6 +33,8 @@ func inWords(h *tier.Health, stats *tier.Stats, most time.Duration, now time.Tim
 		say("note", "Nothing has been read for a minute, so the change log is read only now and then. The next read proves the local copies first: it sees no value that is older than %v.", most)
 	case h.ServesLocal:
 		say("ok", "A local copy can be older than the truth by %s now, since the change log was last read that long ago. Changes mostly come within a millisecond, by push.", age)
+	case h.Staleness == math.MaxInt64:
+		say("bad", "No local copies are served: the connection over which the change log was read is lost. Reads go to the remote tier, or to loaders.")
 	default:
 		say("bad", "No local copies are served: the change log was last read %s ago, and the maximum is %v. Reads go to the remote tier, or to loaders.", age, most)
 	}
@@ -39,7 +42,7 @@ func inWords(h *tier.Health, stats *tier.Stats, most time.Duration, now time.Tim
 	case h.RemoteErr != nil && !h.AwaySince.IsZero():
 		say("bad", "The remote tier is away since %s (%s). Reads go to loaders at once; Set and Delete fail. The cause: %v", h.AwaySince.UTC().Format(time.TimeOnly), brief(now.Sub(h.AwaySince)), h.RemoteErr)
 	case h.RemoteErr != nil:
-		say("bad", "The remote tier does not answer: %v", h.RemoteErr)
+		say("bad", "The remote tier does not answer, or not as it should: %v", h.RemoteErr)
 	}
 	if h.Outages > 0 {
 		say("note", "Outages of the remote tier since the store was opened: %d.", h.Outages)

@@ -57,6 +57,11 @@ func (g *Conn) Away() (out []Away) {
 	return out
 }
 
+// hasKeys reports whether a server of a cluster has some.
+func (g *Conn) hasKeys(server string) bool {
+	return slices.ContainsFunc(slotKeys(), func(key string) bool { return g.Shard(key).Address() == server })
+}
+
 // slotKeys returns a key of each slot.
 var slotKeys = sync.OnceValue(func() []string {
 	keys := make([]string, backend.Slots)

@@ -35,6 +35,9 @@ type Breaker struct {
 	// Probe asks the server, and records in the breaker whether it answered.
 	Probe func(ctx context.Context)
 
+	// Server is the address of a cluster's server of whose keys the breaker is; else empty.
+	Server string
+
 	// onOpen and onClose are called when the breaker opens and closes.
 	onOpen, onClose func(*Outage)
 }

@@ -58,7 +58,7 @@ func (g *Conn) ofShard(s *backend.Shard, name string) *Breaker {
 	if b, ok := g.shards.Load(s.Address()); ok {
 		return b.(*Breaker)
 	}
-	b := &Breaker{onOpen: g.Server.onOpen, onClose: g.Server.onClose}
+	b := &Breaker{Server: s.Address(), onOpen: g.Server.onOpen, onClose: g.Server.onClose}
 	b.Probe = func(ctx context.Context) { g.probeShard(ctx, b, name) }
 	if s.Address() == "" { // for keys of which no server is known
 		b.Probe = func(ctx context.Context) { g.probeShard(ctx, b) }
@@ -270,7 +270,7 @@ func (g *Conn) GetOne(ctx context.Context, key string) (backend.Item, error) {
 		return backend.Item{}, err
 	}
 	it, err := g.Conn.GetOne(ctx, key)
-	g.Refusals.recordRead(Reads, []backend.Item{it}, err)
+	g.noteReads(Reads, []string{key}, []backend.Item{it}, err)
 	g.recordAnswer(ctx, r, err)
 	return it, err
 }
@@ -300,9 +300,7 @@ func (g *Conn) read(ctx context.Context, keys []string, q *changelog.DeltaQuery,
 	}
 	items, d, err := send()
 	worst := worstItem(items, err)
-	if len(keys) > 0 {
-		g.Refusals.recordRead(kindOfRead(len(keys)), items, worst)
-	}
+	g.noteReads(kindOfRead(len(keys)), keys, items, err)
 	g.recordAnswer(ctx, r, worst)
 	return items, d, err
 }
@@ -314,7 +312,7 @@ func (g *Conn) GetUntracked(ctx context.Context, keys []string, scratch *backend
 	}
 	items, err := g.Conn.GetUntracked(ctx, keys, scratch)
 	worst := worstItem(items, err)
-	g.Refusals.recordRead(ReadsOfMany, items, worst)
+	g.noteReads(ReadsOfMany, keys, items, err)
 	g.recordAnswer(ctx, r, worst)
 	return items, err
 }
@@ -335,7 +333,7 @@ func (g *Conn) Stage(ctx context.Context, w *backend.Write) error {
 	}
 	err = g.Conn.Stage(ctx, w)
 	if err != nil { // that it was staged does not mean that it is written
-		g.Refusals.record(kindOfWrite(w.Token, true), err)
+		g.noteAll(kindOfWrite(w.Token, true), []string{w.Key}, err)
 	}
 	g.recordAnswer(ctx, r, err)
 	return err
@@ -347,13 +345,17 @@ func (g *Conn) Lease(ctx context.Context, reqs []backend.LeaseRequest) ([]backen
 		return nil, err
 	}
 	leases, err := g.Conn.Lease(ctx, reqs)
-	worst := err
-	for i := range leases {
-		worst = worse(worst, leases[i].Err)
-	}
-	g.Refusals.recordRead(Leases, nil, worst)
-	g.recordAnswer(ctx, r, worst)
+	g.noteLeases(reqs, leases, err)
+	g.recordAnswer(ctx, r, worstLease(leases, err))
 	return leases, err
+}
+
+// worstLease is Worst for a request for leases.
+func worstLease(leases []backend.Lease, err error) error {
+	for i := range leases {
+		err = worse(err, leases[i].Err)
+	}
+	return err
 }
 
 func (g *Conn) Write(ctx context.Context, writes []backend.Write) ([]backend.Written, error) {
@@ -363,7 +365,7 @@ func (g *Conn) Write(ctx context.Context, writes []backend.Write) ([]backend.Wri
 	}
 	written, err := g.Conn.Write(ctx, writes)
 	worst := Worst(written, err)
-	g.Refusals.recordWrites(writes, written, err)
+	g.noteWrites(writes, written, err)
 	g.recordChangeAnswer(ctx, r, worst)
 	return written, err
 }
@@ -386,7 +388,7 @@ func (g *Conn) WriteLater(ctx context.Context, writes []backend.Write, then func
 	}
 	g.Conn.WriteLater(ctx, writes, func(written []backend.Written, err error) {
 		worst := Worst(written, err)
-		g.Refusals.recordWrites(writes, written, err)
+		g.noteWrites(writes, written, err)
 		g.recordAnswer(ctx, r, worst)
 		then(written, err)
 	})
@@ -415,7 +417,7 @@ func (g *Conn) Extend(ctx context.Context, keys []string, token string, ttl time
 		return err
 	}
 	err = g.Conn.Extend(ctx, keys, token, ttl)
-	g.Refusals.record(Renewals, err)
+	g.noteAll(Renewals, keys, err)
 	g.recordAnswer(ctx, r, err)
 	return err
 }
@@ -427,7 +429,7 @@ func (g *Conn) Delete(ctx context.Context, keys []backend.Deletion) ([]backend.D
 	}
 	deleted, err := g.Conn.Delete(ctx, keys)
 	worst := WorstOf(deleted, err)
-	g.Refusals.record(Deletions, worst)
+	g.noteDeletions(keys, deleted, err)
 	g.recordChangeAnswer(ctx, r, worst)
 	return deleted, err
 }
@@ -446,7 +448,7 @@ func (g *Conn) Discard(ctx context.Context, keys []string, token string) error {
 		return err
 	}
 	err = g.Conn.Discard(ctx, keys, token)
-	g.Refusals.record(Deletions, err)
+	g.noteAll(Deletions, keys, err)
 	g.recordAnswer(ctx, r, err)
 	return err
 }
@@ -454,7 +456,7 @@ func (g *Conn) Discard(ctx context.Context, keys []string, token string) error {
 // Release is never refused by a breaker: see [Conn].
 func (g *Conn) Release(ctx context.Context, keys []string, token string) error {
 	err := g.Conn.Release(ctx, keys, token)
-	g.Refusals.record(Releases, err)
+	g.noteAll(Releases, keys, err)
 	return err
 }
 
@@ -462,12 +464,12 @@ func (g *Conn) Release(ctx context.Context, keys []string, token string) error {
 func (g *Conn) Append(ctx context.Context, ch changelog.Change) (changelog.Appended, error) {
 	done, err := g.Conn.Append(ctx, ch)
 	// guard: refusal-of-changes
-	g.Refusals.recordChange(err)
+	g.noteChange(err)
 	return done, err
 }
 
 func (g *Conn) Purge(ctx context.Context, p backend.PurgeRequest) (backend.PurgeProgress, error) {
 	done, err := g.Conn.Purge(ctx, p)
-	g.Refusals.record(Purges, err)
+	g.Refusals.record(Purges, "", err)
 	return done, err
 }

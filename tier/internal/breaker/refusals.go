@@ -2,11 +2,15 @@ package breaker
 
 import (
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/remoteerr"
-	"github.com/tiercache/tiercache/remote"
 )
 
 // Kind is a kind of request: what a server may refuse while it performs others.
@@ -35,51 +39,203 @@ var kindNames = [numKinds]string{"reading an entry", "reading several entries", 
 
 func (k Kind) String() string { return kindNames[k] }
 
-// Refusals keeps for each kind of request whether the server has refused the latest one that it answered. A refusal is
-// no outage: the server works, and other requests are performed.
+// Refusals keeps which kinds of requests a server does not perform, in a cluster for each server. A refusal is no outage: the server
+// works, and other requests are performed. Out of memory is one.
+//
+// A kind is refused until its requests have been performed for a second. A server that is about as full as it may be refuses
+// one and performs the next: that is one refusal, which is told once. Where a server refuses for a state that it is in, other kinds of
+// requests that such a state would have refused show its end too: there may be no large value to set for days.
 type Refusals struct {
-	latest [numKinds]atomic.Pointer[error]
-	// Tell is called, without locks, when the server begins to refuse a kind, and with nil when it has performed one again;
-	// nil: nothing is called.
-	Tell func(k Kind, err error)
+	failing [numKinds]atomic.Int32 // how many of the places are of a kind
+	stated  atomic.Int32           // how many are refused for a state of the server
+
+	mu     sync.Mutex // guards what follows; nothing is called under it
+	places map[place]*refusal
+
+	// Begun is called, without locks, when a kind begins to be refused; nil: nothing is called. server is its address in a
+	// cluster, else empty. What is called has the refusal ended by EndRefusal.
+	Begun func(k Kind, server string, err error)
 }
 
+type place struct {
+	kind   Kind
+	server string // empty: the only one, or one of several
+}
+
+type refusal struct {
+	err       error     // the latest
+	state     state     // for which it is refused, or nil
+	performed time.Time // since when requests have been performed, and none was refused; zero: the latest was not
+}
+
+// state is one that a server is in, in which it refuses the kinds of requests.
+type state []Kind
+
+var (
+	needRoom = state{Leases, Fills, LargeFills, Sets, LargeSets}
+	allWrite = append(state{Deletions, Renewals, Releases, Changes}, needRoom...)
+	states   = map[string]state{"OOM": needRoom, "MISCONF": allWrite, "NOREPLICAS": allWrite}
+)
+
+func stateOf(err error) state {
+	text, _ := remoteerr.RefusalOf(err)
+	code, _, _ := strings.Cut(text, " ")
+	return states[code]
+}
+
+// concerns reports whether it matters that a request of the kind was performed.
+func (r *Refusals) concerns(k Kind) bool { return r.failing[k].Load() != 0 || r.stated.Load() != 0 }
+
 // record notes the result of a request.
-func (r *Refusals) record(k Kind, err error) {
-	before := r.latest[k].Load()
+func (r *Refusals) record(k Kind, server string, err error) {
 	switch {
 	case err == nil:
-		// guard: refusal-ends
-		if before != nil && r.latest[k].CompareAndSwap(before, nil) && r.Tell != nil {
-			r.Tell(k, nil)
+		if r.concerns(k) {
+			r.performed(k, server)
 		}
 	// guard: refusal-is-kept
 	case refused(err):
-		if r.latest[k].CompareAndSwap(before, &err) && before == nil && r.Tell != nil {
-			r.Tell(k, err)
+		r.refuse(place{k, server}, err)
+	}
+}
+
+func (r *Refusals) performed(k Kind, server string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for p, f := range r.places {
+		// guard: state-ends-for-all-kinds
+		ended := p.kind == k || slices.Contains(f.state, k)
+		// guard: refusal-ends
+		if ended && p.server == server && f.performed.IsZero() {
+			f.performed = time.Now()
 		}
 	}
 }
 
-// refused reports whether a server that works has answered that it does not perform the request, other than for want of memory,
-// which is told elsewhere.
+func (r *Refusals) refuse(p place, err error) {
+	r.mu.Lock()
+	f := r.places[p]
+	begun := f == nil
+	if begun {
+		if r.places == nil {
+			r.places = make(map[place]*refusal)
+		}
+		f = &refusal{}
+		r.places[p] = f
+		r.failing[p.kind].Add(1)
+	}
+	r.setStateLocked(f, stateOf(err))
+	f.err, f.performed = err, time.Time{}
+	r.mu.Unlock()
+	if begun && r.Begun != nil {
+		r.Begun(p.kind, p.server, err)
+	}
+}
+
+func (r *Refusals) setStateLocked(f *refusal, s state) {
+	if f.state != nil {
+		r.stated.Add(-1)
+	}
+	if f.state = s; s != nil {
+		r.stated.Add(1)
+	}
+}
+
+// EndRefusal ends a refusal whose kind has been performed for a second, or of a server that has no keys any more. It returns 0 when the
+// refusal has ended, and else when to ask again.
+func (g *Conn) EndRefusal(k Kind, server string) (left time.Duration) {
+	return g.Refusals.end(k, server, server != "" && !g.hasKeys(server))
+}
+
+func (r *Refusals) end(k Kind, server string, gone bool) (left time.Duration) {
+	p := place{k, server}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := r.places[p]
+	switch {
+	case f == nil:
+		return 0
+	// guard: refusal-of-server-that-is-gone
+	case gone:
+	case f.performed.IsZero():
+		return Brief
+	// guard: refusal-lasts-a-second
+	case time.Since(f.performed) < Brief:
+		return Brief - time.Since(f.performed)
+	}
+	r.setStateLocked(f, nil)
+	delete(r.places, p)
+	r.failing[k].Add(-1)
+	return 0
+}
+
+// refused reports whether a server that works has answered that it does not perform the request.
 func refused(err error) bool {
 	// guard: replaced-is-no-refusal
-	return !errors.Is(err, remoteerr.ErrReplaced) && !remoteerr.Unreachable(err) && !remoteerr.Away(err) && !errors.Is(err, remote.ErrFull) && !errors.Is(err, backend.ErrEvicted) && !Refused(err)
+	return !errors.Is(err, remoteerr.ErrReplaced) && !remoteerr.Unreachable(err) && !remoteerr.Away(err) && !errors.Is(err, backend.ErrEvicted) && !Refused(err)
 }
 
 // Now returns what is refused at present, by kind.
 func (r *Refusals) Now() map[string]error {
-	var all map[string]error
-	for k := range numKinds {
-		if err := r.latest[k].Load(); err != nil {
-			if all == nil {
-				all = make(map[string]error)
-			}
-			all[k.String()] = *err
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	servers := make(map[Kind][]string)
+	for p := range r.places {
+		servers[p.kind] = append(servers[p.kind], p.server)
+	}
+	if len(servers) == 0 {
+		return nil
+	}
+	all := make(map[string]error, len(servers))
+	for k, at := range servers {
+		slices.Sort(at)
+		err := r.places[place{k, at[0]}].err
+		if named := slices.DeleteFunc(slices.Clone(at), func(s string) bool { return s == "" }); len(named) > 0 {
+			err = fmt.Errorf("at %s: %w", strings.Join(named, ", "), err)
 		}
+		all[k.String()] = err
 	}
 	return all
+}
+
+// noted are the results of a request for several keys, which may be on several servers of a cluster.
+type noted struct {
+	keys int
+	key  func(i int) string
+	err  error             // of all of it
+	of   func(i int) error // of each key
+	// kinds returns of which kinds a key's result says something.
+	kinds func(i int, err error) []Kind
+}
+
+// note notes them. An error of a request to several servers does not tell which of them failed.
+func (g *Conn) note(n noted) {
+	sharded := g.Sharded.Load()
+	for i := range n.keys {
+		err := n.err
+		if err == nil {
+			err = n.of(i)
+		}
+		server := ""
+		// guard: refusal-of-one-server
+		if sharded && (n.err == nil || n.keys == 1) {
+			server = g.Shard(n.key(i)).Address()
+		}
+		for _, k := range n.kinds(i, err) {
+			g.Refusals.record(k, server, err)
+			if err == nil && server != "" {
+				g.Refusals.record(k, "", nil)
+			}
+		}
+	}
+}
+
+// noteAll is note for a request that has one result.
+func (g *Conn) noteAll(k Kind, keys []string, err error) {
+	if err == nil && !g.Refusals.concerns(k) {
+		return
+	}
+	g.note(noted{len(keys), func(i int) string { return keys[i] }, err, func(int) error { return nil }, func(int, error) []Kind { return []Kind{k} }})
 }
 
 func kindOfRead(keys int) Kind {
@@ -89,48 +245,96 @@ func kindOfRead(keys int) Kind {
 	return Reads
 }
 
-// recordChange notes the result of a request to the change log. To those who need the log a refusal is as an absent server; here it is
+// noteChange notes the result of a request to the change log. To those who need the log a refusal is as an absent server; here it is
 // one of a kind.
-func (r *Refusals) recordChange(err error) {
-	if text, refused := remoteerr.RefusalOf(err); refused && !remoteerr.IsPassing(text) && !errors.Is(err, remote.ErrFull) {
+func (g *Conn) noteChange(err error) {
+	if text, refused := remoteerr.RefusalOf(err); refused && !remoteerr.IsPassing(text) {
 		err = remoteerr.Refusal(text)
 	}
-	r.record(Changes, err)
+	g.Refusals.record(Changes, "", err)
 }
 
-// recordRead notes the result of a request to read. Where the rest of a large entry is refused, its beginning was read.
-func (r *Refusals) recordRead(k Kind, items []backend.Item, err error) {
-	// guard: refusal-of-large-reads
-	if err != nil && errors.As(err, new(remoteerr.OfRest)) {
-		r.record(LargeReads, err)
+// noteReads notes the results of a request to read. Where the rest of a large entry is refused, its beginning was read.
+func (g *Conn) noteReads(k Kind, keys []string, items []backend.Item, err error) {
+	if worstItem(items, err) == nil && !g.Refusals.concerns(k) && !g.Refusals.concerns(LargeReads) {
 		return
 	}
-	r.record(k, err)
-	for i := range items {
-		if len(items[i].Raw) > backend.LargeLen && items[i].Err == nil {
-			r.record(LargeReads, nil)
-			return
-		}
-	}
+	g.note(noted{len(keys), func(i int) string { return keys[i] }, err,
+		func(i int) error {
+			if i < len(items) {
+				return items[i].Err
+			}
+			return nil
+		},
+		func(i int, err error) []Kind {
+			switch {
+			// guard: refusal-of-large-reads
+			case err != nil && errors.As(err, new(remoteerr.OfRest)):
+				return []Kind{LargeReads}
+			case err == nil && i < len(items) && len(items[i].Raw) > backend.LargeLen:
+				return []Kind{k, LargeReads}
+			}
+			return []Kind{k}
+		}})
 }
 
-// recordWrites notes the results of a request to write, of small values and of large ones.
-func (r *Refusals) recordWrites(writes []backend.Write, written []backend.Written, err error) {
-	for _, large := range []bool{false, true} {
-		asked, worst, token := false, err, ""
-		for i := range writes {
-			// guard: refusal-of-large-writes
-			if (len(writes[i].Envelope) > backend.LargeLen) != large {
-				continue
-			}
-			if asked, token = true, writes[i].Token; i < len(written) {
-				worst = worse(worst, written[i].Err)
-			}
-		}
-		if asked {
-			r.record(kindOfWrite(token, large), worst)
-		}
+// noteLeases notes the results of a request for leases. A value that came with one says nothing about leases: a server that refuses
+// to write still reads.
+func (g *Conn) noteLeases(reqs []backend.LeaseRequest, leases []backend.Lease, err error) {
+	if worstLease(leases, err) == nil && !g.Refusals.concerns(Leases) && !g.Refusals.concerns(LargeReads) {
+		return
 	}
+	g.note(noted{len(reqs), func(i int) string { return reqs[i].Key }, err,
+		func(i int) error {
+			if i < len(leases) {
+				return leases[i].Err
+			}
+			return nil
+		},
+		func(i int, err error) []Kind {
+			switch {
+			case err != nil && errors.As(err, new(remoteerr.OfRest)):
+				return []Kind{LargeReads}
+			// guard: value-is-no-lease
+			case err == nil && i < len(leases) && !leases[i].Acquired && leases[i].Item.Found():
+				return nil
+			}
+			return []Kind{Leases}
+		}})
+}
+
+// noteWrites notes the results of a request to write, of small values and of large ones.
+func (g *Conn) noteWrites(writes []backend.Write, written []backend.Written, err error) {
+	if Worst(written, err) == nil && !slices.ContainsFunc([]Kind{Fills, LargeFills, Sets, LargeSets}, g.Refusals.concerns) {
+		return
+	}
+	g.note(noted{len(writes), func(i int) string { return writes[i].Key }, err,
+		func(i int) error {
+			if i < len(written) {
+				return written[i].Err
+			}
+			return nil
+		},
+		func(i int, _ error) []Kind {
+			// guard: refusal-of-large-writes
+			large := len(writes[i].Envelope) > backend.LargeLen
+			return []Kind{kindOfWrite(writes[i].Token, large)}
+		}})
+}
+
+// noteDeletions notes the results of a request to delete.
+func (g *Conn) noteDeletions(keys []backend.Deletion, deleted []backend.Deleted, err error) {
+	if WorstOf(deleted, err) == nil && !g.Refusals.concerns(Deletions) {
+		return
+	}
+	g.note(noted{len(keys), func(i int) string { return keys[i].Key }, err,
+		func(i int) error {
+			if i < len(deleted) {
+				return deleted[i].Err
+			}
+			return nil
+		},
+		func(int, error) []Kind { return []Kind{Deletions} }})
 }
 
 func kindOfWrite(token string, large bool) Kind {

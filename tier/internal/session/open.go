@@ -75,7 +75,7 @@ func (s *Session) begin(ctx context.Context, conn backend.Conn, o backend.Option
 func (s *Session) use(conn backend.Conn) {
 	conn = traced.Wrap(conn, &s.Cfg.Trace, s.Cfg.Connection(), s.Cfg.Backend.String(), s.goroutines.RunInBackground)
 	s.Conn = breaker.NewConn(conn, s.Cfg.Timeout, s.Cfg.Heartbeat, s.OnOutageBegin, s.OnOutageEnd)
-	s.Conn.Refusals.Tell = s.onRefusal
+	s.Conn.Refusals.Begun = s.onRefusal
 	s.Conn.Server.Probe = func(ctx context.Context) {
 		// A server that is slow is taken to be away while the log is still being read.
 		// guard: open-on-slow-server

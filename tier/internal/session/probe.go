@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 )
 
@@ -27,17 +28,29 @@ func (s *Session) tell(a *breaker.Outage) {
 	case <-a.Over:
 	case <-s.goroutines.Ctx.Done():
 	}
+	of := s.serverOf(a)
 	if a.Tell() {
-		s.Cfg.Logger.Warn("tiercache: the remote tier does not answer, reads go to their loaders", "error", a.Cause, "since", a.Since)
+		s.Cfg.Logger.Warn("tiercache: the remote tier does not answer, reads go to their loaders", append(of, "error", a.Cause, "since", a.Since)...)
 	}
 	if !a.Told() {
 		return
 	}
 	select {
 	case <-a.Over:
-		s.Cfg.Logger.Info("tiercache: the remote tier answers again", "away", time.Since(a.Since).Round(time.Millisecond), "requests_not_sent", a.NotAsked.Load())
+		s.Cfg.Logger.Info("tiercache: the remote tier answers again", append(of, "away", time.Since(a.Since).Round(time.Millisecond), "requests_not_sent", a.NotAsked.Load())...)
 	case <-s.goroutines.Ctx.Done():
 	}
+}
+
+// serverOf says in a line of the log which server of a cluster an outage is of. The one that has the log is told of apart.
+func (s *Session) serverOf(a *breaker.Outage) (of []any) {
+	if a.Of.Server != "" {
+		return []any{"server", a.Of.Server}
+	}
+	if shard := s.Conn.Shard(s.Cfg.Prefix); a.Of == &s.Conn.Server && shard != nil && shard != backend.NoShard {
+		return []any{"server", "the one that has the change log"}
+	}
+	return nil
 }
 
 // OnOutageEnd is called when the breaker closes. It wakes the tail, so that changes that
@@ -49,15 +62,25 @@ func (s *Session) OnOutageEnd(*breaker.Outage) {
 	}
 }
 
-// onRefusal is called when the server begins to refuse requests of a kind, and with nil when it has performed one again. It
-// may run on the reader goroutine of a connection.
-func (s *Session) onRefusal(k breaker.Kind, err error) {
+// onRefusal is called when a server begins to refuse requests of a kind. It may run on the reader goroutine of a connection. The
+// goroutine that it starts ends the refusal.
+func (s *Session) onRefusal(k breaker.Kind, server string, err error) {
 	s.goroutines.Spawn(func() {
-		if err != nil {
-			s.Cfg.Logger.Warn("tiercache: the server refuses a kind of request", "kind", k.String(), "error", err)
-			return
+		of := []any{"kind", k.String()}
+		if server != "" {
+			of = append(of, "server", server)
 		}
-		s.Cfg.Logger.Info("tiercache: the server performs a kind of request again", "kind", k.String())
+		s.Cfg.Logger.Warn("tiercache: the server refuses a kind of request", append(of, "error", err)...)
+		for left := breaker.Brief; left > 0; left = s.Conn.EndRefusal(k, server) {
+			timer := time.NewTimer(left)
+			select {
+			case <-timer.C:
+			case <-s.goroutines.Ctx.Done():
+				timer.Stop()
+				return
+			}
+		}
+		s.Cfg.Logger.Info("tiercache: the server performs a kind of request again", of...)
 	})
 }
 
