@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -174,12 +175,7 @@ func (s *store) listening(t testing.TB) *store {
 		a, err := s.Append(s.ctx, changelog.Change{Retention: time.Hour})
 		require.NoError(t, err)
 		s.delta(t)
-		for _, m := range s.published() {
-			if m.Tick == a.Tick {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(s.published(), func(m changelog.Message) bool { return m.Tick == a.Tick })
 	}, "a message of the channel")
 	return s
 }
