@@ -60,6 +60,14 @@ func (c *Cache) finishItem(f *inflight.Call, it *record.Item, now mono.Time, o c
 		if late {
 			c.countMiss(CauseExpired)
 			f.Stale = it
+			// Callers may be given it, if the load fails or takes long, and it is put into no local tier:
+			//
+			//	A: has a copy of 1, within its TTL
+			//	B: refreshes the key, with 2 and a short TTL, which ends
+			//	A: reads 2 past the local tier; its loader fails, and 2 is returned
+			//	A: reads 1 from the local tier
+			// guard: I10-untracked-late-read
+			c.removeOtherVersions(f.H, it, f)
 			if c.cfg.SoftTimeout > 0 && !o.Fresh && f.Beside == nil {
 				f.Found.Store(&inflight.Outcome{Served: inflight.Served{It: it, Origin: inflight.FromRemote, Stale: true}, Basis: f.Basis})
 			}

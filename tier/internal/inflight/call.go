@@ -302,12 +302,19 @@ func (t *Table) Leave(f *Call) {
 
 // abandonedParticipant removes a waiter of f. If it was the last one of an unfinished
 // load, it unregisters f and returns its participant; else it returns nil.
+//
+// A load whose value is in the local tier already is as good as finished: its write is about to be handed over, and
+// reads past the local tier are to find f until that is stored.
+//
+//	A: has loaded 2, in place of 1, and puts it into the local tier; its last caller leaves
+//	B: reads 2 there; C: reads past the local tier, finds no call, and would be given 1
 func (t *Table) abandonedParticipant(f *Call) (p Participant) {
 	s := t.shard(f.H)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.waiters--
-	if f.waiters == 0 && f.Participant != nil && !f.detached && !f.Finished() {
+	// guard: I10-left-call-is-stored
+	if f.waiters == 0 && f.Participant != nil && !f.detached && !f.Finished() && !f.Watch.hasProvisional {
 		// The loader may be slow to notice the end of its context, or never notice.
 		// A caller that begins now gets a call of its own.
 		p = f.Participant
