@@ -36,10 +36,18 @@ func (c *Cache) await(ctx context.Context, f *inflight.Call, leads bool, since s
 		return inflight.Served{}, false, err
 	}
 	defer done()
+	var closed <-chan struct{}
+	if !leads {
+		// What waits for itself, as a codec that reads the key of its value, is not to be waited for by Close.
+		// guard: close-ends-waiting
+		closed = c.s.Goroutines.Ctx.Done()
+	}
 	if c.cfg.SoftTimeout == 0 {
 		select {
 		case <-f.Done.Wait():
 			return inflight.Served{}, true, nil
+		case <-closed:
+			return inflight.Served{}, false, ErrClosed
 		case <-ctx.Done():
 			return inflight.Served{}, false, endOf(ctx)
 		}
@@ -50,6 +58,8 @@ func (c *Cache) await(ctx context.Context, f *inflight.Call, leads bool, since s
 		select {
 		case <-f.Done.Wait():
 			return inflight.Served{}, true, nil
+		case <-closed:
+			return inflight.Served{}, false, ErrClosed
 		case <-ctx.Done():
 			return inflight.Served{}, false, endOf(ctx)
 		case <-timer.C:
