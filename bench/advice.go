@@ -47,7 +47,7 @@ func Advise(requests []Request, hitRate, share float64) (*Advice, error) {
 	a.measure(requests)
 	sizes := Sizes(min(64, a.Keys), a.Keys, 12)
 	for _, p := range Policies {
-		curve, err := a.curveOf(p, requests, sizes, a.Share)
+		curve, err := Curve(p, requests, sizes, a.Share)
 		if err != nil {
 			return nil, err
 		}
@@ -112,14 +112,6 @@ func (a *Advice) Scale(share float64) {
 	}
 }
 
-// curveOf takes the faster way where there is one.
-func (a *Advice) curveOf(p local.Policy, requests []Request, sizes []int, share float64) ([]Point, error) {
-	if p == local.LRU && a.TTLs == 0 { // which an LRU's stack distances do not tell of
-		return LRUCurve(requests, sizes, share)
-	}
-	return Curve(p, requests, sizes, share)
-}
-
 // want halves the part of the curve in which the rate is reached until its ends are close.
 func (a *Advice) want(p local.Policy, requests []Request, curve []Point, hitRate, share float64) (Wanted, error) {
 	w := Wanted{Policy: p}
@@ -137,7 +129,7 @@ func (a *Advice) want(p local.Policy, requests []Request, curve []Point, hitRate
 	for high.Entries > low+1 && float64(high.Entries) > 1.02*float64(low) {
 		middle := int(math.Sqrt(float64(low) * float64(high.Entries)))
 		middle = min(max(middle, low+1), high.Entries-1)
-		point, err := a.curveOf(p, requests, []int{middle}, share)
+		point, err := Curve(p, requests, []int{middle}, share)
 		if err != nil {
 			return w, err
 		}
@@ -147,7 +139,7 @@ func (a *Advice) want(p local.Policy, requests []Request, curve []Point, hitRate
 			low = middle
 		}
 	}
-	doubled, err := a.curveOf(p, requests, []int{2 * high.Entries}, share)
+	doubled, err := Curve(p, requests, []int{2 * high.Entries}, share)
 	if err != nil {
 		return w, err
 	}

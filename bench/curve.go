@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"sort"
 
 	"github.com/tiercache/tiercache/local"
 )
@@ -65,71 +64,6 @@ func shareFor(size int, share float64) float64 {
 		share *= 2
 	}
 	return min(share, 1)
-}
-
-// LRUCurve returns the hit rates of an LRU of each of these sizes, in one pass over a share of the keys, 0 < share ≤ 1,
-// and another one over twice as many for each time that a size is half of what that allows for. With 1 it is exact.
-func LRUCurve(requests []Request, sizes []int, share float64) ([]Point, error) {
-	if _, err := takeSample(requests, share); err != nil {
-		return nil, err
-	}
-	type pass struct {
-		sample
-		distances []int
-	}
-	passes := make(map[float64]pass)
-	points := make([]Point, len(sizes))
-	for i, size := range sizes {
-		share := shareFor(size, share)
-		p, ok := passes[share]
-		if !ok {
-			s, err := takeSample(requests, share)
-			if err != nil {
-				return nil, err
-			}
-			p = pass{s, stackDistances(s.requests)}
-			sort.Ints(p.distances)
-			passes[share] = p
-		}
-		// An entry survives in a cache of that size if fewer others were used since, scaled to the sample.
-		hits := sort.SearchInts(p.distances, int(math.Round(float64(size)*share)))
-		points[i] = Point{size, p.rate(float64(hits))}
-	}
-	return points, nil
-}
-
-// stackDistances returns, for each request of a key seen before, how many others were asked for since (Mattson et al.,
-// "Evaluation techniques for storage hierarchies", IBM Systems Journal 1970).
-func stackDistances(requests []Request) (distances []int) {
-	latest := make(map[local.Key]int) // request of a key
-	marks := make(fenwick, len(requests)+1)
-	for i := range requests {
-		at, ok := latest[requests[i].Key]
-		if ok {
-			distances = append(distances, marks.sum(i)-marks.sum(at+1))
-			marks.add(at, -1)
-		}
-		marks.add(i, 1)
-		latest[requests[i].Key] = i
-	}
-	return distances
-}
-
-// fenwick is a tree of partial sums (Fenwick, Software: Practice and Experience 1994).
-type fenwick []int32
-
-func (f fenwick) add(i int, n int32) {
-	for i++; i < len(f); i += i & -i {
-		f[i] += n
-	}
-}
-
-// sum of those before i.
-func (f fenwick) sum(i int) (n int) {
-	for ; i > 0; i -= i & -i {
-		n += int(f[i])
-	}
-	return n
 }
 
 // Curve returns the hit rates of a policy at each of these sizes, from miniature simulations with a share of the keys,

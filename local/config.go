@@ -6,6 +6,8 @@ import (
 	"math"
 	"math/bits"
 	"runtime"
+
+	"github.com/tiercache/tiercache/internal/joined"
 )
 
 // Overhead is the heap that the cache itself needs for one entry, in bytes: the entry, its slot in the LRU and in the
@@ -59,7 +61,7 @@ func (config *Config[V]) validate() error {
 	} else if config.Policy != LRU && config.Shards > 1 {
 		errs = append(errs, fmt.Errorf("local: Policy %v with Shards %d: it needs one shard", config.Policy, config.Shards))
 	}
-	return errors.Join(errs...)
+	return joined.Errors(errs...)
 }
 
 // exact reports whether every use is to be recorded. The policies other than LRU count how often an entry was used in

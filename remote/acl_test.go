@@ -304,7 +304,7 @@ var checks = []struct {
 		return errors.Join(err, unless(c.told.of(aclKey("noticed")) > 0, "no invalidation"))
 	}},
 	{"what is read and not kept is not tracked", func(c *trial) error {
-		_, err := c.user.GetUntracked(c.ctx, []string{aclKey("passed"), aclKey("by")})
+		_, err := c.user.GetUntracked(c.ctx, []string{aclKey("passed"), aclKey("by")}, nil)
 		c.put("passed")
 		c.barrier()
 		return errors.Join(err, unless(c.told.of(aclKey("passed")) == 0, "an invalidation"))
@@ -424,6 +424,7 @@ func ptr(m valkey.ValkeyMessage) *valkey.ValkeyMessage { return &m }
 
 // What the README names for clusters is enough for one.
 func TestTheRightsForAClusterSuffice(t *testing.T) {
+	t.Parallel()
 	valkeytest.EachCluster(t, 3, func(t *testing.T, c *valkeytest.Cluster) {
 		for _, s := range c.Nodes() {
 			s.Do(t, slices.Concat([]string{"ACL", "SETUSER", "tiercache", "on", ">secret"}, readmeRights(t),

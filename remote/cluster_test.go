@@ -23,6 +23,7 @@ import (
 )
 
 func TestAClusterPassesTheBattery(t *testing.T) {
+	t.Parallel()
 	valkeytest.EachCluster(t, 3, func(t *testing.T, c *valkeytest.Cluster) {
 		remotetest.Run(t, clusterHarness(t, c))
 	})
@@ -110,6 +111,7 @@ func slotKey(t *testing.T, c *valkeytest.Cluster) (key string, slot int, owner *
 // What was read of a slot that has moved since is of no use: its new owner has
 // told no store of changes. While it moves, no server answers for it.
 func TestAMovedSlotEndsItsShard(t *testing.T) {
+	t.Parallel()
 	valkeytest.EachCluster(t, 3, func(t *testing.T, c *valkeytest.Cluster) {
 		conn := connectCluster(t, c)
 		key, slot, from, to := slotKey(t, c)
@@ -131,6 +133,7 @@ func TestAMovedSlotEndsItsShard(t *testing.T) {
 }
 
 func TestAFailoverEndsTheShardAndAnotherComes(t *testing.T) {
+	t.Parallel()
 	valkeytest.EachCluster(t, 3, func(t *testing.T, c *valkeytest.Cluster) {
 		conn := connectCluster(t, c)
 		key, slot, _, _ := slotKey(t, c)
@@ -143,6 +146,7 @@ func TestAFailoverEndsTheShardAndAnotherComes(t *testing.T) {
 
 // A primary holds back what may write while it hands its slots over: until then it proves neither the log nor its keys.
 func TestAPrimaryThatHandsItsSlotsOverProvesNothing(t *testing.T) {
+	t.Parallel()
 	valkeytest.EachCluster(t, 3, func(t *testing.T, c *valkeytest.Cluster) {
 		conn := connectCluster(t, c)
 		key, _, _, _ := slotKey(t, c)
@@ -172,6 +176,7 @@ func TestAPrimaryThatHandsItsSlotsOverProvesNothing(t *testing.T) {
 // A primary that has lost the others refuses to serve its keys, and proves
 // nothing: they may have replaced it. What the others answer for stays proven.
 func TestAPrimaryWithoutItsClusterProvesNothing(t *testing.T) {
+	t.Parallel()
 	valkeytest.EachCluster(t, 3, func(t *testing.T, c *valkeytest.Cluster) {
 		conn := connectCluster(t, c)
 		key, slot, alone, _ := slotKey(t, c)
@@ -198,6 +203,7 @@ func TestAPrimaryWithoutItsClusterProvesNothing(t *testing.T) {
 // Closing does not wait for requests to a server that is gone, which the client
 // tries again for as long as they may take.
 func TestClosingEndsWhatIsTriedAgain(t *testing.T) {
+	t.Parallel()
 	valkeytest.EachCluster(t, 3, func(t *testing.T, c *valkeytest.Cluster) {
 		var dials atomic.Int64
 		o := valkey.ClientOption{InitAddress: c.Addrs()}

@@ -95,7 +95,7 @@ func (r reply) array() ([]resp.Reply, error) {
 	return r.Array, r.err
 }
 
-// texts is an array of text, in which null is empty.
+// texts is an array of texts and whole numbers, all as texts. Null is empty.
 func (r reply) texts() ([]string, error) {
 	all, err := r.array()
 	if err != nil {
@@ -103,7 +103,9 @@ func (r reply) texts() ([]string, error) {
 	}
 	texts := make([]string, len(all))
 	for i, one := range all {
-		if texts[i], err = direct(one).text(); err != nil && err != errNull {
+		if one.Kind == resp.Int {
+			texts[i] = strconv.FormatInt(one.Int, 10)
+		} else if texts[i], err = direct(one).text(); err != nil && err != errNull {
 			return nil, err
 		}
 	}

@@ -20,14 +20,15 @@ import (
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/checkconn"
+	"github.com/tiercache/tiercache/internal/joined"
 	"github.com/tiercache/tiercache/internal/recovery"
 	"github.com/tiercache/tiercache/internal/remoteerr"
 )
 
 // Valkey returns the backend that connects to a Valkey server (or Redis 7 and
 // later). Addresses, credentials, TLS and database come from o; what tracking
-// depends on is set here, and options of o that would silence it are rejected
-// by Connect with an error that names them.
+// depends on is set here, and options of o that would silence it are rejected by
+// tier.Open with an error that names them.
 //
 // Except in a cluster, entries are read and written over one connection that is dialled
 // and greeted as o says, but is none of the client's: what concerns the client's pools,
@@ -139,11 +140,11 @@ func (b valkeyBackend) Check(o backend.Options) error {
 	//lint:ignore SA1019 a user that still sets it is told so too
 	reject(c.SendToReplicas != nil || c.ReplicaOnly || c.ReplicaSelector != nil || c.ReadNodeSelector != nil,
 		"SendToReplicas/ReplicaOnly", "a replica may serve what its primary has already changed")
-	reject(!o.NoTracking && c.DisableCache, "DisableCache", "no invalidations of changed keys would come; ask for no tracking instead")
+	reject(!o.NoTracking && c.DisableCache, "DisableCache", "no invalidations of changed keys would come; ask for no tracking instead (WithoutTracking)")
 	reject(!o.NoTracking && c.AlwaysRESP2, "AlwaysRESP2", "invalidations need RESP3; ask for no tracking instead (WithoutTracking)")
 	reject(!o.NoTracking && c.DisableAutoPipelining, "DisableAutoPipelining", "invalidations would come on other connections than the reads")
 	reject(c.ConnLifetime != 0, "ConnLifetime", "each ended connection would empty the local tier")
-	return errors.Join(errs...)
+	return joined.Errors(errs...)
 }
 
 // Connect implements [Backend].

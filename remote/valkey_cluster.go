@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
+	"github.com/tiercache/tiercache/internal/joined"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/recovery"
 	"github.com/tiercache/tiercache/internal/serverclock"
@@ -157,7 +159,7 @@ func (k *shards) prove(ctx context.Context) error {
 		return nil
 	}
 	// A replica may have been promoted; or a slot has moved from a server that had not been asked yet to one that had.
-	err = errors.Join(err, k.probeAll(ctx, clients, func(string) bool { return true }))
+	err = joined.Errors(err, k.probeAll(ctx, clients, func(string) bool { return true }))
 	slot := k.uncovered(begun)
 	if slot < 0 {
 		return nil
@@ -167,7 +169,7 @@ func (k *shards) prove(ctx context.Context) error {
 	b := newBatch()
 	b.add("EXISTS", k.keyIn(slot))
 	runOne(ctx, k.c.cluster, b)
-	return errors.Join(fmt.Errorf("no primary of the cluster answers for slot %d", slot), err)
+	return joined.Errors(fmt.Errorf("no primary of the cluster answers for slot %d", slot), err)
 }
 
 // proveOf has those primaries answer that have the keys.
@@ -229,7 +231,7 @@ func (k *shards) probeAll(ctx context.Context, clients map[string]valkey.Client,
 		})
 	}
 	asked.Wait()
-	return errors.Join(errs...)
+	return joined.Errors(errs...)
 }
 
 // recordState notes what a server said to a probe, and its clock then. usable: that proves its keys.
@@ -289,11 +291,7 @@ func (k *shards) dropLocked(address string) bool {
 // tells no more of its keys, missing ones included, and may go on for a while as if it had it.
 func (k *shards) publishLocked() {
 	owners, table := new([backend.Slots]*node), new([backend.Slots]*backend.Shard)
-	nodes := make([]*node, 0, len(k.nodes))
-	for _, n := range k.nodes {
-		nodes = append(nodes, n)
-	}
-	slices.SortFunc(nodes, func(a, b *node) int { return int(a.state.epoch - b.state.epoch) })
+	nodes := slices.SortedFunc(maps.Values(k.nodes), func(a, b *node) int { return int(a.state.epoch - b.state.epoch) })
 	for _, n := range nodes {
 		for r := range strings.FieldsSeq(n.state.slots) {
 			if moving, ok := movingSlot(r); ok {
@@ -398,7 +396,7 @@ func (k *shards) get(ctx context.Context, heads, keys []string, q *changelog.Del
 	}
 	items, err = k.read(ctx, heads, keys)
 	beside.Wait()
-	return items, d, errors.Join(deltaErr, proofErr, err)
+	return items, d, joined.Errors(deltaErr, proofErr, err)
 }
 
 func (k *shards) read(ctx context.Context, heads, keys []string) ([]backend.Item, error) {
@@ -439,7 +437,7 @@ func (k *shards) readHeads(ctx context.Context, heads, keys []string) (items []b
 	addHeads(b, heads)
 	items, err = headsOf(k.c.cluster.ask(ctx, b))
 	beside.Wait()
-	return append(items, rest...), errors.Join(err, restErr)
+	return append(items, rest...), joined.Errors(err, restErr)
 }
 
 // delta asks the server that has the log, on the connection that it proves.

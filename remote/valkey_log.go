@@ -27,7 +27,7 @@ func (c *valkeyConn) Append(ctx context.Context, ch changelog.Change) (changelog
 		for _, s := range ch.Scopes {
 			b.more(string(s))
 		}
-		return numbersAsTexts(runOne(ctx, c.plain, b))
+		return runOne(ctx, c.plain, b).texts()
 	}
 	fields, err := record()
 	if remoteerr.Unreachable(err) && ctx.Err() == nil {
@@ -88,12 +88,10 @@ func (c *valkeyConn) tell(ctx context.Context) {
 			return
 		case w := <-c.withheld:
 			for w.wait > 0 && ctx.Err() == nil {
-				due := time.NewTimer(w.wait)
 				select {
-				case <-due.C:
+				case <-time.After(w.wait):
 				case <-ctx.Done():
 				}
-				due.Stop()
 				w.wait = c.tellNow(ctx, w.tick, false)
 			}
 		}
@@ -124,23 +122,6 @@ func (c *valkeyConn) tellNow(ctx context.Context, tick invalidation.Tick, atOnce
 		c.untold.CompareAndSwap(int64(tick), 0)
 	}
 	return time.Duration(wait) * time.Microsecond
-}
-
-// numbersAsTexts is an array of texts and whole numbers, all as texts.
-func numbersAsTexts(r reply) ([]string, error) {
-	all, err := r.array()
-	if err != nil {
-		return nil, err
-	}
-	texts := make([]string, len(all))
-	for i, one := range all {
-		if one.Kind == resp.Int {
-			texts[i] = strconv.FormatInt(one.Int, 10)
-		} else if texts[i], err = direct(one).text(); err != nil {
-			return nil, err
-		}
-	}
-	return texts, nil
 }
 
 // forgetEvery is how many changes are recorded for each time that old ones are
@@ -188,12 +169,10 @@ func (c *valkeyConn) trim(ctx context.Context) {
 				b.more(strconv.Itoa(maxForgotten), strconv.FormatInt(retention.Microseconds(), 10))
 				more, _ = runOne(rctx, c.plain, b).number() // after an error the next change that looks asks again
 				cancel()
-				pause := time.NewTimer(4 * time.Since(begun))
 				select {
-				case <-pause.C:
+				case <-time.After(4 * time.Since(begun)):
 				case <-ctx.Done():
 				}
-				pause.Stop()
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"slices"
 	"strings"
 )
 
@@ -35,12 +36,7 @@ func run(ctx context.Context, client asker, b *batch) []reply {
 }
 
 func unknownScript(replies []reply) bool {
-	for i := range replies {
-		if isUnknownScript(replies[i].err) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(replies, func(r reply) bool { return isUnknownScript(r.err) })
 }
 
 func isUnknownScript(err error) bool {

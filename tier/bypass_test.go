@@ -98,7 +98,7 @@ func TestABypassOnAServer(t *testing.T) {
 		t.Helper()
 		require.Eventually(t, condition, 30*time.Second, 5*time.Millisecond)
 	}, func() *tier.Store {
-		store, err := tier.Open(t.Context(), tier.WithValkey(s.URL()), tier.WithPrefix(prefix))
+		store, err := tier.Open(t.Context(), tier.WithValkey(s.URL()), tier.WithPrefix(prefix), tier.WithRemoteTimeout(10*time.Second))
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, store.Close()) })
 		return store

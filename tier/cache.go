@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tiercache/tiercache/internal/joined"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/tier/internal/config"
@@ -24,7 +25,8 @@ import (
 type Cache[V any] struct{ view core.View }
 
 // New returns a view of a namespace: segments joined by ':', such as
-// "docs:technical"; invalidating "docs" covers it. It returns one error that
+// "docs:technical"; invalidating "docs" covers it. No segment is empty, and all are at most 512 bytes, which may
+// be any others. It returns one error that
 // names every bad option, or the part of V that the default codec would lose: see
 // [WithCodec].
 //
@@ -43,15 +45,15 @@ func New[V any](s *Store, path string, options ...CacheOption) (*Cache[V], error
 	}
 	cfg := defaultCacheConfig()
 	var errs []error
-	for _, o := range options {
+	for i, o := range options {
 		if o == nil {
-			errs = append(errs, errors.New("an option is nil"))
+			errs = append(errs, fmt.Errorf("option %d is nil", i+1))
 			continue
 		}
 		o.applyCache(&cfg)
 	}
 	errs = append(errs, invalidation.CheckNamespace(path), cfg.Validate(s.core.Config.MaxTTL))
-	if err := errors.Join(errs...); err != nil {
+	if err := joined.Errors(errs...); err != nil {
 		return nil, fmt.Errorf("tier: new cache %.40q: %w", path, err)
 	}
 	p, err := core.PlanOf[V](&s.core, cfg, runSingle[V], runBatch[V])
@@ -105,7 +107,7 @@ type Result[V any] struct {
 //
 // It returns ErrNotFound if the loader did (now or within the negative TTL),
 // the loader's error as it is, a *LoadPanic, an error that matches
-// ctx's if ctx ends first, or ErrClosed. What the local tier has is returned though ctx has ended. That the remote tier is down is none:
+// ctx's if ctx ends first, or ErrClosed. What the local tier has is returned though ctx has ended. That the remote tier is down is no error:
 // the loader answers, and Stats and Health tell.
 func (c *Cache[V]) Get(ctx context.Context, key string, load Loader[V], options ...CallOption) (V, error) {
 	if len(options) == 0 && load != nil {

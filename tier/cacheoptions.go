@@ -33,7 +33,8 @@ func (d TTLOption) applyCache(c *config.Cache) { c.TTL = time.Duration(d) }
 func (d TTLOption) applyEntry(c *config.Entry) { c.TTL, c.TTLSet = time.Duration(d), true }
 
 // WithLocalTTL bounds the life of local copies; they never outlive the remote
-// one in any case. Default: no bound of their own.
+// one in any case. Default: no bound of their own; whole milliseconds, from 1 ms to the
+// store's maximum TTL. It excludes WithRemoteOnly.
 func WithLocalTTL(d time.Duration) CacheOption {
 	return cacheOption(func(c *config.Cache) { c.LocalTTL = config.NonZero(d) })
 }
@@ -45,7 +46,8 @@ func WithJitter(share float64) CacheOption {
 }
 
 // WithNegativeTTL is how long a loader's [ErrNotFound] is remembered. Default
-// 30 s, or the TTL if that is shorter; 0 does not remember it.
+// 30 s, or the TTL if that is shorter; 0 does not remember it; else whole milliseconds,
+// up to the store's maximum TTL.
 func WithNegativeTTL(d time.Duration) CacheOption {
 	return cacheOption(func(c *config.Cache) { c.NegativeTTL, c.NegativeSet = d, true })
 }
@@ -67,20 +69,21 @@ func WithSoftTimeout(d time.Duration) CacheOption {
 
 // WithStaleWhileRevalidate serves an entry for up to d after its TTL, marked
 // Stale, while one load in the background renews it. Never one whose source,
-// namespace or version changed. Default 0: off.
+// namespace or version changed. Default 0: off; whole milliseconds, together with the TTL
+// at most the store's maximum TTL.
 func WithStaleWhileRevalidate(d time.Duration) CacheOption {
 	return cacheOption(func(c *config.Cache) { c.StaleWhile = d })
 }
 
 // WithStaleOnError serves an entry for up to d after its TTL, marked Stale, if
 // the loader fails (other than with ErrNotFound). Never one whose source,
-// namespace or version changed. Default 0: off.
+// namespace or version changed. Default 0: off; the same range as WithStaleWhileRevalidate.
 func WithStaleOnError(d time.Duration) CacheOption {
 	return cacheOption(func(c *config.Cache) { c.StaleOnError = d })
 }
 
-// WithRetryAfter is how long a key whose load has failed is not loaded again for readers that have a
-// value without that: the first pause, which doubles with each further failure, up to the longest. Each is
+// WithRetryAfter is how long a key whose load has failed is not loaded again for readers that
+// can be given a value without a load: the first pause, which doubles with each further failure, up to the longest. Each is
 // lengthened by a random part of up to a quarter. Meanwhile a read that may be answered with a
 // value past its TTL (WithStaleWhileRevalidate, WithStaleOnError) gets that at once, nothing is
 // renewed in the background, and a read without such a value loads, unless WithFailFast. A load that

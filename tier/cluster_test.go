@@ -28,6 +28,7 @@ func primaryOf(t *testing.T, c *valkeytest.Cluster, name string) int {
 //	that server: falls silent; another store may change k where B does not hear it
 //	B:           the log answers, and so does the server of l
 func TestI2ACopyIsServedOnlyWhileItsServerProvesItself(t *testing.T) {
+	t.Parallel()
 	c := valkeytest.StartCluster(t, 3, valkeytest.Config("cluster-node-timeout", "60000"))
 	const bound = 300 * time.Millisecond
 	s, err := tier.Open(bg, tier.WithValkeyClient(valkey.ClientOption{InitAddress: c.Addrs()}), tier.WithPrefix("p"),
@@ -81,6 +82,7 @@ func TestI2ACopyIsServedOnlyWhileItsServerProvesItself(t *testing.T) {
 //	B:    stores k; that has an echo only if the write reads k itself
 //	A:    sets k
 func TestI2AFillAfterItsSlotHasMoved(t *testing.T) {
+	t.Parallel()
 	c := valkeytest.StartCluster(t, 3)
 	option := valkey.ClientOption{InitAddress: c.Addrs()}
 	w := &world{t, remote.Valkey(option), "p", clusterRaw{t, c, option}}
@@ -112,6 +114,7 @@ func TestI2AFillAfterItsSlotHasMoved(t *testing.T) {
 
 // I8: each server of a cluster has a breaker of its own.
 func TestI8OneSilentServerCostsTheOthersNothing(t *testing.T) {
+	t.Parallel()
 	c := valkeytest.StartCluster(t, 3, valkeytest.Config("cluster-node-timeout", "60000"))
 	s, err := tier.Open(bg, tier.WithValkeyClient(valkey.ClientOption{InitAddress: c.Addrs()}), tier.WithPrefix("p"),
 		tier.WithMaxStaleness(200*time.Millisecond), tier.WithHeartbeat(20*time.Millisecond), tier.WithRemoteTimeout(500*time.Millisecond))
@@ -167,6 +170,7 @@ func TestI8OneSilentServerCostsTheOthersNothing(t *testing.T) {
 //	B: Set(k, 2)
 //	A: Sync
 func TestI3AfterASyncNothingIsServedThatWasKeptForAnOutage(t *testing.T) {
+	t.Parallel()
 	c := valkeytest.StartCluster(t, 3, valkeytest.Config("cluster-node-timeout", "60000"))
 	w := &world{t, remote.Valkey(valkey.ClientOption{InitAddress: c.Addrs()}), "p", nil}
 	a, _ := w.open(tier.WithRemoteTimeout(500 * time.Millisecond))
@@ -188,6 +192,7 @@ func TestI3AfterASyncNothingIsServedThatWasKeptForAnOutage(t *testing.T) {
 
 // A server that was replaced while it was away is forgotten.
 func TestI8AReplacedServerIsNotAwayForEver(t *testing.T) {
+	t.Parallel()
 	c := valkeytest.StartCluster(t, 3, valkeytest.Config("cluster-node-timeout", "1000"))
 	s, err := tier.Open(bg, tier.WithValkeyClient(valkey.ClientOption{InitAddress: c.Addrs()}), tier.WithPrefix("p"))
 	require.NoError(t, err)

@@ -196,7 +196,7 @@ func TestAnErrorOfTheRemoteTierIsNotTheEndOfTheCallersContext(t *testing.T) {
 	require.NoError(t, err)
 	defer s.Close()
 	c := view[string](t, s, "docs")
-	require.NoError(t, c.Set(t.Context(), "k", "v"))
+	eventually(t, "it is stored", func() bool { return c.Set(t.Context(), "k", "v") == nil })
 	srv.Pause()
 	defer srv.Resume()
 	for doing, call := range map[string]func(ctx context.Context) error{
@@ -247,7 +247,7 @@ func TestAnErrorOfTheRemoteTierIsNotTheEndOfTheCallersContext(t *testing.T) {
 
 func TestHealthCanBeReadAsJSON(t *testing.T) {
 	srv := valkeytest.Shared(t)
-	s, err := tier.Open(t.Context(), tier.WithValkey(srv.URL()), tier.WithPrefix(valkeytest.Prefix(t)))
+	s, err := tier.Open(t.Context(), tier.WithValkey(srv.URL()), tier.WithPrefix(valkeytest.Prefix(t)), tier.WithRemoteTimeout(10*time.Second))
 	require.NoError(t, err)
 	text, err := json.Marshal(s.Health(t.Context()))
 	require.NoError(t, err)
@@ -274,7 +274,7 @@ func TestHealthCanBeReadAsJSON(t *testing.T) {
 func TestHealthSaysThatMemoryIsFullUnderAnyPolicy(t *testing.T) {
 	for _, policy := range []string{"volatile-lru", "noeviction"} {
 		srv := valkeytest.Start(t, valkeytest.Config("maxmemory", "8mb"), valkeytest.Config("maxmemory-policy", policy))
-		s, err := tier.Open(t.Context(), tier.WithValkey(srv.URL()))
+		s, err := tier.Open(t.Context(), tier.WithValkey(srv.URL()), tier.WithRemoteTimeout(10*time.Second))
 		require.NoError(t, err)
 		require.NotContains(t, fmt.Sprint(s.Health(t.Context()).Warnings), "memory is full (", policy)
 		client := srv.Client(t)

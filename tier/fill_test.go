@@ -130,7 +130,7 @@ func TestAFillThatTheServerHasNoRoomForLeavesWhatOthersHave(t *testing.T) {
 // has ended.
 func TestAFillThatIsRefusedGivesUpItsLease(t *testing.T) {
 	srv := valkeytest.Start(t)
-	s, err := tier.Open(t.Context(), tier.WithValkey(srv.URL()))
+	s, err := tier.Open(t.Context(), tier.WithValkey(srv.URL()), tier.WithRemoteTimeout(10*time.Second))
 	require.NoError(t, err)
 	defer s.Close()
 	srv.Do(t, "ACL", "SETUSER", "default", "-getdel")

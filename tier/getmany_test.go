@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -14,7 +15,7 @@ import (
 // Several read the same keys together, alone, and while they are set.
 func TestGetManyMixesNothingUp(t *testing.T) {
 	ctx := t.Context()
-	s, err := Open(ctx)
+	s, err := Open(ctx, WithRemoteTimeout(10*time.Second))
 	require.NoError(t, err)
 	defer s.Close()
 	c, err := New[string](s, "docs")
@@ -64,7 +65,7 @@ func TestGetManyOfWhatIsNotKeptHoldsNoMarks(t *testing.T) {
 	hub := remote.NewEmbedded(0)
 	views, stores := make([]*Cache[string], 2), make([]*Store, 2)
 	for i := range views {
-		s, err := Open(t.Context(), WithRemote(hub))
+		s, err := Open(t.Context(), WithRemote(hub), WithRemoteTimeout(10*time.Second))
 		require.NoError(t, err)
 		defer s.Close()
 		stores[i] = s

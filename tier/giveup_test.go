@@ -384,6 +384,7 @@ func TestI1ASetThatIsHeldOnTheWayIsRefused(t *testing.T) {
 //	B: Set(k, 2) is acknowledged
 //	A: sends the first once more
 func TestI1AWriteWhoseAnswerWasLostIsNotSentAgain(t *testing.T) {
+	t.Parallel()
 	s := valkeytest.Start(t)
 	p, sa, sb := throughProxy(t, s, tier.WithRemoteTimeout(2*time.Second))
 	a, b := cacheOf[int64](t, sa), cacheOf[int64](t, sb)
@@ -603,6 +604,7 @@ func TestAWriteThatWaitsForAConnectionIsWithdrawn(t *testing.T) {
 
 // In a cluster each server has a clock of its own, by which it is asked.
 func TestI1InAClusterAWriteIsBoundByTheClockOfItsServer(t *testing.T) {
+	t.Parallel()
 	valkeytest.NeedSteppedClock(t)
 	c := valkeytest.StartCluster(t, 3, valkeytest.SteppedClock(), valkeytest.Config("cluster-node-timeout", "60000"))
 	w := &world{t, remote.Valkey(valkey.ClientOption{InitAddress: c.Addrs()}), "p", nil}

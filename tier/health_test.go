@@ -207,6 +207,7 @@ func TestARequestThatFailsIsCountedAndTold(t *testing.T) {
 
 // A call without a deadline must not wait for a server that is gone.
 func TestNoCallHangsWithoutADeadlineWhenTheServerIsGone(t *testing.T) {
+	t.Parallel()
 	srv := valkeytest.Start(t)
 	var gone atomic.Bool // from then on no server answers, although another test's server may be given the port
 	option := valkey.ClientOption{InitAddress: []string{srv.Addr}, DialCtxFn: func(ctx context.Context, address string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {

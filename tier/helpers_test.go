@@ -180,7 +180,7 @@ func find[V any](t *testing.T, c *tier.Cache[V], key string, load tier.Loader[V]
 // eventually waits for what another goroutine or process is about to do.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	require.Eventually(t, ok, 10*time.Second, 2*time.Millisecond, what)
+	require.Eventually(t, ok, 30*time.Second, 2*time.Millisecond, what)
 }
 
 // filled waits until n loaded values have been stored: callers are answered before.

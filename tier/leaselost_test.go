@@ -21,6 +21,7 @@ import (
 // A connection that is cut leaves a lease with the server, of which the process need not know that it has it. The
 // process lives, and gives the lease back: no load waits for it to expire, which takes an hour here.
 func TestALeaseWhoseConnectionWasCutIsGivenBack(t *testing.T) {
+	t.Parallel()
 	s := valkeytest.Start(t)
 	p, err := faultproxy.Start(s.Addr, 1)
 	require.NoError(t, err)

@@ -51,8 +51,10 @@ func calls(t *testing.T, s *valkeytest.Server, command string) int {
 //	store:         reads the log, is refused, takes the log for lost, and renews it:
 //	               eight times for each read, and each of them makes every entry a miss
 func TestI6ARightThatIsRevokedLosesNoLog(t *testing.T) {
+	t.Parallel()
 	for _, right := range []string{"zrange", "zrevrange", "zrangebyscore", "zscore", "zcount", "info", "time", "evalsha_ro"} {
 		t.Run(right, func(t *testing.T) {
+			t.Parallel()
 			// Without messages, which would tell of a change without the log being read.
 			srv := valkeytest.Start(t, valkeytest.Config("user", "u on >secret ~* &* +@all -subscribe"))
 			f := serverFleet(t, srv)
@@ -226,6 +228,7 @@ func members(t *testing.T, s *valkeytest.Server) []string {
 
 // A log that only later versions may read, and one that this version may.
 func TestALogOfALaterFormat(t *testing.T) {
+	t.Parallel()
 	srv := valkeytest.Start(t)
 	f := serverFleet(t, srv)
 	s := f.process()
@@ -426,8 +429,10 @@ func TestI6ARollbackUnderOneReplicationId(t *testing.T) {
 }
 
 func TestI6ARollbackOfOneServerOfACluster(t *testing.T) {
+	t.Parallel()
 	for name, roll := range rollbacks {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			c := valkeytest.StartCluster(t, 3)
 			var stores []*tier.Store
 			for range 2 {

@@ -77,6 +77,7 @@ func TestAStoreStartsOfflineAndConnectsByItself(t *testing.T) {
 
 // Which it is, one server or a cluster, is known before the first key is read.
 func TestAStoreStartsOfflineBeforeACluster(t *testing.T) {
+	t.Parallel()
 	cluster := valkeytest.StartCluster(t, 3)
 	for _, n := range cluster.Nodes() {
 		n.Pause()

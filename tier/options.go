@@ -201,10 +201,10 @@ func WithLogger(l *slog.Logger) Option {
 }
 
 // WithObserver has f called after loads, fills, writes and invalidations, and after
-// errors; not after local hits, which are in Stats. f is called without locks, when the
-// callers of what it is told of have been answered, or in a goroutine of its own: it may
-// read the very key. Otherwise it is called in the goroutine that did the work, which may be
-// a caller's, and must be quick: of errors, 10,000 wait for it, and no more are told. Default none.
+// errors; not after local hits, which are in [Stats]. f is called under no lock, and may read
+// the cache, the very key too. It runs in the goroutine that did the work, which may be a
+// caller's, or in one of the store, and must be quick: up to 10,000 errors wait for it, and what
+// comes beyond them is not told. What it panics with is logged. Default none.
 func WithObserver(f func(Event)) Option {
 	return storeOption(func(c *storeConfig) {
 		c.Observer = nil
@@ -226,8 +226,7 @@ type SettleOption time.Duration
 // loaded within d of a change may be old: it is kept until then and no longer, in every process,
 // also if the one that recorded the change has ended. Given to Open it is for every
 // change of the store. Default 0: changes settle at once. At most an hour, and half of
-// [WithMaxTTL]; it is rounded up to two decimal digits of milliseconds. (Stores of the release before need the
-// process to stay open for d: it records the change once more for them.)
+// [WithMaxTTL]; it is rounded up to two decimal digits of milliseconds.
 func Settle(d time.Duration) SettleOption { return SettleOption(d) }
 
 func (d SettleOption) applyStore(c *storeConfig)    { c.Settle = time.Duration(d) }

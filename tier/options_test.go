@@ -27,7 +27,7 @@ func TestOpenNamesEveryBadOptionInOneError(t *testing.T) {
 		tier.WithRemoteTimeout(0), tier.WithMaxTTL(time.Millisecond), tier.WithLogger(nil), tier.Settle(-time.Second), tier.WithRemote(nil))
 	assert.Nil(t, s)
 	for _, name := range []string{
-		"WithValkey", "WithPrefix", "option is nil", "WithLocalBytes", "WithLocalEntries", "WithLocalPolicy", "WithHeartbeat",
+		"WithValkey", "WithPrefix", "option 3 is nil", "WithLocalBytes", "WithLocalEntries", "WithLocalPolicy", "WithHeartbeat",
 		"WithMaxStaleness", "WithRemoteTimeout", "WithMaxTTL", "WithLogger", "Settle", "WithRemote",
 	} {
 		assert.ErrorContains(t, err, name)
@@ -81,12 +81,13 @@ func TestNewNamesEveryBadOptionInOneError(t *testing.T) {
 		tier.WithLoadTimeout(0), tier.WithSoftTimeout(0), tier.WithStaleWhileRevalidate(-1), tier.WithStaleOnError(-1),
 		tier.WithEarlyRefresh(-1), tier.WithCodec(nil), tier.WithCompression(-5), tier.WithLocalOnly(), tier.WithRemoteOnly())
 	for _, name := range []string{
-		"a::b", "option is nil", "WithTTL 0s", "WithLocalTTL 0s", "WithJitter 1", "WithNegativeTTL -1ns", "WithLoadTimeout 0s", "WithSoftTimeout 0s",
+		"a::b", "option 1 is nil", "WithTTL 0s", "WithLocalTTL 0s", "WithJitter 1", "WithNegativeTTL -1ns", "WithLoadTimeout 0s", "WithSoftTimeout 0s",
 		"WithStaleWhileRevalidate -1ns", "WithStaleOnError -1ns", "WithEarlyRefresh -1", "WithCodec", "WithCompression -5",
 		"WithLocalOnly and WithRemoteOnly",
 	} {
 		assert.ErrorContains(t, err, name)
 	}
+	assert.NotContains(t, err.Error(), "\n", "it is one line, as a log has it")
 }
 
 func TestNewRejectsWhatCannotWork(t *testing.T) {

@@ -31,7 +31,7 @@ func TestASourceThatFailsForAMinute(t *testing.T) {
 				options := append(options, tier.WithTTL(time.Minute), tier.WithSoftTimeout(soft))
 				var caches []*tier.Cache[string]
 				for range 4 {
-					caches = append(caches, view[string](t, f.process(), "docs", options...))
+					caches = append(caches, view[string](t, f.process(forHours...), "docs", options...))
 				}
 				require.NoError(t, caches[0].SetMany(t.Context(), map[string]string{"one": "old", "many": "old"}))
 				f.sync()

@@ -38,7 +38,7 @@ func TestAFailingSourceIsCalledOnceAPause(t *testing.T) {
 	for name, options := range ways {
 		t.Run(name, func(t *testing.T) {
 			inBubbles(t, func(t *testing.T, f *fleet) {
-				c := view[string](t, f.process(), "docs", append(options, tier.WithTTL(time.Minute))...)
+				c := view[string](t, f.process(forHours...), "docs", append(options, tier.WithTTL(time.Minute))...)
 				require.NoError(t, c.Set(t.Context(), "k", "v"))
 				time.Sleep(61 * time.Second)
 				var loads atomic.Int64

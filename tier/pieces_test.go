@@ -47,9 +47,9 @@ func (c sizedConn) Get(ctx context.Context, keys []string, q *changelog.DeltaQue
 	return c.Conn.Get(ctx, keys, q)
 }
 
-func (c sizedConn) GetUntracked(ctx context.Context, keys []string) ([]backend.Item, error) {
+func (c sizedConn) GetUntracked(ctx context.Context, keys []string, scratch *backend.Scratch) ([]backend.Item, error) {
 	most(&c.of.keys, len(keys))
-	return c.Conn.GetUntracked(ctx, keys)
+	return c.Conn.GetUntracked(ctx, keys, scratch)
 }
 
 func (c sizedConn) Lease(ctx context.Context, r []backend.LeaseRequest) ([]backend.Lease, error) {
@@ -505,7 +505,7 @@ func TestALargeValueIsStoredInBothTiers(t *testing.T) {
 
 // A Set of a large value whose caller gives up while it is sent ahead stores nothing.
 func TestALargeSetThatIsGivenUpEarlyIsNotStored(t *testing.T) {
-	s, err := tier.Open(t.Context(), tier.WithValkey(valkeytest.Shared(t).URL()), tier.WithPrefix(valkeytest.Prefix(t)))
+	s, err := tier.Open(t.Context(), tier.WithValkey(valkeytest.Shared(t).URL()), tier.WithPrefix(valkeytest.Prefix(t)), tier.WithRemoteTimeout(10*time.Second))
 	require.NoError(t, err)
 	defer s.Close()
 	c := view[string](t, s, "docs")

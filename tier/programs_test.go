@@ -13,6 +13,9 @@ import (
 	"github.com/tiercache/tiercache/tier"
 )
 
+// Hours of fake time have some hundred thousand heartbeats at the default.
+var forHours = []tier.Option{tier.WithHeartbeat(5 * time.Second), tier.WithMaxStaleness(10 * time.Second)}
+
 const twoPrograms = `namespace "docs": for over an hour entries have been written in another encoding`
 
 // Two programs that were given one prefix have namespaces of one name, with values of their own. Each is told, once.
@@ -22,7 +25,7 @@ func TestTwoProgramsUnderOnePrefixAreFound(t *testing.T) {
 		var logs [2]journal
 		var stores [2]*tier.Store
 		for i := range stores {
-			s, err := tier.Open(t.Context(), tier.WithRemote(hub), tier.WithLogger(logs[i].logger()))
+			s, err := tier.Open(t.Context(), append(forHours, tier.WithRemote(hub), tier.WithLogger(logs[i].logger()))...)
 			require.NoError(t, err)
 			defer s.Close()
 			stores[i] = s
@@ -71,7 +74,7 @@ func TestTwoProgramsUnderOnePrefixAreFound(t *testing.T) {
 // A deployment leaves entries of the version before, which are read for as long as they live.
 func TestADeploymentIsNoSecondProgram(t *testing.T) {
 	inBubbles(t, func(t *testing.T, f *fleet) {
-		before, after := f.process(), f.process()
+		before, after := f.process(forHours...), f.process(forHours...)
 		old, now := version(t, before, 1, tier.WithTTL(24*time.Hour), tier.WithJitter(0)), version(t, after, 2, tier.WithLocalTTL(time.Second))
 		for i := range 10 {
 			find(t, old, fmt.Sprint(i), is("old"))

@@ -25,7 +25,7 @@ import (
 func rounds(t *testing.T) int64 {
 	n, err := strconv.ParseInt(os.Getenv("TIERCACHE_RACES"), 10, 64)
 	if err != nil {
-		n = 2000
+		n = 1000
 		if strings.Contains(t.Name(), "/cluster") {
 			n /= 10 // four times as slow, and it is the same code but for which server proves what
 		}

@@ -216,7 +216,7 @@ func TestASetOfWhatWasReadBeforeAChangeHasSettled(t *testing.T) {
 		b, c := view[string](t, sb, "docs", tier.WithTTL(time.Hour)), view[string](t, f.process(), "docs", tier.WithTTL(time.Hour))
 		asOf, err := a.InvalidateSource(t.Context(), "doc")
 		require.NoError(t, err)
-		require.NoError(t, a.Close()) // else it records the change again, for processes of the release before
+		require.NoError(t, a.Close())
 		synctest.Wait()
 		set := func(v string, as tier.AsOf) {
 			require.NoError(t, b.Set(t.Context(), "k", v, tier.WithAsOf(as), tier.WithSources("doc")))
@@ -248,7 +248,7 @@ func TestASetOfWhatWasReadBeforeAChangeHasSettled(t *testing.T) {
 func TestAChangeSettlesThoughItsProcessIsKilled(t *testing.T) {
 	const lag = 400 * time.Millisecond
 	if url := os.Getenv("TIERCACHE_TEST_JOB"); url != "" {
-		s, err := tier.Open(t.Context(), tier.WithValkey(url), tier.WithPrefix(os.Getenv("TIERCACHE_TEST_PREFIX")), tier.Settle(lag))
+		s, err := tier.Open(t.Context(), tier.WithValkey(url), tier.WithPrefix(os.Getenv("TIERCACHE_TEST_PREFIX")), tier.Settle(lag), tier.WithRemoteTimeout(10*time.Second))
 		require.NoError(t, err)
 		_, err = s.InvalidateSource(t.Context(), "doc")
 		require.NoError(t, err)

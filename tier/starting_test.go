@@ -153,6 +153,7 @@ func TestAStoreDoesWithoutWhatIsWithheldAndSaysSo(t *testing.T) {
 
 // A cluster is no exception.
 func TestAClusterWithoutTrackingRights(t *testing.T) {
+	t.Parallel()
 	c := valkeytest.StartCluster(t, 3)
 	for _, s := range c.Nodes() {
 		s.Do(t, "ACL", "SETUSER", "app", "on", ">p", "~*", "&*", "+@all", "-client|tracking")

@@ -96,7 +96,8 @@ func countsOf(c *core.Counters, localHits int64) Counts {
 }
 
 // Stats are a store's figures. They are read one after the other while they change, so
-// sums may be off by what happens meanwhile.
+// sums may be off by what happens meanwhile. As JSON, durations are nanoseconds, and a time
+// that is not set is that of the year 1; [Health] is what a person reads.
 type Stats struct {
 	// Counts of all namespaces together.
 	Counts

@@ -2,7 +2,7 @@ package tier
 
 import (
 	"context"
-	"errors"
+	"fmt"
 
 	"github.com/tiercache/tiercache/tier/internal/core"
 )
@@ -25,9 +25,9 @@ type Store struct{ core core.Store }
 // without is in [Health].
 func Open(ctx context.Context, options ...Option) (*Store, error) {
 	cfg := defaultStoreConfig()
-	for _, o := range options {
+	for i, o := range options {
 		if o == nil {
-			cfg.Errs = append(cfg.Errs, errors.New("an option is nil"))
+			cfg.Errs = append(cfg.Errs, fmt.Errorf("option %d is nil", i+1))
 			continue
 		}
 		o.applyStore(&cfg)

@@ -122,6 +122,7 @@ func (c *clusterOfCopies) suspends(some func(key string) bool, removed bool, hap
 // A connection that is lost suspends the copies of its server's keys, also of the server that has the change log: the log is
 // resumed from the watermark, and tells all that was lost of it.
 func TestInAClusterTheLossOfTheLogsConnectionSuspendsItsServersKeysAlone(t *testing.T) {
+	t.Parallel()
 	c := newClusterOfCopies(t)
 	c.suspends(func(k string) bool { return c.server[k] == c.log }, false, func() {
 		c.Primaries[c.log].Do(t, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
@@ -130,8 +131,10 @@ func TestInAClusterTheLossOfTheLogsConnectionSuspendsItsServersKeysAlone(t *test
 
 // A failover suspends the copies of the keys of the server that was replaced.
 func TestInAClusterAFailoverSuspendsItsKeysAlone(t *testing.T) {
+	t.Parallel()
 	for name, from := range map[string]int{"of the server that has the log": 0, "of another": 1} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			c := newClusterOfCopies(t)
 			server := (c.log + from) % 3
 			c.suspends(func(k string) bool { return c.server[k] == server }, false, func() {
@@ -143,6 +146,7 @@ func TestInAClusterAFailoverSuspendsItsKeysAlone(t *testing.T) {
 
 // A slot that moves suspends the copies of its keys, and of the keys of a few slots beside it. What is migrated is told of as deleted.
 func TestInAClusterAMovedSlotSuspendsItsKeysAlone(t *testing.T) {
+	t.Parallel()
 	c := newClusterOfCopies(t)
 	slotOf := func(k string) int { return backend.SlotOf(tier.RemoteName(c.b, k)) }
 	moved := slotOf("k0")

@@ -565,6 +565,7 @@ func TestRevalidationInTheBackgroundIsPaced(t *testing.T) {
 // In a cluster each server proves its own part: no value is read again after connections were lost, nor when a slot has
 // moved to another server.
 func TestInAClusterCopiesAreProvenByTheirServers(t *testing.T) {
+	t.Parallel()
 	c := valkeytest.StartCluster(t, 3)
 	option := valkey.ClientOption{InitAddress: c.Addrs()}
 	w := &world{t, remote.Valkey(option), "p", clusterRaw{t, c, option}}
@@ -609,6 +610,7 @@ func TestInAClusterCopiesAreProvenByTheirServers(t *testing.T) {
 
 // In a cluster a connection that ends suspends the copies of its server's keys, and no others.
 func TestInAClusterALostConnectionSuspendsItsKeysAlone(t *testing.T) {
+	t.Parallel()
 	c := valkeytest.StartCluster(t, 3)
 	option := valkey.ClientOption{InitAddress: c.Addrs()}
 	w := &world{t, remote.Valkey(option), "p", clusterRaw{t, c, option}}
@@ -661,6 +663,7 @@ func TestInAClusterALostConnectionSuspendsItsKeysAlone(t *testing.T) {
 // Without tracking the log tells of all keys: what a lost connection to a server of a cluster suspends is proven by its reads, each
 // for itself, and nothing is asked in the background, whose copies would be believed by invalidations that do not come.
 func TestInAClusterWithoutTrackingCopiesAreLeftToTheirReads(t *testing.T) {
+	t.Parallel()
 	c := valkeytest.StartCluster(t, 3)
 	option := valkey.ClientOption{InitAddress: c.Addrs()}
 	w := &world{t, remote.Valkey(option), "p", clusterRaw{t, c, option}}

@@ -163,18 +163,51 @@ func TestWhatACodecKeepsIsNotUsedAgain(t *testing.T) {
 	onEachRemote(t, func(t *testing.T, f *fleet) {
 		var kept [][]byte
 		c := view[string](t, f.process(), "docs", tier.WithCodec(keeping{&kept}))
-		var expected []string
-		for i := range 20 {
-			key, value := strconv.Itoa(i), fmt.Sprintf("the value of %d", i)
-			require.NoError(t, c.Set(t.Context(), key, value))
-			got, err := c.GetMany(t.Context(), []string{key, "none"}, noneLoaded[string], tier.NoLocal())
-			require.NoError(t, err)
-			require.Equal(t, map[string]string{key: value}, got)
-			expected = append(expected, value)
+		all, keys := make(map[string]string), []string(nil)
+		for i := range 300 { // several requests
+			keys = append(keys, strconv.Itoa(i))
+			all[keys[i]] = fmt.Sprintf("the value of %d", i)
 		}
-		require.Len(t, kept, len(expected))
-		for i, b := range kept {
-			require.Equal(t, expected[i], string(b))
+		require.NoError(t, c.SetMany(t.Context(), all))
+		got, err := c.GetMany(t.Context(), keys, noneLoaded[string], tier.NoLocal())
+		require.NoError(t, err)
+		require.Equal(t, all, got)
+		require.Len(t, kept, len(keys))
+		for i, key := range keys {
+			require.Equal(t, all[key], string(kept[i]))
+		}
+	})
+}
+
+// keepingPlaces is a codec that keeps where it has decoded into.
+type keepingPlaces struct{ kept *[]*string }
+
+func (k keepingPlaces) Marshal(v any) ([]byte, error) { return []byte(v.(string)), nil }
+
+func (k keepingPlaces) Unmarshal(b []byte, v any) error {
+	*k.kept = append(*k.kept, v.(*string))
+	*v.(*string) = string(b)
+	return nil
+}
+
+// A value that refers to itself, as one does whose UnmarshalJSON keeps its receiver, or that a codec refers to, stays what
+// it is, although values that are not kept are decoded one after another.
+func TestWhereACodecHasDecodedIsNotUsedAgain(t *testing.T) {
+	onEachRemote(t, func(t *testing.T, f *fleet) {
+		var kept []*string
+		c := view[string](t, f.process(), "docs", tier.WithCodec(keepingPlaces{&kept}))
+		all, keys := make(map[string]string), []string(nil)
+		for i := range 20 {
+			keys = append(keys, strconv.Itoa(i))
+			all[keys[i]] = fmt.Sprintf("the value of %d", i)
+		}
+		require.NoError(t, c.SetMany(t.Context(), all))
+		got, err := c.GetMany(t.Context(), keys, noneLoaded[string], tier.NoLocal())
+		require.NoError(t, err)
+		require.Equal(t, all, got)
+		require.Len(t, kept, len(keys))
+		for i, key := range keys {
+			require.Equal(t, all[key], *kept[i])
 		}
 	})
 }
@@ -197,7 +230,7 @@ func TestReadsThatAreGivenUpMixNothingUp(t *testing.T) {
 	defer s.Close()
 	c := view[string](t, s, "docs", tier.WithRemoteOnly())
 	value := func(key string) string { return key + strings.Repeat(" of "+key, 60) }
-	const n = 100
+	const n = 400 // several requests for each batch
 	all := make(map[string]string, n)
 	for i := range n {
 		key := fmt.Sprint("k", i)

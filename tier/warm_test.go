@@ -171,6 +171,7 @@ func TestI10AWarmReadDoesNotGoBehindWhatWasGiven(t *testing.T) {
 
 // What was read over a connection that is lost before the copy is kept is not believed by what the next one proves.
 func TestI2AWarmReadIsOfTheServerThatWasAsked(t *testing.T) {
+	t.Parallel()
 	c := valkeytest.StartCluster(t, 3)
 	option := valkey.ClientOption{InitAddress: c.Addrs()}
 	w := &world{t, remote.Valkey(option), "p", clusterRaw{t, c, option}}

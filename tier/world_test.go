@@ -36,7 +36,8 @@ type rawAccess interface {
 }
 
 // leaseFirst has the caches of cacheOf ask for the lease along with each read,
-// and so take the other way through the remote tier. Tests run one by one.
+// and so take the other way through the remote tier. Tests run one by one, but for a few that wait for their own servers
+// most of the time, and run together when the others have ended.
 var leaseFirst = false
 
 // readOp is the operation by which a cache first asks the remote tier.
@@ -147,9 +148,11 @@ func (r clusterRaw) disconnect() {
 // that a schedule is not disturbed by heartbeats.
 var quiet = []tier.Option{tier.WithHeartbeat(time.Hour), tier.WithMaxStaleness(10 * time.Hour), tier.WithRemoteTimeout(10 * time.Second)}
 
+// open waits for a server for longer than by default: a machine that is slow fails no test. Those of a timeout set their own.
 func (w *world) open(options ...tier.Option) (*tier.Store, *interpose.Backend) {
 	b := &interpose.Backend{Inner: w.inner}
-	s, err := tier.Open(context.Background(), append([]tier.Option{tier.WithRemote(b), tier.WithPrefix(w.prefix)}, options...)...)
+	all := []tier.Option{tier.WithRemote(b), tier.WithPrefix(w.prefix), tier.WithRemoteTimeout(10 * time.Second)}
+	s, err := tier.Open(context.Background(), append(all, options...)...)
 	require.NoError(w.t, err)
 	w.t.Cleanup(func() { s.Close() })
 	return s, b
@@ -186,7 +189,7 @@ func lookup[V any](t *testing.T, c *tier.Cache[V], load tier.Loader[V], options 
 // channel to wait on.
 func within(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	require.Eventually(t, ok, 10*time.Second, time.Millisecond, what)
+	require.Eventually(t, ok, 30*time.Second, time.Millisecond, what)
 }
 
 var errCut = errors.New("cut off")

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"slices"
 )
 
 // Page is the report: sections of text, charts and tables, in this order.
@@ -52,14 +53,7 @@ func (p Page) Write(w io.Writer) error {
 }
 
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
-	"bold": func(rows []int, i int) bool {
-		for _, r := range rows {
-			if r == i {
-				return true
-			}
-		}
-		return false
-	},
+	"bold": slices.Contains[[]int],
 }).Parse(`<!doctype html>
 <html lang="en">
 <head>

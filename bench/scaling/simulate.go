@@ -87,7 +87,6 @@ type server struct {
 	recorded []time.Duration // when each change was
 	tracking []bool          // stores that are to be told that the log's key has changed
 	tracks   int             // how many
-	sent     []time.Duration
 	pace     changelog.Pace
 	begun    time.Time // the zero of the clock, for pace
 	waits    bool      // a message has to wait
@@ -105,7 +104,7 @@ func simulate(f fleet, lasts time.Duration) figures {
 		return figures{busy: 1}
 	}
 	s := &server{fleet: f, rnd: rand.New(rand.NewPCG(1, 2)), known: make([]int, f.stores), tracking: make([]bool, f.stores),
-		sent: make([]time.Duration, f.stores), begun: time.Unix(1e9, 0)}
+		begun: time.Unix(1e9, 0)}
 	for i := range f.stores {
 		s.queue = append(s.queue, event{time.Duration(s.rnd.Int64N(int64(f.heartbeat))), i})
 	}

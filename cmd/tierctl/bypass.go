@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/tier"
 )
 
@@ -34,6 +35,9 @@ can bear all reads before.`,
 				return usagef("--for %v: must be between 1s and %v", lasts, mostBypass)
 			case off:
 				lasts = 0
+			}
+			if err := checkAll(args, invalidation.CheckNamespace); err != nil {
+				return err
 			}
 			ctx := cmd.Context()
 			store, err := c.openStore(ctx)

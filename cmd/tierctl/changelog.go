@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,7 +14,6 @@ import (
 	"time"
 
 	"github.com/valkey-io/valkey-go"
-	"github.com/zeebo/xxh3"
 )
 
 // quiet is for stores whose errors are returned by their calls.
@@ -153,6 +151,9 @@ func (l *changeLog) member(m string) {
 	l.Foreign = append(l.Foreign, m)
 }
 
+// mostTime is longer than anything that a store lets live.
+const mostTime = 100 * 365 * 24 * time.Hour
+
 // parseMode reads "t:<ms>@<µs>" or "u:…".
 func parseMode(s string) (storeMode, bool) {
 	kind, rest, _ := strings.Cut(s, ":")
@@ -176,27 +177,6 @@ func (l *changeLog) latestMode() (m storeMode) {
 // open returns the modes of stores that are open now, or were less than 75 s ago.
 func (l *changeLog) open() []storeMode {
 	return slices.DeleteFunc(slices.Clone(l.Modes), func(m storeMode) bool { return !m.until.After(l.Now) })
-}
-
-// position is one in the log.
-type position struct {
-	incarnation uint64
-	tick        int64
-}
-
-func (p position) String() string { return fmt.Sprintf("%016x@%d", p.incarnation, p.tick) }
-
-// sourceScope and namespaceScope are how the log spells what changes.
-func sourceScope(id string) string      { return scope("s", id) }
-func namespaceScope(path string) string { return scope("n", path) }
-
-func scope(kind, name string) string {
-	const longest = 64
-	if len(name) <= longest {
-		return kind + ":" + name
-	}
-	h := xxh3.HashString128(name).Bytes()
-	return kind + "#" + hex.EncodeToString(h[:])
 }
 
 // above returns a namespace and those that it is in, topmost first.

@@ -106,7 +106,12 @@ Exit codes: 0 done, 1 failed, 2 called wrongly, 3 doctor found what needs mendin
 			return nil
 		},
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if cmd != root && cmd.HasSubCommands() { // the flag may be one of theirs
+			err = fmt.Errorf("%w: %w", noSubcommand(cmd, nil), err)
+		}
+		return usageError{err}
+	})
 	flags := root.PersistentFlags()
 	flags.BoolVar(&c.json, "json", false, "print JSON: one object, or one a line where there are many")
 	flags.StringVar(&c.color, "color", "auto", "auto, always or never; auto is never when the output is piped or NO_COLOR is set")

@@ -96,6 +96,10 @@ func TestAWrongCallIsToldInOneLineAndExitsWith2(t *testing.T) {
 		{"doctor", "--sentinel", "set"}, {"doctor", "--password-file", filepath.Join(folder, "none")}, {"doctor", "--tls-cert", "a"},
 		{"doctor", "--tls-ca", filepath.Join(folder, "none")}, {"watch", "--kind", "sources"}, {"watch", "--match", "("},
 		{"stats", "--sample", "0"}, {"advise"}, {"invalidate", "all", "--settle", "2h"}, {"invalidate", "key", "docs", "k", "--settle", "1s"},
+		// Regression: a name that no store takes was told as "it is not known whether the change was recorded", with 1; and of a
+		// prefix that no store can have it was said that it had no change log, with 0.
+		{"invalidate", "namespace", "docs", "a::b"}, {"invalidate", "source", strings.Repeat("x", 1<<20+1)}, {"purge", "docs:"},
+		{"bypass", "namespace", ":docs", "--off"}, {"bypass", "docs", "--for", "1m"}, {"stats", "--prefix", "a/b"}, {"stats", "--prefix", ""},
 	} {
 		got := tierctl(t, nil, args...)
 		assert.Equal(t, exitUsage, got.status, "%q: %s%s", args, got.out, got.err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -51,6 +52,9 @@ func (f *connectionFlags) register(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.noTracking, "without-tracking", false, "the stores are WithoutTracking; default: as those that are open, or were last")
 }
 
+// plainPrefix is what tier.WithPrefix takes.
+var plainPrefix = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,64}$`)
+
 // resolve reads the environment and the files, and checks that the flags fit together. changed reports which flags
 // were given.
 func (f *connectionFlags) resolve(getenv func(string) string, changed func(string) bool) error {
@@ -74,6 +78,9 @@ func (f *connectionFlags) resolve(getenv func(string) string, changed func(strin
 	}
 	if changed("url") && len(f.addrs) > 0 {
 		return usagef("--url and --addr exclude each other")
+	}
+	if !plainPrefix.MatchString(f.prefix) {
+		return usagef("--prefix %q: must be 1 to 64 letters, digits, '-', '_' or '.', as WithPrefix of the stores", f.prefix)
 	}
 	if f.timeout <= 0 {
 		return usagef("--timeout %v: must be above 0", f.timeout)

@@ -14,6 +14,6 @@
 //
 // What changes something goes through the library, as in any other process. What only looks reads the server as
 // docs/format.md describes it, so that it works beside stores of any version, in either mode, and with a user that may
-// not write. It has decoders of its own for that, since the library exports none; tests, one of them a fuzz test, compare
-// them with the library's (docs/adr/0023).
+// not write. The change log and its messages it reads with decoders of its own, which tests compare with the library's
+// (docs/adr/0023).
 package main

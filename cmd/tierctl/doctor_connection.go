@@ -210,7 +210,7 @@ func (d *doctor) checkClock(ctx context.Context) {
 			Do: "synchronise them with NTP", Link: pageDoctor})
 		return
 	}
-	d.ok("clock", "within %v of this machine's", max(first.ahead.Abs(), last.ahead.Abs()).Round(time.Millisecond))
+	d.ok("clock", "within %v of this machine's", max(first.ahead.Abs(), last.ahead.Abs(), time.Millisecond).Round(time.Millisecond))
 }
 
 // remoteTimeout is the default of tier.WithRemoteTimeout.

@@ -10,6 +10,9 @@ import (
 	"github.com/fatih/color"
 	"github.com/spf13/cobra"
 	"github.com/valkey-io/valkey-go"
+
+	"github.com/tiercache/tiercache/internal/envelope"
+	"github.com/tiercache/tiercache/invalidation"
 )
 
 // explanation says what the remote tier holds for a key, and whether it is believed.
@@ -99,7 +102,7 @@ func (c *command) named(args []string) (*explanation, error) {
 	}
 	namespace, _, ok := parseName(prefix, args[0])
 	if !ok {
-		return nil, usagef("%q is no name of an entry of prefix %q: want %s:d:NAMESPACE:{…}", args[0], prefix, prefix)
+		return nil, usagef("%q alone is no name of an entry of prefix %q: want a namespace and a key, or the server's name of an entry, as %s:d:NAMESPACE:{…}", args[0], prefix, prefix)
 	}
 	return &explanation{Namespace: namespace, RemoteKey: strings.TrimSuffix(args[0], leaseSuffix)}, nil
 }
@@ -154,15 +157,15 @@ func (s *server) judge(ctx context.Context, e *explanation, raw string, now time
 	if e.Key == "" {
 		e.Key = stored.Key
 	}
-	written, expires, asOf := stored.written().UTC(), stored.Expires.UTC(), timeOf(stored.AsOf.tick)
+	written, expires, asOf := stored.Expires.Add(-stored.Life).UTC(), stored.Expires.UTC(), timeOf(int64(stored.AsOf.Tick))
 	e.Negative, e.AsOf, e.AsOfTime = stored.Negative, stored.AsOf.String(), &asOf
 	e.Written, e.Expires = &written, &expires
-	e.Age, e.TTL = milliseconds(now.Sub(written)), milliseconds(written.Add(stored.TTL).Sub(now))
+	e.Age, e.TTL = milliseconds(now.Sub(written)), milliseconds(written.Add(stored.Fresh).Sub(now))
 	log, err := s.readLog(ctx)
 	if err != nil {
 		return err
 	}
-	if err := s.depends(ctx, e, stored); err != nil {
+	if err := s.depends(ctx, e, &stored); err != nil {
 		return err
 	}
 	switch {
@@ -172,9 +175,9 @@ func (s *server) judge(ctx context.Context, e *explanation, raw string, now time
 		e.Why, e.Changed = "there is no change log by which it could be judged", "everything"
 	case log.Least > readersFormat:
 		e.Why = fmt.Sprintf("the change log needs a reader of format %d, and this program reads %d", log.Least, readersFormat)
-	case stored.AsOf.incarnation != log.Incarnation:
+	case stored.AsOf.Incarnation != log.Incarnation:
 		e.Why, e.Changed = "the change log was lost since and begun anew", "everything"
-	case stored.AsOf.tick < log.Floor:
+	case int64(stored.AsOf.Tick) < log.Floor:
 		e.end("everything", log.Floor)
 	default:
 		for _, d := range e.Depends {
@@ -201,21 +204,21 @@ func (e *explanation) end(changed string, tick int64) {
 }
 
 // depends reads when each scope that the entry depends on changed last.
-func (s *server) depends(ctx context.Context, e *explanation, stored *entry) error {
-	var scopes []string
+func (s *server) depends(ctx context.Context, e *explanation, stored *envelope.Entry) error {
+	var scopes []invalidation.Scope
 	for _, path := range above(stored.Namespace) {
-		scopes = append(scopes, namespaceScope(path))
+		scopes = append(scopes, invalidation.Namespace(path))
 		e.Depends = append(e.Depends, dependency{Kind: "namespace", Name: path})
 	}
 	for _, id := range stored.Sources {
-		scopes = append(scopes, sourceScope(id))
+		scopes = append(scopes, invalidation.Source(id))
 		e.Depends = append(e.Depends, dependency{Kind: "source", Name: id})
 	}
 	ctx, cancel := s.ask(ctx)
 	defer cancel()
 	cmds := make([]valkey.Completed, len(scopes))
 	for i, scope := range scopes {
-		cmds[i] = s.B().Zscore().Key(s.logKey()).Member(scope).Build()
+		cmds[i] = s.B().Zscore().Key(s.logKey()).Member(string(scope)).Build()
 	}
 	for i, answer := range s.DoMulti(ctx, cmds...) {
 		score, err := answer.AsFloat64()
@@ -228,7 +231,7 @@ func (s *server) depends(ctx context.Context, e *explanation, stored *entry) err
 		d := &e.Depends[i]
 		d.Tick = tickOf(score)
 		at := timeOf(d.Tick)
-		d.Changed, d.Ended = &at, d.Tick > stored.AsOf.tick
+		d.Changed, d.Ended = &at, d.Tick > int64(stored.AsOf.Tick)
 	}
 	return nil
 }

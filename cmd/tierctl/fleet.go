@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -42,6 +41,8 @@ func (s *server) reports(ctx context.Context) ([]fleet.Report, time.Time, error)
 }
 
 const noReports = "no process reports: stores do that which are opened with tier.WithReport"
+
+const noHotKeys = "no process has reported a key that it reads: reports are written every ten seconds, and keys are sampled"
 
 func (c *command) fleetCommand() *cobra.Command {
 	return &cobra.Command{
@@ -118,7 +119,7 @@ printed is the server's name of the entry, which tierctl explain takes.`,
 			totals := fleet.Top(reports)
 			rows := make([]topRow, 0, min(most, len(totals)))
 			for _, t := range totals[:min(most, len(totals))] {
-				rows = append(rows, topRow{t.PerSecond, t.Processes, t.Namespace, fmt.Sprintf("%s:d:%s:{%s}", s.prefix, escapePath(t.Namespace), t.Hash)})
+				rows = append(rows, topRow{t.PerSecond, t.Processes, t.Namespace, namespacePrefix(s.prefix, t.Namespace) + ":{" + t.Hash + "}"})
 			}
 			if c.json {
 				return c.printJSON(rows)
@@ -143,24 +144,14 @@ func (c *command) printTop(rows []topRow, processes int) error {
 		_, err := fmt.Fprintln(c.out, noReports)
 		return err
 	}
+	if len(rows) == 0 {
+		_, err := fmt.Fprintln(c.out, noHotKeys)
+		return err
+	}
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "reads/s\tprocesses\tnamespace\tin the server")
 	for _, r := range rows {
 		fmt.Fprintf(w, "%.4g\t%d of %d\t%s\t%s\n", r.PerSecond, r.Processes, processes, printable(r.Namespace), printable(r.Name))
 	}
 	return w.Flush()
-}
-
-// escapePath spells a namespace as the names of its entries do: docs/format.md, "Names".
-func escapePath(path string) string {
-	var b strings.Builder
-	for i := range len(path) {
-		switch c := path[i]; {
-		case c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.' || c == ':':
-			b.WriteByte(c)
-		default:
-			fmt.Fprintf(&b, "%%%02x", c)
-		}
-	}
-	return b.String()
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/tier"
 )
 
@@ -52,6 +53,9 @@ An argument of - is a list on standard input, one name a line.`,
 			if err != nil {
 				return err
 			}
+			if err := checkAll(ids, invalidation.CheckSource); err != nil {
+				return err
+			}
 			return record(cmd.Context(), "source", ids, func(ctx context.Context, s *tier.Store, ids []string) (tier.AsOf, error) {
 				return s.InvalidateSource(ctx, ids...)
 			})
@@ -63,6 +67,9 @@ An argument of - is a list on standard input, one name a line.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			paths, err := c.list(args)
 			if err != nil {
+				return err
+			}
+			if err := checkAll(paths, invalidation.CheckNamespace); err != nil {
 				return err
 			}
 			return record(cmd.Context(), "namespace", paths, func(ctx context.Context, s *tier.Store, paths []string) (tier.AsOf, error) {
@@ -107,6 +114,16 @@ stores' own Delete does.`,
 
 // mostSettle is the longest time for which a change can settle.
 const mostSettle = time.Hour
+
+// checkAll checks names before anything is changed: of a call with a bad one it is known that nothing was.
+func checkAll(names []string, check func(string) error) error {
+	for _, name := range names {
+		if err := check(name); err != nil {
+			return usageError{err}
+		}
+	}
+	return nil
+}
 
 // deleteKeys deletes them in portions, each within one request.
 func (c *command) deleteKeys(ctx context.Context, namespace string, keys []string) error {

@@ -11,6 +11,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
+	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier"
 )
@@ -28,6 +29,9 @@ again.`,
 		Example: "  tierctl purge docs:technical\n  tierctl purge docs:technical --resume 0:12345",
 		Args:    exactly(1, "a namespace"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkAll(args, invalidation.CheckNamespace); err != nil {
+				return err
+			}
 			return c.purge(cmd.Context(), args[0], resume)
 		},
 	}
@@ -76,7 +80,7 @@ func (c *command) purge(ctx context.Context, namespace, resume string) error {
 		}
 		return err
 	}
-	_, err = fmt.Fprintf(c.out, "%d keys removed of %d looked at\n", done.Removed, done.Scanned)
+	_, err = fmt.Fprintf(c.out, "%s removed of %d looked at\n", countOf(int(done.Removed), "key"), done.Scanned)
 	return err
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -320,10 +321,7 @@ func (p *sampler) estimate(keys int64, finished bool) (all []namespaceStats, sam
 		all = append(all, *st)
 	}
 	slices.SortFunc(all, func(a, b namespaceStats) int {
-		if a.Bytes != b.Bytes {
-			return int(max(min(b.Bytes-a.Bytes, 1), -1))
-		}
-		return strings.Compare(a.Namespace, b.Namespace)
+		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), strings.Compare(a.Namespace, b.Namespace))
 	})
 	return all, sample
 }
@@ -332,7 +330,7 @@ func (c *command) printStats(st *statistics, top int) error {
 	bold := c.paint(color.Bold)
 	t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 	if l := st.Log; l.Present {
-		fmt.Fprintf(t, "change log\t%s\n", bold(fmt.Sprintf("%d scopes", l.Scopes)))
+		fmt.Fprintf(t, "change log\t%s\n", bold(countOf(int(l.Scopes), "scope")))
 		fmt.Fprintf(t, "position\t%s@%d, %s, %v ago\n", l.Incarnation, l.Tick, l.TickTime.Format(timeFormat), round(time.Duration(l.Age)))
 		if l.FloorTime != nil {
 			fmt.Fprintf(t, "floor\t%s: entries from before are not believed\n", l.FloorTime.Format(timeFormat))
@@ -351,7 +349,7 @@ func (c *command) printStats(st *statistics, top int) error {
 			fmt.Fprintf(t, "set by key\t%s\n", firstOf(l.Declared, 5))
 		}
 	} else {
-		fmt.Fprintf(t, "change log\tnone\n")
+		fmt.Fprintf(t, "change log\tnone: no store of this prefix has used this server, or its log was lost\n")
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -399,7 +397,11 @@ func (c *command) printSample(s sampleStats) error {
 	if s.Measured == "length" {
 		basis += "; memory from lengths, since this user may not ask for MEMORY USAGE"
 	}
-	_, err := fmt.Fprintf(c.out, "(%s; %d keys are no entries of this prefix)\n", basis, s.Others)
+	others := countOf(int(s.Others), "key") + " are no entries"
+	if s.Others == 1 {
+		others = "1 key is no entry"
+	}
+	_, err := fmt.Fprintf(c.out, "(%s; %s of this prefix)\n", basis, others)
 	return err
 }
 

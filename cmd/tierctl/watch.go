@@ -12,6 +12,8 @@ import (
 	"github.com/fatih/color"
 	"github.com/spf13/cobra"
 	"github.com/valkey-io/valkey-go"
+
+	"github.com/tiercache/tiercache/invalidation"
 )
 
 // watcher prints changes as they are recorded.
@@ -26,7 +28,7 @@ type watcher struct {
 	match       string
 
 	matching *regexp.Regexp
-	exact    map[string]bool // spelt as in the log
+	exact    map[invalidation.Scope]bool
 	printed  int
 	// The position up to which everything was told.
 	incarnation uint64
@@ -72,13 +74,13 @@ func (w *watcher) prepare() (err error) {
 			return usageError{fmt.Errorf("--match: %w", err)}
 		}
 	}
-	w.exact = make(map[string]bool)
+	w.exact = make(map[invalidation.Scope]bool)
 	for _, id := range w.sources {
-		w.exact[sourceScope(id)] = true
+		w.exact[invalidation.Source(id)] = true
 	}
 	for _, path := range w.namespaces {
-		for _, s := range above(path) {
-			w.exact[namespaceScope(s)] = true
+		for _, s := range invalidation.Namespaces(path) {
+			w.exact[s] = true
 		}
 	}
 	return nil
@@ -251,7 +253,7 @@ func (w *watcher) passes(c change) bool {
 			}
 		}
 	}
-	return w.exact[c.Kind[:1]+mark+c.Name]
+	return w.exact[invalidation.Scope(c.Kind[:1]+mark+c.Name)]
 }
 
 func (w *watcher) print(changes []change) error {

@@ -17,14 +17,11 @@ func (t *Tail) Drain(ctx context.Context) (scopes int, all bool) {
 			return 0, false
 		}
 		t.Wake()
-		timer := time.NewTimer(drainEvery)
 		select {
-		case <-timer.C:
+		case <-time.After(drainEvery):
 		case <-ctx.Done():
-			timer.Stop()
 			return h.Undelivered, h.UndeliveredAll
 		case <-t.ctx.Done():
-			timer.Stop()
 			return h.Undelivered, h.UndeliveredAll
 		}
 	}

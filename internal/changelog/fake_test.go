@@ -173,7 +173,7 @@ func (s *script) Delta(_ context.Context, q changelog.DeltaQuery) (changelog.Del
 	if settles {
 		lags := maps.Clone(s.trimmed)
 		for scope := range latest {
-			if _, lag, ok := changelog.LagMember(scope); ok && lags[lag] == 0 {
+			if lag, ok := changelog.LagOf(scope); ok && lags[lag] == 0 {
 				if lags == nil {
 					lags = make(map[time.Duration]Tick)
 				}
@@ -289,6 +289,6 @@ func (s *scene) judgeAsOf(a AsOf, scopes ...Scope) changelog.Verdict {
 	s.Helper()
 	marks := s.Pin(scopes)
 	defer s.Release(marks)
-	v, _ := s.Judge(a, marks)
+	v := s.Judge(a, marks)
 	return v
 }

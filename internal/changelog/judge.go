@@ -35,22 +35,17 @@ func (t *Tail) Release(marks []*Mark) {
 }
 
 // Judge decides rule R1 for a value as of a that depends on the pinned marks,
-// from local knowledge. With Changed it returns the scope that changed, or
-// "" if it was the floor or the incarnation.
-func (t *Tail) Judge(a invalidation.AsOf, marks []*Mark) (Verdict, invalidation.Scope) {
+// from local knowledge.
+func (t *Tail) Judge(a invalidation.AsOf, marks []*Mark) Verdict {
 	if !t.View().Covers(a) {
-		return Changed, ""
+		return Changed
 	}
 	if upTo(marks, a.Tick) {
-		return Valid, ""
+		return Valid
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	verdict, m := judge(marks, a.Tick)
-	if m == nil {
-		return verdict, ""
-	}
-	return verdict, m.scope
+	return judge(marks, a.Tick)
 }
 
 // upTo reports whether none of the marks can have changed after tick.
@@ -61,11 +56,6 @@ func upTo(marks []*Mark, tick invalidation.Tick) bool {
 		}
 	}
 	return true
-}
-
-// Fetch asks the log for the latest changes of the scopes (rule R6).
-func (t *Tail) Fetch(ctx context.Context, scopes []invalidation.Scope) error {
-	return t.ask(ctx, scopes)
 }
 
 // LastChanges returns the ticks of the scopes' latest changes, as the log has

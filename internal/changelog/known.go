@@ -193,16 +193,16 @@ func (k *markTable) reset(horizon invalidation.Tick) {
 }
 
 // judge decides rule R1 for the marks alone.
-func judge(marks []*Mark, t invalidation.Tick) (Verdict, *Mark) {
-	verdict, why := Valid, (*Mark)(nil)
+func judge(marks []*Mark, t invalidation.Tick) Verdict {
+	verdict := Valid
 	for _, m := range marks {
 		switch {
 		case m.Last() <= t:
 		case m.pending > 0 || m.tick > t || m.exact:
-			return Changed, m
+			return Changed
 		default:
-			verdict, why = Unknown, m
+			verdict = Unknown
 		}
 	}
-	return verdict, why
+	return verdict
 }

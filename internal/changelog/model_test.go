@@ -252,7 +252,7 @@ func (f *fleet) play(t *testing.T, i int, rnd *rand.Rand) (made []*entry) {
 			before := asOf
 			before.Tick--
 			marks := tail.Pin(scopes)
-			if v, _ := tail.Judge(before, marks); v == valid && before.Incarnation == tail.View().Incarnation {
+			if v := tail.Judge(before, marks); v == valid && before.Incarnation == tail.View().Incarnation {
 				t.Errorf("own change at %v is not seen by the process that made it", asOf)
 			}
 			tail.Release(marks)
@@ -298,7 +298,7 @@ func (f *fleet) check(t *testing.T, round int, entries []*entry, verdicts map[st
 		require.NoError(t, tail.CatchUp(ctx))
 	}
 	for _, tail := range f.tails { // each may have turned to a new log
-		require.Eventually(t, func() bool { return !tail.Health().UndeliveredAll }, 10*time.Second, 100*time.Microsecond)
+		require.Eventually(t, func() bool { return !tail.Health().UndeliveredAll }, 30*time.Second, 100*time.Microsecond)
 	}
 	for i, tail := range f.tails {
 		require.NoError(t, tail.CatchUp(ctx)) // the first may have begun a new log
@@ -307,19 +307,19 @@ func (f *fleet) check(t *testing.T, round int, entries []*entry, verdicts map[st
 		for _, e := range entries {
 			want := f.valid(now.Incarnation, e)
 			if e.owner == i && e.epoch == now.Epoch {
-				v, _ := tail.Judge(e.asOf, e.marks)
+				v := tail.Judge(e.asOf, e.marks)
 				require.False(t, v == valid && !want, "round %d: tail %d serves its copy as of %v of %v, which changed", round, i, e.asOf, e.scopes)
 				if v == valid {
 					verdicts["local copy valid"]++
 				}
 			}
 			marks := tail.Pin(e.scopes)
-			v, _ := tail.Judge(e.asOf, marks)
+			v := tail.Judge(e.asOf, marks)
 			require.False(t, v == valid && !want, "round %d: tail %d believes what is as of %v of %v, which changed", round, i, e.asOf, e.scopes)
 			if v == unknown {
 				verdicts["learnt"]++
 				require.NoError(t, tail.Fetch(ctx, e.scopes))
-				v, _ = tail.Judge(e.asOf, marks)
+				v = tail.Judge(e.asOf, marks)
 			}
 			tail.Release(marks)
 			require.Equal(t, want, v == valid, "round %d: tail %d says %d of what is as of %v of %v", round, i, v, e.asOf, e.scopes)

@@ -73,15 +73,15 @@ func TestALateAnswerTeachesNothingBelowTheHorizon(t *testing.T) {
 		marks := s.Pin([]Scope{"s:x"})
 		defer s.Release(marks)
 		asOf := AsOf{Incarnation: s.View().Incarnation, Tick: again.Tick - 1}
-		v, _ := s.Judge(asOf, marks)
+		v := s.Judge(asOf, marks)
 		require.Equal(t, changelog.Unknown, v)
 
 		_, err = s.Apply(s.Context(), q, late)
 		require.NoError(t, err)
-		v, _ = s.Judge(asOf, marks)
+		v = s.Judge(asOf, marks)
 		require.Equal(t, changelog.Unknown, v, "the answer is older than what is unknown")
 		require.NoError(t, s.Fetch(s.Context(), []Scope{"s:x"}))
-		v, _ = s.Judge(asOf, marks)
+		v = s.Judge(asOf, marks)
 		require.Equal(t, changelog.Changed, v)
 	}, maxKnown(4))
 }

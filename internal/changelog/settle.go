@@ -37,14 +37,13 @@ func settlingScope(lag time.Duration, x invalidation.Scope) invalidation.Scope {
 // lagMember is the member of the log, with the score -1, that says that there are such scopes with that lag.
 func lagMember(lag time.Duration) string { return "z" + strconv.FormatInt(lag.Milliseconds(), 36) }
 
-// LagMember returns that member for a scope that says that a change settles.
-func LagMember(s invalidation.Scope) (member string, lag time.Duration, ok bool) {
+// LagOf returns the lag of a scope that says that a change settles.
+func LagOf(s invalidation.Scope) (lag time.Duration, ok bool) {
 	if len(s) == 0 || s[0] != 'z' {
-		return "", 0, false
+		return 0, false
 	}
-	member, _, _ = strings.Cut(string(s), ":")
-	lag, ok = parseLag(member)
-	return member, lag, ok
+	member, _, _ := strings.Cut(string(s), ":")
+	return parseLag(member)
 }
 
 func parseLag(member string) (time.Duration, bool) {
@@ -170,7 +169,7 @@ func (t lagTable) of(lag time.Duration) *lagState {
 
 // settle notes that the change of z at tick, which apply has just applied, settles.
 func (k *markTable) settle(z invalidation.Scope, of invalidation.Scope, h heard) {
-	_, lag, ok := LagMember(z)
+	lag, ok := LagOf(z)
 	if !ok {
 		return
 	}
@@ -342,7 +341,7 @@ func (t *Tail) End(ctx context.Context, a invalidation.AsOf, begun mono.Time, sc
 	}
 	at := func(tick invalidation.Tick) heard { return d.heard(tick, sent, answered, true) }
 	for i, z := range unknown {
-		if _, lag, ok := LagMember(z); ok && d.Known[i] > 0 {
+		if lag, ok := LagOf(z); ok && d.Known[i] > 0 {
 			u := unsettled{lag: lag, changes: []heard{at(d.Known[i])}}
 			end = min(end, u.end(begun))
 		}

@@ -104,7 +104,6 @@ type Tail struct {
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	wake   chan struct{} // a delta read is wanted now
-	mixed  mixedFleet
 	done   sync.WaitGroup
 }
 
@@ -116,7 +115,7 @@ func Start(ctx context.Context, log Log, cfg Config) (*Tail, error) {
 		t.cancel()
 		return nil, fmt.Errorf("reading the change log: %w", err)
 	}
-	t.spawn(t.run)
+	t.follow()
 	return t, nil
 }
 
@@ -124,7 +123,7 @@ func Start(ctx context.Context, log Log, cfg Config) (*Tail, error) {
 // nothing proven; changes are pending.
 func StartLate(log Log, cfg Config) *Tail {
 	t := newTail(log, cfg)
-	t.spawn(t.run)
+	t.follow()
 	return t
 }
 
@@ -137,22 +136,16 @@ func newTail(log Log, cfg Config) *Tail {
 	t.mu.declared = make(map[invalidation.Scope]*declared)
 	t.view.Store(&View{})
 	t.ctx, t.cancel = context.WithCancel(unawaited.Background()) // and so without the values of the caller that opens the store
-	t.mixed.tail = t
 	return t
 }
 
-// spawn runs f in a goroutine that Close waits for; after Close it does nothing. A panic
-// of f has the effect of Lost.
-func (t *Tail) spawn(f func()) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !t.mu.closed {
-		t.done.Go(func() {
-			// guard: recover-following
-			defer t.cfg.Panics.Recover("following the change log", t.Lost)
-			f()
-		})
-	}
+// follow starts the heartbeat, which Close waits for. A panic has the effect of Lost.
+func (t *Tail) follow() {
+	t.done.Go(func() {
+		// guard: recover-following
+		defer t.cfg.Panics.Recover("following the change log", t.Lost)
+		t.run()
+	})
 }
 
 // Close ends the heartbeat and waits for it. Changes that were never
@@ -164,7 +157,6 @@ func (t *Tail) Close() {
 	t.publishLocked(&v)
 	t.mu.Unlock()
 	t.cancel()
-	t.mixed.end()
 	t.done.Wait()
 }
 
@@ -256,10 +248,8 @@ func (t *Tail) backOff(tick <-chan time.Time) {
 	if failures == 0 || failures == 1 && t.View().Proof != 0 {
 		return
 	}
-	timer := time.NewTimer(min(time.Millisecond<<min(failures, 6), t.cfg.Heartbeat/4))
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(min(time.Millisecond<<min(failures, 6), t.cfg.Heartbeat/4)):
 	case <-tick:
 	case <-t.ctx.Done():
 	}
@@ -330,12 +320,13 @@ func (t *Tail) Wake() {
 // CatchUp returns once every change acknowledged before the call has been
 // applied, or with the error that prevented it.
 func (t *Tail) CatchUp(ctx context.Context) error {
-	return t.ask(ctx, nil)
+	return t.Fetch(ctx, nil)
 }
 
-// ask reads a delta until its answer could be applied. In each round except the last the
-// log was found lost, or was replaced meanwhile, or more witnesses were needed.
-func (t *Tail) ask(ctx context.Context, scopes []invalidation.Scope) error {
+// Fetch is CatchUp that also asks for the latest changes of the scopes (rule R6): it reads a delta until its
+// answer could be applied. In each round except the last the log was found lost, or was replaced meanwhile, or
+// more witnesses were needed.
+func (t *Tail) Fetch(ctx context.Context, scopes []invalidation.Scope) error {
 	for range maxRounds {
 		q := t.query(scopes)
 		d, err := t.log.Delta(ctx, q.DeltaQuery)

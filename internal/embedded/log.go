@@ -68,7 +68,7 @@ func (c *conn) Append(ctx context.Context, ch changelog.Change) (a changelog.App
 			l.order = nil
 		}
 		for _, s := range ch.Scopes {
-			if _, lag, ok := changelog.LagMember(s); ok {
+			if lag, ok := changelog.LagOf(s); ok {
 				l.lags[lag] = max(l.lags[lag], 0)
 			}
 			l.latest[s] = l.tick
@@ -181,7 +181,7 @@ func (l *changeLog) trim(cut invalidation.Tick, most int) {
 
 // fold notes that a scope is forgotten, if it says that a change settles and that has not settled yet.
 func (l *changeLog) fold(s invalidation.Scope, tick invalidation.Tick) {
-	_, lag, ok := changelog.LagMember(s)
+	lag, ok := changelog.LagOf(s)
 	// guard: S3-trimmed-before-settled-embedded
 	if ok && tick+invalidation.Tick(lag.Microseconds()) > nowTick() {
 		l.lags[lag] = max(l.lags[lag], tick)

@@ -13,7 +13,6 @@ import (
 // conn is one forwarded connection.
 type conn struct {
 	p      *Proxy
-	number uint64
 	client net.Conn
 	gate   chan struct{}   // of FreezePresent, or nil; guarded by the proxy's mutex
 	gone   context.Context // ends when either side has
@@ -49,7 +48,7 @@ type lane struct {
 }
 
 func newConn(p *Proxy, client net.Conn, number uint64) *conn {
-	c := &conn{p: p, number: number, client: client}
+	c := &conn{p: p, client: client}
 	c.gone, c.end = context.WithCancel(p.ctx)
 	for _, d := range []Direction{ToServer, ToClient} {
 		c.lanes[d] = &lane{c: c, d: d, rng: rand.New(rand.NewPCG(p.seed, number<<1|uint64(d))), cuts: rand.New(rand.NewPCG(p.seed+1, number<<1|uint64(d)))}
@@ -96,10 +95,8 @@ func (c *conn) pause(d time.Duration) bool {
 	if d <= 0 {
 		return c.gone.Err() == nil
 	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(d):
 		return true
 	case <-c.gone.Done():
 		return false
@@ -283,10 +280,8 @@ func (l *lane) act(r *Rule, m *message) bool {
 }
 
 func (l *lane) later(d time.Duration, m *message) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(d):
 		l.write(m)
 	case <-l.c.gone.Done():
 	}

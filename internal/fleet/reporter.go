@@ -1,9 +1,11 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"maps"
 	mrand "math/rand/v2"
 	"slices"
 	"strings"
@@ -14,7 +16,7 @@ import (
 
 // Conn is the part of a connection that reports need.
 type Conn interface {
-	GetUntracked(ctx context.Context, keys []string) ([]backend.Item, error)
+	GetUntracked(ctx context.Context, keys []string, scratch *backend.Scratch) ([]backend.Item, error)
 	Write(ctx context.Context, writes []backend.Write) ([]backend.Written, error)
 }
 
@@ -45,12 +47,10 @@ func (r *Reporter) Run(ctx context.Context) {
 	opened, last := r.now(), time.Now()
 	wait := time.Duration(mrand.Int64N(int64(time.Second)))
 	for {
-		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return
-		case <-timer.C:
+		case <-time.After(wait):
 		}
 		now := time.Now()
 		report := r.tell(max(now.Sub(last), time.Millisecond))
@@ -80,7 +80,7 @@ func (r *Reporter) write(ctx context.Context, report Report) error {
 	for i, slot := range slots {
 		names[i] = Key(r.prefix, slot)
 	}
-	items, err := r.conn.GetUntracked(ctx, names)
+	items, err := r.conn.GetUntracked(ctx, names, nil)
 	if err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func Read(ctx context.Context, conn Conn, prefix string, now time.Time) ([]Repor
 		for i := range names {
 			names[i] = Key(prefix, from+i)
 		}
-		items, err := conn.GetUntracked(ctx, names)
+		items, err := conn.GetUntracked(ctx, names, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -141,18 +141,7 @@ func Sort(reports []Report, now time.Time) []Report {
 			latest[r.ID] = r
 		}
 	}
-	reports = reports[:0]
-	for _, r := range latest {
-		reports = append(reports, r)
-	}
-	slices.SortFunc(reports, func(a, b Report) int {
-		if n := strings.Compare(a.Host, b.Host); n != 0 {
-			return n
-		}
-		if a.PID != b.PID {
-			return a.PID - b.PID
-		}
-		return strings.Compare(a.ID, b.ID)
+	return slices.SortedFunc(maps.Values(latest), func(a, b Report) int {
+		return cmp.Or(strings.Compare(a.Host, b.Host), a.PID-b.PID, strings.Compare(a.ID, b.ID))
 	})
-	return reports
 }

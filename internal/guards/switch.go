@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path"
@@ -61,9 +62,7 @@ func switchAll(dir string, chosen []mark, sites map[string]site) (*switches, err
 		}
 		s.source[file] = source
 		text, numbers := s.switched(c, file, source, ms, sites)
-		for name, n := range numbers {
-			s.number[name] = n
-		}
+		maps.Copy(s.number, numbers)
 		if err := os.WriteFile(filepath.Join(dir, filepath.FromSlash(file)), text, 0o644); err != nil {
 			return nil, err
 		}

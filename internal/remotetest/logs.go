@@ -424,12 +424,7 @@ var logs = []test{
 		eventually(t, func() bool {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			for _, m := range s.messages[n:] {
-				if m == "" {
-					return true
-				}
-			}
-			return false
+			return slices.Contains(s.messages[n:], "")
 		}, "the store is told that it is subscribed anew")
 		eventually(t, func() bool {
 			a, err := s.Append(s.ctx, changelog.Change{Scopes: []invalidation.Scope{"s:x"}, Retention: time.Hour})

@@ -128,12 +128,7 @@ var paces = []test{
 		var all []changelog.Appended
 		eventually(t, func() bool {
 			all = append(all, a.append(t, "s:y"))
-			for _, m := range b.published() {
-				if m.Tick >= x {
-					return true
-				}
-			}
-			return false
+			return slices.ContainsFunc(b.published(), func(m changelog.Message) bool { return m.Tick >= x })
 		}, "a message that tells of it")
 		require.Equal(t, x, all[0].Prev)
 		m := b.messagesTo(t, first.Tick, x)[0]

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -53,9 +54,6 @@ type Harness struct {
 	// loss, after all that a store asked for has been answered: to the replicas of
 	// a cluster.
 	LateDials bool
-
-	// Races is how many times writes race; 0 means 20,000.
-	Races int
 }
 
 // Run runs the battery.
@@ -101,7 +99,7 @@ type test struct {
 	run  func(t *testing.T, h Harness)
 }
 
-const patience = 20 * time.Second
+const patience = 30 * time.Second
 
 // eventually waits until cond holds; it is for what happens elsewhere.
 func eventually(t testing.TB, cond func() bool, what string, args ...any) {
@@ -177,12 +175,7 @@ func (s *store) listening(t testing.TB) *store {
 		a, err := s.Append(s.ctx, changelog.Change{Retention: time.Hour})
 		require.NoError(t, err)
 		s.delta(t)
-		for _, m := range s.published() {
-			if m.Tick == a.Tick {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(s.published(), func(m changelog.Message) bool { return m.Tick == a.Tick })
 	}, "a message of the channel")
 	return s
 }

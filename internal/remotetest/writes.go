@@ -234,11 +234,7 @@ var writes = []test{
 	{"AStoreThatLetsOneInvalidationPassMissesNoOtherChange", func(t *testing.T, h Harness) {
 		p := prefix()
 		s, other := h.open(t, p), h.open(t, p)
-		races := h.Races
-		if races == 0 {
-			races = 20_000
-		}
-		const workers = 16
+		const workers, races = 16, 4_000
 		var kept, disturbed, unclean atomic.Int64
 		var all sync.WaitGroup
 		for worker := range workers {

@@ -28,19 +28,21 @@ type Reply struct {
 }
 
 // line returns the text of the line that b begins with, less its type, and what
-// follows; ok is false if b does not hold it all. A line too short to be one is an
-// empty text.
-func line(b []byte) (text, rest []byte, ok bool) {
+// follows: nothing if b does not hold it all. A line too short to be one is an empty text.
+func line(b []byte) (text, rest []byte) {
 	end := bytes.IndexByte(b, '\n')
 	if end < 0 {
-		return nil, nil, false
+		return nil, nil
 	}
-	return b[1:max(1, end-1)], b[end+1:], true
+	return b[1:max(1, end-1)], b[end+1:]
 }
 
 // Decode reads a message that Scan has found whole, and returns what follows it.
-func Decode(b []byte) (r Reply, rest []byte) {
-	d := decoder{b: b}
+func Decode(b []byte) (r Reply, rest []byte) { return DecodeInto(nil, b) }
+
+// DecodeInto is Decode into memory that is used again, unless m is nil.
+func DecodeInto(m *Memory, b []byte) (r Reply, rest []byte) {
+	d := decoder{b: b, memory: m}
 	d.shares = len(b) > 0 && b[0] == '*' && len(b) <= sharedMost
 	return d.decode(b, 0)
 }
@@ -49,6 +51,7 @@ func Decode(b []byte) (r Reply, rest []byte) {
 // of which each would else be a piece of memory.
 type decoder struct {
 	b      []byte
+	memory *Memory // nil: none is used again
 	shares bool
 	all    string // a copy of b, once it is needed
 }
@@ -70,7 +73,7 @@ func (d *decoder) text(rest []byte, n int) string {
 		return string(rest[:n])
 	}
 	if d.all == "" {
-		d.all = string(d.b)
+		d.all = d.memory.copyOf(d.b)
 	}
 	at := len(d.b) - len(rest)
 	return d.all[at : at+n]
@@ -84,7 +87,7 @@ func (d *decoder) decode(b []byte, depth int) (r Reply, rest []byte) {
 		return Reply{Kind: Error, Text: "an answer that is nested too deeply"}, nil
 	}
 	kind := b[0]
-	text, rest, _ := line(b)
+	text, rest := line(b)
 	switch kind {
 	case '+', ',', '(':
 		if string(text) == "OK" {
@@ -129,7 +132,13 @@ func (d *decoder) decode(b []byte, depth int) (r Reply, rest []byte) {
 	}
 	// Each element is three bytes at least.
 	n = min(n, int64(len(rest)/3+1))
-	r.Kind, r.Array = Array, make([]Reply, n)
+	r.Kind = Array
+	// guard: memory-of-one-array
+	if d.shares && depth == 0 {
+		r.Array = d.memory.arrayOf(n)
+	} else {
+		r.Array = make([]Reply, n)
+	}
 	for i := range r.Array {
 		r.Array[i], rest = d.decode(rest, depth+1)
 	}
@@ -173,12 +182,12 @@ func named(m []byte) (keys []string) {
 	if !NamesKeys(m) {
 		return nil
 	}
-	count, rest, _ := line(m[len(invalidationHead)-1:])
+	count, rest := line(m[len(invalidationHead)-1:])
 	n, err := Number(count)
 	for err == nil && len(rest) > 0 && rest[0] == '$' {
 		var length, after []byte
 		var size int64
-		length, after, _ = line(rest)
+		length, after = line(rest)
 		if size, err = Number(length); err != nil || size < 0 {
 			return nil
 		}

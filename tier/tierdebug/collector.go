@@ -1,6 +1,7 @@
 package tierdebug
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -204,13 +205,7 @@ func pointOf(now time.Time, span time.Duration, before, stats *tier.Stats) point
 		}
 	}
 	slices.SortFunc(all, func(a, b one) int {
-		if a.Reads != b.Reads {
-			if a.Reads > b.Reads {
-				return -1
-			}
-			return 1
-		}
-		return strings.Compare(a.path, b.path)
+		return cmp.Or(cmp.Compare(b.Reads, a.Reads), strings.Compare(a.path, b.path))
 	})
 	for _, o := range all[:min(mostInPoint, len(all))] {
 		p.Of[show(o.path)] = o.rates

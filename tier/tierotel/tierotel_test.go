@@ -96,7 +96,7 @@ func is[V any](v V) tier.Loader[V] {
 
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	require.Eventually(t, ok, 10*time.Second, 2*time.Millisecond, what)
+	require.Eventually(t, ok, 30*time.Second, 2*time.Millisecond, what)
 }
 
 var errOrigin = errors.New("the origin is down: password=hunter2")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/tiercache/tiercache/tier"
@@ -72,10 +73,8 @@ func difference(a, b reflect.Value, above []visited) (where, what string) {
 	switch t.Kind() {
 	case reflect.Pointer:
 		v := visited{a.Pointer(), b.Pointer(), t}
-		for _, u := range above {
-			if u == v {
-				return "", ""
-			}
+		if slices.Contains(above, v) {
+			return "", ""
 		}
 		return difference(a.Elem(), b.Elem(), append(above, v))
 	case reflect.Interface:

@@ -97,12 +97,10 @@ func (g *Group) AwaitLoaders(limit time.Duration) bool {
 		g.mu.loading.Wait()
 		close(ended)
 	}()
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
 	select {
 	case <-ended:
 		return true
-	case <-timer.C:
+	case <-time.After(limit):
 		return false
 	}
 }

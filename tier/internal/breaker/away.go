@@ -21,6 +21,9 @@ type Away struct {
 
 func (a Away) String() string {
 	if a.Server == "" {
+		if a.Share > 0.995 {
+			return fmt.Sprintf("no server is known, since %s: %v", a.Since.Format(time.TimeOnly), a.Cause)
+		}
 		return fmt.Sprintf("no server is known that has about %.0f%% of the keys, since %s: %v", 100*a.Share, a.Since.Format(time.TimeOnly), a.Cause)
 	}
 	return fmt.Sprintf("the server %s, which has about %.0f%% of the keys, is away since %s: %v", a.Server, 100*a.Share, a.Since.Format(time.TimeOnly), a.Cause)

@@ -1,10 +1,11 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"time"
+
+	"github.com/tiercache/tiercache/internal/joined"
 )
 
 // Cache is what the options of a cache say.
@@ -85,7 +86,8 @@ func (c *Cache) Validate(maxTTL time.Duration) error {
 	if c.LocalTTL != 0 {
 		ttl("WithLocalTTL", asGiven(c.LocalTTL))
 	}
-	if c.NegativeSet && c.NegativeTTL != 0 {
+	bad(c.NegativeSet && c.NegativeTTL < 0, "WithNegativeTTL %v: must be at least 1ms, or 0, which remembers nothing", c.NegativeTTL)
+	if c.NegativeSet && c.NegativeTTL > 0 {
 		ttl("WithNegativeTTL", c.NegativeTTL)
 	}
 	bad(!(c.Jitter >= 0 && c.Jitter < 1), "WithJitter %v: must be at least 0 and less than 1", c.Jitter)
@@ -94,7 +96,8 @@ func (c *Cache) Validate(maxTTL time.Duration) error {
 	bad(c.SoftTimeout != 0 && c.SoftTimeout < time.Millisecond, "WithSoftTimeout %v: must be at least 1ms", asGiven(c.SoftTimeout))
 	bad(c.StaleWhile < 0 || c.StaleWhile%minTTL != 0, "WithStaleWhileRevalidate %v: must not be negative, in whole milliseconds", c.StaleWhile)
 	bad(c.StaleOnError < 0 || c.StaleOnError%minTTL != 0, "WithStaleOnError %v: must not be negative, in whole milliseconds", c.StaleOnError)
-	if c.OutageTTL != 0 {
+	bad(c.OutageTTL < 0, "WithOutageTTL %v: must be at least 1ms, or 0, which keeps nothing", c.OutageTTL)
+	if c.OutageTTL > 0 {
 		ttl("WithOutageTTL", c.OutageTTL)
 	}
 	bad(c.TTL <= maxTTL && c.StaleWindow() > 0 && c.TTL+c.StaleWindow() > maxTTL,
@@ -113,5 +116,5 @@ func (c *Cache) Validate(maxTTL time.Duration) error {
 	bad(!c.LocalOnly && c.OnEvict != nil && !c.OnEvictIsNil, "WithOnEvict without WithLocalOnly: a value that leaves the local tier may still be stored remotely, and is read from there again")
 	_, nilCodec := c.Codec.(NilCodec)
 	bad(nilCodec, "WithCodec: codec is nil")
-	return errors.Join(errs...)
+	return joined.Errors(errs...)
 }

@@ -2,13 +2,13 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 	"time"
 
 	"github.com/tiercache/tiercache/internal/backend"
+	"github.com/tiercache/tiercache/internal/joined"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/tier/internal/keyspace"
 	"github.com/tiercache/tiercache/tier/internal/traced"
@@ -72,7 +72,7 @@ func (c *Store) Validate(least int64) error {
 	if b, ok := c.Backend.(backend.Checker); ok {
 		errs = append(errs, b.Check(c.Connection()))
 	}
-	return errors.Join(errs...)
+	return joined.Errors(errs...)
 }
 
 // mostWarm bounds what is left in the remote tier for those that start: some megabytes.

@@ -42,18 +42,10 @@ func (c *Cache) await(ctx context.Context, f *inflight.Call, leads bool, since s
 		// guard: close-ends-waiting
 		closed = c.s.Goroutines.Ctx.Done()
 	}
-	if c.cfg.SoftTimeout == 0 {
-		select {
-		case <-f.Done.Wait():
-			return inflight.Served{}, true, nil
-		case <-closed:
-			return inflight.Served{}, false, ErrClosed
-		case <-ctx.Done():
-			return inflight.Served{}, false, endOf(ctx)
-		}
+	var soft <-chan time.Time // never, without a soft timeout
+	if c.cfg.SoftTimeout != 0 {
+		soft = time.After(c.cfg.SoftTimeout - mono.Now().Sub(since.began))
 	}
-	timer := time.NewTimer(c.cfg.SoftTimeout - mono.Now().Sub(since.began))
-	defer timer.Stop()
 	for looked := false; ; {
 		select {
 		case <-f.Done.Wait():
@@ -62,7 +54,7 @@ func (c *Cache) await(ctx context.Context, f *inflight.Call, leads bool, since s
 			return inflight.Served{}, false, ErrClosed
 		case <-ctx.Done():
 			return inflight.Served{}, false, endOf(ctx)
-		case <-timer.C:
+		case <-soft:
 			it, refused := c.newerFallback(f, leads, since, fallback)
 			if it == nil && refused && !looked {
 				// guard: refused-fallback-is-read
@@ -76,7 +68,7 @@ func (c *Cache) await(ctx context.Context, f *inflight.Call, leads bool, since s
 				}
 				return inflight.Served{It: it, Origin: inflight.FromLocal, Stale: late}, false, nil
 			}
-			timer.Reset(max(c.cfg.SoftTimeout/2, time.Millisecond)) // the call may be about to find one
+			soft = time.After(max(c.cfg.SoftTimeout/2, time.Millisecond)) // the call may be about to find one
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/tiercache/tiercache/internal/unawaited"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
 	"github.com/tiercache/tiercache/tier/internal/inflight"
+	"github.com/tiercache/tiercache/tier/internal/inspect"
 )
 
 // countShared counts an answer of a call that another caller led.
@@ -59,4 +60,15 @@ func (c *Cache) countRequestError(background bool, err error) {
 	}
 	c.ns.Stats.RemoteErrors.Add(1)
 	c.s.observeLater(Event{Kind: EventRemote, Namespace: c.ns.Path, Err: err, Background: background})
+}
+
+// kindOfRead returns what a read that no fast path answered is counted as.
+func kindOfRead(got *inflight.Served, err error) inspect.Kind {
+	switch {
+	case err == nil && got.Origin == inflight.FromRemote:
+		return inspect.KindRemoteHit
+	case err == nil && got.Origin == inflight.FromLoader:
+		return inspect.KindLoadedRead
+	}
+	return inspect.KindNone
 }

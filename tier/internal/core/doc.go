@@ -6,7 +6,7 @@
 //
 // Files stand in layers, and use those of layers above their own, in this list, alone:
 //
-//   - errors, key, stats, observer, tracer, lasting, store, view, cache (a hit): what all of them use
+//   - errors, key, entry, stats, observer, tracer, lasting, inside, store, view, cache (a hit): what all of them use
 //   - counts, early, encodings, valuewarnings: counting, early renewal, warnings
 //   - judge (what is believed), sealed (the bytes of an entry), finish (a call ends with what was read), suspended, outage, pause
 //   - warm, share (which callers share a call), await (what a caller waits for), peek, explain, invalidate, write (Set and Delete)
@@ -14,7 +14,8 @@
 //   - batch, uncoalesced, refresh, many, read: a read that misses, of one key and of many
 //
 // Within a layer files use each other. Two ways lead up: a run that finds in lease what another process has loaded goes
-// on as a read; and a view, which makes a cache when it is used, warms that up.
+// on as a read, and has it refreshed if that is due; and a view, which makes a cache when it is used, warms that up.
+// (A test of internal/rules fails on any other.)
 //
 // Exported fields are for package tier, which makes its figures and its health of them.
 //

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tiercache/tiercache/tier/internal/config"
+	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
 // LoadEntry is how a loader describes the value it makes: an Entry of package tier.
@@ -48,4 +49,10 @@ func (e *LoadEntry) taken() (config.Entry, bool) {
 		cfg.TTLSet, discard = false, true
 	}
 	return cfg, discard
+}
+
+// Loaded is the result of a loader for one key.
+type Loaded struct {
+	It  *record.Item // with only the value set; may be nil with err
+	Err error
 }

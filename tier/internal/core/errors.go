@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tiercache/tiercache/internal/backend"
+	"github.com/tiercache/tiercache/internal/joined"
 	"github.com/tiercache/tiercache/internal/remoteerr"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
@@ -38,7 +39,7 @@ func joinDistinct(errs []error) error {
 			out = append(out, err)
 		}
 	}
-	return errors.Join(out...)
+	return joined.Errors(out...)
 }
 
 // endOf is the error of a call whose ctx has ended: it matches ctx.Err() and

@@ -12,7 +12,7 @@ func TestErrorsOfOneTextAreJoinedToOne(t *testing.T) {
 	other := errors.New("other")
 	require.NoError(t, joinDistinct([]error{nil, nil}))
 	err := joinDistinct([]error{nil, ErrUnavailable, ErrUnavailable, other, ErrUnavailable, nil, other})
-	require.EqualError(t, err, ErrUnavailable.Error()+"\nother")
+	require.EqualError(t, err, ErrUnavailable.Error()+"; other")
 	require.ErrorIs(t, err, ErrUnavailable)
 	require.ErrorIs(t, err, other)
 }

@@ -35,39 +35,36 @@ type pendingFill struct {
 // the run.
 func (l *loadRun) fill(fs []*inflight.Call, r loadResult) {
 	ctx := context.WithoutCancel(l.Values)
-	done := l.one.done[:]
-	if len(fs) > 1 {
-		done = make([]finishedLoad, len(fs))
-	}
+	done := make([]finishedLoad, len(fs))
 	for i, f := range fs {
-		done[i].it, done[i].envelope, done[i].kept, done[i].discard, done[i].err = l.finished(ctx, f, r, i)
+		done[i] = l.finished(ctx, f, r, i)
 	}
 	l.dropOlder(ctx, fs, done)
-	fills := l.one.fills[:0]
+	var fills []pendingFill
 	var release []string
 	for i, f := range fs {
-		it, envelope, kept, err := done[i].it, done[i].envelope, done[i].kept, done[i].err
-		if err == nil || errors.Is(err, ErrNotFound) {
+		d := &done[i]
+		if d.answered() {
 			l.s.pauses.Succeed(f.H)
 		}
 		switch {
-		case err != nil:
-			l.fail(f, err)
-		case done[i].leaves(f):
+		case d.err != nil:
+			l.fail(f, d.err)
+		case d.leaves(f):
 			// Callers that have joined it load the value themselves: it would be newer than what stays.
-			it.Release(l.s.Session.Tail)
+			d.it.Release(l.s.Session.Tail)
 			l.finishAll([]*inflight.Call{f}, inflight.Outcome{Err: errAbandoned})
-		case envelope != nil && !f.WithoutLease():
-			fills = append(fills, pendingFill{call: f, it: it, write: backend.Write{
-				Key: f.Name, Token: l.token, LeaseTTL: l.s.Config.LeaseTTL, Envelope: envelope, Expires: expiryOfFill(f, envelope)}})
+		case d.envelope != nil && !f.WithoutLease():
+			fills = append(fills, pendingFill{call: f, it: d.it, write: backend.Write{
+				Key: f.Name, Token: l.token, LeaseTTL: l.s.Config.LeaseTTL, Envelope: d.envelope, Expires: expiryOfFill(f, d.envelope)}})
 			continue
 		default:
-			if envelope != nil && f.Lease == inflight.LeaseRefused {
+			if d.envelope != nil && f.Lease == inflight.LeaseRefused {
 				l.ns.Stats.FillErrors.Add(1)
 				l.ns.Stats.Full.Add(1)
 				l.s.observeLater(l.fillEvent(0, remote.ErrFull))
 			}
-			l.keepUnstored(f, it, kept)
+			l.keepUnstored(f, d.it, d.kept)
 		}
 		if !f.WithoutLease() && !l.cfg.LocalOnly {
 			release = append(release, f.Name)
@@ -97,11 +94,14 @@ func (l *loadRun) fill(fs []*inflight.Call, r loadResult) {
 // finishedLoad is what became of one call's load.
 type finishedLoad struct {
 	it       *record.Item
-	envelope []byte // nil: not to be stored
-	kept     time.Duration
-	discard  bool // since the loader says so
+	envelope []byte        // nil: not to be stored
+	kept     time.Duration // how long a copy may stay here; 0: it may not
+	discard  bool          // since the loader says so
 	err      error
 }
+
+// answered reports whether it is known what there is: a value, or none.
+func (d *finishedLoad) answered() bool { return d.err == nil || errors.Is(d.err, ErrNotFound) }
 
 // leaves reports whether f was to renew a value in the background, and is to leave that alone.
 func (d *finishedLoad) leaves(f *inflight.Call) bool {
@@ -120,12 +120,15 @@ func (l *loadRun) dropOlder(ctx context.Context, fs []*inflight.Call, done []fin
 	var offline []string
 	var leased, unleased []*inflight.Call
 	for i, f := range fs {
-		if f.Lease == inflight.LeaseSkipped && f.Force && done[i].envelope != nil {
+		d := &done[i]
+		if f.Lease == inflight.LeaseSkipped && f.Force && d.envelope != nil {
 			// guard: I10-unleased-refresh
 			offline = append(offline, f.Name)
 		}
+		failed := !d.answered()
+		takesItsPlace := d.envelope != nil && f.Lease != inflight.LeaseRefused || l.cfg.LocalOnly && d.kept > 0
 		// guard: unstored-renewal-leaves-value
-		if d := done[i]; d.leaves(f) || d.envelope != nil && f.Lease != inflight.LeaseRefused || d.err != nil && !errors.Is(d.err, ErrNotFound) || l.cfg.LocalOnly && d.kept > 0 {
+		if d.leaves(f) || failed || takesItsPlace {
 			continue
 		}
 		switch {
@@ -212,10 +215,7 @@ func (l *loadRun) keepUnstored(f *inflight.Call, it *record.Item, kept time.Dura
 // stays, unless invalidations show that the key was changed by another write: see
 // Table.CommitProvisional.
 func (l *loadRun) store(ctx context.Context, fills []pendingFill) {
-	writes := l.one.writes[:]
-	if len(fills) > 1 {
-		writes = make([]backend.Write, len(fills))
-	}
+	writes := make([]backend.Write, len(fills))
 	var bytes int64
 	for i := range fills {
 		l.keepProvisionally(&fills[i])
@@ -338,8 +338,6 @@ func (l *loadRun) settleAll(fills []pendingFill, begun mono.Time, written []back
 		l.releaseLater(refused) // or the next load would wait for our lease to expire
 	}
 	settled = true
-	clear(l.one.writes[:]) // a loader may have kept its context, and with it the run
-	clear(fills)
 	if e := breaker.Worst(written, nil); err != nil || remoteerr.Away(e) {
 		l.countRemoteError(e)
 	}
@@ -488,18 +486,18 @@ func (l *loadRun) countFill(w backend.Written, took time.Duration) {
 
 // finished makes the item of what was loaded for a call, and its envelope if it may be
 // stored.
-func (l *loadRun) finished(ctx context.Context, f *inflight.Call, r loadResult, i int) (it *record.Item, envelope []byte, kept time.Duration, discard bool, err error) {
+func (l *loadRun) finished(ctx context.Context, f *inflight.Call, r loadResult, i int) finishedLoad {
 	cfg, discard := r.entries[i].taken()
-	it, err = r.loaded[i].It, r.loaded[i].Err
+	it, err := r.loaded[i].It, r.loaded[i].Err
 	// First of all: a "not found" without its sources would be believed although they
 	// changed, and the caller would never learn what was wrong with them.
 	// guard: bad-argument-is-error
 	if wrong := cfg.Check(l.s.Config.MaxTTL); wrong != nil {
-		return nil, nil, 0, false, badArgument(wrong, err)
+		return finishedLoad{err: badArgument(fmt.Errorf("tier: the entry that a loader of namespace %q describes: %w", l.ns.Path, wrong), err)}
 	}
 	negative := errors.Is(err, ErrNotFound)
 	if err != nil && !negative {
-		return nil, nil, 0, false, err
+		return finishedLoad{err: err}
 	}
 	// guard: S3-from-begin
 	end := l.endOf(ctx, r.asOf, r.begun, cfg.Sources)
@@ -507,7 +505,7 @@ func (l *loadRun) finished(ctx context.Context, f *inflight.Call, r loadResult, 
 	if negative {
 		l.ns.Stats.NotFound.Add(1)
 		if l.cfg.NegativeTTL == 0 || discard {
-			return nil, nil, 0, false, err
+			return finishedLoad{err: err}
 		}
 	}
 	fresh, kept := cfg.Life(&l.cfg, l.s.Config.MaxTTL, negative)
@@ -524,27 +522,27 @@ func (l *loadRun) finished(ctx context.Context, f *inflight.Call, r loadResult, 
 	l.describe(it, f.Key, cfg, r.asOf, fresh, kept)
 	if !l.pinMarks(ctx, it) || !keeps {
 		l.ns.Stats.Overtaken.Add(1)
-		return it, nil, 0, false, nil
+		return finishedLoad{it: it}
 	}
-	if discard || l.cfg.LocalOnly {
-		if discard {
-			kept = 0
-		}
-		return it, nil, kept, discard, nil
+	if discard {
+		return finishedLoad{it: it, discard: true}
 	}
-	envelope, err = l.seal(it, fresh, kept, cfg.Cost)
+	if l.cfg.LocalOnly {
+		return finishedLoad{it: it, kept: kept}
+	}
+	envelope, err := l.seal(it, fresh, kept, cfg.Cost)
 	if err != nil {
 		l.countEncodeError(err)
 		l.s.observeLater(l.fillEvent(0, err))
 		if errors.As(err, new(*tooLargeError)) {
-			return it, nil, kept, false, nil // see keepUnstored
+			return finishedLoad{it: it, kept: kept} // see keepUnstored
 		}
-		return it, nil, 0, false, nil // the value is good, it just cannot be kept
+		return finishedLoad{it: it} // the value is good, it just cannot be kept
 	}
 	if f.Beside != nil {
 		envelope = besideLink(f.Beside.Nonce, envelope)
 	}
-	return it, envelope, kept, false, nil
+	return finishedLoad{it: it, envelope: envelope, kept: kept}
 }
 
 // expiryOfFill is when the server is to forget what was loaded for f, by its clock.

@@ -83,6 +83,8 @@ type storedValue struct {
 	inflight.Basis
 	now   mono.Time
 	keeps bool // the item may be put into the local tier
+	// again is an item to be used again for this value, which is copied out of it; nil for one of its own.
+	again *record.Item
 }
 
 // linkOf returns the random number of an entry of which open made no item since it is of another
@@ -148,7 +150,13 @@ func (c *Cache) itemOf(r *storedValue, e *envelope.Entry) (*record.Item, MissCau
 	if left <= 0 {
 		return nil, CauseExpired, nil
 	}
-	it := c.typed.Empty()
+	it, decode := r.again, c.typed.DecodeApart
+	if it == nil {
+		it, decode = c.typed.Empty(), c.typed.Decode
+	} else {
+		// guard: item-used-again-is-empty
+		it.Clear()
+	}
 	f := it.Meta()
 	if e.Negative {
 		it.Kind = c.typed.Kind.NegativeKind
@@ -161,7 +169,7 @@ func (c *Cache) itemOf(r *storedValue, e *envelope.Entry) (*record.Item, MissCau
 			c.noteEncoding(e.Shape, r.now.Add(left-e.Life), r.now)
 			return nil, CauseOtherType, fmt.Errorf("stored value is of another type than %s's", c.ns.Path)
 		}
-		if err := c.typed.Decode(e.Payload, it); err != nil {
+		if err := decode(e.Payload, it); err != nil {
 			return nil, CauseDamaged, err
 		}
 	}

@@ -34,7 +34,7 @@ func (s *Store) renewEvery() time.Duration {
 // It costs the server more than a plain read, and so is used only for keys that are
 // likely to be missing.
 func (l *loadRun) readOrLease(ctx context.Context, f *inflight.Call) bool {
-	leases, err := l.askLeases(ctx, l.only(f))
+	leases, err := l.askLeases(ctx, []*inflight.Call{f})
 	if err != nil {
 		// guard: I8-release-only-asked-lease
 		if !breaker.Refused(err) {

@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/internal/recovery"
 	"github.com/tiercache/tiercache/invalidation"
@@ -17,14 +16,7 @@ import (
 	"github.com/tiercache/tiercache/tier/internal/inflight"
 	"github.com/tiercache/tiercache/tier/internal/loads"
 	"github.com/tiercache/tiercache/tier/internal/pieces"
-	"github.com/tiercache/tiercache/tier/internal/record"
 )
-
-// Loaded is the result of a loader for one key.
-type Loaded struct {
-	It  *record.Item // with only the value set; may be nil with err
-	Err error
-}
 
 // LoadFunc runs the user's loader for the calls, whose entries it fills, and
 // sets a result for each.
@@ -68,18 +60,6 @@ type loadRun struct {
 	overdue atomic.Bool  // the calls of a running loader were ended by expire
 	mu      sync.Mutex   // guards the end of those calls, and gaveUp
 	gaveUp  bool
-	// one holds what a run of a single call needs, as most runs are, in the memory of the
-	// run itself. No other run uses it.
-	one struct {
-		fs           [1]*inflight.Call
-		participants [1]part
-		es           [1]*LoadEntry
-		entry        LoadEntry
-		out          [1]Loaded
-		done         [1]finishedLoad
-		fills        [1]pendingFill
-		writes       [1]backend.Write
-	}
 }
 
 // part is a call's part in a run.
@@ -103,12 +83,6 @@ func (c *Cache) newRun(load LoadFunc, o config.Call) *loadRun {
 	l := &loadRun{Cache: c, load: load, o: o, token: c.s.newToken()}
 	l.resultOwned.Store(true)
 	return l
-}
-
-// only returns a list of one call, in the memory of the run.
-func (l *loadRun) only(f *inflight.Call) []*inflight.Call {
-	l.one.fs[0] = f
-	return l.one.fs[:]
 }
 
 // start has the calls' values loaded in a goroutine of its own.
@@ -263,10 +237,7 @@ func (l *loadRun) extend() {
 // attachCalls makes the calls participants of the run, and ends those that no caller
 // waits for.
 func (l *loadRun) attachCalls(fs []*inflight.Call) (wanted []*inflight.Call) {
-	participants := l.one.participants[:]
-	if len(fs) > 1 {
-		participants = make([]part, len(fs))
-	}
+	participants := make([]part, len(fs))
 	l.activeCalls.Store(int64(len(fs)))
 	wanted = make([]*inflight.Call, 0, len(fs))
 	for i, f := range fs {
@@ -379,13 +350,9 @@ func (l *loadRun) runLoader(fs []*inflight.Call) {
 // prepare takes the as-of of the values, and sets the basis of the calls.
 func (l *loadRun) prepare(fs []*inflight.Call) loadResult {
 	view := l.s.Session.Tail.View()
-	r := loadResult{asOf: view.AsOf(), begun: mono.Now(), entries: l.one.es[:], loaded: l.one.out[:]}
-	l.one.es[0] = &l.one.entry
-	if len(fs) > 1 {
-		r.entries, r.loaded = make([]*LoadEntry, len(fs)), make([]Loaded, len(fs))
-		for i := range r.entries {
-			r.entries[i] = &LoadEntry{}
-		}
+	r := loadResult{asOf: view.AsOf(), begun: mono.Now(), entries: make([]*LoadEntry, len(fs)), loaded: make([]Loaded, len(fs))}
+	for i := range r.entries {
+		r.entries[i] = &LoadEntry{}
 	}
 	if given := l.o.AsOf; !given.IsZero() {
 		r.begun = l.s.Session.Tail.Begun(given, r.begun)

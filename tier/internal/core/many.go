@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/tiercache/tiercache/internal/backend"
+	"github.com/tiercache/tiercache/internal/joined"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/tier/internal/config"
@@ -34,7 +35,7 @@ func (c *Cache) GetMany(ctx context.Context, keys []string, load LoadFunc, o con
 	if len(errs) == 1 {
 		return errs[0]
 	}
-	return errors.Join(errs...)
+	return joined.Errors(errs...)
 }
 
 // lookupMany gets the values of keys from the first tier that has them, or the loader.

@@ -24,7 +24,7 @@ func (c *Cache) admit(ctx context.Context, key string) error {
 		return err
 	}
 	if inflight.Recursive(ctx, c.ns, key) {
-		return fmt.Errorf("%w (namespace %q)", ErrRecursiveLoad, c.ns.Path)
+		return fmt.Errorf("%w: %s %.80q", ErrRecursiveLoad, c.ns.Path, key)
 	}
 	return nil
 }
@@ -249,7 +249,7 @@ func (c *Cache) lookupRemote(ctx context.Context, f *inflight.Call, load LoadFun
 		}
 		return fallback
 	}
-	l.start(ctx, l.only(f))
+	l.start(ctx, []*inflight.Call{f})
 	return fallback
 }
 

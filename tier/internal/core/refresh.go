@@ -152,7 +152,7 @@ func (c *Cache) Refresh(ctx context.Context, key string, load LoadFunc) (infligh
 			f.Name, f.Force = c.ns.RemoteName(h), true
 			c.s.Table.Restart(f, c.s.Session.Tail.View(), mono.Now())
 			l := c.newRun(load, config.Call{})
-			l.start(ctx, l.only(f))
+			l.start(ctx, []*inflight.Call{f})
 		}
 		done, err := awaits(ctx, f)
 		if err == nil {

@@ -34,10 +34,16 @@ func (c *Cache) readsUncoalesced(o config.Call) bool {
 // readUncoalesced reads the remote tier for a batch and gives what is valid and fresh. The
 // rest is returned, for calls. They need not read it before they ask for its lease, since
 // that reads it, too. Keys take memory for a piece at a time: a batch of tens of thousands would have the garbage
-// collector run several times, for milliseconds each, in which every other read waits.
+// collector run several times, for milliseconds each, in which every other read waits. For the same reason one item
+// is used again for all: give is to copy the value and to keep nothing of the item.
 func (c *Cache) readUncoalesced(ctx context.Context, keys []string, give func(key string, it *record.Item)) (rest []keyLookup) {
 	silence := pieces.SilenceOf(len(keys))
 	piece := make([]keyLookup, 0, min(len(keys), pieces.Keys))
+	var again *record.Item
+	if c.compare == nil { // which keeps the items that it has seen
+		again = c.typed.Empty()
+	}
+	scratch := new(backend.Scratch) // what is read is copied out of it before the next piece is
 	var ended bool
 	var failed error // of what was not asked for any more
 	for !ended {
@@ -59,32 +65,32 @@ func (c *Cache) readUncoalesced(ctx context.Context, keys []string, give func(ke
 		if !c.s.Session.CanJudge(v, nil) {
 			break // it takes a delta to judge it
 		}
-		items, err := c.readNames(ctx, piece, v)
+		items, err := c.readNames(ctx, piece, scratch, v)
 		if err != nil {
 			c.countReadError(ctx, err)
 		} else {
-			err = c.giveUncoalesced(ctx, piece, items, v, give)
+			err = c.giveUncoalesced(ctx, piece, items, v, again, give)
 		}
 		// guard: uncoalesced-read-waits-once
 		if endsBatch(ctx, &silence, err) {
 			ended, failed = true, err
 		}
-		again := piece[:0]
+		left := piece[:0]
 		for i := range piece {
 			switch t := &piece[i]; {
 			case t.delivered:
 			case t.read:
 				rest = append(rest, *t)
 			case ended:
-				again = append(again, *t)
+				left = append(left, *t)
 			case t.readErr != nil && !pieces.EndAfter(t.readErr):
 				rest = append(rest, *t)
 			default:
 				t.readErr = nil // nothing was answered: it is asked for again
-				again = append(again, *t)
+				left = append(left, *t)
 			}
 		}
-		piece = again
+		piece = left
 	}
 	for _, key := range keys {
 		piece = append(piece, c.lookupOf(ctx, key))
@@ -105,7 +111,7 @@ func (c *Cache) lookupOf(ctx context.Context, key string) keyLookup {
 }
 
 // giveUncoalesced gives what of a piece was read and can be used. It returns an error if what follows is not to be read.
-func (c *Cache) giveUncoalesced(ctx context.Context, piece []keyLookup, items []backend.Item, v *changelog.View, give func(key string, it *record.Item)) error {
+func (c *Cache) giveUncoalesced(ctx context.Context, piece []keyLookup, items []backend.Item, v *changelog.View, again *record.Item, give func(key string, it *record.Item)) error {
 	now, rests := mono.Now(), inflight.BasisOf(v)
 	hits := int64(0)
 	for i := range piece {
@@ -115,7 +121,7 @@ func (c *Cache) giveUncoalesced(ctx context.Context, piece []keyLookup, items []
 			continue
 		}
 		t.read = true
-		it, cause, err := c.open(ctx, &storedValue{key: t.key, stored: items[i], Basis: rests, now: now})
+		it, cause, err := c.open(ctx, &storedValue{key: t.key, stored: items[i], Basis: rests, now: now, again: again})
 		switch {
 		case it == nil:
 			// What stands beside it is believed only if it was read tracked: the call does that.
@@ -143,8 +149,8 @@ func (c *Cache) giveUncoalesced(ctx context.Context, piece []keyLookup, items []
 }
 
 // readNames reads the entries of the lookups' keys, so that they can be judged by v.
-func (c *Cache) readNames(ctx context.Context, asked []keyLookup, v *changelog.View) (items []backend.Item, err error) {
+func (c *Cache) readNames(ctx context.Context, asked []keyLookup, scratch *backend.Scratch, v *changelog.View) (items []backend.Item, err error) {
 	names := make([]string, len(asked))
 	c.ns.NameAll(len(asked), func(i int) local.Key { return asked[i].h }, func(i int, name string) { names[i] = name })
-	return c.s.Session.ReadUntracked(ctx, names, v)
+	return c.s.Session.ReadUntracked(ctx, names, scratch, v)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tiercache/tiercache/internal/backend"
 	"github.com/tiercache/tiercache/internal/changelog"
+	"github.com/tiercache/tiercache/internal/joined"
 	"github.com/tiercache/tiercache/internal/mono"
 	"github.com/tiercache/tiercache/invalidation"
 	"github.com/tiercache/tiercache/local"
@@ -93,12 +94,12 @@ func (c *Cache) SetAll(ctx context.Context, keys []string, items []*record.Item,
 			// guard: I1-set-of-unencodable-deletes
 			err := c.deleteUnencoded(ctx, unencoded)
 			if len(puts) > 0 {
-				err = errors.Join(err, c.putInPieces(ctx, puts, writes))
+				err = joined.Errors(err, c.putInPieces(ctx, puts, writes))
 			}
 			return err
 		}))
 	}
-	err := errors.Join(errs...)
+	err := joined.Errors(errs...)
 	traced(err)
 	c.s.observe(Event{Kind: EventWrite, Namespace: c.ns.Path, Took: mono.Now().Sub(begun), Err: err})
 	return err
@@ -159,7 +160,7 @@ func (c *Cache) changingKeys(ctx context.Context, doing string, keys []string, w
 	if breaker.Refused(err) {
 		return err
 	}
-	return errors.Join(err, c.s.RemoteError(ctx, doing, recordErr))
+	return joined.Errors(err, c.s.RemoteError(ctx, doing, recordErr))
 }
 
 // putInPieces stores values, one piece after another. One that is not answered is not sent again, since it may have been performed:
@@ -187,7 +188,7 @@ func (c *Cache) putInPieces(ctx context.Context, puts []pendingSet, writes []bac
 			break
 		}
 	}
-	return errors.Join(errs...)
+	return joined.Errors(errs...)
 }
 
 // endsWrites is told of the error of each piece of a Set or a Delete, or nil, and reports whether no other piece is to be sent.
@@ -381,7 +382,7 @@ func (c *Cache) Delete(ctx context.Context, keys ...string) error {
 	if len(good) > 0 {
 		errs = append(errs, c.changingKeys(ctx, "delete", good, func() error { return c.deleteAll(ctx, good, c.deleteDeclared) }))
 	}
-	err := errors.Join(errs...)
+	err := joined.Errors(errs...)
 	traced(err)
 	if len(keys) == 0 {
 		return nil
@@ -421,14 +422,14 @@ func (c *Cache) deleteInTime(ctx context.Context, names []string) error {
 			if errs = append(errs, err); len(names) > 0 {
 				errs = append(errs, fmt.Errorf("%d keys more were not attempted", len(names)))
 			}
-			return errors.Join(errs...)
+			return joined.Errors(errs...)
 		// guard: silent-piece-of-deletes-is-sent-again
 		case pieces.EndAfter(err):
 			continue
 		}
 		errs, names = append(errs, err), names[len(piece):]
 	}
-	return errors.Join(errs...)
+	return joined.Errors(errs...)
 }
 
 func (c *Cache) deletePiece(ctx context.Context, names []string) error {
@@ -464,7 +465,7 @@ func (c *Cache) deletePiece(ctx context.Context, names []string) error {
 			errs = append(errs, errLate)
 		}
 	}
-	return errors.Join(errs...)
+	return joined.Errors(errs...)
 }
 
 // deleteAll removes keys with remove, and invalidates what this process has read of them.

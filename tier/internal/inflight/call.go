@@ -497,13 +497,11 @@ func (t *Table) Sleep(ctx context.Context, fs []*Call, d time.Duration) error {
 	for _, f := range fs {
 		t.wakeBy(f, woken)
 	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-woken:
-	case <-timer.C:
+	case <-time.After(d):
 	}
 	return nil
 }

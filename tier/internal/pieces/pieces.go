@@ -2,9 +2,8 @@
 package pieces
 
 import (
-	"errors"
-
 	"github.com/tiercache/tiercache/internal/backend"
+	"github.com/tiercache/tiercache/internal/joined"
 	"github.com/tiercache/tiercache/internal/remoteerr"
 )
 
@@ -79,10 +78,10 @@ func Each(keys []string, f func(piece []string) error) (left []string, err error
 		}
 		// guard: silent-piece-of-each-is-not-the-last
 		if silence.Ends(err) {
-			return append(left, keys...), errors.Join(errs...)
+			return append(left, keys...), joined.Errors(errs...)
 		}
 	}
-	return left, errors.Join(errs...)
+	return left, joined.Errors(errs...)
 }
 
 // SilentItem returns the error of an item that tells so of the next piece, or nil.

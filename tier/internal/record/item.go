@@ -48,6 +48,7 @@ type Kind struct {
 	// Left is called for items that have left the local tier; nil if none is. The latest view's is called.
 	Left    *atomic.Pointer[LeftFunc]
 	again   func(*Item) *Item
+	clear   func(*Item)
 	metaAt  uintptr // the offset of the meta from the item
 	padding int     // see roomOf
 }
@@ -60,6 +61,11 @@ func NewKind[V any](space any) *Kind {
 	at := unsafe.Offsetof(itemOf[V]{}.meta) - unsafe.Offsetof(itemOf[V]{}.Value)
 	_, padding := RoomOf[V]()
 	k := &Kind{Space: space, metaAt: at, padding: padding, again: func(it *Item) *Item { return NewItemOf(it.Kind, *ValueIn[V](it)) }}
+	k.clear = func(it *Item) {
+		x := (*itemOf[V])(unsafe.Pointer(it.Entry()))
+		*x = itemOf[V]{}
+		x.Value.Kind = k
+	}
 	none := *k
 	none.Negative = true
 	k.NegativeKind = &none
@@ -246,6 +252,9 @@ func NewItemOf[V any](k *Kind, v V) *Item {
 	x.Value.Kind, x.value = k, v
 	return &x.Value
 }
+
+// Clear makes an item to which nothing refers what Type.Empty returned; see values.Type.
+func (it *Item) Clear() { it.clear(it) }
 
 // ValueIn returns the value of the item of a V; the zero V if it is negative.
 func ValueIn[V any](it *Item) *V { return &(*itemOf[V])(unsafe.Pointer(it.Entry())).value }

@@ -115,10 +115,8 @@ func (b *Background) sleep(d time.Duration) bool {
 	if d <= 0 {
 		return b.Goroutines.Ctx.Err() == nil
 	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(d):
 		return true
 	case <-b.Goroutines.Ctx.Done():
 		return false

@@ -102,14 +102,11 @@ func (s *Session) editBypasses(ctx context.Context, edit func([]changelog.Bypass
 		if done || err != nil {
 			return err
 		}
-		timer := time.NewTimer(betweenEdits/2 + mrand.N(betweenEdits/2))
 		select {
-		case <-timer.C:
+		case <-time.After(betweenEdits/2 + mrand.N(betweenEdits/2)):
 		case <-ctx.Done():
-			timer.Stop()
 			return ctx.Err()
 		case <-s.goroutines.Ctx.Done():
-			timer.Stop()
 			return context.Cause(s.goroutines.Ctx)
 		}
 	}
@@ -162,7 +159,7 @@ func (s *Session) tryEditBypasses(ctx context.Context, key, token string, edit f
 
 // readBypasses reads the list. One that cannot be decoded is empty.
 func (s *Session) readBypasses(ctx context.Context) ([]changelog.Bypass, error) {
-	items, err := s.Conn.GetUntracked(ctx, []string{changelog.BypassKey(s.Cfg.Prefix)})
+	items, err := s.Conn.GetUntracked(ctx, []string{changelog.BypassKey(s.Cfg.Prefix)}, nil)
 	if err == nil {
 		err = items[0].Err
 	}
@@ -279,16 +276,13 @@ func (s *Session) keepBypasses() {
 			return
 		}
 		b.mu.Unlock()
-		timer := time.NewTimer(max(rest, time.Millisecond))
 		select {
-		case <-timer.C:
+		case <-time.After(max(rest, time.Millisecond)):
 		case <-b.news:
 			failed = true
 		case <-s.goroutines.Ctx.Done():
-			timer.Stop()
 			return
 		}
-		timer.Stop()
 	}
 }
 

@@ -20,7 +20,7 @@ func (s *Session) StillValid(n *Namespace, it *record.Item, keysAreScopes bool) 
 func (s *Session) keyChanged(n *Namespace, it *record.Item) bool {
 	marks := s.Tail.Pin([]invalidation.Scope{n.KeyScope(it.Key)})
 	defer s.Tail.Release(marks)
-	verdict, _ := s.Tail.Judge(invalidation.AsOf{Incarnation: it.Meta().AsOf.Incarnation, Tick: it.Extra().KeyTick}, marks)
+	verdict := s.Tail.Judge(invalidation.AsOf{Incarnation: it.Meta().AsOf.Incarnation, Tick: it.Extra().KeyTick}, marks)
 	return verdict != changelog.Valid
 }
 
@@ -76,18 +76,18 @@ func (s *Session) PinKnown(n *Namespace, it *record.Item, keysAreScopes bool) ch
 func (s *Session) validate(it *record.Item) changelog.Verdict {
 	verdict := s.checkMarks(it, it.Meta().Common, it.Marks())
 	if x := it.Extra(); verdict == changelog.Valid && x.KeyMark != nil {
-		verdict, _ = s.Tail.Judge(invalidation.AsOf{Incarnation: it.Meta().AsOf.Incarnation, Tick: x.KeyTick}, []*changelog.Mark{x.KeyMark})
+		verdict = s.Tail.Judge(invalidation.AsOf{Incarnation: it.Meta().AsOf.Incarnation, Tick: x.KeyTick}, []*changelog.Mark{x.KeyMark})
 	}
 	return verdict
 }
 
 // checkMarks decides R1 by the marks of the namespaces and of the sources.
 func (s *Session) checkMarks(it *record.Item, common *changelog.Pinned, own []*changelog.Mark) changelog.Verdict {
-	verdict, _ := s.Tail.Judge(it.Meta().AsOf.Full(), common.Marks)
+	verdict := s.Tail.Judge(it.Meta().AsOf.Full(), common.Marks)
 	if verdict == changelog.Changed || len(own) == 0 {
 		return verdict
 	}
-	if more, _ := s.Tail.Judge(it.Meta().AsOf.Full(), own); more != changelog.Valid {
+	if more := s.Tail.Judge(it.Meta().AsOf.Full(), own); more != changelog.Valid {
 		return more
 	}
 	return verdict

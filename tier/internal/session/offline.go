@@ -36,7 +36,7 @@ func (s *Session) openOffline(ctx context.Context, o backend.Options, reads func
 	if !mayPass(err) || errors.Is(ctx.Err(), context.Canceled) {
 		return err
 	}
-	l := &lateConn{backend: s.Cfg.Backend.String()}
+	l := &lateConn{}
 	l.why.Store(&err)
 	s.use(l)
 	s.Conn.Sharded.Store(true) // as long as it is not known: see Sharded
@@ -51,11 +51,9 @@ func (s *Session) openOffline(ctx context.Context, o backend.Options, reads func
 				return
 			}
 			l.noted(s, err)
-			timer := time.NewTimer(pause/2 + rand.N(pause/2+1))
 			select {
-			case <-timer.C:
+			case <-time.After(pause/2 + rand.N(pause/2+1)):
 			case <-s.goroutines.Ctx.Done():
-				timer.Stop()
 				return
 			}
 		}
@@ -117,11 +115,10 @@ const openTimeout = 10 * time.Second
 
 // lateConn is a connection that is made later. Until then every request fails at once, as to a server that cannot be reached.
 type lateConn struct {
-	backend string
-	log     atomic.Pointer[backend.Conn] // over which the log alone is read; nil: there is none
-	all     atomic.Pointer[backend.Conn] // over which all is asked; nil: nothing is
-	why     atomic.Pointer[error]        // there is none
-	said    string                       // of the connecting goroutine: what was logged
+	log  atomic.Pointer[backend.Conn] // over which the log alone is read; nil: there is none
+	all  atomic.Pointer[backend.Conn] // over which all is asked; nil: nothing is
+	why  atomic.Pointer[error]        // there is none
+	said string                       // of the connecting goroutine: what was logged
 }
 
 // noted keeps why there is no connection, and logs what no waiting mends, once.
@@ -180,12 +177,12 @@ func (l *lateConn) GetHeads(ctx context.Context, heads, keys []string, q *change
 	return c.GetHeads(ctx, heads, keys, q)
 }
 
-func (l *lateConn) GetUntracked(ctx context.Context, keys []string) ([]backend.Item, error) {
+func (l *lateConn) GetUntracked(ctx context.Context, keys []string, scratch *backend.Scratch) ([]backend.Item, error) {
 	c, err := l.conn()
 	if err != nil {
 		return nil, err
 	}
-	return c.GetUntracked(ctx, keys)
+	return c.GetUntracked(ctx, keys, scratch)
 }
 
 func (l *lateConn) GetOne(ctx context.Context, key string) (backend.Item, error) {

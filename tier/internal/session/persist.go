@@ -36,12 +36,10 @@ func persist(ctx context.Context, attempt func() error) error {
 		if !mayPass(err) {
 			return err
 		}
-		timer := time.NewTimer(pause/2 + rand.N(pause/2+1))
 		select {
-		case <-timer.C:
+		case <-time.After(pause/2 + rand.N(pause/2+1)):
 		case <-ctx.Done():
 		}
-		timer.Stop()
 		if ctx.Err() == nil {
 			continue
 		}

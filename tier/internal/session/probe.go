@@ -22,10 +22,8 @@ func (s *Session) OnOutageBegin(a *breaker.Outage) {
 
 // tell logs an outage once it is no longer brief.
 func (s *Session) tell(a *breaker.Outage) {
-	timer := time.NewTimer(time.Until(a.Since.Add(breaker.Brief)))
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(time.Until(a.Since.Add(breaker.Brief))):
 	case <-a.Over:
 	case <-s.goroutines.Ctx.Done():
 	}
@@ -69,14 +67,11 @@ func (s *Session) onRefusal(k breaker.Kind, err error) {
 // ask at the same time.
 func (s *Session) probe(a *breaker.Outage) {
 	for pause := min(s.Cfg.Timeout, maxProbePause); ; pause = min(2*pause, maxProbePause) {
-		timer := time.NewTimer(pause/2 + rand.N(pause/2+1))
 		select {
-		case <-timer.C:
+		case <-time.After(pause/2 + rand.N(pause/2+1)):
 		case <-a.Over:
-			timer.Stop()
 			return
 		case <-s.goroutines.Ctx.Done():
-			timer.Stop()
 			return
 		}
 		s.probeOnce(a)

@@ -130,11 +130,9 @@ func (s *Session) AwaitWindowEnd(ctx context.Context, until mono.Time, err error
 	// guard: G3-wait-out-window
 	time.Sleep(until.Sub(mono.Now()))
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= 0 && ctx.Err() == nil {
-		late := time.NewTimer(5 * time.Millisecond) // the caller's context may end a little later than its deadline
-		defer late.Stop()
 		select {
 		case <-ctx.Done():
-		case <-late.C:
+		case <-time.After(5 * time.Millisecond): // the caller's context may end a little later than its deadline
 		}
 	}
 }

@@ -1,7 +1,12 @@
 // Package spaces has the namespaces of a store by their paths.
 package spaces
 
-import "github.com/tiercache/tiercache/internal/shrink"
+import (
+	"maps"
+	"slices"
+
+	"github.com/tiercache/tiercache/internal/shrink"
+)
 
 // Most is how many namespaces are listed one by one.
 const Most = 200
@@ -55,15 +60,7 @@ func (t *Table[T]) Remove(path string) {
 func (t *Table[T]) Len() int { return len(t.spaces) }
 
 // All returns all namespaces, in any order.
-func (t *Table[T]) All() []*T { return values(t.spaces) }
+func (t *Table[T]) All() []*T { return slices.Collect(maps.Values(t.spaces)) }
 
 // Listed returns at most Most of the namespaces: all, if there are no more. One that is listed stays so as long as it is there.
-func (t *Table[T]) Listed() []*T { return values(t.listed) }
-
-func values[T any](spaces map[string]*T) []*T {
-	all := make([]*T, 0, len(spaces))
-	for _, space := range spaces {
-		all = append(all, space)
-	}
-	return all
-}
+func (t *Table[T]) Listed() []*T { return slices.Collect(maps.Values(t.listed)) }

@@ -3,6 +3,7 @@
 package values
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"reflect"
@@ -27,6 +28,9 @@ type Type struct {
 	// Decode sets the item's value. The value does not refer to b, unless Views is set and
 	// b is at least as long as ViewFrom; b is never written to.
 	Decode func(b []byte, it *record.Item) error
+	// DecodeApart is Decode for an item that is used again after its value was copied, as is b unless it is at least as
+	// long as ViewFrom. A codec or a method of the value may keep either, so it is given memory of its own.
+	DecodeApart func(b []byte, it *record.Item) error
 	// Views: a value decoded from at least ViewFrom bytes is a view of them.
 	Views bool
 }
@@ -57,26 +61,41 @@ func New[V any](k *record.Kind, enc *Encoding, size Sizing) Type {
 	switch codec := enc.codec; {
 	case enc.json != nil:
 		ty.Encode = func(it *record.Item) ([]byte, error) { return encodeJSON(enc.json, record.ValueIn[V](it)) }
-		ty.Decode = func(b []byte, it *record.Item) (err error) {
-			defer recovered("decoding", &err)
-			return json.Unmarshal(b, record.ValueIn[V](it))
-		}
+		ty.Decode, ty.DecodeApart = decodersOf(func(b []byte, v *V) error { return json.Unmarshal(b, v) })
 	case codec != nil:
 		ty.Encode = func(it *record.Item) (b []byte, err error) {
 			defer recovered("encoding", &err)
 			return codec.Marshal(*record.ValueIn[V](it))
 		}
-		ty.Decode = func(b []byte, it *record.Item) (err error) {
-			defer recovered("decoding", &err)
-			return codec.Unmarshal(b, record.ValueIn[V](it))
-		}
+		ty.Decode, ty.DecodeApart = decodersOf(func(b []byte, v *V) error { return codec.Unmarshal(b, v) })
 	case reflect.TypeFor[V]() == reflect.TypeFor[string]():
 		ty.Encode = encodeString
-		ty.Decode, ty.Views = decodeString, true
+		ty.Decode, ty.DecodeApart, ty.Views = decodeString, decodeString, true
 	case reflect.TypeFor[V]() == reflect.TypeFor[[]byte]():
-		ty.Encode, ty.Decode = encodeBytes, decodeBytes
+		ty.Encode, ty.Decode, ty.DecodeApart = encodeBytes, decodeBytes, decodeBytes
 	}
 	return ty
+}
+
+// decodersOf returns Decode and DecodeApart of a function that may be the user's.
+func decodersOf[V any](unmarshal func(b []byte, v *V) error) (decode, apart func(b []byte, it *record.Item) error) {
+	into := func(b []byte, v *V) (err error) {
+		defer recovered("decoding", &err)
+		return unmarshal(b, v)
+	}
+	decode = func(b []byte, it *record.Item) error { return into(b, record.ValueIn[V](it)) }
+	apart = func(b []byte, it *record.Item) error {
+		if len(b) < resp.OwnText {
+			// guard: decoder-keeps-own-bytes
+			b = bytes.Clone(b)
+		}
+		// guard: decoded-apart-is-not-reused
+		v := new(V)
+		err := into(b, v)
+		*record.ValueIn[V](it) = *v
+		return err
+	}
+	return decode, apart
 }
 
 // OwnSize is the size of the item of a V itself, less the part that local.Overhead

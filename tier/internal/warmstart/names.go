@@ -45,14 +45,12 @@ func (n *Names) key() string { return n.Prefix + ":{" + n.Prefix + "}:warm" }
 // Run leaves names until the store is closed.
 func (n *Names) Run() {
 	for pause := firstLeave; ; pause = leaveEvery {
-		timer := time.NewTimer(pause/2 + rand.N(pause))
 		select {
-		case <-timer.C:
+		case <-time.After(pause/2 + rand.N(pause)):
 			if !n.Session.Tail.Idle() && n.Session.Conn.OpenOutage() == nil {
 				n.leave()
 			}
 		case <-n.Goroutines.Ctx.Done():
-			timer.Stop()
 			return
 		}
 	}
@@ -81,7 +79,7 @@ func (n *Names) Of(ctx context.Context, space *session.Namespace) (names []strin
 	n.read.Do(func() {
 		rctx := n.Session.Request(ctx)
 		defer rctx.End()
-		if items, err := n.Session.Conn.GetUntracked(rctx, []string{n.key()}); err == nil {
+		if items, err := n.Session.Conn.GetUntracked(rctx, []string{n.key()}, nil); err == nil {
 			n.left = parse(items[0].Raw, n.Prefix, n.Count)
 		}
 	})
