@@ -262,7 +262,7 @@ func TestChainsAreFollowedBeyondWhatIsEstimated(t *testing.T) {
 		nested = []any{nested}
 	}
 	got, guess = For(reflect.TypeFor[any]()).Of(&nested)
-	if want := float64(n * (3*word + 2*word)); math.Abs(float64(got)/want-1) > 0.01 || guess != 0 {
+	if want := float64(n * (class(3*word, true) + class(2*word, true))); math.Abs(float64(got)/want-1) > 0.01 || guess != 0 {
 		t.Errorf("slices: %d and a guess of %d, want %.0f", got, guess, want)
 	}
 	w := walk{s: For(reflect.TypeFor[*node]()), left: -maxChain + 100}
