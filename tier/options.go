@@ -226,7 +226,8 @@ type SettleOption time.Duration
 // loaded within d of a change may be old: it is kept until then and no longer, in every process,
 // also if the one that recorded the change has ended. Given to Open it is for every
 // change of the store. Default 0: changes settle at once. At most an hour, and half of
-// [WithMaxTTL]; it is rounded up to two decimal digits of milliseconds.
+// [WithMaxTTL]; it is rounded up to two decimal digits of milliseconds. (Stores of the release before need the
+// process to stay open for d: it records the change once more for them.)
 func Settle(d time.Duration) SettleOption { return SettleOption(d) }
 
 func (d SettleOption) applyStore(c *storeConfig)    { c.Settle = time.Duration(d) }

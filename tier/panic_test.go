@@ -313,6 +313,26 @@ func TestAPanicInARefreshIsTriedAgain(t *testing.T) {
 
 const refreshPause = time.Second
 
+// A change that settles is recorded again in the background.
+func TestAPanicWhileAChangeSettlesLosesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := buggyRemote(embedded.New(0))
+		var log journal
+		s, err := tier.Open(context.Background(), tier.WithRemote(b), tier.WithLogger(log.logger()), tier.Settle(time.Minute))
+		require.NoError(t, err)
+		other, err := tier.Open(context.Background(), tier.WithRemote(b.Backend))
+		require.NoError(t, err)
+		there := view[int](t, other, "docs")
+		_, err = s.InvalidateSource(t.Context(), "doc")
+		require.NoError(t, err)
+		find(t, there, "k", is(1, "doc"))
+		b.set("Append", 1)
+		time.Sleep(2 * time.Minute)
+		require.Equal(t, 2, find(t, there, "k", is(2, "doc")).Value, "the change was recorded again, later")
+		checkGoesOn(t, s, other, b, &log)
+	})
+}
+
 // unruly is a slog.Handler with a mistake.
 type unruly struct{}
 

@@ -86,7 +86,14 @@ func (t *Tail) Change(ctx context.Context, scopes []invalidation.Scope, all bool
 	if settle <= 0 {
 		return t.Begin(scopes, all).Record(ctx)
 	}
-	return Pending{t, t.markPending(scopes, all, []time.Duration{RoundLag(settle)})}.Record(ctx)
+	settle = RoundLag(settle)
+	// Also if the change cannot be recorded now: resend may do it too early.
+	defer func() {
+		if !t.mixed.add(scopes, all, settle) {
+			t.cfg.Logger.Warn("tiercache: more changes settle than are recorded again: processes of the release before may keep what lagging replicas gave them")
+		}
+	}()
+	return Pending{t, t.markPending(scopes, all, []time.Duration{settle})}.Record(ctx)
 }
 
 // Pending is a change that holds in this process and is not yet recorded.

@@ -2,17 +2,12 @@ package changelog_test
 
 import (
 	"fmt"
-	"log/slog"
-	"slices"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiercache/tiercache/internal/changelog"
-	"github.com/tiercache/tiercache/internal/recovery"
 	"github.com/tiercache/tiercache/invalidation"
 )
 
@@ -134,6 +129,22 @@ func TestTooManyFailedChangesBecomeOneOfEverything(t *testing.T) {
 	})
 }
 
+func TestASettledChangeIsRecordedAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, s *scene) {
+		first, err := s.Change(t.Context(), []Scope{"s:x"}, false, 5*time.Second)
+		require.NoError(t, err)
+		time.Sleep(5*time.Second - 1)
+		synctest.Wait()
+		require.Equal(t, valid, s.judgeAsOf(first, "s:x"))
+		time.Sleep(time.Nanosecond)
+		synctest.Wait()
+		require.Equal(t, changed, s.judgeAsOf(first, "s:x"), "what was loaded from a lagging replica is cut off")
+		require.Len(t, s.log.changes, 2)
+		time.Sleep(time.Minute)
+		require.Len(t, s.log.changes, 2, "once")
+	})
+}
+
 func TestAFailedChangeSettlesToo(t *testing.T) {
 	bubble(t, func(t *testing.T, s *scene) {
 		s.log.set(func(l *script) { l.appendErr = errDown })
@@ -142,13 +153,30 @@ func TestAFailedChangeSettlesToo(t *testing.T) {
 		s.log.set(func(l *script) { l.appendErr = nil })
 		time.Sleep(time.Second)
 		synctest.Wait()
-		recorded := s.log.changes[len(s.log.changes)-1].scopes
-		require.Len(t, recorded, 2, "it was sent again")
-		require.True(t, slices.ContainsFunc(recorded, func(x Scope) bool {
-			lag, settles := changelog.LagOf(x)
-			return settles && lag == 5*time.Second
-		}), recorded)
+		soon := s.View().AsOf()
+		require.Equal(t, valid, s.judgeAsOf(soon, "s:x"), "it was sent again")
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		require.Equal(t, changed, s.judgeAsOf(soon, "s:x"))
 	}, heartbeat(250*time.Millisecond))
+}
+
+func TestAChangeOfEverythingSettlesTooAndCloseEndsWhatIsStillToSettle(t *testing.T) {
+	bubble(t, func(t *testing.T, s *scene) {
+		change := func(scopes []Scope, all bool, settle time.Duration) {
+			_, err := s.Change(t.Context(), scopes, all, settle)
+			require.NoError(t, err)
+		}
+		change([]Scope{"s:x"}, false, time.Second)
+		change(nil, true, time.Second)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Len(t, s.log.changes, 3, "both are recorded again at once")
+		change([]Scope{"s:x"}, false, 0)
+		change([]Scope{"s:x"}, false, time.Second)
+		s.Close()
+		require.Len(t, s.log.changes, 5)
+	})
 }
 
 func TestAFailedChangeStaysDistrustedThoughTheLogIsLost(t *testing.T) {
@@ -173,27 +201,4 @@ func TestAFailedChangeStaysDistrustedThoughTheLogIsLost(t *testing.T) {
 			}, maxKnown(5))
 		})
 	}
-}
-
-func TestAPanicOfTheGoroutineThatFollowsEndsNoProcess(t *testing.T) {
-	var log strings.Builder
-	panics := recovery.New(slog.New(slog.NewTextHandler(&log, nil)))
-	mistake := false
-	bubble(t, func(t *testing.T, s *scene) {
-		require.NotZero(t, s.View().Proof)
-		mistake = true
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		require.EqualValues(t, 1, panics.Count())
-		require.Contains(t, log.String(), "following the change log")
-		require.Zero(t, s.View().Proof, "nothing is proven any more")
-	}, heartbeat(time.Second), func(c *changelog.Config) {
-		c.Panics = panics
-		c.Reads = func() int64 {
-			if mistake {
-				panic("a mistake")
-			}
-			return 0
-		}
-	})
 }

@@ -104,6 +104,7 @@ type Tail struct {
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	wake   chan struct{} // a delta read is wanted now
+	mixed  mixedFleet
 	done   sync.WaitGroup
 }
 
@@ -115,7 +116,7 @@ func Start(ctx context.Context, log Log, cfg Config) (*Tail, error) {
 		t.cancel()
 		return nil, fmt.Errorf("reading the change log: %w", err)
 	}
-	t.follow()
+	t.spawn(t.run)
 	return t, nil
 }
 
@@ -123,7 +124,7 @@ func Start(ctx context.Context, log Log, cfg Config) (*Tail, error) {
 // nothing proven; changes are pending.
 func StartLate(log Log, cfg Config) *Tail {
 	t := newTail(log, cfg)
-	t.follow()
+	t.spawn(t.run)
 	return t
 }
 
@@ -136,16 +137,22 @@ func newTail(log Log, cfg Config) *Tail {
 	t.mu.declared = make(map[invalidation.Scope]*declared)
 	t.view.Store(&View{})
 	t.ctx, t.cancel = context.WithCancel(unawaited.Background()) // and so without the values of the caller that opens the store
+	t.mixed.tail = t
 	return t
 }
 
-// follow starts the heartbeat, which Close waits for. A panic has the effect of Lost.
-func (t *Tail) follow() {
-	t.done.Go(func() {
-		// guard: recover-following
-		defer t.cfg.Panics.Recover("following the change log", t.Lost)
-		t.run()
-	})
+// spawn runs f in a goroutine that Close waits for; after Close it does nothing. A panic
+// of f has the effect of Lost.
+func (t *Tail) spawn(f func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.mu.closed {
+		t.done.Go(func() {
+			// guard: recover-following
+			defer t.cfg.Panics.Recover("following the change log", t.Lost)
+			f()
+		})
+	}
 }
 
 // Close ends the heartbeat and waits for it. Changes that were never
@@ -157,6 +164,7 @@ func (t *Tail) Close() {
 	t.publishLocked(&v)
 	t.mu.Unlock()
 	t.cancel()
+	t.mixed.end()
 	t.done.Wait()
 }
 
