@@ -23,18 +23,23 @@ MODULES = $(shell find . -name go.mod -not -path '*/.*/*' -exec dirname {} \; | 
 # The race detector needs cgo, and that a C compiler.
 RACE = $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v $$(go env CC) >/dev/null && echo -race)
 
+# Tests that run together wait for servers of their own most of the time.
+TOGETHER = -parallel=4
+
 # What takes longest is begun first, so that the rest is done beside it.
 LONGEST = ./tier ./internal/coherence
 
 # What the race detector makes too slow to be thorough, or distorts (heap, allocations): make test runs it without as well.
 AT_FULL_SPEED = ./internal/coherence ./internal/model/... ./internal/sizeof ./local
 
-# Simulations, in which the race detector has nothing to find: run without it alone.
-SIMULATIONS = ./bench
+# Simulations, and the comparison with other caches, in which the race detector has nothing of ours to find: run without it alone.
+SIMULATIONS = ./bench ./bench/peers
 
 # What talks to a server itself: make test-extra runs it on each of TIERCACHE_VALKEY_SERVERS. Neither as many rounds of
-# the races as usual nor the race detector: those tell of our code more than of the server's.
-ON_SERVERS = TIERCACHE_RACES=500 -count=1 -timeout=$(TIMEOUT) ./tier ./remote
+# the races as usual nor the race detector: those tell of our code more than of the server's. Nor what takes long and talks
+# to no server.
+IN_PROCESS = ^TestRaceInvalidationsAgainstEveryWayToLoad$$|^TestAnIdleNamespaceTakesFewBytes$$|^TestWhatLiveObjectsTake$$|/embedded|//embedded
+ON_SERVERS = TIERCACHE_RACES=200 -count=1 -timeout=$(TIMEOUT) $(TOGETHER) -skip='$(IN_PROCESS)' ./tier ./remote
 
 OTHER_SERVERS = $(subst :, ,$(TIERCACHE_VALKEY_SERVERS))
 
@@ -61,7 +66,7 @@ quick: ## the tests that need no server, short, in a minute or so; what needs on
 # -count=1: the server is not among the things that go test's cache watches.
 .PHONY: test
 test: race ## run every test, with the race detector and a real server (PKGS=./remote TESTFLAGS=-run=Name)
-	@$(WITH_SERVER) && $(GOTEST) $(RACE) -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) $(if $(filter ./...,$(PKGS)), \
+	@$(WITH_SERVER) && $(GOTEST) $(RACE) -count=1 -timeout=$(TIMEOUT) $(TOGETHER) $(TESTFLAGS) $(if $(filter ./...,$(PKGS)), \
 		$(LONGEST) ./... \
 		then -in '$(filter-out . $(SIMULATIONS),$(MODULES))' $(RACE) -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) ./... \
 		next -in '$(SIMULATIONS)' -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) ./... \
@@ -70,7 +75,7 @@ test: race ## run every test, with the race detector and a real server (PKGS=./r
 
 .PHONY: test-extra
 test-extra: ## the tests that need more: the history, and each server of TIERCACHE_VALKEY_SERVERS=/path/one:/path/two
-	@$(WITH_SERVER) && PATH="$$(scripts/get-promtool):$$PATH" && export PATH && $(GOTEST) -must-run $(EXTRA) then $(PROMETHEUS) \
+	@$(WITH_SERVER) && PATH="$$(scripts/get-promtool):$$PATH" && export PATH && $(GOTEST) -must-run $(EXTRA) and $(PROMETHEUS) \
 		$(foreach server,$(OTHER_SERVERS),and TIERCACHE_VALKEY_SERVERS= VALKEY_SERVER=$(server) $(ON_SERVERS))
 	@$(if $(TIERCACHE_VALKEY_SERVERS),,echo 'SKIP other servers: TIERCACHE_VALKEY_SERVERS names none')
 

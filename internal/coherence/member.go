@@ -47,7 +47,7 @@ func DefaultConfig() Config {
 	return Config{
 		Members: 1, Prefix: "coherence", Seed: 1,
 		MaxStaleness: 100 * time.Millisecond, Heartbeat: 20 * time.Millisecond, Timeout: 30 * time.Millisecond,
-		Docs: 40, Cells: 16, Readers: 2, Burst: 400, Pace: time.Millisecond, Changes: 100, Ended: 30, OwnReads: true, BadSources: true,
+		Docs: 40, Cells: 16, Readers: 2, Burst: 100, Pace: time.Millisecond, Changes: 100, Ended: 30, OwnReads: true, BadSources: true,
 	}
 }
 

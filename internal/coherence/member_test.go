@@ -36,7 +36,7 @@ func TestAHealthyFleetIsCoherent(t *testing.T) {
 				reports := runFleet(t, cfg, b, backend(t), func() {
 					require.Eventually(t, func() bool {
 						for i := range cfg.Members {
-							if ta := b.Tally(i); ta.Reads.Load() < 20_000 || ta.Changes.Load() < 20 || ta.Syncs.Load() < 5 {
+							if ta := b.Tally(i); ta.Reads.Load() < 20_000/cfg.slowness() || ta.Changes.Load() < 20 || ta.Syncs.Load() < 5 {
 								return false
 							}
 						}

@@ -19,6 +19,7 @@ type reading struct {
 	reader  *Reader
 	keys    []string
 	loaders []tier.Loader[Value]
+	plain   int // how many of the reads of bursts there have been
 
 	// A context that ends early is used by several reads, as that of a request is.
 	brief context.Context
@@ -63,7 +64,9 @@ func (r *reading) pick(i int) int {
 // calls.
 func (r *reading) burst() {
 	done := int64(0)
-	for i := range r.cfg.Burst {
+	for range r.cfg.Burst {
+		i := r.plain
+		r.plain++
 		if i%16 == 0 {
 			r.tally.Reads.Add(done)
 			if done = 0; r.ctx.Err() != nil || r.board.Stopped() {
