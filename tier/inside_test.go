@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -150,8 +151,10 @@ func TestCloseEndsWhatWaitsForItself(t *testing.T) {
 		require.NoError(t, err)
 		var c *tier.Cache[string]
 		inside := make(chan error, 1)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
 		c = view[string](t, s, "docs", tier.WithCodec(reading{func() {
-			_, err := c.Get(context.Background(), "k", is("v"))
+			_, err := c.Get(ctx, "k", is("v"))
 			inside <- err
 		}}))
 		go c.Get(context.Background(), "k", is("v"))
