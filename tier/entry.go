@@ -13,7 +13,8 @@ import (
 // [ErrNotFound].
 //
 // At most one loader of a key runs at a time in a process, and in the fleet
-// while the remote tier answers.
+// while the remote tier answers. One that goes on after its ctx has ended is not
+// waited for, unless the view has [WithDetachedLoads]: another may run beside it.
 //
 // It runs in a goroutine of its own.
 type Loader[V any] func(ctx context.Context, e *Entry) (V, error)

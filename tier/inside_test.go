@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -133,3 +134,33 @@ func TestCloseFromInsideIsAnErrorAtOnce(t *testing.T) {
 
 // view0 returns what a closed store says.
 func view0(s *tier.Store) error { return s.Sync(context.Background()) }
+
+// reading is a codec that reads the key of its value, and so waits for its own call.
+type reading struct{ read func() }
+
+func (r reading) Marshal(v any) ([]byte, error) {
+	r.read()
+	return json.Marshal(v)
+}
+
+func (reading) Unmarshal(b []byte, v any) error { return json.Unmarshal(b, v) }
+
+func TestCloseEndsWhatWaitsForItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := tier.Open(t.Context())
+		require.NoError(t, err)
+		var c *tier.Cache[string]
+		inside := make(chan error, 1)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		c = view[string](t, s, "docs", tier.WithCodec(reading{func() {
+			_, err := c.Get(ctx, "k", is("v"))
+			inside <- err
+		}}))
+		go c.Get(context.Background(), "k", is("v"))
+		synctest.Wait()
+		require.Empty(t, inside)
+		require.NoError(t, s.Close())
+		require.ErrorIs(t, <-inside, tier.ErrClosed)
+	})
+}

@@ -21,7 +21,8 @@ func (k EventKind) String() string {
 	return [...]string{"load", "fill", "write", "invalidate", "remote error", "bad entry", "?"}[min(k, EventBadEntry+1)]
 }
 
-// Event is what WithObserver's function is told. It holds no keys or values.
+// Event is what WithObserver's function is told. It holds no values, and no keys but where Err, which is the error that
+// the call returns, names the one of several that is at fault.
 type Event struct {
 	Kind      EventKind
 	Namespace string // empty for invalidations

@@ -171,6 +171,16 @@ func TestASetOfAValueThatCannotBeEncodedDeletesTheOldOne(t *testing.T) {
 	})
 }
 
+// Which of many values cannot be encoded is said.
+func TestASetOfManyNamesTheKeysThatCannotBeEncoded(t *testing.T) {
+	c := view[noted](t, embeddedFleet(t, nil).process(), "docs")
+	bad := noted{Title: "\xff"}
+	err := c.SetMany(t.Context(), map[string]noted{"a": {Title: "set"}, "b": bad, "c": bad})
+	require.ErrorContains(t, err, `.Title is text that is not UTF-8, which JSON would change: use []byte (key "b")`)
+	require.ErrorContains(t, err, `(key "c")`)
+	require.NotContains(t, err.Error(), `"a"`)
+}
+
 // An integer in an interface comes back as JSON has it.
 func TestAnIntegerInAnInterfaceComesBackAsAFloat(t *testing.T) {
 	s := embeddedFleet(t, nil).process()

@@ -96,6 +96,7 @@ const (
 	emptyLosing        // if its length is 0, so that what is empty comes back nil
 	empty              // likewise, and nothing is lost
 	zero               // if it is the zero value
+	zeroLosing         // likewise, so that a negative 0 comes back as 0
 	zeroByMethod       // if its IsZero says so
 )
 
@@ -193,6 +194,11 @@ func (n *node) methods(path string, addressable, found bool) (custom bool, err e
 	}
 	if err := checkPromoted(t, path, enc); err != nil {
 		return false, err
+	}
+	// What is decoded is the zero value, so there is nothing that a value receiver could set.
+	// guard: unmarshal-by-value
+	if t.Size() > 0 && t.Implements(map[op]reflect.Type{opCustom: jsonUnmarshaler, opText: textUnmarshaler}[dec]) {
+		return false, fmt.Errorf("%s is a %s whose %s has no pointer receiver, so what it reads is lost: give it one, %s", path, t, names[dec][1], useCodec)
 	}
 	switch t {
 	case rawMessage:
@@ -342,6 +348,8 @@ func (n *node) checkKey(path string) error {
 	texts := textUnmarshals(k)
 	n.textKeys = texts
 	switch {
+	case texts && k.Size() > 0 && k.Kind() != reflect.Interface && k.Implements(textUnmarshaler) && k.Kind() != reflect.Pointer:
+		return fmt.Errorf("%s has a key of type %s whose UnmarshalText has no pointer receiver, so what it reads is lost: give it one, %s", path, k, useCodec)
 	case k.Kind() == reflect.String || k.Kind() >= reflect.Int && k.Kind() <= reflect.Uintptr:
 		if texts || !k.Implements(textMarshaler) || k.Kind() == reflect.String {
 			return nil
@@ -441,8 +449,10 @@ func (f *field) setOptions(t reflect.Type, options, where string) error {
 				f.omits = emptyLosing
 			case reflect.Array, reflect.String:
 				f.omits = empty
-			case reflect.Bool, reflect.Interface, reflect.Pointer, reflect.Float32, reflect.Float64:
+			case reflect.Bool, reflect.Interface, reflect.Pointer:
 				f.omits = max(f.omits, zero)
+			case reflect.Float32, reflect.Float64:
+				f.omits = zeroLosing
 			default:
 				if t.Kind() >= reflect.Int && t.Kind() <= reflect.Uintptr {
 					f.omits = max(f.omits, zero)
@@ -452,6 +462,8 @@ func (f *field) setOptions(t reflect.Type, options, where string) error {
 			switch {
 			case t.Implements(zeroer) || reflect.PointerTo(t).Implements(zeroer):
 				f.omits = zeroByMethod
+			case f.omits == never && holdsFloats(t):
+				f.omits = zeroLosing
 			case f.omits == never:
 				f.omits = zero
 			}
@@ -474,6 +486,23 @@ func (f *field) setOptions(t reflect.Type, options, where string) error {
 		}
 	}
 	return nil
+}
+
+// holdsFloats reports whether values of t have floats in them.
+func holdsFloats(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Float32, reflect.Float64:
+		return true
+	case reflect.Array:
+		return holdsFloats(t.Elem())
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if holdsFloats(t.Field(i).Type) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // validName reports whether encoding/json takes the name in a tag.
@@ -519,7 +548,10 @@ func (n *node) own() (m mode) {
 	case opString:
 		return texts
 	case opText:
-		return texts | failures
+		if lossyValues[nameOf(n.t)] != nil {
+			m = losses
+		}
+		return m | texts | failures
 	case opCustom:
 		if n.t.Implements(typeZoned) {
 			m = losses
@@ -541,7 +573,7 @@ func (n *node) own() (m mode) {
 		}
 	case opStruct:
 		for _, f := range n.fields {
-			if f.omits == emptyLosing || f.omits == zeroByMethod {
+			if f.losesZero() {
 				m |= losses
 			}
 		}

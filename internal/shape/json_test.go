@@ -1,6 +1,7 @@
 package shape
 
 import (
+	"crypto/x509"
 	"encoding"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"net/netip"
 	"net/url"
 	"reflect"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -199,6 +201,31 @@ func structOf(namesAndTags ...string) any {
 	return reflect.New(reflect.StructOf(fields)).Elem().Interface()
 }
 
+// These are read by methods that set a copy, or what is nil.
+type (
+	readByValue  struct{ N int }
+	mapByValue   map[string]int
+	textByValue  struct{ N int }
+	keyByValue   string
+	emptyByValue struct{} // has nothing to lose
+	embedsReader struct{ Reader }
+	Reader       interface {
+		json.Marshaler
+		json.Unmarshaler
+	}
+)
+
+func (r readByValue) MarshalJSON() ([]byte, error) { return json.Marshal(r.N) }
+func (r readByValue) UnmarshalJSON(b []byte) error { return json.Unmarshal(b, &r.N) } //nolint:staticcheck // that is the mistake
+func (m mapByValue) MarshalJSON() ([]byte, error)  { return json.Marshal(map[string]int(m)) }
+func (m mapByValue) UnmarshalJSON(b []byte) error  { return json.Unmarshal(b, (*map[string]int)(&m)) }
+func (r textByValue) MarshalText() ([]byte, error) { return fmt.Append(nil, r.N), nil }
+func (r textByValue) UnmarshalText(b []byte) error { _, err := fmt.Sscan(string(b), &r.N); return err }
+func (k keyByValue) MarshalText() ([]byte, error)  { return []byte(k), nil }
+func (keyByValue) UnmarshalText([]byte) error      { return nil }
+func (emptyByValue) MarshalJSON() ([]byte, error)  { return []byte("1"), nil }
+func (emptyByValue) UnmarshalJSON([]byte) error    { return nil }
+
 // These are read by calling a method of a nil pointer.
 type (
 	byPointer     struct{ *time.Time }
@@ -226,6 +253,15 @@ func TestTypesThatJSONWouldLoseAPartOfAreRefused(t *testing.T) {
 		"time by an embedded pointer":     {struct{ *time.Time }{}, ".Time is an embedded pointer whose methods"},
 		"text by an embedded pointer":     {struct{ A textByPointer }{}, ".A.Addr is an embedded pointer whose methods"},
 		"through another embedded struct": {struct{ byPointer }{}, ".byPointer.Time is an embedded pointer whose methods"},
+		// what is read by a value receiver
+		"JSON by value":             {readByValue{1}, " is a shape.readByValue whose UnmarshalJSON has no pointer receiver"},
+		"JSON by value, in a slice": {struct{ A []readByValue }{}, ".A is a shape.readByValue whose UnmarshalJSON has no"},
+		"JSON of a map, by value":   {mapByValue{}, "whose UnmarshalJSON has no pointer receiver"},
+		"text by value":             {struct{ P *textByValue }{}, ".P is a shape.textByValue whose UnmarshalText has no pointer receiver"},
+		"by an embedded interface":  {struct{ E embedsReader }{}, ".E is a shape.embedsReader whose UnmarshalJSON has no pointer receiver"},
+		"keys by value":             {map[textByValue]int{}, "a key of type shape.textByValue whose UnmarshalText has no pointer"},
+		"keys of strings by value":  {map[keyByValue]int{}, "a key of type shape.keyByValue whose UnmarshalText has no pointer"},
+
 		"by a pointer to an embedded one": {struct{ P []*byPointer }{}, ".P.Time is an embedded pointer whose methods"},
 		"by an embedded pointer, the rest not stored": {struct {
 			*netip.Addr
@@ -441,7 +477,14 @@ type (
 		N    *int            `json:",omitempty"`
 		Any  any             `json:",omitempty"`
 	}
-	day struct{ Year, Day int } // is zero without a year
+	day       struct{ Year, Day int } // is zero without a year
+	negatives struct {
+		Empty float32                `json:",omitempty"`
+		Zero  float64                `json:",omitzero"`
+		In    struct{ A [2]float64 } `json:",omitzero"`
+		Own   zeroed                 `json:",omitzero"`
+	}
+	zeroed struct{ F float64 }
 
 	document struct {
 		Title string
@@ -462,7 +505,18 @@ type (
 	}
 )
 
-func (d day) IsZero() bool { return d.Year == 0 }
+func (d day) IsZero() bool    { return d.Year == 0 }
+func (z zeroed) IsZero() bool { return z.F == 0 }
+
+var zero32 = float32(math.Copysign(0, -1)) * -1
+
+func oidOf(text string) x509.OID {
+	id, err := x509.ParseOID(text)
+	if err != nil {
+		panic(err)
+	}
+	return id
+}
 
 func TestValuesThatJSONWouldChangeAreFound(t *testing.T) {
 	type meta = map[string]any
@@ -578,16 +632,36 @@ func TestValuesThatJSONWouldChangeAreFound(t *testing.T) {
 		"a time of long ago, embedded":   {[]stamp{{time.Unix(0, 0).In(longAgo)}}, "[0]"},
 		"a time of long ago, in UTC":     {time.Date(1900, 1, 1, 0, 0, 0, 0, longAgo).UTC(), ""},
 
-		"omitempty, nil":         {withTags{}, ""},
-		"omitempty, empty slice": {withTags{Tags: []string{}}, ".Tags is empty and not nil"},
-		"omitempty, empty map":   {withTags{Map: map[string]int{}}, ".Map is empty and not nil"},
-		"omitempty, empty raw":   {withTags{Raw: json.RawMessage{}}, ".Raw is empty and not nil"},
-		"omitempty, full":        {withTags{Tags: []string{""}, Map: map[string]int{"": 0}, Num: "0", N: ptr(0), Any: ""}, ""},
-		"omitzero, empty slice":  {withTags{Zero: []string{}}, ""},
-		"omitzero, zero time":    {withTags{At: time.Time{}.In(time.FixedZone("x", 60))}, "-"},
-		"omitzero, own method":   {withTags{Day: day{0, 5}}, ".Day is left out"},
-		"omitzero, not zero":     {withTags{Day: day{1, 5}, DayP: &day{1, 5}}, ""},
-		"omitzero, pointer":      {withTags{DayP: &day{}}, ".DayP is left out"},
+		"omitempty, nil":             {withTags{}, ""},
+		"omitempty, empty slice":     {withTags{Tags: []string{}}, ".Tags is empty and not nil"},
+		"omitempty, empty map":       {withTags{Map: map[string]int{}}, ".Map is empty and not nil"},
+		"omitempty, empty raw":       {withTags{Raw: json.RawMessage{}}, ".Raw is empty and not nil"},
+		"omitempty, full":            {withTags{Tags: []string{""}, Map: map[string]int{"": 0}, Num: "0", N: ptr(0), Any: ""}, ""},
+		"omitzero, empty slice":      {withTags{Zero: []string{}}, ""},
+		"omitempty, negative 0":      {negatives{Empty: -zero32}, ".Empty is left out"},
+		"omitzero, negative 0":       {negatives{Zero: math.Copysign(0, -1)}, ".Zero is left out"},
+		"omitzero, one in a struct":  {negatives{In: struct{ A [2]float64 }{[2]float64{0, math.Copysign(0, -1)}}}, ".In is left out"},
+		"omitzero, one for a method": {negatives{Own: zeroed{F: math.Copysign(0, -1)}}, ".Own is left out"},
+		"omitzero, zeros":            {negatives{}, ""},
+		"negative 0, not left out":   {struct{ F float64 }{math.Copysign(0, -1)}, ""},
+		"empty, read by value": {struct {
+			A int
+			E emptyByValue
+		}{A: 1}, ""},
+		"a port without an address": {netip.AddrPortFrom(netip.Addr{}, 80), "has a port and no address"},
+		"no port and no address":    {netip.AddrPort{}, ""},
+		"a prefix that is none":     {struct{ P []netip.Prefix }{[]netip.Prefix{netip.PrefixFrom(netip.IPv6Loopback(), 200)}}, ".P[0] (a netip.Prefix) is not valid"},
+		"no prefix":                 {netip.Prefix{}, ""},
+		"an empty IP":               {struct{ IP net.IP }{net.IP{}}, ".IP (a net.IP) is empty and not nil"},
+		"no IP":                     {struct{ IP net.IP }{}, ""},
+		"a regular expression":      {struct{ R *regexp.Regexp }{regexp.MustCompile("a|ab")}, "-"},
+		"one of POSIX":              {struct{ R *regexp.Regexp }{regexp.MustCompilePOSIX("a|ab")}, ".R (a regexp.Regexp) prefers longest matches"},
+		"an OID":                    {oidOf("1.2.3"), ""},
+		"an empty OID":              {x509.OID{}, "is empty"},
+		"omitzero, zero time":       {withTags{At: time.Time{}.In(time.FixedZone("x", 60))}, "-"},
+		"omitzero, own method":      {withTags{Day: day{0, 5}}, ".Day is left out"},
+		"omitzero, not zero":        {withTags{Day: day{1, 5}, DayP: &day{1, 5}}, ""},
+		"omitzero, pointer":         {withTags{DayP: &day{}}, ".DayP is left out"},
 
 		"keys by methods":          {map[level]string{1: "a", 2: "b"}, ""},
 		"keys that methods change": {whole(func(d *document) { d.Low = map[keyLower]int{"A": 1} }), ".Low has a key"},

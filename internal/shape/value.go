@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"net/netip"
 	"reflect"
 	"strconv"
 	"unicode/utf8"
@@ -247,6 +248,12 @@ func (w *walk) methods(v reflect.Value) *fault {
 		if t, ok := i.(zoned); ok && offsetHasSeconds(t) {
 			return faultf("(a time.Time) has an offset with seconds, as local times long ago, which JSON gives back as another instant: store its UTC()")
 		}
+		// guard: lossy-value
+		if lossy := lossyValues[nameOf(v.Type())]; lossy != nil {
+			if why := lossy(v); why != "" {
+				return faultf("(a %s) %s", v.Type(), why)
+			}
+		}
 	}
 	if w.mode&failures != 0 {
 		if _, err := json.Marshal(i); err != nil {
@@ -263,6 +270,43 @@ func (w *walk) methods(v reflect.Value) *fault {
 	}
 	return nil
 }
+
+// lossyValues say of types of the standard library why their methods do not give back a value, or "". By their names: to import their
+// packages would link them into every program.
+var lossyValues = map[string]func(v reflect.Value) string{
+	"net/netip.AddrPort": func(v reflect.Value) string {
+		if a := v.Interface().(netip.AddrPort); a.Port() != 0 && !a.Addr().IsValid() {
+			return "has a port and no address, so its text loses the port"
+		}
+		return ""
+	},
+	"net/netip.Prefix": func(v reflect.Value) string {
+		if p := v.Interface().(netip.Prefix); p != (netip.Prefix{}) && !p.IsValid() {
+			return "is not valid, so it cannot be read back"
+		}
+		return ""
+	},
+	"net.IP": func(v reflect.Value) string {
+		if v.Len() == 0 && !v.IsNil() {
+			return "is empty and not nil, so JSON gives back nil: use the one or the other"
+		}
+		return ""
+	},
+	"regexp.Regexp": func(v reflect.Value) string {
+		if f := v.FieldByName("longest"); f.IsValid() && f.Kind() == reflect.Bool && f.Bool() {
+			return "prefers longest matches, by Longest or as a POSIX one, which its text does not say: store its text, or use WithCodec"
+		}
+		return ""
+	},
+	"crypto/x509.OID": func(v reflect.Value) string {
+		if v.IsZero() {
+			return "is empty, so it cannot be read back"
+		}
+		return ""
+	},
+}
+
+func nameOf(t reflect.Type) string { return t.PkgPath() + "." + t.Name() }
 
 // zoned is what time.Time is, and what embeds it.
 type zoned interface {
@@ -334,7 +378,7 @@ func keyComesBack(k reflect.Value) bool {
 func (w *walk) structure(n *node, v reflect.Value) *fault {
 	for i := range n.fields {
 		f := &n.fields[i]
-		if f.n.may&w.mode == 0 && (f.omits != emptyLosing && f.omits != zeroByMethod || w.mode&losses == 0) {
+		if f.n.may&w.mode == 0 && (!f.losesZero() || w.mode&losses == 0) {
 			continue
 		}
 		at, ok := fieldByIndex(v, f.index)
@@ -380,6 +424,9 @@ func (f *field) omitted(v reflect.Value) (omitted, lost bool) {
 		return v.Len() == 0, false
 	case zero:
 		return v.IsZero(), false
+	case zeroLosing:
+		// guard: omitted-negative-zero
+		return v.IsZero(), v.IsZero() && hasNegativeZero(v)
 	case zeroByMethod:
 		if v.Kind() == reflect.Pointer && v.IsNil() {
 			return true, false
@@ -393,10 +440,39 @@ func (f *field) omitted(v reflect.Value) (omitted, lost bool) {
 			}
 			i = v.Addr().Interface().(interface{ IsZero() bool })
 		}
+		if !i.IsZero() {
+			return false, false
+		}
 		// A zero time is equal to another one, wherever its location is.
-		return i.IsZero(), i.IsZero() && !v.IsZero() && v.Type() != timeTime
+		return true, v.Type() != timeTime && (!v.IsZero() || hasNegativeZero(v))
 	}
 	return false, false
+}
+
+// losesZero reports whether another value than the zero value may be left out.
+func (f *field) losesZero() bool {
+	return f.omits == emptyLosing || f.omits == zeroLosing || f.omits == zeroByMethod
+}
+
+// hasNegativeZero reports whether there is a negative 0 in v, which IsZero takes for 0.
+func hasNegativeZero(v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.Float32, reflect.Float64:
+		return v.Float() == 0 && math.Signbit(v.Float())
+	case reflect.Array:
+		for i := range v.Len() {
+			if hasNegativeZero(v.Index(i)) {
+				return true
+			}
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if hasNegativeZero(v.Field(i)) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // maxExact is up to where every integer is a float64, as which JSON gives back each number in an interface.

@@ -8,8 +8,9 @@ import (
 
 // Limits of one call.
 const (
-	maxVisits = 100_000 // values that can hold pointers; others are sized without being visited
-	maxDepth  = 200     // nesting followed on the stack; deeper values are queued
+	maxVisits = 100_000   // values that can hold pointers; others are sized without being visited
+	maxChain  = 2_000_000 // as many more of what is no element among others, of which the rest cannot be estimated: lists, trees
+	maxDepth  = 200       // nesting followed on the stack; deeper values are queued
 )
 
 // Of returns the heap bytes that v keeps alive, v itself included: the object that a pointer points to, a slice's header
@@ -28,11 +29,12 @@ func Of(v any) int64 {
 // Otherwise it is 0.
 //
 // The work is bounded. After about 100,000 visited values, the rest of a slice or map is estimated from the visited
-// part; the rest of a chain of pointers is left out. Of never panics.
+// part. Chains of pointers, as lists and trees have them, are followed for 2,000,000 more; the rest of them is left out, and is a guess.
+// Of never panics.
 func (s *Sizer) Of(v any) (size, guess int64) {
 	w := walk{s: s, left: maxVisits}
 	size = w.boxed(reflect.ValueOf(v))
-	for len(w.queue) > 0 && w.left > 0 {
+	for len(w.queue) > 0 && w.left > -maxChain {
 		last := len(w.queue) - 1
 		next := w.queue[last]
 		w.queue = w.queue[:last]
@@ -105,7 +107,12 @@ func (w *walk) referred(v reflect.Value) int64 {
 	if t.Kind() == reflect.Struct {
 		p = w.s.planOf(t)
 	}
-	if w.left <= 0 || p == nil && !w.s.refers(t) || p != nil && !p.refers() {
+	if p == nil && !w.s.refers(t) || p != nil && !p.refers() {
+		return 0
+	}
+	// guard: sizeof-chain
+	if w.left <= -maxChain {
+		w.guess = max(w.guess, unreadBytes)
 		return 0
 	}
 	if w.depth >= maxDepth {
@@ -201,7 +208,8 @@ func (w *walk) elements(v reflect.Value) (sum int64) {
 	}
 	n := v.Len()
 	for i := range n {
-		if w.left <= 0 {
+		// One element has no others that it could be estimated from: it is a part of a chain.
+		if w.left <= 0 && n > 1 {
 			return extrapolate(sum, i, n)
 		}
 		sum += w.referred(v.Index(i))
@@ -217,7 +225,7 @@ func (w *walk) mapped(v reflect.Value) (sum int64) {
 	}
 	found, done := int64(0), 0
 	for iter := v.MapRange(); iter.Next(); done++ {
-		if w.left <= 0 {
+		if w.left <= 0 && v.Len() > 1 {
 			return sum + extrapolate(found, done, v.Len())
 		}
 		found += w.referred(iter.Key()) + w.referred(iter.Value())

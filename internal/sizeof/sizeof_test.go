@@ -248,8 +248,27 @@ func TestLongChainsNeedNoDeepStack(t *testing.T) {
 	if len(w.queue) == 0 {
 		t.Error("followed to the end on the stack")
 	}
-	if got, all := Of(chain(maxVisits)), Of(&node{})*maxVisits; got >= all {
-		t.Errorf("%d: a chain of more than may be visited was followed to the end", got)
+}
+
+// A list, and a slice in a slice in a slice, has no others from which the rest could be estimated.
+func TestChainsAreFollowedBeyondWhatIsEstimated(t *testing.T) {
+	const n = maxVisits
+	got, guess := For(reflect.TypeFor[*node]()).Of(chain(n))
+	if want := class(int(unsafe.Sizeof(node{})), true) * n; got != want || guess != 0 {
+		t.Errorf("list: %d and a guess of %d, want %d", got, guess, want)
+	}
+	var nested any
+	for range n {
+		nested = []any{nested}
+	}
+	got, guess = For(reflect.TypeFor[any]()).Of(&nested)
+	if want := float64(n * (class(3*word, true) + class(2*word, true))); math.Abs(float64(got)/want-1) > 0.01 || guess != 0 {
+		t.Errorf("slices: %d and a guess of %d, want %.0f", got, guess, want)
+	}
+	w := walk{s: For(reflect.TypeFor[*node]()), left: -maxChain + 100}
+	w.referred(reflect.ValueOf(chain(150)))
+	if w.guess == 0 {
+		t.Error("a list longer than is followed is no guess")
 	}
 }
 

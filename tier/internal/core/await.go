@@ -37,6 +37,12 @@ func (c *Cache) await(ctx context.Context, f *inflight.Call, leads bool, since s
 		return inflight.Served{}, false, err
 	}
 	defer done()
+	var closed <-chan struct{}
+	if !leads {
+		// What waits for itself, as a codec that reads the key of its value, is not to be waited for by Close.
+		// guard: close-ends-waiting
+		closed = c.s.Goroutines.Ctx.Done()
+	}
 	var soft <-chan time.Time // never, without a soft timeout
 	if c.cfg.SoftTimeout != 0 {
 		soft = time.After(c.cfg.SoftTimeout - mono.Now().Sub(since.began))
@@ -45,6 +51,8 @@ func (c *Cache) await(ctx context.Context, f *inflight.Call, leads bool, since s
 		select {
 		case <-f.Done.Wait():
 			return inflight.Served{}, true, nil
+		case <-closed:
+			return inflight.Served{}, false, ErrClosed
 		case <-ctx.Done():
 			return inflight.Served{}, false, endOf(ctx)
 		case <-soft:

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tiercache/tiercache/internal/backend"
+	"github.com/tiercache/tiercache/internal/joined"
 	"github.com/tiercache/tiercache/internal/remoteerr"
 	"github.com/tiercache/tiercache/remote"
 	"github.com/tiercache/tiercache/tier/internal/breaker"
@@ -26,6 +27,20 @@ var (
 // errAbandoned ends a call whose leader gave up before a load had begun; the other
 // callers start over. It is never returned to one.
 var errAbandoned = errors.New("tier: call abandoned")
+
+// joinDistinct joins errors, of those with one text the first: all keys of a request may have failed for one reason.
+func joinDistinct(errs []error) error {
+	said := make(map[string]bool)
+	var out []error
+	for _, err := range errs {
+		// guard: one-error-for-one-reason
+		if err != nil && !said[err.Error()] {
+			said[err.Error()] = true
+			out = append(out, err)
+		}
+	}
+	return joined.Errors(out...)
+}
 
 // endOf is the error of a call whose ctx has ended: it matches ctx.Err() and
 // the cause, which need not match it.

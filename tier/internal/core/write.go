@@ -77,6 +77,9 @@ func (c *Cache) SetAll(ctx context.Context, keys []string, items []*record.Item,
 			sealed, err := c.seal(it, fresh, kept, cfg.Cost)
 			if err != nil {
 				c.countEncodeError(err)
+				if len(keys) > 1 {
+					err = fmt.Errorf("%w (key %.80q)", err, key)
+				}
 				errs, unencoded = append(errs, err), append(unencoded, key)
 				continue
 			}
@@ -215,11 +218,11 @@ func (c *Cache) putAll(ctx context.Context, puts []pendingSet, writes []backend.
 		// guard: G3-unknown-outcome
 		return c.s.writeError(ctx, "set", err)
 	}
-	var errs []error
+	errs := make([]error, len(puts))
 	for i, p := range puts {
-		errs = append(errs, c.settlePut(ctx, p, writes[i], written[i]))
+		errs[i] = c.settlePut(ctx, p, writes[i], written[i])
 	}
-	return joined.Errors(errs...)
+	return joinDistinct(errs)
 }
 
 // putLocally is putAll of a cache that has only the local tier.

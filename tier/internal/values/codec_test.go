@@ -2,6 +2,7 @@ package values
 
 import (
 	"bytes"
+	"encoding/json"
 	"testing"
 	"unsafe"
 
@@ -80,4 +81,14 @@ func TestALongStringIsAViewOfWhatWasRead(t *testing.T) {
 	}
 	require.True(t, text.Views)
 	require.False(t, codecFor[[]byte](t).Views, "a caller that is given bytes may write to them")
+}
+
+// An error may be logged, so it has the part of the value that is wrong and not what that holds.
+func TestAnErrorDoesNotHaveWhatTheValueHolds(t *testing.T) {
+	ty := codecFor[struct{ N json.Number }](t)
+	it := ty.Empty()
+	record.ValueIn[struct{ N json.Number }](it).N = "secret"
+	_, err := ty.Encode(it)
+	require.ErrorContains(t, err, ".N is a json.Number that is not a number")
+	require.NotContains(t, err.Error(), "secret")
 }

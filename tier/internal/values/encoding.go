@@ -3,6 +3,7 @@ package values
 import (
 	"fmt"
 	"reflect"
+	"strings"
 
 	"github.com/zeebo/xxh3"
 
@@ -101,6 +102,10 @@ func encodeJSON(j *shape.JSON, v any) (b []byte, err error) {
 	b, err = shape.Marshal(v)
 	if err != nil {
 		if found := j.Explain(v); found != nil {
+			// guard: error-without-the-value
+			if strings.Contains(err.Error(), "number literal") {
+				return nil, &Unencodable{found.Error(), found} // that of JSON has the text of the number
+			}
 			return nil, &Unencodable{found.Error(), fmt.Errorf("%w: %w", found, err)}
 		}
 		return nil, err
