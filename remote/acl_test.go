@@ -304,7 +304,7 @@ var checks = []struct {
 		return errors.Join(err, unless(c.told.of(aclKey("noticed")) > 0, "no invalidation"))
 	}},
 	{"what is read and not kept is not tracked", func(c *trial) error {
-		_, err := c.user.GetUntracked(c.ctx, []string{aclKey("passed"), aclKey("by")}, nil)
+		_, err := c.user.GetUntracked(c.ctx, []string{aclKey("passed"), aclKey("by")})
 		c.put("passed")
 		c.barrier()
 		return errors.Join(err, unless(c.told.of(aclKey("passed")) == 0, "an invalidation"))

@@ -18,10 +18,9 @@ type asker interface {
 // batch is commands that are sent together, each in words.
 type batch struct {
 	cmds       [][]string
-	words      []string         // of all
-	busy       bool             // see changelog.Delta
-	scratch    *backend.Scratch // of the last answer; nil: it has memory of its own
-	connection int64            // the identity of the connection that answered, where that is ours: see dialled
+	words      []string // of all
+	busy       bool     // see changelog.Delta
+	connection int64    // the identity of the connection that answered, where that is ours: see dialled
 
 	// Enough for a read or a fill.
 	fewCmds  [3][]string

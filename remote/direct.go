@@ -273,7 +273,7 @@ func (h *serverConn) connection(ctx context.Context) (*dialled, error) {
 
 // send asks. What only reads, and whose connection was lost, is asked once more, unless DisableRetry; so is
 // what was not sent at all. over is the identity of the connection that answered.
-func (h *serverConn) send(ctx context.Context, scratch *resp.Scratch, cmds ...[]string) (answers []resp.Reply, over int64, err error) {
+func (h *serverConn) send(ctx context.Context, cmds ...[]string) (answers []resp.Reply, over int64, err error) {
 	// guard: retry-read
 	// guard: disable-retry
 	for again := !h.option.DisableRetry; ; again = false {
@@ -281,7 +281,7 @@ func (h *serverConn) send(ctx context.Context, scratch *resp.Scratch, cmds ...[]
 		if err != nil {
 			return nil, 0, err
 		}
-		answers, err := w.AskInto(ctx, scratch, cmds...)
+		answers, err := w.Ask(ctx, cmds...)
 		switch {
 		case err == nil && !h.redirected(w, cmds, answers...), err == nil && !again:
 			return answers, w.identity, nil
@@ -293,7 +293,7 @@ func (h *serverConn) send(ctx context.Context, scratch *resp.Scratch, cmds ...[]
 
 // get implements [carrier].
 func (h *serverConn) get(ctx context.Context, key string) reply {
-	answers, _, err := h.send(ctx, nil, []string{"GETRANGE", key, "0", lastOfFirstRead})
+	answers, _, err := h.send(ctx, []string{"GETRANGE", key, "0", lastOfFirstRead})
 	if err != nil {
 		return reply{err: err}
 	}
@@ -303,7 +303,7 @@ func (h *serverConn) get(ctx context.Context, key string) reply {
 // ask implements [asker].
 func (h *serverConn) ask(ctx context.Context, b *batch) []reply {
 	begun, moved := mono.Now(), h.moves()
-	answers, over, err := h.send(ctx, b.scratch, b.cmds...)
+	answers, over, err := h.send(ctx, b.cmds...)
 	if err != nil {
 		return b.failed(err)
 	}

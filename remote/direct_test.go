@@ -84,7 +84,7 @@ func TestWhatIsReadUntrackedIsNotTracked(t *testing.T) {
 	c, _, _ := connectDirectly(t, valkey.ClientOption{})
 	keys := []string{"p:a", "p:b", "p:none"}
 	read := func() {
-		items, err := c.GetUntracked(t.Context(), keys, nil)
+		items, err := c.GetUntracked(t.Context(), keys)
 		require.NoError(t, err)
 		require.Len(t, items, len(keys))
 	}
@@ -108,7 +108,7 @@ func TestWhatIsReadUntrackedIsReadOverTheNextConnection(t *testing.T) {
 		w := c.directly(t, nil)
 		require.NoError(t, admin.Do(t.Context(), admin.B().Arbitrary("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes").Build()).Error())
 		for c.directly(t, nil) == w {
-			_, err := c.GetUntracked(t.Context(), []string{"p:a", "p:b"}, nil)
+			_, err := c.GetUntracked(t.Context(), []string{"p:a", "p:b"})
 			require.NoError(t, err)
 		}
 	}

@@ -358,7 +358,7 @@ func (s *fuzzServer) ask(c backend.Conn) {
 			case 1:
 				_, _, _ = c.Get(ctx, keys, nil)
 			case 2:
-				_, _ = c.GetUntracked(ctx, keys, nil)
+				_, _ = c.GetUntracked(ctx, keys)
 			case 3:
 				_, _, _ = c.Get(ctx, keys, &changelog.DeltaQuery{Limit: 1})
 			case 4:

@@ -70,7 +70,7 @@ func TestAValueThatIsReplacedWhileItsRangesAreReadIsReadAnew(t *testing.T) {
 				it, err := conn.GetOne(within(t), "p:k")
 				require.NoError(t, err)
 				require.True(t, it.Envelope() == x.then, "%d bytes: %.20q", len(it.Raw), it.Raw)
-				for _, read := range []func(context.Context, []string) ([]backend.Item, error){manyUntracked(conn), many(conn)} {
+				for _, read := range []func(context.Context, []string) ([]backend.Item, error){conn.GetUntracked, many(conn)} {
 					put("p:k", version(1, n))
 					put("p:beside", version(3, n))
 					g.between(isRange, nth, func() bool { x.instead(); return false })
@@ -238,11 +238,4 @@ func TestCloseEndsALargeRead(t *testing.T) {
 	<-closed
 	_, err = conn.GetOne(within(t), "p:k")
 	require.ErrorIs(t, err, backend.ErrClosed)
-}
-
-// manyUntracked reads as many does, of which none are kept.
-func manyUntracked(c backend.Conn) func(context.Context, []string) ([]backend.Item, error) {
-	return func(ctx context.Context, keys []string) ([]backend.Item, error) {
-		return c.GetUntracked(ctx, keys, nil)
-	}
 }

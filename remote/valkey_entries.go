@@ -108,7 +108,7 @@ func addUntrack(b *batch) {
 }
 
 // GetUntracked implements [backend.Reader].
-func (c *valkeyConn) GetUntracked(ctx context.Context, keys []string, scratch *backend.Scratch) ([]backend.Item, error) {
+func (c *valkeyConn) GetUntracked(ctx context.Context, keys []string) ([]backend.Item, error) {
 	if c.sharded() {
 		items, _, err := c.shards.get(ctx, nil, keys, nil)
 		return items, err
@@ -121,7 +121,6 @@ func (c *valkeyConn) GetUntracked(ctx context.Context, keys []string, scratch *b
 		}
 		b.add("MGET")
 		b.more(keys...)
-		b.scratch = scratch
 		replies := c.tracked.ask(ctx, b)
 		return c.itemsOfAll(replies[len(replies)-1], len(keys))
 	}

@@ -49,7 +49,7 @@ func calls(ctx context.Context, c backend.Conn) map[string]error {
 	k := []string{"p:d:n:{k}"}
 	_, out["GetOne"] = c.GetOne(ctx, k[0])
 	_, _, out["Get"] = c.Get(ctx, k, nil)
-	_, out["GetUntracked"] = c.GetUntracked(ctx, k, nil)
+	_, out["GetUntracked"] = c.GetUntracked(ctx, k)
 	_, _, out["GetDelta"] = c.Get(ctx, k, &changelog.DeltaQuery{Limit: 1})
 	leases, err := c.Lease(ctx, []backend.LeaseRequest{{Key: k[0], Token: "t", TTL: time.Minute, Any: true}})
 	for _, l := range leases {

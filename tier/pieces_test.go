@@ -47,9 +47,9 @@ func (c sizedConn) Get(ctx context.Context, keys []string, q *changelog.DeltaQue
 	return c.Conn.Get(ctx, keys, q)
 }
 
-func (c sizedConn) GetUntracked(ctx context.Context, keys []string, scratch *backend.Scratch) ([]backend.Item, error) {
+func (c sizedConn) GetUntracked(ctx context.Context, keys []string) ([]backend.Item, error) {
 	most(&c.of.keys, len(keys))
-	return c.Conn.GetUntracked(ctx, keys, scratch)
+	return c.Conn.GetUntracked(ctx, keys)
 }
 
 func (c sizedConn) Lease(ctx context.Context, r []backend.LeaseRequest) ([]backend.Lease, error) {

@@ -163,18 +163,18 @@ func TestWhatACodecKeepsIsNotUsedAgain(t *testing.T) {
 	onEachRemote(t, func(t *testing.T, f *fleet) {
 		var kept [][]byte
 		c := view[string](t, f.process(), "docs", tier.WithCodec(keeping{&kept}))
-		all, keys := make(map[string]string), []string(nil)
-		for i := range 300 { // several requests
-			keys = append(keys, strconv.Itoa(i))
-			all[keys[i]] = fmt.Sprintf("the value of %d", i)
+		var expected []string
+		for i := range 20 {
+			key, value := strconv.Itoa(i), fmt.Sprintf("the value of %d", i)
+			require.NoError(t, c.Set(t.Context(), key, value))
+			got, err := c.GetMany(t.Context(), []string{key, "none"}, noneLoaded[string], tier.NoLocal())
+			require.NoError(t, err)
+			require.Equal(t, map[string]string{key: value}, got)
+			expected = append(expected, value)
 		}
-		require.NoError(t, c.SetMany(t.Context(), all))
-		got, err := c.GetMany(t.Context(), keys, noneLoaded[string], tier.NoLocal())
-		require.NoError(t, err)
-		require.Equal(t, all, got)
-		require.Len(t, kept, len(keys))
-		for i, key := range keys {
-			require.Equal(t, all[key], string(kept[i]))
+		require.Len(t, kept, len(expected))
+		for i, b := range kept {
+			require.Equal(t, expected[i], string(b))
 		}
 	})
 }
@@ -230,7 +230,7 @@ func TestReadsThatAreGivenUpMixNothingUp(t *testing.T) {
 	defer s.Close()
 	c := view[string](t, s, "docs", tier.WithRemoteOnly())
 	value := func(key string) string { return key + strings.Repeat(" of "+key, 60) }
-	const n = 400 // several requests for each batch
+	const n = 100
 	all := make(map[string]string, n)
 	for i := range n {
 		key := fmt.Sprint("k", i)

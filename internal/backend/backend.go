@@ -7,7 +7,6 @@ import (
 	"github.com/tiercache/tiercache/internal/changelog"
 	"github.com/tiercache/tiercache/internal/envelope"
 	"github.com/tiercache/tiercache/internal/recovery"
-	"github.com/tiercache/tiercache/internal/resp"
 )
 
 // Backend connects stores to a shared tier. It is implemented by this module
@@ -82,9 +81,6 @@ type Conn interface {
 	Close() error
 }
 
-// Scratch is what items are read into that one caller reads one after another.
-type Scratch = resp.Scratch
-
 // Reader reads entries.
 type Reader interface {
 	// Get reads keys in one round trip, and what is large of them in more. With q the
@@ -98,8 +94,8 @@ type Reader interface {
 	GetHeads(ctx context.Context, heads, keys []string, q *changelog.DeltaQuery) ([]Item, changelog.Delta, error)
 	// GetUntracked is Get of several keys without q, for a caller that keeps none of
 	// them. It need not ask for invalidations of the keys, and does not end earlier
-	// tracking of them. Items that are shorter than [resp.OwnText] may be in the scratch, unless that is nil.
-	GetUntracked(ctx context.Context, keys []string, scratch *Scratch) ([]Item, error)
+	// tracking of them.
+	GetUntracked(ctx context.Context, keys []string) ([]Item, error)
 	// GetOne is Get of one key.
 	GetOne(ctx context.Context, key string) (Item, error)
 }

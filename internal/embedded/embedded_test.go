@@ -124,7 +124,7 @@ func TestWhatIsReadUntrackedInProcessIsNotTracked(t *testing.T) {
 		return i.TrackedKeys
 	}
 	e.Put("a", "value")
-	items, err := c.GetUntracked(t.Context(), []string{"a", "none"}, nil)
+	items, err := c.GetUntracked(t.Context(), []string{"a", "none"})
 	require.NoError(t, err)
 	require.True(t, items[0].Found())
 	require.False(t, items[1].Found())

@@ -111,7 +111,7 @@ func (c *conn) Release(ctx context.Context, keys []string, token string) error {
 }
 
 // GetUntracked implements [backend.Reader].
-func (c *conn) GetUntracked(ctx context.Context, keys []string, _ *backend.Scratch) (items []backend.Item, err error) {
+func (c *conn) GetUntracked(ctx context.Context, keys []string) (items []backend.Item, err error) {
 	err = c.step(ctx, func() {
 		for _, k := range keys {
 			raw, _ := c.remote.getLocked(k)

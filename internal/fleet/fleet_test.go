@@ -25,7 +25,7 @@ type table struct {
 	broken atomic.Bool
 }
 
-func (t *table) GetUntracked(_ context.Context, keys []string, _ *backend.Scratch) ([]backend.Item, error) {
+func (t *table) GetUntracked(_ context.Context, keys []string) ([]backend.Item, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.broken.Load() {

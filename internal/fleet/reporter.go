@@ -16,7 +16,7 @@ import (
 
 // Conn is the part of a connection that reports need.
 type Conn interface {
-	GetUntracked(ctx context.Context, keys []string, scratch *backend.Scratch) ([]backend.Item, error)
+	GetUntracked(ctx context.Context, keys []string) ([]backend.Item, error)
 	Write(ctx context.Context, writes []backend.Write) ([]backend.Written, error)
 }
 
@@ -80,7 +80,7 @@ func (r *Reporter) write(ctx context.Context, report Report) error {
 	for i, slot := range slots {
 		names[i] = Key(r.prefix, slot)
 	}
-	items, err := r.conn.GetUntracked(ctx, names, nil)
+	items, err := r.conn.GetUntracked(ctx, names)
 	if err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func Read(ctx context.Context, conn Conn, prefix string, now time.Time) ([]Repor
 		for i := range names {
 			names[i] = Key(prefix, from+i)
 		}
-		items, err := conn.GetUntracked(ctx, names, nil)
+		items, err := conn.GetUntracked(ctx, names)
 		if err != nil {
 			return nil, err
 		}

@@ -265,8 +265,8 @@ func (c *conn) Release(ctx context.Context, keys []string, token string) error {
 	})
 }
 
-func (c *conn) GetUntracked(ctx context.Context, keys []string, scratch *backend.Scratch) (items []backend.Item, err error) {
-	err = c.around(ctx, Get, func() error { items, err = c.Conn.GetUntracked(ctx, keys, scratch); return err })
+func (c *conn) GetUntracked(ctx context.Context, keys []string) (items []backend.Item, err error) {
+	err = c.around(ctx, Get, func() error { items, err = c.Conn.GetUntracked(ctx, keys); return err })
 	return items, err
 }
 

@@ -52,7 +52,7 @@ var large = []test{
 		for _, n := range []int{2, 10, len(keys)} {
 			items, _, err := s.Get(s.ctx, keys[:n], nil)
 			require.NoError(t, err)
-			untracked, err := s.GetUntracked(s.ctx, keys[:n], nil)
+			untracked, err := s.GetUntracked(s.ctx, keys[:n])
 			require.NoError(t, err)
 			for i := range n {
 				for _, it := range []backend.Item{items[i], untracked[i]} {

@@ -20,7 +20,7 @@ func (s *store) calls(ctx context.Context) map[string]error {
 	_, out["GetOne"] = s.GetOne(ctx, k[0])
 	_, _, out["Get"] = s.Get(ctx, k, nil)
 	_, _, out["GetDelta"] = s.Get(ctx, k, &changelog.DeltaQuery{Limit: 1})
-	_, out["GetUntracked"] = s.GetUntracked(ctx, k, nil)
+	_, out["GetUntracked"] = s.GetUntracked(ctx, k)
 	_, out["Lease"] = s.Lease(ctx, []backend.LeaseRequest{{Key: k[0], Token: "t", TTL: time.Minute}})
 	out["Extend"] = s.Extend(ctx, k, "t", time.Minute)
 	out["Release"] = s.Release(ctx, k, "t")

@@ -91,7 +91,7 @@ var reads = []test{
 			h.PutList(other)
 		}
 		for _, keys := range [][]string{{a, b, none, a}, {none}, {b, a}, {other, a}} {
-			items, err := s.GetUntracked(s.ctx, keys, nil)
+			items, err := s.GetUntracked(s.ctx, keys)
 			require.NoError(t, err)
 			require.Len(t, items, len(keys))
 			for i, item := range items {

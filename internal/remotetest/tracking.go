@@ -62,7 +62,7 @@ var tracking = []test{
 		after := make([]string, 20) // what connects may ask for a key in between, but not each time
 		for i := range after {
 			after[i] = s.key(fmt.Sprint("after", i))
-			_, err := s.GetUntracked(s.ctx, []string{s.key("other"), before, after[i]}, nil)
+			_, err := s.GetUntracked(s.ctx, []string{s.key("other"), before, after[i]})
 			require.NoError(t, err)
 			s.get(t, after[i])
 		}

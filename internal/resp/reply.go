@@ -38,11 +38,8 @@ func line(b []byte) (text, rest []byte) {
 }
 
 // Decode reads a message that Scan has found whole, and returns what follows it.
-func Decode(b []byte) (r Reply, rest []byte) { return DecodeInto(nil, b) }
-
-// DecodeInto is Decode into memory that is used again, unless m is nil.
-func DecodeInto(m *Memory, b []byte) (r Reply, rest []byte) {
-	d := decoder{b: b, memory: m}
+func Decode(b []byte) (r Reply, rest []byte) {
+	d := decoder{b: b}
 	d.shares = len(b) > 0 && b[0] == '*' && len(b) <= sharedMost
 	return d.decode(b, 0)
 }
@@ -51,7 +48,6 @@ func DecodeInto(m *Memory, b []byte) (r Reply, rest []byte) {
 // of which each would else be a piece of memory.
 type decoder struct {
 	b      []byte
-	memory *Memory // nil: none is used again
 	shares bool
 	all    string // a copy of b, once it is needed
 }
@@ -73,7 +69,7 @@ func (d *decoder) text(rest []byte, n int) string {
 		return string(rest[:n])
 	}
 	if d.all == "" {
-		d.all = d.memory.copyOf(d.b)
+		d.all = string(d.b)
 	}
 	at := len(d.b) - len(rest)
 	return d.all[at : at+n]
@@ -132,13 +128,7 @@ func (d *decoder) decode(b []byte, depth int) (r Reply, rest []byte) {
 	}
 	// Each element is three bytes at least.
 	n = min(n, int64(len(rest)/3+1))
-	r.Kind = Array
-	// guard: memory-of-one-array
-	if d.shares && depth == 0 {
-		r.Array = d.memory.arrayOf(n)
-	} else {
-		r.Array = make([]Reply, n)
-	}
+	r.Kind, r.Array = Array, make([]Reply, n)
 	for i := range r.Array {
 		r.Array[i], rest = d.decode(rest, depth+1)
 	}

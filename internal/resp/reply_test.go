@@ -39,10 +39,6 @@ func FuzzReply(f *testing.F) {
 			require.Zero(t, part, "a part was taken for all")
 		}
 		r, _ := Decode(b[:n])
-		var m Memory
-		DecodeInto(&m, []byte("*3\r\n$5\r\nother\r\n:7\r\n*1\r\n$1\r\nx\r\n"))
-		again, _ := DecodeInto(&m, b[:n])
-		require.Equal(t, r, again, "in memory that is used again")
 		require.LessOrEqual(t, elements(r), n)
 		if keys, ok := Invalidated(b[:n]); ok && keys != nil {
 			require.Equal(t, "invalidate", r.Array[0].Text)
@@ -74,15 +70,4 @@ func elements(r Reply) int {
 		n += elements(e)
 	}
 	return n
-}
-
-// Guard: memory-of-one-array.
-func TestAnArrayInAnArrayHasItsOwnMemory(t *testing.T) {
-	b := []byte("*3\r\n$1\r\na\r\n*2\r\n$1\r\nb\r\n$1\r\nc\r\n:1\r\n")
-	expected, _ := Decode(b)
-	var m Memory
-	for range 2 {
-		r, _ := DecodeInto(&m, b)
-		require.Equal(t, expected, r)
-	}
 }

@@ -92,8 +92,7 @@ func New(conn net.Conn, o Options) *Conn {
 // request is what a caller has asked.
 type request struct {
 	replies  []resp.Reply
-	memory   *resp.Memory // of the last reply; nil: it has its own
-	received int          // of them
+	received int // of them
 	err      error
 	size     uint64        // its bytes; guarded by Conn.mu
 	before   uint64        // Conn.moved when it was put out; guarded by Conn.mu
@@ -108,20 +107,6 @@ type request struct {
 
 // Ask sends commands together and returns their answers.
 func (c *Conn) Ask(ctx context.Context, cmds ...[]string) ([]resp.Reply, error) {
-	return c.ask(ctx, nil, cmds)
-}
-
-// AskInto is Ask; the last answer is decoded into the scratch, unless that is nil.
-func (c *Conn) AskInto(ctx context.Context, scratch *resp.Scratch, cmds ...[]string) ([]resp.Reply, error) {
-	replies, err := c.ask(ctx, scratch.Memory(), cmds)
-	// guard: scratch-abandoned-after-error
-	if err != nil {
-		scratch.Abandon()
-	}
-	return replies, err
-}
-
-func (c *Conn) ask(ctx context.Context, memory *resp.Memory, cmds [][]string) ([]resp.Reply, error) {
 	if len(cmds) == 0 {
 		return nil, nil
 	}
@@ -129,7 +114,7 @@ func (c *Conn) ask(ctx context.Context, memory *resp.Memory, cmds [][]string) ([
 	if r == nil {
 		r = &request{done: make(chan struct{}, 1)}
 	}
-	r.replies, r.memory = make([]resp.Reply, len(cmds)), memory
+	r.replies = make([]resp.Reply, len(cmds))
 	if err := c.put(ctx, r, cmds); err != nil {
 		return nil, err
 	}

@@ -151,28 +151,12 @@ func (c *Conn) reply(m []byte) error {
 	if c.refusal = ""; m[0] == '-' {
 		c.refusal = resp.Said(m[1 : len(m)-2])
 	}
-	answer, _ := resp.DecodeInto(c.memoryOfAnswer(), m)
+	answer, _ := resp.Decode(m)
 	r, tell, err := c.complete(m, answer)
 	if tell {
 		c.callBack(r)
 	}
 	return err
-}
-
-// memoryOfAnswer returns what the next answer is to be decoded into: nil, unless the request has memory that is used again.
-// A caller that gives the request up meanwhile does not use that again.
-func (c *Conn) memoryOfAnswer() *resp.Memory {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.completed == len(c.inflight) {
-		return nil
-	}
-	r := c.inflight[c.completed]
-	// guard: memory-of-last-answer
-	if r.received < len(r.replies)-1 {
-		return nil
-	}
-	return r.memory
 }
 
 // complete gives an answer to the request that has waited longest, and ends that if it was the last.

@@ -305,12 +305,12 @@ func (g *Conn) read(ctx context.Context, keys []string, q *changelog.DeltaQuery,
 	return items, d, err
 }
 
-func (g *Conn) GetUntracked(ctx context.Context, keys []string, scratch *backend.Scratch) ([]backend.Item, error) {
+func (g *Conn) GetUntracked(ctx context.Context, keys []string) ([]backend.Item, error) {
 	r, err := g.admitUnbypassed(len(keys), func(i int) string { return keys[i] })
 	if err != nil {
 		return nil, err
 	}
-	items, err := g.Conn.GetUntracked(ctx, keys, scratch)
+	items, err := g.Conn.GetUntracked(ctx, keys)
 	worst := worstItem(items, err)
 	g.noteReads(ReadsOfMany, keys, items, err)
 	g.recordAnswer(ctx, r, worst)

@@ -65,7 +65,7 @@ func (w *fleetWait) look(ctx context.Context, f *inflight.Call) error {
 	var way []waits.Note
 	if err == nil {
 		way, err = waits.Follow(rctx, f.Name, func(name string) bool { return own[name] }, func(ctx context.Context, name string) (string, error) {
-			items, err := l.s.Session.Conn.GetUntracked(ctx, []string{name + backend.LeaseSuffix}, nil)
+			items, err := l.s.Session.Conn.GetUntracked(ctx, []string{name + backend.LeaseSuffix})
 			if err != nil || len(items) == 0 {
 				return "", err
 			}

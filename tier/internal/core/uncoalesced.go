@@ -43,7 +43,6 @@ func (c *Cache) readUncoalesced(ctx context.Context, keys []string, give func(ke
 	if c.compare == nil { // which keeps the items that it has seen
 		again = c.typed.Empty()
 	}
-	scratch := new(backend.Scratch) // what is read is copied out of it before the next piece is
 	var ended bool
 	var failed error // of what was not asked for any more
 	for !ended {
@@ -65,7 +64,7 @@ func (c *Cache) readUncoalesced(ctx context.Context, keys []string, give func(ke
 		if !c.s.Session.CanJudge(v, nil) {
 			break // it takes a delta to judge it
 		}
-		items, err := c.readNames(ctx, piece, scratch, v)
+		items, err := c.readNames(ctx, piece, v)
 		if err != nil {
 			c.countReadError(ctx, err)
 		} else {
@@ -149,8 +148,8 @@ func (c *Cache) giveUncoalesced(ctx context.Context, piece []keyLookup, items []
 }
 
 // readNames reads the entries of the lookups' keys, so that they can be judged by v.
-func (c *Cache) readNames(ctx context.Context, asked []keyLookup, scratch *backend.Scratch, v *changelog.View) (items []backend.Item, err error) {
+func (c *Cache) readNames(ctx context.Context, asked []keyLookup, v *changelog.View) (items []backend.Item, err error) {
 	names := make([]string, len(asked))
 	c.ns.NameAll(len(asked), func(i int) local.Key { return asked[i].h }, func(i int, name string) { names[i] = name })
-	return c.s.Session.ReadUntracked(ctx, names, scratch, v)
+	return c.s.Session.ReadUntracked(ctx, names, v)
 }

@@ -159,7 +159,7 @@ func (s *Session) tryEditBypasses(ctx context.Context, key, token string, edit f
 
 // readBypasses reads the list. One that cannot be decoded is empty.
 func (s *Session) readBypasses(ctx context.Context) ([]changelog.Bypass, error) {
-	items, err := s.Conn.GetUntracked(ctx, []string{changelog.BypassKey(s.Cfg.Prefix)}, nil)
+	items, err := s.Conn.GetUntracked(ctx, []string{changelog.BypassKey(s.Cfg.Prefix)})
 	if err == nil {
 		err = items[0].Err
 	}

@@ -177,12 +177,12 @@ func (l *lateConn) GetHeads(ctx context.Context, heads, keys []string, q *change
 	return c.GetHeads(ctx, heads, keys, q)
 }
 
-func (l *lateConn) GetUntracked(ctx context.Context, keys []string, scratch *backend.Scratch) ([]backend.Item, error) {
+func (l *lateConn) GetUntracked(ctx context.Context, keys []string) ([]backend.Item, error) {
 	c, err := l.conn()
 	if err != nil {
 		return nil, err
 	}
-	return c.GetUntracked(ctx, keys, scratch)
+	return c.GetUntracked(ctx, keys)
 }
 
 func (l *lateConn) GetOne(ctx context.Context, key string) (backend.Item, error) {

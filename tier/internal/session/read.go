@@ -68,10 +68,10 @@ func (s *Session) ReadHeads(ctx context.Context, heads, rest []string, fresh boo
 
 // ReadUntracked reads entries that are not to be kept, where there is one server. The caller has
 // found that v can judge them.
-func (s *Session) ReadUntracked(ctx context.Context, names []string, scratch *backend.Scratch, v *changelog.View) ([]backend.Item, error) {
+func (s *Session) ReadUntracked(ctx context.Context, names []string, v *changelog.View) ([]backend.Item, error) {
 	rctx := s.Request(ctx)
 	defer rctx.End()
-	items, err := s.Conn.GetUntracked(rctx, names, scratch)
+	items, err := s.Conn.GetUntracked(rctx, names)
 	if err == nil && s.ConnectionChanged(v, nil) {
 		err = s.Revalidate(rctx, names...)
 	}

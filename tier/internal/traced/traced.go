@@ -171,9 +171,9 @@ func (c *conn) GetHeads(ctx context.Context, heads, keys []string, q *changelog.
 	return items, d, err
 }
 
-func (c *conn) GetUntracked(ctx context.Context, keys []string, scratch *backend.Scratch) ([]backend.Item, error) {
+func (c *conn) GetUntracked(ctx context.Context, keys []string) ([]backend.Item, error) {
 	s := c.begin(ctx, "get", first(keys), len(keys))
-	items, err := c.Conn.GetUntracked(ctx, keys, scratch)
+	items, err := c.Conn.GetUntracked(ctx, keys)
 	n, itemErr := found(items)
 	s.end(n, cmp.Or(err, itemErr))
 	return items, err

@@ -3,7 +3,6 @@
 package values
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"reflect"
@@ -28,8 +27,8 @@ type Type struct {
 	// Decode sets the item's value. The value does not refer to b, unless Views is set and
 	// b is at least as long as ViewFrom; b is never written to.
 	Decode func(b []byte, it *record.Item) error
-	// DecodeApart is Decode for an item that is used again after its value was copied, as is b unless it is at least as
-	// long as ViewFrom. A codec or a method of the value may keep either, so it is given memory of its own.
+	// DecodeApart is Decode for an item that is used again after its value was copied. A codec or a method of the value
+	// may keep the address of what it decodes into, so that is never used again.
 	DecodeApart func(b []byte, it *record.Item) error
 	// Views: a value decoded from at least ViewFrom bytes is a view of them.
 	Views bool
@@ -85,10 +84,6 @@ func decodersOf[V any](unmarshal func(b []byte, v *V) error) (decode, apart func
 	}
 	decode = func(b []byte, it *record.Item) error { return into(b, record.ValueIn[V](it)) }
 	apart = func(b []byte, it *record.Item) error {
-		if len(b) < resp.OwnText {
-			// guard: decoder-keeps-own-bytes
-			b = bytes.Clone(b)
-		}
 		// guard: decoded-apart-is-not-reused
 		v := new(V)
 		err := into(b, v)

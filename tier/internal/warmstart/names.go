@@ -79,7 +79,7 @@ func (n *Names) Of(ctx context.Context, space *session.Namespace) (names []strin
 	n.read.Do(func() {
 		rctx := n.Session.Request(ctx)
 		defer rctx.End()
-		if items, err := n.Session.Conn.GetUntracked(rctx, []string{n.key()}, nil); err == nil {
+		if items, err := n.Session.Conn.GetUntracked(rctx, []string{n.key()}); err == nil {
 			n.left = parse(items[0].Raw, n.Prefix, n.Count)
 		}
 	})
