@@ -15,7 +15,7 @@ import (
 // Regression: without tracking nothing tells of a fill. A read past the local tier found a value past its TTL, which was
 // returned since the loader failed, or took long; the older copy that the local tier still had, within its TTL, was given
 // by later reads. What such a read returns is in no local tier, so it has to take the older copy out.
-func TestI1NoReadGoesBehindAValuePastItsTTLWithoutTracking(t *testing.T) {
+func TestI1NoReadGoesBehindAValuePastItsTTL(t *testing.T) {
 	slow := func(context.Context, *tier.Entry) (int, error) {
 		time.Sleep(10 * time.Second)
 		return 0, errOrigin

@@ -181,7 +181,8 @@ func (m *monotonic) step(views []*tier.Cache[int64], first bool) {
 	}
 }
 
-// run has both processes work for a while.
+// run has both processes work for a while. On a machine with too much to do no read may have ended by then: they go on until one
+// has, for a minute at most.
 func (m *monotonic) run(a, b *tier.Store, path string) {
 	m.store = a
 	views := func(s *tier.Store) []*tier.Cache[int64] {
@@ -198,7 +199,7 @@ func (m *monotonic) run(a, b *tier.Store, path string) {
 	var all sync.WaitGroup
 	for i := range 8 {
 		all.Go(func() {
-			for time.Now().Before(end) && !m.failed.Load() {
+			for (time.Now().Before(end) || m.reads.Load() == 0 && time.Now().Before(end.Add(time.Minute))) && !m.failed.Load() {
 				if i < 6 {
 					m.step(mine, true)
 				} else {

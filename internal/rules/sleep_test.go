@@ -23,6 +23,7 @@ var bubbles = map[string]bool{
 // Functions of tests that sleep and are only called in bubbles, or whose literals run in one.
 var sleepInBubbles = map[string]bool{
 	"tier/monotonic_test.go: TestI1NoFallbackIsOlderThanAChangeBeforeTheCaller": true,
+	"tier/monotonic_stale_test.go: TestI1NoReadGoesBehindAValuePastItsTTL":      true,
 	"tier/panic_test.go: TestAPanicInABackgroundGoroutineEndsNothingElse":       true,
 	"tier/idle_heartbeat_test.go: watched":                                      true,
 	"tier/server_test.go: end":                                                  true, // of a partition
