@@ -144,8 +144,22 @@ func TestHealthNamesLiveObjects(t *testing.T) {
 	}))
 }
 
-// takes compares the heap of n values in a view with what the local tier counts.
+// takes compares the heap of n values in a view with what the local tier counts; again, if what earlier tests have left was given
+// back in between.
 func takes[V any](t *testing.T, name string, n int, make_ func(i int) V, options ...tier.CacheOption) {
+	t.Helper()
+	var took, said float64
+	for range 5 {
+		took, said = takenOnce(t, n, make_, options...)
+		t.Logf("%-34s heap %7.0f, counted %7.0f: %.2f", name, took, said, took/said)
+		if took/said <= 2 && took/said >= 0.5 {
+			return
+		}
+	}
+	t.Errorf("%s: %.0f bytes on the heap, %.0f counted: %.2f", name, took, said, took/said)
+}
+
+func takenOnce[V any](t *testing.T, n int, make_ func(i int) V, options ...tier.CacheOption) (took, said float64) {
 	t.Helper()
 	s := embeddedFleet(t, nil).process()
 	c := view[V](t, s, "docs", append(options, tier.WithLocalOnly())...)
@@ -155,12 +169,7 @@ func takes[V any](t *testing.T, name string, n int, make_ func(i int) V, options
 		v := make_(i)
 		find(t, c, fmt.Sprint(i), is(v))
 	}
-	took := float64(heapInUse()-before) / float64(n)
-	said := float64(s.Stats().LocalBytes-counted) / float64(n)
-	t.Logf("%-34s heap %7.0f, counted %7.0f: %.2f", name, took, said, took/said)
-	if took/said > 2 || took/said < 0.5 {
-		t.Errorf("%s: %.0f bytes on the heap, %.0f counted: %.2f", name, took, said, took/said)
-	}
+	return float64(heapInUse()-before) / float64(n), float64(s.Stats().LocalBytes-counted) / float64(n)
 }
 
 func heapInUse() int64 {

@@ -210,10 +210,17 @@ func TestOpenFailsWhenNoServerAnswersAndTellsNoSecret(t *testing.T) {
 	assert.NotContains(t, log.String(), secret)
 	// A dial that Open gave up on ends with its own timeout, and valkey-go, which
 	// tries a cluster first, leaves a goroutine of that asleep for up to a second.
-	eventually(t, "nothing is left of the client", func() bool {
+	var left string
+	defer func() {
+		if t.Failed() {
+			t.Log(left)
+		}
+	}()
+	require.Eventually(t, func() bool {
 		stacks := make([]byte, 1<<20)
-		return !strings.Contains(string(stacks[:runtime.Stack(stacks, true)]), "valkey-io/valkey-go")
-	})
+		left = string(stacks[:runtime.Stack(stacks, true)])
+		return !strings.Contains(left, "valkey-io/valkey-go")
+	}, 2*time.Minute, 10*time.Millisecond, "nothing is left of the client")
 }
 
 func TestACallersDeadlineBoundsOpen(t *testing.T) {

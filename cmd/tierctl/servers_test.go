@@ -289,7 +289,7 @@ func invalidateEndsCopies(t *testing.T, x *target) {
 		assert.Zero(t, got.status, got.err)
 	}
 	got = x.tierctl(t, "invalidate", "namespace", "a::b")
-	assert.Equal(t, exitFailed, got.status)
+	assert.Equal(t, exitUsage, got.status)
 	assert.Contains(t, got.err, "empty segment")
 	invalidateSettles(t, x, store, docs)
 }
