@@ -1,6 +1,7 @@
 package valkeytest
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -25,6 +26,13 @@ func (s *Server) StepClock(d time.Duration) {
 	}
 	if err := s.writeClock(d); err != nil {
 		s.tb.Fatalf("valkeytest: step clock: %v", err)
+	}
+	// A server may answer what it has read already by the time that it took before. What it reads after this it does not.
+	if c, err := s.connect(); err == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second) // it may be paused
+		defer cancel()
+		_ = c.Do(ctx, c.B().Ping().Build()).Error()
+		c.Close()
 	}
 }
 
