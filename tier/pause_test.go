@@ -269,3 +269,30 @@ func TestAValueThatChangesWhileAPauseIsHeardOfIsLoaded(t *testing.T) {
 		assert.GreaterOrEqual(t, asked, 2)
 	})
 }
+
+// Guard: a value past its TTL is given during a pause without asking the fleet for the right to renew it, on every read.
+func TestAReadDuringAPauseAsksForNoLease(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		for name, o := range map[string]tier.CacheOption{"local": tier.WithStaleOnError(time.Hour), "remote": tier.WithRemoteOnly()} {
+			hooks := &interpose.Backend{Inner: f.hub}
+			s := f.behind(hooks, forHours...)
+			c := view[string](t, s, name, o, tier.WithTTL(time.Minute), tier.WithStaleWhileRevalidate(time.Hour), tier.WithRetryAfter(time.Minute, time.Minute))
+			require.NoError(t, c.Set(t.Context(), "k", "v"))
+			time.Sleep(61 * time.Second)
+			find(t, c, "k", fails[string](errOrigin))
+			synctest.Wait()
+			var leases atomic.Int64
+			hooks.Before(func(op interpose.Op) error {
+				if op == interpose.Lease {
+					leases.Add(1)
+				}
+				return nil
+			})
+			for range 20 {
+				assert.True(t, find(t, c, "k", unneeded).Stale)
+				synctest.Wait()
+			}
+			assert.Zero(t, leases.Load(), name)
+		}
+	})
+}

@@ -4,8 +4,8 @@ func init() {
 	marks = append(marks, []mark{
 		{"failure-in-pause-keeps-it", "false", "./tier/internal/pace TestAFailureDuring"},
 		{"stale-value-in-pause", "operand 2-3", "TestAFailingSource"},
-		{"no-refresh-in-pause", "sub renewing && !paused => renewing", "TestAFailingSource"},
-		{"no-refresh-in-pause-of-remote-value", "sub late && !paused => late && (!paused || paused)", "TestAFailingSource"},
+		{"no-refresh-in-pause", "sub renewing && !paused => renewing", "TestAReadDuringAPause"},
+		{"no-refresh-in-pause-of-remote-value", "sub late && !paused => late && (!paused || paused)", "TestAReadDuringAPause"},
 		{"one-request-one-error", "sub c.countReadError(ctx, err) => for range fs { c.countReadError(ctx, err) }", "TestOneFailedRequest"},
 		{"bounded-refreshes", "false", "TestRefreshesInTheBackgroundAreBounded"},
 		{"abandoned-load-is-no-failure", "operand 1", "TestNotFoundAndGivenUp"},
