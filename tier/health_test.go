@@ -100,8 +100,8 @@ func outlive(t *testing.T, how string, options []tier.Option) {
 		f()
 		assert.Less(t, time.Since(began), 900*time.Millisecond, what)
 	}
-	for range 2 {
-		quickly("get", func() { assert.Equal(t, value, find(t, c, key, is(value)).Value) })
+	for _, given := range [][]string{{value}, {value, "w"}} { // a load that nothing could store may still be joined
+		quickly("get", func() { assert.Contains(t, given, find(t, c, key, is(value)).Value) })
 		quickly("get of a key never read", func() { assert.Equal(t, "n", find(t, c, "new", is("n")).Value) })
 		quickly("get many", func() {
 			got, err := c.GetMany(t.Context(), []string{"x", key}, func(_ context.Context, keys []string, _ tier.Entries) (map[string]string, error) {
