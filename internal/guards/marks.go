@@ -267,6 +267,7 @@ var marks = []mark{
 	{"recover-embedded-event", "drop", "TestAPanicInAnEvent"},
 	{"panic-in-embedded-event-is-loss", "sub , c.lose =>", "TestAPanicInAnEvent"},
 	{"recover-dial", "drop", "./remote TestAPanic"},
+	{"recover-credentials", "drop", "./remote TestAPanicOfTheOptions"},
 	{"bad-argument-is-error", "and !errors.Is(err, ErrNotFound)", "TestABadArgument"},
 	{"bad-argument-is-not-notfound", `sub %q", wrong, err.Error() => %w", wrong, err`, "TestABadArgument"},
 	{"I2-refuse-mixed-views", "drop", "TestViewsOfOneNamespaceAgree"},
