@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	readyTimeout = 20 * time.Second // from exec to the first answer; generous, for loaded machines
-	stopTimeout  = 10 * time.Second // from SIGTERM to SIGKILL
+	readyTimeout = time.Minute      // from exec to the first answer; generous, for loaded machines
+	stopTimeout  = 30 * time.Second // from SIGTERM to SIGKILL
 	pollInterval = 2 * time.Millisecond
 	bindAttempts = 8
 
