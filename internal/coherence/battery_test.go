@@ -139,6 +139,9 @@ func (w *world) round(all []fault) {
 // was anything.
 func (w *world) conclude() {
 	w.t.Helper()
+	if _, violated := w.totals(); violated == 0 && !raceDetector { // which makes all else so slow that little is local
+		w.until("most reads are local ones: else this shows little", w.mostAreLocal)
+	}
 	reports := w.reports()
 	var reads, local, changes, ended, violated int64
 	var stale [numPhases]Histogram
@@ -172,9 +175,17 @@ func (w *world) conclude() {
 	require.Zero(w.t, violated, "violations")
 	require.True(w.t, ended > 0 || w.cfg.Ended == 0, "reads whose context ended")
 	require.Zero(w.t, w.failures(), "failed reads: their loaders never do (I8)")
-	if !raceDetector { // which makes all else so slow that little is local
-		require.Greater(w.t, local, reads/4, "most reads have to be local ones, or this shows little")
+}
+
+// mostAreLocal reports whether at least one read in four was. While the machine has too much else to do there are few, since no
+// member is proven in time.
+func (w *world) mostAreLocal() bool {
+	var reads, local int64
+	for i := range w.cfg.Members {
+		t := w.board.Tally(i)
+		reads, local = reads+t.Reads.Load(), local+t.LocalHits.Load()
 	}
+	return local > reads/4
 }
 
 // failures counts the reads that failed, though their loaders never do.

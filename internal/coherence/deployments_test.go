@@ -31,7 +31,6 @@ func works(t *testing.T, cfg Config, option valkey.ClientOption, events ...func(
 	})
 	for _, r := range reports {
 		require.Empty(t, r.Violations, "seed %d", cfg.Seed)
-		require.Greater(t, r.LocalHits, r.Reads/4)
 	}
 }
 
@@ -51,6 +50,9 @@ func progress(t *testing.T, b *Board, cfg Config) {
 		for i, was := range before {
 			is := now(i)
 			if is.reads < was.reads+5000 || is.changes < was.changes+10 || is.syncs < was.syncs+3 || is.hits < was.hits+1000 {
+				return false
+			}
+			if is.hits <= is.reads/4 { // else it shows little, or the machine is too slow for a proof in time as yet
 				return false
 			}
 		}

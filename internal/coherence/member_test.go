@@ -36,7 +36,13 @@ func TestAHealthyFleetIsCoherent(t *testing.T) {
 				reports := runFleet(t, cfg, b, backend(t), func() {
 					require.Eventually(t, func() bool {
 						for i := range cfg.Members {
-							if ta := b.Tally(i); ta.Reads.Load() < 20_000/cfg.slowness() || ta.Changes.Load() < 20 || ta.Syncs.Load() < 5 {
+							ta := b.Tally(i)
+							if ta.Reads.Load() < 20_000/cfg.slowness() || ta.Changes.Load() < 20 || ta.Syncs.Load() < 5 {
+								return false
+							}
+							// Most reads have to be local ones, or this shows nothing. While the machine is too slow for a proof in time
+							// there are few.
+							if ta.LocalHits.Load() <= ta.Reads.Load()/4 {
 								return false
 							}
 						}
@@ -45,7 +51,6 @@ func TestAHealthyFleetIsCoherent(t *testing.T) {
 				})
 				for _, r := range reports {
 					require.Empty(t, r.Violations, "seed %d", cfg.Seed)
-					require.Greater(t, r.LocalHits, r.Reads/4, "most reads have to be local ones, or this shows nothing")
 					t.Logf("member %d: %d reads, %d of them local, %d changes, %d loads; stale p50 %v p99 %v max %v", r.Member, r.Reads, r.LocalHits,
 						r.Changes, r.Loads, r.Staleness[0].Quantile(.5), r.Staleness[0].Quantile(.99), r.Staleness[0].Max)
 				}
@@ -89,7 +94,7 @@ func TestWhatDoesNotGoTogetherIsRefusedOrCoherent(t *testing.T) {
 			require.NotEmpty(t, members)
 			require.Eventually(t, func() bool {
 				for _, m := range members {
-					if m.tally.Reads.Load() < 30_000 || m.tally.Changes.Load() < 100 {
+					if m.tally.Reads.Load() < 30_000/cfg.slowness() || m.tally.Changes.Load() < 100 {
 						return false
 					}
 				}

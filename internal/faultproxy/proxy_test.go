@@ -15,7 +15,7 @@ import (
 	"github.com/tiercache/tiercache/internal/valkeytest"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 func startProxy(t *testing.T, target string, seed uint64) *Proxy {
 	p, err := Start(target, seed)

@@ -17,7 +17,8 @@ func watch() (stop func() bool) {
 	if !ok || timeout <= 0 {
 		return func() bool { return true }
 	}
-	return time.AfterFunc(timeout-timeout/20, func() {
+	early := max(timeout/20, min(timeout/2, 5*time.Second)) // on a busy machine it takes a while
+	return time.AfterFunc(timeout-early, func() {
 		stacks := make([]byte, 16<<20)
 		where(os.Stderr, string(stacks[:runtime.Stack(stacks, true)]))
 		fmt.Fprintf(os.Stderr, "valkeytest: the tests of %s hang: see above for where they are\n", testedPackage())
