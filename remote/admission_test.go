@@ -25,7 +25,7 @@ func TestWhatWasReadBeforeAServerWasAdmittedIsReadAgain(t *testing.T) {
 	defer cancel()
 	nothing := func() {}
 	events := backend.Events{Changed: func([]string) {}, Lost: nothing, Published: func(string) {}}
-	opened, err := Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}}).Connect(ctx, backend.Options{Prefix: "p", Timeout: time.Second, Events: events})
+	opened, err := Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}}).Connect(ctx, backend.Options{Prefix: "p", Timeout: 10 * time.Second, Events: events})
 	require.NoError(t, err)
 	defer opened.Close()
 	c := opened.(*valkeyConn)

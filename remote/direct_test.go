@@ -57,7 +57,7 @@ func connectDirectly(t *testing.T, o valkey.ClientOption) (*valkeyConn, *valkeyt
 		return w, nil
 	}
 	nothing := func() {}
-	opened, err := Valkey(o).Connect(t.Context(), backend.Options{Prefix: "p", Timeout: time.Second, NoTracking: o.DisableAutoPipelining,
+	opened, err := Valkey(o).Connect(t.Context(), backend.Options{Prefix: "p", Timeout: 10 * time.Second, NoTracking: o.DisableAutoPipelining,
 		Events: backend.Events{Changed: func([]string) {}, Lost: nothing, Published: func(string) {}}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, opened.Close()) })

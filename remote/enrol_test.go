@@ -24,7 +24,7 @@ func TestAnEnrolmentIsRenewedAndItsEndIsALoss(t *testing.T) {
 	defer cancel()
 	var lost atomic.Int64
 	nothing := func(string) {}
-	opened, err := Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}}).Connect(ctx, backend.Options{Prefix: "p", Timeout: time.Second,
+	opened, err := Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}}).Connect(ctx, backend.Options{Prefix: "p", Timeout: 10 * time.Second,
 		NoTracking: true, Events: backend.Events{Changed: func([]string) {}, Lost: func() { lost.Add(1) }, Published: nothing}})
 	require.NoError(t, err)
 	defer opened.Close()
@@ -71,7 +71,7 @@ func TestAServerThatTakesNoWritesIsRead(t *testing.T) {
 	defer cancel()
 	nothing := func() {}
 	connect := func() *valkeyConn {
-		opened, err := Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}}).Connect(ctx, backend.Options{Prefix: "p", Timeout: time.Second,
+		opened, err := Valkey(valkey.ClientOption{InitAddress: []string{s.Addr}}).Connect(ctx, backend.Options{Prefix: "p", Timeout: 10 * time.Second,
 			Events: backend.Events{Changed: func([]string) {}, Lost: nothing, Published: func(string) {}}})
 		require.NoError(t, err)
 		t.Cleanup(func() { opened.Close() })

@@ -62,7 +62,7 @@ func TestEveryOptionOfTheClientsIsAccountedFor(t *testing.T) {
 func connectWith(t *testing.T, o valkey.ClientOption) (c *valkeyConn, info map[string]string) {
 	t.Helper()
 	none := func() {}
-	opened, err := Valkey(o).Connect(t.Context(), backend.Options{Prefix: "p", Timeout: time.Second, Events: backend.Events{Changed: func([]string) {}, Lost: none, Published: func(string) {}}})
+	opened, err := Valkey(o).Connect(t.Context(), backend.Options{Prefix: "p", Timeout: 10 * time.Second, Events: backend.Events{Changed: func([]string) {}, Lost: none, Published: func(string) {}}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, opened.Close()) })
 	c = opened.(*valkeyConn)
@@ -219,7 +219,7 @@ func TestAReadWhoseConnectionWasLostIsAskedOnceMore(t *testing.T) {
 		o := flaky(t, &mended)
 		o.DisableRetry = disabled
 		none := func() {}
-		opened, err := Valkey(o).Connect(t.Context(), backend.Options{Prefix: "p", Timeout: time.Second, Events: backend.Events{Changed: func([]string) {}, Lost: none, Published: func(string) {}}})
+		opened, err := Valkey(o).Connect(t.Context(), backend.Options{Prefix: "p", Timeout: 10 * time.Second, Events: backend.Events{Changed: func([]string) {}, Lost: none, Published: func(string) {}}})
 		require.NoError(t, err)
 		mended.Store(false)
 		item, err := opened.GetOne(t.Context(), "p:k")
@@ -339,7 +339,7 @@ func TestOnlyAPrimaryIsUsedThatSentinelsName(t *testing.T) {
 func TestAFailoverIsFollowedAtOnce(t *testing.T) {
 	old, next := valkeytest.Start(t), valkeytest.Start(t)
 	o, err := Valkey(valkey.ClientOption{InitAddress: []string{old.Addr}, Dialer: net.Dialer{KeepAlive: time.Hour}}).Connect(t.Context(),
-		backend.Options{Prefix: "p", Timeout: time.Second, Events: backend.Events{Changed: func([]string) {}, Lost: func() {}, Published: func(string) {}}})
+		backend.Options{Prefix: "p", Timeout: 10 * time.Second, Events: backend.Events{Changed: func([]string) {}, Lost: func() {}, Published: func(string) {}}})
 	require.NoError(t, err)
 	c := o.(*valkeyConn)
 	t.Cleanup(func() { require.NoError(t, c.Close()) })

@@ -185,7 +185,10 @@ func TestAConnectionAfterARestartIsAnotherThoughItsNumberIsTheSame(t *testing.T)
 
 func TestAFrozenServerHoldsNoCallerBeyondTheDeadline(t *testing.T) {
 	s := valkeytest.Start(t)
-	c := connect(t, backendOf(s), "p", newInvalidations())
+	// The client's own timeouts are a minute and more, so that what waits for one is told from what waits for a busy machine.
+	c, err := backendOf(s).Connect(within(t), backend.Options{Prefix: "p", Timeout: time.Minute, Events: newInvalidations().events()})
+	require.NoError(t, err)
+	defer c.Close()
 	for name, err := range calls(within(t), c) {
 		require.NoError(t, err, name)
 	}
@@ -198,7 +201,7 @@ func TestAFrozenServerHoldsNoCallerBeyondTheDeadline(t *testing.T) {
 		require.ErrorIs(t, err, context.DeadlineExceeded, name)
 		require.True(t, remoteerr.Unreachable(err), name)
 	}
-	require.Less(t, time.Since(begun), 3*time.Second)
+	require.Less(t, time.Since(begun), 20*time.Second)
 }
 
 func TestAFullServerRefusesWritesWithErrFull(t *testing.T) {
