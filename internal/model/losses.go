@@ -1,16 +1,10 @@
 package model
 
+import "github.com/tiercache/tiercache/internal/model/search"
+
 // losses are what the world does to servers, networks and time.
 func (g *Guards) losses(s *State, next step) {
-	happens := func(left *int8, what string, f func(s *State)) {
-		if *left > 0 {
-			*left--
-			c := *s
-			*left++
-			f(&c)
-			next("", what, c)
-		}
-	}
+	happens := func(left *int8, what string, f func(s *State)) { search.From(s, next).Within(left, "", what, f) }
 	for _, v := range []*Server{&s.Server, &s.Promoted} {
 		if log := v.Log; s.Left.Paced && log.Inc != 0 && log.Published != 0 && log.Published < log.Tick {
 			promoted := v == &s.Promoted
@@ -155,8 +149,7 @@ func (g *Guards) disconnect(s *State, i int) {
 		if c.Set {
 			g.giveUp(s, i)
 		} else {
-			s.Left.Fails++
-			g.fail(s, p)
+			g.fail(p)
 		}
 	}
 }
