@@ -45,7 +45,7 @@ fields by the names of its groups: key, and size (bytes), time, ttl, op (which r
 		Example: `  valkey-cli monitor > monitor.txt    # for a while, at a quiet time: it costs the server
   tierctl advise monitor.txt
   tierctl advise access.log --pattern '"GET (?P<key>/api/\S+) [^"]*" 200 (?P<size>\d+)' --hit 80`,
-		Args: exactly(1, "a trace: a file, or - for standard input"),
+		Args: arguments(1, 1, "a trace: a file, or - for standard input"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if err := a.prepare(); err != nil {
 				return err
