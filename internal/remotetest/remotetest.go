@@ -167,6 +167,13 @@ func (h Harness) open(t testing.TB, prefix string, change ...func(*backend.Optio
 	return s
 }
 
+// pair connects two stores of one prefix.
+func (h Harness) pair(t testing.TB) (a, b *store) {
+	t.Helper()
+	p := prefix()
+	return h.open(t, p), h.open(t, p)
+}
+
 // listening waits until messages of the store's channel arrive, which happens
 // after Connect returned.
 func (s *store) listening(t testing.TB) *store {
@@ -204,11 +211,17 @@ func (s *store) write(t testing.TB, key, envelope string) backend.Written {
 
 func (s *store) writeWith(t testing.TB, key, token, envelope string) backend.Written {
 	t.Helper()
-	w, err := s.Write(s.ctx, []backend.Write{{Key: key, Token: token, LeaseTTL: time.Hour, Envelope: []byte(envelope), Expires: in(time.Hour), Unread: token == ""}})
+	return s.put(t, backend.Write{Key: key, Token: token, LeaseTTL: time.Hour, Envelope: []byte(envelope), Expires: in(time.Hour), Unread: token == ""})
+}
+
+// put performs one write.
+func (s *store) put(t testing.TB, w backend.Write) backend.Written {
+	t.Helper()
+	written, err := s.Write(s.ctx, []backend.Write{w})
 	require.NoError(t, err)
-	require.Len(t, w, 1)
-	require.NoError(t, w[0].Err)
-	return w[0]
+	require.Len(t, written, 1)
+	require.NoError(t, written[0].Err)
+	return written[0]
 }
 
 func (s *store) delete(t testing.TB, keys ...string) {

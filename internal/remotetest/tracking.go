@@ -15,8 +15,7 @@ import (
 
 var tracking = []test{
 	{"OneInvalidationComesForEachReadKeyThatChanges", func(t *testing.T, h Harness) {
-		p := prefix()
-		s, other := h.open(t, p), h.open(t, p)
+		s, other := h.pair(t)
 		for name, change := range map[string]func(key string){
 			"ForeignPut":    func(k string) { h.Put(k, "new") },
 			"ForeignDelete": func(k string) { h.Delete(k) },
@@ -55,8 +54,7 @@ var tracking = []test{
 	}},
 
 	{"WhatIsReadUntrackedAsWellIsNoticedAllTheSame", func(t *testing.T, h Harness) {
-		p := prefix()
-		s, other := h.open(t, p), h.open(t, p)
+		s, other := h.pair(t)
 		before := s.key("before")
 		s.get(t, before)
 		after := make([]string, 20) // what connects may ask for a key in between, but not each time
@@ -74,8 +72,7 @@ var tracking = []test{
 	}},
 
 	{"ReadersOfTheLogGetNoInvalidationOfAChange", func(t *testing.T, h Harness) {
-		p := prefix()
-		s, other := h.open(t, p), h.open(t, p)
+		s, other := h.pair(t)
 		other.append(t, "s:x")
 		s.delta(t)
 		other.append(t, "s:x")
@@ -87,8 +84,7 @@ var tracking = []test{
 
 	// A store that has read that there is nothing may be loading it.
 	{"ADeleteOfWhatIsMissingIsToldOnce", func(t *testing.T, h Harness) {
-		p := prefix()
-		s, other := h.open(t, p), h.open(t, p)
+		s, other := h.pair(t)
 		for name, by := range map[string]*store{"others": other, "own": s} {
 			k := s.key(name)
 			s.get(t, k)
@@ -130,12 +126,10 @@ var tracking = []test{
 	}},
 
 	{"AnExpiredValueIsNoticed", func(t *testing.T, h Harness) {
-		p := prefix()
-		s, other := h.open(t, p), h.open(t, p)
+		s, other := h.pair(t)
 		k := s.key("k")
 		for life := 20 * time.Millisecond; ; life *= 2 { // until it is read in time
-			_, err := other.Write(s.ctx, []backend.Write{{Key: k, Envelope: []byte("v"), Expires: in(life)}})
-			require.NoError(t, err)
+			other.put(t, backend.Write{Key: k, Envelope: []byte("v"), Expires: in(life)})
 			if s.get(t, k).Found() {
 				break
 			}
@@ -147,8 +141,7 @@ var tracking = []test{
 	}},
 
 	{"LeasesAreNoticedUnderNamesOfTheirOwn", func(t *testing.T, h Harness) {
-		p := prefix()
-		s, other := h.open(t, p), h.open(t, p)
+		s, other := h.pair(t)
 		k := s.key("k")
 		other.lease(t, backend.LeaseRequest{Key: k, Token: "other"})
 		require.False(t, s.lease(t, backend.LeaseRequest{Key: k, Token: "mine"}).Acquired)
@@ -168,8 +161,7 @@ var tracking = []test{
 	}},
 
 	{"AWaiterIsToldOfTheFill", func(t *testing.T, h Harness) {
-		p := prefix()
-		s, other := h.open(t, p), h.open(t, p)
+		s, other := h.pair(t)
 		k := s.key("k")
 		other.lease(t, backend.LeaseRequest{Key: k, Token: "other"})
 		require.False(t, s.lease(t, backend.LeaseRequest{Key: k, Token: "mine"}).Acquired)
@@ -194,8 +186,7 @@ var tracking = []test{
 	// after the invalidation of that change was told: thousands of tries with two
 	// connections, and reads of all kinds as the barrier.
 	{"InvalidationsComeBeforeLaterAnswers", func(t *testing.T, h Harness) {
-		p := prefix()
-		s, other := h.open(t, p), h.open(t, p)
+		s, other := h.pair(t)
 		s.append(t, "s:x")
 		const rounds = 3000
 		for i := range rounds {
@@ -258,10 +249,7 @@ var tracking = []test{
 		s.delta(t)
 		require.Zero(t, s.invalidationsOf(k))
 		a := other.append(t, "s:x")
-		eventually(t, func() bool {
-			m := s.published()
-			return len(m) > 0 && m[len(m)-1].Tick == a.Tick
-		}, "the message")
+		s.messagesTo(t, a.Prev, a.Tick)
 		require.Equal(t, a.Tick, s.delta(t).Tick)
 	}},
 }

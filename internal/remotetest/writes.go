@@ -49,9 +49,7 @@ var writes = []test{
 			if owed == 1 {
 				s.get(t, k)
 			}
-			w, err := s.Write(s.ctx, []backend.Write{{Key: k, Envelope: []byte("v"), Expires: in(time.Hour)}})
-			require.NoError(t, err)
-			require.True(t, w[0].Stored)
+			require.True(t, s.put(t, backend.Write{Key: k, Envelope: []byte("v"), Expires: in(time.Hour)}).Stored)
 			s.delta(t)
 			require.Equal(t, owed, s.invalidationsOf(k), name)
 			h.Put(k, "foreign")
@@ -117,15 +115,14 @@ var writes = []test{
 		for name, w := range windows() {
 			k := s.key(name)
 			h.Put(k, "older")
-			out, err := s.Write(s.ctx, []backend.Write{{Key: k, Envelope: []byte("v"), Expires: in(time.Hour), Window: w.Window}})
-			require.NoError(t, err)
+			out := s.put(t, backend.Write{Key: k, Envelope: []byte("v"), Expires: in(time.Hour), Window: w.Window})
 			raw, _ := h.Read(k)
 			if !w.admits {
-				require.Equal(t, backend.Written{}, out[0], name)
+				require.Equal(t, backend.Written{}, out, name)
 				require.Equal(t, "older", raw, name)
 				continue
 			}
-			require.True(t, out[0].Stored, name)
+			require.True(t, out.Stored, name)
 			require.NotEqual(t, "older", raw, name)
 		}
 	}},
@@ -158,9 +155,7 @@ var writes = []test{
 		for range 50 {
 			present := s.delta(t).ServerTime
 			for w, stored := range map[backend.Window]bool{{Before: present}: false, {NotBefore: present}: true} {
-				out, err := s.Write(s.ctx, []backend.Write{{Key: s.key("k"), Envelope: []byte("v"), Expires: in(time.Hour), Window: w}})
-				require.NoError(t, err)
-				require.Equal(t, stored, out[0].Stored, "%v", w)
+				require.Equal(t, stored, s.put(t, backend.Write{Key: s.key("k"), Envelope: []byte("v"), Expires: in(time.Hour), Window: w}).Stored, "%v", w)
 			}
 		}
 	}},
@@ -194,9 +189,8 @@ var writes = []test{
 				if token != "" {
 					require.True(t, s.lease(t, backend.LeaseRequest{Key: k, Token: token, Any: there}).Acquired)
 				}
-				w, err := s.Write(s.ctx, []backend.Write{{Key: k, Token: token, Envelope: []byte("v"), Expires: in(-time.Minute), Unread: token == ""}})
-				require.NoError(t, err)
-				require.Equal(t, backend.Written{Expired: true}, w[0])
+				w := s.put(t, backend.Write{Key: k, Token: token, Envelope: []byte("v"), Expires: in(-time.Minute), Unread: token == ""})
+				require.Equal(t, backend.Written{Expired: true}, w)
 				require.False(t, s.get(t, k).Found(), "nor is what was there before")
 			}
 		}
@@ -232,8 +226,7 @@ var writes = []test{
 	// a copy unless more than one invalidation had come when the write returned, and lets
 	// the next one pass if none had, has no copy that the key does not hold.
 	{"AStoreThatLetsOneInvalidationPassMissesNoOtherChange", func(t *testing.T, h Harness) {
-		p := prefix()
-		s, other := h.open(t, p), h.open(t, p)
+		s, other := h.pair(t)
 		const workers, races = 16, 4_000
 		var kept, disturbed, unclean atomic.Int64
 		var all sync.WaitGroup
