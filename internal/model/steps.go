@@ -16,11 +16,9 @@ func (g *Guards) steps(s *State, next step) {
 
 var names = [2]string{"A", "B"}
 
-// then copies s, lets f change the copy and hands it on.
+// then steps to a copy of s that f has changed.
 func then(s *State, p int, what string, next step, f func(s *State, p *Process)) {
-	c := *s
-	f(&c, &c.P[p])
-	next(names[p], what, c)
+	search.From(s, next).Take(names[p], what, func(s *State) { f(s, &s.P[p]) })
 }
 
 // within is then for what may happen left times more.
