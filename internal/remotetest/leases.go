@@ -244,8 +244,7 @@ var leases = []test{
 			k := s.key(fmt.Sprint(any))
 			require.True(t, s.lease(t, backend.LeaseRequest{Key: k, Token: "a", Any: any}).Acquired)
 			h.Put(k, "foreign")
-			s.delta(t)
-			require.Equal(t, 1, s.invalidationsOf(k))
+			s.hears(t, 1, k)
 		}
 	}},
 

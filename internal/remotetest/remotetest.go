@@ -279,6 +279,13 @@ func (s *store) deltaSince(t testing.TB, since invalidation.Tick, scopes ...inva
 	return d
 }
 
+// hears requires that so many invalidations of a key were told, once all have been that are due.
+func (s *store) hears(t testing.TB, n int, key string, says ...any) {
+	t.Helper()
+	s.delta(t)
+	require.Equal(t, n, s.invalidationsOf(key), says...)
+}
+
 // log finds the name of the store's change log.
 func (h Harness) log(t testing.TB, prefix string) string {
 	t.Helper()

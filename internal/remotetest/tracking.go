@@ -44,11 +44,9 @@ var tracking = []test{
 				k := s.key(name + how)
 				h.Put(k, "old")
 				require.NoError(t, read(k))
-				s.delta(t)
-				require.Zero(t, s.invalidationsOf(k), name)
+				s.hears(t, 0, k, name)
 				change(k)
-				s.delta(t)
-				require.Equal(t, 1, s.invalidationsOf(k), name)
+				s.hears(t, 1, k, name)
 			}
 		}
 	}},
@@ -66,8 +64,7 @@ var tracking = []test{
 		}
 		for _, k := range append(after, before) {
 			other.write(t, k, "new")
-			s.delta(t)
-			require.Equal(t, 1, s.invalidationsOf(k))
+			s.hears(t, 1, k)
 		}
 	}},
 
@@ -90,8 +87,7 @@ var tracking = []test{
 			s.get(t, k)
 			s.delta(t)
 			by.delete(t, k)
-			s.delta(t)
-			require.Equal(t, 1, s.invalidationsOf(k), name)
+			s.hears(t, 1, k, name)
 			require.False(t, s.get(t, k).Found())
 		}
 	}},
@@ -100,8 +96,7 @@ var tracking = []test{
 		s := h.open(t, prefix())
 		require.False(t, s.get(t, s.key("none")).Found())
 		h.Put(s.key("none"), "there")
-		s.delta(t)
-		require.Equal(t, 1, s.invalidationsOf(s.key("none")))
+		s.hears(t, 1, s.key("none"))
 	}},
 
 	{"InvalidationsGoToTheReadersOfTheKey", func(t *testing.T, h Harness) {
@@ -117,12 +112,10 @@ var tracking = []test{
 		c.delta(t)
 		require.Equal(t, []int{1, 1, 0}, []int{a.invalidationsOf(k), b.invalidationsOf(k), c.invalidationsOf(k)})
 		h.Put(k, "newer")
-		a.delta(t)
-		require.Equal(t, 1, a.invalidationsOf(k), "an invalidation comes once")
+		a.hears(t, 1, k, "an invalidation comes once")
 		a.get(t, k)
 		h.Put(k, "newest")
-		a.delta(t)
-		require.Equal(t, 2, a.invalidationsOf(k), "and again after another read")
+		a.hears(t, 2, k, "and again after another read")
 	}},
 
 	{"AnExpiredValueIsNoticed", func(t *testing.T, h Harness) {
@@ -246,8 +239,7 @@ var tracking = []test{
 		h.Put(k, "new")
 		w := s.write(t, k, "newer")
 		require.True(t, w.Stored)
-		s.delta(t)
-		require.Zero(t, s.invalidationsOf(k))
+		s.hears(t, 0, k)
 		a := other.append(t, "s:x")
 		s.messagesTo(t, a.Prev, a.Tick)
 		require.Equal(t, a.Tick, s.delta(t).Tick)

@@ -33,11 +33,9 @@ var writes = []test{
 				s.delta(t) // so that the invalidations of what was prepared are here
 				before := s.invalidationsOf(k)
 				require.True(t, s.write(t, k, value).Stored, name)
-				s.delta(t)
-				require.Equal(t, before+1, s.invalidationsOf(k), "its own: %s", name)
+				s.hears(t, before+1, k, "its own: %s", name)
 				h.Put(k, "foreign")
-				s.delta(t)
-				require.Equal(t, before+2, s.invalidationsOf(k), "the next change is noticed: %s", name)
+				s.hears(t, before+2, k, "the next change is noticed: %s", name)
 			}
 		}
 	}},
@@ -50,11 +48,9 @@ var writes = []test{
 				s.get(t, k)
 			}
 			require.True(t, s.put(t, backend.Write{Key: k, Envelope: []byte("v"), Expires: in(time.Hour)}).Stored)
-			s.delta(t)
-			require.Equal(t, owed, s.invalidationsOf(k), name)
+			s.hears(t, owed, k, name)
 			h.Put(k, "foreign")
-			s.delta(t)
-			require.Equal(t, owed+1, s.invalidationsOf(k), "tracked from the write on: %s", name)
+			s.hears(t, owed+1, k, "tracked from the write on: %s", name)
 		}
 	}},
 
@@ -89,11 +85,9 @@ var writes = []test{
 			require.True(t, s.lease(t, backend.LeaseRequest{Key: k, Token: "mine", Any: seen}).Acquired)
 			before := s.invalidationsOf(k)
 			require.True(t, s.writeWith(t, k, "mine", value).Stored, "the lease has read the key")
-			s.delta(t)
-			require.Equal(t, before+1, s.invalidationsOf(k))
+			s.hears(t, before+1, k)
 			h.Put(k, "foreign")
-			s.delta(t)
-			require.Equal(t, before+2, s.invalidationsOf(k))
+			s.hears(t, before+2, k)
 		}
 	}},
 
@@ -104,8 +98,7 @@ var writes = []test{
 		s.get(t, k)
 		w := s.writeWith(t, k, "nobody's", "late")
 		require.Equal(t, backend.Written{}, w)
-		s.delta(t)
-		require.Zero(t, s.invalidationsOf(k))
+		s.hears(t, 0, k)
 		raw, _ := h.Read(k)
 		require.Equal(t, "there", raw)
 	}},
