@@ -19,11 +19,8 @@ import (
 func main() {
 	out := flag.String("o", "scaling.svg", "where the picture goes")
 	flag.Parse()
-	err := tables(os.Stdout, 10*time.Second)
-	if err == nil {
-		err = draw(*out, 5*time.Second)
-	}
-	if err != nil {
+	tables(os.Stdout, 10*time.Second)
+	if err := draw(*out, 5*time.Second); err != nil {
 		fmt.Fprintln(os.Stderr, "scaling:", err)
 		os.Exit(1)
 	}
@@ -47,7 +44,7 @@ func (f fleet) of(stores int, rate float64) fleet {
 	return f
 }
 
-func tables(w io.Writer, lasts time.Duration) error {
+func tables(w io.Writer, lasts time.Duration) {
 	for _, t := range []struct {
 		title string
 		fleet fleet
@@ -73,7 +70,6 @@ func tables(w io.Writer, lasts time.Duration) error {
 		}
 		fmt.Fprintln(w)
 	}
-	return nil
 }
 
 func both(p50, p99 time.Duration) string {
