@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"regexp"
@@ -167,10 +168,7 @@ func (a *adviser) run(path string) error {
 	if best == 0 {
 		return fmt.Errorf("%s: no read of %d could be a hit, at any size: no key is read twice (%s)", path, len(trace.Requests), a.recognised(trace))
 	}
-	hit := a.hit
-	if hit == 0 {
-		hit = 0.9 * best
-	}
+	hit := cmp.Or(a.hit, 0.9*best)
 	advice, err := bench.Advise(trace.Requests, hit, a.sample)
 	if err != nil {
 		return err

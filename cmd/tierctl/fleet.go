@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"text/tabwriter"
@@ -78,12 +79,8 @@ func (c *command) printFleet(reports []fleet.Report, now time.Time) error {
 	fmt.Fprintln(w, "process\tup\tmode\tlag\treads/s\tlocal\tremote\tloads/s\tentries\tlocal size\ttrouble")
 	for i := range reports {
 		r := &reports[i]
-		trouble := r.Trouble()
-		if trouble == "" {
-			trouble = "none"
-		}
 		fmt.Fprintf(w, "%s/%d\t%v\t%s\t%v\t%.4g\t%s\t%s\t%.4g\t%d\t%s\t%s\n", printable(r.Host), r.PID, now.Sub(r.Opened).Round(time.Second), printable(r.Mode),
-			r.Lag(), r.Reads, share(r.Local, r.Reads), share(r.Remote, r.Reads), r.Loads, r.Entries, bytesOf(r.Bytes), trouble)
+			r.Lag(), r.Reads, share(r.Local, r.Reads), share(r.Remote, r.Reads), r.Loads, r.Entries, bytesOf(r.Bytes), cmp.Or(r.Trouble(), "none"))
 	}
 	return w.Flush()
 }
