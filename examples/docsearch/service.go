@@ -36,6 +36,13 @@ const (
 // openTimeout bounds the wait for a server that does not answer.
 const openTimeout = 5 * time.Second
 
+// remoteTimeout and maxStaleness are longer than by default: the replicas, their server and all else that a demonstration is
+// shown beside share one machine, which may be busy.
+const (
+	remoteTimeout = 5 * time.Second
+	maxStaleness  = 5 * time.Second
+)
+
 // Open connects the replicas, and reads the documents if they could be connected.
 func (s *Service) Open(ctx context.Context, cfg config) error {
 	if err := s.openStores(ctx, cfg); err != nil {
@@ -61,7 +68,8 @@ func (s *Service) openStores(ctx context.Context, cfg config) error {
 		shared = tier.WithValkey(cfg.valkey)
 	}
 	for i := range cfg.replicas {
-		store, err := tier.Open(ctx, shared, tier.WithPrefix(prefix), tier.WithLocalBytes(localBytes))
+		store, err := tier.Open(ctx, shared, tier.WithPrefix(prefix), tier.WithLocalBytes(localBytes),
+			tier.WithRemoteTimeout(remoteTimeout), tier.WithMaxStaleness(maxStaleness))
 		if err != nil {
 			return err
 		}
