@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/tiercache/tiercache/tier"
 )
 
@@ -40,8 +42,8 @@ func (f Fleet) LoadsThroughBump(w BumpLoad, seed uint64) ([]int, error) {
 
 // storm asks without waiting for answers, and bumps once.
 func (s *simulation) storm(events func(func(Event) bool), w BumpLoad, loads *loadCounter) error {
-	var asked sync.WaitGroup
-	var errs firstError
+	var asked errgroup.Group
+	var bumpErr error
 	ctx, bumped := context.Background(), false
 	for e := range events {
 		if e.At > w.Before+w.After {
@@ -52,14 +54,12 @@ func (s *simulation) storm(events func(func(Event) bool), w BumpLoad, loads *loa
 		switch {
 		case e.Kind == Bumped && !bumped:
 			bumped = true
-			_, err := p.store.InvalidateAll(ctx)
-			errs.set(err)
+			_, bumpErr = p.store.InvalidateAll(ctx)
 		case e.Kind == Ask:
-			asked.Go(func() { errs.set(p.get(ctx, e.Index, w, loads)) })
+			asked.Go(func() error { return p.get(ctx, e.Index, w, loads) })
 		}
 	}
-	asked.Wait()
-	return errs.err
+	return errors.Join(bumpErr, asked.Wait())
 }
 
 func (p *process) get(ctx context.Context, question int, w BumpLoad, loads *loadCounter) error {
@@ -92,18 +92,4 @@ func (c *loadCounter) count() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.perSecond[min(int(time.Since(c.began)/time.Second), len(c.perSecond)-1)]++
-}
-
-// firstError keeps the first of several goroutines' errors.
-type firstError struct {
-	mu  sync.Mutex
-	err error
-}
-
-func (f *firstError) set(err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.err == nil {
-		f.err = err
-	}
 }

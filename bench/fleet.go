@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -131,11 +132,7 @@ type answer struct {
 }
 
 func (s *simulation) open(f Fleet) error {
-	bytes := f.RemoteBytes
-	if bytes == 0 {
-		bytes = 1 << 40
-	}
-	s.embedded = embedded.New(bytes)
+	s.embedded = embedded.New(cmp.Or(f.RemoteBytes, 1<<40))
 	for range f.Processes {
 		store, err := tier.Open(context.Background(), tier.WithRemote(s.embedded),
 			tier.WithLocalBytes(0), tier.WithLocalEntries(f.LocalEntries),
@@ -146,11 +143,7 @@ func (s *simulation) open(f Fleet) error {
 		p := &process{store: store}
 		s.processes = append(s.processes, p)
 		for _, ns := range Namespaces {
-			ttl := ns.TTL
-			if f.TTL > 0 {
-				ttl = f.TTL
-			}
-			c, err := tier.New[answer](store, ns.Path, tier.WithTTL(ttl))
+			c, err := tier.New[answer](store, ns.Path, tier.WithTTL(cmp.Or(f.TTL, ns.TTL)))
 			if err != nil {
 				return err
 			}

@@ -3,6 +3,7 @@ package bench
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -80,9 +81,7 @@ var byteOrderMark = []byte("\xef\xbb\xbf")
 // Bad lines are left out. The error is that of the file, for example of a damaged archive, or that its format is not
 // known; what was read before it is returned too.
 func ReadTrace(r io.Reader, limits Limits) (*Trace, error) {
-	if limits.Requests == 0 {
-		limits.Requests = 20_000_000
-	}
+	limits.Requests = cmp.Or(limits.Requests, 20_000_000)
 	t := &Trace{Share: 1, written: make(map[local.Key]attributes)}
 	plain, stop, err := decompress(bufio.NewReader(r))
 	if err != nil {
@@ -168,12 +167,7 @@ func (t *Trace) complete() {
 	for i := range t.Requests {
 		r := &t.Requests[i]
 		if w, ok := t.written[r.Key]; ok {
-			if r.Size == 0 {
-				r.Size = w.size
-			}
-			if r.TTL == 0 {
-				r.TTL = w.ttl
-			}
+			r.Size, r.TTL = cmp.Or(r.Size, w.size), cmp.Or(r.TTL, w.ttl)
 		}
 	}
 	t.written = nil

@@ -3,6 +3,7 @@ package bench
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -169,13 +170,7 @@ func (t *Trace) writeOf(key local.Key, size int64, ttl time.Duration) {
 		return
 	}
 	w := t.written[key]
-	if size > 0 {
-		w.size = size
-	}
-	if ttl > 0 {
-		w.ttl = ttl
-	}
-	t.written[key] = w
+	t.written[key] = attributes{cmp.Or(size, w.size), cmp.Or(ttl, w.ttl)}
 }
 
 // parseKeys reads key, or key,size, or key,size,time. An empty size or time is an unknown one: a line without a time has

@@ -104,6 +104,17 @@ func TestAPanicOfTheOptionsIsSurvived(t *testing.T) {
 				return valkey.AuthCredentials{}, nil
 			}
 		},
+		// The client would have other goroutines wait for ever for a connection of which the credentials panicked.
+		"credentials of each connection": func(o *valkey.ClientOption, now *atomic.Bool) {
+			var times atomic.Int64
+			o.AuthCredentialsFn = func(valkey.AuthCredentialsContext) (valkey.AuthCredentials, error) {
+				if now.Load() {
+					now.Store(times.Add(1) < 6)
+					panic("credentials")
+				}
+				return valkey.AuthCredentials{}, nil
+			}
+		},
 		"pauses": func(o *valkey.ClientOption, now *atomic.Bool) {
 			o.RetryDelay = func(int, valkey.Completed, error) time.Duration {
 				if now.Swap(false) {
@@ -123,21 +134,39 @@ func TestAPanicOfTheOptionsIsSurvived(t *testing.T) {
 				return c, err
 			}}
 			bad(&o, &now)
-			var lost atomic.Int64
-			c, err := remote.Valkey(o).Connect(within(t), backend.Options{Prefix: "p", Timeout: time.Second, Panics: panics,
-				Events: backend.Events{Changed: func([]string) {}, Lost: func() { lost.Add(1) }, Published: func(string) {}}})
+			var lost, subscribed atomic.Int64
+			c, err := remote.Valkey(o).Connect(within(t), backend.Options{Prefix: "p", Timeout: 10 * time.Second, Panics: panics,
+				Events: backend.Events{Changed: func([]string) {}, Lost: func() { lost.Add(1) }, Published: func(m string) {
+					if m == "" {
+						subscribed.Add(1)
+					}
+				}}})
 			require.NoError(t, err)
-			defer c.Close()
+			defer func() {
+				closed := make(chan error, 1)
+				go func() { closed <- c.Close() }()
+				select {
+				case err := <-closed:
+					require.NoError(t, err)
+				case <-time.After(time.Minute):
+					t.Error("Close waits for a connection that is made no more")
+				}
+			}()
 			_, err = c.GetOne(within(t), "p:k")
 			require.NoError(t, err)
 			before := lost.Load()
 			now.Store(true)
 			require.Eventually(t, func() bool {
 				conns.Range(func(k, _ any) bool { _ = k.(net.Conn).Close(); conns.Delete(k); return true })
-				return panics.Count() > 0
+				return panics.Count() > 0 && !now.Load()
 			}, time.Minute, time.Millisecond)
 			require.Eventually(t, func() bool { _, err := c.GetOne(within(t), "p:k"); return err == nil }, time.Minute, time.Millisecond)
 			require.Greater(t, lost.Load(), before)
+			again := subscribed.Load()
+			require.Eventually(t, func() bool {
+				conns.Range(func(k, _ any) bool { _ = k.(net.Conn).Close(); conns.Delete(k); return true })
+				return subscribed.Load() > again
+			}, time.Minute, 20*time.Millisecond, "messages of changes come again")
 		})
 	}
 }

@@ -459,6 +459,15 @@ func (b valkeyBackend) base(o backend.Options) valkey.ClientOption {
 	if c.ConnWriteTimeout == 0 {
 		c.ConnWriteTimeout = max(time.Second, 2*o.Timeout)
 	}
+	if credentials := c.AuthCredentialsFn; credentials != nil {
+		// The client's other goroutines wait until the one that dials has ended that, which a panic does not; and it
+		// renews credentials in a goroutine of its own.
+		c.AuthCredentialsFn = func(server valkey.AuthCredentialsContext) (made valkey.AuthCredentials, err error) {
+			// guard: recover-credentials
+			defer o.Panics.Recover("credentials", func() { err = recovery.ErrPanicked })
+			return credentials(server)
+		}
+	}
 	return c
 }
 

@@ -41,7 +41,7 @@ func TestALocalHitAllocatesNothing(t *testing.T) {
 
 func TestALocalHitCostsNothingWithATracer(t *testing.T) {
 	var seen spans
-	s, err := tier.Open(t.Context(), tier.WithTracer(&seen), tier.WithHeartbeat(time.Minute), tier.WithMaxStaleness(2*time.Minute))
+	s, err := tier.Open(t.Context(), tier.WithTracer(&seen), tier.WithHeartbeat(time.Minute), tier.WithMaxStaleness(2*time.Minute), tier.WithRemoteTimeout(10*time.Second))
 	require.NoError(t, err)
 	defer s.Close()
 	c := view[string](t, s, "docs")

@@ -93,7 +93,8 @@ func TestI8NoReadFailsWhateverTheServerDoes(t *testing.T) {
 				eventually(t, "kept again", func() bool { return find(t, c, "k", is("v")).Origin == tier.Local })
 				r := find(t, kept, "0", is("w", "other doc"))
 				if options == nil {
-					assert.Equal(t, "w", r.Value, "what was kept for the outage is dropped")
+					// A slow server may have stored what was loaded for the outage: it answers in time, once.
+					assert.True(t, r.Value == "w" || name == "slow" && r.Origin == tier.Remote, "what was kept for the outage is dropped: %+v", r)
 				} else if outage.intact {
 					assert.Equal(t, "v", r.Value, "the log tells of all that could have changed it")
 				}

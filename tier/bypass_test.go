@@ -139,7 +139,7 @@ func TestABypassEndsByItself(t *testing.T) {
 }
 
 func TestABypassHasLimits(t *testing.T) {
-	s, err := tier.Open(t.Context())
+	s, err := tier.Open(t.Context(), tier.WithRemoteTimeout(10*time.Second))
 	require.NoError(t, err)
 	require.ErrorContains(t, s.Bypass(t.Context(), "docs", 25*time.Hour), "must be between 0")
 	require.ErrorContains(t, s.Bypass(t.Context(), "docs", -1), "must be between 0")

@@ -119,7 +119,7 @@ func TestI8OneSilentServerCostsTheOthersNothing(t *testing.T) {
 	t.Parallel()
 	c := valkeytest.StartCluster(t, 3, valkeytest.Config("cluster-node-timeout", "60000"))
 	s, err := tier.Open(bg, tier.WithValkeyClient(valkey.ClientOption{InitAddress: c.Addrs()}), tier.WithPrefix("p"),
-		tier.WithMaxStaleness(200*time.Millisecond), tier.WithHeartbeat(20*time.Millisecond), tier.WithRemoteTimeout(500*time.Millisecond))
+		tier.WithMaxStaleness(200*time.Millisecond), tier.WithHeartbeat(20*time.Millisecond), tier.WithRemoteTimeout(3*time.Second))
 	require.NoError(t, err)
 	defer s.Close()
 	values, err := tier.New[int](s, "n")
@@ -175,7 +175,7 @@ func TestI3AfterASyncNothingIsServedThatWasKeptForAnOutage(t *testing.T) {
 	t.Parallel()
 	c := valkeytest.StartCluster(t, 3, valkeytest.Config("cluster-node-timeout", "60000"))
 	w := &world{t, remote.Valkey(valkey.ClientOption{InitAddress: c.Addrs()}), "p", nil}
-	a, _ := w.open(tier.WithRemoteTimeout(500 * time.Millisecond))
+	a, _ := w.open(tier.WithRemoteTimeout(3 * time.Second))
 	b, _ := w.open(tier.WithRemoteTimeout(10 * time.Second))
 	ca, cb := cacheOf[int64](t, a, tier.WithOutageTTL(time.Minute)), cacheOf[int64](t, b)
 	load := func(context.Context, *tier.Entry) (int64, error) { return 1, nil }

@@ -23,7 +23,7 @@ func TestACallerThatIsToldOfAFillMayAskTheServer(t *testing.T) {
 	srv := valkeytest.Shared(t)
 	var s *tier.Store
 	told := make(chan error, 1)
-	s, err := tier.Open(t.Context(), tier.WithValkey(srv.URL()), tier.WithPrefix(valkeytest.Prefix(t)), tier.WithRemoteTimeout(time.Second),
+	s, err := tier.Open(t.Context(), tier.WithValkey(srv.URL()), tier.WithPrefix(valkeytest.Prefix(t)), tier.WithRemoteTimeout(10*time.Second),
 		tier.WithObserver(func(e tier.Event) {
 			if e.Kind == tier.EventFill {
 				told <- s.Sync(context.Background())
@@ -165,7 +165,7 @@ func (b blocking) Handle(context.Context, slog.Record) error {
 // The reader goroutine may be the one that finds that the server is away, or back.
 func TestALogThatIsSlowHoldsUpNoCaller(t *testing.T) {
 	log := blocking{slog.NewTextHandler(&journal{}, nil), make(chan struct{})}
-	s, err := tier.Open(t.Context(), tier.WithLogger(slog.New(log)))
+	s, err := tier.Open(t.Context(), tier.WithLogger(slog.New(log)), tier.WithRemoteTimeout(10*time.Second))
 	require.NoError(t, err)
 	returned := make(chan struct{})
 	go func() {

@@ -62,7 +62,7 @@ func TestOpenInAClusterAsksAgainForALogThatDidNotAnswer(t *testing.T) {
 	})
 	t.Run("cluster", func(t *testing.T) {
 		b, reads := logFails(remote.Valkey(valkey.ClientOption{InitAddress: valkeytest.SharedCluster(t).Addrs()}), 1, errDialledAnew)
-		s, err := tier.Open(t.Context(), tier.WithRemote(b), tier.WithPrefix(valkeytest.Prefix(t)))
+		s, err := tier.Open(t.Context(), tier.WithRemote(b), tier.WithPrefix(valkeytest.Prefix(t)), tier.WithRemoteTimeout(10*time.Second))
 		require.NoError(t, err)
 		require.Greater(t, reads.Load(), int64(1))
 		require.NoError(t, s.Close())

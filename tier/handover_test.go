@@ -46,7 +46,7 @@ func (c *oneLeaseConn) Lease(ctx context.Context, reqs []backend.LeaseRequest) (
 // The race detector watches.
 func TestCallsThatAreLeftToOneRunAfterAnotherHaveOneOwner(t *testing.T) {
 	d := &oneLease{Backend: &interpose.Backend{Inner: remote.NewEmbedded(0)}}
-	s, err := tier.Open(t.Context(), tier.WithRemote(d))
+	s, err := tier.Open(t.Context(), tier.WithRemote(d), tier.WithRemoteTimeout(10*time.Second))
 	require.NoError(t, err)
 	defer s.Close()
 	c := view[string](t, s, "docs")

@@ -74,7 +74,9 @@ func TestAStoreOutlivesItsServer(t *testing.T) {
 func outlive(t *testing.T, how string, options []tier.Option) {
 	srv := valkeytest.Start(t, valkeytest.Config("requirepass", secret))
 	var log journal
-	s, err := tier.Open(t.Context(), append([]tier.Option{tier.WithValkey(srv.URL()), tier.WithLogger(log.logger()),
+	// The client's own timeouts are a minute, so that what waits for one is told from what waits for a busy machine.
+	client := valkey.ClientOption{InitAddress: []string{srv.Addr}, Password: secret, Dialer: net.Dialer{Timeout: time.Minute}, ConnWriteTimeout: time.Minute}
+	s, err := tier.Open(t.Context(), append([]tier.Option{tier.WithValkeyClient(client), tier.WithLogger(log.logger()),
 		tier.WithHeartbeat(20 * time.Millisecond), tier.WithMaxStaleness(300 * time.Millisecond), tier.WithRemoteTimeout(50 * time.Millisecond)}, options...)...)
 	require.NoError(t, err)
 	defer s.Close()
@@ -92,13 +94,13 @@ func outlive(t *testing.T, how string, options []tier.Option) {
 	} else {
 		srv.Pause()
 	}
-	// quickly is generous, for a busy machine: what it must not be is the
-	// client's own timeouts.
+	// quickly is generous, for a busy machine: what it must not be is one of
+	// the client's own timeouts.
 	quickly := func(what string, f func()) {
 		t.Helper()
 		began := time.Now()
 		f()
-		assert.Less(t, time.Since(began), 900*time.Millisecond, what)
+		assert.Less(t, time.Since(began), 20*time.Second, what)
 	}
 	for _, given := range [][]string{{value}, {value, "w"}} { // a load that nothing could store may still be joined
 		quickly("get", func() { assert.Contains(t, given, find(t, c, key, is(value)).Value) })
@@ -151,7 +153,7 @@ func outlive(t *testing.T, how string, options []tier.Option) {
 		err := call(t.Context())
 		assert.ErrorIs(t, err, tier.ErrUnavailable, what)
 		assert.NotContains(t, err.Error(), secret)
-		assert.Less(t, time.Since(began), 3*time.Second, what)
+		assert.Less(t, time.Since(began), 20*time.Second, what)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	assert.Error(t, s.Sync(ctx))
@@ -177,7 +179,7 @@ func outlive(t *testing.T, how string, options []tier.Option) {
 	assert.Equal(t, "after", find(t, view[string](t, other, "docs"), "old", unneeded).Value)
 
 	assert.Contains(t, log.String(), "unreachable")
-	assert.Contains(t, log.String(), "reachable again")
+	eventually(t, "it is logged", func() bool { return strings.Contains(log.String(), "reachable again") })
 	assert.NotContains(t, log.String(), "TOPSECRET", "neither keys nor values nor sources")
 	assert.NotContains(t, log.String(), secret)
 	assert.Less(t, strings.Count(log.String(), "\n"), 20, "changes of state, not every heartbeat:\n%s", log.String())
@@ -191,7 +193,7 @@ func TestARequestThatFailsIsCountedAndTold(t *testing.T) {
 			srv := valkeytest.Start(t)
 			var seen events
 			s, err := tier.Open(t.Context(), append([]tier.Option{tier.WithValkey(srv.URL()), tier.WithObserver(seen.observe),
-				tier.WithHeartbeat(time.Hour), tier.WithMaxStaleness(2 * time.Hour)}, options...)...)
+				tier.WithHeartbeat(time.Hour), tier.WithMaxStaleness(2 * time.Hour), tier.WithRemoteTimeout(time.Second)}, options...)...)
 			require.NoError(t, err)
 			defer s.Close()
 			c := view[string](t, s, "docs")

@@ -42,7 +42,7 @@ func (c slowConn) Write(ctx context.Context, writes []backend.Write) ([]backend.
 
 func TestASetThatCameTooLateIsAnErrorAndKeptNowhere(t *testing.T) {
 	hub, slow := remote.NewEmbedded(0), false
-	s, err := tier.Open(bg, tier.WithRemote(slowRoad{hub, &slow}))
+	s, err := tier.Open(bg, tier.WithRemote(slowRoad{hub, &slow}), tier.WithRemoteTimeout(10*time.Second))
 	require.NoError(t, err)
 	defer s.Close()
 	c := cacheOf[int64](t, s)

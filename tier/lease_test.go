@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/valkey-io/valkey-go"
@@ -87,7 +88,7 @@ func (c *unreadConn) Release(ctx context.Context, keys []string, token string) e
 // Others need not wait until a lease expires that cannot be used.
 func TestALeaseThatCameWithAnErrorIsGivenUp(t *testing.T) {
 	d := &unread{Backend: &interpose.Backend{Inner: remote.NewEmbedded(0)}}
-	s, err := tier.Open(t.Context(), tier.WithRemote(d))
+	s, err := tier.Open(t.Context(), tier.WithRemote(d), tier.WithRemoteTimeout(10*time.Second))
 	require.NoError(t, err)
 	defer s.Close()
 	c := view[string](t, s, "docs")

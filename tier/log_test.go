@@ -126,9 +126,9 @@ func TestAForeignMemberOfTheLogStopsNoProcess(t *testing.T) {
 			for range 2 { // it may be done again
 				score := strings.Replace(member[0], "%now", fmt.Sprint(time.Now().Add(time.Minute).UnixMicro()), 1)
 				srv.Do(t, "ZADD", logOfP, score, member[1])
-				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
-				other, err := tier.Open(ctx, append(f.options, tier.WithPrefix("p"))...)
+				other, err := tier.Open(ctx, append(f.options, tier.WithPrefix("p"), tier.WithRemoteTimeout(10*time.Second))...)
 				require.NoError(t, err)
 				defer other.Close()
 				for _, s := range []*tier.Store{s, other} {
@@ -156,7 +156,7 @@ func TestI2StoresOfOnePrefixHaveOneMode(t *testing.T) {
 		if !f.tracked {
 			f.options = f.options[:1]
 		}
-		options := append(f.options, tier.WithPrefix(f.prefix))
+		options := append(f.options, tier.WithPrefix(f.prefix), tier.WithRemoteTimeout(10*time.Second))
 		open := func(o ...tier.Option) (*tier.Store, error) { return tier.Open(t.Context(), append(options, o...)...) }
 		first, second := []tier.Option{}, []tier.Option{other}
 		if !f.tracked {
@@ -198,7 +198,7 @@ func TestI2AStoreThatIsGoneDoesNotBlockTheOtherMode(t *testing.T) {
 	gone := f.process(tier.WithoutTracking())
 	require.NoError(t, gone.Close())
 	f.stores = nil
-	_, err := tier.Open(t.Context(), append(f.options, tier.WithPrefix("p"))...)
+	_, err := tier.Open(t.Context(), append(f.options, tier.WithPrefix("p"), tier.WithRemoteTimeout(10*time.Second))...)
 	require.ErrorContains(t, err, "wait until")
 	// The clock counts for the server, as time that passes while the stores are
 	// suspended; they go by their own, and do not say again that they are open.
@@ -263,7 +263,7 @@ func TestALogOfALaterFormat(t *testing.T) {
 		t.Helper()
 		require.ErrorContains(t, s.Sync(t.Context()), text)
 		require.ErrorContains(t, s.Sync(t.Context()), "reads formats up to 1")
-		_, err := tier.Open(t.Context(), append(f.options, tier.WithPrefix("p"))...)
+		_, err := tier.Open(t.Context(), append(f.options, tier.WithPrefix("p"), tier.WithRemoteTimeout(10*time.Second))...)
 		require.ErrorContains(t, err, text)
 		require.NotContains(t, err.Error(), "\n")
 		eventually(t, "it is not healthy", func() bool { return !s.Health(t.Context()).Healthy })

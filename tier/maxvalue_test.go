@@ -63,7 +63,7 @@ func TestALoadedValueAboveTheLimitIsKeptHere(t *testing.T) {
 }
 
 func TestAValueAboveAnEighthOfTheLocalTierIsNotKeptThere(t *testing.T) {
-	s, err := tier.Open(t.Context(), tier.WithLocalBytes(1<<20))
+	s, err := tier.Open(t.Context(), tier.WithLocalBytes(1<<20), tier.WithRemoteTimeout(10*time.Second))
 	require.NoError(t, err)
 	defer s.Close()
 	c := view[string](t, s, "docs")
@@ -89,7 +89,7 @@ func TestTheLimitOfValuesIsChecked(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	s, err := tier.Open(ctx, tier.WithMaxValue(100<<20))
+	s, err := tier.Open(ctx, tier.WithMaxValue(100<<20), tier.WithRemoteTimeout(10*time.Second))
 	require.NoError(t, err)
 	require.NoError(t, s.Close())
 }

@@ -158,7 +158,7 @@ func TestAChangeNeedsNoRoom(t *testing.T) {
 
 func TestTheEmbeddedRemoteDropsTheLeastRecentlyUsed(t *testing.T) {
 	hub := remote.NewEmbedded(100 << 10)
-	s, err := tier.Open(t.Context(), tier.WithRemote(hub))
+	s, err := tier.Open(t.Context(), tier.WithRemote(hub), tier.WithRemoteTimeout(10*time.Second))
 	require.NoError(t, err)
 	defer s.Close()
 	c := view[string](t, s, "docs", tier.WithRemoteOnly())
@@ -183,7 +183,7 @@ func TestTheEmbeddedRemoteDropsTheLeastRecentlyUsed(t *testing.T) {
 func TestTheEnvelopeOfALongStringCounts(t *testing.T) {
 	hub := remote.NewEmbedded(0)
 	of := func(read bool) int64 {
-		s, err := tier.Open(t.Context(), tier.WithRemote(hub))
+		s, err := tier.Open(t.Context(), tier.WithRemote(hub), tier.WithRemoteTimeout(10*time.Second))
 		require.NoError(t, err)
 		defer s.Close()
 		c := view[string](t, s, "docs")

@@ -59,7 +59,9 @@ func TestAStoreStartsOfflineAndConnectsByItself(t *testing.T) {
 				h := s.Health(t.Context())
 				return h.Healthy && h.RemoteErr == nil && h.Undelivered == 0
 			})
-			require.Equal(t, 1, strings.Count(log.String(), "the remote tier is connected"))
+			connected := func() int { return strings.Count(log.String(), "the remote tier is connected") }
+			eventually(t, "it is logged", func() bool { return connected() > 0 })
+			require.Equal(t, 1, connected())
 			require.Contains(t, s.Health(t.Context()).Mode, "one server, RESP3")
 			require.Equal(t, "new", find(t, c, "set", is("new", "doc")).Value, "it changed meanwhile")
 			require.Equal(t, "kept", find(t, view[string](t, s, "filled"), "kept", unneeded).Value)

@@ -243,10 +243,10 @@ func TestACallersDeadlineBoundsOpen(t *testing.T) {
 }
 
 func TestWithoutARemoteAStoreHasOneOfItsOwn(t *testing.T) {
-	one, err := tier.Open(t.Context())
+	one, err := tier.Open(t.Context(), tier.WithRemoteTimeout(10*time.Second))
 	require.NoError(t, err)
 	defer one.Close()
-	two, err := tier.Open(t.Context())
+	two, err := tier.Open(t.Context(), tier.WithRemoteTimeout(10*time.Second))
 	require.NoError(t, err)
 	defer two.Close()
 	a, b := view[int](t, one, "docs", tier.WithRemoteOnly()), view[int](t, two, "docs")

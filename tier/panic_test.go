@@ -376,7 +376,7 @@ func TestALoggerThatPanicsKeepsTheLocalCopies(t *testing.T) {
 // What an observer panics with may be a value.
 func TestWhatAnObserverPanicsWithIsNotLogged(t *testing.T) {
 	var log journal
-	s, err := tier.Open(context.Background(), tier.WithLogger(log.logger()), tier.WithObserver(func(tier.Event) { panic(mistake{"a secret"}) }))
+	s, err := tier.Open(context.Background(), tier.WithLogger(log.logger()), tier.WithObserver(func(tier.Event) { panic(mistake{"a secret"}) }), tier.WithRemoteTimeout(10*time.Second))
 	require.NoError(t, err)
 	find(t, view[int](t, s, "docs"), "k", is(1))
 	require.NoError(t, s.Close()) // it is told when its caller has been answered

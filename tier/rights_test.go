@@ -76,8 +76,9 @@ func (x *tried) open(t *testing.T, options ...tier.Option) (*tier.Store, error) 
 		tier.WithMaxStaleness(30 * time.Second), tier.WithWarmStart(100), tier.WithReport()}, options...)...)
 }
 
-// everyOperation calls each, and returns those that failed. n tells keys of one call from those of another.
-func everyOperation(t *testing.T, s *tier.Store, n int) map[string]error {
+// everyOperation calls each, and returns those that failed. n tells keys of one call from those of another. What waits for a
+// server that refuses it is given patience.
+func everyOperation(t *testing.T, s *tier.Store, n int, patience time.Duration) map[string]error {
 	ctx, failed := t.Context(), make(map[string]error)
 	try := func(what string, err error) {
 		if err != nil {
@@ -98,7 +99,7 @@ func everyOperation(t *testing.T, s *tier.Store, n int) map[string]error {
 		try("get of a large value", err)
 		_, err = v.GetMany(ctx, []string{k("b"), k("c"), k("a")}, several)
 		try("get many", err)
-		dctx, stop := context.WithTimeout(ctx, time.Second)
+		dctx, stop := context.WithTimeout(ctx, patience)
 		try("drain", s.Drain(dctx))
 		stop()
 		for range 2 {
@@ -127,7 +128,7 @@ func everyOperation(t *testing.T, s *tier.Store, n int) map[string]error {
 		}
 		try("delete", v.Delete(ctx, k("set"), k("e")))
 	}
-	brief, cancel := context.WithTimeout(ctx, time.Second)
+	brief, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	_, err := s.InvalidateSource(brief, k("doc"))
 	try("invalidate a source", err)
@@ -139,7 +140,7 @@ func everyOperation(t *testing.T, s *tier.Store, n int) map[string]error {
 	try("invalidate all", err)
 	try("bypass", s.Bypass(brief, "elsewhere", time.Minute))
 	try("end of bypass", s.Bypass(brief, "elsewhere", 0))
-	sctx, cancelSync := context.WithTimeout(ctx, time.Second)
+	sctx, cancelSync := context.WithTimeout(ctx, patience)
 	defer cancelSync()
 	try("sync", s.Sync(sctx))
 	_, err = s.Purge(ctx, "near", nil)
@@ -165,7 +166,7 @@ func sufficing(t *testing.T, x *tried) {
 	require.NoError(t, err)
 	defer s.Close()
 	for n := range 2 {
-		require.Empty(t, everyOperation(t, s, n))
+		require.Empty(t, everyOperation(t, s, n, time.Minute))
 	}
 	if os.Getenv("TIERCACHE_SOAK") != "" {
 		longLoad(t, s)
@@ -174,7 +175,7 @@ func sufficing(t *testing.T, x *tried) {
 	warm, err := x.open(t)
 	require.NoError(t, err)
 	defer warm.Close()
-	require.Empty(t, everyOperation(t, warm, 3))
+	require.Empty(t, everyOperation(t, warm, 3, time.Minute))
 	for _, s := range []*tier.Store{s, warm} {
 		h := s.Health(t.Context())
 		assert.True(t, h.Healthy, "%+v", h)
@@ -258,7 +259,7 @@ func eachRight(t *testing.T, x *tried, rights []string, cluster bool) {
 				denied = slices.Concat(denied, x.denied(t))
 				return !h.Healthy || len(failed) == 0 && len(denied) == 0 || strings.Contains(strings.ToLower(strings.Join(h.Warnings, "\n")), strings.TrimSuffix(name, ":*"))
 			}
-			is := slices.Contains(costOnly, right) && !(cluster && right == "+cluster|shards") || assert.Eventually(t, said, 3*time.Second, 50*time.Millisecond, "it is well, although something was denied")
+			is := slices.Contains(costOnly, right) && !(cluster && right == "+cluster|shards") || assert.Eventually(t, said, 30*time.Second, 50*time.Millisecond, "it is well, although something was denied")
 			t.Logf("without %-16s told %v, healthy %v, refused %v, failed %v, denied %v, says %.200q", right, is, h.Healthy, slices.Sorted(maps.Keys(h.Refused)),
 				slices.Sorted(maps.Keys(failed)), denied, strings.Join(h.Warnings, "; "))
 		}
@@ -274,22 +275,22 @@ func eachRight(t *testing.T, x *tried, rights []string, cluster bool) {
 				return
 			}
 			defer s.Close()
-			told(t, s, everyOperation(t, s, 1))
+			told(t, s, everyOperation(t, s, 1, time.Second))
 		})
 		t.Run("after Open, "+right, func(t *testing.T) {
 			defer grant()
 			s, err := x.open(t)
 			require.NoError(t, err)
 			defer s.Close()
-			require.Empty(t, everyOperation(t, s, 1))
+			require.Empty(t, everyOperation(t, s, 1, time.Minute))
 			x.denied(t)
 			x.set(t, revoke...)
-			told(t, s, everyOperation(t, s, 2))
+			told(t, s, everyOperation(t, s, 2, time.Second))
 			grant()
 			n := 3
 			eventually(t, "all is well again", func() bool { // other keys each time: each server of a cluster has to be asked again
 				n++
-				return len(everyOperation(t, s, n)) == 0 && s.Health(t.Context()).Healthy
+				return len(everyOperation(t, s, n, time.Second)) == 0 && s.Health(t.Context()).Healthy
 			})
 		})
 	}
@@ -331,7 +332,7 @@ func TestAFailoverWhileAStoreOpens(t *testing.T) {
 				defer cancelBrief()
 				_, _ = s.InvalidateSource(brief, "doc") // is delivered, if not at once
 				eventually(t, "all works", func() bool {
-					return len(everyOperation(t, s, 1)) == 0 && s.Health(t.Context()).Healthy
+					return len(everyOperation(t, s, 1, time.Second)) == 0 && s.Health(t.Context()).Healthy
 				})
 				require.Zero(t, s.Health(t.Context()).Undelivered)
 			})

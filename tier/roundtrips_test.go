@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/valkey-io/valkey-go"
 
 	"github.com/tiercache/tiercache/internal/valkeytest"
 	"github.com/tiercache/tiercache/tier"
@@ -21,8 +22,10 @@ import (
 func TestRoundTripsOfEachOperation(t *testing.T) {
 	srv := valkeytest.Shared(t)
 	addr, trips := countTrips(t, srv.Addr)
-	s, err := tier.Open(t.Context(), tier.WithValkey("valkey://"+addr), tier.WithPrefix(valkeytest.Prefix(t)),
-		tier.WithHeartbeat(time.Hour), tier.WithMaxStaleness(3*time.Hour), tier.WithRemoteTimeout(5*time.Second))
+	// A connection that is idle is asked no question in between, however long a busy machine takes.
+	client := valkey.ClientOption{InitAddress: []string{addr}, Dialer: net.Dialer{KeepAlive: time.Hour}}
+	s, err := tier.Open(t.Context(), tier.WithValkeyClient(client), tier.WithPrefix(valkeytest.Prefix(t)),
+		tier.WithHeartbeat(time.Hour), tier.WithMaxStaleness(3*time.Hour), tier.WithRemoteTimeout(time.Minute))
 	require.NoError(t, err)
 	defer s.Close()
 	ctx := context.Background()

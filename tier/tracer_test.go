@@ -371,7 +371,7 @@ func TestAnObserverMayReadTheKeyOfWhichAnErrorIsTold(t *testing.T) {
 func nan() float64 { var zero float64; return zero / zero }
 
 func TestTheGoroutineOfALoaderIsLabelledWithItsNamespace(t *testing.T) {
-	s, err := tier.Open(t.Context())
+	s, err := tier.Open(t.Context(), tier.WithRemoteTimeout(10*time.Second))
 	require.NoError(t, err)
 	defer s.Close()
 	c := view[string](t, s, "docs:technical")

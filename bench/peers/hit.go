@@ -119,6 +119,13 @@ func batches(keys []string) func(yield func(map[string]record) bool) {
 	}
 }
 
+// putAll puts the records of keys somewhere.
+func putAll(keys []string, put func(key string, v record)) {
+	for i, k := range keys {
+		put(k, recordOf(i))
+	}
+}
+
 func found(v record, ok bool) (record, error) {
 	if !ok {
 		return v, errMiss
@@ -138,9 +145,7 @@ func noCache(_ *pitch, keys []string) keptHit {
 func mapHit(_ *pitch, keys []string) keptHit {
 	var mu sync.RWMutex
 	m := make(map[string]record)
-	for i, k := range keys {
-		m[k] = recordOf(i)
-	}
+	putAll(keys, func(k string, v record) { m[k] = v })
 	return func(_ context.Context, key string) (record, error) {
 		mu.RLock()
 		v, ok := m[key]
@@ -157,9 +162,7 @@ func newLRU(size int) *lru.Cache[string, record] {
 
 func lruHit(_ *pitch, keys []string) keptHit {
 	c := newLRU(len(keys))
-	for i, k := range keys {
-		c.Add(k, recordOf(i))
-	}
+	putAll(keys, func(k string, v record) { c.Add(k, v) })
 	return func(_ context.Context, key string) (record, error) { return found(c.Get(key)) }
 }
 
@@ -170,17 +173,13 @@ func shardedHit(_ *pitch, keys []string) keptHit {
 	}
 	seed := maphash.MakeSeed()
 	of := func(key string) *lru.Cache[string, record] { return shards[maphash.String(seed, key)%16] }
-	for i, k := range keys {
-		of(k).Add(k, recordOf(i))
-	}
+	putAll(keys, func(k string, v record) { of(k).Add(k, v) })
 	return func(_ context.Context, key string) (record, error) { return found(of(key).Get(key)) }
 }
 
 func expirableHit(_ *pitch, keys []string) keptHit {
 	c := expirable.NewLRU[string, record](len(keys), nil, time.Hour)
-	for i, k := range keys {
-		c.Add(k, recordOf(i))
-	}
+	putAll(keys, func(k string, v record) { c.Add(k, v) })
 	return func(_ context.Context, key string) (record, error) { return found(c.Get(key)) }
 }
 
@@ -194,9 +193,7 @@ func newOtter(size int) *otter.Cache[string, record] {
 
 func otterHit(_ *pitch, keys []string) keptHit {
 	c := newOtter(len(keys) * roomy)
-	for i, k := range keys {
-		c.Set(k, recordOf(i))
-	}
+	putAll(keys, func(k string, v record) { c.Set(k, v) })
 	return func(_ context.Context, key string) (record, error) { return found(c.GetIfPresent(key)) }
 }
 
@@ -204,38 +201,32 @@ func ristrettoHit(_ *pitch, keys []string) keptHit {
 	n := int64(len(keys) * roomy)
 	c, err := ristretto.NewCache(&ristretto.Config[string, record]{NumCounters: 10 * n, MaxCost: n, BufferItems: 64, IgnoreInternalCost: true})
 	must(err)
-	for i, k := range keys {
-		for !c.SetWithTTL(k, recordOf(i), 1, time.Hour) {
+	putAll(keys, func(k string, v record) {
+		for !c.SetWithTTL(k, v, 1, time.Hour) {
 			c.Wait()
 		}
 		c.Wait()
-	}
+	})
 	return func(_ context.Context, key string) (record, error) { return found(c.Get(key)) }
 }
 
 func theineHit(_ *pitch, keys []string) keptHit {
 	c, err := theine.NewBuilder[string, record](int64(len(keys) * roomy)).Build()
 	must(err)
-	for i, k := range keys {
-		c.SetWithTTL(k, recordOf(i), 1, time.Hour)
-	}
+	putAll(keys, func(k string, v record) { c.SetWithTTL(k, v, 1, time.Hour) })
 	return func(_ context.Context, key string) (record, error) { return found(c.Get(key)) }
 }
 
 func sturdycHit(_ *pitch, keys []string) keptHit {
 	c := sturdyc.New[record](len(keys)*roomy, 16, time.Hour, 10)
-	for i, k := range keys {
-		c.Set(k, recordOf(i))
-	}
+	putAll(keys, func(k string, v record) { c.Set(k, v) })
 	fetch := func(context.Context) (record, error) { return record{}, errMiss }
 	return func(ctx context.Context, key string) (record, error) { return c.GetOrFetch(ctx, key, fetch) }
 }
 
 func onceHit(p *pitch, keys []string) keptHit {
 	c := rediscache.New(&rediscache.Options{Redis: p.goRedis(), LocalCache: rediscache.NewTinyLFU(len(keys)*roomy, time.Hour)})
-	for i, k := range keys {
-		must(c.Set(&rediscache.Item{Key: k, Value: recordOf(i), TTL: time.Hour}))
-	}
+	putAll(keys, func(k string, v record) { must(c.Set(&rediscache.Item{Key: k, Value: v, TTL: time.Hour})) })
 	miss := func(*rediscache.Item) (any, error) { return nil, errMiss }
 	return func(ctx context.Context, key string) (v record, err error) {
 		err = c.Once(&rediscache.Item{Ctx: ctx, Key: key, Value: &v, TTL: time.Hour, Do: miss})
@@ -249,9 +240,7 @@ func doCacheHit(p *pitch, keys []string) keptHit {
 		err = c.DoCache(ctx, c.B().Get().Key(key).Cache(), time.Hour).DecodeJSON(&v)
 		return v, err
 	}
-	for i, k := range keys {
-		must(c.Do(ctx, c.B().Set().Key(k).Value(valkey.JSON(recordOf(i))).Build()).Error())
-	}
+	putAll(keys, func(k string, v record) { must(c.Do(ctx, c.B().Set().Key(k).Value(valkey.JSON(v)).Build()).Error()) })
 	for _, k := range keys {
 		_, err := get(ctx, k)
 		must(err)

@@ -66,17 +66,20 @@ func remoteHits() []work {
 					return err
 				}
 			}
-			serial.contestants = append(serial.contestants, contestant{k.name, func(p *pitch) func(*testing.B) {
-				op := prepare(p)
-				return serially(func(i int) error { return op(0, i) })
-			}})
-			parallel.contestants = append(parallel.contestants, contestant{k.name, func(p *pitch) func(*testing.B) {
-				return byCallers(prepare(p))
-			}})
+			addBoth(&serial, &parallel, k.name, prepare)
 		}
 		all = append(all, serial, parallel)
 	}
 	return all
+}
+
+// addBoth adds a contestant, whose op is called by one caller in the one work, and by 32 in the other.
+func addBoth(serial, parallel *work, name string, prepare func(p *pitch) (op func(caller, i int) error)) {
+	serial.contestants = append(serial.contestants, contestant{name, func(p *pitch) func(*testing.B) {
+		op := prepare(p)
+		return serially(func(i int) error { return op(0, i) })
+	}})
+	parallel.contestants = append(parallel.contestants, contestant{name, func(p *pitch) func(*testing.B) { return byCallers(prepare(p)) }})
 }
 
 func noBlob(context.Context, *tier.Entry) (string, error) { return "", errMiss }
@@ -128,19 +131,12 @@ func misses() []work {
 	}
 	serial, parallel := work{name: "MissLoadFill/serial", unit: "ns/op"}, work{name: "MissLoadFill/callers=32", unit: "ns/op"}
 	for _, k := range kinds {
-		prepare := func(p *pitch) func() error {
+		prepare := func(p *pitch) func(_, _ int) error {
 			get, prefix := k.get(p), p.prefix()
 			var n atomic.Int64
-			return func() error { return get(prefix + ":" + strconv.FormatInt(n.Add(1), 10)) }
+			return func(_, _ int) error { return get(prefix + ":" + strconv.FormatInt(n.Add(1), 10)) }
 		}
-		serial.contestants = append(serial.contestants, contestant{k.name, func(p *pitch) func(*testing.B) {
-			op := prepare(p)
-			return serially(func(int) error { return op() })
-		}})
-		parallel.contestants = append(parallel.contestants, contestant{k.name, func(p *pitch) func(*testing.B) {
-			op := prepare(p)
-			return byCallers(func(_, _ int) error { return op() })
-		}})
+		addBoth(&serial, &parallel, k.name, prepare)
 	}
 	return []work{serial, parallel}
 }

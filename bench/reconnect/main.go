@@ -39,11 +39,7 @@ func draw(out string, curves []string) error {
 		line.Name, line.Style = name, i
 		chart.Lines = append(chart.Lines, line)
 	}
-	svg, err := chart.SVG()
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(out, []byte(report.StandAlone(svg)), 0o644)
+	return chart.WriteFile(out)
 }
 
 // read reads the seconds before and after the loss that the picture shows.

@@ -19,11 +19,8 @@ import (
 func main() {
 	out := flag.String("o", "scaling.svg", "where the picture goes")
 	flag.Parse()
-	err := tables(os.Stdout, 10*time.Second)
-	if err == nil {
-		err = draw(*out, 5*time.Second)
-	}
-	if err != nil {
+	tables(os.Stdout, 10*time.Second)
+	if err := draw(*out, 5*time.Second); err != nil {
 		fmt.Fprintln(os.Stderr, "scaling:", err)
 		os.Exit(1)
 	}
@@ -32,43 +29,25 @@ func main() {
 // sizes are those of the fleets.
 var sizes = []int{10, 50, 200, 500, 1000, 2000, 3000, 5000, 10000}
 
-// normal is a fleet with the options that are the default.
-func normal(stores int, rate float64) fleet {
-	return fleet{stores: stores, rate: rate, bound: time.Second, heartbeat: 250 * time.Millisecond, paced: true, costs: measured}
-}
+// Fleets, by their options.
+var (
+	normal  = fleet{bound: time.Second, heartbeat: 250 * time.Millisecond, paced: true, costs: measured} // those that are the default
+	narrow  = fleet{bound: 250 * time.Millisecond, heartbeat: 125 * time.Millisecond, paced: true, costs: measured}
+	slow    = fleet{bound: 4 * time.Second, heartbeat: time.Second, paced: true, costs: measured}
+	unused  = fleet{bound: 30 * time.Second, heartbeat: 20 * time.Second, paced: true, costs: measured} // no reads for a minute; the first takes a delta along
+	unpaced = fleet{bound: time.Second, heartbeat: 250 * time.Millisecond, costs: measured}             // as it was before messages had a pace
+)
 
-// narrow is one with a bound of 250 ms, and half of that between heartbeats.
-func narrow(stores int, rate float64) fleet {
-	f := normal(stores, rate)
-	f.bound, f.heartbeat = 250*time.Millisecond, 125*time.Millisecond
+// of is the fleet with so many stores, and changes in a second.
+func (f fleet) of(stores int, rate float64) fleet {
+	f.stores, f.rate = stores, rate
 	return f
 }
 
-// slow is one whose heartbeats come every second.
-func slow(stores int, rate float64) fleet {
-	f := normal(stores, rate)
-	f.bound, f.heartbeat = 4*time.Second, time.Second
-	return f
-}
-
-// unused is one of stores without reads for a minute. (The first read takes a delta along.)
-func unused(stores int, rate float64) fleet {
-	f := normal(stores, rate)
-	f.bound, f.heartbeat = 30*time.Second, 20*time.Second
-	return f
-}
-
-// unpaced is one as it was before messages had a pace.
-func unpaced(stores int, rate float64) fleet {
-	f := normal(stores, rate)
-	f.paced = false
-	return f
-}
-
-func tables(w io.Writer, lasts time.Duration) error {
+func tables(w io.Writer, lasts time.Duration) {
 	for _, t := range []struct {
 		title string
-		of    func(stores int, rate float64) fleet
+		fleet fleet
 		rates []float64
 	}{
 		{"A bound of 1 s, heartbeats of 250 ms", normal, []float64{0, 100, 1000}},
@@ -80,7 +59,7 @@ func tables(w io.Writer, lasts time.Duration) error {
 		fmt.Fprintf(w, "%s\n\n| stores | changes/s | server busy | messages/s | a change, p50 / p99 | heard of, p50 / p99 | without proof | B/s per store, in / out |\n|---|---|---|---|---|---|---|---|\n", t.title)
 		for _, rate := range t.rates {
 			for _, n := range sizes {
-				r := simulate(t.of(n, rate), lasts)
+				r := simulate(t.fleet.of(n, rate), lasts)
 				if r.busy > 0.99 {
 					fmt.Fprintf(w, "| %d | %.0f | falls behind | | | | | |\n", n, rate)
 					break
@@ -91,7 +70,6 @@ func tables(w io.Writer, lasts time.Duration) error {
 		}
 		fmt.Fprintln(w)
 	}
-	return nil
 }
 
 func both(p50, p99 time.Duration) string {
@@ -105,9 +83,9 @@ func draw(out string, lasts time.Duration) error {
 	chart := report.Chart{Title: "What a fleet takes its server", X: "stores", Y: "server busy, %", YMax: 100, LogX: true,
 		XTicks: []float64{10, 100, 1000, 10000}}
 	for i, l := range []struct {
-		name string
-		of   func(stores int, rate float64) fleet
-		rate float64
+		name  string
+		fleet fleet
+		rate  float64
 	}{
 		{"1,000 changes/s,\nnot paced", unpaced, 1000},
 		{"1,000 changes/s,\nbound 250 ms", narrow, 1000},
@@ -118,7 +96,7 @@ func draw(out string, lasts time.Duration) error {
 	} {
 		line := report.Line{Name: l.name, Style: i}
 		for _, n := range []int{10, 20, 50, 100, 200, 300, 500, 700, 1000, 1400, 2000, 2500, 3000, 4000, 5000, 7000, 10000} {
-			b := min(100, 100*simulate(l.of(n, l.rate), lasts).busy)
+			b := min(100, 100*simulate(l.fleet.of(n, l.rate), lasts).busy)
 			line.X, line.Y = append(line.X, float64(n)), append(line.Y, b)
 			if b == 100 {
 				break
@@ -126,9 +104,5 @@ func draw(out string, lasts time.Duration) error {
 		}
 		chart.Lines = append(chart.Lines, line)
 	}
-	svg, err := chart.SVG()
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(out, []byte(report.StandAlone(svg)), 0o644)
+	return chart.WriteFile(out)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"regexp"
@@ -45,7 +46,7 @@ fields by the names of its groups: key, and size (bytes), time, ttl, op (which r
 		Example: `  valkey-cli monitor > monitor.txt    # for a while, at a quiet time: it costs the server
   tierctl advise monitor.txt
   tierctl advise access.log --pattern '"GET (?P<key>/api/\S+) [^"]*" 200 (?P<size>\d+)' --hit 80`,
-		Args: exactly(1, "a trace: a file, or - for standard input"),
+		Args: arguments(1, 1, "a trace: a file, or - for standard input"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if err := a.prepare(); err != nil {
 				return err
@@ -167,10 +168,7 @@ func (a *adviser) run(path string) error {
 	if best == 0 {
 		return fmt.Errorf("%s: no read of %d could be a hit, at any size: no key is read twice (%s)", path, len(trace.Requests), a.recognised(trace))
 	}
-	hit := a.hit
-	if hit == 0 {
-		hit = 0.9 * best
-	}
+	hit := cmp.Or(a.hit, 0.9*best)
 	advice, err := bench.Advise(trace.Requests, hit, a.sample)
 	if err != nil {
 		return err

@@ -24,7 +24,7 @@ can bear all reads before.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return noSubcommand(cmd, nil) },
 	}
 	namespace := &cobra.Command{
-		Use: "namespace PATH", Short: "a namespace and all below it", Args: exactly(1, "the path of a namespace"),
+		Use: "namespace PATH", Short: "a namespace and all below it", Args: arguments(1, 1, "the path of a namespace"),
 		Example: "  tierctl bypass namespace docs:technical --for 10m\n  tierctl bypass namespace docs:technical --off",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			given := cmd.Flags().Changed("for")

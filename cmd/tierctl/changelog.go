@@ -222,17 +222,16 @@ type change struct {
 
 var kinds = map[byte]string{'s': "source", 'n': "namespace", 'k': "key", 'w': "declared", 'b': "rollback", 'z': "settling", '~': "later", '|': "later"}
 
+// wholes are the members without a name.
+var wholes = map[string]string{"f": "everything", "~2:bypass": "bypass"}
+
 // kindNames are what --kind takes.
 var kindNames = []string{"source", "namespace", "key", "everything", "declared", "rollback", "settling", "bypass", "later", "lost"}
 
 func changeOf(member string, tick int64) change {
 	c := change{Time: timeOf(tick), Tick: tick, Kind: "unknown", Name: member}
-	if member == "f" {
-		c.Kind, c.Name = "everything", ""
-		return c
-	}
-	if member == "~2:bypass" {
-		c.Kind, c.Name = "bypass", ""
+	if kind := wholes[member]; kind != "" {
+		c.Kind, c.Name = kind, ""
 		return c
 	}
 	if member == "" || kinds[member[0]] == "" {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -108,19 +109,11 @@ func (f *connectionFlags) resolveOption() error {
 			return usagef("--addr %q: want host:port", a)
 		}
 	}
-	if f.user != "" {
-		o.Username = f.user
-	}
-	if f.password != "" {
-		o.Password = f.password
-	}
+	o.Username = cmp.Or(f.user, o.Username)
+	o.Password = cmp.Or(f.password, o.Password)
 	f.password = o.Password
-	if f.db != 0 {
-		o.SelectDB = f.db
-	}
-	if f.sentinel != "" {
-		o.Sentinel.MasterSet = f.sentinel
-	}
+	o.SelectDB = cmp.Or(f.db, o.SelectDB)
+	o.Sentinel.MasterSet = cmp.Or(f.sentinel, o.Sentinel.MasterSet)
 	if err := f.resolveTLS(&o); err != nil {
 		return err
 	}
@@ -135,17 +128,13 @@ func (f *connectionFlags) resolveOption() error {
 }
 
 func (f *connectionFlags) resolveTLS(o *valkey.ClientOption) error {
-	if f.tls || f.ca != "" || f.cert != "" || f.key != "" || f.serverName != "" {
-		if o.TLSConfig == nil {
-			o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-		}
-	}
 	if o.TLSConfig == nil {
-		return nil
+		if !f.tls && cmp.Or(f.ca, f.cert, f.key, f.serverName) == "" {
+			return nil
+		}
+		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
-	if f.serverName != "" {
-		o.TLSConfig.ServerName = f.serverName
-	}
+	o.TLSConfig.ServerName = cmp.Or(f.serverName, o.TLSConfig.ServerName)
 	if f.ca != "" {
 		pem, err := os.ReadFile(f.ca)
 		if err != nil {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/fatih/color"
 	"github.com/spf13/cobra"
@@ -75,7 +74,7 @@ a real invalidation), memory policy, writes, tracking table, output buffers, eac
 and the change log. It writes keys of its own under the prefix, and removes them.
 
 It exits with 3 if it finds an error, or with --strict a warning; else with 0.`,
-		Args: exactly(0, "no arguments"),
+		Args: arguments(0, 0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := c.connect(cmd.Context())
 			if err != nil {
@@ -178,9 +177,8 @@ func (d *doctor) print() error {
 			fmt.Fprintf(d.c.out, "%19s   %s\n", "", f.Link)
 		}
 	}
-	t := tabwriter.NewWriter(d.c.out, 0, 0, 1, ' ', 0)
-	fmt.Fprintf(t, "\n%s, %s, %s\n", plural(counts[levelError], "error"), plural(counts[levelWarning], "warning"), plural(counts[levelNote], "note"))
-	return t.Flush()
+	_, err := fmt.Fprintf(d.c.out, "\n%s, %s, %s\n", plural(counts[levelError], "error"), plural(counts[levelWarning], "warning"), plural(counts[levelNote], "note"))
+	return err
 }
 
 func plural(n int, what string) string {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -73,10 +74,7 @@ func (d *doctor) checkMode(ctx context.Context) {
 func (d *doctor) checkCluster(ctx context.Context) {
 	primaries, replicas := 0, 0
 	for _, n := range d.all {
-		if n.infoErr != nil {
-			continue
-		}
-		if !n.primary() {
+		if n.infoErr != nil || !n.primary() {
 			continue
 		}
 		primaries++
@@ -86,11 +84,8 @@ func (d *doctor) checkCluster(ctx context.Context) {
 				Do: "add a replica to it", Link: pageFailover}, n)
 		}
 	}
-	for _, n := range d.all {
-		if n.infoErr == nil {
-			d.checkFailed(ctx, n)
-			break
-		}
+	if i := slices.IndexFunc(d.all, func(n *node) bool { return n.infoErr == nil }); i >= 0 {
+		d.checkFailed(ctx, d.all[i])
 	}
 	if len(d.all) == 0 {
 		d.add(finding{Check: "mode", Level: levelError, Says: "it answers as a node of a cluster, and names no server", Do: "check the address", Link: pageAway})

@@ -93,12 +93,10 @@ func (d *doctor) checkRights(ctx context.Context) {
 			missing++
 		}
 	}
-	for _, r := range d.subscriptions(ctx) {
-		tried++
-		if r.err != nil {
-			d.addRight(r.right, r.err)
-			missing++
-		}
+	tried++
+	if r, err := d.subscribe(ctx); denied(err) {
+		d.addRight(r, err)
+		missing++
 	}
 	_ = d.s.ask1(ctx, on, "DEL", key, key+"log").Error() // they have a TTL, or hold nothing
 	if missing == 0 {
@@ -136,13 +134,8 @@ func (d *doctor) ownerOf(ctx context.Context, key string) (valkey.Client, error)
 	return nil, errors.New("no primary has the slot of doctor's own key: rights are not tried")
 }
 
-type triedRight struct {
-	right
-	err error
-}
-
-// subscriptions tries to subscribe, which takes a connection of its own.
-func (d *doctor) subscriptions(ctx context.Context) []triedRight {
+// subscribe tries to subscribe, which takes a connection of its own.
+func (d *doctor) subscribe(ctx context.Context) (right, error) {
 	r := right{name: "subscribe", level: levelWarning, without: "changes of other processes are seen with the heartbeat, not at once"}
 	subscribe := d.s.B().Subscribe().Channel(d.s.channel()).Build()
 	if d.s.isCluster() {
@@ -152,9 +145,5 @@ func (d *doctor) subscriptions(ctx context.Context) []triedRight {
 	ctx, cancel := context.WithTimeout(ctx, min(d.s.timeout, 2*time.Second))
 	defer cancel()
 	hooked := valkey.WithOnSubscriptionHook(ctx, func(valkey.PubSubSubscription) { cancel() })
-	err := d.s.Receive(hooked, subscribe, func(valkey.PubSubMessage) {})
-	if !denied(err) {
-		err = nil
-	}
-	return []triedRight{{r, err}}
+	return r, d.s.Receive(hooked, subscribe, func(valkey.PubSubMessage) {})
 }

@@ -209,7 +209,7 @@ func (d *doctor) checkLog(ctx context.Context) {
 			"name fewer distinct sources, shorten WithMaxTTL, or raise maxmemory"
 		f.Link = pageTablesOOM
 	default:
-		f.Says = fmt.Sprintf("%s, latest change %s", countOf(int(log.Scopes), "scope"), timeOf(log.Tick).Format(timeFormat))
+		f.Says = fmt.Sprintf("%s, latest change %s", plural(int(log.Scopes), "scope"), timeOf(log.Tick).Format(timeFormat))
 	}
 	d.add(f)
 }

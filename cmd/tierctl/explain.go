@@ -64,12 +64,7 @@ Cache.Explain does. Whether a value is of the type that a reader wants is known 
 
 A stored value's bytes are not shown. Its key, namespace and sources are.`,
 		Example: "  tierctl explain docs:technical 'How do I shut down a server?'",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 1 && len(args) != 2 {
-				return usagef("%s wants a namespace and a key, or the server's name of an entry", subcommand(cmd))
-			}
-			return nil
-		},
+		Args:    arguments(1, 2, "a namespace and a key, or the server's name of an entry"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			e, err := c.named(args)
 			if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"text/tabwriter"
@@ -13,7 +14,12 @@ import (
 )
 
 // reports reads what processes tell of themselves.
-func (s *server) reports(ctx context.Context) ([]fleet.Report, time.Time, error) {
+func (c *command) reports(ctx context.Context) ([]fleet.Report, time.Time, error) {
+	s, err := c.connect(ctx)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	defer s.Close()
 	log, err := s.readLog(ctx)
 	if err != nil {
 		return nil, time.Time{}, err
@@ -50,14 +56,9 @@ func (c *command) fleetCommand() *cobra.Command {
 		Short: "the processes that use the stores: how they are connected, their lag, what they read",
 		Long: `fleet lists the processes whose stores are opened with tier.WithReport, which write a report every ten seconds.
 The lag is the age of what a process knows of changes.`,
-		Args: exactly(0, "no arguments"),
+		Args: arguments(0, 0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := c.connect(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer s.Close()
-			reports, now, err := s.reports(cmd.Context())
+			reports, now, err := c.reports(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -78,12 +79,8 @@ func (c *command) printFleet(reports []fleet.Report, now time.Time) error {
 	fmt.Fprintln(w, "process\tup\tmode\tlag\treads/s\tlocal\tremote\tloads/s\tentries\tlocal size\ttrouble")
 	for i := range reports {
 		r := &reports[i]
-		trouble := r.Trouble()
-		if trouble == "" {
-			trouble = "none"
-		}
 		fmt.Fprintf(w, "%s/%d\t%v\t%s\t%v\t%.4g\t%s\t%s\t%.4g\t%d\t%s\t%s\n", printable(r.Host), r.PID, now.Sub(r.Opened).Round(time.Second), printable(r.Mode),
-			r.Lag(), r.Reads, share(r.Local, r.Reads), share(r.Remote, r.Reads), r.Loads, r.Entries, bytesOf(r.Bytes), trouble)
+			r.Lag(), r.Reads, share(r.Local, r.Reads), share(r.Remote, r.Reads), r.Loads, r.Entries, bytesOf(r.Bytes), cmp.Or(r.Trouble(), "none"))
 	}
 	return w.Flush()
 }
@@ -102,24 +99,19 @@ func (c *command) topCommand() *cobra.Command {
 		Short: "the keys that the fleet reads most",
 		Long: `top adds up the keys that the processes of fleet read most, as their last reports say. Reports have keys as hashes: what is
 printed is the server's name of the entry, which tierctl explain takes.`,
-		Args: exactly(0, "no arguments"),
+		Args: arguments(0, 0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if most < 1 {
 				return usagef("--top %d: must be at least 1", most)
 			}
-			s, err := c.connect(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer s.Close()
-			reports, _, err := s.reports(cmd.Context())
+			reports, _, err := c.reports(cmd.Context())
 			if err != nil {
 				return err
 			}
 			totals := fleet.Top(reports)
 			rows := make([]topRow, 0, min(most, len(totals)))
 			for _, t := range totals[:min(most, len(totals))] {
-				rows = append(rows, topRow{t.PerSecond, t.Processes, t.Namespace, namespacePrefix(s.prefix, t.Namespace) + ":{" + t.Hash + "}"})
+				rows = append(rows, topRow{t.PerSecond, t.Processes, t.Namespace, namespacePrefix(c.connection.prefix, t.Namespace) + ":{" + t.Hash + "}"})
 			}
 			if c.json {
 				return c.printJSON(rows)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -28,7 +29,7 @@ An argument of - is a list on standard input, one name a line.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return noSubcommand(cmd, nil) },
 	}
 	// record has the names change, in portions that fit into a request.
-	record := func(ctx context.Context, what string, names []string, change func(context.Context, *tier.Store, []string) (tier.AsOf, error)) error {
+	record := func(ctx context.Context, what string, names []string, change func(*tier.Store, context.Context, ...string) (tier.AsOf, error)) error {
 		if settle < 0 || settle > mostSettle {
 			return usagef("--settle %v: must be between 0 and %v", settle, mostSettle)
 		}
@@ -39,46 +40,36 @@ An argument of - is a list on standard input, one name a line.`,
 		defer store.Close()
 		var asOf tier.AsOf
 		for portion := range slices.Chunk(names, 10_000) {
-			if asOf, err = change(ctx, store, portion); err != nil {
+			if asOf, err = change(store, ctx, portion...); err != nil {
 				return fmt.Errorf("it is not known whether the change was recorded, and it does no harm to repeat it: %w", err)
 			}
 		}
 		return c.printRecorded(what, len(names), asOf, settle)
 	}
-	source := &cobra.Command{
-		Use: "source ID...", Short: "sources that values were made from", Args: atLeast(1, "the ids of sources"),
+	// named has what the arguments name change.
+	named := func(cmd *cobra.Command, check func(string) error, change func(*tier.Store, context.Context, ...string) (tier.AsOf, error)) *cobra.Command {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			names, err := c.list(args)
+			if err != nil {
+				return err
+			}
+			if err := checkAll(names, check); err != nil {
+				return err
+			}
+			return record(cmd.Context(), cmd.Name(), names, change)
+		}
+		return cmd
+	}
+	source := named(&cobra.Command{
+		Use: "source ID...", Short: "sources that values were made from", Args: arguments(1, unbounded, "the ids of sources"),
 		Example: "  tierctl invalidate source doc-42\n  tierctl invalidate source - < ids.txt",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ids, err := c.list(args)
-			if err != nil {
-				return err
-			}
-			if err := checkAll(ids, invalidation.CheckSource); err != nil {
-				return err
-			}
-			return record(cmd.Context(), "source", ids, func(ctx context.Context, s *tier.Store, ids []string) (tier.AsOf, error) {
-				return s.InvalidateSource(ctx, ids...)
-			})
-		},
-	}
-	namespace := &cobra.Command{
-		Use: "namespace PATH...", Short: "namespaces and all below them", Args: atLeast(1, "the paths of namespaces"),
+	}, invalidation.CheckSource, (*tier.Store).InvalidateSource)
+	namespace := named(&cobra.Command{
+		Use: "namespace PATH...", Short: "namespaces and all below them", Args: arguments(1, unbounded, "the paths of namespaces"),
 		Example: "  tierctl invalidate namespace docs:technical",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			paths, err := c.list(args)
-			if err != nil {
-				return err
-			}
-			if err := checkAll(paths, invalidation.CheckNamespace); err != nil {
-				return err
-			}
-			return record(cmd.Context(), "namespace", paths, func(ctx context.Context, s *tier.Store, paths []string) (tier.AsOf, error) {
-				return s.InvalidateNamespace(ctx, paths...)
-			})
-		},
-	}
+	}, invalidation.CheckNamespace, (*tier.Store).InvalidateNamespace)
 	all := &cobra.Command{
-		Use: "all", Short: "everything of the prefix; asks first if it is called on a terminal", Args: exactly(0, "no arguments"),
+		Use: "all", Short: "everything of the prefix; asks first if it is called on a terminal", Args: arguments(0, 0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !yes && c.asksOnTTY {
 				question := fmt.Sprintf("Every entry of prefix %q will be loaded again, by whichever process asks for it. Go on? [y/N] ", c.connection.prefix)
@@ -86,14 +77,14 @@ An argument of - is a list on standard input, one name a line.`,
 					return err
 				}
 			}
-			return record(cmd.Context(), "everything", []string{""}, func(ctx context.Context, s *tier.Store, _ []string) (tier.AsOf, error) {
+			return record(cmd.Context(), "everything", []string{""}, func(s *tier.Store, ctx context.Context, _ ...string) (tier.AsOf, error) {
 				return s.InvalidateAll(ctx)
 			})
 		},
 	}
 	all.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	key := &cobra.Command{
-		Use: "key NAMESPACE KEY...", Short: "single keys, as Delete does", Args: atLeast(2, "a namespace and keys"),
+		Use: "key NAMESPACE KEY...", Short: "single keys, as Delete does", Args: arguments(2, unbounded, "a namespace and keys"),
 		Long: `key removes entries from the remote tier, and ends every process's local copy and running load of them, as the
 stores' own Delete does.`,
 		Example: "  tierctl invalidate key docs:technical 'How do I shut down a server?'",
@@ -156,29 +147,22 @@ func (c *command) printRecorded(what string, n int, asOf tier.AsOf, settle time.
 			Settles milliseconds `json:"settlesInMs,omitempty"`
 		}{what, n, asOf.String(), timeOf(int64(asOf.Tick)), milliseconds(settle)})
 	}
-	verb := "changed"
-	if what == "key" {
-		verb = "deleted"
+	changed := plural(n, what) + " changed"
+	switch what {
+	case "key":
+		changed = plural(n, what) + " deleted"
+	case "everything":
+		changed = "everything changed"
 	}
 	settles := ""
 	if settle > 0 {
 		settles = fmt.Sprintf("; what is loaded until %v from now ends then", settle)
 	}
-	_, err := fmt.Fprintf(c.out, "%s %s as of %s (%s)%s\n", countOf(n, what), verb, asOf, timeOf(int64(asOf.Tick)).Format(timeFormat), settles)
+	_, err := fmt.Fprintf(c.out, "%s as of %s (%s)%s\n", changed, asOf, timeOf(int64(asOf.Tick)).Format(timeFormat), settles)
 	return err
 }
 
 const timeFormat = "2006-01-02 15:04:05.000 UTC"
-
-func countOf(n int, what string) string {
-	switch {
-	case what == "everything":
-		return what
-	case n == 1:
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
 
 // list replaces an argument of - by the lines of standard input.
 func (c *command) list(args []string) (out []string, err error) {
@@ -227,18 +211,13 @@ func (c *command) confirm(ctx context.Context, question string) (bool, error) {
 // subcommand is what follows tierctl in a call.
 func subcommand(cmd *cobra.Command) string { return strings.TrimPrefix(cmd.CommandPath(), "tierctl ") }
 
-func exactly(n int, want string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) != n {
-			return usagef("%s wants %s", subcommand(cmd), want)
-		}
-		return nil
-	}
-}
+// unbounded is of subcommands that take any number of arguments.
+const unbounded = math.MaxInt
 
-func atLeast(n int, want string) cobra.PositionalArgs {
+// arguments refuses a call of a subcommand with fewer or more arguments.
+func arguments(least, most int, want string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) < n {
+		if len(args) < least || len(args) > most {
 			return usagef("%s wants %s", subcommand(cmd), want)
 		}
 		return nil

@@ -27,7 +27,7 @@ leaves to their TTL. It looks at all keys of the server, in steps of 1000, and s
 When it is interrupted, or the server goes away, it prints how to resume it. What was resumed does not invalidate
 again.`,
 		Example: "  tierctl purge docs:technical\n  tierctl purge docs:technical --resume 0:12345",
-		Args:    exactly(1, "a namespace"),
+		Args:    arguments(1, 1, "a namespace"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkAll(args, invalidation.CheckNamespace); err != nil {
 				return err
@@ -80,7 +80,7 @@ func (c *command) purge(ctx context.Context, namespace, resume string) error {
 		}
 		return err
 	}
-	_, err = fmt.Fprintf(c.out, "%s removed of %d looked at\n", countOf(int(done.Removed), "key"), done.Scanned)
+	_, err = fmt.Fprintf(c.out, "%s removed of %d looked at\n", plural(int(done.Removed), "key"), done.Scanned)
 	return err
 }
 

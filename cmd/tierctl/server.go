@@ -118,14 +118,12 @@ func newClient(ctx context.Context, o valkey.ClientOption, timeout time.Duration
 		}()
 		return nil, err
 	}
-	wait := time.NewTimer(2 * timeout)
-	defer wait.Stop()
 	select {
 	case m := <-done:
 		return m.client, m.err
 	case <-ctx.Done():
 		return abandon(ctx.Err())
-	case <-wait.C:
+	case <-time.After(2 * timeout):
 		return abandon(fmt.Errorf("no answer within %v", 2*timeout))
 	}
 }

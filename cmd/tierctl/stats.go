@@ -83,7 +83,7 @@ func (c *command) statsCommand() *cobra.Command {
 which come in the order of their hashes; --all looks at every key.
 
 What each process has done is not in the server: Store.Stats has it.`,
-		Args: exactly(0, "no arguments"),
+		Args: arguments(0, 0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if sample < 1 || depth < 0 || top < 0 {
 				return usagef("--sample must be at least 1, --depth and --top at least 0")
@@ -330,7 +330,7 @@ func (c *command) printStats(st *statistics, top int) error {
 	bold := c.paint(color.Bold)
 	t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 	if l := st.Log; l.Present {
-		fmt.Fprintf(t, "change log\t%s\n", bold(countOf(int(l.Scopes), "scope")))
+		fmt.Fprintf(t, "change log\t%s\n", bold(plural(int(l.Scopes), "scope")))
 		fmt.Fprintf(t, "position\t%s@%d, %s, %v ago\n", l.Incarnation, l.Tick, l.TickTime.Format(timeFormat), round(time.Duration(l.Age)))
 		if l.FloorTime != nil {
 			fmt.Fprintf(t, "floor\t%s: entries from before are not believed\n", l.FloorTime.Format(timeFormat))
@@ -397,7 +397,7 @@ func (c *command) printSample(s sampleStats) error {
 	if s.Measured == "length" {
 		basis += "; memory from lengths, since this user may not ask for MEMORY USAGE"
 	}
-	others := countOf(int(s.Others), "key") + " are no entries"
+	others := plural(int(s.Others), "key") + " are no entries"
 	if s.Others == 1 {
 		others = "1 key is no entry"
 	}

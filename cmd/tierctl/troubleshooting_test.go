@@ -165,7 +165,7 @@ func TestThePageOfTroubleshootingIsRight(t *testing.T) {
 		}
 		assert.Regexp(t, `volatile-lru +[1-9]\d* `, x.tierctl(t, "stats").out, "evicted is not 0")
 		s.Do(t, "CONFIG", "SET", "maxmemory-policy", "noeviction")
-		s.Do(t, "CONFIG", "SET", "maxmemory", "1mb")
+		s.Do(t, "CONFIG", "SET", "maxmemory", "100kb")
 		got := tierctl(t, nil, "doctor", "--addr", s.Addr, "--prefix", x.prefix)
 		assert.Equal(t, exitFindings, got.status)
 		says(got, "error memory memory is full")

@@ -48,7 +48,7 @@ With client tracking (the default) Set and Delete of single keys are not in the 
 
 The filters are alternatives: a change is printed if it passes one. --kind holds besides.`,
 		Example: "  tierctl watch --since 10m\n  tierctl watch --source doc-42 --namespace docs\n  tierctl watch --json --kind everything,lost --count 1",
-		Args:    exactly(0, "no arguments"),
+		Args:    arguments(0, 0, "no arguments"),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return w.run(cmd.Context()) },
 	}
 	f := cmd.Flags()

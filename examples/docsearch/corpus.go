@@ -31,20 +31,19 @@ func newCorpus(docs []Document) (*Corpus, error) {
 	return c, nil
 }
 
-// Len is the number of documents, Packages of those that describe a package.
-func (c *Corpus) Len() int { return c.count(func(Document) bool { return true }) }
-
-// Packages is the number of documents that describe a package.
-func (c *Corpus) Packages() int {
-	return c.count(func(d Document) bool { return d.Kind == "package" })
-}
-
-func (c *Corpus) count(want func(Document) bool) int {
+// Len is the number of documents.
+func (c *Corpus) Len() int {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	n := 0
+	return len(c.docs)
+}
+
+// Packages is the number of documents that describe a package.
+func (c *Corpus) Packages() (n int) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
 	for _, d := range c.docs {
-		if want(d) {
+		if d.Kind == "package" {
 			n++
 		}
 	}
@@ -81,15 +80,15 @@ func (c *Corpus) Edit(id string, rewrite func(text string) string) error {
 
 // Retrieve returns the n documents that fit the question best, the best first.
 func (c *Corpus) Retrieve(question string, n int) ([]Document, error) {
-	hits, err := c.index.Search(question, n)
+	ids, err := c.index.Search(question, n)
 	if err != nil {
 		return nil, err
 	}
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	docs := make([]Document, len(hits))
-	for i, h := range hits {
-		docs[i] = c.docs[h.ID]
+	docs := make([]Document, len(ids))
+	for i, id := range ids {
+		docs[i] = c.docs[id]
 	}
 	return docs, nil
 }

@@ -28,15 +28,15 @@ func newHandler(s *Service) http.Handler {
 	h := &handler{s}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", h.page)
-	mux.HandleFunc("GET /ask", h.ask)
-	mux.HandleFunc("GET /docs/{id...}", h.document)
-	mux.HandleFunc("PUT /docs/{id...}", h.edit(func(_, body string) string { return body }))
-	mux.HandleFunc("POST /docs/{id...}", h.edit(func(old, body string) string { return old + "\n" + body }))
-	mux.HandleFunc("POST /invalidate/source/{name...}", h.invalidate((*tier.Store).InvalidateSource))
-	mux.HandleFunc("POST /invalidate/namespace/{name...}", h.invalidate((*tier.Store).InvalidateNamespace))
-	mux.HandleFunc("POST /invalidate/all", h.invalidate(
+	mux.Handle("GET /ask", answering(h.ask))
+	mux.Handle("GET /docs/{id...}", answering(h.document))
+	mux.Handle("PUT /docs/{id...}", h.edit(func(_, body string) string { return body }))
+	mux.Handle("POST /docs/{id...}", h.edit(func(old, body string) string { return old + "\n" + body }))
+	mux.Handle("POST /invalidate/source/{name...}", h.invalidate((*tier.Store).InvalidateSource))
+	mux.Handle("POST /invalidate/namespace/{name...}", h.invalidate((*tier.Store).InvalidateNamespace))
+	mux.Handle("POST /invalidate/all", h.invalidate(
 		func(s *tier.Store, ctx context.Context, _ ...string) (tier.AsOf, error) { return s.InvalidateAll(ctx) }))
-	mux.HandleFunc("GET /stats", h.stats)
+	mux.Handle("GET /stats", answering(h.stats))
 	for _, r := range s.replicas {
 		mux.Handle("/debug/tiercache/"+r.Name+"/", tierdebug.New(r.Store, tierdebug.WithActions()))
 	}
@@ -45,6 +45,18 @@ func newHandler(s *Service) http.Handler {
 }
 
 type handler struct{ *Service }
+
+// answering serves what it returns as JSON, or its error.
+type answering func(w http.ResponseWriter, r *http.Request) (any, error)
+
+func (f answering) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := f(w, r)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	respond(w, http.StatusOK, body)
+}
 
 const (
 	maxQuestion = 1000    // bytes
@@ -62,14 +74,10 @@ type reply struct {
 	Latency  string   `json:"latency"`
 }
 
-func (h *handler) ask(w http.ResponseWriter, r *http.Request) {
+func (h *handler) ask(w http.ResponseWriter, r *http.Request) (any, error) {
 	read, err := h.read(w, r)
-	if err != nil {
-		fail(w, err)
-		return
-	}
-	respond(w, http.StatusOK, reply{read.Question.Text, read.Question.Area, read.Value.Text,
-		read.Value.Sources, read.Replica, read.From, latency(read.Latency)})
+	return reply{read.Question.Text, read.Question.Area, read.Value.Text,
+		read.Value.Sources, read.Replica, read.From, latency(read.Latency)}, err
 }
 
 // read answers the question of a request, and says in headers how it came by the answer, even if
@@ -99,70 +107,57 @@ func (h *handler) read(w http.ResponseWriter, r *http.Request) (Read, error) {
 	return read, err
 }
 
-func (h *handler) document(w http.ResponseWriter, r *http.Request) {
+func (h *handler) document(_ http.ResponseWriter, r *http.Request) (any, error) {
 	d, ok := h.corpus.Document(r.PathValue("id"))
 	if !ok {
-		fail(w, noDocument(r.PathValue("id")))
-		return
+		return nil, noDocument(r.PathValue("id"))
 	}
-	respond(w, http.StatusOK, map[string]string{"id": d.ID, "kind": d.Kind, "text": d.Text})
+	return map[string]string{"id": d.ID, "kind": d.Kind, "text": d.Text}, nil
 }
 
 // edit rewrites a document and then invalidates what was made from it: in this order, or an answer
 // could be made from the old text after the invalidation.
-func (h *handler) edit(rewrite func(old, body string) string) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
+func (h *handler) edit(rewrite func(old, body string) string) answering {
+	return func(w http.ResponseWriter, r *http.Request) (any, error) {
 		id := r.PathValue("id")
 		replica, err := h.replica(r)
 		if err != nil {
-			fail(w, err)
-			return
+			return nil, err
 		}
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxDocument))
 		if err != nil {
-			fail(w, badRequest("body: %v", err))
-			return
+			return nil, badRequest("body: %v", err)
 		}
 		if err := h.corpus.Edit(id, func(old string) string { return rewrite(old, string(body)) }); err != nil {
-			fail(w, err)
-			return
+			return nil, err
 		}
 		// The edit is made: the caches must hear of it even if the client has gone.
 		asOf, err := replica.Store.InvalidateSource(context.WithoutCancel(r.Context()), id)
-		if err != nil {
-			fail(w, err)
-			return
-		}
-		respond(w, http.StatusOK, map[string]string{"edited": id, "asOf": asOf.String()})
+		return map[string]string{"edited": id, "asOf": asOf.String()}, err
 	}
 }
 
 // invalidate serves one of the store's three ways to invalidate.
-func (h *handler) invalidate(change func(*tier.Store, context.Context, ...string) (tier.AsOf, error)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
+func (h *handler) invalidate(change func(*tier.Store, context.Context, ...string) (tier.AsOf, error)) answering {
+	return func(_ http.ResponseWriter, r *http.Request) (any, error) {
 		replica, err := h.replica(r)
 		if err != nil {
-			fail(w, err)
-			return
+			return nil, err
 		}
 		asOf, err := change(replica.Store, r.Context(), r.PathValue("name"))
-		if err != nil {
-			if !errors.Is(err, tier.ErrUnavailable) {
-				err = badRequest("%v", err) // the store found the name wanting
-			}
-			fail(w, err)
-			return
+		if err != nil && !errors.Is(err, tier.ErrUnavailable) {
+			err = badRequest("%v", err) // the store found the name wanting
 		}
-		respond(w, http.StatusOK, map[string]string{"invalidated": r.URL.Path, "asOf": asOf.String()})
+		return map[string]string{"invalidated": r.URL.Path, "asOf": asOf.String()}, err
 	}
 }
 
-func (h *handler) stats(w http.ResponseWriter, _ *http.Request) {
+func (h *handler) stats(http.ResponseWriter, *http.Request) (any, error) {
 	stats := map[string]rates{}
 	for _, replica := range h.replicas {
 		stats["replica "+replica.Name] = ratesOf(replica.Store.Stats())
 	}
-	respond(w, http.StatusOK, stats)
+	return stats, nil
 }
 
 // replica returns the replica that a request asks for.

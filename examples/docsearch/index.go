@@ -19,12 +19,6 @@ type Index struct {
 	english analysis.Analyzer
 }
 
-// Hit is a document that matches a search, the better the higher its score.
-type Hit struct {
-	ID    string
-	Score float64
-}
-
 // entry is what of a document is indexed. The words of its name count apart from its text: the
 // comment on Shutdown may never say "server", but its name, net/http.Server.Shutdown, does.
 type entry struct {
@@ -74,8 +68,8 @@ func (ix *Index) Put(d Document) error {
 	return ix.bleve.Index(d.ID, entry{words(d.ID), d.Text})
 }
 
-// Search returns the n documents that match question best.
-func (ix *Index) Search(question string, n int) ([]Hit, error) {
+// Search returns the ids of the n documents that match question best, the best first.
+func (ix *Index) Search(question string, n int) ([]string, error) {
 	name := bleve.NewMatchQuery(question)
 	name.SetField("name")
 	text := bleve.NewMatchQuery(question)
@@ -85,11 +79,11 @@ func (ix *Index) Search(question string, n int) ([]Hit, error) {
 	if err != nil {
 		return nil, fmt.Errorf("search: %w", err)
 	}
-	hits := make([]Hit, len(result.Hits))
+	ids := make([]string, len(result.Hits))
 	for i, h := range result.Hits {
-		hits[i] = Hit{h.ID, h.Score}
+		ids[i] = h.ID
 	}
-	return hits, nil
+	return ids, nil
 }
 
 // Terms returns the distinct words of text as the index sees them: stemmed, without stop words.

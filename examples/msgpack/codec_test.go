@@ -22,7 +22,7 @@ type Answer struct {
 }
 
 func TestValuesComeBack(t *testing.T) {
-	s, err := tier.Open(t.Context())
+	s, err := tier.Open(t.Context(), tier.WithRemoteTimeout(10*time.Second))
 	require.NoError(t, err)
 	defer s.Close()
 	views, err := tier.New[Answer](s, "docs", tier.WithCodec(msgpackCodec{}))

@@ -93,7 +93,7 @@ func TestNearlyEveryNameIsDocumentedAndThereAreFew(t *testing.T) {
 		n, d := s.Count()
 		t.Logf("%-16s %3d names, %3d documented", dir, n, d)
 		all, documented = all+n, documented+d
-		for _, name := range s.Names {
+		for _, name := range s {
 			if !name.Documented {
 				t.Logf("without a comment: %s", name.Line)
 			}

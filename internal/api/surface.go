@@ -21,9 +21,7 @@ type Name struct {
 }
 
 // Surface is what a package exports.
-type Surface struct {
-	Names []Name
-}
+type Surface []Name
 
 // Read returns what the package in a folder exports, by all its files, whatever system they are for.
 func Read(dir, pkg string) (s Surface, err error) {
@@ -45,12 +43,12 @@ func Read(dir, pkg string) (s Surface, err error) {
 		}
 	}
 	slices.SortFunc(r.names, func(a, b Name) int { return strings.Compare(a.Line, b.Line) })
-	return Surface{r.names}, nil
+	return r.names, nil
 }
 
 // Lines returns the text of the package's file in api.
 func (s Surface) Lines() (lines []string) {
-	for _, n := range s.Names {
+	for _, n := range s {
 		mark := ""
 		if n.Deprecated {
 			mark = " //deprecated"
@@ -65,7 +63,7 @@ func (s Surface) Lines() (lines []string) {
 
 // Count returns how many names there are that are not deprecated, and how many of them are documented.
 func (s Surface) Count() (names, documented int) {
-	for _, n := range s.Names {
+	for _, n := range s {
 		if n.Deprecated {
 			continue
 		}

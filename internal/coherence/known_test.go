@@ -32,13 +32,13 @@ type node struct {
 
 const nodeStaleness = 200 * time.Millisecond
 
-func newNode(t *testing.T, addr, prefix string) *node {
+func newNode(t *testing.T, addr, prefix string, options ...tier.Option) *node {
 	p, err := faultproxy.Start(addr, 1)
 	require.NoError(t, err)
 	t.Cleanup(p.Close)
-	s, err := tier.Open(context.Background(), tier.WithValkey("valkey://"+p.Addr()), tier.WithPrefix(prefix),
-		tier.WithMaxStaleness(nodeStaleness), tier.WithHeartbeat(20*time.Millisecond), tier.WithRemoteTimeout(100*time.Millisecond),
-		tier.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil))))
+	s, err := tier.Open(context.Background(), append([]tier.Option{tier.WithValkey("valkey://" + p.Addr()), tier.WithPrefix(prefix),
+		tier.WithMaxStaleness(nodeStaleness), tier.WithHeartbeat(20 * time.Millisecond), tier.WithRemoteTimeout(10 * time.Second),
+		tier.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil)))}, options...)...)
 	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
 	c, err := tier.New[int64](s, "known")
@@ -159,7 +159,7 @@ func TestI6ASetThatARestartLostIsNotAnOldValue(t *testing.T) {
 //	A: reads k
 func TestI1ASetThatFailedDoesNotOverwriteALaterOne(t *testing.T) {
 	s := valkeytest.Start(t)
-	a := newNode(t, s.Addr, "p")
+	a := newNode(t, s.Addr, "p", tier.WithRemoteTimeout(time.Second))
 	a.synced()
 	a.proxy.FreezePresent()
 	require.ErrorIs(t, a.cache.Set(context.Background(), "k", 1), tier.ErrUnavailable)

@@ -89,7 +89,7 @@ func TestWhatDoesNotGoTogetherIsRefusedOrCoherent(t *testing.T) {
 			require.NotEmpty(t, members)
 			require.Eventually(t, func() bool {
 				for _, m := range members {
-					if m.tally.Reads.Load() < 100_000 || m.tally.Changes.Load() < 200 {
+					if m.tally.Reads.Load() < 30_000 || m.tally.Changes.Load() < 100 {
 						return false
 					}
 				}

@@ -365,10 +365,8 @@ func (m *Member) loadOne(ctx context.Context, s int, n int64, slowly bool) Value
 
 // wait is how slow loaders spend their time.
 func wait(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
 	select {
-	case <-t.C:
+	case <-time.After(d):
 	case <-ctx.Done():
 	}
 }

@@ -2,6 +2,7 @@ package faultproxy
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"net"
@@ -108,9 +109,8 @@ func (c *conn) dial() bool {
 	if !c.lanes[ToServer].pass() {
 		return false
 	}
-	_, _, target := c.p.policy(ToServer)
 	d := net.Dialer{Timeout: connectTimeout}
-	server, err := d.DialContext(c.gone, "tcp", target)
+	server, err := d.DialContext(c.gone, "tcp", c.p.policy(ToServer).target)
 	if err != nil {
 		return false
 	}
@@ -163,7 +163,7 @@ func (l *lane) pump(from net.Conn) {
 
 // await has a message be late. What follows it is no sooner.
 func (l *lane) await(m *message) bool {
-	d := l.c.p.delay(l.d)
+	d := l.c.p.policy(l.d).delay
 	if d <= 0 {
 		return true
 	}
@@ -225,7 +225,7 @@ var confirmations = map[string]bool{
 // handle does to a message what the first rule that matches says. It returns
 // false when the connection is gone.
 func (l *lane) handle(m *message) bool {
-	rules, _, _ := l.c.p.policy(l.d)
+	rules := l.c.p.policy(l.d).rules
 	class := l.class(m)
 	if class != Push && l.queue(m) {
 		l.c.p.done[Hold].Add(1)
@@ -280,23 +280,17 @@ func (l *lane) act(r *Rule, m *message) bool {
 }
 
 func (l *lane) later(d time.Duration, m *message) {
-	select {
-	case <-time.After(d):
+	if l.c.pause(d) {
 		l.write(m)
-	case <-l.c.gone.Done():
 	}
 }
 
 // reorder collects messages until there are enough of them.
 func (l *lane) reorder(r *Rule, m *message) bool {
-	window := r.Window
-	if window == 0 {
-		window = defaultWindow
-	}
 	l.mu.Lock()
 	l.pool = append(l.pool, m)
 	var out []*message
-	if len(l.pool) >= window {
+	if len(l.pool) >= cmp.Or(r.Window, defaultWindow) {
 		out, l.pool = l.pool, nil
 		l.rng.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
 	}
@@ -343,7 +337,7 @@ func (l *lane) writeLocked(ms ...*message) bool {
 			if !l.pass() {
 				return false
 			}
-			_, rate, _ := l.c.p.policy(l.d)
+			rate := l.c.p.policy(l.d).rate
 			n := len(rest)
 			if rate > 0 {
 				n = min(n, max(1, rate/throttleSteps))
@@ -360,7 +354,7 @@ func (l *lane) writeLocked(ms ...*message) bool {
 // cutAt reports whether the connection is to end within the next n bytes, and
 // after how many. It is called with writing held.
 func (l *lane) cutAt(n int) (int, bool) {
-	most := l.c.p.cutWithin()
+	most := l.c.p.policy(l.d).cut
 	if most <= 0 {
 		l.left = 0
 		return 0, false

@@ -259,25 +259,20 @@ func (p *Proxy) newConn(client net.Conn) *conn {
 
 func (p *Proxy) forget(c *conn) { p.set(func() { delete(p.conns, c) }) }
 
-// policy is what applies to a direction now.
-func (p *Proxy) policy(d Direction) (rules []Rule, rate int, target string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.rules, p.rates[d], p.target
+// policy is what applies to a direction.
+type policy struct {
+	rules  []Rule
+	rate   int           // bytes per second; 0 is no limit
+	delay  time.Duration // by which messages are late at most
+	cut    int           // after how many bytes connections end at most; 0: they do not
+	target string
 }
 
-// delay is by how much messages of a direction are late at most.
-func (p *Proxy) delay(d Direction) time.Duration {
+// policy returns what applies to a direction now.
+func (p *Proxy) policy(d Direction) policy {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.delays[d]
-}
-
-// cutWithin is after how many bytes connections end at most, or 0.
-func (p *Proxy) cutWithin() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.cut
+	return policy{p.rules, p.rates[d], p.delays[d], p.cut, p.target}
 }
 
 // greeting returns what a new connection is to be told instead of being

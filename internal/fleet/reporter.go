@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"maps"
 	mrand "math/rand/v2"
 	"slices"
@@ -105,11 +106,7 @@ func (r *Reporter) write(ctx context.Context, report Report) error {
 }
 
 // errFull: nearly as many processes report as can.
-var errFull = errorText("all slots that were looked at are taken")
-
-type errorText string
-
-func (e errorText) Error() string { return string(e) }
+var errFull = errors.New("all slots that were looked at are taken")
 
 // Read returns the reports of all processes, by host and process id.
 func Read(ctx context.Context, conn Conn, prefix string, now time.Time) ([]Report, error) {

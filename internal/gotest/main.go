@@ -91,7 +91,7 @@ func (p part) String() string {
 
 // runAll runs every part and reports whether nothing failed.
 func runAll(args []string, out io.Writer) bool {
-	var r results
+	r := results{ran: make(map[skip]bool)}
 	begun := time.Now()
 	for _, lanes := range parse(args) {
 		r.runTogether(lanes, out)

@@ -64,9 +64,6 @@ func (r *results) begin(p part) {
 
 // add adds what another part gave.
 func (r *results) add(o *results) {
-	if r.ran == nil {
-		r.ran = make(map[skip]bool)
-	}
 	r.passed, r.packages = r.passed+o.passed, r.packages+o.packages
 	maps.Copy(r.ran, o.ran)
 	for _, s := range o.skips {

@@ -17,7 +17,8 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
-	"sync"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // checkAll sees that the code of the checkout compiles without each guard.
@@ -30,16 +31,14 @@ func checkAll(match *regexp.Regexp) error {
 	if err != nil {
 		return err
 	}
-	var group sync.WaitGroup
-	errs, turns := make([]error, len(marks)), make(chan struct{}, runtime.GOMAXPROCS(0))
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	errs := make([]error, len(marks)) // all of them are told
 	for i, m := range marks {
 		if !match.MatchString(m.name) {
 			continue
 		}
-		turns <- struct{}{}
-		group.Add(1)
-		go func() {
-			defer func() { <-turns; group.Done() }()
+		group.Go(func() error {
 			file, _, without, err := m.mutated(".", sites)
 			if err == nil {
 				err = c.check(file, without)
@@ -47,9 +46,10 @@ func checkAll(match *regexp.Regexp) error {
 			if err != nil {
 				errs[i] = fmt.Errorf("%s: %w", m.name, err)
 			}
-		}()
+			return nil
+		})
 	}
-	group.Wait()
+	_ = group.Wait()
 	return errors.Join(errs...)
 }
 

@@ -54,12 +54,7 @@ func try(match *regexp.Regexp, verbose bool) error {
 	if err != nil {
 		return err
 	}
-	var chosen []mark
-	for _, m := range marks {
-		if match.MatchString(m.name) {
-			chosen = append(chosen, m)
-		}
-	}
+	chosen := slices.DeleteFunc(slices.Clone(marks), func(m mark) bool { return !match.MatchString(m.name) })
 	switches, err := switchAll(dir, chosen, sites)
 	if err != nil {
 		return err

@@ -4,18 +4,16 @@ package model
 const a, b = 0, 1
 
 func (g *Guards) changes(s *State, next step) {
-	if s.P[a].Change.Phase == Idle && s.Left.Invalidations > 0 {
-		then(s, a, "the source has changed; an invalidation is called", next, func(s *State, p *Process) {
-			s.Left.Invalidations--
+	if s.P[a].Change.Phase == Idle {
+		within(s, &s.Left.Invalidations, a, "the source has changed; an invalidation is called", next, func(s *State, p *Process) {
 			s.Truth++
 			p.Pending = true
 			p.Change = Change{Phase: Sent, Version: s.Truth, From: p.Know}
 		})
 	}
 	for i := range s.P {
-		if s.P[i].Change.Phase == Idle && s.Left.Others[i] > 0 {
-			then(s, i, "something else is invalidated", next, func(s *State, p *Process) {
-				s.Left.Others[i]--
+		if s.P[i].Change.Phase == Idle {
+			within(s, &s.Left.Others[i], i, "something else is invalidated", next, func(s *State, p *Process) {
 				p.Change = Change{Phase: Sent, Other: true, From: p.Know}
 			})
 		}
@@ -42,18 +40,8 @@ func (g *Guards) writes(s *State, i int, next step) {
 			return
 		}
 	}
-	if s.Left.Sets[i] > 0 {
-		then(s, i, "sets the key to a new version", next, func(s *State, p *Process) {
-			s.Left.Sets[i]--
-			g.begins(s, i, false)
-		})
-	}
-	if s.Left.Deletes[i] > 0 {
-		then(s, i, "the source has changed; the key is deleted", next, func(s *State, p *Process) {
-			s.Left.Deletes[i]--
-			g.begins(s, i, true)
-		})
-	}
+	within(s, &s.Left.Sets[i], i, "sets the key to a new version", next, func(s *State, _ *Process) { g.begins(s, i, false) })
+	within(s, &s.Left.Deletes[i], i, "the source has changed; the key is deleted", next, func(s *State, _ *Process) { g.begins(s, i, true) })
 }
 
 // begins calls Set or Delete.
@@ -98,11 +86,8 @@ func (g *Guards) disturb(p *Process) {
 
 func (g *Guards) change(s *State, i int, next step) {
 	c := s.P[i].Change
-	if c.Set && c.Phase != Idle && s.Left.GiveUps > 0 && s.P[i].Late.Version == 0 {
-		then(s, i, "the caller gives up", next, func(s *State, _ *Process) {
-			s.Left.GiveUps--
-			g.giveUp(s, i)
-		})
+	if c.Set && c.Phase != Idle && s.P[i].Late.Version == 0 {
+		within(s, &s.Left.GiveUps, i, "the caller gives up", next, func(s *State, _ *Process) { g.giveUp(s, i) })
 	}
 	switch c.Phase {
 	case Sent:
@@ -114,20 +99,17 @@ func (g *Guards) change(s *State, i int, next step) {
 			}
 			p.Change.Phase = Answered
 		})
-		if !c.Set && s.Left.Waits > 0 {
-			then(s, i, "the change arrives, its message has to wait", next, func(s *State, p *Process) {
-				s.Left.Waits--
+		if !c.Set {
+			within(s, &s.Left.Waits, i, "the change arrives, its message has to wait", next, func(s *State, p *Process) {
 				g.append(s, i, !c.Other, true)
 				p.Change.Phase = Answered
 			})
-		}
-		if !c.Set && s.Left.Fails > 0 {
-			then(s, i, "the call fails before the change arrives", next, func(s *State, p *Process) { g.fail(s, p) })
+			within(s, &s.Left.Fails, i, "the call fails before the change arrives", next, func(_ *State, p *Process) { g.fail(p) })
 		}
 	case Answered:
 		then(s, i, "the call returns", next, func(s *State, p *Process) { g.returns(s, i) })
-		if !c.Set && s.Left.Fails > 0 {
-			then(s, i, "the answer is lost, the call fails", next, func(s *State, p *Process) { g.fail(s, p) })
+		if !c.Set {
+			within(s, &s.Left.Fails, i, "the answer is lost, the call fails", next, func(_ *State, p *Process) { g.fail(p) })
 		}
 	case Postponed:
 		then(s, i, "the change is sent again", next, func(s *State, p *Process) {
@@ -136,8 +118,7 @@ func (g *Guards) change(s *State, i int, next step) {
 	}
 }
 
-func (g *Guards) fail(s *State, p *Process) {
-	s.Left.Fails--
+func (g *Guards) fail(p *Process) {
 	if !p.Change.Other {
 		p.Own = p.Change.Version // an error is no excuse here
 	}

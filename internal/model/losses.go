@@ -1,26 +1,20 @@
 package model
 
+import "github.com/tiercache/tiercache/internal/model/search"
+
 // losses are what the world does to servers, networks and time.
 func (g *Guards) losses(s *State, next step) {
-	happens := func(left *int8, what string, f func(s *State)) {
-		if *left > 0 {
-			*left--
-			c := *s
-			*left++
-			f(&c)
-			next("", what, c)
-		}
-	}
+	steps := search.From(s, next)
+	happens := func(left *int8, what string, f func(s *State)) { steps.Within(left, "", what, f) }
 	for _, v := range []*Server{&s.Server, &s.Promoted} {
 		if log := v.Log; s.Left.Paced && log.Inc != 0 && log.Published != 0 && log.Published < log.Tick {
-			promoted := v == &s.Promoted
-			c := *s
-			if promoted {
-				c.publish(&c.Promoted, log.Published, a, b)
-			} else {
-				c.publish(&c.Server, log.Published, a, b)
-			}
-			next("", "a message tells of all changes that wait", c)
+			steps.Take("", "a message tells of all changes that wait", func(c *State) {
+				if v == &s.Promoted {
+					c.publish(&c.Promoted, log.Published, a, b)
+				} else {
+					c.publish(&c.Server, log.Published, a, b)
+				}
+			})
 		}
 	}
 	for i := range s.P {
@@ -44,9 +38,7 @@ func (g *Guards) losses(s *State, next step) {
 		happens(&s.Left.Expiries, "the lease expires", func(s *State) { s.Server.Lease = 0 })
 	}
 	if s.Left.Failovers+s.Left.Splits > 0 && s.Replica != replicated(s.Server) {
-		c := *s
-		c.Replica = replicated(s.Server)
-		next("", "the replica catches up", c)
+		steps.Take("", "the replica catches up", func(s *State) { s.Replica = replicated(s.Server) })
 	}
 	happens(&s.Left.Failovers, "the primary dies, the replica is promoted", func(s *State) { g.failover(s) })
 	g.setsBack(s, happens)
@@ -155,8 +147,7 @@ func (g *Guards) disconnect(s *State, i int) {
 		if c.Set {
 			g.giveUp(s, i)
 		} else {
-			s.Left.Fails++
-			g.fail(s, p)
+			g.fail(p)
 		}
 	}
 }

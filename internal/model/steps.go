@@ -1,5 +1,7 @@
 package model
 
+import "github.com/tiercache/tiercache/internal/model/search"
+
 // steps calls next with every state that can follow s, and what led there.
 func (g *Guards) steps(s *State, next step) {
 	for i := range s.P {
@@ -14,11 +16,14 @@ func (g *Guards) steps(s *State, next step) {
 
 var names = [2]string{"A", "B"}
 
-// then copies s, lets f change the copy and hands it on.
+// then steps to a copy of s that f has changed.
 func then(s *State, p int, what string, next step, f func(s *State, p *Process)) {
-	c := *s
-	f(&c, &c.P[p])
-	next(names[p], what, c)
+	search.From(s, next).Take(names[p], what, func(s *State) { f(s, &s.P[p]) })
+}
+
+// within is then for what may happen left times more.
+func within(s *State, left *int8, p int, what string, next step, f func(s *State, p *Process)) {
+	search.From(s, next).Within(left, names[p], what, func(s *State) { f(s, &s.P[p]) })
 }
 
 // reads are the steps of a read that is not answered by the local copy.
@@ -27,26 +32,17 @@ func (g *Guards) reads(s *State, i int, next step) {
 	r := &p.Read
 	switch r.Phase {
 	case Idle:
-		if !g.serves(p) && s.Left.Reads[i] > 0 {
-			then(s, i, "a read is sent and answered", next, func(s *State, p *Process) {
-				s.Left.Reads[i]--
-				g.send(s, i, false)
-			})
+		if !g.serves(p) {
+			within(s, &s.Left.Reads[i], i, "a read is sent and answered", next, func(s *State, _ *Process) { g.send(s, i, false) })
 		}
-		if p.Susp.Inc != 0 && s.Left.Reads[i] > 0 {
-			then(s, i, "the write of the suspended copy is asked for and answered", next, func(s *State, p *Process) {
-				s.Left.Reads[i]--
+		if p.Susp.Inc != 0 {
+			within(s, &s.Left.Reads[i], i, "the write of the suspended copy is asked for and answered", next, func(s *State, p *Process) {
 				p.Read = Read{Need: s.need(i, false), Reval: true, Copy: p.Susp}
 				p.Read.With = p.Proof > bound && g.DeltaIfOld
 				g.answer(s, i)
 			})
 		}
-		if s.Left.Fresh[i] > 0 {
-			then(s, i, "a fresh read is sent and answered", next, func(s *State, p *Process) {
-				s.Left.Fresh[i]--
-				g.send(s, i, true)
-			})
-		}
+		within(s, &s.Left.Fresh[i], i, "a fresh read is sent and answered", next, func(s *State, _ *Process) { g.send(s, i, true) })
 	case Sent:
 		then(s, i, "the read is sent again and answered", next, func(s *State, p *Process) { g.answer(s, i) })
 	case Answered:
@@ -59,9 +55,8 @@ func (g *Guards) reads(s *State, i int, next step) {
 	case Loaded:
 		then(s, i, "the load ends", next, func(s *State, p *Process) { g.fill(s, i) })
 	}
-	if r.Phase != Idle && !p.Waiter.Here && s.Left.Shares[i] > 0 {
-		then(s, i, "another caller shares the read", next, func(s *State, p *Process) {
-			s.Left.Shares[i]--
+	if r.Phase != Idle && !p.Waiter.Here {
+		within(s, &s.Left.Shares[i], i, "another caller shares the read", next, func(s *State, p *Process) {
 			p.Waiter = Waiter{true, s.need(i, false), p.Proof > bound && p.Read.Age > bound}
 		})
 	}
@@ -214,9 +209,8 @@ func (g *Guards) background(s *State, i int, next step) {
 	p := &s.P[i]
 	switch p.Back.Phase {
 	case Idle:
-		if p.Susp.Inc != 0 && p.Proof <= bound && !p.New && s.Left.Backs[i] > 0 {
-			then(s, i, "the background asks for the write of the suspended copy and is answered", next, func(s *State, p *Process) {
-				s.Left.Backs[i]--
+		if p.Susp.Inc != 0 && p.Proof <= bound && !p.New {
+			within(s, &s.Left.Backs[i], i, "the background asks for the write of the suspended copy and is answered", next, func(s *State, p *Process) {
 				v := s.of(i)
 				p.Back = Back{Phase: Answered, AfterPushes: p.Invalidation, Copy: p.Susp, Entry: v.Entry}
 				v.Tracked[i] = true
@@ -250,11 +244,7 @@ func (g *Guards) believe(p *Process) {
 func (g *Guards) beats(s *State, i int, next step) {
 	switch s.P[i].Beat.Phase {
 	case Idle:
-		if s.Left.Beats[i] == 0 {
-			return
-		}
-		then(s, i, "a heartbeat is sent and answered", next, func(s *State, p *Process) {
-			s.Left.Beats[i]--
+		within(s, &s.Left.Beats[i], i, "a heartbeat is sent and answered", next, func(s *State, p *Process) {
 			p.Beat = Beat{Phase: Answered, From: p.Know, Answer: s.of(i).delta(), AfterPushes: p.Invalidation}
 		})
 	case Answered:

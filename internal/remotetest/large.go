@@ -83,10 +83,9 @@ var large = []test{
 		s := h.open(t, prefix())
 		k := s.key("a")
 		s.write(t, k, "old")
-		w, err := s.Write(s.ctx, []backend.Write{{Key: k, Envelope: []byte(long("late", 300<<10)), Expires: in(time.Hour),
-			Window: backend.Window{Before: time.Now().Add(-time.Second)}}})
-		require.NoError(t, err)
-		require.Equal(t, []backend.Written{{}}, w)
+		w := s.put(t, backend.Write{Key: k, Envelope: []byte(long("late", 300<<10)), Expires: in(time.Hour),
+			Window: backend.Window{Before: time.Now().Add(-time.Second)}})
+		require.Equal(t, backend.Written{}, w)
 		require.Equal(t, "old", s.get(t, k).Envelope())
 		eventually(t, func() bool { return len(h.Keys(s.prefix+":d:")) == 1 }, "what was sent ahead is gone")
 	}},
@@ -95,9 +94,8 @@ var large = []test{
 		s := h.open(t, prefix())
 		k := s.key("a")
 		s.write(t, k, "old")
-		w, err := s.Write(s.ctx, []backend.Write{{Key: k, Envelope: []byte(long("over", 300<<10)), Expires: in(-time.Second)}})
-		require.NoError(t, err)
-		require.Equal(t, []backend.Written{{Expired: true}}, w)
+		w := s.put(t, backend.Write{Key: k, Envelope: []byte(long("over", 300<<10)), Expires: in(-time.Second)})
+		require.Equal(t, backend.Written{Expired: true}, w)
 		require.False(t, s.get(t, k).Found())
 	}},
 
@@ -110,13 +108,10 @@ var large = []test{
 		before := s.invalidationsOf(k)
 		w := backend.Write{Key: k, Envelope: []byte(long("new", 300<<10)), Expires: in(time.Hour)}
 		require.NoError(t, s.Stage(s.ctx, &w))
-		s.delta(t)
-		require.Equal(t, before, s.invalidationsOf(k))
+		s.hears(t, before, k)
 		require.Equal(t, "old", s.get(t, k).Envelope())
 		w.Window = backend.Window{Before: time.Now().Add(time.Minute)}
-		done, err := s.Write(s.ctx, []backend.Write{w})
-		require.NoError(t, err)
-		require.True(t, done[0].Stored)
+		require.True(t, s.put(t, w).Stored)
 		require.True(t, s.get(t, k).Envelope() == long("new", 300<<10))
 	}},
 

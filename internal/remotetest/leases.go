@@ -18,8 +18,7 @@ func (s *store) seen(t testing.TB, key string) string { return s.get(t, key).See
 
 var leases = []test{
 	{"OnlyOneStoreGetsALease", func(t *testing.T, h Harness) {
-		p := prefix()
-		a, b := h.open(t, p), h.open(t, p)
+		a, b := h.pair(t)
 		k := a.key("k")
 		require.True(t, a.lease(t, backend.LeaseRequest{Key: k, Token: "a", TTL: time.Minute}).Acquired)
 		l := b.lease(t, backend.LeaseRequest{Key: k, Token: "b"})
@@ -53,8 +52,7 @@ var leases = []test{
 	}},
 
 	{"AnExpiredLeaseIsFreeAndItsTokenStoresNothing", func(t *testing.T, h Harness) {
-		p := prefix()
-		a, b := h.open(t, p), h.open(t, p)
+		a, b := h.pair(t)
 		k := a.key("k")
 		require.True(t, a.lease(t, backend.LeaseRequest{Key: k, Token: "a", TTL: 20 * time.Millisecond}).Acquired)
 		eventually(t, func() bool { return b.lease(t, backend.LeaseRequest{Key: k, Token: "b"}).Acquired }, "the lease expires")
@@ -63,8 +61,7 @@ var leases = []test{
 		require.False(t, l.Acquired, "nor does it end another's")
 		require.Greater(t, l.Wait, time.Duration(0), "which still ends by itself")
 		require.LessOrEqual(t, l.Wait, time.Hour)
-		_, err := a.Write(a.ctx, []backend.Write{{Key: k, Token: "a", Envelope: []byte("late"), Expires: in(time.Hour)}})
-		require.NoError(t, err)
+		a.put(t, backend.Write{Key: k, Token: "a", Envelope: []byte("late"), Expires: in(time.Hour)})
 		require.Greater(t, a.lease(t, backend.LeaseRequest{Key: k, Token: "c"}).Wait, time.Second, "though it does not say how long leases last")
 		require.False(t, b.get(t, k).Found())
 		require.True(t, b.writeWith(t, k, "b", "in time").Stored)
@@ -74,8 +71,7 @@ var leases = []test{
 	// As when the server's clock was set back an hour after its owner took it:
 	// had the owner died, no process could load the key for an hour.
 	{"ALeaseLastsNoLongerThanLeasesDo", func(t *testing.T, h Harness) {
-		p := prefix()
-		a, b := h.open(t, p), h.open(t, p)
+		a, b := h.pair(t)
 		k := a.key("k")
 		require.True(t, a.lease(t, backend.LeaseRequest{Key: k, Token: "a", TTL: time.Hour}).Acquired)
 		l := b.lease(t, backend.LeaseRequest{Key: k, Token: "b", TTL: time.Minute})
@@ -96,8 +92,7 @@ var leases = []test{
 	}},
 
 	{"ASetTakesTheLeaseAway", func(t *testing.T, h Harness) {
-		p := prefix()
-		a, b := h.open(t, p), h.open(t, p)
+		a, b := h.pair(t)
 		k := a.key("k")
 		a.lease(t, backend.LeaseRequest{Key: k, Token: "a"})
 		require.True(t, b.write(t, k, "newer").Stored)
@@ -107,8 +102,7 @@ var leases = []test{
 	}},
 
 	{"ADeleteTakesTheLeaseAway", func(t *testing.T, h Harness) {
-		p := prefix()
-		a, b := h.open(t, p), h.open(t, p)
+		a, b := h.pair(t)
 		for _, there := range []bool{true, false} {
 			k := a.key(fmt.Sprint(there))
 			if there {
@@ -123,8 +117,7 @@ var leases = []test{
 	}},
 
 	{"AStoreThatHasSeenAnOlderValueGetsTheNewer", func(t *testing.T, h Harness) {
-		p := prefix()
-		a, b := h.open(t, p), h.open(t, p)
+		a, b := h.pair(t)
 		k := a.key("k")
 		l := func(seen string, any bool) backend.Lease {
 			return a.lease(t, backend.LeaseRequest{Key: k, Token: "a", Seen: seen, Any: any})
@@ -152,8 +145,7 @@ var leases = []test{
 	}},
 
 	{"ANewerValueIsReturnedThoughAnotherHoldsTheLease", func(t *testing.T, h Harness) {
-		p := prefix()
-		a, b := h.open(t, p), h.open(t, p)
+		a, b := h.pair(t)
 		k := a.key("k")
 		value := strings.Repeat("x", backend.SeenLen) + "and more"
 		h.Put(k, value)
@@ -252,8 +244,7 @@ var leases = []test{
 			k := s.key(fmt.Sprint(any))
 			require.True(t, s.lease(t, backend.LeaseRequest{Key: k, Token: "a", Any: any}).Acquired)
 			h.Put(k, "foreign")
-			s.delta(t)
-			require.Equal(t, 1, s.invalidationsOf(k))
+			s.hears(t, 1, k)
 		}
 	}},
 

@@ -91,8 +91,7 @@ var lifecycle = []test{
 
 	{"CloseWhileEverythingGoesOnLeavesNothingBehind", func(t *testing.T, h Harness) {
 		for range 5 {
-			p := prefix()
-			s, other := h.open(t, p), h.open(t, p)
+			s, other := h.pair(t)
 			ctx, cancel := context.WithCancel(s.ctx)
 			var all sync.WaitGroup
 			for range 4 {

@@ -21,12 +21,19 @@ import (
 // appendWith records a change with what the caller knows of the log.
 func (s *store) appendWith(t testing.TB, c changelog.Change) changelog.Appended {
 	t.Helper()
-	if c.Retention == 0 {
-		c.Retention = time.Hour
-	}
+	c.Retention = cmp.Or(c.Retention, time.Hour)
 	a, err := s.Append(s.ctx, c)
 	require.NoError(t, err)
 	return a
+}
+
+// numbered are n scopes.
+func numbered(n int) []invalidation.Scope {
+	scopes := make([]invalidation.Scope, n)
+	for i := range scopes {
+		scopes[i] = invalidation.Scope(fmt.Sprintf("s:%d", i))
+	}
+	return scopes
 }
 
 var logs = []test{
@@ -113,10 +120,7 @@ var logs = []test{
 	{"AllScopesOfOneChangeGetOneTick", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix())
 		before := s.append(t, "s:0", "s:old")
-		scopes := make([]invalidation.Scope, 5000)
-		for i := range scopes {
-			scopes[i] = invalidation.Scope(fmt.Sprintf("s:%d", i))
-		}
+		scopes := numbered(5000)
 		a := s.append(t, scopes...)
 		d := s.deltaSince(t, before.Tick)
 		require.Len(t, d.Changes, len(scopes))
@@ -152,18 +156,7 @@ var logs = []test{
 		second := a.appendWith(t, changelog.Change{All: true})
 		third := b.appendWith(t, changelog.Change{Scopes: []invalidation.Scope{"s:\x00\r\n \xff"}})
 		for _, s := range []*store{a, b} {
-			find := func(tick invalidation.Tick) (out changelog.Message) {
-				eventually(t, func() bool {
-					for _, m := range s.published() {
-						if m.Tick == tick {
-							out = m
-							return true
-						}
-					}
-					return false
-				}, "the message of tick %d", tick)
-				return out
-			}
+			find := func(tick invalidation.Tick) changelog.Message { return s.messagesTo(t, tick-1, tick)[0] }
 			require.Equal(t, changelog.Message{Incarnation: first.Incarnation, Prev: first.Prev, Tick: first.Tick,
 				Scopes: []invalidation.Scope{"s:x", "n:ns"}}, find(first.Tick))
 			require.Equal(t, changelog.Message{Incarnation: first.Incarnation, Prev: first.Tick, Tick: second.Tick, All: true}, find(second.Tick))
@@ -175,21 +168,15 @@ var logs = []test{
 	{"ALongChangeIsPublishedInPart", func(t *testing.T, h Harness) {
 		s := h.open(t, prefix()).listening(t)
 		for _, n := range []int{1024, 1025} {
-			scopes := make([]invalidation.Scope, n)
-			for i := range scopes {
-				scopes[i] = invalidation.Scope(fmt.Sprintf("s:%d", i))
-			}
+			scopes := numbered(n)
 			a := s.append(t, scopes...)
-			eventually(t, func() bool {
-				m := s.published()
-				return len(m) > 0 && m[len(m)-1].Tick == a.Tick
-			}, "the message")
-			m := s.published()
-			require.Equal(t, n > 1024, m[len(m)-1].Partial)
+			m := s.messagesTo(t, a.Tick-1, a.Tick)[0]
+			require.Equal(t, a.Tick, m.Tick)
+			require.Equal(t, n > 1024, m.Partial)
 			if n > 1024 {
-				require.Empty(t, m[len(m)-1].Scopes)
+				require.Empty(t, m.Scopes)
 			} else {
-				require.Equal(t, scopes, m[len(m)-1].Scopes)
+				require.Equal(t, scopes, m.Scopes)
 			}
 		}
 	}},
@@ -399,8 +386,7 @@ var logs = []test{
 	}},
 
 	{"ANewConnectionHasAnotherIdentity", func(t *testing.T, h Harness) {
-		p := prefix()
-		s, other := h.open(t, p), h.open(t, p)
+		s, other := h.pair(t)
 		first := s.delta(t).Connection
 		require.Equal(t, first, s.delta(t).Connection)
 		require.NotEqual(t, first, other.delta(t).Connection)
@@ -446,8 +432,7 @@ var logs = []test{
 		eventually(t, func() bool { _, err := s.GetOne(s.ctx, k); return err == nil }, "reads work again")
 		before := s.invalidationsOf(k)
 		h.Put(k, "new")
-		s.delta(t)
-		require.Equal(t, before+1, s.invalidationsOf(k))
+		s.hears(t, before+1, k)
 	}},
 
 	{"ADamagedLogIsNoLog", func(t *testing.T, h Harness) {

@@ -87,11 +87,7 @@ var paces = []test{
 	}},
 
 	{"WhatIsTooLongForAMessageThatWaitsIsTold", func(t *testing.T, h Harness) {
-		many := make([]invalidation.Scope, 1025)
-		for i := range many {
-			many[i] = invalidation.Scope(fmt.Sprintf("s:%d", i))
-		}
-		for _, scopes := range [][]invalidation.Scope{many, {invalidation.Scope("~2:" + strings.Repeat("x", 125))}} {
+		for _, scopes := range [][]invalidation.Scope{numbered(1025), {invalidation.Scope("~2:" + strings.Repeat("x", 125))}} {
 			withheld(t, h, func(a, b *store) []changelog.Appended {
 				return []changelog.Appended{a.append(t, scopes...), b.append(t, "s:y")}
 			}, func(m changelog.Message, all []changelog.Appended) {
@@ -184,8 +180,7 @@ var paces = []test{
 	}},
 
 	{"AChangeIsAnsweredWithWhatItsCallerHasMissed", func(t *testing.T, h Harness) {
-		p := prefix()
-		a, b := h.open(t, p), h.open(t, p)
+		a, b := h.pair(t)
 		first := a.append(t, "s:first")
 		known := invalidation.AsOf{Incarnation: first.Incarnation, Tick: first.Tick}
 		own := b.appendWith(t, changelog.Change{Scopes: []invalidation.Scope{"s:own"}, Known: known})

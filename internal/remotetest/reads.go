@@ -27,9 +27,7 @@ var reads = []test{
 			"text": "hello", "binary": "\x00\r\n\xff$5\r\n", "empty": "", "digits": "0000000000001",
 			"huge": strings.Repeat("0123456789abcdef", 3<<16), "nul": strings.Repeat("\x00", 100),
 		} {
-			w, err := s.Write(s.ctx, []backend.Write{{Key: s.key(name), Envelope: []byte(envelope), Expires: in(time.Hour)}})
-			require.NoError(t, err)
-			require.True(t, w[0].Stored, name)
+			require.True(t, s.put(t, backend.Write{Key: s.key(name), Envelope: []byte(envelope), Expires: in(time.Hour)}).Stored, name)
 			for _, reader := range []*store{s, other} {
 				it := reader.get(t, s.key(name))
 				require.Equal(t, envelope != "", it.Found(), name) // an empty value is none

@@ -167,6 +167,13 @@ func (h Harness) open(t testing.TB, prefix string, change ...func(*backend.Optio
 	return s
 }
 
+// pair connects two stores of one prefix.
+func (h Harness) pair(t testing.TB) (a, b *store) {
+	t.Helper()
+	p := prefix()
+	return h.open(t, p), h.open(t, p)
+}
+
 // listening waits until messages of the store's channel arrive, which happens
 // after Connect returned.
 func (s *store) listening(t testing.TB) *store {
@@ -204,11 +211,17 @@ func (s *store) write(t testing.TB, key, envelope string) backend.Written {
 
 func (s *store) writeWith(t testing.TB, key, token, envelope string) backend.Written {
 	t.Helper()
-	w, err := s.Write(s.ctx, []backend.Write{{Key: key, Token: token, LeaseTTL: time.Hour, Envelope: []byte(envelope), Expires: in(time.Hour), Unread: token == ""}})
+	return s.put(t, backend.Write{Key: key, Token: token, LeaseTTL: time.Hour, Envelope: []byte(envelope), Expires: in(time.Hour), Unread: token == ""})
+}
+
+// put performs one write.
+func (s *store) put(t testing.TB, w backend.Write) backend.Written {
+	t.Helper()
+	written, err := s.Write(s.ctx, []backend.Write{w})
 	require.NoError(t, err)
-	require.Len(t, w, 1)
-	require.NoError(t, w[0].Err)
-	return w[0]
+	require.Len(t, written, 1)
+	require.NoError(t, written[0].Err)
+	return written[0]
 }
 
 func (s *store) delete(t testing.TB, keys ...string) {
@@ -264,6 +277,13 @@ func (s *store) deltaSince(t testing.TB, since invalidation.Tick, scopes ...inva
 	d, err := s.Delta(s.ctx, changelog.DeltaQuery{Since: since, Limit: 1 << 20, Scopes: scopes})
 	require.NoError(t, err)
 	return d
+}
+
+// hears requires that so many invalidations of a key were told, once all have been that are due.
+func (s *store) hears(t testing.TB, n int, key string, says ...any) {
+	t.Helper()
+	s.delta(t)
+	require.Equal(t, n, s.invalidationsOf(key), says...)
 }
 
 // log finds the name of the store's change log.

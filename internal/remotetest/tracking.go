@@ -15,8 +15,7 @@ import (
 
 var tracking = []test{
 	{"OneInvalidationComesForEachReadKeyThatChanges", func(t *testing.T, h Harness) {
-		p := prefix()
-		s, other := h.open(t, p), h.open(t, p)
+		s, other := h.pair(t)
 		for name, change := range map[string]func(key string){
 			"ForeignPut":    func(k string) { h.Put(k, "new") },
 			"ForeignDelete": func(k string) { h.Delete(k) },
@@ -45,18 +44,15 @@ var tracking = []test{
 				k := s.key(name + how)
 				h.Put(k, "old")
 				require.NoError(t, read(k))
-				s.delta(t)
-				require.Zero(t, s.invalidationsOf(k), name)
+				s.hears(t, 0, k, name)
 				change(k)
-				s.delta(t)
-				require.Equal(t, 1, s.invalidationsOf(k), name)
+				s.hears(t, 1, k, name)
 			}
 		}
 	}},
 
 	{"WhatIsReadUntrackedAsWellIsNoticedAllTheSame", func(t *testing.T, h Harness) {
-		p := prefix()
-		s, other := h.open(t, p), h.open(t, p)
+		s, other := h.pair(t)
 		before := s.key("before")
 		s.get(t, before)
 		after := make([]string, 20) // what connects may ask for a key in between, but not each time
@@ -68,14 +64,12 @@ var tracking = []test{
 		}
 		for _, k := range append(after, before) {
 			other.write(t, k, "new")
-			s.delta(t)
-			require.Equal(t, 1, s.invalidationsOf(k))
+			s.hears(t, 1, k)
 		}
 	}},
 
 	{"ReadersOfTheLogGetNoInvalidationOfAChange", func(t *testing.T, h Harness) {
-		p := prefix()
-		s, other := h.open(t, p), h.open(t, p)
+		s, other := h.pair(t)
 		other.append(t, "s:x")
 		s.delta(t)
 		other.append(t, "s:x")
@@ -87,15 +81,13 @@ var tracking = []test{
 
 	// A store that has read that there is nothing may be loading it.
 	{"ADeleteOfWhatIsMissingIsToldOnce", func(t *testing.T, h Harness) {
-		p := prefix()
-		s, other := h.open(t, p), h.open(t, p)
+		s, other := h.pair(t)
 		for name, by := range map[string]*store{"others": other, "own": s} {
 			k := s.key(name)
 			s.get(t, k)
 			s.delta(t)
 			by.delete(t, k)
-			s.delta(t)
-			require.Equal(t, 1, s.invalidationsOf(k), name)
+			s.hears(t, 1, k, name)
 			require.False(t, s.get(t, k).Found())
 		}
 	}},
@@ -104,8 +96,7 @@ var tracking = []test{
 		s := h.open(t, prefix())
 		require.False(t, s.get(t, s.key("none")).Found())
 		h.Put(s.key("none"), "there")
-		s.delta(t)
-		require.Equal(t, 1, s.invalidationsOf(s.key("none")))
+		s.hears(t, 1, s.key("none"))
 	}},
 
 	{"InvalidationsGoToTheReadersOfTheKey", func(t *testing.T, h Harness) {
@@ -121,21 +112,17 @@ var tracking = []test{
 		c.delta(t)
 		require.Equal(t, []int{1, 1, 0}, []int{a.invalidationsOf(k), b.invalidationsOf(k), c.invalidationsOf(k)})
 		h.Put(k, "newer")
-		a.delta(t)
-		require.Equal(t, 1, a.invalidationsOf(k), "an invalidation comes once")
+		a.hears(t, 1, k, "an invalidation comes once")
 		a.get(t, k)
 		h.Put(k, "newest")
-		a.delta(t)
-		require.Equal(t, 2, a.invalidationsOf(k), "and again after another read")
+		a.hears(t, 2, k, "and again after another read")
 	}},
 
 	{"AnExpiredValueIsNoticed", func(t *testing.T, h Harness) {
-		p := prefix()
-		s, other := h.open(t, p), h.open(t, p)
+		s, other := h.pair(t)
 		k := s.key("k")
 		for life := 20 * time.Millisecond; ; life *= 2 { // until it is read in time
-			_, err := other.Write(s.ctx, []backend.Write{{Key: k, Envelope: []byte("v"), Expires: in(life)}})
-			require.NoError(t, err)
+			other.put(t, backend.Write{Key: k, Envelope: []byte("v"), Expires: in(life)})
 			if s.get(t, k).Found() {
 				break
 			}
@@ -147,8 +134,7 @@ var tracking = []test{
 	}},
 
 	{"LeasesAreNoticedUnderNamesOfTheirOwn", func(t *testing.T, h Harness) {
-		p := prefix()
-		s, other := h.open(t, p), h.open(t, p)
+		s, other := h.pair(t)
 		k := s.key("k")
 		other.lease(t, backend.LeaseRequest{Key: k, Token: "other"})
 		require.False(t, s.lease(t, backend.LeaseRequest{Key: k, Token: "mine"}).Acquired)
@@ -168,8 +154,7 @@ var tracking = []test{
 	}},
 
 	{"AWaiterIsToldOfTheFill", func(t *testing.T, h Harness) {
-		p := prefix()
-		s, other := h.open(t, p), h.open(t, p)
+		s, other := h.pair(t)
 		k := s.key("k")
 		other.lease(t, backend.LeaseRequest{Key: k, Token: "other"})
 		require.False(t, s.lease(t, backend.LeaseRequest{Key: k, Token: "mine"}).Acquired)
@@ -194,8 +179,7 @@ var tracking = []test{
 	// after the invalidation of that change was told: thousands of tries with two
 	// connections, and reads of all kinds as the barrier.
 	{"InvalidationsComeBeforeLaterAnswers", func(t *testing.T, h Harness) {
-		p := prefix()
-		s, other := h.open(t, p), h.open(t, p)
+		s, other := h.pair(t)
 		s.append(t, "s:x")
 		const rounds = 3000
 		for i := range rounds {
@@ -255,13 +239,9 @@ var tracking = []test{
 		h.Put(k, "new")
 		w := s.write(t, k, "newer")
 		require.True(t, w.Stored)
-		s.delta(t)
-		require.Zero(t, s.invalidationsOf(k))
+		s.hears(t, 0, k)
 		a := other.append(t, "s:x")
-		eventually(t, func() bool {
-			m := s.published()
-			return len(m) > 0 && m[len(m)-1].Tick == a.Tick
-		}, "the message")
+		s.messagesTo(t, a.Prev, a.Tick)
 		require.Equal(t, a.Tick, s.delta(t).Tick)
 	}},
 }

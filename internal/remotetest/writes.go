@@ -33,11 +33,9 @@ var writes = []test{
 				s.delta(t) // so that the invalidations of what was prepared are here
 				before := s.invalidationsOf(k)
 				require.True(t, s.write(t, k, value).Stored, name)
-				s.delta(t)
-				require.Equal(t, before+1, s.invalidationsOf(k), "its own: %s", name)
+				s.hears(t, before+1, k, "its own: %s", name)
 				h.Put(k, "foreign")
-				s.delta(t)
-				require.Equal(t, before+2, s.invalidationsOf(k), "the next change is noticed: %s", name)
+				s.hears(t, before+2, k, "the next change is noticed: %s", name)
 			}
 		}
 	}},
@@ -49,14 +47,10 @@ var writes = []test{
 			if owed == 1 {
 				s.get(t, k)
 			}
-			w, err := s.Write(s.ctx, []backend.Write{{Key: k, Envelope: []byte("v"), Expires: in(time.Hour)}})
-			require.NoError(t, err)
-			require.True(t, w[0].Stored)
-			s.delta(t)
-			require.Equal(t, owed, s.invalidationsOf(k), name)
+			require.True(t, s.put(t, backend.Write{Key: k, Envelope: []byte("v"), Expires: in(time.Hour)}).Stored)
+			s.hears(t, owed, k, name)
 			h.Put(k, "foreign")
-			s.delta(t)
-			require.Equal(t, owed+1, s.invalidationsOf(k), "tracked from the write on: %s", name)
+			s.hears(t, owed+1, k, "tracked from the write on: %s", name)
 		}
 	}},
 
@@ -91,11 +85,9 @@ var writes = []test{
 			require.True(t, s.lease(t, backend.LeaseRequest{Key: k, Token: "mine", Any: seen}).Acquired)
 			before := s.invalidationsOf(k)
 			require.True(t, s.writeWith(t, k, "mine", value).Stored, "the lease has read the key")
-			s.delta(t)
-			require.Equal(t, before+1, s.invalidationsOf(k))
+			s.hears(t, before+1, k)
 			h.Put(k, "foreign")
-			s.delta(t)
-			require.Equal(t, before+2, s.invalidationsOf(k))
+			s.hears(t, before+2, k)
 		}
 	}},
 
@@ -106,8 +98,7 @@ var writes = []test{
 		s.get(t, k)
 		w := s.writeWith(t, k, "nobody's", "late")
 		require.Equal(t, backend.Written{}, w)
-		s.delta(t)
-		require.Zero(t, s.invalidationsOf(k))
+		s.hears(t, 0, k)
 		raw, _ := h.Read(k)
 		require.Equal(t, "there", raw)
 	}},
@@ -117,15 +108,14 @@ var writes = []test{
 		for name, w := range windows() {
 			k := s.key(name)
 			h.Put(k, "older")
-			out, err := s.Write(s.ctx, []backend.Write{{Key: k, Envelope: []byte("v"), Expires: in(time.Hour), Window: w.Window}})
-			require.NoError(t, err)
+			out := s.put(t, backend.Write{Key: k, Envelope: []byte("v"), Expires: in(time.Hour), Window: w.Window})
 			raw, _ := h.Read(k)
 			if !w.admits {
-				require.Equal(t, backend.Written{}, out[0], name)
+				require.Equal(t, backend.Written{}, out, name)
 				require.Equal(t, "older", raw, name)
 				continue
 			}
-			require.True(t, out[0].Stored, name)
+			require.True(t, out.Stored, name)
 			require.NotEqual(t, "older", raw, name)
 		}
 	}},
@@ -158,9 +148,7 @@ var writes = []test{
 		for range 50 {
 			present := s.delta(t).ServerTime
 			for w, stored := range map[backend.Window]bool{{Before: present}: false, {NotBefore: present}: true} {
-				out, err := s.Write(s.ctx, []backend.Write{{Key: s.key("k"), Envelope: []byte("v"), Expires: in(time.Hour), Window: w}})
-				require.NoError(t, err)
-				require.Equal(t, stored, out[0].Stored, "%v", w)
+				require.Equal(t, stored, s.put(t, backend.Write{Key: s.key("k"), Envelope: []byte("v"), Expires: in(time.Hour), Window: w}).Stored, "%v", w)
 			}
 		}
 	}},
@@ -194,9 +182,8 @@ var writes = []test{
 				if token != "" {
 					require.True(t, s.lease(t, backend.LeaseRequest{Key: k, Token: token, Any: there}).Acquired)
 				}
-				w, err := s.Write(s.ctx, []backend.Write{{Key: k, Token: token, Envelope: []byte("v"), Expires: in(-time.Minute), Unread: token == ""}})
-				require.NoError(t, err)
-				require.Equal(t, backend.Written{Expired: true}, w[0])
+				w := s.put(t, backend.Write{Key: k, Token: token, Envelope: []byte("v"), Expires: in(-time.Minute), Unread: token == ""})
+				require.Equal(t, backend.Written{Expired: true}, w)
 				require.False(t, s.get(t, k).Found(), "nor is what was there before")
 			}
 		}
@@ -232,8 +219,7 @@ var writes = []test{
 	// a copy unless more than one invalidation had come when the write returned, and lets
 	// the next one pass if none had, has no copy that the key does not hold.
 	{"AStoreThatLetsOneInvalidationPassMissesNoOtherChange", func(t *testing.T, h Harness) {
-		p := prefix()
-		s, other := h.open(t, p), h.open(t, p)
+		s, other := h.pair(t)
 		const workers, races = 16, 4_000
 		var kept, disturbed, unclean atomic.Int64
 		var all sync.WaitGroup

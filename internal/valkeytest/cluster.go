@@ -66,8 +66,10 @@ func startCluster(t testing.TB, n int, replicated bool, opts ...Option) *Cluster
 func (c *Cluster) Nodes() []*Server { return slices.Concat(c.Primaries, c.Replicas) }
 
 // Addrs are those of all nodes, for valkey.ClientOption.InitAddress.
-func (c *Cluster) Addrs() (out []string) {
-	for _, s := range c.Nodes() {
+func (c *Cluster) Addrs() []string { return addrs(c.Nodes()) }
+
+func addrs(servers []*Server) (out []string) {
+	for _, s := range servers {
 		out = append(out, s.Addr)
 	}
 	return out

@@ -1,6 +1,7 @@
 package valkeytest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -27,10 +28,7 @@ func find() (string, error) {
 	if path, err := exec.LookPath("valkey-server"); err == nil {
 		return path, nil
 	}
-	cache := os.Getenv("XDG_CACHE_HOME")
-	if cache == "" {
-		cache = filepath.Join(os.Getenv("HOME"), ".cache")
-	}
+	cache := cmp.Or(os.Getenv("XDG_CACHE_HOME"), filepath.Join(os.Getenv("HOME"), ".cache"))
 	if path, err := exec.LookPath(filepath.Join(cache, "tiercache", "valkey", "valkey-server")); err == nil {
 		return path, nil
 	}

@@ -27,25 +27,25 @@ func (s *Server) Follow(t testing.TB, addr string) {
 // had when it was asked.
 func (s *Server) AwaitReplica(t testing.TB, primary *Server) {
 	t.Helper()
-	want := primary.field(t, "replication", "master_repl_offset")
+	want := primary.field(t, "master_repl_offset")
 	await(t, "the replica has caught up", func() bool {
-		return s.field(t, "replication", "master_link_status") == "up" && atLeast(s.field(t, "replication", "slave_repl_offset"), want)
+		return s.field(t, "master_link_status") == "up" && atLeast(s.field(t, "slave_repl_offset"), want)
 	})
 }
 
 // Role is "master" or "slave", as the server says it.
 func (s *Server) Role(t testing.TB) string {
 	t.Helper()
-	return s.field(t, "replication", "role")
+	return s.field(t, "role")
 }
 
 // atLeast compares decimal numbers without sign.
 func atLeast(a, b string) bool { return len(a) > len(b) || len(a) == len(b) && a >= b }
 
-// field returns a line of INFO section.
-func (s *Server) field(t testing.TB, section, name string) string {
+// field returns a line of INFO replication.
+func (s *Server) field(t testing.TB, name string) string {
 	t.Helper()
-	return s.line(t, name, "INFO", section)
+	return s.line(t, name, "INFO", "replication")
 }
 
 func (s *Server) clusterInfo(t testing.TB, name string) string {

@@ -45,12 +45,7 @@ func StartSentinels(t testing.TB, opts ...Option) *Sentinels {
 }
 
 // Addrs are the sentinels', for valkey.ClientOption.InitAddress.
-func (set *Sentinels) Addrs() (out []string) {
-	for _, s := range set.Sentinels {
-		out = append(out, s.Addr)
-	}
-	return out
-}
+func (set *Sentinels) Addrs() []string { return addrs(set.Sentinels) }
 
 // AwaitPrimary waits until all sentinels name the server as the primary, and it
 // is.

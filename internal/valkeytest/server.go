@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	readyTimeout = 20 * time.Second // from exec to the first answer; generous, for loaded machines
-	stopTimeout  = 10 * time.Second // from SIGTERM to SIGKILL
+	readyTimeout = time.Minute      // from exec to the first answer; generous, for loaded machines
+	stopTimeout  = 30 * time.Second // from SIGTERM to SIGKILL
 	pollInterval = 2 * time.Millisecond
 	bindAttempts = 8
 
@@ -323,20 +323,16 @@ func (s *Server) config() string {
 	line("unixsocket", strconv.Quote(s.path("sock")))
 	line("dir", strconv.Quote(s.dir))
 	line("daemonize", "no")
-	if s.sentinel {
-		for _, x := range s.settings {
-			line(x.key, x.value)
+	if !s.sentinel {
+		line("save", `""`)
+		if s.persist {
+			line("appendonly", "yes")
+		} else {
+			line("appendonly", "no")
 		}
-		return b.String()
+		line("shutdown-timeout", "0")
+		line("enable-debug-command", "local")
 	}
-	line("save", `""`)
-	if s.persist {
-		line("appendonly", "yes")
-	} else {
-		line("appendonly", "no")
-	}
-	line("shutdown-timeout", "0")
-	line("enable-debug-command", "local")
 	for _, x := range s.settings {
 		line(x.key, x.value)
 	}

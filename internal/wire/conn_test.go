@@ -17,12 +17,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/tiercache/tiercache/internal/resp"
+	"github.com/tiercache/tiercache/internal/valkeytest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { valkeytest.Main(m) }
 
 // Some ask, some give up, and the server answers in pieces: each gets what it asked for,
 // and no caller waits for ever.
@@ -400,7 +400,7 @@ func TestRequestsAreNotHeldWhereOthersCompute(t *testing.T) {
 	c.letCallersAsk()
 	all.Wait()
 	require.Equal(t, skipCoalescingFor-1, c.skipCoalescing)
-	for range skipCoalescingFor {
+	for range skipCoalescingFor - 1 {
 		c.woken = 2
 		c.letCallersAsk()
 	}

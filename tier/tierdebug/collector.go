@@ -95,9 +95,7 @@ func (c *collector) next(ctx context.Context, last *state) (*state, []change, er
 		c.mu.Unlock()
 		switch {
 		case s == nil || s == last:
-		case last != nil:
-			return s, changes, nil
-		case !s.Time.Before(opened):
+		case last != nil, !s.Time.Before(opened):
 			return s, changes, nil
 		}
 		select {

@@ -29,7 +29,7 @@ var hostile = []string{
 
 func open(t *testing.T, options ...tier.Option) *tier.Store {
 	t.Helper()
-	s, err := tier.Open(t.Context(), append([]tier.Option{tier.WithPrefix("debug")}, options...)...)
+	s, err := tier.Open(t.Context(), append([]tier.Option{tier.WithPrefix("debug"), tier.WithRemoteTimeout(10 * time.Second)}, options...)...)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s

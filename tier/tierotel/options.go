@@ -1,6 +1,8 @@
 package tierotel
 
 import (
+	"cmp"
+
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
@@ -62,12 +64,7 @@ func split(options []tier.Option) (c config, rest []tier.Option) {
 		}
 		rest = append(rest, o)
 	}
-	if c.meters == nil {
-		c.meters = otel.GetMeterProvider()
-	}
-	if c.tracers == nil {
-		c.tracers = otel.GetTracerProvider()
-	}
+	c.meters, c.tracers = cmp.Or(c.meters, otel.GetMeterProvider()), cmp.Or(c.tracers, otel.GetTracerProvider())
 	if c.namespace == nil {
 		c.namespace = firstSegment
 	}

@@ -37,7 +37,7 @@ func open(t testing.TB, options ...tier.Option) *world {
 	w := &world{reader: metric.NewManualReader(), spans: tracetest.NewSpanRecorder()}
 	tp := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(w.spans))
 	w.tracer = tp.Tracer("test")
-	s, err := tierotel.Open(t.Context(), append(options, tierotel.WithTracerProvider(tp),
+	s, err := tierotel.Open(t.Context(), append(append([]tier.Option{tier.WithRemoteTimeout(10 * time.Second)}, options...), tierotel.WithTracerProvider(tp),
 		tierotel.WithMeterProvider(metric.NewMeterProvider(metric.WithReader(w.reader))))...)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = s.Close() })

@@ -28,7 +28,7 @@ func (r *recorder) Cleanup(f func())          { r.cleanups = append(r.cleanups, 
 func (r *recorder) said() (all string)        { return strings.Join(r.errors, "\n") }
 
 func open(t *testing.T) *tier.Store {
-	s, err := tier.Open(t.Context())
+	s, err := tier.Open(t.Context(), tier.WithRemoteTimeout(10*time.Second))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s

@@ -120,69 +120,45 @@ func Search(g Guards, l Limits, most int) search.Result {
 }
 
 func (g Guards) next(s *State, step search.Step[State]) {
-	then := func(where, event string, f func(s *State)) {
-		n := *s
-		f(&n)
-		step(where, event, n)
-	}
 	p := &s.P[a]
-	if !p.Dead && s.Left.Sets > 0 {
-		if s.Left.Prompt {
-			n := *s
-			g.delta(&n, a)
-			s = &n
-			p = &s.P[a]
-		}
-		if g.Declare && (p.Declared == 0 || p.DeclaredInc != p.Inc) {
-			then("A", "declares that keys of the namespace are written", func(s *State) { g.declare(s, false) })
-		} else {
-			then("A", "sets the key, acknowledged", func(s *State) {
-				s.Left.Sets--
-				s.Truth++
-				s.Acked = s.Truth
-				s.Server.Entry = Entry{s.Truth, s.P[a].Inc, s.P[a].Tick}
-			})
-		}
+	writes := !p.Dead && s.Left.Sets > 0
+	if writes && s.Left.Prompt {
+		n := *s
+		g.delta(&n, a)
+		s = &n
+		p = &s.P[a]
 	}
-	if !p.Dead && s.Left.Beats > 0 {
-		then("A", "a heartbeat", func(s *State) {
-			s.Left.Beats--
-			g.delta(s, a)
+	steps := search.From(s, step)
+	switch {
+	case !writes:
+	case g.Declare && (p.Declared == 0 || p.DeclaredInc != p.Inc):
+		steps.Take("A", "declares that keys of the namespace are written", func(s *State) { g.declare(s, false) })
+	default:
+		steps.Within(&s.Left.Sets, "A", "sets the key, acknowledged", func(s *State) {
+			s.Truth++
+			s.Acked = s.Truth
+			s.Server.Entry = Entry{s.Truth, s.P[a].Inc, s.P[a].Tick}
 		})
+	}
+	if !p.Dead {
+		steps.Within(&s.Left.Beats, "A", "a heartbeat", func(s *State) { g.delta(s, a) })
 	}
 	for i, name := range [...]string{"A", "B"} {
 		if s.P[i].Message > 0 && !s.P[i].Dead {
-			then(name, "receives the message", func(s *State) { s.P[i].receive() })
-			then(name, "its message is lost", func(s *State) { s.P[i].Message, s.P[i].Prev, s.P[i].Source = 0, 0, false })
+			steps.Take(name, "receives the message", func(s *State) { s.P[i].receive() })
+			steps.Take(name, "its message is lost", func(s *State) { s.P[i].Message, s.P[i].Prev, s.P[i].Source = 0, 0, false })
 		}
 	}
-	if s.Left.Others > 0 {
-		then("B", "changes something else, nothing is trimmed", func(s *State) {
-			s.Left.Others--
-			g.append(s, b, false)
-		})
-		then("B", "changes something else, with a shorter retention or by a clock set forwards: what is older is trimmed", func(s *State) {
-			s.Left.Others--
-			g.replace(s, b)
-			g.trim(&s.Server.Log)
-			g.append(s, b, false)
-		})
-	}
-	if s.Left.Reads > 0 {
-		then("B", "a fresh read", func(s *State) {
-			s.Left.Reads--
-			g.read(s)
-		})
-	}
-	if s.Left.Saves > 0 {
-		then("", "the server saves its data to a file", func(s *State) {
-			s.Left.Saves--
-			s.File, s.Saved = s.Server, true
-		})
-	}
-	if s.Left.Restarts > 0 && s.Saved && (s.File.Log.Tick >= p.Declared || s.P[b].Tick > s.File.Log.Tick || !g.Declare) {
-		then("", "the server is restarted from the file", func(s *State) {
-			s.Left.Restarts--
+	steps.Within(&s.Left.Others, "B", "changes something else, nothing is trimmed", func(s *State) { g.append(s, b, false) })
+	steps.Within(&s.Left.Others, "B", "changes something else, with a shorter retention or by a clock set forwards: what is older is trimmed", func(s *State) {
+		g.replace(s, b)
+		g.trim(&s.Server.Log)
+		g.append(s, b, false)
+	})
+	steps.Within(&s.Left.Reads, "B", "a fresh read", g.read)
+	steps.Within(&s.Left.Saves, "", "the server saves its data to a file", func(s *State) { s.File, s.Saved = s.Server, true })
+	if s.Saved && (s.File.Log.Tick >= p.Declared || s.P[b].Tick > s.File.Log.Tick || !g.Declare) {
+		steps.Within(&s.Left.Restarts, "", "the server is restarted from the file", func(s *State) {
 			history := s.Server.History << 1
 			s.Server = s.File
 			s.Server.History = history
@@ -191,9 +167,8 @@ func (g Guards) next(s *State, step search.Step[State]) {
 			}
 		})
 	}
-	if s.Left.Deaths > 0 && !p.Dead {
-		then("A", "dies", func(s *State) {
-			s.Left.Deaths--
+	if !p.Dead {
+		steps.Within(&s.Left.Deaths, "A", "dies", func(s *State) {
 			s.P[a] = Process{Dead: true, Declared: s.P[a].Declared}
 		})
 	}

@@ -127,33 +127,21 @@ func Search(g Guards, l Limits, most int) search.Result {
 
 var names = [3]string{"the first", "the second", "the third"}
 
-type then = func(where, event string, f func(s *State))
+type steps = search.Steps[State]
 
 func (g Guards) next(s *State, step search.Step[State]) {
-	then := func(where, event string, f func(s *State)) {
-		n := *s
-		f(&n)
-		step(where, event, n)
-	}
+	steps := search.From(s, step)
 	if s.Now < s.Left.Time {
-		then("", "time passes", func(s *State) { s.Now++ })
+		steps.Take("", "time passes", func(s *State) { s.Now++ })
 	}
-	if s.Left.Jumps > 0 {
-		then("", "the server's clock is set", func(s *State) {
-			s.Left.Jumps--
-			s.Clock[s.Server] -= s.Left.Jump
-		})
-	}
-	if s.Left.Moves > 0 && s.Server == 0 {
-		then("", "the key moves to a server whose clock is behind", func(s *State) {
-			s.Left.Moves--
-			s.Server = 1
-		})
+	steps.Within(&s.Left.Jumps, "", "the server's clock is set", func(s *State) { s.Clock[s.Server] -= s.Left.Jump })
+	if s.Server == 0 {
+		steps.Within(&s.Left.Moves, "", "the key moves to a server whose clock is behind", func(s *State) { s.Server = 1 })
 	}
 	for i := range s.Writes {
-		g.call(s, i, then)
-		g.arrives(s, i, then)
-		g.returns(s, i, then)
+		g.call(s, i, steps)
+		g.arrives(s, i, steps)
+		g.returns(s, i, steps)
 	}
 }
 
@@ -161,7 +149,7 @@ func (g Guards) next(s *State, step search.Step[State]) {
 func (g *Guards) bounded(kind int8) bool { return kind == Set || kind == Delete && g.Deletes }
 
 // call are the steps of a call until it is written.
-func (g *Guards) call(s *State, i int, then then) {
+func (g *Guards) call(s *State, i int, steps steps) {
 	w := &s.Writes[i]
 	if w.Kind != None && w.Phase == idle {
 		called := func(deadline int8) func(*State) {
@@ -174,25 +162,22 @@ func (g *Guards) call(s *State, i int, then then) {
 				}
 			}
 		}
-		then(names[i], "write is called", called(never))
+		steps.Take(names[i], "write is called", called(never))
 		if w.Kind != Fill {
-			then(names[i], "write is called with a deadline of one step", called(s.Now+1))
+			steps.Take(names[i], "write is called with a deadline of one step", called(s.Now+1))
 		}
 	}
 	if w.Written == 0 && (w.Phase == called || w.Phase == failed && !g.Withdraw) {
-		then(names[i], "write is written", func(s *State) { g.send(s, &s.Writes[i]) })
+		steps.Take(names[i], "write is written", func(s *State) { g.send(s, &s.Writes[i]) })
 	}
 	if w.Phase != called {
 		return
 	}
-	if !g.Once && w.Written == 1 && s.Left.Resends > 0 {
-		then(names[i], "write is sent again over a new connection", func(s *State) {
-			s.Left.Resends--
-			g.send(s, &s.Writes[i])
-		})
+	if !g.Once && w.Written == 1 {
+		steps.Within(&s.Left.Resends, names[i], "write is sent again over a new connection", func(s *State) { g.send(s, &s.Writes[i]) })
 	}
 	if w.Answers&moved != 0 {
-		then(names[i], "write is sent to where the key has moved", func(s *State) {
+		steps.Take(names[i], "write is sent to where the key has moved", func(s *State) {
 			w := &s.Writes[i]
 			w.Answers &^= moved
 			if g.OwnClock {
@@ -229,12 +214,12 @@ func (g *Guards) send(s *State, w *Write) {
 }
 
 // arrives performs a write, refuses it, or says where the key is.
-func (g *Guards) arrives(s *State, i int, then then) {
+func (g *Guards) arrives(s *State, i int, steps steps) {
 	for at := range s.Writes[i].Copies {
 		if s.Writes[i].Copies[at] == 0 {
 			continue
 		}
-		then(names[i], "write arrives", func(s *State) {
+		steps.Take(names[i], "write arrives", func(s *State) {
 			w := &s.Writes[i]
 			w.Copies[at]--
 			clock := s.Now + s.Clock[at]
@@ -273,13 +258,13 @@ func (s *State) perform(i int) {
 }
 
 // returns are the ways in which a call ends.
-func (g *Guards) returns(s *State, i int, then then) {
+func (g *Guards) returns(s *State, i int, steps steps) {
 	w := &s.Writes[i]
 	if w.Phase != called {
 		return
 	}
 	if w.Answers&(performed|refused) != 0 {
-		then(names[i], "call returns with the answer", func(s *State) {
+		steps.Take(names[i], "call returns with the answer", func(s *State) {
 			w := &s.Writes[i]
 			w.Phase, w.Returned = acknowledged, s.Now
 			if w.Answers&performed == 0 {
@@ -288,12 +273,12 @@ func (g *Guards) returns(s *State, i int, then then) {
 		})
 	}
 	if !w.Cancelled && w.Kind != Fill {
-		then(names[i], "call is cancelled", func(s *State) { s.Writes[i].Cancelled = true })
+		steps.Take(names[i], "call is cancelled", func(s *State) { s.Writes[i].Cancelled = true })
 	}
 	end := w.Called + wait
 	over := s.Now >= end || s.Now >= w.Deadline && (g.Deadline || !g.Linger)
 	if over || w.Cancelled && (!g.Linger || w.Written == 0) {
-		then(names[i], "call returns an error", func(s *State) {
+		steps.Take(names[i], "call returns an error", func(s *State) {
 			w := &s.Writes[i]
 			w.Phase, w.Returned = failed, s.Now
 		})

@@ -140,60 +140,41 @@ func (g Guards) serves(s *State) bool {
 }
 
 func (g Guards) next(s *State, step search.Step[State]) {
-	then := func(where, event string, f func(s *State)) {
-		n := *s
-		f(&n)
-		step(where, event, n)
-	}
-	happens := func(left int8, event string, f func(s *State)) {
-		if left > 0 {
-			then("", event, f)
-		}
-	}
-	g.changes(s, then)
-	g.loads(s, then)
-	g.beats(s, then)
+	steps := search.From(s, step)
+	g.changes(s, steps)
+	g.loads(s, steps)
+	g.beats(s, steps)
 	if s.Message.Tick != 0 {
-		then("B", "receives the message", func(s *State) { s.receive() })
-		then("B", "its message is lost", func(s *State) { s.Message = Message{} })
+		steps.Take("B", "receives the message", func(s *State) { s.receive() })
+		steps.Take("B", "its message is lost", func(s *State) { s.Message = Message{} })
 	}
-	happens(s.Left.Disconnects, "B loses its connection, and makes another", func(s *State) {
-		s.Left.Disconnects--
+	steps.Within(&s.Left.Disconnects, "", "B loses its connection, and makes another", func(s *State) {
 		s.Beat, s.Message, s.Since = Beat{}, Message{}, s.Log.Tick
 	})
-	happens(s.Left.Overflows, "so much else changes that a delta is too long", func(s *State) {
-		s.Left.Overflows--
+	steps.Within(&s.Left.Overflows, "", "so much else changes that a delta is too long", func(s *State) {
 		s.Log.Tick++
 		s.Log.Long = s.Log.Tick
 	})
-	happens(s.Left.LogLosses, "the log is deleted", func(s *State) {
-		s.Left.LogLosses--
-		s.Log = Log{}
-	})
-	happens(s.Left.Steps, "time passes", func(s *State) { s.age() })
+	steps.Within(&s.Left.LogLosses, "", "the log is deleted", func(s *State) { s.Log = Log{} })
+	steps.Within(&s.Left.Steps, "", "time passes", func(s *State) { s.age() })
 }
 
 // changes are the steps of A.
-func (g Guards) changes(s *State, then func(where, event string, f func(s *State))) {
+func (g Guards) changes(s *State, steps search.Steps[State]) {
 	c := s.Change
 	if !c.Begun {
-		if s.Left.Changes > 0 {
-			then("A", "begins a change", func(s *State) {
-				s.Left.Changes--
-				s.Change.Begun = true
-			})
-		}
+		steps.Within(&s.Left.Changes, "A", "begins a change", func(s *State) { s.Change.Begun = true })
 		return
 	}
 	if !c.Done && (g.RecordAfterWrite || c.Recorded) {
-		then("A", "the truth changes, which is the entry without tracking", func(s *State) {
+		steps.Take("A", "the truth changes, which is the entry without tracking", func(s *State) {
 			s.Truth++
 			s.Change.Done = true
 			s.acknowledge()
 		})
 	}
 	if !c.Recorded && (c.Done || !g.RecordAfterWrite) {
-		then("A", "the change is recorded", func(s *State) {
+		steps.Take("A", "the change is recorded", func(s *State) {
 			s.begin(s.Know) // by whichever process: its incarnation is another than any before
 			prev := s.Log.Tick
 			s.Log.Tick++
@@ -220,19 +201,18 @@ func (s *State) begin(known Log) {
 }
 
 // loads are the steps of a load of B, or of its read of the entry.
-func (g Guards) loads(s *State, then func(where, event string, f func(s *State))) {
+func (g Guards) loads(s *State, steps search.Steps[State]) {
 	switch l := s.Load; {
-	case !l.Begun && !g.serves(s) && s.Left.Loads > 0:
-		then("B", "begins to load or to read", func(s *State) {
-			s.Left.Loads--
+	case !l.Begun && !g.serves(s):
+		steps.Within(&s.Left.Loads, "B", "begins to load or to read", func(s *State) {
 			s.Load = Load{Begun: true, Inc: s.Know.Inc, Tick: s.Know.Tick}
 		})
 	case l.Begun && !l.Read:
-		then("B", "reads the truth", func(s *State) {
+		steps.Take("B", "reads the truth", func(s *State) {
 			s.Load.Read, s.Load.Version = true, s.Truth
 		})
 	case l.Read:
-		then("B", "keeps what it has read", func(s *State) {
+		steps.Take("B", "keeps what it has read", func(s *State) {
 			l := s.Load
 			s.Load = Load{}
 			if !g.AsOfThen {
@@ -247,17 +227,14 @@ func (g Guards) loads(s *State, then func(where, event string, f func(s *State))
 }
 
 // beats are the steps of B's heartbeat.
-func (g Guards) beats(s *State, then func(where, event string, f func(s *State))) {
+func (g Guards) beats(s *State, steps search.Steps[State]) {
 	if !s.Beat.Sent {
-		if s.Left.Beats > 0 {
-			then("B", "a heartbeat is sent and answered", func(s *State) {
-				s.Left.Beats--
-				s.Beat = Beat{Sent: true, From: s.Know, Answer: s.Log, Since: s.Since}
-			})
-		}
+		steps.Within(&s.Left.Beats, "B", "a heartbeat is sent and answered", func(s *State) {
+			s.Beat = Beat{Sent: true, From: s.Know, Answer: s.Log, Since: s.Since}
+		})
 		return
 	}
-	then("B", "the heartbeat's answer is applied", func(s *State) {
+	steps.Take("B", "the heartbeat's answer is applied", func(s *State) {
 		beat := s.Beat
 		s.Beat = Beat{}
 		if !g.apply(s, beat) {
@@ -320,7 +297,6 @@ func (s *State) receive() {
 
 // age lets a step of time pass. Ages beyond the bound are alike.
 func (s *State) age() {
-	s.Left.Steps--
 	s.Proof = min(s.Proof+1, old)
 	if s.Beat.Sent {
 		s.Beat.Age = min(s.Beat.Age+1, old)

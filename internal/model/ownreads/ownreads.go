@@ -85,34 +85,22 @@ func Search(g Guards, l Limits, most int) search.Result {
 }
 
 func (g Guards) next(s *State, step search.Step[State]) {
-	then := func(event string, f func(s *State)) {
-		n := *s
-		f(&n)
-		step("", event, n)
-	}
-	if s.Left.Changes > 0 {
-		then("the source changes", func(s *State) {
-			s.Left.Changes--
-			s.Truth++
-		})
-	}
-	if s.Left.Foreign > 0 {
-		then("another process sets the key", func(s *State) {
-			s.Left.Foreign--
-			s.Truth++
-			g.write(s, s.Truth)
-		})
-	}
+	steps := search.From(s, step)
+	steps.Within(&s.Left.Changes, "", "the source changes", func(s *State) { s.Truth++ })
+	steps.Within(&s.Left.Foreign, "", "another process sets the key", func(s *State) {
+		s.Truth++
+		g.write(s, s.Truth)
+	})
 	if s.Invalidation > 0 {
-		then("an invalidation comes: the key changed", func(s *State) {
+		steps.Take("", "an invalidation comes: the key changed", func(s *State) {
 			s.Invalidation--
 			g.overtake(s)
 		})
 	}
-	g.load(s, then)
-	g.set(s, then)
+	g.load(s, steps)
+	g.set(s, steps)
 	for i := range s.Reads {
-		g.read(s, i, then)
+		g.read(s, i, steps)
 	}
 }
 
@@ -137,19 +125,16 @@ func (g *Guards) overtake(s *State) {
 }
 
 // load are the steps of a load, or of a refresh.
-func (g *Guards) load(s *State, then func(string, func(*State))) {
+func (g *Guards) load(s *State, steps search.Steps[State]) {
 	switch s.Load {
 	case idle:
-		if s.Left.Loads > 0 {
-			then("a load begins: the lease is taken", func(s *State) {
-				s.Left.Loads--
-				s.Load, s.Lease, s.Tracked, s.Invalidated = begun, true, true, false
-			})
-		}
+		steps.Within(&s.Left.Loads, "", "a load begins: the lease is taken", func(s *State) {
+			s.Load, s.Lease, s.Tracked, s.Invalidated = begun, true, true, false
+		})
 	case begun:
-		then("the loader reads the source", func(s *State) { s.Load, s.Value = loaded, s.Truth })
+		steps.Take("", "the loader reads the source", func(s *State) { s.Load, s.Value = loaded, s.Truth })
 	case loaded:
-		then("the load's callers are answered, its fill is on its way", func(s *State) {
+		steps.Take("", "the load's callers are answered, its fill is on its way", func(s *State) {
 			s.Load = returned
 			if s.Value >= s.Least || !s.Invalidated { // R10: else its callers load again
 				s.Least = max(s.Least, s.Value)
@@ -159,14 +144,14 @@ func (g *Guards) load(s *State, then func(string, func(*State))) {
 			}
 		})
 	case returned:
-		then("the fill arrives", func(s *State) {
+		steps.Take("", "the fill arrives", func(s *State) {
 			s.Load = answered
 			if s.Stored = s.Lease; s.Stored {
 				s.Entry, s.Lease, s.Tracked = s.Value, false, true
 			}
 		})
 	case answered:
-		then("the fill's answer is handled", func(s *State) {
+		steps.Take("", "the fill's answer is handled", func(s *State) {
 			if !s.Stored || s.Invalidated && g.Register {
 				s.Local = 0
 			}
@@ -176,24 +161,21 @@ func (g *Guards) load(s *State, then func(string, func(*State))) {
 }
 
 // set are the steps of this process's own Set.
-func (g *Guards) set(s *State, then func(string, func(*State))) {
+func (g *Guards) set(s *State, steps search.Steps[State]) {
 	switch s.Set {
 	case idle:
-		if s.Left.Sets > 0 {
-			then("the key is set", func(s *State) {
-				s.Left.Sets--
-				s.Set = returned
-				g.overtake(s)
-			})
-		}
+		steps.Within(&s.Left.Sets, "", "the key is set", func(s *State) {
+			s.Set = returned
+			g.overtake(s)
+		})
 	case returned:
-		then("the Set arrives", func(s *State) {
+		steps.Take("", "the Set arrives", func(s *State) {
 			s.Truth++ // loaders find it from here on
 			s.Set, s.SetValue = answered, s.Truth
 			g.write(s, s.SetValue)
 		})
 	case answered:
-		then("the Set returns", func(s *State) {
+		steps.Take("", "the Set returns", func(s *State) {
 			s.Least = max(s.Least, s.SetValue)
 			s.Set, s.SetValue = idle, 0
 			g.overtake(s)
@@ -202,18 +184,14 @@ func (g *Guards) set(s *State, then func(string, func(*State))) {
 }
 
 // read are the steps of a read that goes to the server.
-func (g *Guards) read(s *State, i int, then func(string, func(*State))) {
+func (g *Guards) read(s *State, i int, steps search.Steps[State]) {
 	onItsWay := g.OwnFill && s.Load >= returned
 	switch s.Reads[i].Phase {
 	case idle:
-		if s.Left.Reads == 0 {
-			return
-		}
 		if onItsWay && s.Invalidated && g.Overtaken {
 			return // it waits
 		}
-		then("a read that is not kept is called", func(s *State) {
-			s.Left.Reads--
+		steps.Within(&s.Left.Reads, "", "a read that is not kept is called", func(s *State) {
 			if onItsWay {
 				s.Bad = s.Value < s.Least
 				return
@@ -221,12 +199,12 @@ func (g *Guards) read(s *State, i int, then func(string, func(*State))) {
 			s.Reads[i] = Read{Phase: begun, Need: s.Least}
 		})
 	case begun:
-		then("the server answers the read", func(s *State) {
+		steps.Take("", "the server answers the read", func(s *State) {
 			r := &s.Reads[i]
 			r.Phase, r.Value = answered, s.Entry
 		})
 	case answered:
-		then("the read returns", func(s *State) {
+		steps.Take("", "the read returns", func(s *State) {
 			r := s.Reads[i]
 			s.Bad = r.Value < r.Need
 			s.Reads[i] = Read{}

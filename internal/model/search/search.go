@@ -19,6 +19,35 @@ import (
 // place where it happened, which may be empty, and the event.
 type Step[S any] func(where, event string, next S)
 
+// Steps are the steps from one state, each of which leads to a copy of it.
+type Steps[S any] struct {
+	from *S
+	to   Step[S]
+}
+
+// From returns the steps from a state, which step receives.
+func From[S any](s *S, step Step[S]) Steps[S] { return Steps[S]{s, step} }
+
+// Take takes a step to a copy that f has changed.
+func (x Steps[S]) Take(where, event string, f func(s *S)) {
+	next := *x.from
+	f(&next)
+	x.to(where, event, next)
+}
+
+// Within is Take of what may happen left times more, which is a field of the state: in
+// the copy it is one less. If none is left nothing happens.
+func (x Steps[S]) Within(left *int8, where, event string, f func(s *S)) {
+	if *left <= 0 {
+		return
+	}
+	*left--
+	next := *x.from
+	*left++ // the state itself stays as it is
+	f(&next)
+	x.to(where, event, next)
+}
+
 // Model is what is searched. Its functions may not keep or change the state that
 // they are given, and Next reports the same states in the same order each time.
 type Model[S any] struct {

@@ -66,6 +66,22 @@ func TestAStateThatBreaksAPromiseAtTheStartIsFound(t *testing.T) {
 	require.Empty(t, r.Schedule)
 }
 
+func TestWhatIsLimitedIsDoneWhileSomeIsLeft(t *testing.T) {
+	var events []string
+	for s := (counters{At: [2]int8{2, 0}}); len(events) < 9; {
+		given, before := s, len(events)
+		search.From(&given, func(where, event string, next counters) {
+			events = append(events, where+" "+event)
+			s = next
+		}).Within(&given.At[0], "first", "goes down", func(s *counters) { s.At[1]++ })
+		require.Equal(t, counters{At: [2]int8{2 - int8(before), int8(before)}}, given, "the state stays as it is")
+		if len(events) == before {
+			break
+		}
+	}
+	require.Equal(t, []string{"first goes down", "first goes down"}, events)
+}
+
 // Padding between fields is not part of a state, and would be of its hash.
 func TestStatesAreMadeOfBytes(t *testing.T) {
 	type padded struct {

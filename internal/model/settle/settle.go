@@ -242,70 +242,54 @@ func (g *Guards) ends(s *State, p *Process, b, tick int8) (local, server int8) {
 }
 
 func (g *Guards) next(s *State, step search.Step[State]) {
-	then := func(where, event string, f func(s *State)) {
-		n := *s
-		f(&n)
-		step(where, event, n)
-	}
-	g.change(s, then)
+	steps := search.From(s, step)
+	g.change(s, steps)
 	if s.Now < s.Left.Time {
-		then("", "time passes", func(s *State) { s.Now++ })
+		steps.Take("", "time passes", func(s *State) { s.Now++ })
 	}
-	if s.Left.Jumps > 0 {
-		then("", "the server's clock is set 3 forwards", func(s *State) {
-			s.Left.Jumps--
-			s.Jump += 3
-		})
-	}
-	if s.Left.Others > 0 && s.Log.Inc != 0 {
-		then("", "something else changes", func(s *State) {
-			s.Left.Others--
+	steps.Within(&s.Left.Jumps, "", "the server's clock is set 3 forwards", func(s *State) { s.Jump += 3 })
+	if s.Log.Inc != 0 {
+		steps.Within(&s.Left.Others, "", "something else changes", func(s *State) {
 			prev := s.Log.Tick
 			s.Log.Tick++
 			s.publish(false, false, prev)
 		})
 	}
-	if s.Left.Losses > 0 && s.P[1].Know.Settling > 0 {
-		then("", "the log is lost", func(s *State) {
-			s.Left.Losses--
-			s.Log = Log{}
-		})
+	if s.P[1].Know.Settling > 0 {
+		steps.Within(&s.Left.Losses, "", "the log is lost", func(s *State) { s.Log = Log{} })
 	}
-	if s.Left.Deaths > 0 && s.P[0].Up && s.Change >= done {
-		then("A", "dies", func(s *State) {
-			s.Left.Deaths--
-			s.P[0] = Process{}
-		})
+	if s.P[0].Up && s.Change >= done {
+		steps.Within(&s.Left.Deaths, "A", "dies", func(s *State) { s.P[0] = Process{} })
 	}
 	if !s.P[1].Up {
-		then("B", "starts", func(s *State) {
+		steps.Take("B", "starts", func(s *State) {
 			s.P[1].Up = true
 			g.beat(s, 1)
 		})
 	}
 	for i := range s.P {
 		if s.P[i].Up {
-			g.reads(s, i, then)
-			g.deliveries(s, i, then)
+			g.reads(s, i, steps)
+			g.deliveries(s, i, steps)
 		}
 	}
 }
 
-type then = func(where, event string, f func(s *State))
+type steps = search.Steps[State]
 
 // change are the steps of A's change.
-func (g *Guards) change(s *State, then then) {
+func (g *Guards) change(s *State, steps steps) {
 	if !s.P[0].Up {
 		return
 	}
 	if s.Changed < 0 {
-		then("A", "the source changes, an invalidation that settles is called", func(s *State) {
+		steps.Take("A", "the source changes, an invalidation that settles is called", func(s *State) {
 			s.Changed, s.Change = s.Now, sent
 		})
 	}
 	switch {
 	case s.Change == sent && s.Log.Inc != 0:
-		then("A", "the change is recorded", func(s *State) {
+		steps.Take("A", "the change is recorded", func(s *State) {
 			prev := s.Log.Tick
 			g.record(s)
 			s.Change = half
@@ -317,9 +301,9 @@ func (g *Guards) change(s *State, then then) {
 			s.publish(true, g.SameStep, prev)
 		})
 	case s.Change == half || s.Change == answered:
-		then("A", "the call returns", func(s *State) { g.returns(s) })
+		steps.Take("A", "the call returns", func(s *State) { g.returns(s) })
 	case s.Change == toSettle && s.Log.Inc != 0 && s.Now >= s.Acked+s.Left.Lag:
-		then("A", "records the change again, since it has settled", func(s *State) {
+		steps.Take("A", "records the change again, since it has settled", func(s *State) {
 			prev := s.Log.Tick
 			g.record(s)
 			s.Change = done
@@ -359,18 +343,13 @@ func (s *State) publish(source, settling bool, prev int8) {
 }
 
 // deliveries are heartbeats, and what comes unasked.
-func (g *Guards) deliveries(s *State, i int, then then) {
-	if s.Left.Beats > 0 {
-		then(names[i], "a heartbeat", func(s *State) {
-			s.Left.Beats--
-			g.beat(s, i)
-		})
-	}
+func (g *Guards) deliveries(s *State, i int, steps steps) {
+	steps.Within(&s.Left.Beats, names[i], "a heartbeat", func(s *State) { g.beat(s, i) })
 	if s.P[i].Message.Tick == 0 {
 		return
 	}
-	then(names[i], "its message is lost", func(s *State) { s.P[i].Message = Message{} })
-	then(names[i], "receives the message", func(s *State) {
+	steps.Take(names[i], "its message is lost", func(s *State) { s.P[i].Message = Message{} })
+	steps.Take(names[i], "receives the message", func(s *State) {
 		p := &s.P[i]
 		m, l := p.Message, p.Know
 		p.Message = Message{}
@@ -391,27 +370,26 @@ func (g *Guards) deliveries(s *State, i int, then then) {
 }
 
 // reads are the steps of reads and loads.
-func (g *Guards) reads(s *State, i int, then then) {
+func (g *Guards) reads(s *State, i int, steps steps) {
 	p := &s.P[i]
-	left := s.Left.ALoads
+	left := &s.Left.ALoads
 	if i == 1 {
-		left = s.Left.BLoads
+		left = &s.Left.BLoads
 	}
 	if g.valid(s, p, p.Local) && s.Now < p.Local.End && s.Now <= p.Proof+bound {
-		then(names[i], "a local hit", func(s *State) { s.gives(i, s.Now, s.P[i].Local.Version) })
-	} else if p.Phase == 0 && left > 0 {
-		then(names[i], "a read finds the entry, or begins a load", func(s *State) { g.read(s, i) })
+		steps.Take(names[i], "a local hit", func(s *State) { s.gives(i, s.Now, s.P[i].Local.Version) })
+	} else if p.Phase == 0 {
+		steps.Within(left, names[i], "a read finds the entry, or begins a load", func(s *State) { g.read(s, i) })
 	}
-	if p.Phase > 0 && !p.Waits && s.Left.Waits > 0 && s.Now <= p.Proof+bound {
-		then(names[i], "another caller shares the load", func(s *State) {
-			s.Left.Waits--
+	if p.Phase > 0 && !p.Waits && s.Now <= p.Proof+bound {
+		steps.Within(&s.Left.Waits, names[i], "another caller shares the load", func(s *State) {
 			s.P[i].Waits, s.P[i].WaitAt = true, s.Now
 		})
 	}
 	switch p.Phase {
 	case 1:
 		loads := func(event string, version int8) {
-			then(names[i], event, func(s *State) { s.P[i].Phase, s.P[i].Loaded.Version = 2, version })
+			steps.Take(names[i], event, func(s *State) { s.P[i].Phase, s.P[i].Loaded.Version = 2, version })
 		}
 		if s.Changed >= 0 {
 			loads("the loader reads the new value", 1)
@@ -420,16 +398,11 @@ func (g *Guards) reads(s *State, i int, then then) {
 			loads("the loader reads the old value", 0)
 		}
 	case 2:
-		then(names[i], "the load ends", func(s *State) { g.fill(s, i) })
+		steps.Take(names[i], "the load ends", func(s *State) { g.fill(s, i) })
 	}
 }
 
 func (g *Guards) read(s *State, i int) {
-	if i == 0 {
-		s.Left.ALoads--
-	} else {
-		s.Left.BLoads--
-	}
 	p := &s.P[i]
 	if s.Now > p.Proof+bound || p.Know.Inc == 0 {
 		g.beat(s, i) // the delta goes along

@@ -183,55 +183,32 @@ func (g *Guards) finish(s *State, i int, keep bool) {
 }
 
 func (g *Guards) next(s *State, step search.Step[State]) {
-	then := func(where, event string, f func(s *State, p *Process)) {
-		n := *s
-		p := &n.P[0]
-		if where == names[1] {
-			p = &n.P[1]
-		}
-		f(&n, p)
-		step(where, event, n)
-	}
-	if s.Left.Evicts > 0 && s.Base.Has == 1 {
-		then("", "the base is evicted", func(s *State, _ *Process) {
-			s.Left.Evicts--
+	steps := search.From(s, step)
+	if s.Base.Has == 1 {
+		steps.Within(&s.Left.Evicts, "", "the base is evicted", func(s *State) {
 			s.Base = Base{}
 			s.tell(base, -1)
 		})
 	}
-	if s.Left.Expiries > 0 && s.Lease != 0 {
-		then("", "the lease expires", func(s *State, _ *Process) {
-			s.Left.Expiries--
-			s.Lease = 0
-		})
+	if s.Lease != 0 {
+		steps.Within(&s.Left.Expiries, "", "the lease expires", func(s *State) { s.Lease = 0 })
 	}
 	for i, name := range names {
 		if s.P[i].Invalidations[0] != 0 {
-			then(name, [...]string{base: "is told that the base changed", side: "is told that its side entry changed"}[s.P[i].Invalidations[0]],
-				func(_ *State, p *Process) { g.invalidate(p) })
+			steps.Take(name, [...]string{base: "is told that the base changed", side: "is told that its side entry changed"}[s.P[i].Invalidations[0]],
+				func(s *State) { g.invalidate(&s.P[i]) })
 		}
-		if s.Left.Resets > 0 {
-			then(name, "loses its connection", func(s *State, p *Process) {
-				s.Left.Resets--
-				*p = Process{}
-				s.TracksBase[i], s.TracksSide[i] = false, false
-			})
-		}
-		if s.Left.Sets[i] > 0 {
-			then(name, "sets the key", func(s *State, p *Process) {
-				s.Left.Sets[i]--
-				s.write(p)
-				s.Nonce++
-				s.Base = Base{1, int8(i) + 1, s.Nonce, s.Truth}
-			})
-		}
-		if s.Left.Deletes[i] > 0 {
-			then(name, "deletes the key", func(s *State, p *Process) {
-				s.Left.Deletes[i]--
-				s.write(p)
-			})
-		}
-		g.reads(s, i, then)
+		steps.Within(&s.Left.Resets, name, "loses its connection", func(s *State) {
+			s.P[i] = Process{}
+			s.TracksBase[i], s.TracksSide[i] = false, false
+		})
+		steps.Within(&s.Left.Sets[i], name, "sets the key", func(s *State) {
+			s.write(&s.P[i])
+			s.Nonce++
+			s.Base = Base{1, int8(i) + 1, s.Nonce, s.Truth}
+		})
+		steps.Within(&s.Left.Deletes[i], name, "deletes the key", func(s *State) { s.write(&s.P[i]) })
+		g.reads(s, i, steps)
 	}
 }
 
@@ -244,21 +221,22 @@ func (s *State) write(p *Process) {
 }
 
 // reads are the steps of a read that is not answered by the local copy.
-func (g *Guards) reads(s *State, i int, then func(where, event string, f func(s *State, p *Process))) {
+func (g *Guards) reads(s *State, i int, steps search.Steps[State]) {
 	name := names[i]
 	switch p := &s.P[i]; p.Phase {
 	case idle:
-		if p.Local == 0 && s.Left.Reads[i] > 0 {
-			then(name, "the base is read", func(s *State, p *Process) {
-				s.Left.Reads[i]--
+		if p.Local == 0 {
+			steps.Within(&s.Left.Reads[i], name, "the base is read", func(s *State) {
+				p := &s.P[i]
 				p.Need, p.Invalidated, p.Phase = s.Truth, false, baseRead
 				s.answerBase(i)
 			})
 		}
 	case baseRead:
-		then(name, "the answer is handled", func(s *State, p *Process) { g.handle(s, i) })
+		steps.Take(name, "the answer is handled", func(s *State) { g.handle(s, i) })
 	case sideRead:
-		then(name, "the answer about its side entry is handled", func(s *State, p *Process) {
+		steps.Take(name, "the answer about its side entry is handled", func(s *State) {
+			p := &s.P[i]
 			g.drain(p)
 			if p.Found {
 				g.finish(s, i, true)
@@ -267,14 +245,15 @@ func (g *Guards) reads(s *State, i int, then func(where, event string, f func(s 
 			p.Phase = loadingSide
 		})
 	case loadingSide, loadingBase:
-		then(name, "the loader reads the source", func(s *State, p *Process) {
+		steps.Take(name, "the loader reads the source", func(s *State) {
+			p := &s.P[i]
 			p.Version = s.Truth
 			p.Phase += loadedSide - loadingSide
 		})
 	case loadedSide:
-		then(name, "the load ends, its side entry is stored if it may be", func(s *State, p *Process) { g.fillSide(s, i) })
+		steps.Take(name, "the load ends, its side entry is stored if it may be", func(s *State) { g.fillSide(s, i) })
 	case loadedBase:
-		then(name, "the load ends, the base is stored if the lease is held", func(s *State, p *Process) { g.fillBase(s, i) })
+		steps.Take(name, "the load ends, the base is stored if the lease is held", func(s *State) { g.fillBase(s, i) })
 	}
 }
 

@@ -106,21 +106,16 @@ func violation(s *State) string {
 
 func (g Guards) next(s *State, step search.Step[State]) {
 	for i := range s.P {
-		then := func(event string, f func(s *State, p *Process)) {
-			n := *s
-			f(&n, &n.P[i])
-			step(names[i], event, n)
-		}
-		p := &s.P[i]
+		steps, p := search.From(s, step), &s.P[i]
 		if p.Mode == 0 {
-			g.opens(s, then)
+			g.opens(s, i, steps)
 			continue
 		}
 		if p.Invalidation {
-			then("is told that the key changed", func(_ *State, p *Process) { p.Invalidation, p.Local = false, 0 })
+			steps.Take(names[i], "is told that the key changed", func(s *State) { s.P[i].Invalidation, s.P[i].Local = false, 0 })
 		}
 		if p.Heard < s.Tick {
-			then("reads the log", func(s *State, p *Process) { p.Heard = s.Tick })
+			steps.Take(names[i], "reads the log", func(s *State) { s.P[i].Heard = s.Tick })
 		}
 		for kind := range p.Views {
 			if kind == localOnly && !s.Left.LocalOnly {
@@ -128,7 +123,8 @@ func (g Guards) next(s *State, step search.Step[State]) {
 			}
 			if !p.Views[kind] {
 				if !g.Kinds || !p.Views[1-kind] {
-					then(made[kind], func(_ *State, p *Process) {
+					steps.Take(names[i], made[kind], func(s *State) {
+						p := &s.P[i]
 						if g.Drop && p.Last != int8(kind)+1 {
 							p.Local, p.CopyAsOf, p.Overtaken = 0, 0, false
 						}
@@ -137,35 +133,25 @@ func (g Guards) next(s *State, step search.Step[State]) {
 				}
 				continue
 			}
-			if s.Left.Forgets > 0 {
-				then(forgets[kind], func(s *State, p *Process) {
-					s.Left.Forgets--
-					p.Views[kind] = false
-				})
-			}
-			if s.Left.Reads > 0 {
-				then(reads[kind], func(s *State, _ *Process) { s.read(i, kind) })
-			}
-			if s.Left.Sets > 0 {
-				then(sets[kind], func(s *State, _ *Process) { s.set(i, kind) })
-			}
+			steps.Within(&s.Left.Forgets, names[i], forgets[kind], func(s *State) { s.P[i].Views[kind] = false })
+			steps.Within(&s.Left.Reads, names[i], reads[kind], func(s *State) { s.read(i, kind) })
+			steps.Within(&s.Left.Sets, names[i], sets[kind], func(s *State) { s.set(i, kind) })
 		}
 	}
 }
 
 // opens are the ways to open a store.
-func (g Guards) opens(s *State, then func(string, func(*State, *Process))) {
+func (g Guards) opens(s *State, i int, steps search.Steps[State]) {
 	for _, mode := range [...]int8{tracking, untracked} {
 		if mode == untracked && !s.Left.Untracked || g.Modes && s.Mode != 0 && s.Mode != mode {
 			continue
 		}
-		then(opened[mode], func(s *State, p *Process) { s.Mode, p.Mode = mode, mode })
+		steps.Take(names[i], opened[mode], func(s *State) { s.Mode, s.P[i].Mode = mode, mode })
 	}
 }
 
 // set is a Set of a process through a view.
 func (s *State) set(i, kind int) {
-	s.Left.Sets--
 	s.Latest++
 	p := &s.P[i]
 	p.Local, p.CopyAsOf, p.Overtaken = 0, 0, kind == localOnly
@@ -187,7 +173,6 @@ func (s *State) set(i, kind int) {
 // read is a read of a process through a view: of the local copy, of the server's entry,
 // or of the source, which has the latest version.
 func (s *State) read(i, kind int) {
-	s.Left.Reads--
 	p := &s.P[i]
 	if p.Local == 0 || p.Mode == untracked && p.CopyAsOf < p.Heard {
 		p.CopyAsOf = p.Heard

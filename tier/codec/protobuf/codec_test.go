@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
@@ -30,7 +31,7 @@ var _ interface {
 } = protobuf.Codec{}
 
 func views[V any](t *testing.T) (write, read *tier.Cache[V]) {
-	s, err := tier.Open(t.Context())
+	s, err := tier.Open(t.Context(), tier.WithRemoteTimeout(10*time.Second))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	c, err := tier.New[V](s, "messages", tier.WithCodec(protobuf.Codec{}))
@@ -62,7 +63,7 @@ func TestAMessageComesBack(t *testing.T) {
 
 // Without the codec New says which to take.
 func TestNewSaysThatMessagesNeedTheCodec(t *testing.T) {
-	s, err := tier.Open(t.Context())
+	s, err := tier.Open(t.Context(), tier.WithRemoteTimeout(10*time.Second))
 	require.NoError(t, err)
 	defer s.Close()
 	_, err = tier.New[*wrapperspb.StringValue](s, "messages")

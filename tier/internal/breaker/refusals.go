@@ -230,6 +230,16 @@ func (g *Conn) note(n noted) {
 	}
 }
 
+// errorOf tells the errors of results, of which there are none where the whole request failed.
+func errorOf[R any](results []R, err func(*R) error) func(i int) error {
+	return func(i int) error {
+		if i < len(results) {
+			return err(&results[i])
+		}
+		return nil
+	}
+}
+
 // noteAll is note for a request that has one result.
 func (g *Conn) noteAll(k Kind, keys []string, err error) {
 	if err == nil && !g.Refusals.concerns(k) {
@@ -260,12 +270,7 @@ func (g *Conn) noteReads(k Kind, keys []string, items []backend.Item, err error)
 		return
 	}
 	g.note(noted{len(keys), func(i int) string { return keys[i] }, err,
-		func(i int) error {
-			if i < len(items) {
-				return items[i].Err
-			}
-			return nil
-		},
+		errorOf(items, func(r *backend.Item) error { return r.Err }),
 		func(i int, err error) []Kind {
 			switch {
 			// guard: refusal-of-large-reads
@@ -285,12 +290,7 @@ func (g *Conn) noteLeases(reqs []backend.LeaseRequest, leases []backend.Lease, e
 		return
 	}
 	g.note(noted{len(reqs), func(i int) string { return reqs[i].Key }, err,
-		func(i int) error {
-			if i < len(leases) {
-				return leases[i].Err
-			}
-			return nil
-		},
+		errorOf(leases, func(r *backend.Lease) error { return r.Err }),
 		func(i int, err error) []Kind {
 			switch {
 			case err != nil && errors.As(err, new(remoteerr.OfRest)):
@@ -309,12 +309,7 @@ func (g *Conn) noteWrites(writes []backend.Write, written []backend.Written, err
 		return
 	}
 	g.note(noted{len(writes), func(i int) string { return writes[i].Key }, err,
-		func(i int) error {
-			if i < len(written) {
-				return written[i].Err
-			}
-			return nil
-		},
+		errorOf(written, func(r *backend.Written) error { return r.Err }),
 		func(i int, _ error) []Kind {
 			// guard: refusal-of-large-writes
 			large := len(writes[i].Envelope) > backend.LargeLen
@@ -328,12 +323,7 @@ func (g *Conn) noteDeletions(keys []backend.Deletion, deleted []backend.Deleted,
 		return
 	}
 	g.note(noted{len(keys), func(i int) string { return keys[i].Key }, err,
-		func(i int) error {
-			if i < len(deleted) {
-				return deleted[i].Err
-			}
-			return nil
-		},
+		errorOf(deleted, func(r *backend.Deleted) error { return r.Err }),
 		func(int, error) []Kind { return []Kind{Deletions} }})
 }
 

@@ -126,6 +126,14 @@ func (s span) end(found int, err error) {
 	s.t.End(s.ctx, Outcome{Err: err, Took: mono.Now().Sub(s.begun), Found: found})
 }
 
+// told tells of a request of whose end there is nothing to tell but its error.
+func (c *conn) told(ctx context.Context, op, name string, keys int, send func() error) error {
+	s := c.begin(ctx, op, name, keys)
+	err := send()
+	s.end(0, err)
+	return err
+}
+
 func first(keys []string) string {
 	if len(keys) == 0 {
 		return ""
@@ -198,34 +206,22 @@ func (c *conn) Lease(ctx context.Context, reqs []backend.LeaseRequest) ([]backen
 }
 
 func (c *conn) Extend(ctx context.Context, keys []string, token string, ttl time.Duration) error {
-	s := c.begin(unawaited.Mark(ctx), "extend", first(keys), len(keys))
-	err := c.Conn.Extend(ctx, keys, token, ttl)
-	s.end(0, err)
-	return err
+	return c.told(unawaited.Mark(ctx), "extend", first(keys), len(keys), func() error { return c.Conn.Extend(ctx, keys, token, ttl) })
 }
 
 func (c *conn) Release(ctx context.Context, keys []string, token string) error {
-	s := c.begin(ctx, "release", first(keys), len(keys))
-	err := c.Conn.Release(ctx, keys, token)
-	s.end(0, err)
-	return err
+	return c.told(ctx, "release", first(keys), len(keys), func() error { return c.Conn.Release(ctx, keys, token) })
 }
 
 func (c *conn) Discard(ctx context.Context, keys []string, token string) error {
-	s := c.begin(ctx, "discard", first(keys), len(keys))
-	err := c.Conn.Discard(ctx, keys, token)
-	s.end(0, err)
-	return err
+	return c.told(ctx, "discard", first(keys), len(keys), func() error { return c.Conn.Discard(ctx, keys, token) })
 }
 
 func (c *conn) Stage(ctx context.Context, w *backend.Write) error {
 	if w.Staged != "" || len(w.Envelope) < stagedFrom {
 		return c.Conn.Stage(ctx, w)
 	}
-	s := c.begin(ctx, "stage", w.Key, 1)
-	err := c.Conn.Stage(ctx, w)
-	s.end(0, err)
-	return err
+	return c.told(ctx, "stage", w.Key, 1, func() error { return c.Conn.Stage(ctx, w) })
 }
 
 // stagedFrom: what is shorter is never sent ahead of its write, and Stage does nothing.
@@ -282,43 +278,29 @@ func (c *conn) Prove(ctx context.Context, keys ...string) error {
 	if c.Conn.Shard(c.options.Prefix) == nil {
 		return c.Conn.Prove(ctx, keys...) // which sends nothing
 	}
-	s := c.begin(ctx, "prove", first(keys), len(keys))
-	err := c.Conn.Prove(ctx, keys...)
-	s.end(0, err)
-	return err
+	return c.told(ctx, "prove", first(keys), len(keys), func() error { return c.Conn.Prove(ctx, keys...) })
 }
 
-func (c *conn) Delta(ctx context.Context, q changelog.DeltaQuery) (changelog.Delta, error) {
-	s := c.begin(ctx, "delta", "", 0)
-	d, err := c.Conn.Delta(ctx, q)
-	s.end(0, err)
+func (c *conn) Delta(ctx context.Context, q changelog.DeltaQuery) (d changelog.Delta, err error) {
+	err = c.told(ctx, "delta", "", 0, func() error { d, err = c.Conn.Delta(ctx, q); return err })
 	return d, err
 }
 
-func (c *conn) Append(ctx context.Context, change changelog.Change) (changelog.Appended, error) {
-	s := c.begin(ctx, "append", "", len(change.Scopes))
-	a, err := c.Conn.Append(ctx, change)
-	s.end(0, err)
+func (c *conn) Append(ctx context.Context, change changelog.Change) (a changelog.Appended, err error) {
+	err = c.told(ctx, "append", "", len(change.Scopes), func() error { a, err = c.Conn.Append(ctx, change); return err })
 	return a, err
 }
 
 func (c *conn) Renew(ctx context.Context, lost changelog.Loss) error {
-	s := c.begin(ctx, "renew", "", 0)
-	err := c.Conn.Renew(ctx, lost)
-	s.end(0, err)
-	return err
+	return c.told(ctx, "renew", "", 0, func() error { return c.Conn.Renew(ctx, lost) })
 }
 
-func (c *conn) Info(ctx context.Context) (backend.Info, error) {
-	s := c.begin(ctx, "info", "", 0)
-	info, err := c.Conn.Info(ctx)
-	s.end(0, err)
+func (c *conn) Info(ctx context.Context) (info backend.Info, err error) {
+	err = c.told(ctx, "info", "", 0, func() error { info, err = c.Conn.Info(ctx); return err })
 	return info, err
 }
 
-func (c *conn) Purge(ctx context.Context, p backend.PurgeRequest) (backend.PurgeProgress, error) {
-	s := c.begin(ctx, "purge", "", 0)
-	done, err := c.Conn.Purge(ctx, p)
-	s.end(0, err)
+func (c *conn) Purge(ctx context.Context, p backend.PurgeRequest) (done backend.PurgeProgress, err error) {
+	err = c.told(ctx, "purge", "", 0, func() error { done, err = c.Conn.Purge(ctx, p); return err })
 	return done, err
 }
