@@ -346,7 +346,7 @@ func TestThePauseOfAnotherProcessIsNoLongerThanThat(t *testing.T) {
 		"fails":          func(*tier.Entry) error { return errOrigin },
 		"DoNotStore":     func(e *tier.Entry) error { e.DoNotStore(); return nil },
 		"is not there":   func(*tier.Entry) error { return tier.ErrNotFound },
-		"takes too long": func(*tier.Entry) error { time.Sleep(time.Second); return nil },
+		"takes too long": func(*tier.Entry) error { <-time.After(time.Second); return nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubbles(t, func(t *testing.T, f *fleet) {
