@@ -38,6 +38,31 @@ func inTiers(t *testing.T, test func(t *testing.T, f *fleet, options ...tier.Cac
 	}
 }
 
+// Guard: a value past its TTL is given without a place, whichever way it is read.
+func TestAStaleValueNeedsNoPlace(t *testing.T) {
+	inTiers(t, func(t *testing.T, f *fleet, options ...tier.CacheOption) {
+		s := f.process(append(forHours, tier.WithMaxLoads(1))...)
+		c := view[string](t, s, "docs", append(options, tier.WithTTL(time.Minute), tier.WithStaleWhileRevalidate(time.Hour))...)
+		require.NoError(t, c.SetMany(t.Context(), map[string]string{"one": "v", "two": "v"}))
+		f.sync()
+		time.Sleep(2 * time.Minute)
+		goOn := make(chan struct{})
+		go func() {
+			_, _ = c.Get(context.Background(), "slow", func(context.Context, *tier.Entry) (string, error) { <-goOn; return "", nil })
+		}()
+		synctest.Wait()
+		begun := time.Now()
+		assert.True(t, find(t, c, "one", unneeded).Stale)
+		got, err := c.GetMany(t.Context(), []string{"one", "two"}, func(context.Context, []string, tier.Entries) (map[string]string, error) {
+			return nil, errOrigin
+		})
+		require.NoError(t, err)
+		assert.Equal(t, map[string]string{"one": "v", "two": "v"}, got)
+		assert.Zero(t, time.Since(begun))
+		close(goOn)
+	})
+}
+
 // Guard: callers that wait for less long than a load takes do not begin it again and again.
 func TestADetachedLoadFillsWithoutCallers(t *testing.T) {
 	inTiers(t, func(t *testing.T, f *fleet, options ...tier.CacheOption) {

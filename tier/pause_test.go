@@ -296,3 +296,113 @@ func TestAReadDuringAPauseAsksForNoLease(t *testing.T) {
 		}
 	})
 }
+
+// Guard: a renewal ahead of the TTL that fails keeps to the same pauses as any other, and asks the fleet for no more than its attempts
+// need: whether the value is kept here or read remotely each time. (That the value itself is still there says nothing about the source.)
+func TestAnEarlyRefreshThatFailsKeepsToThePauses(t *testing.T) {
+	for name, way := range map[string]struct {
+		view []tier.CacheOption
+		call []tier.CallOption
+	}{
+		"local":       {},
+		"local only":  {view: []tier.CacheOption{tier.WithLocalOnly()}},
+		"remote only": {view: []tier.CacheOption{tier.WithRemoteOnly()}},
+		"NoLocal":     {call: []tier.CallOption{tier.NoLocal()}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubbles(t, func(t *testing.T, f *fleet) {
+				hooks := &interpose.Backend{Inner: f.hub}
+				c := view[string](t, f.behind(hooks, forHours...), "docs", append(way.view, tier.WithTTL(10*time.Hour), tier.WithEarlyRefresh(0.5))...)
+				require.NoError(t, c.Set(t.Context(), "k", "v"))
+				time.Sleep(6 * time.Hour)
+				var loads, leases atomic.Int64
+				hooks.Before(func(op interpose.Op) error {
+					if op == interpose.Lease {
+						leases.Add(1)
+					}
+					return nil
+				})
+				for range 1_000 { // 1,000 s
+					assert.Equal(t, "v", find(t, c, "k", counted(&loads, fails[string](errOrigin)), way.call...).Value)
+					synctest.Wait()
+					time.Sleep(time.Second)
+				}
+				// 1, 2, 4 … 32, 60, 60 … seconds, and up to a quarter more, until the next read.
+				assert.GreaterOrEqual(t, loads.Load(), int64(17))
+				assert.LessOrEqual(t, loads.Load(), int64(24))
+				assert.LessOrEqual(t, leases.Load(), 2*loads.Load(), "of the load, and of the right to it")
+				time.Sleep(2 * time.Minute)
+				find(t, c, "k", is("new"), way.call...)
+				synctest.Wait()
+				assert.Equal(t, "new", find(t, c, "k", unneeded, way.call...).Value)
+			})
+		})
+	}
+}
+
+// Guard: what a process takes for another's pause is no more than that: not the time for which that one had the right to load.
+func TestThePauseOfAnotherProcessIsNoLongerThanThat(t *testing.T) {
+	for name, outcome := range map[string]func(*tier.Entry) error{
+		"fails":          func(*tier.Entry) error { return errOrigin },
+		"DoNotStore":     func(e *tier.Entry) error { e.DoNotStore(); return nil },
+		"is not there":   func(*tier.Entry) error { return tier.ErrNotFound },
+		"takes too long": func(*tier.Entry) error { <-time.After(time.Second); return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubbles(t, func(t *testing.T, f *fleet) {
+				var caches []*tier.Cache[string]
+				for range 3 {
+					hooks := &interpose.Backend{Inner: f.hub}
+					hooks.Before(func(op interpose.Op) error {
+						if op == interpose.Extend { // of the right, to the pause
+							time.Sleep(100 * time.Millisecond)
+						}
+						return nil
+					})
+					caches = append(caches, view[string](t, f.behind(hooks, forHours...), "docs", tier.WithTTL(time.Second), tier.WithStaleWhileRevalidate(time.Hour),
+						tier.WithLoadTimeout(200*time.Millisecond), tier.WithNegativeTTL(0)))
+				}
+				require.NoError(t, caches[0].Set(t.Context(), "k", "old"))
+				f.sync()
+				for _, c := range caches {
+					find(t, c, "k", unneeded)
+				}
+				time.Sleep(2 * time.Second)
+				var well atomic.Bool
+				load := func(_ context.Context, e *tier.Entry) (string, error) {
+					time.Sleep(30 * time.Millisecond)
+					if !well.Load() {
+						return "odd", outcome(e)
+					}
+					return "new", nil
+				}
+				read := func(c *tier.Cache[string]) string {
+					v, err := c.Get(context.Background(), "k", load)
+					if err != nil {
+						return err.Error()
+					}
+					return v
+				}
+				var all sync.WaitGroup
+				for i, c := range caches {
+					all.Go(func() {
+						for range 200 {
+							time.Sleep(time.Duration(10+i) * time.Millisecond)
+							read(c)
+						}
+					})
+				}
+				all.Wait()
+				well.Store(true)
+				for end := time.Now().Add(6 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) { // 1, and 2 s, and a quarter
+					for _, c := range caches {
+						read(c)
+					}
+				}
+				for _, c := range caches {
+					assert.Equal(t, "new", read(c))
+				}
+			})
+		})
+	}
+}

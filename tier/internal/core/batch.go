@@ -15,7 +15,7 @@ type keyLookup struct {
 	readErr       error          // or not
 	seen          string         // the version that was read uncoalesced and cannot be used: see call.seen
 	empty         bool           // likewise: see call.empty
-	readAgain     bool           // what was read uncoalesced is of another encoding: see call.ReadAgain
+	readAgain     bool           // what was read uncoalesced is to be read by a call: see call.ReadAgain
 	call          *inflight.Call // nil if the local tier had it, it was delivered, or err
 	leads         bool
 	left          bool

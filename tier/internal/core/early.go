@@ -2,13 +2,22 @@ package core
 
 import (
 	"github.com/tiercache/tiercache/internal/mono"
+	"github.com/tiercache/tiercache/local"
 	"github.com/tiercache/tiercache/tier/internal/record"
 )
 
 // refreshesEarly reports that it is time to renew an item ahead of its TTL: once, and once more
-// after each pause that follows a failure.
-func (c *Cache) refreshesEarly(it *record.Item, now mono.Time) bool {
-	if c.cfg.Early == 0 || now < it.EarlyAt(c.earlyShare(it)) || !it.Once(record.Early) {
+// after each pause that follows a failure. The pause is that of the key, since the item may have been read after it began.
+func (c *Cache) refreshesEarly(h local.Key, it *record.Item, now mono.Time) bool {
+	if c.cfg.Early == 0 || now < it.EarlyAt(c.earlyShare(it)) {
+		return false
+	}
+	// guard: no-early-refresh-in-pause
+	if until, paused := c.s.pauses.Until(h, now); paused {
+		c.refreshEarlyAt(it, until)
+		return false
+	}
+	if !it.Once(record.Early) {
 		return false
 	}
 	it.Plan(c.earlyShare(it))

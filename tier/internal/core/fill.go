@@ -42,6 +42,7 @@ func (l *loadRun) fill(fs []*inflight.Call, r loadResult) {
 	l.dropOlder(ctx, fs, done)
 	var fills []pendingFill
 	var release []string
+	var unstored []*inflight.Call
 	for i, f := range fs {
 		d := &done[i]
 		if d.answered() {
@@ -67,10 +68,13 @@ func (l *loadRun) fill(fs []*inflight.Call, r loadResult) {
 			l.keepUnstored(f, d.it, d.kept)
 		}
 		if !f.WithoutLease() && !l.cfg.LocalOnly {
-			release = append(release, f.Name)
+			release, unstored = append(release, f.Name), append(unstored, f)
 		}
 	}
 	if len(release) > 0 {
+		l.giveBackRights(unstored...)
+		// guard: rights-before-leases
+		l.rights.wait()
 		if left, err := pieces.Each(release, func(piece []string) error {
 			rctx := l.s.Session.Request(ctx)
 			defer rctx.End()

@@ -82,7 +82,7 @@ func (c *Cache) finishItem(f *inflight.Call, it *record.Item, now mono.Time, o c
 		}
 	}
 	if !late {
-		c.s.pauses.Succeed(f.H) // here or in another process
+		c.s.pauses.Learn(f.H, it.Meta().Born)
 	}
 	c.ns.CountRead(false)
 	if !c.usesLocal(o) || !c.s.Table.InsertIfUnchanged(f.H, &f.Watch, it) {
@@ -93,7 +93,7 @@ func (c *Cache) finishItem(f *inflight.Call, it *record.Item, now mono.Time, o c
 	f.Finish(inflight.Outcome{Served: inflight.Served{It: it, Origin: inflight.FromRemote, Stale: late}})
 	c.s.Table.Unregister(f)
 	// guard: no-refresh-in-pause-of-remote-value
-	if _, paused := c.s.pauses.Paused(f.H, now); late && !paused || !late && !o.Fresh && c.refreshesEarly(it, now) {
+	if _, paused := c.s.pauses.Paused(f.H, now); late && !paused || !late && !o.Fresh && c.refreshesEarly(f.H, it, now) {
 		return true, it
 	}
 	return true, nil

@@ -257,6 +257,15 @@ func (l *loadRun) releaseLater(keys []string) {
 	l.s.Goroutines.RunInBackground(func() { l.release(keys) })
 }
 
+// releaseAfterRights is releaseLater after the requests about rights: see rightRequests.
+func (l *loadRun) releaseAfterRights(keys []string) {
+	l.s.Goroutines.RunInBackground(func() {
+		// guard: rights-before-leases-of-abandoned-load
+		l.rights.wait()
+		l.release(keys)
+	})
+}
+
 // releaseAside is releaseLater for a run that has not begun.
 func (l *loadRun) releaseAside(f *inflight.Call) {
 	name := f.Name

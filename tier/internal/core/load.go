@@ -60,6 +60,7 @@ type loadRun struct {
 	overdue atomic.Bool  // the calls of a running loader were ended by expire
 	mu      sync.Mutex   // guards the end of those calls, and gaveUp
 	gaveUp  bool
+	rights  rightRequests
 }
 
 // part is a call's part in a run.
@@ -152,7 +153,7 @@ func (l *loadRun) endOnExit(fs []*inflight.Call) {
 		l.fail(f, l.s.Config.NewPanic(nil, nil))
 	}
 	if len(leased) > 0 {
-		l.releaseLater(leased)
+		l.releaseAfterRights(leased)
 	}
 	l.finish()
 }
@@ -419,7 +420,7 @@ func (l *loadRun) abandon() {
 		l.fail(f, cause)
 	}
 	if keys := leasedNames(l.ready); len(keys) > 0 && !l.cfg.LocalOnly {
-		l.releaseLater(keys)
+		l.releaseAfterRights(keys)
 	}
 	l.finish()
 	// guard: place-of-loader-that-goes-on

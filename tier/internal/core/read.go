@@ -187,7 +187,7 @@ func (c *Cache) fromLocal(h local.Key, key string) (got inflight.Served, ok, due
 	}
 	if now < it.Meta().Fresh {
 		c.countHit(key)
-		return inflight.Served{It: it, Origin: inflight.FromLocal}, true, c.refreshesEarly(it, now)
+		return inflight.Served{It: it, Origin: inflight.FromLocal}, true, c.refreshesEarly(h, it, now)
 	}
 	_, paused := c.s.pauses.Paused(h, now)
 	renewing := now < it.Meta().Fresh.Add(c.cfg.StaleWhile)

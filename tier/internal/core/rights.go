@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/tiercache/tiercache/internal/backend"
@@ -87,13 +88,11 @@ func (l *loadRun) keepRight(f *inflight.Call, until mono.Time) {
 		return
 	}
 	name, left := rightOf(f.Name), max(until.Sub(mono.Now()), time.Millisecond)
-	l.s.Goroutines.Spawn(func() {
+	l.rights.send(l.s.Goroutines.Spawn, func() error {
 		rctx := l.s.Session.Request(context.WithoutCancel(l.Values))
 		defer rctx.End()
-		if err := l.s.Session.Conn.Extend(rctx, []string{name}, *token, left); err != nil {
-			l.countRemoteError(err)
-		}
-	})
+		return l.s.Session.Conn.Extend(rctx, []string{name}, *token, left)
+	}, l.countRemoteError)
 }
 
 // giveBackRights gives up the rights of calls that are not loaded, or were loaded.
@@ -108,6 +107,53 @@ func (l *loadRun) giveBackRights(fs ...*inflight.Call) {
 		}
 	}
 	for token, names := range names {
-		l.s.Goroutines.Spawn(func() { l.s.Session.Release(l.s.Goroutines.Ctx, names, token, l.countReleaseError) })
+		l.rights.send(l.s.Goroutines.Spawn, func() error {
+			rctx := l.s.Session.Request(context.WithoutCancel(l.Values))
+			defer rctx.End()
+			return l.s.Session.Conn.Release(rctx, names, token)
+		}, func(err error) {
+			l.countRemoteError(err)
+			l.s.Session.Release(l.s.Goroutines.Ctx, names, token, l.countReleaseError)
+		})
+	}
+}
+
+// rightRequests are the requests of a run that say how long its rights last from now on. They come before the leases are given up:
+//
+//	A: has the lease and the right of k; its load fails, or says DoNotStore; it gives up the lease
+//	B: gets the lease, and asks for the right: A has it for the longest time that a load takes, which B takes for a pause
+//	A: shortens the right to its pause, or gives it up
+type rightRequests struct {
+	mu  sync.Mutex // guards all
+	all []chan struct{}
+}
+
+// send has spawn run request, and failed with its error.
+func (r *rightRequests) send(spawn func(func()) bool, request func() error, failed func(error)) {
+	answered := make(chan struct{})
+	r.mu.Lock()
+	r.all = append(r.all, answered)
+	r.mu.Unlock()
+	if !spawn(func() {
+		var err error
+		func() {
+			defer close(answered)
+			err = request()
+		}()
+		if err != nil {
+			failed(err)
+		}
+	}) {
+		close(answered)
+	}
+}
+
+// wait returns when all that were sent were answered, or given up.
+func (r *rightRequests) wait() {
+	r.mu.Lock()
+	all := r.all
+	r.mu.Unlock()
+	for _, answered := range all {
+		<-answered
 	}
 }

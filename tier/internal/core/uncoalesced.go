@@ -139,6 +139,10 @@ func (c *Cache) giveUncoalesced(ctx context.Context, piece []keyLookup, items []
 			t.delivered = true
 			hits++
 			c.ns.CountRead(false)
+		default:
+			// Its call serves it, and would wait for a place in which to load it if it were not to read it.
+			// guard: stale-value-of-batch-needs-no-place
+			t.readAgain = now < it.Meta().Fresh.Add(c.cfg.StaleWhile)
 		}
 		// guard: uncoalesced-read-releases-marks
 		it.Release(c.s.Session.Tail)

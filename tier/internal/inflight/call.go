@@ -69,7 +69,7 @@ type Call struct {
 	Renews bool
 	Empty  bool // the version of Seen is no bytes at all
 	Force  bool // load even if the remote tier has a valid value
-	// ReadAgain: an entry of another encoding was read for the call, but without being tracked.
+	// ReadAgain: what was read for the call without being tracked is of another encoding, or past its TTL and to be served.
 	ReadAgain bool
 	Lease     LeaseState
 }

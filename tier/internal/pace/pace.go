@@ -4,6 +4,7 @@ package pace
 
 import (
 	"errors"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -28,18 +29,30 @@ type Table struct {
 type failure struct {
 	err   error
 	pause time.Duration
+	at    mono.Time // the latest failure, or when it was heard of
 	until mono.Time
 }
 
 // Paused returns the error of the latest load of a key if it is not to be tried again yet.
 func (t *Table) Paused(k local.Key, now mono.Time) (err error, paused bool) {
+	f, paused := t.of(k, now)
+	return f.err, paused
+}
+
+// Until returns the end of a key's pause, if there is one now.
+func (t *Table) Until(k local.Key, now mono.Time) (until mono.Time, paused bool) {
+	f, paused := t.of(k, now)
+	return f.until, paused
+}
+
+func (t *Table) of(k local.Key, now mono.Time) (f failure, paused bool) {
 	if t.failing.Load() == 0 {
-		return nil, false
+		return failure{}, false
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f, ok := t.keys[k]
-	return f.err, ok && now < f.until
+	return f, ok && now < f.until
 }
 
 // Fail begins a pause, and returns its end: first after the first failure, twice as long after each
@@ -60,7 +73,7 @@ func (t *Table) Fail(k local.Key, err error, now mono.Time, first, longest time.
 	default:
 		f.pause = min(2*f.pause, longest)
 	}
-	f.err, f.until = err, now.Add(f.pause+rand.N(f.pause/4+1))
+	f.err, f.at, f.until = err, now, now.Add(f.pause+rand.N(f.pause/4+1))
 	t.putLocked(k, f, now)
 	return f.until
 }
@@ -93,7 +106,7 @@ func (t *Table) Hear(k local.Key, now, until mono.Time, first, longest time.Dura
 	default:
 		f.pause = min(2*f.pause, longest)
 	}
-	f.err, f.until = ErrElsewhere, until
+	f.err, f.at, f.until = ErrElsewhere, now, until
 	t.putLocked(k, f, now)
 }
 
@@ -113,12 +126,20 @@ func (t *Table) forgetLocked(now mono.Time) {
 }
 
 // Succeed ends the pause of a key.
-func (t *Table) Succeed(k local.Key) {
+func (t *Table) Succeed(k local.Key) { t.Learn(k, mono.Time(math.MaxInt64)) }
+
+// Learn ends the pause of a key that has a value of born, if that is of after the failure: whichever process has loaded or
+// set it. An older value says nothing about the source: it is the one that was to be renewed.
+func (t *Table) Learn(k local.Key, born mono.Time) {
 	if t.failing.Load() == 0 {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	// guard: older-value-ends-no-pause
+	if f, ok := t.keys[k]; !ok || born <= f.at {
+		return
+	}
 	delete(t.keys, k)
 	t.failing.Store(int64(len(t.keys)))
 }
