@@ -28,11 +28,14 @@ const (
 	warmReads   = 2_000 // a second, of each process
 )
 
+var warmValue = string(make([]byte, 1<<10))
+
 func TestWarmStartFigures(t *testing.T) {
 	if os.Getenv("TIERCACHE_RECONNECT") == "" {
 		t.Skip("prints figures; TIERCACHE_RECONNECT=folder runs it (make reconnect)")
 	}
 	s := valkeytest.Start(t)
+	fillWarm(t, s.URL())
 	var fleet []*warmRun
 	for range warmFleet {
 		fleet = append(fleet, newWarmRun(t, s.URL(), tier.WithWarmStart(warmEntries)))
@@ -59,6 +62,36 @@ func TestWarmStartFigures(t *testing.T) {
 	}
 }
 
+// fillWarm has all keys loaded and stored, so that each later load is of what the fleet has.
+func fillWarm(t *testing.T, url string) {
+	s, c := openWarm(t, url, tier.WithLocalEntries(1))
+	defer s.Close()
+	keys := make([]string, warmKeys)
+	for i := range keys {
+		keys[i] = strconv.Itoa(i)
+	}
+	load := func(_ context.Context, keys []string, _ tier.Entries) (map[string]string, error) {
+		all := make(map[string]string, len(keys))
+		for _, k := range keys {
+			all[k] = warmValue
+		}
+		return all, nil
+	}
+	_, err := c.GetMany(t.Context(), keys, load)
+	require.NoError(t, err)
+	require.NoError(t, s.Drain(t.Context()))
+	require.Equal(t, int64(warmKeys), s.Stats().Fills)
+}
+
+func openWarm(t *testing.T, url string, options ...tier.Option) (*tier.Store, *tier.Cache[string]) {
+	s, err := tier.Open(t.Context(), append([]tier.Option{tier.WithValkey(url), tier.WithPrefix("p"), tier.WithLocalEntries(warmEntries),
+		tier.WithRemoteTimeout(2 * time.Second), tier.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil)))}, options...)...)
+	require.NoError(t, err)
+	c, err := tier.New[string](s, "docs")
+	require.NoError(t, err)
+	return s, c
+}
+
 // warmRun is a process that reads until the test ends.
 type warmRun struct {
 	store *tier.Store
@@ -67,14 +100,10 @@ type warmRun struct {
 }
 
 func newWarmRun(t *testing.T, url string, options ...tier.Option) *warmRun {
-	s, err := tier.Open(t.Context(), append([]tier.Option{tier.WithValkey(url), tier.WithPrefix("p"), tier.WithLocalEntries(warmEntries),
-		tier.WithRemoteTimeout(2 * time.Second), tier.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil)))}, options...)...)
-	require.NoError(t, err)
-	c, err := tier.New[string](s, "docs")
-	require.NoError(t, err)
+	s, c := openWarm(t, url, options...)
 	r := &warmRun{store: s}
 	ctx, cancel := context.WithCancel(context.Background())
-	law, value := zipf.New(warmKeys, 1), string(make([]byte, 1<<10))
+	law := zipf.New(warmKeys, 1)
 	var reading sync.WaitGroup
 	for i := range 2 {
 		reading.Go(func() {
@@ -85,7 +114,7 @@ func newWarmRun(t *testing.T, url string, options ...tier.Option) *warmRun {
 				for range warmReads / 2 / 100 {
 					_, _ = c.Get(ctx, strconv.Itoa(law.Draw(rng)), func(context.Context, *tier.Entry) (string, error) {
 						r.loads.Add(1)
-						return value, nil
+						return warmValue, nil
 					})
 					r.reads.Add(1)
 				}
