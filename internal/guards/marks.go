@@ -441,7 +441,8 @@ var marks = []mark{
 	{"idle-view-keeps-what-it-knows", "operand 5", "TestAnIdleViewKeeps"},
 	{"drain-waits-for-changes", "true", "TestDrain"},
 	{"drain-waits-for-fills", "zero error", "TestDrain"},
-	{"close-tells-what-it-gave-up", "drop", "TestDrain"},
+	{"close-tells-what-it-gave-up", "drop", "TestADrainThatCloseEnds"},
+	{"drain-tells-of-close", "drop", "TestADrainThatCloseEnds"},
 
 	// How many loads run, and where.
 	{"bounded-queue-of-loads", "operand 2", "TestLoadsAreBounded"},

@@ -224,6 +224,11 @@ func (s *Store) Drain(ctx context.Context) error {
 		s.fills.Release(maxFilling)
 	}
 	scopes, all := s.Session.Tail.Drain(ctx)
+	// The tail has been stopped by Close as well, and may return before the context above has ended.
+	// guard: drain-tells-of-close
+	if s.Goroutines.Ctx.Err() != nil {
+		cancel(ErrClosed)
+	}
 	switch {
 	case err == nil && scopes == 0 && !all:
 		return nil
