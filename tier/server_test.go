@@ -133,6 +133,7 @@ func partitioned(t *testing.T, test func(t *testing.T, p *partition), options ..
 					return s
 				}
 				p.store, p.other = open(p.server, options...), open(hub)
+				synctest.Wait() // what opening has begun ends before the server is another
 				test(t, p)
 			})
 		})
