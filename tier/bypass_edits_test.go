@@ -97,6 +97,32 @@ func TestABypassThatFailedHoldsUpNoOther(t *testing.T) {
 	})
 }
 
+// A: is editing the list
+// B: waits for its turn, and is closed
+func TestABypassThatWaitsEndsWithItsStore(t *testing.T) {
+	inBubbles(t, func(t *testing.T, f *fleet) {
+		hooks := &interpose.Backend{Inner: f.hub}
+		a, b := f.over(hooks), f.process()
+		goOn := make(chan struct{})
+		hooks.Before(func(op interpose.Op) error {
+			if op == interpose.Write {
+				<-goOn
+			}
+			return nil
+		})
+		edited, waited := make(chan error, 1), make(chan error, 1)
+		go func() { edited <- a.Bypass(bg, "docs", time.Hour) }()
+		synctest.Wait()
+		go func() { waited <- b.Bypass(bg, "users", time.Hour) }()
+		synctest.Wait()
+		require.Empty(t, waited)
+		require.NoError(t, b.Close())
+		require.ErrorIs(t, <-waited, tier.ErrClosed)
+		close(goOn)
+		require.NoError(t, <-edited)
+	})
+}
+
 // Processes are told that the list has changed, and it is no change of theirs: the log is asked about none of them.
 func TestBypassesOfSeveralProcessesLoseNoHistory(t *testing.T) {
 	inBubbles(t, func(t *testing.T, f *fleet) {

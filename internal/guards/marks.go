@@ -380,6 +380,7 @@ var marks = []mark{
 	{"bypass-ends", "drop", "TestABypassEndsByItself"},
 	{"bypass-of-process-that-starts", "false", "TestABypassedNamespace"},
 	{"bypass-is-applied-nowhere", "sub slices.DeleteFunc(own.scopes(), isBypass) => own.scopes()", "TestBypassesOfSeveral"},
+	{"bypass-ends-with-store", "sub backend.ErrClosed => context.Cause(s.goroutines.Ctx)", "TestABypassThatWaits"},
 	{"bypass-edit-holds-lease", "sub Token: token => Token: \"\"", "TestABypassThatWasStopped"},
 
 	// What is given in the place of a load.

@@ -107,7 +107,8 @@ func (s *Session) editBypasses(ctx context.Context, edit func([]changelog.Bypass
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-s.goroutines.Ctx.Done():
-			return context.Cause(s.goroutines.Ctx)
+			// guard: bypass-ends-with-store
+			return backend.ErrClosed
 		}
 	}
 	return errBypassesInUse
