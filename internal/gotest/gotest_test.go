@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -85,6 +86,44 @@ func TestAPartThatFailsDoesNotHideTheNext(t *testing.T) {
 	require.Len(t, failed(out), 2, out)
 	require.Equal(t, "FAIL m TestX: x_test.go:4: in first", failed(out)[0])
 	require.Contains(t, failed(out)[1], "FAIL ./...: pattern ./...: ", "what go test itself complains of")
+}
+
+// Its first run ends as one does in which the race detector crashes.
+func TestAPackageIsRunOnceMoreWhereTheRaceDetectorCrashed(t *testing.T) {
+	for what, x := range map[string]struct {
+		said   string
+		passes int // the run that passes
+		ok     bool
+	}{
+		"check failed":         {"ThreadSanitizer: CHECK failed: tsan_rtl.cpp:346 \"((exiting)) != (0)\" (0x0, 0x0) (tid=1)", 2, true},
+		"fault":                {"SIGSEGV: segmentation violation\nPC=0x41c729 m=8\n\ngoroutine 7 [running, synctest bubble 3]:\nruntime.(*timer).maybeRunChan(0xc0)", 2, true},
+		"both runs":            {"ThreadSanitizer: CHECK failed: tsan_rtl.cpp:346", 3, false},
+		"fault elsewhere":      {"SIGSEGV: segmentation violation\nPC=0x41c729 m=8\n\ngoroutine 7 [running]:\nmain.main()", 2, false},
+		"beside a data race":   {"WARNING: DATA RACE\nThreadSanitizer: CHECK failed: tsan_rtl.cpp:346", 2, false},
+		"beside another panic": {"panic: boom\nThreadSanitizer: CHECK failed: tsan_rtl.cpp:346", 2, false},
+	} {
+		t.Run(what, func(t *testing.T) {
+			count := t.TempDir()
+			passed, out := runOn(t, map[string]string{
+				"crashes/x_test.go": `package crashes
+					import ("fmt"; "os"; "path/filepath"; "testing")
+					func TestX(t *testing.T) {
+						dir := os.Getenv("COUNT")
+						runs, _ := filepath.Glob(dir + "/*")
+						if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(len(runs))), nil, 0o600); err != nil { t.Fatal(err) }
+						if len(runs)+1 < ` + strconv.Itoa(x.passes) + ` { fmt.Println(os.Getenv("SAID")); os.Exit(66) }
+					}`,
+				"fine/x_test.go": "package fine\nimport \"testing\"\nfunc TestFine(t *testing.T) {}\n",
+			}, "COUNT="+count, "SAID="+x.said, "-count=1", "./...")
+			require.Equal(t, x.ok, passed, out)
+			if x.ok {
+				require.Contains(t, out, "GOWORK=off COUNT="+count+" SAID="+x.said+" go test -count=1 github.com/tiercache/tiercache/m/crashes\n")
+				require.Regexp(t, `ok  \t2 tests of 2 packages passed, 0 skipped, in \S+\n$`, out)
+			} else {
+				require.Contains(t, failed(out)[0], "FAIL m/crashes TestX: ")
+			}
+		})
+	}
 }
 
 func TestPartsThatFollowEachOtherRunBesideOthers(t *testing.T) {

@@ -6,7 +6,7 @@
 // Each part is one run of go test in each of the folders of -in, one folder after the other, with the given variables
 // in its environment. What follows "then" begins when all before it has ended, what follows "next" when the part before
 // it has, and what follows "and" is run at the same time as what was begun since the last "then". All parts are run,
-// whatever fails. With -must-run and CI in the environment a test that is skipped fails, unless it says that it lacks a
+// whatever fails. A package in which the race detector crashes is run once more. With -must-run and CI in the environment a test that is skipped fails, unless it says that it lacks a
 // program: "SKIPPED: no program …".
 package main
 
@@ -35,6 +35,7 @@ type part struct {
 	env     []string
 	args    []string
 	mustRun bool
+	isAgain bool // see detectorCrashed
 }
 
 // parse returns the runs that the arguments ask for: groups that follow each other, of lanes that are run at the same
@@ -149,7 +150,8 @@ func (r *results) run(p part, out io.Writer) {
 	}
 	err = cmd.Wait()
 	r.endRunning(out)
-	if err != nil && len(r.failures) == r.before {
+	crashed := r.crashed
+	if err != nil && len(r.failures) == r.before && len(crashed) == 0 {
 		r.fail(failure{name: "go test"})
 	}
 	for i, f := range r.failures[r.before:] {
@@ -158,4 +160,16 @@ func (r *results) run(p part, out io.Writer) {
 			r.failures[r.before+i].first = strings.TrimSpace(fmt.Sprint(first, " ", err))
 		}
 	}
+	if len(crashed) > 0 {
+		fmt.Fprintln(out, "== once more, since the race detector crashed there:")
+		r.run(p.again(crashed), out)
+	}
+}
+
+// again is the run of some packages of a part, without another one after it.
+func (p part) again(packages []string) part {
+	p.args = slices.DeleteFunc(slices.Clone(p.args), func(a string) bool { return !strings.HasPrefix(a, "-") })
+	p.args = append(p.args, packages...)
+	p.isAgain = true
+	return p
 }

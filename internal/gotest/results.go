@@ -39,6 +39,7 @@ type results struct {
 	packages int
 	skips    []skip
 	failures []failure
+	crashed  []string // packages of this part that are to be run once more: see detectorCrashed
 }
 
 // pkgRun is a package whose tests are being run.
@@ -54,7 +55,7 @@ type line struct{ test, text string }
 const lacksProgram = "no program "
 
 func (r *results) begin(p part) {
-	r.part, r.before = p, len(r.failures)
+	r.part, r.before, r.crashed = p, len(r.failures), nil
 	r.verbose = slices.Contains(p.args, "-v")
 	if r.ran == nil {
 		r.ran = make(map[skip]bool)
@@ -164,6 +165,11 @@ func (r *results) endPackage(e event, p *pkgRun, out io.Writer) {
 	if e.Action != "fail" {
 		return
 	}
+	if !r.part.isAgain && p.detectorCrashed() {
+		r.packages--
+		r.crashed = append(r.crashed, e.Package)
+		return
+	}
 	told := len(r.failures)
 	if e.FailedBuild != "" {
 		lines := r.builds[e.FailedBuild]
@@ -194,6 +200,22 @@ func (r *results) endPackage(e event, p *pkgRun, out io.Writer) {
 		}
 		r.fail(failure{pkg: e.Package, first: first, lines: excerpt(lines)})
 	}
+}
+
+// detectorCrashed reports whether the package ended since the race detector crashed where it crashes in any program, and
+// nothing else was wrong (https://github.com/golang/go/issues/78156): in a bubble of testing/synctest two threads may run
+// timers at once, of channels that nothing waits for, and both use the detector's one state for the timers of the bubble.
+func (p *pkgRun) detectorCrashed() bool {
+	has := func(part string) bool {
+		return slices.ContainsFunc(p.lines, func(l line) bool { return strings.Contains(l.text, part) })
+	}
+	began := func(with string) bool {
+		return slices.ContainsFunc(p.lines, func(l line) bool { return strings.HasPrefix(l.text, with) })
+	}
+	if len(p.failed) > 0 || has("WARNING: DATA RACE") || has("panic: ") || has("fatal error: ") {
+		return false
+	}
+	return began("ThreadSanitizer: CHECK failed") || began("SIGSEGV: segmentation violation") && has("synctest bubble") && has("runtime.(*timer")
 }
 
 // endRunning takes the packages that are still running to have failed: go test itself was ended.
