@@ -38,6 +38,8 @@ func TestAServerThatHasJustBeenAdmittedProvesNothingYet(t *testing.T) {
 		require.NoError(t, conn.Prove(ctx))
 	}
 	c.cancel() // no probes but those that follow
+	c.running.Wait()
+	require.NoError(t, conn.Prove(ctx)) // it waits for those under way
 	address := conn.Shard(key).Addr
 	client := c.cluster.Nodes()[address]
 
