@@ -488,6 +488,7 @@ func TestALoaderThatRefreshesTheKeyThatWaitsForItGetsAnError(t *testing.T) {
 			})
 		})
 		assert.ErrorIs(t, err, tier.ErrRecursiveLoad)
+		synctest.Wait() // its lease is given up, which is not waited for
 		other := make(chan struct{})
 		_, err = c.Get(t.Context(), "a", func(ctx context.Context, _ *tier.Entry) (string, error) {
 			go func() {
