@@ -60,7 +60,6 @@ func TestDrainWaitsForFillsAndPostponedChanges(t *testing.T) {
 		hooks.Before(nil)
 		require.NoError(t, <-done)
 		require.Zero(t, s.Health(t.Context()).Undelivered)
-
 	})
 }
 

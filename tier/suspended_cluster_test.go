@@ -29,7 +29,7 @@ type clusterOfCopies struct {
 	log    int            // the server that has the change log
 	asked  requests
 	lost   atomic.Bool // all copies are suspended
-	failed bool        // a read that should have been answered
+	failed bool        // a read went to its loader, so requests are not counted
 }
 
 func newClusterOfCopies(t *testing.T) *clusterOfCopies {
@@ -63,7 +63,7 @@ func (c *clusterOfCopies) local(of func(key string) bool) (n int) {
 			continue
 		}
 		switch r, err := c.b.Lookup(bg, k, none); {
-		case err != nil: // a server that has just been promoted did not answer
+		case err != nil: // it went to its loader, as a read whose request fails
 			c.failed = true
 		case r.Origin == tier.Local:
 			n++

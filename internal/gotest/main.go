@@ -6,8 +6,8 @@
 // Each part is one run of go test in each of the folders of -in, one folder after the other, with the given variables
 // in its environment. What follows "then" begins when all before it has ended, what follows "next" when the part before
 // it has, and what follows "and" is run at the same time as what was begun since the last "then". All parts are run,
-// whatever fails. A package in which the race detector crashes is run once more. With -must-run and CI in the environment a test that is skipped fails, unless it says that it lacks a
-// program: "SKIPPED: no program …".
+// whatever fails. A package in which the race detector crashes is run once more. With -must-run and CI in the
+// environment a test that is skipped fails, unless it says that it lacks a program: "SKIPPED: no program …".
 package main
 
 import (
